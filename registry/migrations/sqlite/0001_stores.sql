@@ -50,8 +50,7 @@ CREATE TABLE audit (
 ) STRICT;
 CREATE INDEX audit_by_request ON audit (request) WHERE request IS NOT NULL;
 
--- Signed heads of the audit: at most one row a second while entries are written, and the anchor of
--- each pruning.
+-- Signed heads of the audit: the newest, one for each hour before it, and the anchor of the last pruning.
 CREATE TABLE audit_heads (
     number    INTEGER NOT NULL,
     is_anchor INTEGER NOT NULL,

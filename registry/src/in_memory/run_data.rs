@@ -9,6 +9,7 @@ use crate::artifacts::hash_scan::HashScanner;
 use crate::error::StoreError;
 use crate::idempotency::KeyStatus;
 use crate::journal::JournalRecord;
+use crate::runs::leases::RunNumber;
 use crate::runs::{Created, DedupKey, NewRun, RunRecord};
 
 /// The request that used a key, and its outcome.
@@ -82,15 +83,17 @@ impl Runs {
         }
     }
 
-    pub(super) fn create(&mut self, new: &NewRun, key: Option<&DedupKey>, now: Timestamp) -> Created {
+    /// Creates a run once, and returns its number too.
+    pub(super) fn create(&mut self, new: &NewRun, key: Option<&DedupKey>, now: Timestamp) -> (Created, RunNumber) {
         let run = new.id();
         let key = key.map(|key| (new.tenant.clone(), key.to_stored()));
         if let Some(key_use) = key.as_ref().and_then(|key| self.keys.get(key)) {
             let is_same = key_use.request_hash == new.request_hash;
-            return key_use.run.clone().filter(|_| is_same).map_or(Created::Conflict, Created::Existing);
+            return (key_use.run.clone().filter(|_| is_same).map_or(Created::Conflict, Created::Existing), 0);
         }
         if let Some(stored) = self.find(run) {
-            return if stored.record.matches(new) { Created::Existing(run.clone()) } else { Created::Conflict };
+            let is_same = stored.record.matches(new);
+            return (if is_same { Created::Existing(run.clone()) } else { Created::Conflict }, 0);
         }
         let record = RunRecord::new(new, now);
         if record.personal_data {
@@ -104,6 +107,6 @@ impl Runs {
             let key_use = KeyUse { request_hash: new.request_hash, run: Some(run.clone()), reply: None, at: now };
             self.keys.insert(key, key_use);
         }
-        Created::New(fence)
+        (Created::New(fence), self.last)
     }
 }

@@ -44,10 +44,11 @@ impl InMemoryRuns {
                 at: now,
                 entry: entry.clone(),
             }));
-            if stored.record.status.is_terminal() {
-                self.0.leases.release(run, fence);
+            let (seq, is_ended) = (stored.record.seq, stored.record.status.is_terminal());
+            if let Some(number) = runs.numbers.get(run).filter(|_| is_ended) {
+                self.0.leases.forget(run, *number);
             }
-            stored.record.seq
+            seq
         };
         // An owner whose lease expired keeps the run as long as no other owner has claimed it.
         let _ = self.0.leases.renew(run, fence, None, now);
@@ -74,9 +75,9 @@ impl RunStore for InMemoryRuns {
     ) -> Result<(Created, Option<Receipt>), JournalError> {
         self.0.check_open()?;
         StatusChange::check_entries(&StatusChange::from_entries(entries))?;
-        let created = self.0.runs().create(run, key, now);
+        let (created, number) = self.0.runs().create(run, key, now);
         let Created::New(fence) = created else { return Ok((created, None)) };
-        self.0.leases.grant(run.id(), fence, run.lease, now);
+        self.0.leases.grant(run.id(), number, fence, run.lease, now);
         if entries.is_empty() {
             return Ok((created, None));
         }
@@ -93,6 +94,7 @@ impl RunStore for InMemoryRuns {
     ) -> Result<Option<Fence>, StoreError> {
         self.0.check_open()?;
         let mut runs = self.0.runs();
+        let number = runs.numbers.get(run).copied().unwrap_or_default();
         let Some(stored) = runs.find_mut(run).filter(|stored| !stored.record.status.is_terminal()) else {
             return Ok(None);
         };
@@ -100,7 +102,7 @@ impl RunStore for InMemoryRuns {
             return Ok(None);
         }
         let fence = stored.record.transfer_to(pod);
-        self.0.leases.grant(run, fence, lease, now);
+        self.0.leases.grant(run, number, fence, lease, now);
         Ok(Some(fence))
     }
 
@@ -149,12 +151,9 @@ impl RunStore for InMemoryRuns {
         limit: u32,
     ) -> Result<Vec<RunRecord>, StoreError> {
         let runs = self.0.runs();
-        let is_unclaimed = |record: &&RunRecord| {
-            tenant.is_none_or(|tenant| record.tenant == *tenant)
-                && !record.status.is_terminal()
-                && !self.0.leases.is_leased(&record.run, now)
-        };
-        Ok(runs.runs.values().map(|stored| &stored.record).filter(is_unclaimed).take(limit as usize).cloned().collect())
+        let unclaimed = self.0.leases.unclaimed(now).into_iter().filter_map(|number| runs.runs.get(&number));
+        let is_of_tenant = |record: &&RunRecord| tenant.is_none_or(|tenant| record.tenant == *tenant);
+        Ok(unclaimed.map(|stored| &stored.record).filter(is_of_tenant).take(limit as usize).cloned().collect())
     }
 
     async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {

@@ -83,6 +83,8 @@ pub(crate) struct Deltas {
     pub(crate) budgets: HashMap<Budget, (Amount, i64)>,
     pub(crate) reserved: Vec<ReservationRecord>,
     pub(crate) settled: Vec<ReservationId>,
+    /// The day on which budgets that no request can use any more were removed.
+    pub(crate) swept_on: Option<i64>,
 }
 
 impl Deltas {
@@ -93,6 +95,7 @@ impl Deltas {
             && self.budgets.is_empty()
             && self.reserved.is_empty()
             && self.settled.is_empty()
+            && self.swept_on.is_none()
     }
 
     /// Adds to the costs.
@@ -125,5 +128,6 @@ impl Deltas {
         }
         self.reserved.extend(later.reserved);
         self.settled.extend(later.settled);
+        self.swept_on = self.swept_on.max(later.swept_on);
     }
 }

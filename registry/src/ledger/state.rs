@@ -14,9 +14,9 @@ use crate::ledger::{
 };
 
 /// Days after which the budget of an execution is removed; every retry of it has ended by then.
-const EXECUTION_DAYS_MAX: i64 = 2;
+pub(crate) const EXECUTION_DAYS_MAX: i64 = 2;
 /// Days without a call after which the budget of a run is removed.
-const RUN_DAYS_MAX: i64 = 366;
+pub(crate) const RUN_DAYS_MAX: i64 = 366;
 
 /// All usage, spending and open reservations.
 #[derive(Debug, Default)]
@@ -206,6 +206,7 @@ impl LedgerState {
             return;
         }
         self.last_sweep_day = today;
+        self.deltas.swept_on = Some(today);
         self.usages.retain(|budget, usage| {
             let days = match budget {
                 Budget::Execution(_) => EXECUTION_DAYS_MAX,

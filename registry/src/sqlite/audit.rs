@@ -32,6 +32,9 @@ mod commands;
 /// Records that a verification reads at once.
 const VERIFY_BATCH_ENTRIES: i64 = 4_096;
 
+/// Records that one commit prunes, so that other commits go on between them.
+const PRUNED_RECORDS_MAX: i64 = 4_096;
+
 /// The audit.
 pub(super) struct SqliteAudit {
     pub(super) store: StoreHandle,
@@ -123,20 +126,38 @@ impl AuditLog for SqliteAudit {
     async fn prune(&self, before: Timestamp, now: Timestamp) -> Result<PruneReport, AuditError> {
         self.store.flush().await?;
         let oldest_open = self.store.open_entries().first().copied().unwrap_or(u64::MAX);
-        let last = sqlx::query(
-            "SELECT number, hash, number - (SELECT MIN(number) FROM audit) + 1 AS records FROM audit \
-             WHERE number < ?1 AND number < COALESCE((SELECT MIN(number) FROM audit WHERE at >= ?2), ?1) \
-             ORDER BY number DESC LIMIT 1",
+        let bounds = sqlx::query(
+            "SELECT (SELECT MIN(number) FROM audit) AS first, MAX(number) AS last FROM audit WHERE number < ?1 \
+             AND number < COALESCE((SELECT MIN(number) FROM audit WHERE at >= ?2), ?1)",
         )
         .bind(to_int(oldest_open))
         .bind(before.as_micros())
-        .fetch_optional(&self.store.readers)
+        .fetch_one(&self.store.readers)
         .await
         .map_err(|error| sqlx_error(&error))?;
-        let Some(last) = last else { return Ok(PruneReport::default()) };
-        let through = ChainTip { number: last.number("number")?, hash: last.hash("hash")? };
-        let prune = PruneAudit { through, records: last.number("records")?, now };
-        Ok(self.store.queue.execute(prune).await?)
+        let Some((first, last)) = bounds.optional_int("first")?.zip(bounds.optional_int("last")?) else {
+            return Ok(PruneReport::default());
+        };
+        let report = PruneReport { records: from_int(last - first + 1), through: AuditSeq(from_int(last)) };
+        let message = format!("{} records are pruned, through {last}", report.records);
+        let event = Event::System { subject: "audit".into(), message };
+        let mut event = Some(EventJson::from_event(&event).map_err(StoreError::from)?);
+        let mut through = first - 1;
+        while through < last {
+            through = last.min(through + PRUNED_RECORDS_MAX);
+            let through = self.tip_at(through).await?;
+            self.store.queue.execute(PruneAudit { through, event: event.take(), now }).await?;
+        }
+        Ok(report)
+    }
+}
+
+impl SqliteAudit {
+    /// The record of this number, as a tip.
+    async fn tip_at(&self, number: i64) -> Result<ChainTip, StoreError> {
+        let row = sqlx::query("SELECT hash FROM audit WHERE number = ?").bind(number);
+        let row = row.fetch_one(&self.store.readers).await.map_err(|error| sqlx_error(&error))?;
+        Ok(ChainTip { number: from_int(number), hash: row.hash("hash")? })
     }
 }
 

@@ -42,6 +42,11 @@ pub(super) trait WriteCommand: Send + 'static {
     /// Decides the command on the state of the writer and adds its statements to the commit.
     fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<Self::Output, Self::Error>;
 
+    /// True for the consequence of something that has happened: it is executed although its caller has gone.
+    fn is_consequence(&self) -> bool {
+        false
+    }
+
     /// Is called instead of `apply` if the rows that the batch needs cannot be read.
     fn on_rejected(self, _state: &mut WriterState)
     where
@@ -94,6 +99,9 @@ impl<C: WriteCommand> QueuedCommand for Queued<C> {
 
     fn apply(self: Box<Self>, state: &mut WriterState, commit: &mut Commit) {
         let Self { command, reply } = *self;
+        if reply.as_ref().is_some_and(ReplySender::is_abandoned) && !command.is_consequence() {
+            return;
+        }
         match (command.apply(state, commit), reply) {
             (Ok(output), Some(reply)) => commit.reply(reply, output),
             (Err(error), Some(reply)) => reply.send(Err(error)),

@@ -7,15 +7,21 @@ use protocol::{ContentHash, Reply, TenantId, Timestamp};
 use crate::error::StoreError;
 use crate::idempotency::{IdempotencyStore, KeyStatus};
 use crate::runs::DedupKey;
+use crate::sqlite::columns::Columns as _;
 use crate::sqlite::error::sqlx_error;
 use crate::sqlite::handle::StoreHandle;
-use crate::sqlite::statement_batch::from_int;
 
 use commands::{AbandonKey, BeginKey, FinishKey, PruneKeys};
 use key_row::decode_row;
 
 mod commands;
 pub(super) mod key_row;
+
+/// Keys that one commit prunes, so that other commits go on between them.
+const PRUNED_KEYS_MAX: u32 = 1_000;
+
+const SELECT_OLD: &str = "SELECT key, tenant FROM idempotency_keys WHERE reply IS NOT NULL AND at < ?1 \
+                          AND (?2 IS NULL OR tenant = ?2) AND (key, tenant) > (?3, ?4) ORDER BY key, tenant LIMIT ?5";
 
 /// The idempotency keys.
 pub(super) struct SqliteIdempotency(pub(super) StoreHandle);
@@ -58,15 +64,23 @@ impl IdempotencyStore for SqliteIdempotency {
     }
 
     async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
-        let sql = "SELECT COUNT(*) FROM idempotency_keys \
-                   WHERE reply IS NOT NULL AND at < ?1 AND (?2 IS NULL OR tenant = ?2)";
-        let count: i64 = sqlx::query_scalar(sql)
-            .bind(before.as_micros())
-            .bind(tenant.map(TenantId::as_str))
-            .fetch_one(&self.0.readers)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
-        self.0.queue.execute(PruneKeys { tenant: tenant.cloned(), before }).await?;
-        Ok(from_int(count))
+        let (mut pruned, mut after) = (0, (String::new(), String::new()));
+        loop {
+            let rows = sqlx::query(SELECT_OLD)
+                .bind(before.as_micros())
+                .bind(tenant.map(TenantId::as_str))
+                .bind(&after.0)
+                .bind(&after.1)
+                .bind(PRUNED_KEYS_MAX)
+                .fetch_all(&self.0.readers)
+                .await
+                .map_err(|error| sqlx_error(&error))?;
+            let keys = rows.iter().map(|row| Ok((row.text("key")?.to_owned(), row.text("tenant")?.to_owned())));
+            let keys = keys.collect::<Result<Vec<_>, StoreError>>()?;
+            let Some(last) = keys.last().cloned() else { return Ok(pruned) };
+            pruned += keys.len() as u64;
+            after = last;
+            self.0.queue.execute(PruneKeys { keys, before }).await?;
+        }
     }
 }

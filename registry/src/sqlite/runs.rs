@@ -19,13 +19,14 @@ use crate::runs::{Created, DedupKey, Fence, NewRun, RunFilter, RunPage, RunRecor
 use crate::sqlite::columns::Columns as _;
 use crate::sqlite::error::sqlx_error;
 use crate::sqlite::handle::StoreHandle;
-use crate::sqlite::statement_batch::{from_int, to_int};
+use crate::sqlite::statement_batch::to_int;
 
-use commands::{AppendEntries, ClaimRun, CreateRun, EncodedEntries, PruneRuns};
+use commands::{AppendEntries, ClaimRun, CreateRun, EncodedEntries};
 use row::{decode_record, select_records};
 
 pub(super) mod cache;
 mod commands;
+mod prune;
 mod row;
 
 /// Entries that a tail reads at once.
@@ -131,43 +132,30 @@ impl RunStore for SqliteRuns {
         limit: u32,
     ) -> Result<Vec<RunRecord>, StoreError> {
         let mut unclaimed = Vec::new();
-        let mut after = 0_i64;
-        loop {
-            let rows = sqlx::query(select_records!("WHERE ended = 0 AND number > ? ORDER BY number LIMIT ?"))
-                .bind(after)
-                .bind(i64::from(PAGE_ROWS_MAX))
-                .fetch_all(&self.0.readers)
-                .await
-                .map_err(|error| sqlx_error(&error))?;
-            let is_last = rows.len() < PAGE_ROWS_MAX as usize;
-            for row in &rows {
-                let (number, record) = decode_record(row)?;
-                after = number;
-                let is_of_tenant = tenant.is_none_or(|tenant| record.tenant == *tenant);
-                if is_of_tenant && !self.0.leases.is_leased(&record.run, now) {
-                    unclaimed.push(record);
-                }
-                if unclaimed.len() >= limit as usize {
-                    return Ok(unclaimed);
-                }
+        for numbers in self.0.leases.unclaimed(now).chunks(PAGE_ROWS_MAX as usize) {
+            let left = i64::from(limit) - i64::try_from(unclaimed.len()).unwrap_or(i64::MAX);
+            if left <= 0 {
+                break;
             }
-            if is_last {
-                return Ok(unclaimed);
+            let rows = sqlx::query(select_records!(
+                "WHERE number IN (SELECT value FROM json_each(?1)) AND ended = 0 AND (?2 IS NULL OR tenant = ?2) \
+                 ORDER BY number LIMIT ?3"
+            ))
+            .bind(serde_json::to_string(numbers)?)
+            .bind(tenant.map(TenantId::as_str))
+            .bind(left)
+            .fetch_all(&self.0.readers)
+            .await
+            .map_err(|error| sqlx_error(&error))?;
+            for row in &rows {
+                unclaimed.push(decode_record(row)?.1);
             }
         }
+        Ok(unclaimed)
     }
 
     async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
-        // Counted before the deletion: an ended run never becomes active again, so the number is exact.
-        let sql = "SELECT COUNT(*) FROM runs WHERE ended = 1 AND updated < ?1 AND (?2 IS NULL OR tenant = ?2)";
-        let count: i64 = sqlx::query_scalar(sql)
-            .bind(before.as_micros())
-            .bind(tenant.map(TenantId::as_str))
-            .fetch_one(&self.0.readers)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
-        self.0.queue.execute(PruneRuns { tenant: tenant.cloned(), before }).await?;
-        Ok(from_int(count))
+        prune::prune(&self.0, tenant, before).await
     }
 }
 

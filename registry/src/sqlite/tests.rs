@@ -1,5 +1,7 @@
 //! Tests that need a file on a disk: crashes, tampering, locked and damaged files, backups.
 
+mod ledger;
+
 use std::path::Path;
 
 use greenroom_protocol as protocol;
@@ -23,6 +25,14 @@ async fn tamper(path: &Path, sql: &'static str) {
     let mut connection = connect_dedicated(path).await.unwrap();
     connection.execute(sql).await.unwrap();
     connection.close().await.unwrap();
+}
+
+/// The number that a query returns.
+async fn count(path: &Path, sql: &'static str) -> i64 {
+    let mut connection = connect_dedicated(path).await.unwrap();
+    let count = sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    count
 }
 
 async fn record_events(stores: &TestStores, count: u32) {

@@ -51,7 +51,7 @@ impl Writer {
     ) -> Result<Self, StoreError> {
         let (chain, open) = Chain::load(&conn, &signer)?;
         *shared.open_entries() = open;
-        let runs = RunRecordCache::load(&conn)?;
+        let runs = RunRecordCache::load(&conn, &shared.leases)?;
         rows::load(&conn, &shared)?;
         let contexts = ContextCache::default();
         let state = WriterState { shared, signer, chain, runs, contexts, unwritten_closings: Vec::new() };
@@ -125,7 +125,7 @@ impl Writer {
     /// Writes a commit together with the pending changes of the ledger.
     pub(super) fn write(&mut self, commit: &mut Commit) -> Result<(), StoreError> {
         let deltas = self.state.shared.ledger().drain_deltas();
-        rows::add(&deltas, &mut commit.statements)?;
+        rows::add(&deltas, &mut commit.statements);
         let statements = std::mem::take(&mut commit.statements);
         if statements.is_empty() {
             return Ok(());
@@ -166,7 +166,7 @@ impl Writer {
         tokio::task::spawn_blocking(move || signer.save_head(&saved))
             .await
             .map_err(|error| StoreError::Failed(error.to_string()))??;
-        self.state.chain.on_signed(&head);
+        self.state.chain.on_signed(head);
         Ok(())
     }
 

@@ -44,7 +44,7 @@ impl RunActor {
             signal.committed(&receipt);
             Ok(receipt)
         };
-        let timeout_error = |_| JournalError::Store(greenroom_registry::StoreError::Timeout);
+        let timeout_error = |_| JournalError::Store(greenroom_registry::StoreError::OutcomeUnknown);
         let receipt = match tokio::time::timeout(JOURNAL_WAIT_MAX, append).await.map_err(timeout_error).flatten() {
             Ok(receipt) => receipt,
             Err(JournalError::Fenced | JournalError::Ended) => {

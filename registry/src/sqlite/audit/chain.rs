@@ -26,8 +26,8 @@ const UPSERT_OPEN: &str = "INSERT INTO audit_open (id, through, open) VALUES (?,
 /// The tip of the chain, as it is on the disk after the last commit.
 pub(in crate::sqlite) struct Chain {
     tip: ChainTip,
-    /// The kind and the record of the last signature of this process.
-    signed: Option<(HeadKind, u64)>,
+    /// The head that this process signed last.
+    signed: Option<SignedHead>,
 }
 
 /// A request to close an open entry. It has no reply, and is written again if its commit fails.
@@ -94,10 +94,14 @@ impl Chain {
         open: &BTreeSet<u64>,
         statements: &mut StatementBatch,
     ) -> Result<Option<SignedHead>, StoreError> {
-        if self.signed == Some((kind, self.tip.number)) {
+        let is_signed = |head: &SignedHead| (head.kind, head.number) == (kind, self.tip.number);
+        if self.signed.as_ref().is_some_and(is_signed) {
             return Ok(None);
         }
         let head = signer.sign(kind, self.tip, now);
+        if let Some(replaced) = self.signed.as_ref().filter(|signed| signed.is_replaced_by(&head)) {
+            statements.add("DELETE FROM audit_heads WHERE number = ? AND is_anchor = 0", vec![replaced.number.into()]);
+        }
         statements.add(UPSERT_HEAD, vec![head.number.into(), 0_i64.into(), serde_json::to_string(&head)?.into()]);
         let open = serde_json::to_string(open)?;
         statements.add(UPSERT_OPEN, vec![1_i64.into(), self.tip.number.into(), open.into()]);
@@ -105,8 +109,8 @@ impl Chain {
     }
 
     /// Remembers which head was signed last.
-    pub(in crate::sqlite) const fn on_signed(&mut self, head: &SignedHead) {
-        self.signed = Some((head.kind, head.number));
+    pub(in crate::sqlite) fn on_signed(&mut self, head: SignedHead) {
+        self.signed = Some(head);
     }
 
     /// Appends a record and returns its number.

@@ -9,7 +9,7 @@ use protocol::{Clock, Timestamp};
 
 use crate::audit::chain::{ChainTip, EventJson};
 use crate::audit::head::HeadKind;
-use crate::audit::{AuditSeq, EntrySubject, OpenAuditEntry, PruneReport};
+use crate::audit::{AuditSeq, EntrySubject, OpenAuditEntry};
 use crate::error::StoreError;
 use crate::group_commit::{CommitTiming, LINGER};
 use crate::sqlite::audit::chain::{CloseEntry, UPSERT_HEAD, append_closing};
@@ -96,27 +96,28 @@ impl WriteCommand for RecordSystemEvent {
     }
 }
 
-/// Removes the records up to one that is older than every open entry.
+/// Removes the records up to one that is older than every open entry, and replaces them by a signed anchor.
 pub(super) struct PruneAudit {
     pub(super) through: ChainTip,
-    pub(super) records: u64,
+    /// The record of the pruning, written together with its first piece.
+    pub(super) event: Option<EventJson>,
     pub(super) now: Timestamp,
 }
 
 impl WriteCommand for PruneAudit {
-    type Output = PruneReport;
+    type Output = ();
     type Error = StoreError;
 
-    fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<PruneReport, StoreError> {
-        let Self { through, records, now } = self;
+    fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<(), StoreError> {
+        let Self { through, event, now } = self;
         let anchor = serde_json::to_string(&state.signer.sign(HeadKind::Anchor, through, now))?;
-        let message = format!("{records} records pruned, through {}", through.number);
-        let event = EventJson::from_event(&Event::System { subject: "audit".into(), message })?;
         let number = to_int(through.number);
         commit.statements.add("DELETE FROM audit WHERE number <= ?", vec![number.into()]);
         commit.statements.add("DELETE FROM audit_heads WHERE number < ?", vec![number.into()]);
         commit.statements.add(UPSERT_HEAD, vec![number.into(), 1_i64.into(), anchor.into()]);
-        state.chain.append(&event, None, now, &mut commit.audit, &mut commit.statements);
-        Ok(PruneReport { records, through: AuditSeq(through.number) })
+        if let Some(event) = event {
+            state.chain.append(&event, None, now, &mut commit.audit, &mut commit.statements);
+        }
+        Ok(())
     }
 }

@@ -10,6 +10,8 @@ use crate::sqlite::command::{Needs, WriteCommand};
 use crate::sqlite::commit::Commit;
 use crate::sqlite::writer_state::WriterState;
 
+const DELETE_OLD: &str = "DELETE FROM idempotency_keys WHERE key = ? AND tenant = ? AND reply IS NOT NULL AND at < ?";
+
 /// Reserves a key for a request.
 pub(super) struct BeginKey {
     /// The key and its tenant.
@@ -51,6 +53,10 @@ impl WriteCommand for FinishKey {
     type Output = ();
     type Error = StoreError;
 
+    fn is_consequence(&self) -> bool {
+        true
+    }
+
     fn needs(&self) -> Needs<'_> {
         Needs { key: Some((&self.key.0, &self.key.1)), ..Needs::default() }
     }
@@ -76,6 +82,10 @@ impl WriteCommand for AbandonKey {
     type Output = ();
     type Error = StoreError;
 
+    fn is_consequence(&self) -> bool {
+        true
+    }
+
     fn needs(&self) -> Needs<'_> {
         Needs { key: Some((&self.key.0, &self.key.1)), ..Needs::default() }
     }
@@ -92,9 +102,10 @@ impl WriteCommand for AbandonKey {
     }
 }
 
-/// Deletes the keys of a tenant (none: of all) whose reply was stored before a time.
+/// Deletes those of these keys whose reply was stored before a time.
 pub(super) struct PruneKeys {
-    pub(super) tenant: Option<TenantId>,
+    /// The keys and their tenants.
+    pub(super) keys: Vec<(String, String)>,
     pub(super) before: Timestamp,
 }
 
@@ -103,9 +114,10 @@ impl WriteCommand for PruneKeys {
     type Error = StoreError;
 
     fn apply(self, _state: &mut WriterState, commit: &mut Commit) -> Result<(), StoreError> {
-        let sql = "DELETE FROM idempotency_keys WHERE reply IS NOT NULL AND at < ? AND tenant = COALESCE(?, tenant)";
-        let tenant = self.tenant.as_ref().map(|tenant| tenant.as_str());
-        commit.statements.add(sql, vec![self.before.as_micros().into(), tenant.into()]);
+        for (key, tenant) in self.keys {
+            let values = vec![key.into(), tenant.into(), self.before.as_micros().into()];
+            commit.statements.add(DELETE_OLD, values);
+        }
         Ok(())
     }
 }

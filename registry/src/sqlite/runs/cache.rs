@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use super::row::{decode_record, select_records};
 use crate::error::StoreError;
 use crate::runs::RunRecord;
+use crate::runs::leases::Leases;
 use crate::sqlite::columns::{Columns as _, select};
 
 /// Records that are cached between commits.
@@ -32,7 +33,9 @@ pub(in crate::sqlite) struct RunRecordCache {
 }
 
 impl RunRecordCache {
-    pub(in crate::sqlite) fn load(conn: &Connection) -> Result<Self, StoreError> {
+    /// Reads the number of the newest run, and adds the unfinished ones to the leases as runs without an owner.
+    pub(in crate::sqlite) fn load(conn: &Connection, leases: &Leases) -> Result<Self, StoreError> {
+        leases.add_unclaimed(select(conn, "SELECT number FROM runs WHERE ended = 0", [], |row| row.number("number"))?);
         let sql = "SELECT COALESCE(MAX(number), 0) AS last FROM runs";
         let last_number = select(conn, sql, [], |row| row.int("last"))?.first().copied().unwrap_or_default();
         Ok(Self { last_number, ..Self::default() })
@@ -71,6 +74,11 @@ impl RunRecordCache {
         if self.records.len() > CACHED_RECORDS_MAX {
             self.records.clear();
         }
+    }
+
+    /// Drops a run that is deleted.
+    pub(super) fn forget(&mut self, run: &RunId) {
+        self.records.remove(run);
     }
 
     /// Drops everything after a commit that failed, because only the records on the disk are valid.

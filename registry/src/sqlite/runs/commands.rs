@@ -1,11 +1,10 @@
 //! The writer's commands for runs and their journals.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_protocol as protocol;
 use protocol::journal::Entry;
-use protocol::{PodId, RunId, TenantId, Timestamp};
+use protocol::{PodId, RunId, Timestamp};
 
 use super::cache::CachedRecord;
 use super::row::{INSERT_RUN, MARK_PERSONAL_DATA, UPDATE_RUN, insert_values, update_values};
@@ -17,28 +16,10 @@ use crate::runs::{Created, Fence, NewRun, RunRecord};
 use crate::sqlite::command::{Needs, WriteCommand};
 use crate::sqlite::commit::Commit;
 use crate::sqlite::idempotency::key_row::KeyRow;
-use crate::sqlite::shared::Shared;
-use crate::sqlite::statement_batch::{SqlValue, StatementBatch};
+use crate::sqlite::statement_batch::{SqlValue, StatementBatch, from_int};
 use crate::sqlite::writer_state::WriterState;
 
 const INSERT_ENTRY: &str = "INSERT INTO journal (run, seq, at, entry) VALUES (?, ?, ?, ?)";
-
-/// The runs that are pruned: those of a tenant, or of all, that ended before a time.
-macro_rules! pruned_runs {
-    ($column:literal) => {
-        concat!("SELECT ", $column, " FROM runs WHERE ended = 1 AND updated < ?1 AND (?2 IS NULL OR tenant = ?2)")
-    };
-}
-
-/// Deletes pruned runs with everything that belongs to them; the runs themselves are last.
-const PRUNE: [&str; 6] = [
-    concat!("DELETE FROM journal WHERE run IN (", pruned_runs!("number"), ")"),
-    concat!("DELETE FROM idempotency_keys WHERE run IN (", pruned_runs!("run"), ")"),
-    concat!("DELETE FROM context_values WHERE run IN (", pruned_runs!("run"), ")"),
-    concat!("DELETE FROM contexts WHERE run IN (", pruned_runs!("run"), ")"),
-    concat!("DELETE FROM budgets WHERE budget IN (", pruned_runs!("'{\"Run\":\"' || run || '\"}'"), ")"),
-    "DELETE FROM runs WHERE ended = 1 AND updated < ?1 AND (?2 IS NULL OR tenant = ?2)",
-];
 
 /// Journal entries as JSON and as status changes. The caller's thread computes both, so that the one
 /// writer has less to do.
@@ -107,8 +88,14 @@ impl WriteCommand for CreateRun {
         if is_ended {
             state.runs.mark_ended(run.clone());
         } else {
-            state.shared.leases.grant(run, fence, new.lease, now);
-            release_on_failure(&state.shared, run, fence, commit);
+            let number = from_int(number);
+            state.shared.leases.grant(run, number, fence, new.lease, now);
+            let (shared, run) = (state.shared.clone(), run.clone());
+            commit.on_committed(move |failure| {
+                if failure.is_some() {
+                    shared.leases.forget(&run, number);
+                }
+            });
         }
         let last = Seq(entries.texts.len() as u64);
         if last == Seq(0) {
@@ -145,19 +132,15 @@ impl WriteCommand for ClaimRun {
         };
         let fence = record.transfer_to(&pod);
         commit.statements.add(UPDATE_RUN, update_values(*number, record));
-        leases.grant(&run, fence, lease, now);
-        release_on_failure(&state.shared, &run, fence, commit);
+        leases.grant(&run, from_int(*number), fence, lease, now);
+        let shared = state.shared.clone();
+        commit.on_committed(move |failure| {
+            if failure.is_some() {
+                shared.leases.release(&run, fence);
+            }
+        });
         Ok(Some(fence))
     }
-}
-
-fn release_on_failure(shared: &Arc<Shared>, run: &RunId, fence: Fence, commit: &mut Commit) {
-    let (shared, run) = (shared.clone(), run.clone());
-    commit.on_committed(move |failure| {
-        if failure.is_some() {
-            shared.leases.release(&run, fence);
-        }
-    });
 }
 
 /// Appends entries to the journal of a run.
@@ -191,14 +174,14 @@ impl WriteCommand for AppendEntries {
             commit.statements.add(UPDATE_RUN, update_values(*number, record));
         }
         let receipt = Receipt::new(run.clone(), after, record.seq);
-        let is_ended = record.status.is_terminal();
+        let (is_ended, number) = (record.status.is_terminal(), from_int(*number));
         if is_ended {
             state.runs.mark_ended(run.clone());
         }
         let (shared, owned) = (state.shared.clone(), run.clone());
         commit.on_committed(move |failure| {
             if is_ended && failure.is_none() {
-                shared.leases.release(&owned, fence);
+                shared.leases.forget(&owned, number);
             } else {
                 // An owner whose lease expired keeps the run as long as no other owner has claimed it.
                 let _ = shared.leases.renew(&owned, fence, None, now);
@@ -206,26 +189,5 @@ impl WriteCommand for AppendEntries {
         });
         commit.journal_notify.push(run);
         Ok(receipt)
-    }
-}
-
-/// Deletes the runs that ended before a time.
-pub(super) struct PruneRuns {
-    /// The tenant of the runs; none for all.
-    pub(super) tenant: Option<TenantId>,
-    pub(super) before: Timestamp,
-}
-
-impl WriteCommand for PruneRuns {
-    type Output = ();
-    type Error = StoreError;
-
-    fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<(), StoreError> {
-        let tenant = self.tenant.as_ref().map(|tenant| tenant.as_str());
-        for sql in PRUNE {
-            commit.statements.add(sql, vec![self.before.as_micros().into(), tenant.into()]);
-        }
-        state.runs.clear();
-        Ok(())
     }
 }

@@ -13,8 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use greenroom_registry::Stores;
 
-mod audit;
-mod runs;
+mod core;
 mod values;
 
 /// The side of a write on which the process crashes.
@@ -62,20 +61,17 @@ impl CrashPoint {
     /// Decorates the stores so that every write is counted.
     #[must_use]
     pub fn wrap(self: &Arc<Self>, stores: Stores) -> Stores {
-        let Stores { runs, journal, audit, ledger, context, artifacts, definitions, idempotency, memory, maintenance } =
-            stores;
         let crash_point = || Arc::clone(self);
+        let Stores { core, ledger, context, artifacts, definitions, memory, maintenance, .. } = stores.clone();
         Stores {
-            runs: Arc::new(runs::CrashingRuns { inner: runs, crash_point: crash_point() }),
-            journal: Arc::new(runs::CrashingJournal { inner: journal, crash_point: crash_point() }),
-            audit: Arc::new(audit::CrashingAudit { inner: audit, crash_point: crash_point() }),
-            ledger: Arc::new(audit::CrashingLedger { inner: ledger, crash_point: crash_point() }),
+            core: Arc::new(core::CrashingCore { inner: core, crash_point: crash_point() }),
+            ledger: Arc::new(core::CrashingLedger { inner: ledger, crash_point: crash_point() }),
             context: Arc::new(values::CrashingContext { inner: context, crash_point: crash_point() }),
             artifacts: Arc::new(values::CrashingArtifacts { inner: artifacts, crash_point: crash_point() }),
             definitions: Arc::new(values::CrashingDefinitions { inner: definitions, crash_point: crash_point() }),
-            idempotency: Arc::new(values::CrashingIdempotency { inner: idempotency, crash_point: crash_point() }),
             memory: Arc::new(values::CrashingMemory { inner: memory, crash_point: crash_point() }),
             maintenance: Arc::new(values::CrashingMaintenance { inner: maintenance, crash_point: crash_point() }),
+            ..stores
         }
     }
 

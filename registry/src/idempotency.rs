@@ -1,10 +1,11 @@
 //! Replies by idempotency key: the same key with the same request gets the same reply, with another
-//! request it is a conflict. For runs [`crate::runs::RunStore::create`] does this; this store is for all
-//! other requests.
+//! request it is a conflict. The key of a run is written with the run; this store is for all other requests.
+
+use std::fmt;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::{ContentHash, Reply, RunId, TenantId, Timestamp};
+use protocol::{ContentHash, Reply, RunId, TenantId};
 
 use crate::error::StoreError;
 use crate::runs::DedupKey;
@@ -24,34 +25,64 @@ pub enum KeyStatus {
     Conflict,
 }
 
-/// Stores replies by key, within a tenant.
+/// A key as it is stored, with its tenant.
+pub(crate) type StoredKey = (String, TenantId);
+
+/// Called with a key that is dropped before it has a reply.
+pub(crate) type OnDrop = Box<dyn FnOnce(StoredKey) + Send + Sync>;
+
+/// A key that is durably reserved for one request. [`crate::core::Unit::finish_key`] stores the reply under it. If it is
+/// dropped, the key is released, so that the request can be repeated. Only a unit of the stores yields it:
+///
+/// ```compile_fail
+/// use greenroom_registry::idempotency::ReservedKey;
+/// let key = ReservedKey { key: todo!(), on_drop: None };
+/// ```
+///
+/// ```compile_fail
+/// use greenroom_registry::idempotency::ReservedKey;
+/// let key = ReservedKey::new(todo!(), None);
+/// ```
+#[must_use = "a reserved key must get a reply or be released"]
+pub struct ReservedKey {
+    key: StoredKey,
+    on_drop: Option<OnDrop>,
+}
+
+impl ReservedKey {
+    pub(crate) const fn new(key: StoredKey, on_drop: Option<OnDrop>) -> Self {
+        Self { key, on_drop }
+    }
+
+    /// Disables the callback, because the key gets its reply, or is being released, or is not reserved after all.
+    pub(crate) fn disarm(&mut self) {
+        self.on_drop = None;
+    }
+
+    /// The key, which is now the concern of the caller.
+    pub(crate) fn into_stored(mut self) -> StoredKey {
+        self.on_drop = None;
+        self.key.clone()
+    }
+}
+
+impl Drop for ReservedKey {
+    fn drop(&mut self) {
+        if let Some(on_drop) = self.on_drop.take() {
+            on_drop(self.key.clone());
+        }
+    }
+}
+
+impl fmt::Debug for ReservedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReservedKey").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// Reads the replies by key, within a tenant. Keys are reserved and answered by a [`crate::core::Unit`].
 #[async_trait]
 pub trait IdempotencyStore: Send + Sync {
-    /// Reserves a key for a request. [`KeyStatus::New`] is durable, and one caller alone gets it.
-    ///
-    /// # Errors
-    /// [`StoreError`], and then the key was not reserved.
-    async fn begin(
-        &self,
-        tenant: &TenantId,
-        key: &DedupKey,
-        request_hash: &ContentHash,
-        now: Timestamp,
-    ) -> Result<KeyStatus, StoreError>;
-
-    /// Stores the reply of a request that reserved its key, and waits until it is durable. A key that
-    /// was not reserved, or that has a reply, does not change.
-    ///
-    /// # Errors
-    /// [`StoreError`], and then the next start releases the key.
-    async fn finish(&self, tenant: &TenantId, key: &DedupKey, reply: &Reply, now: Timestamp) -> Result<(), StoreError>;
-
-    /// Releases a key whose request was not executed, so that the request can be repeated.
-    ///
-    /// # Errors
-    /// [`StoreError`], and then the next start releases the key.
-    async fn abandon(&self, tenant: &TenantId, key: &DedupKey) -> Result<(), StoreError>;
-
     /// Returns the status of a key, without reserving it.
     ///
     /// # Errors
@@ -62,11 +93,4 @@ pub trait IdempotencyStore: Send + Sync {
         key: &DedupKey,
         request_hash: &ContentHash,
     ) -> Result<KeyStatus, StoreError>;
-
-    /// Deletes the keys of a tenant (none: of all) whose reply was stored before this time, and returns their
-    /// number.
-    ///
-    /// # Errors
-    /// [`StoreError`], and then no key was deleted.
-    async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError>;
 }

@@ -5,7 +5,7 @@
 //! [`SyncMode::Normal`] a power failure may lose the commits of the last second, a crash of the process
 //! none.
 //!
-//! A store submits [`command::WriteCommand`]s through its [`handle::StoreHandle`]. The
+//! [`core::SqliteCore`] submits units, another store its [`command::WriteCommand`]s, through a [`handle::StoreHandle`]. The
 //! [`writer::Writer`] decides them in batches on the [`writer_state::WriterState`] and collects their
 //! statements in one [`commit::Commit`].
 
@@ -29,6 +29,7 @@ mod command;
 mod commit;
 mod connection;
 mod context;
+mod core;
 mod definitions;
 mod error;
 mod handle;
@@ -41,6 +42,7 @@ mod recovery;
 mod runs;
 mod shared;
 mod statement_batch;
+mod unit;
 mod writer;
 mod writer_state;
 
@@ -59,6 +61,7 @@ pub(crate) async fn open(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
     let store = StoreHandle::new(shared, queue);
     let runs = Arc::new(runs::SqliteRuns(store.clone()));
     let stores = Stores {
+        core: Arc::new(core::SqliteCore(store.clone())),
         runs: runs.clone(),
         journal: runs,
         audit: Arc::new(audit::SqliteAudit { store: store.clone(), signer: signer.clone() }),

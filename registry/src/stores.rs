@@ -10,6 +10,7 @@ use crate::artifacts::ArtifactStore;
 use crate::audit::AuditLog;
 use crate::audit::signer::Signer;
 use crate::context::ContextStore;
+use crate::core::CoreStore;
 use crate::definition_store::DefinitionStore;
 use crate::error::StoreError;
 use crate::idempotency::IdempotencyStore;
@@ -21,6 +22,8 @@ use crate::runs::RunStore;
 /// Every store of one process.
 #[derive(Clone)]
 pub struct Stores {
+    /// Writes what must be durable together; the stores below read it.
+    pub core: Arc<dyn CoreStore>,
     /// Runs and their owners.
     pub runs: Arc<dyn RunStore>,
     /// The journals of runs.
@@ -39,7 +42,7 @@ pub struct Stores {
     pub idempotency: Arc<dyn IdempotencyStore>,
     /// The memories of agents.
     pub memory: Arc<dyn MemoryStore>,
-    /// Check, backup and close.
+    /// Check, backup, pruning and close.
     pub maintenance: Arc<dyn StoreMaintenance>,
 }
 

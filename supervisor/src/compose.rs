@@ -16,6 +16,7 @@ pub mod stores;
 
 use std::sync::Arc;
 
+use greenroom_actors::execution::Accounting;
 use greenroom_actors::pipeline::PipelineHandle;
 use greenroom_protocol::{Cause, Clock, IdGenerator};
 use greenroom_registry::OpenedStores;
@@ -63,7 +64,7 @@ pub async fn compose_with(
     let metrics = services::start_metrics(&mut services, metrics)?;
     catalogue::log_quarantined(&catalogue);
     metrics.set_quarantined(catalogue.quarantined().len());
-    let accounting = services::start_accounting(&mut services, &stores, &clock);
+    let accounting = Accounting::new(&stores, Arc::clone(&clock));
     let parts = PodParts {
         config: config.clone(),
         definitions: Arc::new(CachedDefinitions::new(catalogue, Arc::clone(&stores.definitions))),
@@ -80,8 +81,7 @@ pub async fn compose_with(
 
     let env = actors::execution_env(&parts, handlers, tools, accounting);
     let built = actors::spawn_tree(&parts, &env).await?;
-    let (pipeline, releaser) = pipeline::build(&parts, built.dispatcher, built.runs, evaluator)?;
-    services::start_key_releaser(&mut services, releaser);
+    let pipeline = pipeline::build(&parts, built.dispatcher, built.runs, evaluator)?;
     let ingress = pipeline::ingress(&parts, pipeline);
     let reloader = Arc::new(services::reloader(&parts, known_names, built.spawner));
     Ok(Pod { parts, ingress, tree: built.tree, services, reloader, _lock: lock })

@@ -199,26 +199,26 @@ async fn attempt(
     let deltas = match stream.unwrap_or(Err(ModelError::TimedOut { phase: CallPhase::FirstToken })) {
         Ok(deltas) => deltas,
         Err(error) => {
-            Box::pin(settle(reservation, candidate, None, Some(&error))).await;
+            settle(reservation, candidate, None, Some(&error));
             return Err(AttemptError::Model(error));
         }
     };
     let Collected { answer, usage } = stream::collect(deltas, &timeouts, ctx.invocation.sink.as_ref()).await;
-    Box::pin(settle(reservation, candidate, usage, answer.as_ref().err())).await;
+    settle(reservation, candidate, usage, answer.as_ref().err());
     answer.map_err(AttemptError::Model)
 }
 
 /// Settles an attempt: at the tokens that the provider reported, at zero if it rejected the request, and
 /// otherwise at the reservation.
-async fn settle(
+fn settle(
     reservation: OpenReservation<'_>,
     candidate: &Candidate,
     usage: Option<Tokens>,
     error: Option<&ModelError>,
 ) {
     match (usage, error) {
-        (Some(tokens), _) => reservation.settle_actual(tokens, candidate).await,
-        (None, Some(error)) if is_unbilled(error) => reservation.release().await,
-        (None, Some(_) | None) => reservation.settle_estimated().await,
+        (Some(tokens), _) => reservation.settle_actual(tokens, candidate),
+        (None, Some(error)) if is_unbilled(error) => reservation.release(),
+        (None, Some(_) | None) => reservation.settle_estimated(),
     }
 }

@@ -23,7 +23,7 @@ use greenroom_rego::Permitted;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{oneshot, watch};
 
-use super::effects::EffectContext;
+use super::effects::{EffectContext, EffectOutcome};
 use super::hosted::HostedRuns;
 use super::machine::{CallResult, Event, Phase, State, require_awaiting_approval};
 use super::message::{FirstAction, Progress, RunArgs, RunInfo, RunMsg, Task};
@@ -158,16 +158,16 @@ impl RunActor {
         myself: &ActorRef<RunMsg>,
         state: &mut RunActorState,
         task: Task,
-        outcome: TaskOutcome<Event>,
+        outcome: TaskOutcome<EffectOutcome>,
     ) -> Result<(), ActorProcessingErr> {
         if !state.tasks.acknowledge(&task) {
             return Ok(());
         }
-        let event = match (outcome, &task) {
-            (TaskOutcome::Completed(event), _) => event,
+        let EffectOutcome { event, settled } = match (outcome, &task) {
+            (TaskOutcome::Completed(outcome), _) => outcome,
             (TaskOutcome::TimedOut, _) => {
                 match failure_event(task, Cause::new(ErrorCode::TimedOut, "the effect exceeded its timeout")) {
-                    Some(event) => event,
+                    Some(event) => event.into(),
                     None => return Ok(()),
                 }
             }
@@ -175,12 +175,12 @@ impl RunActor {
                 tracing::error!(run.id = %self.run(), "effect of a run panicked");
                 tracing::debug!(run.id = %self.run(), panic.message = %message, "effect of a run panicked");
                 match failure_event(task, Cause::new(ErrorCode::Internal, "an effect of the run panicked")) {
-                    Some(event) => event,
+                    Some(event) => event.into(),
                     None => return Ok(()),
                 }
             }
         };
-        self.process_event(myself, state, &event).await
+        self.process_settled_event(myself, state, &event, settled).await
     }
 
     async fn on_signal(

@@ -15,6 +15,7 @@ use greenroom_protocol::journal::{RunStarted, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{CallOptions, ContextChange, ContextRead, ContextWrite, Invoke, StartRun, StartTeam};
 use greenroom_protocol::{CallKey, Cause, ContextKey, ErrorCode, Json, Reply, Request, Status, StepId, Values};
+use greenroom_registry::ledger::Settled;
 use greenroom_rego::{Grant, NameSet};
 
 use super::RunEnv;
@@ -22,7 +23,7 @@ use super::artifacts::RunArtifacts;
 use super::machine::{CallResult, CallTarget, Event, StepEvaluation};
 use super::pinned::PinnedDefinitions;
 use super::values::{EffectInputs, LoadedValues, offload_if_large, offload_large, store_result};
-use crate::pipeline::CommitWaiter;
+use crate::pipeline::{CallScope, CommitWaiter, Settlements};
 
 /// Bounds concurrent evaluations, because each occupies a thread.
 static EVALUATIONS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(8);
@@ -66,10 +67,29 @@ pub(super) struct Call {
     pub(super) call: CallKey,
 }
 
+/// The event in which an effect ends, and the settlements that become durable together with what it decides.
+pub(super) struct EffectOutcome {
+    pub(super) event: Event,
+    pub(super) settled: Vec<Settled>,
+}
+
+impl From<Event> for EffectOutcome {
+    fn from(event: Event) -> Self {
+        Self { event, settled: Vec::new() }
+    }
+}
+
+/// What a call has cost so far.
+#[derive(Default)]
+struct CallCosts {
+    usage: Usage,
+    settlements: Settlements,
+}
+
 /// Evaluates the condition, the items and the approval prompt of a step.
-pub(super) async fn evaluate_step(ctx: EffectContext, step: StepId, inputs: EffectInputs) -> Event {
+pub(super) async fn evaluate_step(ctx: EffectContext, step: StepId, inputs: EffectInputs) -> EffectOutcome {
     let evaluation = try_evaluate(&ctx, &step, inputs).await;
-    Event::StepEvaluated { step, evaluation }
+    Event::StepEvaluated { step, evaluation }.into()
 }
 
 async fn try_evaluate(ctx: &EffectContext, step: &StepId, inputs: EffectInputs) -> Result<StepEvaluation, Cause> {
@@ -107,17 +127,24 @@ fn evaluate_inline(step: &PlanStep, loaded: &LoadedValues) -> Result<StepEvaluat
 }
 
 /// Calls the target of a step, once the journal entries before it are durable.
-pub(super) async fn call(ctx: EffectContext, call: Call, inputs: EffectInputs, commit: CommitWaiter) -> Event {
+pub(super) async fn call(
+    ctx: EffectContext,
+    call: Call,
+    inputs: EffectInputs,
+    commit: CommitWaiter,
+) -> EffectOutcome {
     let (key, attempt) = (call.key.clone(), call.attempt);
-    let mut usage = Usage::default();
-    let result = match try_call(&ctx, &call, inputs, commit, &mut usage).await {
-        Ok(values) => match store_result(values, key.step.as_str(), ctx.artifacts()).await {
-            Ok((result, hash)) => CallResult::Completed { result, hash, usage },
-            Err(cause) => CallResult::Failed { cause, usage },
-        },
+    let mut costs = CallCosts::default();
+    let called = match try_call(&ctx, &call, inputs, commit, &mut costs).await {
+        Ok(values) => store_result(values, key.step.as_str(), ctx.artifacts()).await,
+        Err(cause) => Err(cause),
+    };
+    let CallCosts { usage, settlements } = costs;
+    let result = match called {
+        Ok((result, hash)) => CallResult::Completed { result, hash, usage },
         Err(cause) => CallResult::Failed { cause, usage },
     };
-    Event::CallCompleted { key, attempt, result }
+    EffectOutcome { event: Event::CallCompleted { key, attempt, result }, settled: settlements.take() }
 }
 
 async fn try_call(
@@ -125,40 +152,47 @@ async fn try_call(
     call: &Call,
     inputs: EffectInputs,
     commit: CommitWaiter,
-    usage: &mut Usage,
+    costs: &mut CallCosts,
 ) -> Result<Values, Cause> {
     if ctx.started.team.is_some() {
         // The team's context is read first, which is a call of its own.
         commit.clone().wait().await?;
     }
     let mut loaded = inputs.load(ctx.artifacts()).await?;
-    *usage = ctx.refresh_context(&mut loaded, &call.call, call.attempt).await?;
+    costs.usage = ctx.refresh_context(&mut loaded, &call.call, call.attempt).await?;
     let step = ctx.pinned.step(&call.key.step)?;
     let item = ctx.item_lists.item(step, call.key.index, &loaded.scope())?;
     let (request, agent) = ctx.build_request(call, step, &item_scope(&loaded, item.as_ref())).await?;
-    let reply = ctx.issue(call, step.timeout, request, commit).await;
-    usage.add(&reply.usage());
+    let scope = CallScope { commit, settlements: costs.settlements.clone() };
+    let reply = ctx.issue(call, step.timeout, request, scope).await;
+    costs.usage.add(&reply.usage());
     let outputs = outputs_of(reply)?;
     let Some(agent) = agent else { return Ok(outputs) };
     let outputs = step_outputs(step, &agent, outputs);
-    ctx.publish_outputs(call, &agent, &outputs, usage).await?;
+    ctx.publish_outputs(call, &agent, &outputs, &mut costs.usage).await?;
     Ok(outputs)
 }
 
 /// Calls the agent that compensates a step.
-pub(super) async fn compensate(ctx: EffectContext, call: Call, after: Duration, inputs: EffectInputs) -> Event {
+pub(super) async fn compensate(
+    ctx: EffectContext,
+    call: Call,
+    after: Duration,
+    inputs: EffectInputs,
+) -> EffectOutcome {
     tokio::time::sleep(after).await;
     let (key, attempt) = (call.key.clone(), call.attempt);
-    let mut usage = Usage::default();
-    let cause = try_compensate(&ctx, &call, inputs, &mut usage).await.err();
-    Event::Compensated { key, attempt, cause, usage }
+    let mut costs = CallCosts::default();
+    let cause = try_compensate(&ctx, &call, inputs, &mut costs).await.err();
+    let CallCosts { usage, settlements } = costs;
+    EffectOutcome { event: Event::Compensated { key, attempt, cause, usage }, settled: settlements.take() }
 }
 
 async fn try_compensate(
     ctx: &EffectContext,
     call: &Call,
     mut inputs: EffectInputs,
-    usage: &mut Usage,
+    costs: &mut CallCosts,
 ) -> Result<(), Cause> {
     inputs.retain_item(&call.key);
     let loaded = inputs.load(ctx.artifacts()).await?;
@@ -177,14 +211,15 @@ async fn try_compensate(
         key: Some(call.call.clone()),
         options: ctx.call_options(),
     });
-    let reply = ctx.issue(call, step.timeout, request, CommitWaiter::ready()).await;
-    usage.add(&reply.usage());
+    let scope = CallScope { settlements: costs.settlements.clone(), ..CallScope::default() };
+    let reply = ctx.issue(call, step.timeout, request, scope).await;
+    costs.usage.add(&reply.usage());
     outputs_of(reply).map(drop)
 }
 
 /// Collects the outputs of the run.
-pub(super) async fn collect_outputs(ctx: EffectContext, inputs: EffectInputs) -> Event {
-    Event::OutputsCollected { outputs: try_collect(&ctx, inputs).await }
+pub(super) async fn collect_outputs(ctx: EffectContext, inputs: EffectInputs) -> EffectOutcome {
+    Event::OutputsCollected { outputs: try_collect(&ctx, inputs).await }.into()
 }
 
 async fn try_collect(ctx: &EffectContext, inputs: EffectInputs) -> Result<Values, Cause> {
@@ -257,10 +292,10 @@ impl EffectContext {
     }
 
     /// Issues a nested request and awaits its reply, bounded by the timeout of the step.
-    async fn issue(&self, call: &Call, time_max: Option<Duration>, request: Request, commit: CommitWaiter) -> Reply {
+    async fn issue(&self, call: &Call, time_max: Option<Duration>, request: Request, scope: CallScope) -> Reply {
         let request = self.grant.issue_request(call.call.request_id(call.attempt), request);
         let id = request.id().clone();
-        let reply = self.env.pipeline.handle_after(request, commit);
+        let reply = self.env.pipeline.handle_within(request, scope);
         let Some(time_max) = time_max else { return reply.await };
         match tokio::time::timeout(time_max, reply).await {
             Ok(reply) => reply,

@@ -13,7 +13,7 @@ use ractor::RpcReplyPort;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::effects::EffectContext;
+use super::effects::{EffectContext, EffectOutcome};
 use super::machine::{Decision, Event, State, TimerId};
 use crate::dispatcher::RunTicket;
 use crate::supervision::TaskOutcome;
@@ -76,7 +76,7 @@ pub(super) enum RunMsg {
     /// Start or resume.
     Begin,
     /// A linked task has ended with this outcome.
-    TaskEnded(Task, TaskOutcome<Event>),
+    TaskEnded(Task, TaskOutcome<EffectOutcome>),
     /// A user cancels, approves or rejects.
     Signal(Permitted<SignalRun>, oneshot::Sender<Result<RunStatus, Cause>>),
     /// A nested call took one of the retries of this run.

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::ResumeRun;
 use greenroom_protocol::{Cause, Deadline, ErrorCode, IdGenerator, Reply, RequestId, RunId, Status, TenantId, TraceId};
-use greenroom_registry::journal::Seq;
+use greenroom_registry::journal::{AppendPosition, Seq};
 use greenroom_registry::runs::{Fence, RunRecord};
 use greenroom_rego::{Authenticator, Grant, Permitted, RecoveryRequest};
 
@@ -153,7 +153,8 @@ impl RunsHandle {
             Ok(()) => self.status_reply(&run).await,
             Err(cause) => {
                 // Another pod may be able to resume it.
-                self.env().stores.runs.release(&run, fence).await;
+                let RunEnv { stores, clock, .. } = &**self.env();
+                stores.core.release_run(&run, fence, clock.now()).await;
                 Err(cause)
             }
         }
@@ -162,7 +163,7 @@ impl RunsHandle {
     async fn claim(&self, run: &RunId) -> Result<Fence, Cause> {
         let RunEnv { stores, clock, pod, lease, .. } = &**self.env();
         let now = clock.now();
-        let claimed = stores.runs.claim(run, pod, *lease, now).await.map_err(|error| error.cause())?;
+        let claimed = stores.core.claim_run(run, pod, *lease, now).await.map_err(|error| error.cause())?;
         if let Some(fence) = claimed {
             return Ok(fence);
         }
@@ -236,7 +237,8 @@ impl RunsHandle {
         if let Err(error) = self.append_run_ended(run, fence, seq, state, cause).await {
             // The run has neither started nor ended; if a pod resumes it, each of its steps is audited.
             tracing::error!(run.id = %run, error = %error, "rejected run could not be ended; recovery will resume it");
-            self.env().stores.runs.release(run, fence).await;
+            let RunEnv { stores, clock, .. } = &**self.env();
+            stores.core.release_run(run, fence, clock.now()).await;
         }
     }
 
@@ -251,7 +253,8 @@ impl RunsHandle {
         let RunEnv { stores, clock, .. } = &**self.env();
         let reply = Box::new(terminated_reply(run, state, cause));
         let ended = [Entry::RunEnded { reply }];
-        let receipt = stores.journal.append(run, fence, seq, &ended, clock.now()).await;
+        let position = AppendPosition { run, fence, after: seq };
+        let receipt = stores.core.append(position, &ended, clock.now()).await;
         receipt.map(drop).map_err(|error| error.cause())
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use greenroom_protocol::journal::RunStarted;
 use greenroom_protocol::request::StartRun;
 use greenroom_protocol::{AgentId, Cause, Deadline, ErrorCode, Reply, RunId, Timestamp};
-use greenroom_registry::audit::PendingAuditEntry;
+use greenroom_registry::core::PendingAuditEntry;
 use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::{Created, NewRun};
 use greenroom_rego::{Caller, Grant, Permitted};
@@ -64,7 +64,7 @@ impl RunsHandle {
             lease: env.lease,
         };
         let decision = decide_with_outputs(&pinned.plan, &State::default(), &Event::Started(started.clone()), now);
-        let created = env.stores.runs.create_with_entries(&new, key.as_ref(), decision.entries(), now).await;
+        let created = env.stores.core.create_run(new, key.as_ref(), decision.entries(), now).await;
         let run = match created.map_err(|error| error.cause())? {
             (Created::New(fence), Some(receipt)) => {
                 if let Err(error) = audit_entry.wait_durable().await {

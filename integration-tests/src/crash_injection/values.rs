@@ -1,5 +1,4 @@
-//! Decorators of the stores of contexts, artifacts, definitions, idempotency keys and agent memories, and
-//! of their maintenance: each write passes the crash point, reads are forwarded.
+//! Decorators of the stores of contexts, artifacts, definitions and agent memories, and of their maintenance: each write passes the crash point, reads are forwarded.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -7,15 +6,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use greenroom_protocol::{ArtifactRef, ContentHash, ContextKey, Reply, RunId, TenantId, Timestamp};
+use greenroom_protocol::{ArtifactRef, ContentHash, ContextKey, RunId, TenantId, Timestamp};
 use greenroom_registry::StoreError;
 use greenroom_registry::agent_memory::{Memory, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery};
 use greenroom_registry::artifacts::{ArtifactError, ArtifactInfo, ArtifactOwner, ArtifactStore, SweepReport};
+use greenroom_registry::audit::PruneReport;
 use greenroom_registry::context::{ContextError, ContextEvent, ContextPut, ContextStore, Snapshot, Version, Versioned};
 use greenroom_registry::definition_store::DefinitionStore;
-use greenroom_registry::idempotency::{IdempotencyStore, KeyStatus};
 use greenroom_registry::maintenance::{CheckReport, StoreMaintenance};
-use greenroom_registry::runs::{DedupKey, Fence};
+use greenroom_registry::runs::Fence;
 
 use super::CrashPoint;
 
@@ -120,40 +119,6 @@ impl DefinitionStore for CrashingDefinitions {
     }
 }
 
-pub(super) struct CrashingIdempotency {
-    pub(super) inner: Arc<dyn IdempotencyStore>,
-    pub(super) crash_point: Arc<CrashPoint>,
-}
-
-#[async_trait]
-impl IdempotencyStore for CrashingIdempotency {
-    async fn begin(
-        &self,
-        tenant: &TenantId,
-        key: &DedupKey,
-        body: &ContentHash,
-        now: Timestamp,
-    ) -> Result<KeyStatus, StoreError> {
-        self.crash_point.write(self.inner.begin(tenant, key, body, now)).await
-    }
-
-    async fn finish(&self, tenant: &TenantId, key: &DedupKey, reply: &Reply, now: Timestamp) -> Result<(), StoreError> {
-        self.crash_point.write(self.inner.finish(tenant, key, reply, now)).await
-    }
-
-    async fn abandon(&self, tenant: &TenantId, key: &DedupKey) -> Result<(), StoreError> {
-        self.crash_point.write(self.inner.abandon(tenant, key)).await
-    }
-
-    async fn lookup(&self, tenant: &TenantId, key: &DedupKey, body: &ContentHash) -> Result<KeyStatus, StoreError> {
-        self.inner.lookup(tenant, key, body).await
-    }
-
-    async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
-        self.crash_point.write(self.inner.prune(tenant, before)).await
-    }
-}
-
 pub(super) struct CrashingMemory {
     pub(super) inner: Arc<dyn MemoryStore>,
     pub(super) crash_point: Arc<CrashPoint>,
@@ -206,6 +171,18 @@ impl StoreMaintenance for CrashingMaintenance {
 
     async fn referenced_artifacts(&self) -> Result<HashSet<ContentHash>, StoreError> {
         self.inner.referenced_artifacts().await
+    }
+
+    async fn prune_runs(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
+        self.crash_point.write(self.inner.prune_runs(tenant, before)).await
+    }
+
+    async fn prune_keys(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
+        self.crash_point.write(self.inner.prune_keys(tenant, before)).await
+    }
+
+    async fn prune_audit(&self, before: Timestamp, now: Timestamp) -> Result<PruneReport, StoreError> {
+        self.crash_point.write(self.inner.prune_audit(before, now)).await
     }
 
     async fn close(&self, now: Timestamp) -> Result<(), StoreError> {

@@ -14,7 +14,7 @@ use crate::notify::{TailSource, tail};
 use crate::runs::Fence;
 
 /// The shared contexts.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct InMemoryContexts(pub(super) Arc<Shared>);
 
 #[async_trait]

@@ -1,18 +1,24 @@
 //! State that the in-memory stores of one process share.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use greenroom_protocol::Clock;
 
 use crate::error::StoreError;
+use crate::in_memory::audit_data::Chain;
 use crate::in_memory::context_data::Contexts;
+use crate::in_memory::ledger_data::LedgerWithCosts;
 use crate::in_memory::run_data::Runs;
 use crate::notify::RunNotifiers;
 use crate::runs::leases::Leases;
 
 /// State that the stores of one process share.
-#[derive(Debug, Default)]
 pub(super) struct Shared {
+    pub(super) clock: Arc<dyn Clock>,
     runs: Mutex<Runs>,
+    ledger: Mutex<LedgerWithCosts>,
+    audit: Mutex<Chain>,
     contexts: Mutex<Contexts>,
     pub(super) leases: Leases,
     pub(super) journal_notifiers: RunNotifiers,
@@ -21,6 +27,20 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            runs: Mutex::default(),
+            ledger: Mutex::default(),
+            audit: Mutex::default(),
+            contexts: Mutex::default(),
+            leases: Leases::default(),
+            journal_notifiers: RunNotifiers::default(),
+            context_notifiers: RunNotifiers::default(),
+            is_closed: AtomicBool::new(false),
+        }
+    }
+
     /// Rejects a write to a closed store.
     pub(super) fn check_open(&self) -> Result<(), StoreError> {
         if self.is_closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { Ok(()) }
@@ -36,6 +56,16 @@ impl Shared {
     /// Locks the runs and the idempotency keys.
     pub(super) fn runs(&self) -> MutexGuard<'_, Runs> {
         lock(&self.runs)
+    }
+
+    /// Locks the ledger.
+    pub(super) fn ledger(&self) -> MutexGuard<'_, LedgerWithCosts> {
+        lock(&self.ledger)
+    }
+
+    /// Locks the audit.
+    pub(super) fn audit(&self) -> MutexGuard<'_, Chain> {
+        lock(&self.audit)
     }
 
     /// Locks the contexts.

@@ -12,7 +12,7 @@ use crate::audit::signer::Signer;
 use crate::error::StoreError;
 use crate::group_commit::{CommandReceiver, ReplySender};
 use crate::sqlite::audit::chain::{Chain, append_closing};
-use crate::sqlite::command::Command;
+use crate::sqlite::command::{Command, Needs};
 use crate::sqlite::commit::Commit;
 use crate::sqlite::context::cache::ContextCache;
 use crate::sqlite::error::rusqlite_error;
@@ -92,11 +92,7 @@ impl Writer {
     /// Commits a batch of commands. Returns the caller that closes the store, if it is among them.
     fn commit(&mut self, batch: Vec<Command>) -> Option<ReplySender<()>> {
         let mut commit = Commit::default();
-        if let Err(error) = self.prefetch(&batch, &mut commit) {
-            tracing::error!(error = %error, "the store cannot be read");
-            batch.into_iter().for_each(|command| command.reject(&mut self.state, &error));
-            return None;
-        }
+        self.prefetch(&batch, &mut commit);
         for closing in std::mem::take(&mut self.state.unwritten_closings) {
             append_closing(&mut self.state.chain, closing, &mut commit.audit, &mut commit.statements);
         }
@@ -118,7 +114,7 @@ impl Writer {
                 contexts.clear();
             }
         }
-        commit.finish(failure.as_ref());
+        commit.finish(failure.as_ref(), &self.state.shared.leases);
         close
     }
 
@@ -180,18 +176,17 @@ impl Writer {
     }
 
     /// Reads the rows that the batch needs and that are not cached.
-    fn prefetch(&mut self, batch: &[Command], commit: &mut Commit) -> Result<(), StoreError> {
-        let mut runs = Vec::new();
-        let mut contexts = Vec::new();
-        let mut keys = Vec::new();
-        for needs in batch.iter().map(|command| command.needs()) {
-            runs.extend(needs.run.filter(|run| !self.state.runs.contains(run)).cloned());
-            contexts.extend(needs.context.filter(|run| !self.state.contexts.contains(run)).cloned());
-            keys.extend(needs.key.map(|(key, tenant)| (key.to_owned(), tenant.clone())));
+    fn prefetch(&mut self, batch: &[Command], commit: &mut Commit) {
+        let mut needs = Needs::default();
+        batch.iter().for_each(|command| command.add_needs(&mut needs));
+        let runs = needs.runs.into_iter().filter(|run| !self.state.runs.contains(run)).cloned().collect();
+        let contexts = needs.contexts.into_iter().filter(|run| !self.state.contexts.contains(run)).cloned().collect();
+        let keys = needs.keys.into_iter().cloned().collect();
+        self.state.runs.prefetch(&self.conn, runs);
+        if let Err(error) = self.state.contexts.prefetch(&self.conn, contexts) {
+            tracing::error!(error = %error, "a context cannot be read");
         }
-        self.state.runs.prefetch(&self.conn, runs)?;
-        self.state.contexts.prefetch(&self.conn, contexts)?;
-        prefetch_keys(&self.conn, keys, &mut commit.keys)
+        prefetch_keys(&self.conn, keys, &mut commit.keys);
     }
 }
 
@@ -199,3 +194,6 @@ fn checkpoint(conn: &Connection, pragma: &str) -> Result<(), StoreError> {
     // The result row counts the pages that were written back, which does not matter here.
     conn.query_row(pragma, [], |_| Ok(())).map_err(|error| rusqlite_error(&error))
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,54 +13,59 @@ fn key() -> DedupKey {
 #[tokio::test]
 async fn the_same_request_gets_the_same_reply() {
     for stores in TestStores::each().await {
-        let (store, acme, request_hash) =
-            (&stores.stores.idempotency, tenant("acme"), ContentHash::from_content(b"body"));
-        assert_eq!(store.lookup(&acme, &key(), &request_hash).await.unwrap(), KeyStatus::New);
-        assert_eq!(store.begin(&acme, &key(), &request_hash, NOW).await.unwrap(), KeyStatus::New);
-        assert_eq!(store.begin(&acme, &key(), &request_hash, NOW).await.unwrap(), KeyStatus::InProgress);
-        store.finish(&acme, &key(), &reply("req_1"), NOW).await.unwrap();
-        store.finish(&acme, &key(), &reply("req_2"), NOW).await.unwrap();
+        let (acme, body) = (tenant("acme"), ContentHash::from_content(b"body"));
+        let lookup = async || stores.stores.idempotency.lookup(&acme, &key(), &body).await.unwrap();
+        assert_eq!(lookup().await, KeyStatus::New);
+        let (status, reserved) = stores.begin(&acme, &key(), &body).await;
+        assert_eq!((status, lookup().await), (KeyStatus::New, KeyStatus::InProgress));
+        assert_eq!(stores.begin(&acme, &key(), &body).await.0, KeyStatus::InProgress);
+        stores.stores.core.finish_key(reserved.unwrap(), &reply("req_1"), NOW).await.unwrap();
         let completed = KeyStatus::Completed(Box::new(reply("req_1")));
-        assert_eq!(store.begin(&acme, &key(), &request_hash, NOW).await.unwrap(), completed);
-        assert_eq!(store.lookup(&acme, &key(), &request_hash).await.unwrap(), completed);
-        assert_eq!(
-            store.begin(&acme, &key(), &ContentHash::from_content(b"x"), NOW).await.unwrap(),
-            KeyStatus::Conflict
-        );
-        assert_eq!(store.begin(&tenant("other"), &key(), &request_hash, NOW).await.unwrap(), KeyStatus::New);
+        assert_eq!(stores.begin(&acme, &key(), &body).await.0, completed);
+        assert_eq!(lookup().await, completed);
+        assert_eq!(stores.begin(&acme, &key(), &ContentHash::from_content(b"x")).await.0, KeyStatus::Conflict);
+        assert_eq!(stores.begin(&tenant("other"), &key(), &body).await.0, KeyStatus::New);
         let of_bob = DedupKey::Caller { user: UserId::new("bob").unwrap(), key: IdempotencyKey::new("k").unwrap() };
-        assert_eq!(store.begin(&acme, &of_bob, &request_hash, NOW).await.unwrap(), KeyStatus::New);
+        assert_eq!(stores.begin(&acme, &of_bob, &body).await.0, KeyStatus::New);
         let call = DedupKey::Call(CallKey::new("k").unwrap());
-        assert_eq!(store.begin(&acme, &call, &request_hash, NOW).await.unwrap(), KeyStatus::New);
+        assert_eq!(stores.begin(&acme, &call, &body).await.0, KeyStatus::New);
     }
 }
 
 #[tokio::test]
 async fn of_concurrent_requests_one_is_new() {
     for stores in TestStores::each().await {
-        let begin = |_| {
-            let store = stores.stores.idempotency.clone();
-            async move { store.begin(&tenant("acme"), &key(), &ContentHash::from_content(b"body"), NOW).await.unwrap() }
-        };
-        let all = futures::future::join_all((0..100).map(begin)).await;
-        assert_eq!(all.iter().filter(|status| **status == KeyStatus::New).count(), 1);
+        let (acme, body, key) = (tenant("acme"), ContentHash::from_content(b"body"), key());
+        let all = futures::future::join_all((0..100).map(|_| stores.begin(&acme, &key, &body))).await;
+        assert_eq!(all.iter().filter(|(status, _)| *status == KeyStatus::New).count(), 1);
     }
 }
 
 #[tokio::test]
 async fn an_abandoned_request_can_be_repeated_and_old_replies_are_pruned() {
     for stores in TestStores::each().await {
-        let (store, acme, request_hash) =
-            (&stores.stores.idempotency, tenant("acme"), ContentHash::from_content(b"body"));
-        store.begin(&acme, &key(), &request_hash, NOW).await.unwrap();
-        store.abandon(&acme, &key()).await.unwrap();
-        assert_eq!(store.begin(&acme, &key(), &request_hash, NOW).await.unwrap(), KeyStatus::New);
-        store.finish(&acme, &key(), &reply("req_1"), NOW).await.unwrap();
-        store.abandon(&acme, &key()).await.unwrap();
-        assert!(matches!(store.lookup(&acme, &key(), &request_hash).await.unwrap(), KeyStatus::Completed(_)));
-        assert_eq!(store.prune(None, NOW).await.unwrap(), 0);
-        assert_eq!(store.prune(None, NOW.saturating_add(MINUTE)).await.unwrap(), 1);
-        assert_eq!(store.lookup(&acme, &key(), &request_hash).await.unwrap(), KeyStatus::New);
+        let (acme, body) = (tenant("acme"), ContentHash::from_content(b"body"));
+        let (_, first) = stores.begin(&acme, &key(), &body).await;
+        stores.stores.core.abandon_key(first.unwrap(), NOW).await.unwrap();
+        let (status, second) = stores.begin(&acme, &key(), &body).await;
+        assert_eq!(status, KeyStatus::New);
+        stores.stores.core.finish_key(second.unwrap(), &reply("req_1"), NOW).await.unwrap();
+        assert!(matches!(stores.begin(&acme, &key(), &body).await.0, KeyStatus::Completed(_)));
+        assert_eq!(stores.stores.maintenance.prune_keys(None, NOW).await.unwrap(), 0);
+        assert_eq!(stores.stores.maintenance.prune_keys(None, NOW.saturating_add(MINUTE)).await.unwrap(), 1);
+        assert_eq!(stores.begin(&acme, &key(), &body).await.0, KeyStatus::New);
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_released_with_its_permit() {
+    for stores in TestStores::each().await {
+        let (acme, body) = (tenant("acme"), ContentHash::from_content(b"body"));
+        for _ in 0..3 {
+            // The permit of the round before is dropped; the queue of the writer is in order.
+            let (status, reserved) = stores.begin(&acme, &key(), &body).await;
+            assert_eq!((status, reserved.is_some()), (KeyStatus::New, true));
+        }
     }
 }
 

@@ -6,30 +6,23 @@ use protocol::{ContentHash, IdempotencyKey, PodId, UserId};
 
 use super::*;
 use crate::journal::{JournalError, Seq};
-use crate::runs::{Created, DedupKey, Fence, RunFilter};
+use crate::runs::{Created, DedupKey, RunFilter};
 
 fn key(text: &str) -> DedupKey {
     DedupKey::Caller { user: UserId::new("alice").unwrap(), key: IdempotencyKey::new(text).unwrap() }
-}
-
-async fn create(stores: &TestStores, number: u128) -> Fence {
-    match stores.stores.runs.create(&new_run(number), None, NOW).await.unwrap() {
-        Created::New(fence) => fence,
-        other => panic!("{other:?}"),
-    }
 }
 
 #[tokio::test]
 async fn the_same_key_and_request_find_the_first_run_and_another_request_conflicts() {
     for stores in TestStores::each().await {
         let runs = &stores.stores.runs;
-        assert!(matches!(runs.create(&new_run(1), Some(&key("k")), NOW).await.unwrap(), Created::New(_)));
-        let repeated = runs.create(&new_run(2), Some(&key("k")), NOW).await.unwrap();
+        assert!(matches!(stores.create(&new_run(1), Some(&key("k"))).await.unwrap(), Created::New(_)));
+        let repeated = stores.create(&new_run(2), Some(&key("k"))).await.unwrap();
         assert_eq!(repeated, Created::Existing(run_id(1)));
         let other = NewRun { request_hash: ContentHash::from_content(b"other"), ..new_run(3) };
-        assert_eq!(runs.create(&other, Some(&key("k")), NOW).await.unwrap(), Created::Conflict);
+        assert_eq!(stores.create(&other, Some(&key("k"))).await.unwrap(), Created::Conflict);
         let other_tenant = NewRun { tenant: tenant("other"), ..new_run(4) };
-        assert!(matches!(runs.create(&other_tenant, Some(&key("k")), NOW).await.unwrap(), Created::New(_)));
+        assert!(matches!(stores.create(&other_tenant, Some(&key("k"))).await.unwrap(), Created::New(_)));
         assert_eq!(runs.get(&run_id(2)).await.unwrap(), None);
     }
 }
@@ -37,11 +30,10 @@ async fn the_same_key_and_request_find_the_first_run_and_another_request_conflic
 #[tokio::test]
 async fn a_repeated_request_finds_its_run_by_its_id() {
     for stores in TestStores::each().await {
-        let runs = &stores.stores.runs;
-        create(&stores, 1).await;
-        assert_eq!(runs.create(&new_run(1), None, NOW).await.unwrap(), Created::Existing(run_id(1)));
+        stores.create_run(1).await;
+        assert_eq!(stores.create(&new_run(1), None).await.unwrap(), Created::Existing(run_id(1)));
         let other = NewRun { request_hash: ContentHash::from_content(b"other"), ..new_run(1) };
-        assert_eq!(runs.create(&other, None, NOW).await.unwrap(), Created::Conflict);
+        assert_eq!(stores.create(&other, None).await.unwrap(), Created::Conflict);
     }
 }
 
@@ -49,8 +41,8 @@ async fn a_repeated_request_finds_its_run_by_its_id() {
 async fn of_concurrent_requests_with_one_key_one_creates_the_run() {
     for stores in TestStores::each().await {
         let create = |number: u128| {
-            let runs = stores.stores.runs.clone();
-            async move { runs.create(&new_run(number), Some(&key("k")), NOW).await.unwrap() }
+            let stores = &stores;
+            async move { stores.create(&new_run(number), Some(&key("k"))).await.unwrap() }
         };
         let all = futures::future::join_all((1..=100).map(create)).await;
         assert_eq!(all.iter().filter(|created| matches!(created, Created::New(_))).count(), 1);
@@ -62,37 +54,37 @@ async fn of_concurrent_requests_with_one_key_one_creates_the_run() {
 async fn a_run_has_one_owner_until_its_lease_expires() {
     for stores in TestStores::each().await {
         let runs = &stores.stores.runs;
-        let first = create(&stores, 1).await;
-        assert_eq!(runs.claim(&run_id(1), &pod(), MINUTE, NOW).await.unwrap(), None);
-        runs.renew(&run_id(1), first, MINUTE, NOW.saturating_add(MINUTE)).await.unwrap();
-        assert_eq!(runs.claim(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE)).await.unwrap(), None);
+        let first = stores.create_run(1).await;
+        assert_eq!(stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, NOW).await.unwrap(), None);
+        stores.stores.core.renew(&run_id(1), first, MINUTE, NOW.saturating_add(MINUTE)).await.unwrap();
+        assert_eq!(stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE)).await.unwrap(), None);
         let later = NOW.saturating_add(MINUTE * 3);
         assert_eq!(runs.list_unclaimed(None, later, 10).await.unwrap().len(), 1);
         let next = PodId::new("pod_2").unwrap();
-        let second = runs.claim(&run_id(1), &next, MINUTE, later).await.unwrap().unwrap();
+        let second = stores.stores.core.claim_run(&run_id(1), &next, MINUTE, later).await.unwrap().unwrap();
         assert!(second > first);
         assert_eq!(runs.list_unclaimed(None, later, 10).await.unwrap(), []);
         let record = runs.get(&run_id(1)).await.unwrap().unwrap();
         assert_eq!((record.fence, record.pod), (second, next));
-        assert!(matches!(runs.renew(&run_id(1), first, MINUTE, later).await, Err(JournalError::Fenced)));
-        runs.release(&run_id(1), first).await;
-        assert_eq!(runs.claim(&run_id(1), &pod(), MINUTE, later).await.unwrap(), None);
-        runs.release(&run_id(1), second).await;
-        assert!(runs.claim(&run_id(1), &pod(), MINUTE, later).await.unwrap().is_some());
-        assert_eq!(runs.claim(&run_id(9), &pod(), MINUTE, later).await.unwrap(), None);
+        assert!(matches!(stores.stores.core.renew(&run_id(1), first, MINUTE, later).await, Err(JournalError::Fenced)));
+        stores.stores.core.release_run(&run_id(1), first, NOW).await;
+        assert_eq!(stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, later).await.unwrap(), None);
+        stores.stores.core.release_run(&run_id(1), second, NOW).await;
+        assert!(stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, later).await.unwrap().is_some());
+        assert_eq!(stores.stores.core.claim_run(&run_id(9), &pod(), MINUTE, later).await.unwrap(), None);
     }
 }
 
 #[tokio::test]
 async fn a_stale_owner_writes_nothing() {
     for stores in TestStores::each().await {
-        let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
-        let first = create(&stores, 1).await;
-        runs.release(&run_id(1), first).await;
-        let second = runs.claim(&run_id(1), &pod(), MINUTE, NOW).await.unwrap().unwrap();
-        let stale = journal.append(&run_id(1), first, Seq(0), &[started("a")], NOW).await;
+        let journal = &stores.stores.journal;
+        let first = stores.create_run(1).await;
+        stores.stores.core.release_run(&run_id(1), first, NOW).await;
+        let second = stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, NOW).await.unwrap().unwrap();
+        let stale = stores.append(&run_id(1), first, Seq(0), &[started("a")], NOW).await;
         assert!(matches!(stale, Err(JournalError::Fenced)));
-        let receipt = journal.append(&run_id(1), second, Seq(0), &[started("a")], NOW).await.unwrap();
+        let receipt = stores.append(&run_id(1), second, Seq(0), &[started("a")], NOW).await.unwrap();
         assert_eq!((receipt.run(), receipt.after(), receipt.through()), (&run_id(1), Seq(0), Seq(1)));
         assert_eq!(journal.read(&run_id(1), Seq(0), 10).await.unwrap().len(), 1);
     }
@@ -102,15 +94,15 @@ async fn a_stale_owner_writes_nothing() {
 async fn entries_follow_each_other_without_a_gap() {
     for stores in TestStores::each().await {
         let journal = &stores.stores.journal;
-        let fence = create(&stores, 1).await;
+        let fence = stores.create_run(1).await;
         let entries = [started("a"), done("a", "one")];
-        let receipt = journal.append(&run_id(1), fence, Seq(0), &entries, NOW).await.unwrap();
+        let receipt = stores.append(&run_id(1), fence, Seq(0), &entries, NOW).await.unwrap();
         assert_eq!(receipt.through(), Seq(2));
-        let stale = journal.append(&run_id(1), fence, Seq(1), &[started("b")], NOW).await;
+        let stale = stores.append(&run_id(1), fence, Seq(1), &[started("b")], NOW).await;
         assert!(matches!(stale, Err(JournalError::OutOfOrder { found: Seq(2) })));
-        let empty = journal.append(&run_id(1), fence, Seq(2), &[], NOW).await;
+        let empty = stores.append(&run_id(1), fence, Seq(2), &[], NOW).await;
         assert!(matches!(empty, Err(JournalError::Size { found: 0 })));
-        let unknown = journal.append(&run_id(9), fence, Seq(0), &[started("b")], NOW).await;
+        let unknown = stores.append(&run_id(9), fence, Seq(0), &[started("b")], NOW).await;
         assert!(matches!(unknown, Err(JournalError::Unknown)));
         let read = journal.read(&run_id(1), Seq(1), 10).await.unwrap();
         assert_eq!(read.len(), 1);
@@ -121,23 +113,23 @@ async fn entries_follow_each_other_without_a_gap() {
 #[tokio::test]
 async fn a_run_record_follows_its_journal_to_the_end_and_no_further() {
     for stores in TestStores::each().await {
-        let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
-        let fence = create(&stores, 1).await;
+        let runs = &stores.stores.runs;
+        let fence = stores.create_run(1).await;
         let status = || async { runs.get(&run_id(1)).await.unwrap().unwrap().status };
         assert_eq!(status().await, RunStatus::Queued);
         let requested = Entry::ApprovalRequested { key: step_key("a"), prompt: "well?".into() };
-        let _ = journal.append(&run_id(1), fence, Seq(0), &[started("a"), requested], NOW).await.unwrap();
+        let _ = stores.append(&run_id(1), fence, Seq(0), &[started("a"), requested], NOW).await.unwrap();
         assert_eq!(status().await, RunStatus::WaitingApproval);
         assert_eq!(runs.reply(&run_id(1)).await.unwrap(), None);
         let after_end = [ended(), started("b")];
-        let error = journal.append(&run_id(1), fence, Seq(2), &after_end, NOW).await;
+        let error = stores.append(&run_id(1), fence, Seq(2), &after_end, NOW).await;
         assert!(matches!(error, Err(JournalError::Size { .. })));
-        let _ = journal.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await.unwrap();
+        let _ = stores.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await.unwrap();
         assert_eq!(status().await, RunStatus::Success);
         assert_eq!(runs.reply(&run_id(1)).await.unwrap(), Some(reply("run_1")));
-        let after = journal.append(&run_id(1), fence, Seq(3), &[started("b")], NOW).await;
+        let after = stores.append(&run_id(1), fence, Seq(3), &[started("b")], NOW).await;
         assert!(matches!(after, Err(JournalError::Ended)), "{after:?}");
-        assert_eq!(runs.claim(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE * 9)).await.unwrap(), None);
+        assert_eq!(stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE * 9)).await.unwrap(), None);
         assert_eq!(runs.list_unclaimed(None, NOW.saturating_add(MINUTE * 9), 10).await.unwrap(), []);
     }
 }
@@ -145,8 +137,8 @@ async fn a_run_record_follows_its_journal_to_the_end_and_no_further() {
 #[tokio::test]
 async fn a_run_awaits_approval_until_its_last_request_is_resolved() {
     for stores in TestStores::each().await {
-        let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
-        let fence = create(&stores, 1).await;
+        let runs = &stores.stores.runs;
+        let fence = stores.create_run(1).await;
         let requested = |step: &str| Entry::ApprovalRequested { key: step_key(step), prompt: "well?".into() };
         let by = UserId::new("admin").unwrap();
         let resolved = |step: &str| Entry::ApprovalResolved { key: step_key(step), approved: true, by: by.clone() };
@@ -159,7 +151,7 @@ async fn a_run_awaits_approval_until_its_last_request_is_resolved() {
             (vec![Entry::DeadlinePassed], RunStatus::Running),
         ];
         for (entries, status) in steps {
-            seq = journal.append(&run_id(1), fence, seq, &entries, NOW).await.unwrap().through();
+            seq = stores.append(&run_id(1), fence, seq, &entries, NOW).await.unwrap().through();
             assert_eq!(runs.get(&run_id(1)).await.unwrap().unwrap().status, status, "after {entries:?}");
         }
     }
@@ -170,17 +162,17 @@ async fn a_run_is_created_with_its_entries_or_not_at_all() {
     for stores in TestStores::each().await {
         let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
         let created =
-            runs.create_with_entries(&new_run(1), None, &[started("a"), done("a", "one")], NOW).await.unwrap();
+            stores.stores.core.create_run(new_run(1), None, &[started("a"), done("a", "one")], NOW).await.unwrap();
         let (Created::New(fence), Some(receipt)) = created else { panic!("{created:?}") };
         assert_eq!((receipt.run(), receipt.after(), receipt.through()), (&run_id(1), Seq(0), Seq(2)));
-        let repeated = runs.create_with_entries(&new_run(1), None, &[started("a")], NOW).await.unwrap();
+        let repeated = stores.stores.core.create_run(new_run(1), None, &[started("a")], NOW).await.unwrap();
         assert_eq!(repeated, (Created::Existing(run_id(1)), None));
         assert_eq!(journal.read(&run_id(1), Seq(0), 10).await.unwrap().len(), 2);
-        let _ = journal.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await.unwrap();
-        let error = runs.create_with_entries(&new_run(2), None, &[ended(), started("a")], NOW).await;
+        let _ = stores.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await.unwrap();
+        let error = stores.stores.core.create_run(new_run(2), None, &[ended(), started("a")], NOW).await;
         assert!(matches!(error, Err(JournalError::Size { found: 2 })));
         assert_eq!(runs.get(&run_id(2)).await.unwrap(), None);
-        let over = runs.create_with_entries(&new_run(3), None, &[started("a"), ended()], NOW).await.unwrap();
+        let over = stores.stores.core.create_run(new_run(3), None, &[started("a"), ended()], NOW).await.unwrap();
         assert!(matches!(over, (Created::New(_), Some(_))));
         assert_eq!(runs.get(&run_id(3)).await.unwrap().unwrap().status, RunStatus::Success);
         assert_eq!(runs.list_unclaimed(None, NOW.saturating_add(MINUTE * 9), 10).await.unwrap(), []);
@@ -192,10 +184,10 @@ async fn lists_show_one_tenants_runs_newest_first_page_by_page() {
     for stores in TestStores::each().await {
         let runs = &stores.stores.runs;
         for number in 1..=5 {
-            create(&stores, number).await;
+            stores.create_run(number).await;
         }
         let other = NewRun { tenant: tenant("other"), ..new_run(6) };
-        let _ = runs.create(&other, None, NOW).await.unwrap();
+        let _ = stores.create(&other, None).await.unwrap();
         let filter = RunFilter { tenant: Some(tenant("acme")), ..RunFilter::default() };
         let first = runs.list(&filter, None, 3).await.unwrap();
         let names: Vec<_> = first.runs.iter().map(|record| record.run.clone()).collect();
@@ -221,12 +213,12 @@ async fn lists_show_one_tenants_runs_newest_first_page_by_page() {
 async fn a_tail_streams_old_and_new_entries_and_ends_with_the_run() {
     for stores in TestStores::each().await {
         let journal = stores.stores.journal.clone();
-        let fence = create(&stores, 1).await;
-        let _ = journal.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await.unwrap();
+        let fence = stores.create_run(1).await;
+        let _ = stores.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await.unwrap();
         let tail = journal.tail(&run_id(1), Seq(0)).map(|item| item.unwrap().seq.0).collect::<Vec<_>>();
         let write = async {
-            let _ = journal.append(&run_id(1), fence, Seq(1), &[done("a", "x")], NOW).await.unwrap();
-            let _ = journal.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await.unwrap();
+            let _ = stores.append(&run_id(1), fence, Seq(1), &[done("a", "x")], NOW).await.unwrap();
+            let _ = stores.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await.unwrap();
         };
         let (numbers, ()) = tokio::join!(tail, write);
         assert_eq!(numbers, [1, 2, 3]);
@@ -238,13 +230,13 @@ async fn a_tail_streams_old_and_new_entries_and_ends_with_the_run() {
 #[tokio::test]
 async fn a_tail_ends_when_the_store_closes() {
     for stores in TestStores::each().await {
-        create(&stores, 1).await;
+        stores.create_run(1).await;
         let tail = stores.stores.journal.tail(&run_id(1), Seq(0)).collect::<Vec<_>>();
         let close = async { stores.stores.maintenance.close(NOW).await.unwrap() };
         let (numbers, ()) = tokio::join!(tail, close);
         assert!(numbers.is_empty());
-        let error = stores.stores.runs.create(&new_run(2), None, NOW).await;
-        assert!(matches!(error, Err(StoreError::Closed)));
+        let error = stores.create(&new_run(2), None).await;
+        assert!(matches!(error, Err(JournalError::Store(StoreError::Closed))));
     }
 }
 
@@ -264,15 +256,15 @@ async fn a_run_with_personal_data_marks_the_runs_that_called_it() {
             called_by(4, Some(1), false),
             called_by(5, None, false),
         ] {
-            assert!(matches!(runs.create(&new, None, NOW).await.unwrap(), Created::New(_)));
+            assert!(matches!(stores.create(&new, None).await.unwrap(), Created::New(_)));
         }
         for (number, expected) in [(1, true), (2, true), (3, true), (4, false), (5, false)] {
             let record = runs.get(&run_id(number)).await.unwrap().unwrap();
             assert_eq!(record.personal_data, expected, "{number}");
         }
         // A later change of the record does not remove the mark.
-        let fence = runs.claim(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE * 2)).await.unwrap().unwrap();
-        let appended = stores.stores.journal.append(&run_id(1), fence, Seq(0), &[ended()], NOW).await;
+        let fence = stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE * 2)).await.unwrap().unwrap();
+        let appended = stores.append(&run_id(1), fence, Seq(0), &[ended()], NOW).await;
         let _ = appended.unwrap();
         assert!(runs.get(&run_id(1)).await.unwrap().unwrap().personal_data);
     }
@@ -281,25 +273,25 @@ async fn a_run_with_personal_data_marks_the_runs_that_called_it() {
 #[tokio::test]
 async fn pruning_runs_and_keys_of_one_tenant_leaves_those_of_another() {
     for stores in TestStores::each().await {
-        let (runs, keys) = (&stores.stores.runs, &stores.stores.idempotency);
+        let runs = &stores.stores.runs;
         let later = NOW.saturating_add(MINUTE);
         for (number, name) in [(1, "acme"), (2, "globex")] {
             let new = NewRun { tenant: tenant(name), ..new_run(number) };
-            let Created::New(fence) = runs.create(&new, None, NOW).await.unwrap() else { panic!() };
-            let _ = stores.stores.journal.append(&run_id(number), fence, Seq(0), &[ended()], NOW).await.unwrap();
+            let Created::New(fence) = stores.create(&new, None).await.unwrap() else { panic!() };
+            let _ = stores.append(&run_id(number), fence, Seq(0), &[ended()], NOW).await.unwrap();
             let body = ContentHash::from_content(b"body");
-            keys.begin(&tenant(name), &key("k"), &body, NOW).await.unwrap();
-            keys.finish(&tenant(name), &key("k"), &reply("req_1"), NOW).await.unwrap();
+            let (_, reserved) = stores.begin(&tenant(name), &key("k"), &body).await;
+            stores.stores.core.finish_key(reserved.unwrap(), &reply("req_1"), NOW).await.unwrap();
         }
         let acme = tenant("acme");
-        assert_eq!(runs.prune(Some(&acme), later).await.unwrap(), 1);
-        assert_eq!(keys.prune(Some(&acme), later).await.unwrap(), 1);
+        assert_eq!(stores.stores.maintenance.prune_runs(Some(&acme), later).await.unwrap(), 1);
+        assert_eq!(stores.stores.maintenance.prune_keys(Some(&acme), later).await.unwrap(), 1);
         assert!(runs.get(&run_id(1)).await.unwrap().is_none());
         assert!(runs.get(&run_id(2)).await.unwrap().is_some());
-        assert_eq!(runs.prune(Some(&acme), later).await.unwrap(), 0);
-        assert_eq!(keys.prune(None, later).await.unwrap(), 1);
+        assert_eq!(stores.stores.maintenance.prune_runs(Some(&acme), later).await.unwrap(), 0);
+        assert_eq!(stores.stores.maintenance.prune_keys(None, later).await.unwrap(), 1);
         let unclaimed = NewRun { tenant: tenant("globex"), ..new_run(3) };
-        let _ = runs.create(&unclaimed, None, NOW).await.unwrap();
+        let _ = stores.create(&unclaimed, None).await.unwrap();
         let after_lease = NOW.saturating_add(MINUTE * 2);
         assert_eq!(runs.list_unclaimed(Some(&acme), after_lease, 10).await.unwrap(), []);
         assert_eq!(runs.list_unclaimed(Some(&tenant("globex")), after_lease, 10).await.unwrap().len(), 1);
@@ -310,14 +302,14 @@ async fn pruning_runs_and_keys_of_one_tenant_leaves_those_of_another() {
 async fn a_run_that_ended_long_ago_is_pruned_and_its_key_is_free() {
     for stores in TestStores::each().await {
         let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
-        let Created::New(fence) = runs.create(&new_run(1), Some(&key("k")), NOW).await.unwrap() else { panic!() };
-        create(&stores, 2).await;
-        let _ = journal.append(&run_id(1), fence, Seq(0), &[ended()], NOW).await.unwrap();
-        assert_eq!(runs.prune(None, NOW).await.unwrap(), 0);
-        assert_eq!(runs.prune(None, NOW.saturating_add(MINUTE)).await.unwrap(), 1);
+        let Created::New(fence) = stores.create(&new_run(1), Some(&key("k"))).await.unwrap() else { panic!() };
+        stores.create_run(2).await;
+        let _ = stores.append(&run_id(1), fence, Seq(0), &[ended()], NOW).await.unwrap();
+        assert_eq!(stores.stores.maintenance.prune_runs(None, NOW).await.unwrap(), 0);
+        assert_eq!(stores.stores.maintenance.prune_runs(None, NOW.saturating_add(MINUTE)).await.unwrap(), 1);
         assert_eq!(runs.get(&run_id(1)).await.unwrap(), None);
         assert_eq!(journal.read(&run_id(1), Seq(0), 10).await.unwrap(), []);
         assert!(runs.get(&run_id(2)).await.unwrap().is_some());
-        assert!(matches!(runs.create(&new_run(3), Some(&key("k")), NOW).await.unwrap(), Created::New(_)));
+        assert!(matches!(stores.create(&new_run(3), Some(&key("k"))).await.unwrap(), Created::New(_)));
     }
 }

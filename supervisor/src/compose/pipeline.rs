@@ -17,12 +17,11 @@ use crate::ingress::local::LocalIngress;
 use crate::pipeline::Pipeline;
 use crate::pipeline::artifacts::ArtifactLookup;
 use crate::pipeline::facts::FactCollector;
-use crate::pipeline::idempotency::{IdempotencyKeys, KeyReleaser};
+use crate::pipeline::idempotency::IdempotencyKeys;
 use crate::pipeline::memory::MemoryHandler;
 use crate::pipeline::query::QueryHandler;
 
-/// Builds the pipeline and binds it to the handle through which actors issue nested requests. The releaser of
-/// its idempotency keys has to run beside it.
+/// Builds the pipeline and binds it to the handle through which actors issue nested requests.
 ///
 /// # Errors
 /// [`ErrorCode::Internal`] if the handle is bound already.
@@ -31,7 +30,7 @@ pub(crate) fn build(
     dispatcher: Dispatcher,
     runs: RunsHandle,
     wrap_evaluator: Option<WrapEvaluator>,
-) -> Result<(Arc<Pipeline>, KeyReleaser), Cause> {
+) -> Result<Arc<Pipeline>, Cause> {
     let PodParts { config, clock, stores, definitions, models, admission, guard, metrics, .. } = parts;
     let definitions: Arc<dyn DefinitionResolver> = definitions.clone();
     let engines: Arc<dyn Evaluator> = Arc::new(guard.clone());
@@ -47,11 +46,10 @@ pub(crate) fn build(
         clock: Arc::clone(clock),
         ids: Arc::clone(&parts.ids),
     };
-    let (idempotency, releaser) = IdempotencyKeys::new(Arc::clone(&stores.idempotency), Arc::clone(clock));
     let pipeline = Arc::new(Pipeline {
         admission: admission.clone(),
         authenticator,
-        audit: Arc::clone(&stores.audit),
+        core: Arc::clone(&stores.core),
         artifacts: ArtifactLookup { store: Arc::clone(&stores.artifacts) },
         fact_collector: FactCollector {
             definitions: Arc::clone(&definitions),
@@ -62,7 +60,7 @@ pub(crate) fn build(
             models: models.clone(),
         },
         guard: Guard::new(evaluator),
-        idempotency,
+        idempotency: IdempotencyKeys::new(Arc::clone(&stores.core), Arc::clone(clock)),
         dispatcher,
         queries: QueryHandler { definitions, stores: stores.clone() },
         memory: MemoryHandler {
@@ -77,7 +75,7 @@ pub(crate) fn build(
     });
     let bound = parts.pipeline.bind(pipeline.clone());
     bound.map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))?;
-    Ok((pipeline, releaser))
+    Ok(pipeline)
 }
 
 /// The ingress of this process.

@@ -1,26 +1,23 @@
-//! The background services of a pod. The writers of the stores, the metrics and the reservation
-//! settler start with the pod; the others once the pod listens, watches or recovers.
+//! The background services of a pod. The writers of the stores and the metrics start with the pod; the others once the
+//! pod listens, watches or recovers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use greenroom_actors::execution::Accounting;
 use greenroom_actors::observer::{Observer, TeeObserver};
 use greenroom_actors::run::RecoveryReport;
 use greenroom_actors::supervision::ChildKind;
 use greenroom_definitions::KnownNames;
-use greenroom_protocol::{Cause, Clock, ErrorCode};
+use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_registry::artifacts::SweepReport;
-use greenroom_registry::{StoreTask, Stores};
-use tokio::sync::Mutex;
+use greenroom_registry::StoreTask;
 
 use super::category_spawner::CategorySpawner;
 use super::parts::PodParts;
 use crate::admin::AdminOps;
 use crate::ingress::control::ControlServer;
 use crate::ingress::local::LocalIngress;
-use crate::pipeline::idempotency::KeyReleaser;
 use crate::reload::Reloader;
 use crate::services::{Phase, Service, Services, run_once};
 use crate::telemetry::{Metrics, metrics};
@@ -76,32 +73,6 @@ pub(crate) fn tee_observer(metrics: &Arc<Metrics>, other: Option<Arc<dyn Observe
     }
 }
 
-/// Creates the accounting and starts what settles its orphaned reservations.
-pub(crate) fn start_accounting(services: &mut Services, stores: &Stores, clock: &Arc<dyn Clock>) -> Accounting {
-    let (accounting, settler) = Accounting::new(Arc::clone(&stores.ledger), Arc::clone(clock));
-    let settler = Arc::new(Mutex::new(settler));
-    services.start(Service::droppable("reservation settler", ChildKind::Periodic, move || {
-        let settler = Arc::clone(&settler);
-        async move {
-            settler.lock().await.run().await;
-            Ok(())
-        }
-    }));
-    accounting
-}
-
-/// Starts what releases the idempotency keys of disconnected callers.
-pub(crate) fn start_key_releaser(services: &mut Services, releaser: KeyReleaser) {
-    let releaser = Arc::new(Mutex::new(releaser));
-    services.start(Service::droppable("key releaser", ChildKind::Periodic, move || {
-        let releaser = Arc::clone(&releaser);
-        async move {
-            releaser.lock().await.run().await;
-            Ok(())
-        }
-    }));
-}
-
 /// Serves the control socket.
 pub(crate) fn control_socket(server: ControlServer, ingress: LocalIngress) -> Service {
     let server = Arc::new(server);
@@ -118,7 +89,7 @@ pub(crate) fn reloader(parts: &PodParts, known_names: KnownNames, spawner: Categ
         known_names,
         spawner,
         guard: parts.guard.clone(),
-        audit: Arc::clone(&parts.stores.audit),
+        core: Arc::clone(&parts.stores.core),
         clock: Arc::clone(&parts.clock),
         metrics: Arc::clone(&parts.metrics),
         strict: parts.config.strict,

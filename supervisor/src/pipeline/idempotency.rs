@@ -10,17 +10,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use greenroom_protocol::{Cause, Clock, Deadline, ErrorCode, Reply, TenantId};
-use greenroom_registry::StoreError;
-use greenroom_registry::idempotency::{IdempotencyStore, KeyStatus};
+use greenroom_registry::core::{CoreStore, KeyClaim, Unit};
+use greenroom_registry::idempotency::{KeyStatus, ReservedKey};
+use greenroom_registry::ledger::Settled;
 use greenroom_registry::runs::DedupKey;
 use greenroom_rego::{Grant, Idempotency};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-/// Keys of disconnected callers that wait for their release; the next start releases any others.
-const ABANDONED_MAX: usize = 65_536;
-
-/// The result of claiming a key.
-pub enum KeyClaim {
+/// The result of claiming the key of a request.
+pub enum RequestClaim {
     /// The request is executed, and its reply completes the key.
     Claimed(ClaimedKey),
     /// The stored reply of the first request.
@@ -30,26 +28,19 @@ pub enum KeyClaim {
 /// A key within its tenant.
 type TenantKey = (TenantId, DedupKey);
 
-/// A claimed key, to be completed with a reply. If it is dropped, its caller has disconnected, and the key is
-/// released.
+/// A claimed key, to be completed with a reply. If it is dropped, its caller has disconnected: the key is released,
+/// and one of the waiting requests is executed.
 pub struct ClaimedKey {
-    key: Option<TenantKey>,
-    abandoned: mpsc::Sender<TenantKey>,
+    key: TenantKey,
+    reserved: Option<ReservedKey>,
+    waiters: Arc<KeyWaiters>,
 }
 
 /// Claims and completes idempotency keys.
 pub struct IdempotencyKeys {
-    store: Arc<dyn IdempotencyStore>,
+    core: Arc<dyn CoreStore>,
     clock: Arc<dyn Clock>,
     waiters: Arc<KeyWaiters>,
-    abandoned: mpsc::Sender<TenantKey>,
-}
-
-/// Releases the keys of callers that have disconnected, in the background.
-pub struct KeyReleaser {
-    store: Arc<dyn IdempotencyStore>,
-    waiters: Arc<KeyWaiters>,
-    abandoned: mpsc::Receiver<TenantKey>,
 }
 
 /// Notifies the requests that wait for the first request with their key.
@@ -57,13 +48,10 @@ pub struct KeyReleaser {
 struct KeyWaiters(Mutex<HashMap<TenantKey, watch::Sender<()>>>);
 
 impl IdempotencyKeys {
-    /// The keys of this store, and the releaser of those whose callers disconnect.
+    /// The keys of this store.
     #[must_use]
-    pub fn new(store: Arc<dyn IdempotencyStore>, clock: Arc<dyn Clock>) -> (Self, KeyReleaser) {
-        let (abandoned, receiver) = mpsc::channel(ABANDONED_MAX);
-        let waiters = Arc::<KeyWaiters>::default();
-        let releaser = KeyReleaser { store: Arc::clone(&store), waiters: Arc::clone(&waiters), abandoned: receiver };
-        (Self { store, clock, waiters, abandoned }, releaser)
+    pub fn new(core: Arc<dyn CoreStore>, clock: Arc<dyn Clock>) -> Self {
+        Self { core, clock, waiters: Arc::default() }
     }
 
     /// Claims the key of a request; `None` if it has no key. `tickets` is dropped before a wait.
@@ -71,7 +59,7 @@ impl IdempotencyKeys {
     /// # Errors
     /// [`ErrorCode::IdempotencyConflict`] if the key was used with another request, [`ErrorCode::TimedOut`] if the
     /// first request does not end before the deadline; those of the store.
-    pub async fn claim<T>(&self, grant: &Grant, tickets: T) -> Result<Option<KeyClaim>, Cause> {
+    pub async fn claim<T>(&self, grant: &Grant, tickets: T) -> Result<Option<RequestClaim>, Cause> {
         let Some(Idempotency { key, request_hash }) = grant.idempotency() else { return Ok(None) };
         let principal = grant.principal();
         let dedup_key = DedupKey::Caller { user: principal.user.clone(), key: key.clone() };
@@ -80,19 +68,20 @@ impl IdempotencyKeys {
         loop {
             // Subscribed before the store is read, so that no end is missed between the two.
             let waiter = self.waiters.subscribe(&key);
-            let status = self.store.begin(&key.0, &key.1, request_hash, self.clock.now()).await;
-            match status.map_err(|error| error.cause())? {
-                KeyStatus::New => {
-                    let abandoned = self.abandoned.clone();
-                    return Ok(Some(KeyClaim::Claimed(ClaimedKey { key: Some(key.clone()), abandoned })));
+            let claim = self.core.begin_key(&key.0, &key.1, request_hash, self.clock.now()).await;
+            match claim.map_err(|error| error.cause())? {
+                KeyClaim::Reserved(reserved) => {
+                    let waiters = Arc::clone(&self.waiters);
+                    let claimed = ClaimedKey { key: key.clone(), reserved: Some(reserved), waiters };
+                    return Ok(Some(RequestClaim::Claimed(claimed)));
                 }
-                KeyStatus::Completed(reply) => return Ok(Some(KeyClaim::Replay(reply))),
+                KeyClaim::Used(KeyStatus::Completed(reply)) => return Ok(Some(RequestClaim::Replay(reply))),
                 // A request that starts a run differs from this one, whatever its hash.
-                KeyStatus::Conflict | KeyStatus::RunStarted(_) => {
+                KeyClaim::Used(KeyStatus::Conflict | KeyStatus::RunStarted(_)) => {
                     let message = "the idempotency key was used before with another request";
                     return Err(Cause::new(ErrorCode::IdempotencyConflict, message));
                 }
-                KeyStatus::InProgress => {
+                KeyClaim::Used(KeyStatus::InProgress | KeyStatus::New) => {
                     drop(tickets.take());
                     self.wait(waiter, grant.deadline()).await?;
                 }
@@ -112,17 +101,17 @@ impl IdempotencyKeys {
         }
     }
 
-    /// Stores the reply under the key. A retryable error releases the key instead.
-    pub async fn complete(&self, mut claimed: ClaimedKey, reply: &Reply) {
-        let Some(key) = claimed.key.take() else { return };
+    /// Stores the reply under the key, together with the settlements of what it has cost. A retryable error releases
+    /// the key instead.
+    pub async fn complete(&self, mut claimed: ClaimedKey, reply: &Reply, settled: Vec<Settled>) {
+        let Some(reserved) = claimed.reserved.take() else { return };
+        let unit = Unit::new(self.clock.now()).settle(settled);
         let is_retryable = reply.error.as_ref().is_some_and(|cause| cause.code.is_retryable());
-        let completed = if is_retryable {
-            self.store.abandon(&key.0, &key.1).await
-        } else {
-            self.store.finish(&key.0, &key.1, reply, self.clock.now()).await
-        };
-        log_failure(completed);
-        self.waiters.notify(&key);
+        let unit = if is_retryable { unit.abandon_key(reserved) } else { unit.finish_key(reserved, reply) };
+        if let Err(error) = self.core.commit(unit).await {
+            tracing::error!(error.message = %error, "cannot complete an idempotency key");
+        }
+        // Dropping the claim notifies the waiting requests.
     }
 }
 
@@ -144,23 +133,11 @@ impl Drop for KeyWaiter<'_> {
     }
 }
 
-impl KeyReleaser {
-    /// Releases until the pipeline is dropped.
-    pub async fn run(&mut self) {
-        while let Some(key) = self.abandoned.recv().await {
-            log_failure(self.store.abandon(&key.0, &key.1).await);
-            self.waiters.notify(&key);
-        }
-    }
-}
-
 impl Drop for ClaimedKey {
     fn drop(&mut self) {
-        if let Some(key) = self.key.take()
-            && self.abandoned.try_send(key).is_err()
-        {
-            tracing::error!("the idempotency key of a disconnected caller is released at the next start only");
-        }
+        // The store releases the key before it executes what the waiting requests submit.
+        drop(self.reserved.take());
+        self.waiters.notify(&self.key);
     }
 }
 
@@ -177,11 +154,5 @@ impl KeyWaiters {
     /// Notifies all requests that wait for this key.
     fn notify(&self, key: &TenantKey) {
         drop(self.all().remove(key));
-    }
-}
-
-fn log_failure(completed: Result<(), StoreError>) {
-    if let Err(error) = completed {
-        tracing::error!(error.message = %error, "cannot complete an idempotency key");
     }
 }

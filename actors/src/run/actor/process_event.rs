@@ -4,8 +4,10 @@ use greenroom_definitions::binding::run_outputs;
 use greenroom_definitions::plan::Plan;
 use greenroom_protocol::Timestamp;
 use greenroom_protocol::journal::Entry;
+use greenroom_registry::core::{PendingAppend, Unit};
 use greenroom_registry::group_commit::CommitTiming;
-use greenroom_registry::journal::{AppendPosition, JournalError, PendingAppend, Receipt, Seq};
+use greenroom_registry::journal::{AppendPosition, JournalError, Receipt, Seq};
+use greenroom_registry::ledger::Settled;
 use ractor::{ActorProcessingErr, ActorRef};
 
 use super::{RunActor, RunActorState};
@@ -19,23 +21,36 @@ use crate::run::values::{EffectInputs, fits_inline};
 const ENTRIES_MAX: usize = greenroom_registry::journal::APPEND_ENTRIES_MAX;
 
 impl RunActor {
-    /// Decides, journals, and only then releases the effects. Calls are authorized while the append is in flight, and
-    /// their audit entries share its commit; each call waits for the receipt before it is executed.
+    /// Processes an event that has cost nothing.
     pub(super) async fn process_event(
         &self,
         myself: &ActorRef<RunMsg>,
         state: &mut RunActorState,
         event: &Event,
     ) -> Result<(), ActorProcessingErr> {
+        self.process_settled_event(myself, state, event, Vec::new()).await
+    }
+
+    /// Decides, journals, and only then releases the effects. Calls are authorized while the append is in flight, and
+    /// their audit entries share its commit; each call waits for the receipt before it is executed. The settlements of
+    /// the call whose end the event is are one unit with its entries.
+    pub(super) async fn process_settled_event(
+        &self,
+        myself: &ActorRef<RunMsg>,
+        state: &mut RunActorState,
+        event: &Event,
+        settled: Vec<Settled>,
+    ) -> Result<(), ActorProcessingErr> {
         let now = self.ctx.env.clock.now();
         let mut decision = self.decide_within_budget(&state.machine, event, now);
         if decision.is_empty() {
+            // The settlements of an outdated attempt are booked by themselves.
             return Ok(());
         }
         let calls = decision.take_calls();
         let timing = if calls.is_empty() { CommitTiming::Immediate } else { CommitTiming::Coalesce };
         let append = async {
-            let pending = self.submit_entries(state.seq, decision.entries(), timing, now).await?;
+            let pending = self.submit_entries(state.seq, decision.entries(), settled, timing, now).await?;
             let (signal, waiter) = commit_signal();
             for call in calls {
                 self.start_effect(myself, state, decision.next(), call, &waiter);
@@ -87,20 +102,24 @@ impl RunActor {
     }
 
     /// Submits the entries to the journal; if they need several appends, it awaits all but the last, which it submits.
+    /// The first one has the end of the call, and so the settlements.
     async fn submit_entries(
         &self,
         after: Seq,
         entries: &[Entry],
+        settled: Vec<Settled>,
         timing: CommitTiming,
         now: Timestamp,
     ) -> Result<PendingAppend, JournalError> {
-        let journal = &self.ctx.env.stores.journal;
-        let (mut after, mut entries) = (after, entries);
+        let core = &self.ctx.env.stores.core;
+        let (mut after, mut entries, mut settled) = (after, entries, settled);
+        let position = |after| AppendPosition { run: self.run(), fence: self.fence, after };
         while let Some((chunk, rest)) = entries.split_at_checked(ENTRIES_MAX).filter(|(_, rest)| !rest.is_empty()) {
-            after = journal.append(self.run(), self.fence, after, chunk, now).await?.through();
+            let unit = Unit::new(now).append(position(after), chunk).settle(std::mem::take(&mut settled));
+            after = core.submit_entries(unit, CommitTiming::Immediate).await?.wait_receipt().await?.through();
             entries = rest;
         }
-        journal.submit(AppendPosition { run: self.run(), fence: self.fence, after }, entries, timing, now).await
+        core.submit_entries(Unit::new(now).append(position(after), entries).settle(settled), timing).await
     }
 }
 

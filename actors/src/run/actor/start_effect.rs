@@ -10,7 +10,7 @@ use ractor::ActorRef;
 use super::{RunActor, RunActorState};
 use crate::pipeline::CommitWaiter;
 use crate::run::RunEnv;
-use crate::run::effects::{self, Call};
+use crate::run::effects::{self, Call, EffectOutcome};
 use crate::run::machine::{CallTarget, Effect, Event, State};
 use crate::run::message::{RunMsg, Task};
 use crate::run::values::EffectInputs;
@@ -55,7 +55,7 @@ impl RunActor {
                         let remaining = at.saturating_duration_since(clock.now()).max(Duration::from_millis(1));
                         tokio::time::sleep(remaining).await;
                     }
-                    fired
+                    fired.into()
                 };
                 self.spawn_task(myself, state, Task::Timer(timer), work);
             }
@@ -80,7 +80,7 @@ impl RunActor {
 
     fn spawn_task<F>(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState, task: Task, work: F)
     where
-        F: Future<Output = Event> + Send + 'static,
+        F: Future<Output = EffectOutcome> + Send + 'static,
     {
         let (me, task_id) = (myself.clone(), task.clone());
         state.tasks.spawn(task, UNBOUNDED, work, move |outcome| {
@@ -103,12 +103,12 @@ impl RunActor {
     /// Renews the lease until another pod owns the run.
     pub(super) fn renew_lease(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState) {
         let RunEnv { stores, clock, lease, .. } = &*self.ctx.env;
-        let (runs, clock, lease) = (stores.runs.clone(), clock.clone(), *lease);
+        let (core, clock, lease) = (stores.core.clone(), clock.clone(), *lease);
         let (run, fence, me) = (self.run().clone(), self.fence, myself.clone());
         let work = async move {
             loop {
                 tokio::time::sleep(lease / 3).await;
-                match runs.renew(&run, fence, lease, clock.now()).await {
+                match core.renew(&run, fence, lease, clock.now()).await {
                     Ok(()) => {}
                     Err(JournalError::Fenced | JournalError::Unknown | JournalError::Ended) => return,
                     Err(error) => tracing::warn!(run.id = %run, error = %error, "lease could not be renewed"),

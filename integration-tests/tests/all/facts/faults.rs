@@ -2,19 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use greenroom_protocol::journal::Entry;
-use greenroom_protocol::{CallKey, PodId, Reply, RunId, TenantId, Timestamp};
-use greenroom_registry::group_commit::CommitTiming;
-use greenroom_registry::journal::{AppendPosition, Journal, JournalError, JournalRecord, PendingAppend, Receipt, Seq};
+use greenroom_protocol::{Reply, RunId, TenantId, Timestamp};
+use greenroom_registry::journal::{Journal, JournalError, JournalRecord, Seq};
 use greenroom_registry::ledger::{
-    Account, Amount, CostRow, Ledger, Limit, Periods, RequestKind, Reservation, ReserveError, Settlement, UsageKey,
-    UsageSummary,
+    CostRow, Ledger, Periods, RequestKind, Reservation, Settled, Settlement, UsageKey, UsageSummary,
 };
-use greenroom_registry::runs::{Created, DedupKey, Fence, NewRun, RunFilter, RunPage, RunRecord, RunStore};
+use greenroom_registry::runs::{RunFilter, RunPage, RunRecord, RunStore};
 use greenroom_registry::{StoreError, Stores};
 
 /// The read that fails.
@@ -72,24 +68,8 @@ impl Ledger for FaultyLedger {
         self.inner.usage(key, periods, now).await
     }
 
-    async fn reserve(
-        &self,
-        account: &Account,
-        limits: &[Limit],
-        upper_bound: Amount,
-        key: &CallKey,
-        now: Timestamp,
-    ) -> Result<Reservation, ReserveError> {
-        self.inner.reserve(account, limits, upper_bound, key, now).await
-    }
-
-    async fn settle(
-        &self,
-        reservation: Reservation,
-        settlement: Settlement,
-        now: Timestamp,
-    ) -> Result<Amount, StoreError> {
-        self.inner.settle(reservation, settlement, now).await
+    fn settle(&self, reservation: Reservation, settlement: Settlement, now: Timestamp) -> Settled {
+        self.inner.settle(reservation, settlement, now)
     }
 
     async fn costs(&self, since: Option<Timestamp>) -> Result<Vec<CostRow>, StoreError> {
@@ -104,34 +84,6 @@ struct FaultyRuns {
 
 #[async_trait]
 impl RunStore for FaultyRuns {
-    async fn create_with_entries(
-        &self,
-        run: &NewRun,
-        key: Option<&DedupKey>,
-        entries: &[Entry],
-        now: Timestamp,
-    ) -> Result<(Created, Option<Receipt>), JournalError> {
-        self.inner.create_with_entries(run, key, entries, now).await
-    }
-
-    async fn claim(
-        &self,
-        run: &RunId,
-        pod: &PodId,
-        lease: Duration,
-        now: Timestamp,
-    ) -> Result<Option<Fence>, StoreError> {
-        self.inner.claim(run, pod, lease, now).await
-    }
-
-    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
-        self.inner.renew(run, fence, lease, now).await
-    }
-
-    async fn release(&self, run: &RunId, fence: Fence) {
-        self.inner.release(run, fence).await;
-    }
-
     async fn get(&self, run: &RunId) -> Result<Option<RunRecord>, StoreError> {
         self.faults.check(Fault::RunRecord)?;
         self.inner.get(run).await
@@ -153,10 +105,6 @@ impl RunStore for FaultyRuns {
     ) -> Result<Vec<RunRecord>, StoreError> {
         self.inner.list_unclaimed(tenant, now, limit).await
     }
-
-    async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
-        self.inner.prune(tenant, before).await
-    }
 }
 
 struct FaultyJournal {
@@ -166,16 +114,6 @@ struct FaultyJournal {
 
 #[async_trait]
 impl Journal for FaultyJournal {
-    async fn submit(
-        &self,
-        position: AppendPosition<'_>,
-        entries: &[Entry],
-        timing: CommitTiming,
-        now: Timestamp,
-    ) -> Result<PendingAppend, JournalError> {
-        self.inner.submit(position, entries, timing, now).await
-    }
-
     async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<JournalRecord>, JournalError> {
         self.faults.check(Fault::Journal)?;
         self.inner.read(run, after, limit).await

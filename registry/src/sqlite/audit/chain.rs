@@ -43,7 +43,7 @@ pub(in crate::sqlite) struct CloseEntry {
 pub(in crate::sqlite) struct ChainChange {
     /// The tip before the commit, if the commit appends anything.
     tip_before: Option<ChainTip>,
-    pub(super) opened: Vec<u64>,
+    pub(in crate::sqlite) opened: Vec<u64>,
     closed: Vec<u64>,
     closings: Vec<CloseEntry>,
 }
@@ -114,7 +114,7 @@ impl Chain {
     }
 
     /// Appends a record and returns its number.
-    pub(super) fn append(
+    pub(in crate::sqlite) fn append(
         &mut self,
         event: &EventJson,
         subject: Option<&EntrySubject>,

@@ -28,8 +28,8 @@ impl WriteCommand for ClaimContext {
     type Output = Fence;
     type Error = ContextError;
 
-    fn needs(&self) -> Needs<'_> {
-        Needs { context: Some(&self.run), ..Needs::default() }
+    fn add_needs<'c>(&'c self, needs: &mut Needs<'c>) {
+        needs.contexts.push(&self.run);
     }
 
     fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<Fence, ContextError> {
@@ -52,8 +52,8 @@ impl WriteCommand for WriteValue {
     type Output = Version;
     type Error = ContextError;
 
-    fn needs(&self) -> Needs<'_> {
-        Needs { context: Some(&self.run), ..Needs::default() }
+    fn add_needs<'c>(&'c self, needs: &mut Needs<'c>) {
+        needs.contexts.push(&self.run);
     }
 
     fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<Version, ContextError> {
@@ -78,8 +78,8 @@ impl WriteCommand for ExpireValues {
     type Output = u64;
     type Error = ContextError;
 
-    fn needs(&self) -> Needs<'_> {
-        Needs { context: Some(&self.run), ..Needs::default() }
+    fn add_needs<'c>(&'c self, needs: &mut Needs<'c>) {
+        needs.contexts.push(&self.run);
     }
 
     fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<u64, ContextError> {
@@ -102,8 +102,8 @@ impl WriteCommand for RemoveContext {
     type Output = ();
     type Error = ContextError;
 
-    fn needs(&self) -> Needs<'_> {
-        Needs { context: Some(&self.run), ..Needs::default() }
+    fn add_needs<'c>(&'c self, needs: &mut Needs<'c>) {
+        needs.contexts.push(&self.run);
     }
 
     fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<(), ContextError> {

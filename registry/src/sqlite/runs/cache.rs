@@ -15,16 +15,23 @@ use crate::sqlite::columns::{Columns as _, select};
 const CACHED_RECORDS_MAX: usize = 100_000;
 
 /// The record of an existing run, with its number, which the rows of its journal refer to.
-pub(super) struct CachedRecord {
-    pub(super) number: i64,
-    pub(super) record: RunRecord,
+pub(in crate::sqlite) struct CachedRecord {
+    pub(in crate::sqlite) number: i64,
+    pub(in crate::sqlite) record: RunRecord,
+}
+
+/// What is known of a run.
+enum Slot {
+    Found(CachedRecord),
+    Missing,
+    /// The units that need the run get this error; the others of their batch are not affected.
+    Unreadable(StoreError),
 }
 
 /// The records of the runs that are being written.
 #[derive(Default)]
 pub(in crate::sqlite) struct RunRecordCache {
-    /// `None` for a run that does not exist.
-    records: HashMap<RunId, Option<CachedRecord>>,
+    records: HashMap<RunId, Slot>,
     /// Runs that were looked up since the last commit.
     looked_up: Vec<RunId>,
     /// Runs that ended since the last commit.
@@ -47,27 +54,31 @@ impl RunRecordCache {
     }
 
     /// Looks up runs that the cache does not contain.
-    pub(in crate::sqlite) fn prefetch(&mut self, conn: &Connection, runs: Vec<RunId>) -> Result<(), StoreError> {
-        let mut records = Vec::with_capacity(runs.len());
+    pub(in crate::sqlite) fn prefetch(&mut self, conn: &Connection, runs: Vec<RunId>) {
         for run in runs {
-            let rows = select(conn, select_records!("WHERE run = ?"), [run.as_str()], |row| decode_record(row))?;
-            let record = rows.into_iter().next().map(|(number, record)| CachedRecord { number, record });
-            records.push((run, record));
+            let slot = match select(conn, select_records!("WHERE run = ?"), [run.as_str()], |row| decode_record(row)) {
+                Ok(rows) => match rows.into_iter().next() {
+                    Some((number, record)) => Slot::Found(CachedRecord { number, record }),
+                    None => Slot::Missing,
+                },
+                Err(error) => {
+                    tracing::error!(run.id = %run, error = %error, "the record of a run cannot be read");
+                    Slot::Unreadable(error)
+                }
+            };
+            self.looked_up.push(run.clone());
+            self.records.insert(run, slot);
         }
-        // Only after the last read: a run that could not be read must not pass for a missing one.
-        self.looked_up.extend(records.iter().map(|(run, _)| run.clone()));
-        self.records.extend(records);
-        Ok(())
     }
 
-    /// After a commit: drops runs that ended, which are rarely written again, and missing runs, which
-    /// may be created.
+    /// After a commit: drops runs that ended, which are rarely written again, missing runs, which may be
+    /// created, and unreadable ones, which may be readable again.
     pub(in crate::sqlite) fn on_committed(&mut self) {
         for run in self.ended.drain(..) {
             self.records.remove(&run);
         }
         for run in self.looked_up.drain(..) {
-            if self.records.get(&run).is_some_and(Option::is_none) {
+            if self.records.get(&run).is_some_and(|slot| !matches!(slot, Slot::Found(_))) {
                 self.records.remove(&run);
             }
         }
@@ -89,23 +100,35 @@ impl RunRecordCache {
     }
 
     /// Returns the record of a prefetched run, if the run exists.
-    pub(super) fn find_mut(&mut self, run: &RunId) -> Option<&mut CachedRecord> {
-        self.records.get_mut(run)?.as_mut()
+    pub(in crate::sqlite) fn find(&self, run: &RunId) -> Result<Option<&CachedRecord>, StoreError> {
+        match self.records.get(run) {
+            Some(Slot::Found(record)) => Ok(Some(record)),
+            Some(Slot::Unreadable(error)) => Err(error.clone()),
+            Some(Slot::Missing) | None => Ok(None),
+        }
+    }
+
+    /// Returns the record of a run that was found.
+    pub(in crate::sqlite) fn find_mut(&mut self, run: &RunId) -> Option<&mut CachedRecord> {
+        match self.records.get_mut(run) {
+            Some(Slot::Found(record)) => Some(record),
+            Some(Slot::Missing | Slot::Unreadable(_)) | None => None,
+        }
     }
 
     /// Returns the number of the next new run.
-    pub(super) const fn next_number(&mut self) -> i64 {
+    pub(in crate::sqlite) const fn next_number(&mut self) -> i64 {
         self.last_number += 1;
         self.last_number
     }
 
     /// Adds a new run.
-    pub(super) fn insert(&mut self, number: i64, record: RunRecord) {
-        self.records.insert(record.run.clone(), Some(CachedRecord { number, record }));
+    pub(in crate::sqlite) fn insert(&mut self, number: i64, record: RunRecord) {
+        self.records.insert(record.run.clone(), Slot::Found(CachedRecord { number, record }));
     }
 
     /// Marks a run as ended, so that it is dropped once the commit is durable.
-    pub(super) fn mark_ended(&mut self, run: RunId) {
+    pub(in crate::sqlite) fn mark_ended(&mut self, run: RunId) {
         self.ended.push(run);
     }
 }

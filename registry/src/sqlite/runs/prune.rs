@@ -18,7 +18,7 @@ use crate::sqlite::statement_batch::to_int;
 use crate::sqlite::writer_state::WriterState;
 
 /// Journal entries of one piece.
-pub(in crate::sqlite) const PRUNED_ENTRIES_MAX: u64 = 4_096;
+const PRUNED_ENTRIES_MAX: u64 = 4_096;
 /// Runs of one piece.
 const PRUNED_RUNS_MAX: u32 = 256;
 
@@ -47,7 +47,7 @@ struct EndedRun {
 }
 
 /// Deletes the runs that ended before a time, and returns their number.
-pub(super) async fn prune(
+pub(in crate::sqlite) async fn prune(
     store: &StoreHandle,
     tenant: Option<&TenantId>,
     before: Timestamp,

@@ -28,8 +28,8 @@ async fn pay(stores: &TestStores, execution: &str, micros: u64, at: Timestamp) {
     let budget = Budget::Execution(key.clone());
     let limit = Limit { budget, period: Period::AllTime, cost_max: Some(MicroUsd(u64::MAX)), tokens_max: None };
     let amount = Amount::of_cost(MicroUsd(micros));
-    let reservation = stores.stores.ledger.reserve(&account(), &[limit], amount, &key, at).await.unwrap();
-    stores.stores.ledger.settle(reservation, Settlement::Actual(amount), at).await.unwrap();
+    let reservation = stores.reserve(&account(), &[limit], amount, &key, at).await.unwrap();
+    stores.settle(reservation, Settlement::Actual(amount), at).await;
 }
 
 #[tokio::test]
@@ -40,7 +40,7 @@ async fn a_sum_that_the_database_rejects_does_not_stop_later_commits() {
     tamper(&stores.database(), reject).await;
     pay(&stores, "first", 5, NOW).await;
     for seq in 0..3 {
-        let appended = stores.stores.journal.append(&run_id(1), fence, Seq(seq), &[started("a")], NOW).await;
+        let appended = stores.append(&run_id(1), fence, Seq(seq), &[started("a")], NOW).await;
         assert_eq!(appended.unwrap().through(), Seq(seq + 1));
     }
     tamper(&stores.database(), "DROP TRIGGER reject").await;

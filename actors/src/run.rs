@@ -11,6 +11,7 @@
 
 mod actor;
 mod artifacts;
+mod context;
 mod dedup_key;
 mod effects;
 mod handle;
@@ -34,6 +35,7 @@ use async_trait::async_trait;
 use greenroom_protocol::{AgentId, Cause, Clock, PodId, RunId, TeamId};
 use greenroom_registry::Stores;
 
+pub(crate) use context::initial_context;
 pub(crate) use dedup_key::team_dedup_key;
 pub use handle::RunsHandle;
 pub(crate) use handle::into_reply;

@@ -21,8 +21,7 @@ mod agent_memory;
 pub(crate) mod artifacts;
 mod audit;
 mod audit_data;
-mod context;
-mod context_data;
+pub(crate) mod context;
 mod core;
 mod definitions;
 mod idempotency;
@@ -43,7 +42,7 @@ pub(crate) fn open(parts: StoreParts) -> OpenedStores {
         journal: runs,
         audit: audit.clone(),
         ledger: Arc::new(ledger::InMemoryLedger(shared.clone())),
-        context: Arc::new(context::InMemoryContexts(shared.clone())),
+        context: context::in_memory_context_view(),
         artifacts: parts.artifacts,
         definitions: Arc::new(definitions::InMemoryDefinitions::default()),
         idempotency: Arc::new(idempotency::InMemoryIdempotency(shared.clone())),
@@ -72,7 +71,6 @@ impl StoreMaintenance for InMemoryMaintenance {
     async fn referenced_artifacts(&self) -> Result<HashSet<ContentHash>, StoreError> {
         let mut scanner = HashScanner::default();
         self.shared.runs().scan_hashes(&mut scanner)?;
-        self.shared.contexts().scan_hashes(&mut scanner)?;
         Ok(scanner.into_hashes())
     }
 
@@ -89,7 +87,6 @@ impl StoreMaintenance for InMemoryMaintenance {
         for (run, number) in &removed {
             runs.numbers.remove(run);
             runs.runs.remove(number);
-            self.shared.contexts().remove(run);
         }
         runs.keys.retain(|_, key_use| key_use.run.as_ref().is_none_or(|run| !removed.contains_key(run)));
         Ok(removed.len() as u64)

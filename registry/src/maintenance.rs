@@ -45,7 +45,7 @@ pub trait StoreMaintenance: Send + Sync {
     /// [`StoreError`], and then there is no copy.
     async fn backup(&self, to: &Path) -> Result<(), StoreError>;
 
-    /// Returns the artifacts that a journal, a stored reply, a memory or a shared context references.
+    /// Returns the artifacts that a journal (with the changes of its context), a stored reply or a memory references.
     ///
     /// # Errors
     /// [`StoreError`] if not everything could be read; the caller must not sweep then.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::error::StoreError;
 use crate::group_commit::queue;
+use crate::in_memory::context::in_memory_context_view;
 use crate::stores::{OpenedStores, StoreParts, StoreTask, Stores, SyncMode};
 
 use connection::{open_readers, open_write_connection};
@@ -28,7 +29,6 @@ mod columns;
 mod command;
 mod commit;
 mod connection;
-mod context;
 mod core;
 mod definitions;
 mod error;
@@ -66,7 +66,7 @@ pub(crate) async fn open(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
         journal: runs,
         audit: Arc::new(audit::SqliteAudit { store: store.clone(), signer: signer.clone() }),
         ledger: Arc::new(ledger::SqliteLedger(store.clone())),
-        context: Arc::new(context::SqliteContext(store.clone())),
+        context: in_memory_context_view(),
         artifacts,
         definitions: Arc::new(definitions::SqliteDefinitions(store.clone())),
         idempotency: Arc::new(idempotency::SqliteIdempotency(store.clone())),

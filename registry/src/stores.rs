@@ -9,7 +9,7 @@ use crate::agent_memory::MemoryStore;
 use crate::artifacts::ArtifactStore;
 use crate::audit::AuditLog;
 use crate::audit::signer::Signer;
-use crate::context::ContextStore;
+use crate::context::ContextView;
 use crate::core::CoreStore;
 use crate::definition_store::DefinitionStore;
 use crate::error::StoreError;
@@ -32,8 +32,8 @@ pub struct Stores {
     pub audit: Arc<dyn AuditLog>,
     /// Usage and money.
     pub ledger: Arc<dyn Ledger>,
-    /// The shared contexts of teams.
-    pub context: Arc<dyn ContextStore>,
+    /// The live view of the shared contexts of teams, whose changes are in the journals.
+    pub context: Arc<dyn ContextView>,
     /// Blobs by their hash.
     pub artifacts: Arc<dyn ArtifactStore>,
     /// Pinned versions of definitions by their hash.

@@ -15,14 +15,16 @@ use std::time::Duration;
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::StepKey;
 use greenroom_protocol::reply::Usage;
-use greenroom_protocol::request::{Signal, SignalRun};
+use greenroom_protocol::request::{ContextWrite, Signal, SignalRun};
 use greenroom_protocol::{Cause, ErrorCode, Reply, RunId};
+use greenroom_registry::context::ViewError;
 use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::Fence;
 use greenroom_rego::Permitted;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{oneshot, watch};
 
+use super::context::{LastVersion, RunContext, WritePort, lease_lost_error, no_context_error, write_outcome};
 use super::effects::{EffectContext, EffectOutcome};
 use super::hosted::HostedRuns;
 use super::machine::{CallResult, Event, Phase, State, require_awaiting_approval};
@@ -38,10 +40,19 @@ pub(super) struct RunActorState {
     machine: State,
     seq: Seq,
     tasks: LinkedTasks<Task>,
+    /// The context of its team, if a team runs it.
+    context: Option<RunContext>,
     /// Runs that the steps in flight have started.
     children: HashMap<StepKey, RunId>,
     first: Option<FirstAction>,
     _ticket: Option<RunTicket>,
+}
+
+impl RunActorState {
+    /// The last version of the context, which is shared with its readers.
+    pub(super) fn context_version(&self) -> Option<Arc<LastVersion>> {
+        self.context.as_ref().map(|context| context.last().clone())
+    }
 }
 
 /// The actor of one run.
@@ -61,7 +72,7 @@ impl RunActor {
         progress: watch::Sender<Progress>,
         hosted: Arc<HostedRuns>,
     ) -> (Self, RunActorState) {
-        let RunArgs { fence, seq, state, first, ctx, ticket } = args;
+        let RunArgs { fence, seq, state, context, first, ctx, ticket } = args;
         let started = &ctx.started;
         let retries = match state.started() {
             // A resumed run has the retries that remain according to its journal.
@@ -73,6 +84,7 @@ impl RunActor {
             machine: state,
             seq,
             tasks: LinkedTasks::default(),
+            context: context.map(|data| RunContext::new(ctx.env.clone(), started.run.clone(), fence, data)),
             children: HashMap::new(),
             first: Some(first),
             _ticket: ticket,
@@ -93,10 +105,9 @@ impl Actor for RunActor {
 
     async fn pre_start(
         &self,
-        myself: ActorRef<RunMsg>,
+        _: ActorRef<RunMsg>,
         state: RunActorState,
     ) -> Result<RunActorState, ActorProcessingErr> {
-        myself.send_message(RunMsg::Begin)?;
         Ok(state)
     }
 
@@ -110,6 +121,8 @@ impl Actor for RunActor {
             RunMsg::Begin => self.begin(&myself, state).await,
             RunMsg::TaskEnded(task, outcome) => self.on_task_end(&myself, state, task, outcome).await,
             RunMsg::Signal(permit, port) => self.on_signal(&myself, state, permit, port).await,
+            RunMsg::WriteContext(permit, port) => self.on_write_context(&myself, state, permit, port).await,
+            RunMsg::RestoreContext(port) => self.on_restore_context(&myself, state, port).await,
             RunMsg::RetryTaken => self.process_event(&myself, state, &Event::RetryTaken).await,
             RunMsg::Terminate(cause) => self.process_event(&myself, state, &Event::Terminated { cause }).await,
             RunMsg::Fenced => {
@@ -139,6 +152,11 @@ impl Actor for RunActor {
 impl RunActor {
     async fn begin(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState) -> Result<(), ActorProcessingErr> {
         let Some(first) = state.first.take() else { return Ok(()) };
+        if let Some(context) = &state.context
+            && !self.keeps_view(myself, context.claim_view().await)
+        {
+            return Ok(());
+        }
         self.renew_lease(myself, state);
         let me = myself.clone();
         self.budget.on_take(move || {
@@ -146,7 +164,7 @@ impl RunActor {
             let _ = me.send_message(RunMsg::RetryTaken);
         });
         match first {
-            FirstAction::Start(decision, receipt) => self.release(myself, state, *decision, &receipt),
+            FirstAction::Start(decision, receipt) => self.release(myself, state, *decision, &receipt).await,
             FirstAction::Resume(event) => self.process_event(myself, state, &event).await?,
         }
         self.progress.send_modify(|progress| progress.accepted = true);
@@ -180,7 +198,77 @@ impl RunActor {
                 }
             }
         };
+        let event = match &state.context {
+            Some(context) => context.check_provided(event, self.ctx.env.clock.now()),
+            None => event,
+        };
         self.process_settled_event(myself, state, &event, settled).await
+    }
+
+    /// Decides a write of the context on its data, and replies with the number of its entry.
+    async fn on_write_context(
+        &self,
+        myself: &ActorRef<RunMsg>,
+        state: &mut RunActorState,
+        permit: Permitted<ContextWrite>,
+        port: WritePort,
+    ) -> Result<(), ActorProcessingErr> {
+        let (_, write) = permit.redeem();
+        let event = match &state.context {
+            Some(context) => require_active(&state.machine)
+                .and_then(|()| context.write_event(write, self.ctx.env.clock.now())),
+            None => Err(no_context_error(self.run())),
+        };
+        let (after, processed) = (state.seq, match event {
+            Ok(event) => self.process_event(myself, state, &event).await.map(|()| Ok(())),
+            Err(cause) => Ok(Err(cause)),
+        });
+        let result = match &processed {
+            Ok(Ok(())) if state.seq > after => Ok(write_outcome(after.plus(1))),
+            // Another owner has claimed the run, and this one stops.
+            Ok(Ok(())) => Err(lease_lost_error()),
+            Ok(Err(cause)) => Err(cause.clone()),
+            Err(error) => Err(Cause::new(ErrorCode::OutcomeUnknown, format!("the value may not be written: {error}"))),
+        };
+        // The caller may have dropped its request.
+        let _ = port.send(result);
+        processed.map(drop)
+    }
+
+    async fn on_restore_context(
+        &self,
+        myself: &ActorRef<RunMsg>,
+        state: &RunActorState,
+        port: oneshot::Sender<Result<(), Cause>>,
+    ) -> Result<(), ActorProcessingErr> {
+        let result = match &state.context {
+            Some(context) => {
+                let claimed = context.claim_view().await;
+                let result = claimed.as_ref().map(|()| ()).map_err(ViewError::cause);
+                self.keeps_view(myself, claimed);
+                result
+            }
+            None => Err(no_context_error(self.run())),
+        };
+        // The caller may have dropped its request.
+        let _ = port.send(result);
+        Ok(())
+    }
+
+    /// False if another owner has claimed the view, and so the run. Any other failure loses the view only, which is
+    /// claimed again when somebody reads it.
+    fn keeps_view(&self, myself: &ActorRef<RunMsg>, written: Result<(), ViewError>) -> bool {
+        match written {
+            Ok(()) => true,
+            Err(ViewError::Fenced) => {
+                self.stop(myself, "fenced");
+                false
+            }
+            Err(error @ (ViewError::Lost | ViewError::Store(_))) => {
+                tracing::warn!(run.id = %self.run(), error = %error, "the view of a context was lost");
+                true
+            }
+        }
     }
 
     async fn on_signal(

@@ -136,12 +136,15 @@ pub(super) async fn call(
     let (key, attempt) = (call.key.clone(), call.attempt);
     let mut costs = CallCosts::default();
     let called = match try_call(&ctx, &call, inputs, commit, &mut costs).await {
-        Ok(values) => store_result(values, key.step.as_str(), ctx.artifacts()).await,
+        Ok((values, provided)) => {
+            let stored = store_result(values, key.step.as_str(), ctx.artifacts()).await;
+            stored.map(|(result, hash)| (result, hash, provided))
+        }
         Err(cause) => Err(cause),
     };
     let CallCosts { usage, settlements } = costs;
     let result = match called {
-        Ok((result, hash)) => CallResult::Completed { result, hash, usage },
+        Ok((result, hash, provided)) => CallResult::Completed { result, hash, usage, provided },
         Err(cause) => CallResult::Failed { cause, usage },
     };
     EffectOutcome { event: Event::CallCompleted { key, attempt, result }, settled: settlements.take() }
@@ -153,7 +156,7 @@ async fn try_call(
     inputs: EffectInputs,
     commit: CommitWaiter,
     costs: &mut CallCosts,
-) -> Result<Values, Cause> {
+) -> Result<(Values, ProvidedValues), Cause> {
     if ctx.started.team.is_some() {
         // The team's context is read first, which is a call of its own.
         commit.clone().wait().await?;
@@ -167,10 +170,10 @@ async fn try_call(
     let reply = ctx.issue(call, step.timeout, request, scope).await;
     costs.usage.add(&reply.usage());
     let outputs = outputs_of(reply)?;
-    let Some(agent) = agent else { return Ok(outputs) };
+    let Some(agent) = agent else { return Ok((outputs, ProvidedValues::new())) };
     let outputs = step_outputs(step, &agent, outputs);
-    ctx.publish_outputs(call, &agent, &outputs, &mut costs.usage).await?;
-    Ok(outputs)
+    let provided = ctx.permit_provided(call, &agent, &outputs, &mut costs.usage).await?;
+    Ok((outputs, provided))
 }
 
 /// Calls the agent that compensates a step.
@@ -248,7 +251,7 @@ fn outputs_of(reply: Reply) -> Result<Values, Cause> {
 
 impl EffectContext {
     /// The artifacts of the run.
-    fn artifacts(&self) -> RunArtifacts<'_> {
+    pub(super) fn artifacts(&self) -> RunArtifacts<'_> {
         RunArtifacts {
             stores: &self.env.stores,
             run: &self.started.run,
@@ -334,35 +337,40 @@ impl EffectContext {
         Ok(usage)
     }
 
-    /// Writes the outputs that a member provides to its team: the output named like the key, or else the first
-    /// output.
-    async fn publish_outputs(
+    /// The outputs that a member provides to its team: the output named like the key, or else the first output. Each
+    /// write is permitted and audited by itself; the run records the values together with the end of the step.
+    async fn permit_provided(
         &self,
         call: &Call,
         agent: &Agent,
         outputs: &Values,
         usage: &mut Usage,
-    ) -> Result<(), Cause> {
+    ) -> Result<ProvidedValues, Cause> {
+        let mut provided = ProvidedValues::new();
         if self.started.team.is_none() || !self.started.members.contains(agent.id()) {
-            return Ok(());
+            return Ok(provided);
         }
         // The run writes what the agent provides, so the agent's policies bind the write.
         let policies: NameSet = agent.spec().policies.iter().collect();
         for (key, value) in team_outputs(agent, outputs) {
             let value = offload_if_large(key.as_str(), value, self.artifacts()).await?;
             let id = call.call.child(key.as_str()).request_id(call.attempt);
-            let (run, change) = (self.started.run.clone(), ContextChange::Put(value));
-            let write = Request::ContextWrite(ContextWrite { run, key, expect: None, change, ttl_ms: None });
+            let (run, change) = (self.started.run.clone(), ContextChange::Put(value.clone()));
+            let write = ContextWrite { run, key: key.clone(), expect: None, change, ttl_ms: None };
+            let write = Request::ContextWrite(write);
             let reply = self.env.pipeline.handle(self.grant.issue_request_for(id, write, &policies)).await;
             usage.add(&reply.usage());
             outputs_of(reply)?;
+            provided.insert(key, value);
         }
-        Ok(())
+        Ok(provided)
     }
 }
 
 /// The values that an agent provides to its team, by key.
-fn team_outputs(agent: &Agent, outputs: &Values) -> BTreeMap<ContextKey, Json> {
+type ProvidedValues = BTreeMap<ContextKey, Json>;
+
+fn team_outputs(agent: &Agent, outputs: &Values) -> ProvidedValues {
     let first = agent.spec().outputs.first().and_then(|field| outputs.get(&field.name));
     let of_key = |key: &ContextKey| Some((key.clone(), outputs.get(key.as_str()).or(first)?.clone()));
     agent.spec().collaboration.provides_to_team.iter().filter_map(of_key).collect()

@@ -1,12 +1,13 @@
 //! The runs that this pod hosts, as other actors find and terminate them.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use greenroom_protocol::{Cause, RunId};
 use ractor::{ActorId, ActorRef};
 use tokio::sync::watch;
 
+use super::context::LastVersion;
 use super::message::{Progress, RunMsg};
 
 /// A hosted run, as other actors see it.
@@ -14,6 +15,8 @@ use super::message::{Progress, RunMsg};
 pub(super) struct HostedRun {
     pub(super) actor: ActorRef<RunMsg>,
     pub(super) progress: watch::Receiver<Progress>,
+    /// The last version of its team's context, if a team runs it.
+    pub(super) context: Option<Arc<LastVersion>>,
 }
 
 /// The runs that this pod hosts.

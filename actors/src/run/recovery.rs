@@ -12,6 +12,7 @@ use greenroom_registry::journal::{AppendPosition, Seq};
 use greenroom_registry::runs::{Fence, RunRecord};
 use greenroom_rego::{Authenticator, Grant, Permitted, RecoveryRequest};
 
+use super::context::replay_context;
 use super::effects::{EffectContext, ItemLists};
 use super::handle::{RunsHandle, into_reply};
 use super::machine::{Event, Phase, State, deadline_after_pause, terminated_reply};
@@ -205,10 +206,11 @@ impl RunsHandle {
             started,
             item_lists: ItemLists::default(),
         };
+        let context = replay_context(env, &ctx.started, ctx.artifacts()).await?;
         if let (Some(team), Some(team_restorer)) = (&ctx.started.team, self.team_restorer()) {
             team_restorer.restore_team(run, team, &ctx.started.members).await?;
         }
-        self.activate(RunArgs { fence, seq, state, first, ctx, ticket }).await
+        self.activate(RunArgs { fence, seq, state, context, first, ctx, ticket }).await
     }
 
     /// Replays the journal of a run into its state.

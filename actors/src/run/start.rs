@@ -12,6 +12,7 @@ use greenroom_rego::{Caller, Grant, Permitted};
 
 use super::actor::decide_with_outputs;
 use super::artifacts::RunArtifacts;
+use super::context::initial_context;
 use super::dedup_key::dedup_key;
 use super::effects::{EffectContext, ItemLists};
 use super::handle::{RunsHandle, into_reply};
@@ -53,6 +54,7 @@ impl RunsHandle {
         let detach = start.detach;
         let wait_deadline = grant.deadline();
         let (body, key) = dedup_key(&grant, &start);
+        let context = grant.team().is_some().then(|| initial_context(&start.context)).transpose()?;
         let (started, pinned, personal_data) = self.prepare(&run, &grant, start, now).await?;
         let started = Arc::new(started);
         let new = NewRun {
@@ -80,7 +82,7 @@ impl RunsHandle {
                     item_lists: ItemLists::default(),
                 };
                 let (seq, state, first) = (Seq(0), State::default(), FirstAction::Start(Box::new(decision), receipt));
-                self.activate(RunArgs { fence, seq, state, first, ctx, ticket }).await?;
+                self.activate(RunArgs { fence, seq, state, context, first, ctx, ticket }).await?;
                 run
             }
             (Created::New(_), None) => {

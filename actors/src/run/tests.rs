@@ -1,6 +1,7 @@
 //! Runs as actors, over in-memory stores and a scripted pipeline.
 
 mod basics;
+mod context;
 mod crash;
 pub(crate) mod harness;
 mod signals;

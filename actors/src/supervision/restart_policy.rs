@@ -17,8 +17,6 @@ pub enum ChildKind {
     TeamSupervisor,
     /// One running team.
     Team,
-    /// A team's shared context.
-    Context,
     /// The supervisor of all runs.
     RunSupervisor,
     /// One run of a workflow.
@@ -156,7 +154,7 @@ impl ChildKind {
                 stalled_after: Some(Duration::from_secs(10)),
                 on_max_restarts: OnMaxRestarts::OpenCircuit { cooldown: Duration::from_secs(30) },
             },
-            Self::Team | Self::Context => RestartPolicy {
+            Self::Team => RestartPolicy {
                 mode: RestartMode::Transient,
                 restarts_max: 3,
                 window: Duration::from_secs(30),
@@ -185,7 +183,6 @@ impl ChildKind {
             Self::Agent => "agent",
             Self::TeamSupervisor => "team_supervisor",
             Self::Team => "team",
-            Self::Context => "context",
             Self::RunSupervisor => "run_supervisor",
             Self::Run => "run",
             Self::Peer => "peer",

@@ -1,25 +1,27 @@
-//! The actor of one team: it opens the context, starts the members' supervisor, starts the run, and disbands when the
-//! run has ended.
+//! The actor of one team: it starts the members' supervisor, starts the run, and disbands when the run has ended.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use greenroom_protocol::{AgentId, Cause, Deadline, Reply, Request, RunId, TeamId, Values};
-use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use greenroom_protocol::{AgentId, Deadline, Reply, Request, RunId, TeamId};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::message::{FormationSender, TeamArgs, TeamChild, TeamHandles, TeamInfo, TeamMsg, TeamRunStart};
+use super::message::{FormationSender, TeamArgs, TeamInfo, TeamMsg, TeamRunStart};
 use crate::category::CategoryHandle;
-use crate::context::{ContextHandle, SharedContext};
 use crate::observer::ActorEvent;
 use crate::run::{RUN_TIME_MAX, RunsHandle};
-use crate::supervision::{ChildEvent, ExitKind, LinkedTasks, RestartDecision, RestartIntensity, TaskOutcome};
+use crate::supervision::{
+    ChildEvent, ChildKind, ExitKind, LinkedTasks, RestartDecision, RestartIntensity, TaskOutcome,
+};
+
+/// The supervisor of the members is supervised as that of a category.
+const MEMBERS: ChildKind = ChildKind::Category;
 
 /// State of a team's actor.
 pub(super) struct TeamState {
     tasks: LinkedTasks<&'static str>,
-    context: Option<ActorId>,
     members_supervisor: Option<ActorId>,
     restarts: RestartIntensity,
     members: Option<CategoryHandle>,
@@ -46,7 +48,6 @@ impl Actor for TeamActor {
         myself.send_message(TeamMsg::Begin(args))?;
         Ok(TeamState {
             tasks: LinkedTasks::default(),
-            context: None,
             members_supervisor: None,
             restarts: RestartIntensity::default(),
             members: None,
@@ -65,7 +66,7 @@ impl Actor for TeamActor {
             TeamMsg::Begin(args) => self.begin(&myself, state, *args).await?,
             TeamMsg::RunEnded(outcome) => self.on_run_ended(&myself, state, outcome),
             TeamMsg::Disband => self.disband(&myself, state),
-            TeamMsg::Restart(child) => self.restart_child(&myself, state, child).await?,
+            TeamMsg::RestartMembers => self.restart_members(&myself, state).await?,
             // The caller may have dropped its request.
             TeamMsg::GetInfo(port) => drop(port.send(self.info(state))),
         }
@@ -92,13 +93,10 @@ impl TeamActor {
         state: &mut TeamState,
         args: TeamArgs,
     ) -> Result<(), ActorProcessingErr> {
-        let TeamArgs { context, run_start, since, .. } = args;
-        if let Err(cause) = self.form(myself, state, context).await? {
-            tracing::warn!(team.id = %self.team, run.id = %self.run, cause = %cause, "team could not be formed");
-            self.formation.send_replace(Some(Err(cause)));
-            self.disband(myself, state);
-            return Ok(());
-        }
+        let TeamArgs { run_start, since, .. } = args;
+        state.members_supervisor = Some(self.member_handle.start_supervisor(myself.get_cell()).await?.get_id());
+        state.members = Some(self.member_handle.clone());
+        self.formation.send_replace(Some(self.member_handle.clone()));
         let env = self.runs.env();
         env.observer.on_event(ActorEvent::TeamFormed { team: self.team.clone(), elapsed: since.elapsed() });
         let me = myself.clone();
@@ -120,27 +118,6 @@ impl TeamActor {
             None => self.await_end(myself, state),
         }
         Ok(())
-    }
-
-    async fn form(
-        &self,
-        myself: &ActorRef<TeamMsg>,
-        state: &mut TeamState,
-        context: Values,
-    ) -> Result<Result<(), Cause>, ActorProcessingErr> {
-        let env = self.runs.env();
-        let opened =
-            SharedContext::open(self.run.clone(), context, env.stores.context.clone(), env.clock.clone()).await;
-        let opened = match opened {
-            Ok(opened) => opened,
-            Err(cause) => return Ok(Err(cause)),
-        };
-        let (context, cell) = opened.start_linked(myself.get_cell()).await?;
-        state.context = Some(cell.get_id());
-        state.members_supervisor = Some(self.member_handle.start_supervisor(myself.get_cell()).await?.get_id());
-        state.members = Some(self.member_handle.clone());
-        self.formation.send_replace(Some(Ok(TeamHandles { context, members: self.member_handle.clone() })));
-        Ok(Ok(()))
     }
 
     /// Waits for the end of a run that has no waiting caller.
@@ -185,8 +162,8 @@ impl TeamActor {
         myself.stop(Some("disbanded".to_owned()));
     }
 
-    /// The members' supervisor and the context are restarted within their restart intensity; after that the team
-    /// fails, and its own restart policy decides.
+    /// The members' supervisor is restarted within its restart intensity; after that the team fails, and its own
+    /// restart policy decides.
     async fn on_child_exit(
         &self,
         myself: &ActorRef<TeamMsg>,
@@ -195,69 +172,43 @@ impl TeamActor {
         exit: ExitKind,
         reason: &str,
     ) -> Result<(), ActorProcessingErr> {
-        let child = match child {
-            _ if state.members.is_none() => return Ok(()),
-            child if state.context == Some(child) => TeamChild::Context,
-            child if state.members_supervisor == Some(child) => TeamChild::Members,
-            _ => return Ok(()),
-        };
-        tracing::warn!(run.id = %self.run, child.kind = child.kind().as_str(), child.exit = ?exit, child.reason = %reason, "child ended");
-        match state.restarts.on_exit(&child.kind().restart_policy(), exit, Instant::now()) {
+        if state.members.is_none() || state.members_supervisor != Some(child) {
+            return Ok(());
+        }
+        tracing::warn!(run.id = %self.run, child.kind = MEMBERS.as_str(), child.exit = ?exit, child.reason = %reason, "child ended");
+        match state.restarts.on_exit(&MEMBERS.restart_policy(), exit, Instant::now()) {
             // The steps of the run need it now, so only a restart that fails is delayed.
-            RestartDecision::RestartAfter(_) => self.restart_child(myself, state, child).await,
-            // It was fenced: another pod owns the team.
+            RestartDecision::RestartAfter(_) => self.restart_members(myself, state).await,
             RestartDecision::NoRestart => {
                 self.disband(myself, state);
                 Ok(())
             }
-            RestartDecision::MaxRestarts(_) => Err(restarts_exceeded(child)),
+            RestartDecision::MaxRestarts(_) => Err(restarts_exceeded()),
         }
     }
 
-    async fn restart_child(
-        &self,
-        myself: &ActorRef<TeamMsg>,
-        state: &mut TeamState,
-        child: TeamChild,
-    ) -> Result<(), ActorProcessingErr> {
-        state.tasks.acknowledge(&child.kind().as_str());
-        let restarted = match child {
-            TeamChild::Members => self.restart_members(myself, state).await,
-            TeamChild::Context => self.restart_context(myself, state).await,
+    async fn restart_members(&self, myself: &ActorRef<TeamMsg>, state: &mut TeamState) -> Result<(), ActorProcessingErr> {
+        state.tasks.acknowledge(&MEMBERS.as_str());
+        let reason = match self.member_handle.start_supervisor(myself.get_cell()).await {
+            Ok(supervisor) => {
+                state.members_supervisor = Some(supervisor.get_id());
+                self.runs.env().observer.on_event(ActorEvent::ChildRestarted { kind: MEMBERS.as_str() });
+                return Ok(());
+            }
+            Err(reason) => reason,
         };
-        let Err(reason) = restarted else {
-            self.runs.env().observer.on_event(ActorEvent::ChildRestarted { kind: child.kind().as_str() });
-            return Ok(());
-        };
-        tracing::warn!(run.id = %self.run, child.kind = child.kind().as_str(), child.reason = %reason, "child could not start");
-        match state.restarts.on_exit(&child.kind().restart_policy(), ExitKind::Crashed, Instant::now()) {
+        tracing::warn!(run.id = %self.run, child.kind = MEMBERS.as_str(), child.reason = %reason, "child could not start");
+        match state.restarts.on_exit(&MEMBERS.restart_policy(), ExitKind::Crashed, Instant::now()) {
             RestartDecision::RestartAfter(delay) => {
                 let me = myself.clone();
-                state.tasks.run_after(child.kind().as_str(), delay, move || {
-                    // If the team has stopped, so have its children.
-                    let _ = me.send_message(TeamMsg::Restart(child));
+                state.tasks.run_after(MEMBERS.as_str(), delay, move || {
+                    // If the team has stopped, so have its members.
+                    let _ = me.send_message(TeamMsg::RestartMembers);
                 });
                 Ok(())
             }
-            RestartDecision::NoRestart | RestartDecision::MaxRestarts(_) => Err(restarts_exceeded(child)),
+            RestartDecision::NoRestart | RestartDecision::MaxRestarts(_) => Err(restarts_exceeded()),
         }
-    }
-
-    async fn restart_members(&self, myself: &ActorRef<TeamMsg>, state: &mut TeamState) -> Result<(), String> {
-        let supervisor = self.member_handle.start_supervisor(myself.get_cell()).await;
-        state.members_supervisor = Some(supervisor.map_err(|error| error.to_string())?.get_id());
-        Ok(())
-    }
-
-    async fn restart_context(&self, myself: &ActorRef<TeamMsg>, state: &mut TeamState) -> Result<(), String> {
-        let env = self.runs.env();
-        let (store, clock) = (env.stores.context.clone(), env.clock.clone());
-        let opened = SharedContext::open(self.run.clone(), Values::new(), store, clock).await;
-        let started = opened.map_err(|cause| cause.to_string())?.start_linked(myself.get_cell()).await;
-        let (context, cell): (ContextHandle, ActorCell) = started.map_err(|error| error.to_string())?;
-        state.context = Some(cell.get_id());
-        self.formation.send_replace(Some(Ok(TeamHandles { context, members: self.member_handle.clone() })));
-        Ok(())
     }
 
     fn info(&self, state: &TeamState) -> TeamInfo {
@@ -270,8 +221,8 @@ impl TeamActor {
     }
 }
 
-fn restarts_exceeded(child: TeamChild) -> ActorProcessingErr {
-    format!("the {} of the team exceeded its restart intensity", child.kind().as_str()).into()
+fn restarts_exceeded() -> ActorProcessingErr {
+    format!("the {} of the team exceeded its restart intensity", MEMBERS.as_str()).into()
 }
 
 impl Drop for TeamActor {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use greenroom_protocol::request::{ContextRead, ContextWrite, StartRun, StartTeam};
-use greenroom_protocol::{AgentId, Cause, ErrorCode, Outcome, Reply, RunId, TeamId, Values};
+use greenroom_protocol::{AgentId, Cause, ErrorCode, Outcome, Reply, RunId, TeamId};
 use greenroom_registry::idempotency::KeyStatus;
 use greenroom_rego::{Grant, Permitted};
 use ractor::ActorRef;
@@ -13,15 +13,15 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::message::{
-    FormationReceiver, TeamArgs, TeamHandles, TeamInfo, TeamMsg, TeamRunStart, TeamSupervisorInfo, TeamSupervisorMsg,
+    FormationReceiver, TeamArgs, TeamInfo, TeamMsg, TeamRunStart, TeamSupervisorInfo, TeamSupervisorMsg,
 };
-use super::setup::{initial_context, member_ids, run_request};
+use super::setup::{member_ids, run_request, team_context};
 use crate::agent::ExecutionResult;
-use crate::category::CategoryConfig;
+use crate::category::{CategoryConfig, CategoryHandle};
 use crate::dispatcher::{RunTicket, TeamHost};
 use crate::execution::ExecutionEnv;
 use crate::execution::invocation::Invocation;
-use crate::run::{RunsHandle, TeamRestorer, into_reply, team_dedup_key};
+use crate::run::{RunsHandle, TeamRestorer, initial_context, into_reply, team_dedup_key};
 
 /// Longest wait for introspection of an actor, in milliseconds.
 const INFO_WAIT_MS_MAX: u64 = 1_000;
@@ -80,10 +80,6 @@ impl TeamsHandle {
     pub(super) fn kill_team(&self, run: &RunId) {
         self.inner.find(run).unwrap().actor.kill();
     }
-
-    pub(crate) fn context(&self, run: &RunId) -> crate::context::ContextHandle {
-        self.inner.formed_team(run).unwrap().1.context
-    }
 }
 
 impl Inner {
@@ -115,15 +111,14 @@ impl Inner {
             .send_message(TeamSupervisorMsg::Form(Box::new(args), port))
             .map_err(|_| shutting_down_error())?;
         let mut formation = hosted.await.map_err(|_| shutting_down_error())??;
-        let formed = formation.wait_for(Option::is_some).await.map_err(|_| shutting_down_error())?.clone();
-        formed.unwrap_or_else(|| Err(shutting_down_error())).map(drop)
+        formation.wait_for(Option::is_some).await.map(drop).map_err(|_| shutting_down_error())
     }
 
     /// The team of a run, if it is formed.
-    fn formed_team(&self, run: &RunId) -> Option<(HostedTeam, TeamHandles)> {
+    fn formed_team(&self, run: &RunId) -> Option<(HostedTeam, CategoryHandle)> {
         let hosted = self.find(run)?;
-        let formed = hosted.formation.borrow().clone()?.ok()?;
-        Some((hosted, formed))
+        let members = hosted.formation.borrow().clone()?;
+        Some((hosted, members))
     }
 
     async fn try_start(&self, permit: Permitted<StartTeam>, ticket: Option<RunTicket>) -> Result<Reply, Cause> {
@@ -137,9 +132,11 @@ impl Inner {
             let message = "the team's definition changed while the request was authorized; send it again";
             return Err(Cause::new(ErrorCode::VersionConflict, message));
         }
-        let context = initial_context(team, &start.context);
+        let context = team_context(team, &start.context);
+        // Checked before anything is started for it.
+        initial_context(&context)?;
         let (until, request) = (grant.deadline(), grant.request_id().clone());
-        let run_request = run_request(team, start, context.clone(), &grant);
+        let run_request = run_request(team, start, context, &grant);
         if let Some(reply) = self.find_existing_run(&grant, &run_request).await? {
             return Ok(reply);
         }
@@ -147,7 +144,7 @@ impl Inner {
         let run_start = TeamRunStart { grant, request, run: run_request, port };
         let (team, members) = (team.id().clone(), member_ids(team, &catalogue));
         let run_start = Some(run_start);
-        self.form(TeamArgs { team, run: run.clone(), members, context, run_start, since, ticket }).await?;
+        self.form(TeamArgs { team, run: run.clone(), members, run_start, since, ticket }).await?;
         match reply.await {
             Ok(reply) => Ok(reply),
             // The team has failed; its run continues.
@@ -181,9 +178,9 @@ impl TeamRestorer for Inner {
             return Ok(());
         }
         let (team, run, members) = (team.clone(), run.clone(), members.iter().cloned().collect());
-        let (context, since) = (Values::new(), Instant::now());
+        let since = Instant::now();
         // The resumed run has a ticket of its own.
-        self.form(TeamArgs { team, run, members, context, run_start: None, since, ticket: None }).await
+        self.form(TeamArgs { team, run, members, run_start: None, since, ticket: None }).await
     }
 }
 
@@ -196,30 +193,22 @@ impl TeamHost for TeamsHandle {
 
     async fn invoke(&self, run: &RunId, invocation: Box<Invocation>) -> Result<ExecutionResult, Box<Invocation>> {
         match self.inner.formed_team(run) {
-            Some((hosted, formed)) if hosted.members.contains(invocation.agent.id()) => {
-                Ok(formed.members.invoke(invocation).await)
+            Some((hosted, members)) if hosted.members.contains(invocation.agent.id()) => {
+                Ok(members.invoke(invocation).await)
             }
             Some(_) | None => Err(invocation),
         }
     }
 
     async fn read(&self, permit: Permitted<ContextRead>) -> Result<Outcome, Cause> {
-        let run = permit.request().run.clone();
-        let (_, formed) = self.inner.formed_team(&run).ok_or_else(|| unknown_run_error(&run))?;
-        formed.context.read(permit).await
+        self.inner.runs.read_context(permit).await
     }
 
     async fn write(&self, permit: Permitted<ContextWrite>) -> Result<Outcome, Cause> {
-        let run = permit.request().run.clone();
-        let (_, formed) = self.inner.formed_team(&run).ok_or_else(|| unknown_run_error(&run))?;
-        formed.context.write(permit).await
+        self.inner.runs.write_context(permit).await
     }
 }
 
 fn shutting_down_error() -> Cause {
     Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down and accepts no new requests")
-}
-
-fn unknown_run_error(run: &RunId) -> Cause {
-    Cause::new(ErrorCode::UnknownRun, format!("this pod hosts no team of the run `{run}`"))
 }

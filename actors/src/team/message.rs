@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use greenroom_protocol::request::StartRun;
-use greenroom_protocol::{AgentId, Cause, Reply, RequestId, RunId, TeamId, Values};
+use greenroom_protocol::{AgentId, Cause, Reply, RequestId, RunId, TeamId};
 use greenroom_rego::Grant;
 use ractor::RpcReplyPort;
 use serde::Serialize;
@@ -11,9 +11,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::category::CategoryHandle;
-use crate::context::ContextHandle;
 use crate::dispatcher::RunTicket;
-use crate::supervision::{ChildKind, TaskOutcome};
+use crate::supervision::TaskOutcome;
 
 /// The run that a team starts, with its grant and the port of its caller.
 pub(super) struct TeamRunStart {
@@ -28,7 +27,6 @@ pub(super) struct TeamArgs {
     pub(super) team: TeamId,
     pub(super) run: RunId,
     pub(super) members: BTreeSet<AgentId>,
-    pub(super) context: Values,
     /// `None` if the team is restored for a run that has started already.
     pub(super) run_start: Option<TeamRunStart>,
     pub(super) since: Instant,
@@ -36,37 +34,11 @@ pub(super) struct TeamArgs {
     pub(super) ticket: Option<RunTicket>,
 }
 
-/// The handles of a formed team.
-#[derive(Clone)]
-pub(super) struct TeamHandles {
-    pub(super) context: ContextHandle,
-    pub(super) members: CategoryHandle,
-}
+/// Reports the members of a team that was formed.
+pub(super) type FormationSender = watch::Sender<Option<CategoryHandle>>;
 
-/// Reports the result of the formation.
-pub(super) type FormationSender = watch::Sender<Option<Result<TeamHandles, Cause>>>;
-
-/// Receives the result of the formation.
-pub(super) type FormationReceiver = watch::Receiver<Option<Result<TeamHandles, Cause>>>;
-
-/// A child of a team's actor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TeamChild {
-    /// The shared context.
-    Context,
-    /// The supervisor of the members.
-    Members,
-}
-
-impl TeamChild {
-    /// Its kind, which selects its restart policy.
-    pub(super) const fn kind(self) -> ChildKind {
-        match self {
-            Self::Context => ChildKind::Context,
-            Self::Members => ChildKind::Category,
-        }
-    }
-}
+/// Receives the members of a team that was formed.
+pub(super) type FormationReceiver = watch::Receiver<Option<CategoryHandle>>;
 
 /// Messages of a team.
 pub(super) enum TeamMsg {
@@ -76,8 +48,8 @@ pub(super) enum TeamMsg {
     RunEnded(TaskOutcome<Box<Reply>>),
     /// A detached run has ended.
     Disband,
-    /// Start a child again whose restart has failed.
-    Restart(TeamChild),
+    /// Start the supervisor of the members again, whose restart has failed.
+    RestartMembers,
     /// Return introspection data.
     GetInfo(RpcReplyPort<TeamInfo>),
 }

@@ -8,7 +8,7 @@ use greenroom_protocol::{AgentId, CallKey, ContentHash, Values};
 use greenroom_rego::Grant;
 
 /// The initial context of a team: that of its definition, overridden by that of the caller.
-pub(super) fn initial_context(team: &Team, added: &Values) -> Values {
+pub(super) fn team_context(team: &Team, added: &Values) -> Values {
     let mut context = team.spec().shared_context.clone();
     context.extend(added.iter().map(|(name, value)| (name.clone(), value.clone())));
     context

@@ -154,18 +154,6 @@ async fn a_resumed_run_has_its_team_and_the_shared_context() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_context_restarts_with_its_values() {
-    let harness = Harness::new(definitions(), stuck_at_check()).await;
-    let run = at_check(&harness).await;
-    harness.teams.context(&run).kill();
-    until("it was restarted", || {
-        harness.events.count(|event| matches!(event, ActorEvent::ChildRestarted { kind: "context" })) == 1
-    })
-    .await;
-    assert_eq!(read(&harness, &run, &["company"]).await.outputs, values(json!({"company": "Acme"})));
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_team_that_fails_too_often_terminates_its_run() {
     let harness = Harness::new(definitions(), stuck_at_check()).await;
     let run = at_check(&harness).await;

@@ -5,13 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
 use greenroom_protocol::{ArtifactRef, ContentHash, ContextKey, RunId, TenantId, Timestamp};
 use greenroom_registry::StoreError;
 use greenroom_registry::agent_memory::{Memory, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery};
 use greenroom_registry::artifacts::{ArtifactError, ArtifactInfo, ArtifactOwner, ArtifactStore, SweepReport};
 use greenroom_registry::audit::PruneReport;
-use greenroom_registry::context::{ContextError, ContextEvent, ContextPut, ContextStore, Snapshot, Version, Versioned};
+use greenroom_registry::context::{ContextData, ContextValue, ContextView, Snapshot, Version, ViewError};
 use greenroom_registry::definition_store::DefinitionStore;
 use greenroom_registry::maintenance::{CheckReport, StoreMaintenance};
 use greenroom_registry::runs::Fence;
@@ -19,42 +18,38 @@ use greenroom_registry::runs::Fence;
 use super::CrashPoint;
 
 pub(super) struct CrashingContext {
-    pub(super) inner: Arc<dyn ContextStore>,
+    pub(super) inner: Arc<dyn ContextView>,
     pub(super) crash_point: Arc<CrashPoint>,
 }
 
 #[async_trait]
-impl ContextStore for CrashingContext {
-    async fn claim(&self, run: &RunId) -> Result<Fence, ContextError> {
-        self.crash_point.write(self.inner.claim(run)).await
+impl ContextView for CrashingContext {
+    async fn claim(&self, run: &RunId, fence: Fence, data: &ContextData, now: Timestamp) -> Result<(), ViewError> {
+        self.crash_point.write(self.inner.claim(run, fence, data, now)).await
+    }
+
+    async fn apply(
+        &self,
+        run: &RunId,
+        fence: Fence,
+        after: Version,
+        changes: &[(ContextKey, ContextValue)],
+        now: Timestamp,
+    ) -> Result<(), ViewError> {
+        self.crash_point.write(self.inner.apply(run, fence, after, changes, now)).await
     }
 
     async fn read(
         &self,
         run: &RunId,
         keys: &[ContextKey],
+        at_least: Version,
         now: Timestamp,
-    ) -> Result<Vec<Option<Versioned>>, ContextError> {
-        self.inner.read(run, keys, now).await
+    ) -> Result<Snapshot, ViewError> {
+        self.inner.read(run, keys, at_least, now).await
     }
 
-    async fn write(&self, run: &RunId, fence: Fence, put: ContextPut, now: Timestamp) -> Result<Version, ContextError> {
-        self.crash_point.write(self.inner.write(run, fence, put, now)).await
-    }
-
-    async fn snapshot(&self, run: &RunId, now: Timestamp) -> Result<Snapshot, ContextError> {
-        self.inner.snapshot(run, now).await
-    }
-
-    fn watch(&self, run: &RunId, after: Version) -> BoxStream<'static, Result<ContextEvent, ContextError>> {
-        self.inner.watch(run, after)
-    }
-
-    async fn expire(&self, run: &RunId, fence: Fence, now: Timestamp) -> Result<u64, ContextError> {
-        self.crash_point.write(self.inner.expire(run, fence, now)).await
-    }
-
-    async fn remove(&self, run: &RunId, fence: Fence) -> Result<(), ContextError> {
+    async fn remove(&self, run: &RunId, fence: Fence) -> Result<(), ViewError> {
         self.crash_point.write(self.inner.remove(run, fence)).await
     }
 }

@@ -78,20 +78,6 @@ CREATE TABLE idempotency_keys (
 CREATE INDEX idempotency_keys_by_run ON idempotency_keys (run) WHERE run IS NOT NULL;
 CREATE INDEX idempotency_keys_open ON idempotency_keys (at) WHERE run IS NULL AND reply IS NULL;
 
-CREATE TABLE contexts (
-    run     TEXT    NOT NULL PRIMARY KEY,
-    fence   INTEGER NOT NULL,
-    version INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE context_values (
-    run        TEXT    NOT NULL,
-    key        TEXT    NOT NULL,
-    version    INTEGER NOT NULL,
-    value      TEXT,
-    expires_at INTEGER,
-    PRIMARY KEY (run, key)
-) STRICT, WITHOUT ROWID;
-
 -- Pinned versions of definitions.
 CREATE TABLE definition_versions (
     hash BLOB NOT NULL PRIMARY KEY,

@@ -152,10 +152,18 @@ impl<'u> Unit<'u> {
         Self { answer: Some(KeyAnswer { key, reply: None }), ..self }
     }
 
-    /// True if the unit appends to a journal, for decorators in tests of other crates.
-    #[cfg(feature = "testing")]
+    /// The entries that the unit appends to a journal, for decorators of a store.
     #[must_use]
-    pub const fn is_append(&self) -> bool {
-        matches!(self.run, Some(RunChange::Append { .. }))
+    pub const fn appended(&self) -> Option<&'u [Entry]> {
+        match self.run {
+            Some(RunChange::Append { entries, .. }) => Some(entries),
+            Some(RunChange::Create { .. } | RunChange::Claim { .. } | RunChange::Release { .. }) | None => None,
+        }
+    }
+
+    /// The number of settlements that it writes, for decorators of a store.
+    #[must_use]
+    pub const fn settlements(&self) -> usize {
+        self.settled.len()
     }
 }

@@ -7,7 +7,6 @@ use greenroom_protocol::Clock;
 
 use crate::error::StoreError;
 use crate::in_memory::audit_data::Chain;
-use crate::in_memory::context_data::Contexts;
 use crate::in_memory::ledger_data::LedgerWithCosts;
 use crate::in_memory::run_data::Runs;
 use crate::notify::RunNotifiers;
@@ -19,10 +18,8 @@ pub(super) struct Shared {
     runs: Mutex<Runs>,
     ledger: Mutex<LedgerWithCosts>,
     audit: Mutex<Chain>,
-    contexts: Mutex<Contexts>,
     pub(super) leases: Leases,
     pub(super) journal_notifiers: RunNotifiers,
-    pub(super) context_notifiers: RunNotifiers,
     is_closed: AtomicBool,
 }
 
@@ -33,10 +30,8 @@ impl Shared {
             runs: Mutex::default(),
             ledger: Mutex::default(),
             audit: Mutex::default(),
-            contexts: Mutex::default(),
             leases: Leases::default(),
             journal_notifiers: RunNotifiers::default(),
-            context_notifiers: RunNotifiers::default(),
             is_closed: AtomicBool::new(false),
         }
     }
@@ -50,7 +45,6 @@ impl Shared {
     pub(super) fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
         self.journal_notifiers.close_all();
-        self.context_notifiers.close_all();
     }
 
     /// Locks the runs and the idempotency keys.
@@ -68,10 +62,6 @@ impl Shared {
         lock(&self.audit)
     }
 
-    /// Locks the contexts.
-    pub(super) fn contexts(&self) -> MutexGuard<'_, Contexts> {
-        lock(&self.contexts)
-    }
 }
 
 /// Locks a value. A poisoned lock is still consistent: each value is changed in one step.

@@ -148,7 +148,8 @@ impl StatusChange {
             | Entry::StepFailed { .. }
             | Entry::StepCancelled { .. }
             | Entry::StepCompensationStarted { .. }
-            | Entry::StepCompensationEnded { .. } => Self::None,
+            | Entry::StepCompensationEnded { .. }
+            | Entry::ContextChanged { .. } => Self::None,
         }
     }
 

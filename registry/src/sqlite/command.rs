@@ -16,8 +16,6 @@ use crate::sqlite::writer_state::WriterState;
 pub(super) struct Needs<'c> {
     /// The records of these runs.
     pub(super) runs: Vec<&'c RunId>,
-    /// The shared contexts of these runs.
-    pub(super) contexts: Vec<&'c RunId>,
     /// These idempotency keys.
     pub(super) keys: Vec<&'c StoredKey>,
 }

@@ -56,8 +56,6 @@ pub(super) struct Commit {
     pub(super) leases: Vec<LeaseChange>,
     /// Runs whose journal changes: their watchers are notified once the commit is durable.
     pub(super) journal_notify: Vec<RunId>,
-    /// Contexts that change, likewise.
-    pub(super) context_notify: Vec<RunId>,
     /// The caller that closes the store, if it is among the callers of this commit.
     pub(super) close: Option<ReplySender<()>>,
     unit_replies: Vec<(ReplySender<Receipts, UnitError>, Result<Receipts, UnitError>)>,

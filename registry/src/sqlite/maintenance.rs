@@ -21,10 +21,9 @@ use crate::sqlite::inspect::examine;
 use crate::sqlite::{audit, idempotency, runs};
 
 /// Selects every text that may reference an artifact. A test compares this list with the schema.
-pub(super) const ARTIFACT_REFERENCES: [&str; 4] = [
+pub(super) const ARTIFACT_REFERENCES: [&str; 3] = [
     "SELECT entry FROM journal",
     "SELECT reply FROM idempotency_keys WHERE reply IS NOT NULL",
-    "SELECT value FROM context_values WHERE value IS NOT NULL",
     "SELECT text FROM memories",
 ];
 

@@ -14,7 +14,6 @@ use crate::group_commit::{CommandReceiver, ReplySender};
 use crate::sqlite::audit::chain::{Chain, append_closing};
 use crate::sqlite::command::{Command, Needs};
 use crate::sqlite::commit::Commit;
-use crate::sqlite::context::cache::ContextCache;
 use crate::sqlite::error::rusqlite_error;
 use crate::sqlite::handle::WriterQueue;
 use crate::sqlite::idempotency::key_row::prefetch_keys;
@@ -53,8 +52,7 @@ impl Writer {
         *shared.open_entries() = open;
         let runs = RunRecordCache::load(&conn, &shared.leases)?;
         rows::load(&conn, &shared)?;
-        let contexts = ContextCache::default();
-        let state = WriterState { shared, signer, chain, runs, contexts, unwritten_closings: Vec::new() };
+        let state = WriterState { shared, signer, chain, runs, unwritten_closings: Vec::new() };
         Ok(Self { conn, state, sync_mode, _queue: queue, _lock: lock })
     }
 
@@ -81,7 +79,6 @@ impl Writer {
             let signed = self.sign(HeadKind::Closed).await;
             self.truncate_wal();
             self.state.shared.journal_notifiers.close_all();
-            self.state.shared.context_notifiers.close_all();
             if let Some(reply) = close {
                 reply.send(signed);
             }
@@ -101,17 +98,15 @@ impl Writer {
         }
         let close = commit.close.take();
         let failure = self.write(&mut commit).err();
-        let WriterState { shared, runs, contexts, .. } = &mut self.state;
+        let WriterState { shared, runs, .. } = &mut self.state;
         match &failure {
             None => {
                 commit.journal_notify.iter().for_each(|run| shared.journal_notifiers.notify(run));
-                commit.context_notify.iter().for_each(|run| shared.context_notifiers.notify(run));
                 runs.on_committed();
             }
             Some(error) => {
                 tracing::error!(error = %error, "a commit failed, and its callers are rejected");
                 runs.clear();
-                contexts.clear();
             }
         }
         commit.finish(failure.as_ref(), &self.state.shared.leases);
@@ -180,12 +175,8 @@ impl Writer {
         let mut needs = Needs::default();
         batch.iter().for_each(|command| command.add_needs(&mut needs));
         let runs = needs.runs.into_iter().filter(|run| !self.state.runs.contains(run)).cloned().collect();
-        let contexts = needs.contexts.into_iter().filter(|run| !self.state.contexts.contains(run)).cloned().collect();
         let keys = needs.keys.into_iter().cloned().collect();
         self.state.runs.prefetch(&self.conn, runs);
-        if let Err(error) = self.state.contexts.prefetch(&self.conn, contexts) {
-            tracing::error!(error = %error, "a context cannot be read");
-        }
         prefetch_keys(&self.conn, keys, &mut commit.keys);
     }
 }

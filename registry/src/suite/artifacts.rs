@@ -12,7 +12,6 @@ use super::*;
 use crate::artifacts::{
     ArtifactError, ArtifactInfo, ArtifactOwner, ArtifactStore, LABEL_BYTES_MAX, SweepReport, UNREFERENCED_RETENTION,
 };
-use crate::context::ContextPut;
 use crate::journal::Seq;
 use crate::runs::DedupKey;
 use crate::{StoreError, open_fs_artifacts};
@@ -208,10 +207,10 @@ async fn journals_replies_and_contexts_reference_artifacts_until_pruned() {
         let outputs = Values::from([("file".to_owned(), artifact("reply").to_json())]);
         let reply = Reply { outputs, ..reply("req_1") };
         stores.core.finish_key(reserved.unwrap(), &reply, NOW).await.unwrap();
-        let fence = stores.context.claim(&run_id(2)).await.unwrap();
+        let fence = fixture.create_run(2).await;
         let change = ContextChange::Put(serde_json::json!({ "files": [artifact("shared").to_json()] }));
-        let put = ContextPut { key: ContextKey::new("notes").unwrap(), expect: None, change, ttl: None };
-        stores.context.write(&run_id(2), fence, put, NOW).await.unwrap();
+        let changed = Entry::ContextChanged { key: ContextKey::new("notes").unwrap(), change, until: None };
+        let _ = fixture.append(&run_id(2), fence, Seq(0), &[changed], NOW).await.unwrap();
 
         let referenced = stores.maintenance.referenced_artifacts().await.unwrap();
         for name in ["step", "reply", "shared"] {

@@ -13,7 +13,7 @@ use ractor::{ActorProcessingErr, ActorRef};
 use super::{RunActor, RunActorState};
 use crate::pipeline::{CommitWaiter, commit_signal};
 use crate::run::JOURNAL_WAIT_MAX;
-use crate::run::machine::{Decision, Event, State, decide};
+use crate::run::machine::{Decision, Event, Phase, State, decide};
 use crate::run::message::RunMsg;
 use crate::run::values::{EffectInputs, fits_inline};
 
@@ -56,6 +56,17 @@ impl RunActor {
                 self.start_effect(myself, state, decision.next(), call, &waiter);
             }
             let receipt = pending.wait_receipt().await?;
+            // What a step provides is in the view before the steps that depend on it start.
+            let keeps_view = match &mut state.context {
+                Some(context) => {
+                    let applied = context.apply(state.seq, decision.entries(), now).await;
+                    self.keeps_view(myself, applied)
+                }
+                None => true,
+            };
+            if !keeps_view {
+                return Err(JournalError::Fenced);
+            }
             signal.committed(&receipt);
             Ok(receipt)
         };
@@ -68,12 +79,12 @@ impl RunActor {
             }
             Err(error) => return Err(Box::new(error)),
         };
-        self.release(myself, state, decision, &receipt);
+        self.release(myself, state, decision, &receipt).await;
         Ok(())
     }
 
     /// Releases the effects of a durable decision.
-    pub(super) fn release(
+    pub(super) async fn release(
         &self,
         myself: &ActorRef<RunMsg>,
         state: &mut RunActorState,
@@ -86,6 +97,9 @@ impl RunActor {
             self.start_effect(myself, state, &next, effect, &CommitWaiter::ready());
         }
         state.machine = next;
+        if let (Phase::Ended(_), Some(context)) = (state.machine.phase(), &state.context) {
+            context.remove_view().await;
+        }
     }
 
     /// Nested calls share the retries of a run and may have taken the last one. In that case the decision is repeated

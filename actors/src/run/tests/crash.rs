@@ -222,7 +222,7 @@ struct Failing {
 #[async_trait]
 impl CoreStore for Failing {
     async fn submit(&self, unit: Unit<'_>, timing: CommitTiming) -> Result<PendingUnit, StoreError> {
-        if unit.is_append() && self.appends_before_failure.fetch_sub(1, Ordering::Relaxed) == 0 {
+        if unit.appended().is_some() && self.appends_before_failure.fetch_sub(1, Ordering::Relaxed) == 0 {
             // As on a disk, the failure is known only after the submission.
             return Ok(PendingUnit::resolved(Err(UnitError::Store(StoreError::Full))));
         }

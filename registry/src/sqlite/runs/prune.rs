@@ -27,10 +27,8 @@ const SELECT_ENDED: &str = "SELECT number, run, (SELECT COUNT(*) FROM journal WH
                             ORDER BY number LIMIT ?4";
 
 /// Deletes what belongs to pruned runs, by their ids.
-const PRUNE_BY_ID: [&str; 4] = [
+const PRUNE_BY_ID: [&str; 2] = [
     "DELETE FROM idempotency_keys WHERE run IN (SELECT value FROM json_each(?))",
-    "DELETE FROM context_values WHERE run IN (SELECT value FROM json_each(?))",
-    "DELETE FROM contexts WHERE run IN (SELECT value FROM json_each(?))",
     "DELETE FROM budgets WHERE budget IN (SELECT '{\"Run\":\"' || value || '\"}' FROM json_each(?))",
 ];
 /// Deletes their journals, and then the runs themselves, by their numbers.

@@ -12,6 +12,7 @@
 mod actor;
 mod artifacts;
 mod context;
+mod context_requests;
 mod dedup_key;
 mod effects;
 mod handle;

@@ -34,7 +34,7 @@ pub use pending::{PendingAppend, PendingAuditEntry, PendingUnit};
 pub use receipts::{Conflict, Receipts, Refusal, UnitError};
 pub use single::KeyClaim;
 pub use unit::Unit;
-pub(crate) use unit::{KeyAnswer, KeyRequest, RunChange};
+pub(crate) use unit::{KeyReply, KeyRequest, RunChange};
 
 /// Writes units.
 #[async_trait]

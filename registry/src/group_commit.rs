@@ -211,10 +211,10 @@ mod tests {
     #[tokio::test]
     async fn a_late_reply_and_a_lost_one_mean_that_the_outcome_is_unknown() {
         let (sender, mut commands) = queue();
-        let mut late = sender.submit(Request).await.unwrap();
-        late.deadline = Instant::now();
-        assert!(matches!(late.wait_reply().await, Err(StoreError::OutcomeUnknown)));
-        drop(late);
+        let mut overdue = sender.submit(Request).await.unwrap();
+        overdue.deadline = Instant::now();
+        assert!(matches!(overdue.wait_reply().await, Err(StoreError::OutcomeUnknown)));
+        drop(overdue);
         let mut batch = Vec::new();
         assert!(commands.next_batch(&mut batch, Instant::now()).await);
         assert!(batch.pop().is_some_and(|Request(reply)| reply.is_abandoned()), "its caller has gone");

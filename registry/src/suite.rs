@@ -10,8 +10,8 @@ use protocol::audit::{Closing, Opening};
 use protocol::journal::{Entry, ResultRef, RunStarted, StepKey};
 use protocol::request::CallOptions;
 use protocol::{
-    CallKey, Clock, ContentHash, Deadline, Metadata, MicroUsd, PodId, Reply, RequestId, RunId, Status, StepId, TenantId,
-    Timestamp, Tokens, TraceId, UserId, Values, WorkflowId,
+    CallKey, Clock, ContentHash, Deadline, Metadata, MicroUsd, PodId, Reply, RequestId, RunId, Status, StepId,
+    TenantId, Timestamp, Tokens, TraceId, UserId, Values, WorkflowId,
 };
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -19,8 +19,8 @@ use tokio::task::JoinSet;
 use crate::audit::signer::Signer;
 use crate::core::KeyClaim;
 use crate::idempotency::{KeyStatus, ReservedKey};
-use crate::ledger::{Account, Amount, Limit, Reservation, ReservationRequest, ReserveError, Settlement};
 use crate::journal::{AppendPosition, JournalError, Receipt, Seq};
+use crate::ledger::{Account, Amount, Limit, Reservation, ReservationRequest, ReserveError, Settlement};
 use crate::runs::{Created, DedupKey, Fence, NewRun};
 use crate::{OpenedStores, StoreError, StoreParts, Stores, SyncMode, in_memory_artifacts, open_in_memory, open_sqlite};
 

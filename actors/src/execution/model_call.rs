@@ -210,12 +210,7 @@ async fn attempt(
 
 /// Settles an attempt: at the tokens that the provider reported, at zero if it rejected the request, and
 /// otherwise at the reservation.
-fn settle(
-    reservation: OpenReservation<'_>,
-    candidate: &Candidate,
-    usage: Option<Tokens>,
-    error: Option<&ModelError>,
-) {
+fn settle(reservation: OpenReservation<'_>, candidate: &Candidate, usage: Option<Tokens>, error: Option<&ModelError>) {
     match (usage, error) {
         (Some(tokens), _) => reservation.settle_actual(tokens, candidate),
         (None, Some(error)) if is_unbilled(error) => reservation.release(),

@@ -24,11 +24,11 @@ use greenroom_rego::Permitted;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{oneshot, watch};
 
-use super::context::{LastVersion, RunContext, WritePort, lease_lost_error, no_context_error, write_outcome};
+use super::context::{LastVersion, RunContext, lease_lost_error, no_context_error, write_outcome};
 use super::effects::{EffectContext, EffectOutcome};
 use super::hosted::HostedRuns;
 use super::machine::{CallResult, Event, Phase, State, require_awaiting_approval};
-use super::message::{FirstAction, Progress, RunArgs, RunInfo, RunMsg, Task};
+use super::message::{FirstAction, Progress, RunArgs, RunInfo, RunMsg, Task, WritePort};
 use crate::dispatcher::RunTicket;
 use crate::failure::RetryBudget;
 use crate::observer::ActorEvent;
@@ -103,11 +103,7 @@ impl Actor for RunActor {
     type State = RunActorState;
     type Arguments = RunActorState;
 
-    async fn pre_start(
-        &self,
-        _: ActorRef<RunMsg>,
-        state: RunActorState,
-    ) -> Result<RunActorState, ActorProcessingErr> {
+    async fn pre_start(&self, _: ActorRef<RunMsg>, state: RunActorState) -> Result<RunActorState, ActorProcessingErr> {
         Ok(state)
     }
 
@@ -215,14 +211,18 @@ impl RunActor {
     ) -> Result<(), ActorProcessingErr> {
         let (_, write) = permit.redeem();
         let event = match &state.context {
-            Some(context) => require_active(&state.machine)
-                .and_then(|()| context.write_event(write, self.ctx.env.clock.now())),
+            Some(context) => {
+                require_active(&state.machine).and_then(|()| context.write_event(write, self.ctx.env.clock.now()))
+            }
             None => Err(no_context_error(self.run())),
         };
-        let (after, processed) = (state.seq, match event {
-            Ok(event) => self.process_event(myself, state, &event).await.map(|()| Ok(())),
-            Err(cause) => Ok(Err(cause)),
-        });
+        let (after, processed) = (
+            state.seq,
+            match event {
+                Ok(event) => self.process_event(myself, state, &event).await.map(|()| Ok(())),
+                Err(cause) => Ok(Err(cause)),
+            },
+        );
         let result = match &processed {
             Ok(Ok(())) if state.seq > after => Ok(write_outcome(after.plus(1))),
             // Another owner has claimed the run, and this one stops.

@@ -7,19 +7,15 @@ use std::time::Duration;
 
 use greenroom_protocol::journal::{Entry, RunStarted};
 use greenroom_protocol::reply::Usage;
-use greenroom_protocol::request::{ContextChange, ContextRead, ContextWrite};
+use greenroom_protocol::request::{ContextChange, ContextWrite};
 use greenroom_protocol::{Cause, ContextKey, ErrorCode, Json, Outcome, RunId, Timestamp, Values};
 use greenroom_registry::context::{ContextData, ContextPut, Snapshot, Version, ViewError};
 use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::Fence;
-use greenroom_rego::{Caller, Permitted};
-use tokio::sync::oneshot;
 
 use super::RunEnv;
 use super::artifacts::RunArtifacts;
-use super::handle::RunsHandle;
 use super::machine::{CallResult, Event};
-use super::message::RunMsg;
 use super::values::fetch;
 
 /// Name of the output that contains the version of a write.
@@ -34,7 +30,7 @@ const INITIAL_VERSION: Version = Version(1);
 pub(super) struct LastVersion(AtomicU64);
 
 impl LastVersion {
-    fn get(&self) -> Version {
+    pub(super) fn get(&self) -> Version {
         Version(self.0.load(Ordering::Acquire))
     }
 
@@ -116,7 +112,8 @@ impl RunContext {
 
     /// The event of a call, which has failed if what it provides does not fit into the context.
     pub(super) fn check_provided(&self, event: Event, now: Timestamp) -> Event {
-        let Event::CallCompleted { key, attempt, result: CallResult::Completed { result, hash, usage, provided } } = event
+        let Event::CallCompleted { key, attempt, result: CallResult::Completed { result, hash, usage, provided } } =
+            event
         else {
             return event;
         };
@@ -177,71 +174,22 @@ pub(super) fn write_outcome(version: Seq) -> Outcome {
     outcome(Values::from([(VERSION_OUTPUT.to_owned(), Json::from(version.0))]))
 }
 
-fn snapshot_outcome(snapshot: Snapshot) -> Outcome {
+/// The values of a context, by key.
+pub(super) fn snapshot_outcome(snapshot: Snapshot) -> Outcome {
     outcome(snapshot.values.into_iter().map(|(key, value)| (key.to_string(), value.value)).collect())
 }
 
-fn outcome(outputs: Values) -> Outcome {
+/// An outcome that has cost nothing.
+pub(super) fn outcome(outputs: Values) -> Outcome {
     Outcome { outputs, usage: Usage::default() }
 }
 
+/// The reply to a request for the context of a run that has none here.
 pub(super) fn no_context_error(run: &RunId) -> Cause {
     Cause::new(ErrorCode::UnknownRun, format!("this pod hosts no team of the run `{run}`"))
-}
-
-impl RunsHandle {
-    /// Reads some values of a context, or all of them.
-    ///
-    /// # Errors
-    /// [`ErrorCode::UnknownRun`] if this pod hosts no run of a team with this id; [`ErrorCode::TimedOut`]; an error of
-    /// the view.
-    pub(crate) async fn read_context(&self, permit: Permitted<ContextRead>) -> Result<Outcome, Cause> {
-        let deadline = permit.grant().deadline();
-        let (_, ContextRead { run, keys }) = permit.redeem();
-        let last = self.context_version(&run)?;
-        let RunEnv { stores, clock, .. } = &**self.env();
-        let read = async || stores.context.read(&run, &keys, last.get(), clock.now()).await;
-        let snapshot = match read().await {
-            Err(ViewError::Lost) => {
-                let restored = self.request(&run, deadline, RunMsg::RestoreContext).await?;
-                restored.ok_or_else(|| no_context_error(&run))??;
-                read().await
-            }
-            snapshot => snapshot,
-        };
-        snapshot.map(snapshot_outcome).map_err(|error| error.cause())
-    }
-
-    /// Writes one value of a context, and returns its version once the change is durable.
-    ///
-    /// What a run itself writes is what one of its steps provides: the run records it together with the end of the
-    /// step, so here the permit is all that it gets.
-    ///
-    /// # Errors
-    /// [`ErrorCode::VersionConflict`] if the key has another version than expected; [`ErrorCode::LeaseLost`] if
-    /// another pod owns the run; as [`RunsHandle::read_context`].
-    pub(crate) async fn write_context(&self, permit: Permitted<ContextWrite>) -> Result<Outcome, Cause> {
-        let run = permit.request().run.clone();
-        self.context_version(&run)?;
-        if matches!(permit.grant().caller(), Caller::Workflow { run: caller, .. } if *caller == run) {
-            drop(permit.redeem());
-            return Ok(outcome(Values::new()));
-        }
-        let deadline = permit.grant().deadline();
-        let written = self.request(&run, deadline, |port| RunMsg::WriteContext(permit, port)).await?;
-        written.ok_or_else(|| no_context_error(&run))?
-    }
-
-    fn context_version(&self, run: &RunId) -> Result<Arc<LastVersion>, Cause> {
-        let hosted = self.hosted_runs().find(run);
-        hosted.and_then(|hosted| hosted.context).ok_or_else(|| no_context_error(run))
-    }
 }
 
 /// The reply to a write whose run has stopped for another owner.
 pub(super) fn lease_lost_error() -> Cause {
     Cause::new(ErrorCode::LeaseLost, "another owner has claimed the run; the value was not written")
 }
-
-/// Receives the outcome of a write.
-pub(super) type WritePort = oneshot::Sender<Result<Outcome, Cause>>;

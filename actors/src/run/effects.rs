@@ -127,12 +127,7 @@ fn evaluate_inline(step: &PlanStep, loaded: &LoadedValues) -> Result<StepEvaluat
 }
 
 /// Calls the target of a step, once the journal entries before it are durable.
-pub(super) async fn call(
-    ctx: EffectContext,
-    call: Call,
-    inputs: EffectInputs,
-    commit: CommitWaiter,
-) -> EffectOutcome {
+pub(super) async fn call(ctx: EffectContext, call: Call, inputs: EffectInputs, commit: CommitWaiter) -> EffectOutcome {
     let (key, attempt) = (call.key.clone(), call.attempt);
     let mut costs = CallCosts::default();
     let called = match try_call(&ctx, &call, inputs, commit, &mut costs).await {
@@ -177,12 +172,7 @@ async fn try_call(
 }
 
 /// Calls the agent that compensates a step.
-pub(super) async fn compensate(
-    ctx: EffectContext,
-    call: Call,
-    after: Duration,
-    inputs: EffectInputs,
-) -> EffectOutcome {
+pub(super) async fn compensate(ctx: EffectContext, call: Call, after: Duration, inputs: EffectInputs) -> EffectOutcome {
     tokio::time::sleep(after).await;
     let (key, attempt) = (call.key.clone(), call.attempt);
     let mut costs = CallCosts::default();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::StepKey;
 use greenroom_protocol::request::{ContextWrite, SignalRun};
-use greenroom_protocol::{Cause, Reply, RunId};
+use greenroom_protocol::{Cause, Outcome, Reply, RunId};
 use greenroom_registry::context::ContextData;
 use greenroom_registry::journal::{Receipt, Seq};
 use greenroom_registry::runs::Fence;
@@ -14,7 +14,6 @@ use ractor::RpcReplyPort;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::context::WritePort;
 use super::effects::{EffectContext, EffectOutcome};
 use super::machine::{Decision, Event, State, TimerId};
 use crate::dispatcher::RunTicket;
@@ -70,6 +69,9 @@ pub(super) enum Task {
     Timer(TimerId),
     Lease,
 }
+
+/// Receives the outcome of a write of the context.
+pub(super) type WritePort = oneshot::Sender<Result<Outcome, Cause>>;
 
 /// Messages of a run's actor.
 #[expect(

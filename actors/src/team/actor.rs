@@ -187,7 +187,11 @@ impl TeamActor {
         }
     }
 
-    async fn restart_members(&self, myself: &ActorRef<TeamMsg>, state: &mut TeamState) -> Result<(), ActorProcessingErr> {
+    async fn restart_members(
+        &self,
+        myself: &ActorRef<TeamMsg>,
+        state: &mut TeamState,
+    ) -> Result<(), ActorProcessingErr> {
         state.tasks.acknowledge(&MEMBERS.as_str());
         let reason = match self.member_handle.start_supervisor(myself.get_cell()).await {
             Ok(supervisor) => {

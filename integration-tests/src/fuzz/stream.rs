@@ -100,7 +100,8 @@ impl StreamFixture {
             price: PriceBasis::Listed,
         };
         self.runtime.block_on(async {
-            let request = ReservationRequest { account: &account, limits: &[], upper_bound: Amount::default(), key: &key };
+            let request =
+                ReservationRequest { account: &account, limits: &[], upper_bound: Amount::default(), key: &key };
             let reservation = self.core.reserve(request, WallClock.now()).await?;
             let messages = [Message::text(Role::User, "hello")];
             let timeouts = Timeouts {

@@ -41,10 +41,7 @@ impl ContextData {
     ///
     /// # Errors
     /// [`ContextError`] if they exceed a limit.
-    pub fn new(
-        values: impl IntoIterator<Item = (ContextKey, Json)>,
-        version: Version,
-    ) -> Result<Self, ContextError> {
+    pub fn new(values: impl IntoIterator<Item = (ContextKey, Json)>, version: Version) -> Result<Self, ContextError> {
         let mut data = Self::default();
         for (key, value) in values {
             check_size(&key, &value)?;

@@ -8,10 +8,10 @@ use protocol::journal::Entry;
 use protocol::{ContentHash, PodId, Reply, RunId, TenantId, Timestamp};
 
 use crate::audit::{AuditError, AuditSeq, OpenAuditEntry};
+use crate::core::CoreStore;
 use crate::core::pending::{PendingAppend, PendingAuditEntry, missing_receipt};
 use crate::core::receipts::{Conflict, UnitError};
 use crate::core::unit::Unit;
-use crate::core::CoreStore;
 use crate::error::StoreError;
 use crate::group_commit::CommitTiming;
 use crate::idempotency::{KeyStatus, ReservedKey};

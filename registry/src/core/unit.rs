@@ -32,7 +32,7 @@ pub(crate) struct KeyRequest<'u> {
 
 /// A reserved key with the reply of its request; without a reply, the key is released.
 #[derive(Debug)]
-pub(crate) struct KeyAnswer<'u> {
+pub(crate) struct KeyReply<'u> {
     pub(crate) key: ReservedKey,
     pub(crate) reply: Option<&'u Reply>,
 }
@@ -49,7 +49,7 @@ pub struct Unit<'u> {
     pub(crate) event: Option<Event>,
     pub(crate) closings: Vec<(OpenAuditEntry, Closing)>,
     pub(crate) settled: Vec<Settled>,
-    pub(crate) answer: Option<KeyAnswer<'u>>,
+    pub(crate) key_reply: Option<KeyReply<'u>>,
 }
 
 impl<'u> Unit<'u> {
@@ -64,7 +64,7 @@ impl<'u> Unit<'u> {
             event: None,
             closings: Vec::new(),
             settled: Vec::new(),
-            answer: None,
+            key_reply: None,
         }
     }
 
@@ -99,12 +99,7 @@ impl<'u> Unit<'u> {
     /// Reserves an idempotency key for a request. The receipts have the [`ReservedKey`].
     ///
     /// It is not taken if the key was used before: [`super::Conflict::Key`].
-    pub const fn begin_key(
-        mut self,
-        tenant: &'u TenantId,
-        key: &'u DedupKey,
-        request_hash: &'u ContentHash,
-    ) -> Self {
+    pub const fn begin_key(mut self, tenant: &'u TenantId, key: &'u DedupKey, request_hash: &'u ContentHash) -> Self {
         self.key = Some(KeyRequest { tenant, key, request_hash });
         self
     }
@@ -144,12 +139,12 @@ impl<'u> Unit<'u> {
 
     /// Stores the reply of a request under its key. A repeated request gets it.
     pub fn finish_key(self, key: ReservedKey, reply: &'u Reply) -> Self {
-        Self { answer: Some(KeyAnswer { key, reply: Some(reply) }), ..self }
+        Self { key_reply: Some(KeyReply { key, reply: Some(reply) }), ..self }
     }
 
     /// Releases the key of a request that was not executed, so that the request can be repeated.
     pub fn abandon_key(self, key: ReservedKey) -> Self {
-        Self { answer: Some(KeyAnswer { key, reply: None }), ..self }
+        Self { key_reply: Some(KeyReply { key, reply: None }), ..self }
     }
 
     /// The entries that the unit appends to a journal, for decorators of a store.

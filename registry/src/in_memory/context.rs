@@ -8,9 +8,7 @@ use async_trait::async_trait;
 use greenroom_protocol as protocol;
 use protocol::{ContextKey, RunId, Timestamp};
 
-use crate::context::{
-    CONTEXT_VIEW_TTL, ContextData, ContextValue, ContextView, Snapshot, Version, ViewError,
-};
+use crate::context::{CONTEXT_VIEW_TTL, ContextData, ContextValue, ContextView, Snapshot, Version, ViewError};
 use crate::runs::Fence;
 
 /// The view of one context.

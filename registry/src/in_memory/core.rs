@@ -10,9 +10,7 @@ use protocol::audit::Event;
 use protocol::{RunId, Timestamp};
 
 use crate::audit::{AuditSeq, EntrySubject, OpenAuditEntry};
-use crate::core::{
-    Conflict, CoreStore, KeyAnswer, KeyRequest, PendingUnit, Receipts, RunChange, Unit, UnitError,
-};
+use crate::core::{Conflict, CoreStore, KeyReply, KeyRequest, PendingUnit, Receipts, RunChange, Unit, UnitError};
 use crate::error::StoreError;
 use crate::group_commit::CommitTiming;
 use crate::idempotency::{ReservedKey, StoredKey};
@@ -52,7 +50,7 @@ impl InMemoryCore {
     fn write(&self, unit: Unit<'_>) -> Result<Receipts, UnitError> {
         let mut runs = self.0.runs();
         let checked = self.check(&unit, &runs);
-        let Unit { at, run, key, reserve, opening, event, closings, settled, answer } = unit;
+        let Unit { at, run, key, reserve, opening, event, closings, settled, key_reply } = unit;
         let mut receipts = Receipts::default();
         if let Some(opening) = opening {
             let subject = EntrySubject::from_opening(&opening);
@@ -68,8 +66,8 @@ impl InMemoryCore {
             entry.disarm();
         }
         settled.into_iter().filter_map(Settled::into_record).for_each(|record| self.0.ledger().write(record));
-        if let Some(KeyAnswer { key, reply }) = answer {
-            runs.answer_key(&key.into_stored(), reply, at);
+        if let Some(KeyReply { key, reply }) = key_reply {
+            runs.complete_key(&key.into_stored(), reply, at);
         }
         match checked {
             Ok(()) => {
@@ -107,9 +105,8 @@ impl InMemoryCore {
     }
 
     fn check_change(&self, change: &RunChange<'_>, at: Timestamp, runs: &Runs) -> Result<(), UnitError> {
-        let record = |run: &RunId| {
-            runs.find(run).map(|stored| &stored.record).ok_or(UnitError::Conflict(Conflict::UnknownRun))
-        };
+        let record =
+            |run: &RunId| runs.find(run).map(|stored| &stored.record).ok_or(UnitError::Conflict(Conflict::UnknownRun));
         match change {
             RunChange::Create { run, key, entries } => {
                 StatusChange::check_entries(&StatusChange::from_entries(entries))?;
@@ -191,7 +188,7 @@ impl InMemoryCore {
         let key_use = KeyUse { request_hash: *request.request_hash, run: None, reply: None, at };
         runs.keys.insert(key.clone(), key_use);
         let shared = self.0.clone();
-        let release = move |key: StoredKey| shared.runs().answer_key(&key, None, shared.clock.now());
+        let release = move |key: StoredKey| shared.runs().complete_key(&key, None, shared.clock.now());
         ReservedKey::new(key, Some(Box::new(release)))
     }
 

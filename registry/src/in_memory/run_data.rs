@@ -102,7 +102,7 @@ impl Runs {
 
     /// Stores a reply under its key, or releases the key. A key that is not reserved, or that has a reply, does
     /// not change.
-    pub(super) fn answer_key(&mut self, key: &StoredKey, reply: Option<&Reply>, now: Timestamp) {
+    pub(super) fn complete_key(&mut self, key: &StoredKey, reply: Option<&Reply>, now: Timestamp) {
         let reserved = self.keys.get_mut(key).filter(|key_use| key_use.run.is_none() && key_use.reply.is_none());
         match (reserved, reply) {
             (Some(key_use), Some(reply)) => (key_use.reply, key_use.at) = (Some(reply.clone()), now),

@@ -61,7 +61,6 @@ impl Shared {
     pub(super) fn audit(&self) -> MutexGuard<'_, Chain> {
         lock(&self.audit)
     }
-
 }
 
 /// Locks a value. A poisoned lock is still consistent: each value is changed in one step.

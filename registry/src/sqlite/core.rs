@@ -11,6 +11,7 @@ use crate::error::StoreError;
 use crate::group_commit::{CommitTiming, LINGER};
 use crate::journal::JournalError;
 use crate::runs::Fence;
+use crate::sqlite::command::Command;
 use crate::sqlite::handle::StoreHandle;
 use crate::sqlite::unit::QueuedUnit;
 
@@ -21,12 +22,13 @@ pub(super) struct SqliteCore(pub(super) StoreHandle);
 impl CoreStore for SqliteCore {
     async fn submit(&self, unit: Unit<'_>, timing: CommitTiming) -> Result<PendingUnit, StoreError> {
         let unit = QueuedUnit::encode(unit, timing.max_delay(), self.0.queue.clone())?;
-        Ok(PendingUnit::submitted(self.0.queue.submit_unit(unit).await?))
+        let submitted = self.0.queue.submit(|reply| Box::new(unit.with_reply(reply)) as Command).await;
+        Ok(PendingUnit::submitted(submitted?))
     }
 
     async fn send(&self, unit: Unit<'_>) -> Result<(), StoreError> {
         let unit = QueuedUnit::encode(unit, LINGER, self.0.queue.clone())?;
-        self.0.queue.send_unit(unit).await
+        self.0.queue.send(Box::new(unit)).await
     }
 
     async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {

@@ -3,12 +3,10 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::core::{Receipts, UnitError};
 use crate::error::StoreError;
-use crate::group_commit::{CommandSender, SubmittedCommand};
-use crate::sqlite::command::{CloseStore, Command, Flush, WriteCommand, with_reply, without_reply};
+use crate::group_commit::{CommandSender, ReplySender, SubmittedCommand};
+use crate::sqlite::command::{CloseStore, Command, Flush, WriteCommand, with_reply};
 use crate::sqlite::shared::Shared;
-use crate::sqlite::unit::QueuedUnit;
 
 /// The queue of the writer; cheap to clone.
 #[derive(Clone)]
@@ -24,24 +22,22 @@ impl WriterQueue {
         self.0.request(|reply| with_reply(command, reply)).await
     }
 
-    /// Submits a unit whose receipts are awaited later.
-    pub(super) async fn submit_unit(&self, unit: QueuedUnit) -> Result<SubmittedCommand<Receipts, UnitError>, StoreError> {
-        Ok(self.0.submit(|reply| Box::new(unit.with_reply(reply)) as Command).await?)
+    /// Submits a command whose reply is awaited later.
+    pub(super) async fn submit<T, E: From<StoreError>>(
+        &self,
+        command: impl FnOnce(ReplySender<T, E>) -> Command,
+    ) -> Result<SubmittedCommand<T, E>, E> {
+        self.0.submit(command).await
     }
 
-    /// Submits a unit without a reply.
-    pub(super) async fn send_unit(&self, unit: QueuedUnit) -> Result<(), StoreError> {
-        self.0.send(Box::new(unit)).await
-    }
-
-    /// Submits a unit without a reply, for callers that cannot wait.
-    pub(super) fn try_send_unit(&self, unit: QueuedUnit) -> Result<(), StoreError> {
-        self.0.try_send(Box::new(unit))
+    /// Submits a command without a reply.
+    pub(super) async fn send(&self, command: Command) -> Result<(), StoreError> {
+        self.0.send(command).await
     }
 
     /// Submits a command without a reply, for callers that cannot wait.
-    pub(super) fn try_send<C: WriteCommand>(&self, command: C) -> Result<(), StoreError> {
-        self.0.try_send(without_reply(command))
+    pub(super) fn try_send(&self, command: Command) -> Result<(), StoreError> {
+        self.0.try_send(command)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::ledger::{
     Amount, CostRow, Ledger, Periods, RequestKind, Reservation, Settled, Settlement, UsageKey, UsageSummary,
 };
 use crate::sqlite::columns::Columns as _;
-use crate::sqlite::command::WriteCommand;
+use crate::sqlite::command::{WriteCommand, without_reply};
 use crate::sqlite::commit::Commit;
 use crate::sqlite::error::sqlx_error;
 use crate::sqlite::handle::{StoreHandle, WriterQueue};
@@ -47,7 +47,7 @@ impl WriteCommand for FlushLedger {
 
 /// Writes the changes of the ledger soon.
 pub(super) fn flush_soon(queue: &WriterQueue) {
-    if let Err(error) = queue.try_send(FlushLedger) {
+    if let Err(error) = queue.try_send(without_reply(FlushLedger)) {
         // The next commit, or the recovery at the next start, has the same effect.
         tracing::debug!(error = %error, "the ledger's changes are written with the next commit");
     }

@@ -21,7 +21,7 @@ use crate::sqlite::commit::Commit;
 use crate::sqlite::handle::WriterQueue;
 use crate::sqlite::writer_state::WriterState;
 
-use keys::{AnswerKey, BeginKey};
+use keys::{BeginKey, CompleteKey};
 use reserve::Reserve;
 use run::ChangeRun;
 
@@ -40,7 +40,7 @@ pub(super) struct QueuedUnit {
     event: Option<EventJson>,
     closings: Vec<CloseEntry>,
     settled: Vec<SettlementRecord>,
-    answer: Option<AnswerKey>,
+    key_reply: Option<CompleteKey>,
     /// For what follows if a permit is dropped.
     queue: WriterQueue,
     reply: Option<ReplySender<Receipts, UnitError>>,
@@ -49,7 +49,7 @@ pub(super) struct QueuedUnit {
 impl QueuedUnit {
     /// Encodes a unit.
     pub(super) fn encode(unit: Unit<'_>, max_delay: Duration, queue: WriterQueue) -> Result<Self, StoreError> {
-        let Unit { at, run, key, reserve, opening, event, closings, settled, answer } = unit;
+        let Unit { at, run, key, reserve, opening, event, closings, settled, key_reply } = unit;
         let opening = match opening {
             Some(opening) => {
                 let subject = EntrySubject::from_opening(&opening);
@@ -74,7 +74,7 @@ impl QueuedUnit {
             event: event.as_ref().map(EventJson::from_event).transpose()?,
             closings: close,
             settled: settled.into_iter().filter_map(Settled::into_record).collect(),
-            answer: answer.map(AnswerKey::encode).transpose()?,
+            key_reply: key_reply.map(CompleteKey::encode).transpose()?,
             queue,
             reply: None,
         })
@@ -97,7 +97,7 @@ impl QueuedUnit {
             event: None,
             closings: Vec::new(),
             settled: Vec::new(),
-            answer: None,
+            key_reply: None,
             queue,
             reply: None,
         }
@@ -111,7 +111,7 @@ impl QueuedUnit {
 
     /// Releases a key, because its permit was dropped.
     fn releasing(key: StoredKey, at: Timestamp, queue: WriterQueue) -> Self {
-        Self { answer: Some(AnswerKey::release(key)), ..Self::empty(at, queue) }
+        Self { key_reply: Some(CompleteKey::release(key)), ..Self::empty(at, queue) }
     }
 
     /// Drops everything but the consequences, because no caller waits for the requests.
@@ -150,7 +150,7 @@ impl QueuedCommand for QueuedUnit {
             run.add_needs(needs);
         }
         needs.keys.extend(self.key.as_ref().map(BeginKey::stored));
-        needs.keys.extend(self.answer.as_ref().map(AnswerKey::stored));
+        needs.keys.extend(self.key_reply.as_ref().map(CompleteKey::stored));
     }
 
     fn apply(mut self: Box<Self>, state: &mut WriterState, commit: &mut Commit) {
@@ -159,7 +159,7 @@ impl QueuedCommand for QueuedUnit {
             self.drop_requests();
         }
         let checked = self.check(state, commit);
-        let Self { at, run, key, reserve, opening, event, closings, settled, answer, queue, .. } = *self;
+        let Self { at, run, key, reserve, opening, event, closings, settled, key_reply, queue, .. } = *self;
         let mut receipts = Receipts::default();
         if let Some((opening, subject)) = opening {
             receipts.entry = Some(open_entry(&opening, subject, at, &queue, state, commit));
@@ -175,8 +175,8 @@ impl QueuedCommand for QueuedUnit {
             let mut ledger = state.shared.ledger();
             settled.into_iter().for_each(|record| ledger.add_settlement(record));
         }
-        if let Some(answer) = answer {
-            answer.apply(at, commit);
+        if let Some(key_reply) = key_reply {
+            key_reply.apply(at, commit);
         }
         let result = match checked {
             Ok(()) => {
@@ -215,7 +215,7 @@ fn open_entry(
         let event = EventJson::from_event(&Event::Interrupted { opened: opened.0 }).map_err(StoreError::from);
         let submitted = event.and_then(|event| {
             let closing = CloseEntry { opened, event, subject: name, at: clock.now() };
-            queue.try_send_unit(QueuedUnit::interrupting(closing, queue.clone()))
+            queue.try_send(Box::new(QueuedUnit::interrupting(closing, queue.clone())))
         });
         if let Err(error) = submitted {
             tracing::warn!(

@@ -54,7 +54,8 @@ async fn a_tenant_reads_its_own_entries_and_the_pods_own_tenant_also_the_events_
     for stores in TestStores::each().await {
         let audit = &stores.stores.audit;
         for (number, name) in [(1, "acme"), (2, "globex"), (3, "default"), (4, "acme")] {
-            let entry = stores.stores.core.open_entry(Opening { tenant: tenant(name), ..opening(number) }, NOW).await.unwrap();
+            let entry =
+                stores.stores.core.open_entry(Opening { tenant: tenant(name), ..opening(number) }, NOW).await.unwrap();
             stores.stores.core.close_entry(entry, closing(), NOW).await;
         }
         drop(stores.stores.core.open_entry(Opening { tenant: tenant("globex"), ..opening(5) }, NOW).await.unwrap());
@@ -117,7 +118,10 @@ async fn pruning_stops_before_an_open_entry_and_leaves_an_anchor() {
         let report = audit.verify().await.unwrap();
         assert!(report.is_valid(), "{report:?}");
         assert_eq!((report.anchor, report.records), (4, 4));
-        assert_eq!(stores.stores.maintenance.prune_audit(later.saturating_add(MINUTE), later).await.unwrap().through, AuditSeq(8));
+        assert_eq!(
+            stores.stores.maintenance.prune_audit(later.saturating_add(MINUTE), later).await.unwrap().through,
+            AuditSeq(8)
+        );
         let report = audit.verify().await.unwrap();
         assert!(report.is_valid(), "{report:?}");
         assert_eq!((report.anchor, report.records), (8, 1));

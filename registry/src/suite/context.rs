@@ -107,7 +107,7 @@ async fn a_thousand_contexts_in_use_at_once_keep_their_fences_versions_and_value
 }
 
 #[tokio::test]
-async fn views_that_nobody_uses_are_removed() {
+async fn unused_views_are_removed() {
     for stores in TestStores::each().await {
         let view = &stores.stores.context;
         let later = NOW.saturating_add(CONTEXT_VIEW_TTL * 2);

@@ -57,7 +57,10 @@ async fn a_run_has_one_owner_until_its_lease_expires() {
         let first = stores.create_run(1).await;
         assert_eq!(stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, NOW).await.unwrap(), None);
         stores.stores.core.renew(&run_id(1), first, MINUTE, NOW.saturating_add(MINUTE)).await.unwrap();
-        assert_eq!(stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE)).await.unwrap(), None);
+        assert_eq!(
+            stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE)).await.unwrap(),
+            None
+        );
         let later = NOW.saturating_add(MINUTE * 3);
         assert_eq!(runs.list_unclaimed(None, later, 10).await.unwrap().len(), 1);
         let next = PodId::new("pod_2").unwrap();
@@ -129,7 +132,10 @@ async fn a_run_record_follows_its_journal_to_the_end_and_no_further() {
         assert_eq!(runs.reply(&run_id(1)).await.unwrap(), Some(reply("run_1")));
         let after = stores.append(&run_id(1), fence, Seq(3), &[started("b")], NOW).await;
         assert!(matches!(after, Err(JournalError::Ended)), "{after:?}");
-        assert_eq!(stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE * 9)).await.unwrap(), None);
+        assert_eq!(
+            stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE * 9)).await.unwrap(),
+            None
+        );
         assert_eq!(runs.list_unclaimed(None, NOW.saturating_add(MINUTE * 9), 10).await.unwrap(), []);
     }
 }
@@ -263,7 +269,13 @@ async fn a_run_with_personal_data_marks_the_runs_that_called_it() {
             assert_eq!(record.personal_data, expected, "{number}");
         }
         // A later change of the record does not remove the mark.
-        let fence = stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE * 2)).await.unwrap().unwrap();
+        let fence = stores
+            .stores
+            .core
+            .claim_run(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE * 2))
+            .await
+            .unwrap()
+            .unwrap();
         let appended = stores.append(&run_id(1), fence, Seq(0), &[ended()], NOW).await;
         let _ = appended.unwrap();
         assert!(runs.get(&run_id(1)).await.unwrap().unwrap().personal_data);

@@ -56,8 +56,11 @@ async fn a_unit_yields_a_receipt_for_each_of_its_requests() {
         assert_eq!(receipts.reservation.as_ref().unwrap().upper_bound(), COST);
         let entry = receipts.entry.unwrap();
         // What follows from the call is one unit too.
-        let settled =
-            stores.stores.ledger.settle(receipts.reservation.unwrap(), Settlement::Actual(Amount::of_cost(MicroUsd(7))), NOW);
+        let settled = stores.stores.ledger.settle(
+            receipts.reservation.unwrap(),
+            Settlement::Actual(Amount::of_cost(MicroUsd(7))),
+            NOW,
+        );
         let (reply, entries) = (reply("req_1"), [done("a", "x")]);
         let unit = Unit::new(NOW).append(at(&run, fence, 1), &entries).settle([settled]).close(entry, closing());
         let receipts = stores.stores.core.commit(unit.finish_key(receipts.key.unwrap(), &reply)).await.unwrap();

@@ -10,8 +10,8 @@ use greenroom_actors::run::RecoveryReport;
 use greenroom_actors::supervision::ChildKind;
 use greenroom_definitions::KnownNames;
 use greenroom_protocol::{Cause, ErrorCode};
-use greenroom_registry::artifacts::SweepReport;
 use greenroom_registry::StoreTask;
+use greenroom_registry::artifacts::SweepReport;
 
 use super::category_spawner::CategorySpawner;
 use super::parts::PodParts;

@@ -242,8 +242,7 @@ impl CoreStore for Failing {
 async fn a_write_that_fails_at_any_point_loses_nothing_and_repeats_no_recorded_step() {
     for failing in 0..3 {
         let (mut stores, clock) = super::harness::stores();
-        stores.core =
-            Arc::new(Failing { inner: stores.core.clone(), appends_before_failure: AtomicI64::new(failing) });
+        stores.core = Arc::new(Failing { inner: stores.core.clone(), appends_before_failure: AtomicI64::new(failing) });
         let harness = Harness::open("pod_1", vec![chain()], echo(), stores, clock).await;
         let request = harness.request(start("w", json!({})));
         let recovered = async {

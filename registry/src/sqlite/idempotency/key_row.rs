@@ -32,12 +32,7 @@ pub(in crate::sqlite) struct KeyRow {
 
 impl KeyRow {
     /// Adds the statement that stores the row.
-    pub(in crate::sqlite) fn upsert(
-        &self,
-        (key, tenant): &StoredKey,
-        at: Timestamp,
-        statements: &mut StatementBatch,
-    ) {
+    pub(in crate::sqlite) fn upsert(&self, (key, tenant): &StoredKey, at: Timestamp, statements: &mut StatementBatch) {
         let values = vec![
             key.as_str().into(),
             tenant.as_str().into(),

@@ -80,10 +80,8 @@ pub(in crate::sqlite) fn add(deltas: &Deltas, statements: &mut StatementBatch) {
     }
     if !deltas.settled.is_empty() {
         let ids: Vec<_> = deltas.settled.iter().map(|id| id.0).collect();
-        statements.add(
-            "DELETE FROM reservations WHERE id IN (SELECT value FROM json_each(?))",
-            vec![encode(&ids).into()],
-        );
+        statements
+            .add("DELETE FROM reservations WHERE id IN (SELECT value FROM json_each(?))", vec![encode(&ids).into()]);
     }
     let newest = deltas.minutes.keys().map(|(_, minute)| *minute).max();
     if let Some(minute) = newest.filter(|minute| minute % CLEANUP_INTERVAL_MINUTES == 0) {
@@ -100,7 +98,10 @@ pub(in crate::sqlite) fn add(deltas: &Deltas, statements: &mut StatementBatch) {
 /// A value of the ledger as JSON. Its serialiser does not fail; if it did, the value alone would be lost.
 fn encode(value: &impl Serialize) -> Option<SqlValue> {
     let encoded = serde_json::to_string(value);
-    encoded.inspect_err(|error| tracing::error!(error = %error, "a value of the ledger cannot be stored")).ok().map(SqlValue::from)
+    encoded
+        .inspect_err(|error| tracing::error!(error = %error, "a value of the ledger cannot be stored"))
+        .ok()
+        .map(SqlValue::from)
 }
 
 fn cost_values(key: &CostKey, entry: &CostEntry) -> Vec<SqlValue> {

@@ -21,7 +21,7 @@ pub(in crate::sqlite) struct CachedRecord {
 }
 
 /// What is known of a run.
-enum Slot {
+enum Lookup {
     Found(CachedRecord),
     Missing,
     /// The units that need the run get this error; the others of their batch are not affected.
@@ -31,7 +31,7 @@ enum Slot {
 /// The records of the runs that are being written.
 #[derive(Default)]
 pub(in crate::sqlite) struct RunRecordCache {
-    records: HashMap<RunId, Slot>,
+    records: HashMap<RunId, Lookup>,
     /// Runs that were looked up since the last commit.
     looked_up: Vec<RunId>,
     /// Runs that ended since the last commit.
@@ -56,18 +56,19 @@ impl RunRecordCache {
     /// Looks up runs that the cache does not contain.
     pub(in crate::sqlite) fn prefetch(&mut self, conn: &Connection, runs: Vec<RunId>) {
         for run in runs {
-            let slot = match select(conn, select_records!("WHERE run = ?"), [run.as_str()], |row| decode_record(row)) {
+            let lookup = match select(conn, select_records!("WHERE run = ?"), [run.as_str()], |row| decode_record(row))
+            {
                 Ok(rows) => match rows.into_iter().next() {
-                    Some((number, record)) => Slot::Found(CachedRecord { number, record }),
-                    None => Slot::Missing,
+                    Some((number, record)) => Lookup::Found(CachedRecord { number, record }),
+                    None => Lookup::Missing,
                 },
                 Err(error) => {
                     tracing::error!(run.id = %run, error = %error, "the record of a run cannot be read");
-                    Slot::Unreadable(error)
+                    Lookup::Unreadable(error)
                 }
             };
             self.looked_up.push(run.clone());
-            self.records.insert(run, slot);
+            self.records.insert(run, lookup);
         }
     }
 
@@ -78,7 +79,7 @@ impl RunRecordCache {
             self.records.remove(&run);
         }
         for run in self.looked_up.drain(..) {
-            if self.records.get(&run).is_some_and(|slot| !matches!(slot, Slot::Found(_))) {
+            if self.records.get(&run).is_some_and(|lookup| !matches!(lookup, Lookup::Found(_))) {
                 self.records.remove(&run);
             }
         }
@@ -102,17 +103,17 @@ impl RunRecordCache {
     /// Returns the record of a prefetched run, if the run exists.
     pub(in crate::sqlite) fn find(&self, run: &RunId) -> Result<Option<&CachedRecord>, StoreError> {
         match self.records.get(run) {
-            Some(Slot::Found(record)) => Ok(Some(record)),
-            Some(Slot::Unreadable(error)) => Err(error.clone()),
-            Some(Slot::Missing) | None => Ok(None),
+            Some(Lookup::Found(record)) => Ok(Some(record)),
+            Some(Lookup::Unreadable(error)) => Err(error.clone()),
+            Some(Lookup::Missing) | None => Ok(None),
         }
     }
 
     /// Returns the record of a run that was found.
     pub(in crate::sqlite) fn find_mut(&mut self, run: &RunId) -> Option<&mut CachedRecord> {
         match self.records.get_mut(run) {
-            Some(Slot::Found(record)) => Some(record),
-            Some(Slot::Missing | Slot::Unreadable(_)) | None => None,
+            Some(Lookup::Found(record)) => Some(record),
+            Some(Lookup::Missing | Lookup::Unreadable(_)) | None => None,
         }
     }
 
@@ -124,7 +125,7 @@ impl RunRecordCache {
 
     /// Adds a new run.
     pub(in crate::sqlite) fn insert(&mut self, number: i64, record: RunRecord) {
-        self.records.insert(record.run.clone(), Slot::Found(CachedRecord { number, record }));
+        self.records.insert(record.run.clone(), Lookup::Found(CachedRecord { number, record }));
     }
 
     /// Marks a run as ended, so that it is dropped once the commit is durable.

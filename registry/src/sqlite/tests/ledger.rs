@@ -79,7 +79,11 @@ async fn the_budgets_of_old_executions_and_runs_are_removed() {
     assert_eq!(count(&stores.database(), executions).await, 1, "a retry of the others cannot come any more");
     assert_eq!(count(&stores.database(), "SELECT COUNT(*) FROM budgets").await, 2, "and the run's");
     pay(&stores, "fourth", 5, NOW.saturating_add(DAY * 400)).await;
-    tamper(&stores.database(), "UPDATE budgets SET budget = replace(budget, 'run_', 'other_') WHERE budget LIKE '{\"Run%'").await;
+    tamper(
+        &stores.database(),
+        "UPDATE budgets SET budget = replace(budget, 'run_', 'other_') WHERE budget LIKE '{\"Run%'",
+    )
+    .await;
     pay(&stores, "fifth", 5, NOW.saturating_add(DAY * 800)).await;
     stores.stores.ledger.costs(None).await.unwrap();
     let others = "SELECT COUNT(*) FROM budgets WHERE budget LIKE '%other_%'";

@@ -3,7 +3,7 @@
 use greenroom_protocol as protocol;
 use protocol::{ContentHash, Timestamp};
 
-use crate::core::{Conflict, KeyAnswer, KeyRequest, UnitError};
+use crate::core::{Conflict, KeyReply, KeyRequest, UnitError};
 use crate::error::StoreError;
 use crate::idempotency::{ReservedKey, StoredKey};
 use crate::sqlite::commit::Commit;
@@ -47,7 +47,7 @@ impl BeginKey {
         commit.upsert_key(key.clone(), KeyRow { request_hash, run: None, reply: None }, at);
         let (queue, clock) = (queue.clone(), state.shared.clock.clone());
         let release = move |key: StoredKey| {
-            if let Err(error) = queue.try_send_unit(QueuedUnit::releasing(key, clock.now(), queue.clone())) {
+            if let Err(error) = queue.try_send(Box::new(QueuedUnit::releasing(key, clock.now(), queue.clone()))) {
                 tracing::warn!(error = %error, "a dropped idempotency key is released at the next start only");
             }
         };
@@ -56,16 +56,16 @@ impl BeginKey {
 }
 
 /// Stores the reply of a request under its key, or releases the key.
-pub(super) struct AnswerKey {
+pub(super) struct CompleteKey {
     key: StoredKey,
     /// The reply as JSON.
     reply: Option<String>,
 }
 
-impl AnswerKey {
-    pub(super) fn encode(answer: KeyAnswer<'_>) -> Result<Self, StoreError> {
-        let reply = answer.reply.map(serde_json::to_string).transpose()?;
-        Ok(Self { key: answer.key.into_stored(), reply })
+impl CompleteKey {
+    pub(super) fn encode(key_reply: KeyReply<'_>) -> Result<Self, StoreError> {
+        let reply = key_reply.reply.map(serde_json::to_string).transpose()?;
+        Ok(Self { key: key_reply.key.into_stored(), reply })
     }
 
     pub(super) const fn release(key: StoredKey) -> Self {

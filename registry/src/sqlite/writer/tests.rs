@@ -42,8 +42,7 @@ impl SteppedWriter {
         let (sender, commands) = queue();
         let queue = WriterQueue::new(sender);
         let conn = open_write_connection(&path, SyncMode::Normal).unwrap();
-        let writer =
-            Writer::load(conn, lock, shared.clone(), signer.clone(), SyncMode::Normal, queue.clone()).unwrap();
+        let writer = Writer::load(conn, lock, shared.clone(), signer.clone(), SyncMode::Normal, queue.clone()).unwrap();
         let store = StoreHandle::new(shared, queue);
         Self {
             writer,
@@ -85,11 +84,9 @@ async fn drive<T>(stepped: &mut SteppedWriter, work: impl AsyncFnOnce(&dyn CoreS
 }
 
 async fn create(stepped: &mut SteppedWriter, number: u128, entries: &[protocol::journal::Entry]) -> Fence {
-    drive(stepped, async |core| {
-        match core.create_run(new_run(number), None, entries, NOW).await.unwrap().0 {
-            crate::runs::Created::New(fence) => fence,
-            other => panic!("{other:?}"),
-        }
+    drive(stepped, async |core| match core.create_run(new_run(number), None, entries, NOW).await.unwrap().0 {
+        crate::runs::Created::New(fence) => fence,
+        other => panic!("{other:?}"),
     })
     .await
 }
@@ -154,10 +151,10 @@ async fn a_run_that_cannot_be_read_does_not_refuse_the_others_of_its_batch() {
     assert!(matches!(first.await, Err(JournalError::Store(StoreError::Codec(text))) if text.contains("nonsense")));
     assert_eq!(second.await.unwrap().through(), Seq(1));
     writer.conn.execute("UPDATE runs SET status = 'queued' WHERE number = 1", []).unwrap();
-    let mut again = pin!(core.append(at(&runs[0], fences[0], 0), &entries, NOW));
-    submitted(&mut again).await;
+    let mut retried = pin!(core.append(at(&runs[0], fences[0], 0), &entries, NOW));
+    submitted(&mut retried).await;
     commit_batch(writer, commands, 1).await;
-    assert_eq!(again.await.unwrap().through(), Seq(1), "it is read again");
+    assert_eq!(retried.await.unwrap().through(), Seq(1), "it is read again");
 }
 
 #[tokio::test]

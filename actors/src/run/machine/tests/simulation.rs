@@ -73,7 +73,12 @@ pub(super) fn completed_call(key: &StepKey) -> CallResult {
     let values = Values::from([("out".to_owned(), Json::String(out))]);
     let hash = ContentHash::from_content(json!(values).to_string().as_bytes());
     let usage = Usage { decisions: 1, ..Usage::default() };
-    CallResult::Completed { result: ResultRef::Inline(values), hash, usage, provided: std::collections::BTreeMap::new() }
+    CallResult::Completed {
+        result: ResultRef::Inline(values),
+        hash,
+        usage,
+        provided: std::collections::BTreeMap::new(),
+    }
 }
 
 pub(super) fn plan(workflow: &Json) -> Arc<Plan> {

@@ -200,6 +200,8 @@ async fn a_locked_file_fails_writes_until_it_is_unlocked() {
     assert_eq!(receipt.through(), Seq(1));
     let report = stores.stores.audit.verify().await.unwrap();
     assert!(report.is_valid(), "{report:?}");
+    let records = stores.stores.audit.read(&AuditScope::All, None, 10).await.unwrap().records;
+    assert_eq!(records, [], "an entry that was never open is not closed");
 }
 
 #[tokio::test]

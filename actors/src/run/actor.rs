@@ -244,7 +244,7 @@ impl RunActor {
         let result = match &state.context {
             Some(context) => {
                 let claimed = context.claim_view().await;
-                let result = claimed.as_ref().map(|()| ()).map_err(ViewError::cause);
+                let result = claimed.as_ref().copied().map_err(ViewError::cause);
                 self.keeps_view(myself, claimed);
                 result
             }

@@ -10,6 +10,10 @@ use crate::journal::{JournalError, Receipt};
 #[must_use = "what follows from a unit must wait for its receipts"]
 pub struct PendingUnit(UnitState);
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a resolved unit is received at once, and a box would be an allocation for each unit in memory"
+)]
 enum UnitState {
     Submitted(SubmittedCommand<Receipts, UnitError>),
     Resolved(Result<Receipts, UnitError>),

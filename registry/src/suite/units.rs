@@ -132,12 +132,13 @@ async fn units_that_are_not_taken_do_not_affect_those_beside_them() {
         let append = |number: u128| {
             let fence = fences[usize::try_from(number - 1).unwrap()];
             // Every third one is fenced, every fifth one does not follow the last entry.
-            let (fence, after) = (if number % 3 == 0 { Fence(9) } else { fence }, u64::from(number % 5 == 0));
+            let (fence, after) =
+                (if number.is_multiple_of(3) { Fence(9) } else { fence }, u64::from(number.is_multiple_of(5)));
             async move { core.append(at(&run_id(number), fence, after), &[started("a")], NOW).await.is_ok() }
         };
         let all = futures::future::join_all((1..=40).map(append)).await;
         for (number, is_taken) in (1_u128..).zip(all) {
-            assert_eq!(is_taken, number % 3 != 0 && number % 5 != 0, "{number}");
+            assert_eq!(is_taken, !number.is_multiple_of(3) && !number.is_multiple_of(5), "{number}");
             let seq = stores.stores.runs.get(&run_id(number)).await.unwrap().unwrap().seq;
             assert_eq!(seq, Seq(u64::from(is_taken)), "{number}");
         }

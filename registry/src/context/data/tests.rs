@@ -82,7 +82,7 @@ fn a_context_is_bounded_and_expired_keys_make_room() {
     write(&mut data, &put("more", json!(1)), until).unwrap();
     assert_eq!(data.snapshot(&[], until).values.len(), CONTEXT_KEYS_MAX);
     let half = json!("x".repeat(CONTEXT_VALUE_BYTES_MAX / 2));
-    write(&mut data, &put("k1", json!([half.clone()])), NOW).unwrap();
+    write(&mut data, &put("k1", json!([half])), NOW).unwrap();
     assert!(matches!(data.check(&append("k1", half), NOW), Err(ContextError::TooLarge { .. })));
 }
 

@@ -42,9 +42,16 @@ impl EncodedEntries {
     }
 }
 
+/// A run to create with its key and its first entries.
+pub(super) struct CreateRun {
+    new: NewRun,
+    key: Option<StoredKey>,
+    entries: EncodedEntries,
+}
+
 /// The change of one run.
 pub(super) enum ChangeRun {
-    Create { new: NewRun, key: Option<StoredKey>, entries: EncodedEntries },
+    Create(CreateRun),
     Claim { run: RunId, pod: PodId, lease: Duration },
     Append { run: RunId, fence: Fence, after: Seq, entries: EncodedEntries },
     Release { run: RunId, fence: Fence },
@@ -55,7 +62,7 @@ impl ChangeRun {
         Ok(match change {
             RunChange::Create { run, key, entries } => {
                 let key = key.map(|key| (key.to_stored(), run.tenant.clone()));
-                Self::Create { new: run, key, entries: EncodedEntries::from_entries(entries)? }
+                Self::Create(CreateRun { new: run, key, entries: EncodedEntries::from_entries(entries)? })
             }
             RunChange::Claim { run, pod, lease } => Self::Claim { run: run.clone(), pod: pod.clone(), lease },
             RunChange::Append { position: AppendPosition { run, fence, after }, entries } => {
@@ -67,7 +74,7 @@ impl ChangeRun {
 
     pub(super) fn add_needs<'c>(&'c self, needs: &mut Needs<'c>) {
         match self {
-            Self::Create { new, key, .. } => {
+            Self::Create(CreateRun { new, key, .. }) => {
                 needs.runs.push(new.id());
                 needs.keys.extend(key);
             }
@@ -79,7 +86,7 @@ impl ChangeRun {
     pub(super) fn check(&self, at: Timestamp, state: &WriterState, commit: &Commit) -> Result<(), UnitError> {
         let record = |run| Ok::<_, UnitError>(state.runs.find(run)?.map(|cached| &cached.record));
         match self {
-            Self::Create { new, key, entries } => {
+            Self::Create(CreateRun { new, key, entries }) => {
                 StatusChange::check_entries(&entries.changes)?;
                 let used = key.as_ref().map(|key| commit.find_key(key)).transpose()?.flatten();
                 if let Some(row) = used {
@@ -106,7 +113,7 @@ impl ChangeRun {
     /// Applies a checked change.
     pub(super) fn apply(self, at: Timestamp, state: &mut WriterState, commit: &mut Commit, receipts: &mut Receipts) {
         match self {
-            Self::Create { new, key, entries } => create(new, key, entries, at, state, commit, receipts),
+            Self::Create(create) => create.apply(at, state, commit, receipts),
             Self::Claim { run, pod, lease } => {
                 let Some(CachedRecord { number, record }) = state.runs.find_mut(&run) else { return };
                 let fence = record.transfer_to(&pod);
@@ -137,39 +144,34 @@ impl ChangeRun {
     }
 }
 
-fn create(
-    new: NewRun,
-    key: Option<StoredKey>,
-    entries: EncodedEntries,
-    at: Timestamp,
-    state: &mut WriterState,
-    commit: &mut Commit,
-    receipts: &mut Receipts,
-) {
-    let run = new.id().clone();
-    let record = RunRecord::with_entries(&new, &entries.changes, at);
-    let (fence, is_ended) = (record.fence, record.status.is_terminal());
-    let number = state.runs.next_number();
-    commit.statements.add(INSERT_RUN, insert_values(number, &record));
-    if let Some(parent) = record.parent.as_ref().filter(|_| record.personal_data) {
-        commit.statements.add(MARK_PERSONAL_DATA, vec![parent.as_str().into()]);
-    }
-    state.runs.insert(number, record);
-    if let Some(key) = key {
-        let row = KeyRow { request_hash: new.request_hash, run: Some(run.clone()), reply: None };
-        commit.upsert_key(key, row, at);
-    }
-    if is_ended {
-        state.runs.mark_ended(run.clone());
-    } else {
-        state.shared.leases.grant(&run, from_int(number), fence, new.lease, at);
-        commit.leases.push(LeaseChange::Created { run: run.clone(), number: from_int(number) });
-    }
-    receipts.fence = Some(fence);
-    let last = Seq(entries.texts.len() as u64);
-    if last > Seq(0) {
-        entries.insert(number, Seq(0), at, &mut commit.statements);
-        commit.journal_notify.push(run.clone());
-        receipts.journal = Some(Receipt::new(run, Seq(0), last));
+impl CreateRun {
+    fn apply(self, at: Timestamp, state: &mut WriterState, commit: &mut Commit, receipts: &mut Receipts) {
+        let Self { new, key, entries } = self;
+        let run = new.id().clone();
+        let record = RunRecord::with_entries(&new, &entries.changes, at);
+        let (fence, is_ended) = (record.fence, record.status.is_terminal());
+        let number = state.runs.next_number();
+        commit.statements.add(INSERT_RUN, insert_values(number, &record));
+        if let Some(parent) = record.parent.as_ref().filter(|_| record.personal_data) {
+            commit.statements.add(MARK_PERSONAL_DATA, vec![parent.as_str().into()]);
+        }
+        state.runs.insert(number, record);
+        if let Some(key) = key {
+            let row = KeyRow { request_hash: new.request_hash, run: Some(run.clone()), reply: None };
+            commit.upsert_key(key, row, at);
+        }
+        if is_ended {
+            state.runs.mark_ended(run.clone());
+        } else {
+            state.shared.leases.grant(&run, from_int(number), fence, new.lease, at);
+            commit.leases.push(LeaseChange::Created { run: run.clone(), number: from_int(number) });
+        }
+        receipts.fence = Some(fence);
+        let last = Seq(entries.texts.len() as u64);
+        if last > Seq(0) {
+            entries.insert(number, Seq(0), at, &mut commit.statements);
+            commit.journal_notify.push(run.clone());
+            receipts.journal = Some(Receipt::new(run, Seq(0), last));
+        }
     }
 }

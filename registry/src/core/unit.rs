@@ -37,7 +37,7 @@ pub(crate) struct KeyReply<'u> {
     pub(crate) reply: Option<&'u Reply>,
 }
 
-/// Changes that become durable together. It has at most one request of each kind.
+/// Changes that become durable together. It has at most one part of each kind, but any number of settlements.
 #[derive(Debug)]
 #[must_use = "a unit is written by `CoreStore::commit`"]
 pub struct Unit<'u> {
@@ -47,7 +47,7 @@ pub struct Unit<'u> {
     pub(crate) reserve: Option<ReservationRequest<'u>>,
     pub(crate) opening: Option<Opening>,
     pub(crate) event: Option<Event>,
-    pub(crate) closings: Vec<(OpenAuditEntry, Closing)>,
+    pub(crate) closing: Option<(OpenAuditEntry, Closing)>,
     pub(crate) settled: Vec<Settled>,
     pub(crate) key_reply: Option<KeyReply<'u>>,
 }
@@ -62,7 +62,7 @@ impl<'u> Unit<'u> {
             reserve: None,
             opening: None,
             event: None,
-            closings: Vec::new(),
+            closing: None,
             settled: Vec::new(),
             key_reply: None,
         }
@@ -126,9 +126,8 @@ impl<'u> Unit<'u> {
     }
 
     /// Closes an audit entry with the outcome of its call.
-    pub fn close(mut self, entry: OpenAuditEntry, closing: Closing) -> Self {
-        self.closings.push((entry, closing));
-        self
+    pub fn close(self, entry: OpenAuditEntry, closing: Closing) -> Self {
+        Self { closing: Some((entry, closing)), ..self }
     }
 
     /// Writes settlements.

@@ -50,7 +50,7 @@ impl InMemoryCore {
     fn write(&self, unit: Unit<'_>) -> Result<Receipts, UnitError> {
         let mut runs = self.0.runs();
         let checked = self.check(&unit, &runs);
-        let Unit { at, run, key, reserve, opening, event, closings, settled, key_reply } = unit;
+        let Unit { at, run, key, reserve, opening, event, closing, settled, key_reply } = unit;
         let mut receipts = Receipts::default();
         if let Some(opening) = opening {
             let subject = EntrySubject::from_opening(&opening);
@@ -60,7 +60,7 @@ impl InMemoryCore {
         if let Some(event) = event {
             receipts.event = Some(AuditSeq(self.0.audit().append(&event, None, at)?));
         }
-        for (mut entry, closing) in closings {
+        if let Some((mut entry, closing)) = closing {
             let event = Event::Closed { opened: entry.opened().0, closing };
             self.0.audit().close(entry.opened(), &event, entry.subject().clone(), at)?;
             entry.disarm();

@@ -63,6 +63,11 @@ pub(super) struct Commit {
 }
 
 impl Commit {
+    /// A commit of this many commands.
+    pub(super) fn for_batch(length: usize) -> Self {
+        Self { leases: Vec::with_capacity(length), unit_replies: Vec::with_capacity(length), ..Self::default() }
+    }
+
     /// Replies to a caller once the commit is durable, or rejects it if the commit fails.
     pub(super) fn reply<T, E>(&mut self, reply: ReplySender<T, E>, value: T)
     where

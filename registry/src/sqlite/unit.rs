@@ -38,7 +38,7 @@ pub(super) struct QueuedUnit {
     reserve: Option<Reserve>,
     opening: Option<(EventJson, EntrySubject)>,
     event: Option<EventJson>,
-    closings: Vec<CloseEntry>,
+    closing: Option<CloseEntry>,
     settled: Vec<SettlementRecord>,
     key_reply: Option<CompleteKey>,
     /// For what follows if a permit is dropped.
@@ -49,7 +49,7 @@ pub(super) struct QueuedUnit {
 impl QueuedUnit {
     /// Encodes a unit.
     pub(super) fn encode(unit: Unit<'_>, max_delay: Duration, queue: WriterQueue) -> Result<Self, StoreError> {
-        let Unit { at, run, key, reserve, opening, event, closings, settled, key_reply } = unit;
+        let Unit { at, run, key, reserve, opening, event, closing, settled, key_reply } = unit;
         let opening = match opening {
             Some(opening) => {
                 let subject = EntrySubject::from_opening(&opening);
@@ -57,13 +57,15 @@ impl QueuedUnit {
             }
             None => None,
         };
-        let mut close = Vec::with_capacity(closings.len());
-        for (mut entry, closing) in closings {
-            let opened = entry.opened();
-            let event = EventJson::from_event(&Event::Closed { opened: opened.0, closing })?;
-            entry.disarm();
-            close.push(CloseEntry { opened, event, subject: entry.subject().clone(), at });
-        }
+        let closing = match closing {
+            Some((mut entry, closing)) => {
+                let opened = entry.opened();
+                let event = EventJson::from_event(&Event::Closed { opened: opened.0, closing })?;
+                entry.disarm();
+                Some(CloseEntry { opened, event, subject: entry.subject().clone(), at })
+            }
+            None => None,
+        };
         Ok(Self {
             at,
             max_delay,
@@ -72,7 +74,7 @@ impl QueuedUnit {
             reserve: reserve.map(Reserve::encode),
             opening,
             event: event.as_ref().map(EventJson::from_event).transpose()?,
-            closings: close,
+            closing,
             settled: settled.into_iter().filter_map(Settled::into_record).collect(),
             key_reply: key_reply.map(CompleteKey::encode).transpose()?,
             queue,
@@ -95,7 +97,7 @@ impl QueuedUnit {
             reserve: None,
             opening: None,
             event: None,
-            closings: Vec::new(),
+            closing: None,
             settled: Vec::new(),
             key_reply: None,
             queue,
@@ -106,7 +108,7 @@ impl QueuedUnit {
     /// Closes an entry as interrupted, because its permit was dropped.
     fn interrupting(closing: CloseEntry, queue: WriterQueue) -> Self {
         let at = closing.at;
-        Self { closings: vec![closing], ..Self::empty(at, queue) }
+        Self { closing: Some(closing), ..Self::empty(at, queue) }
     }
 
     /// Releases a key, because its permit was dropped.
@@ -159,7 +161,7 @@ impl QueuedCommand for QueuedUnit {
             self.drop_requests();
         }
         let checked = self.check(state, commit);
-        let Self { at, run, key, reserve, opening, event, closings, settled, key_reply, queue, .. } = *self;
+        let Self { at, run, key, reserve, opening, event, closing, settled, key_reply, queue, .. } = *self;
         let mut receipts = Receipts::default();
         if let Some((opening, subject)) = opening {
             receipts.entry = Some(open_entry(&opening, subject, at, &queue, state, commit));
@@ -168,7 +170,7 @@ impl QueuedCommand for QueuedUnit {
             let number = state.chain.append(&event, None, at, &mut commit.audit, &mut commit.statements);
             receipts.event = Some(AuditSeq(number));
         }
-        for closing in closings {
+        if let Some(closing) = closing {
             append_closing(&mut state.chain, closing, &mut commit.audit, &mut commit.statements);
         }
         if !settled.is_empty() {

@@ -88,7 +88,7 @@ impl Writer {
 
     /// Commits a batch of commands. Returns the caller that closes the store, if it is among them.
     fn commit(&mut self, batch: Vec<Command>) -> Option<ReplySender<()>> {
-        let mut commit = Commit::default();
+        let mut commit = Commit::for_batch(batch.len());
         self.prefetch(&batch, &mut commit);
         for closing in std::mem::take(&mut self.state.unwritten_closings) {
             append_closing(&mut self.state.chain, closing, &mut commit.audit, &mut commit.statements);

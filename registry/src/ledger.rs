@@ -18,8 +18,10 @@ pub use counters::{Periods, RequestKind, UsageKey, UsageSummary};
 
 mod counters;
 pub(crate) mod deltas;
+pub(crate) mod reserve;
 pub(crate) mod state;
 pub(crate) mod usage;
+pub(crate) mod waiting;
 
 /// The window in which usage is counted.
 pub const USAGE_WINDOW: Duration = Duration::from_secs(60 * 60);
@@ -27,6 +29,8 @@ pub const USAGE_WINDOW: Duration = Duration::from_secs(60 * 60);
 pub const PERIOD_DAYS_MAX: u16 = 31;
 /// Budgets that limit one reservation.
 pub const LIMITS_MAX: usize = 16;
+/// Calls that may wait at once for the reservations of others; a further one is rejected.
+pub const WAITING_MAX: usize = 10_000;
 
 /// The account that a call is charged to, and the basis of its price.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -202,7 +206,8 @@ impl std::fmt::Debug for Reservation {
     }
 }
 
-/// Which limit of a budget would be exceeded.
+/// Which limit of a budget would be exceeded. What calls in flight have reserved is their worst case: once they are
+/// settled, most of it is free again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exceeded {
     /// The limit of the cost.
@@ -248,6 +253,26 @@ pub enum ReserveError {
     Store(#[from] StoreError),
 }
 
+impl Exceeded {
+    pub(crate) fn is_exceeded(&self) -> bool {
+        match *self {
+            Self::Cost { max, spent, reserved, requested } => spent + reserved + requested > max,
+            Self::Tokens { max, spent, reserved, requested } => {
+                spent.saturating_add(reserved).saturating_add(requested) > max
+            }
+        }
+    }
+
+    /// True if the call would fit once the calls in flight are settled for nothing.
+    #[must_use]
+    pub fn may_fit_later(&self) -> bool {
+        match *self {
+            Self::Cost { max, spent, requested, .. } => spent + requested <= max,
+            Self::Tokens { max, spent, requested, .. } => spent.saturating_add(requested) <= max,
+        }
+    }
+}
+
 impl ReserveError {
     /// The cause that a user sees.
     #[must_use]
@@ -259,13 +284,17 @@ impl ReserveError {
         };
         let (message, mut details) = match *by {
             Exceeded::Cost { max, spent, reserved, requested } => (
-                format!("{self}: {requested} on top of {spent} spent and {reserved} reserved is more than {max}"),
+                format!(
+                    "{self}: it may cost up to {requested}; of {max}, {spent} are spent and {reserved} only reserved by \
+                     calls in flight"
+                ),
                 serde_json::json!({ "max_usd": max.as_usd(), "spent_usd": spent.as_usd(),
                     "reserved_usd": reserved.as_usd(), "requested_usd": requested.as_usd() }),
             ),
             Exceeded::Tokens { max, spent, reserved, requested } => (
                 format!(
-                    "{self}: {requested} tokens on top of {spent} spent and {reserved} reserved is more than {max}"
+                    "{self}: it may use up to {requested} tokens; of {max}, {spent} are spent and {reserved} only \
+                     reserved by calls in flight"
                 ),
                 serde_json::json!({ "max_tokens": max, "spent_tokens": spent,
                     "reserved_tokens": reserved, "requested_tokens": requested }),
@@ -331,6 +360,9 @@ pub trait Ledger: Send + Sync {
     /// Reserves the worst case in the budgets of the account and of every limit, or in none. Concurrent
     /// calls cannot overspend together. The reservation is durable.
     ///
+    /// If the call would fit but for the reservations of calls in flight, it waits for them, for at most `wait_max`.
+    /// The calls that wait for one budget are served in the order of their arrival, before later ones.
+    ///
     /// # Errors
     /// [`ReserveError::Exceeded`] names the first limit that would be exceeded; nothing was reserved.
     async fn reserve(
@@ -339,6 +371,7 @@ pub trait Ledger: Send + Sync {
         limits: &[Limit],
         upper_bound: Amount,
         key: &CallKey,
+        wait_max: Duration,
         now: Timestamp,
     ) -> Result<Reservation, ReserveError>;
 

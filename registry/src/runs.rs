@@ -1,7 +1,9 @@
 //! Runs: their records, and the leases and fences that decide which pod may write to them.
 //!
-//! The owner of a run has a lease and a fence. The next owner that claims the run gets a larger fence.
-//! From then on every write with the smaller fence is rejected, no matter how long it was delayed.
+//! A run and the runs that it calls as steps are a tree, named by its root: the run that no run called. A tree
+//! has one owner, with one lease and one fence. The next owner that claims the tree gets a larger fence. From
+//! then on every write with the smaller fence to any run of the tree is rejected, no matter how long it was
+//! delayed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +62,9 @@ pub struct NewRun {
     pub request_hash: ContentHash,
     /// True if one of its agents processes personal data; the runs that called it then do too.
     pub personal_data: bool,
+    /// The fence of the owner of its tree, for a run that another run calls. The run is created only if that run
+    /// has not ended and has this owner.
+    pub tree_fence: Option<Fence>,
     /// The pod that will run it.
     pub pod: PodId,
     /// How long the lease of that pod lasts without a renewal.
@@ -102,6 +107,8 @@ pub struct RunRecord {
     pub team: Option<TeamId>,
     /// The run that called it as a step.
     pub parent: Option<RunId>,
+    /// The root of its tree; its own id if no run called it.
+    pub root: RunId,
     /// The hash of the request that started it.
     pub request_hash: ContentHash,
     /// True if one of its agents, or of a run that it called, processes personal data.
@@ -110,16 +117,39 @@ pub struct RunRecord {
     pub status: RunStatus,
     /// Steps that await an approval.
     pub pending_approvals: u32,
-    /// The fence of its last owner.
+    /// The fence of the last owner of its tree.
     pub fence: Fence,
-    /// The pod of its last owner.
+    /// The pod of that owner.
     pub pod: PodId,
+    /// Of a root: how often its tree has failed since one of its runs last made progress.
+    pub failures: u32,
     /// The number of its last journal entry; zero for none.
     pub seq: Seq,
     /// When it was created.
     pub created: Timestamp,
     /// When its status changed last.
     pub updated: Timestamp,
+}
+
+impl RunRecord {
+    /// True if no run called it.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.run == self.root
+    }
+}
+
+/// A tree that was claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimedTree {
+    /// The fence of the new owner.
+    pub fence: Fence,
+    /// How often the tree has failed since one of its runs last made progress.
+    pub failures: u32,
+    /// Its runs that have not ended, each after the run that called it.
+    pub runs: Vec<RunRecord>,
+    /// When its last owner was last known to be active; none if that is not known.
+    pub last_active: Option<Timestamp>,
 }
 
 /// Which runs to list.
@@ -162,7 +192,8 @@ pub trait RunStore: Send + Sync {
     /// and their receipt is returned too.
     ///
     /// # Errors
-    /// [`JournalError`], and then no run was created.
+    /// [`JournalError::Ended`] if the run that calls it has ended, [`JournalError::Fenced`] if its tree has another
+    /// owner; [`JournalError`]. No run was created then.
     async fn create_with_entries(
         &self,
         run: &NewRun,
@@ -171,27 +202,35 @@ pub trait RunStore: Send + Sync {
         now: Timestamp,
     ) -> Result<(Created, Option<Receipt>), JournalError>;
 
-    /// Claims a run that has no owner. `None` if the run does not exist, has ended, or has an owner.
-    /// After a restart no run has an owner, because one process owns the data directory.
+    /// Claims a tree that has no owner. `None` if no run of the tree exists that has not
+    /// ended, or if the tree has an owner. After a restart no tree has an owner, because one process owns the data
+    /// directory.
     ///
     /// # Errors
-    /// [`StoreError`], and then the run was not claimed.
+    /// [`StoreError`], and then the tree was not claimed.
     async fn claim(
         &self,
-        run: &RunId,
+        root: &RunId,
         pod: &PodId,
         lease: Duration,
         now: Timestamp,
-    ) -> Result<Option<Fence>, StoreError>;
+    ) -> Result<Option<ClaimedTree>, StoreError>;
 
-    /// Renews the lease of the owner. Every append renews it too.
+    /// Renews the lease of a tree's owner. Every append to a run of the tree renews it too.
     ///
     /// # Errors
-    /// [`JournalError::Fenced`] if the run has another owner.
-    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError>;
+    /// [`JournalError::Fenced`] if the tree has another owner.
+    async fn renew(&self, root: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError>;
 
-    /// Ends the lease, so that the run can be claimed at once. A call of an earlier owner does nothing.
-    async fn release(&self, run: &RunId, fence: Fence);
+    /// Ends the lease of a tree, so that it can be claimed at once. A call of an earlier owner does nothing.
+    async fn release(&self, root: &RunId, fence: Fence);
+
+    /// As [`RunStore::release`], because the tree has failed: one of its actors did, or it could not be resumed. The
+    /// failure is counted until one of its runs makes progress.
+    ///
+    /// # Errors
+    /// [`StoreError`], and then the failure is not counted.
+    async fn fail(&self, root: &RunId, fence: Fence) -> Result<(), StoreError>;
 
     /// Returns the record of a run; `None` if it does not exist.
     ///
@@ -211,8 +250,14 @@ pub trait RunStore: Send + Sync {
     /// [`StoreError`] if they cannot be read.
     async fn list(&self, filter: &RunFilter, before: Option<u64>, limit: u32) -> Result<RunPage, StoreError>;
 
-    /// Lists the runs of a tenant (none: of all) that have not ended and have no owner, the oldest first;
-    /// recovery resumes them.
+    /// Lists the runs of a tree that have not ended, each after the run that called it.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be read.
+    async fn list_tree(&self, root: &RunId) -> Result<Vec<RunRecord>, StoreError>;
+
+    /// Lists the runs of a tenant (none: of all) that have not ended and whose tree has no owner, the oldest first;
+    /// recovery resumes their trees.
     ///
     /// # Errors
     /// [`StoreError`] if they cannot be read.
@@ -224,7 +269,8 @@ pub trait RunStore: Send + Sync {
     ) -> Result<Vec<RunRecord>, StoreError>;
 
     /// Deletes the runs of a tenant (none: of all) that ended before this time, with their journals,
-    /// contexts and keys, and returns their number.
+    /// contexts and keys, and returns their number. A run whose root has not ended is not deleted, because the run
+    /// that called it may need its reply again.
     ///
     /// # Errors
     /// [`StoreError`], and then no run was deleted.

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use greenroom_protocol as protocol;
 use protocol::audit::{Closing, Opening};
-use protocol::journal::{Entry, ResultRef, RunStarted, StepKey};
+use protocol::journal::{Entry, InnerVersions, ResultRef, RunStarted, StepKey};
 use protocol::request::CallOptions;
 use protocol::{
-    Clock, ContentHash, Deadline, Metadata, MicroUsd, PodId, Reply, RequestId, RunId, Status, StepId, TenantId,
-    Timestamp, Tokens, TraceId, UserId, Values, WorkflowId,
+    Clock, ContentHash, Deadline, Metadata, MicroUsd, PodId, Reply, RequestId, RunId, SpendingLimits, Status, StepId,
+    TenantId, Timestamp, Tokens, TraceId, UserId, Values, WorkflowId,
 };
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -28,6 +28,7 @@ mod idempotency;
 mod ids;
 mod ledger;
 mod runs;
+mod trees;
 
 /// A clock that always returns the same time; a test passes other times to the calls.
 #[derive(Debug)]
@@ -145,12 +146,16 @@ pub(crate) fn new_run(number: u128) -> NewRun {
         workflow: WorkflowId::new("report").unwrap(),
         version: ContentHash::from_content(b"workflow"),
         agents: BTreeMap::new(),
+        inner: InnerVersions::default(),
         team: None,
+        team_run: None,
         parent: None,
+        root: run_id(number),
         owner: UserId::new("alice").unwrap(),
         inputs: ResultRef::Inline(Values::new()),
         context: ResultRef::Inline(Values::new()),
         options: CallOptions::default(),
+        limits: SpendingLimits::default(),
         deadline: Deadline::after(NOW, MINUTE),
         steps: 1,
         retry_budget: 0,
@@ -164,6 +169,7 @@ pub(crate) fn new_run(number: u128) -> NewRun {
         tenant: tenant("acme"),
         request_hash: ContentHash::from_content(b"body"),
         personal_data: false,
+        tree_fence: None,
         pod: pod(),
         lease: MINUTE,
     }

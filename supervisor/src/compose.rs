@@ -19,11 +19,13 @@ use std::sync::Arc;
 use greenroom_actors::pipeline::PipelineHandle;
 use greenroom_protocol::{Cause, Clock, IdGenerator};
 use greenroom_registry::OpenedStores;
+use greenroom_rego::Authenticator;
 
 pub use self::overrides::{Overrides, WrapEvaluator, WrapStores};
 use self::parts::PodParts;
 use crate::cached_definitions::CachedDefinitions;
 use crate::config::Config;
+use crate::identity::ConfigIdentityProvider;
 use crate::pipeline::admission::AdmissionControl;
 use crate::pod::Pod;
 use crate::services::Services;
@@ -69,6 +71,7 @@ pub async fn compose_with(
         definitions: Arc::new(CachedDefinitions::new(catalogue, Arc::clone(&stores.definitions))),
         models: models::open(config, providers)?,
         admission: AdmissionControl::new(config.admission.resolve_concurrency()),
+        authenticator: Authenticator::new(Arc::new(ConfigIdentityProvider::new(config.users.clone()))),
         guard: policy::guard(config, policy),
         observer: services::tee_observer(&metrics, observer),
         pipeline: PipelineHandle::default(),

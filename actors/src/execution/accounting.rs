@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use greenroom_protocol::{CallKey, Cause, Clock, ErrorCode, MicroUsd, PriceBasis, Tokens};
 use greenroom_registry::ledger::{Account, Amount, Budget, Ledger, Limit, Period, Reservation, Settlement};
-use greenroom_rego::{Caller, Grant, Limits};
+use greenroom_rego::{Caller, Grant, Limits, SpendingBound, SpendingScope};
 use tokio::sync::mpsc;
 
 use super::invocation::{Invocation, UsageMeter};
@@ -15,6 +15,8 @@ use crate::model::{Message, OutputSchema, Part, ToolSpec};
 /// Maximum reservations of dropped calls that are queued for settlement; further ones are settled at the
 /// next start.
 const ORPHANED_MAX: usize = 65_536;
+/// Share of the time of an execution for which a call waits for the reservations of others.
+const WAIT_SHARE: f64 = 0.9;
 /// Tokens that a provider may add to a message for its role and its delimiters.
 const MESSAGE_TOKENS: u64 = 16;
 /// Tokens that a provider may add to a request to explain tools and schemas.
@@ -56,7 +58,8 @@ impl Accounting {
         (Self { ledger, clock, orphaned }, settler)
     }
 
-    /// Reserves the worst-case cost of one call in every budget above it.
+    /// Reserves the worst-case cost of one call in every budget above it. While only the reservations of other calls in
+    /// flight are in its way, it waits for them, for most of the time that the execution has.
     ///
     /// # Errors
     /// [`ErrorCode::BudgetExceeded`], [`ErrorCode::PriceUnknown`] or [`ErrorCode::StoreUnavailable`]; nothing
@@ -79,11 +82,12 @@ impl Accounting {
             None => MicroUsd::default(),
         };
         let upper_bound = Amount { tokens: upper_bound, cost };
-        let reservation = self
-            .ledger
-            .reserve(&account(invocation, candidate.basis()), &limits, upper_bound, key, self.clock.now())
-            .await
-            .map_err(|error| error.cause())?;
+        let now = self.clock.now();
+        // Not all of it, so that the caller learns of the budget and not of a timeout.
+        let wait_max = invocation.grant.deadline().remaining(now).min(invocation.agent.timeout()).mul_f64(WAIT_SHARE);
+        let account = account(invocation, candidate.basis());
+        let reserved = self.ledger.reserve(&account, &limits, upper_bound, key, wait_max, now).await;
+        let reservation = reserved.map_err(|error| error.cause())?;
         let price = candidate.basis();
         Ok(OpenReservation { accounting: self, meter, reservation: Some(reservation), upper_bound, price })
     }
@@ -155,7 +159,7 @@ fn account(invocation: &Invocation, price: PriceBasis) -> Account {
         user: principal.user.clone(),
         agent: invocation.agent.id().clone(),
         workflow: workflow_of(&invocation.grant),
-        run: invocation.grant.run().cloned(),
+        run: invocation.grant.root().cloned(),
         price,
     }
 }
@@ -168,31 +172,38 @@ fn workflow_of(grant: &Grant) -> Option<greenroom_protocol::WorkflowId> {
     })
 }
 
-/// The budgets above a call, the nearest first. Inside a run, the limit of the request applies to the run,
-/// so that all its steps share it; otherwise it applies to this execution.
+/// The budgets above a call, the nearest first: that of this execution, those of all runs and executions above it, and
+/// those of the user and the tenant.
 fn limits(invocation: &Invocation) -> Vec<Limit> {
     let principal = invocation.grant.principal();
-    let requested = invocation.invoke.options.cost_max;
-    let run = invocation.grant.run();
-    let execution_limit = match (invocation.agent.cost_max(), requested.filter(|_| run.is_none())) {
-        (Some(agent), Some(request)) => Some(agent.min(request)),
-        (agent, request) => agent.or(request),
-    };
     let (tenant, user) = (principal.tenant.clone(), principal.user.clone());
-    let all_time = |budget, cost_max| Limit { budget, period: Period::AllTime, cost_max, tokens_max: None };
+    let own = Limit {
+        budget: Budget::Execution(invocation.key()),
+        period: Period::AllTime,
+        cost_max: invocation.agent.cost_max(),
+        tokens_max: None,
+    };
+    let above = invocation.grant.spending().iter().rev().map(|SpendingBound { scope, limits }| Limit {
+        budget: match scope {
+            SpendingScope::Run(run) => Budget::Run(run.clone()),
+            SpendingScope::Execution(key) => Budget::Execution(key.clone()),
+        },
+        period: Period::AllTime,
+        cost_max: limits.cost_max,
+        tokens_max: limits.tokens_max,
+    });
     let periodic = |budget, limits: &Limits| Limit {
         budget,
         period: limits.period,
         cost_max: limits.usd,
         tokens_max: limits.tokens,
     };
-    let all = [
-        Some(all_time(Budget::Execution(invocation.key()), execution_limit)),
-        run.map(|run| all_time(Budget::Run(run.clone()), requested)),
-        Some(periodic(Budget::User(tenant.clone(), user), &principal.limits)),
-        Some(periodic(Budget::Tenant(tenant), &principal.tenant_limits)),
+    let accounts = [
+        periodic(Budget::User(tenant.clone(), user), &principal.limits),
+        periodic(Budget::Tenant(tenant), &principal.tenant_limits),
     ];
-    all.into_iter().flatten().filter(|limit| limit.cost_max.is_some() || limit.tokens_max.is_some()).collect()
+    let all = std::iter::once(own).chain(above).chain(accounts);
+    all.filter(|limit| limit.cost_max.is_some() || limit.tokens_max.is_some()).collect()
 }
 
 /// The upper bound of a request's tokens: one token per byte of everything that is sent.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use greenroom_definitions::{Agent, Catalogue};
 use greenroom_protocol::request::CallOptions;
 use greenroom_protocol::value::truncate_utf8;
-use greenroom_protocol::{CallKey, Cause, Json, MicroUsd, Reply, Values};
+use greenroom_protocol::{CallKey, Cause, Json, Reply, Values};
 
 use super::ExecutionEnv;
 use super::runtime::ExecutionContext;
@@ -88,15 +88,9 @@ impl ToolSet {
     }
 }
 
-/// The options of a nested call: it may spend what remains of the request's cost limit. Inside a run, all
-/// calls share the budget of the run anyway.
+/// The options of a nested call. The grant has the limits on spending, which bind the calls of all levels together.
 fn nested_options(ctx: &ExecutionContext<'_>) -> CallOptions {
-    let options = &ctx.invocation.invoke.options;
-    let remaining = |limit: MicroUsd| match ctx.invocation.grant.run() {
-        Some(_) => limit,
-        None => limit.saturating_sub(ctx.meter.total().cost),
-    };
-    CallOptions { model: options.model.clone(), cost_max: options.cost_max.map(remaining) }
+    CallOptions { model: ctx.invocation.invoke.options.model.clone(), cost_max: None }
 }
 
 fn parse_arguments(arguments: &Json) -> Result<Values, String> {

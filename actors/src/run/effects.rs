@@ -14,15 +14,21 @@ use greenroom_definitions::plan::PlanStep;
 use greenroom_protocol::journal::{RunStarted, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{CallOptions, ContextChange, ContextRead, ContextWrite, Invoke, StartRun, StartTeam};
-use greenroom_protocol::{CallKey, Cause, ContextKey, ErrorCode, Json, Reply, Request, Status, StepId, Values};
+use greenroom_protocol::{
+    CallKey, Cause, ContextKey, Deadline, ErrorCode, Json, Reply, Request, Status, StepId, Values,
+};
 use greenroom_rego::{Grant, NameSet};
 
 use super::RunEnv;
 use super::artifacts::RunArtifacts;
 use super::machine::{CallResult, CallTarget, Event, StepEvaluation};
 use super::pinned::PinnedDefinitions;
+use super::tree::RunTree;
 use super::values::{EffectInputs, LoadedValues, offload_if_large, offload_large, store_result};
 use crate::pipeline::CommitWaiter;
+
+/// Time after the timeout of a step at which the run that it calls ends by itself.
+const INNER_RUN_GRACE: Duration = Duration::from_secs(1);
 
 /// Bounds concurrent evaluations, because each occupies a thread.
 static EVALUATIONS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(8);
@@ -31,6 +37,8 @@ static EVALUATIONS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(8
 #[derive(Clone)]
 pub(super) struct EffectContext {
     pub(super) env: Arc<RunEnv>,
+    /// The tree that the run belongs to.
+    pub(super) tree: Arc<RunTree>,
     pub(super) pinned: Arc<PinnedDefinitions>,
     pub(super) grant: Grant,
     pub(super) started: Arc<RunStarted>,
@@ -127,7 +135,7 @@ async fn try_call(
     commit: CommitWaiter,
     usage: &mut Usage,
 ) -> Result<Values, Cause> {
-    if ctx.started.team.is_some() {
+    if ctx.started.team_run.is_some() {
         // The team's context is read first, which is a call of its own.
         commit.clone().wait().await?;
     }
@@ -240,25 +248,38 @@ impl EffectContext {
                 (Request::Invoke(invoke), Some(agent.clone()))
             }
             CallTarget::Workflow { workflow } => {
-                let newest = self.env.resolver.workflow(workflow, None).await?;
-                let inputs = bind_workflow(step, newest.plan(), scope)?;
+                let version = self.started.inner.workflows.get(workflow).copied();
+                let pinned = self.env.resolver.workflow(workflow, version.as_ref()).await?;
+                let inputs = bind_workflow(step, pinned.plan(), scope)?;
                 let (workflow, options) = (workflow.clone(), self.call_options());
-                let start = StartRun { workflow, inputs, context, version: None, detach: false, key, options };
+                let start = StartRun { workflow, inputs, context, version, detach: false, key, options };
                 (Request::StartRun(start), None)
             }
             CallTarget::Team { team, workflow } => {
-                let newest = self.env.resolver.workflow(workflow, None).await?;
-                let inputs = bind_workflow(step, newest.plan(), scope)?;
-                let (team, workflow, options) = (team.clone(), workflow.clone(), self.call_options());
-                let start = StartTeam { team, workflow, inputs, context, detach: false, key, options };
+                let inner = &self.started.inner;
+                let workflow_version = inner.workflows.get(workflow).copied();
+                let pinned = self.env.resolver.workflow(workflow, workflow_version.as_ref()).await?;
+                let inputs = bind_workflow(step, pinned.plan(), scope)?;
+                let (version, detach, options) = (inner.teams.get(team).copied(), false, self.call_options());
+                let (team, workflow) = (team.clone(), workflow.clone());
+                let start =
+                    StartTeam { team, workflow, inputs, context, version, workflow_version, detach, key, options };
                 (Request::StartTeam(start), None)
             }
         })
     }
 
-    /// Issues a nested request and awaits its reply, bounded by the timeout of the step.
+    /// Issues a nested request and awaits its reply, bounded by the timeout of the step. A run that the step calls
+    /// ends by itself a moment later, should this one not end it.
     async fn issue(&self, call: &Call, time_max: Option<Duration>, request: Request, commit: CommitWaiter) -> Reply {
-        let request = self.grant.issue_request(call.call.request_id(call.attempt), request);
+        let grant = match (time_max, &call.target) {
+            (Some(time_max), CallTarget::Workflow { .. } | CallTarget::Team { .. }) => {
+                let latest = Deadline::after(self.env.clock.now(), time_max.saturating_add(INNER_RUN_GRACE));
+                self.grant.with_earlier_deadline(latest)
+            }
+            (_, CallTarget::Agent { .. }) | (None, _) => self.grant.clone(),
+        };
+        let request = grant.issue_request(call.call.request_id(call.attempt), request);
         let id = request.id().clone();
         let reply = self.env.pipeline.handle_after(request, commit);
         let Some(time_max) = time_max else { return reply.await };
@@ -271,15 +292,9 @@ impl EffectContext {
         }
     }
 
-    /// The options of every call: the model, and the cost limit of the whole run.
+    /// The options of every call. The grant has the limits on spending, which bind the whole run together.
     fn call_options(&self) -> CallOptions {
-        let request = self.started.options.cost_max;
-        let written = self.pinned.plan.cost_max;
-        let cost_max = match (request, written) {
-            (Some(one), Some(commit)) => Some(one.min(commit)),
-            (one, commit) => one.or(commit),
-        };
-        CallOptions { cost_max, ..self.started.options.clone() }
+        CallOptions { cost_max: None, ..self.started.options.clone() }
     }
 
     fn child_key(&self, step: &StepId, part: &str) -> CallKey {
@@ -288,10 +303,8 @@ impl EffectContext {
 
     /// Merges the team's shared context over the context with which the run started.
     async fn refresh_context(&self, loaded: &mut LoadedValues, call: &CallKey, attempt: u32) -> Result<Usage, Cause> {
-        if self.started.team.is_none() {
-            return Ok(Usage::default());
-        }
-        let read = Request::ContextRead(ContextRead { run: self.started.run.clone(), keys: Vec::new() });
+        let Some(run) = self.started.team_run.clone() else { return Ok(Usage::default()) };
+        let read = Request::ContextRead(ContextRead { run, keys: Vec::new() });
         let reply =
             self.env.pipeline.handle(self.grant.issue_request(call.child("context").request_id(attempt), read)).await;
         let usage = reply.usage();
@@ -308,15 +321,16 @@ impl EffectContext {
         outputs: &Values,
         usage: &mut Usage,
     ) -> Result<(), Cause> {
-        if self.started.team.is_none() || !self.started.members.contains(agent.id()) {
+        let Some(team_run) = self.started.team_run.as_ref().filter(|_| self.started.members.contains(agent.id()))
+        else {
             return Ok(());
-        }
+        };
         // The run writes what the agent provides, so the agent's policies bind the write.
         let policies: NameSet = agent.spec().policies.iter().collect();
         for (key, value) in team_outputs(agent, outputs) {
             let value = offload_if_large(key.as_str(), value, self.artifacts()).await?;
             let id = call.call.child(key.as_str()).request_id(call.attempt);
-            let (run, change) = (self.started.run.clone(), ContextChange::Put(value));
+            let (run, change) = (team_run.clone(), ContextChange::Put(value));
             let write = Request::ContextWrite(ContextWrite { run, key, expect: None, change, ttl_ms: None });
             let reply = self.env.pipeline.handle(self.grant.issue_request_for(id, write, &policies)).await;
             usage.add(&reply.usage());

@@ -3,7 +3,8 @@
 //! The store I/O of a start happens in the caller's task, so that a thousand starts share group commits; the run
 //! supervisor only starts actors. The work of a run is in `actor`.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -11,16 +12,19 @@ use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::SignalRun;
 use greenroom_protocol::{Cause, Deadline, ErrorCode, Reply, RequestId, RunId, Status, Values};
-use greenroom_registry::runs::RunRecord;
+use greenroom_registry::runs::{ClaimedTree, Fence, RunRecord};
 use greenroom_rego::Permitted;
 use ractor::ActorRef;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::effects::failed_reply;
 use super::hosted::HostedRuns;
-use super::message::{RunArgs, RunInfo, RunMsg, RunSupervisorInfo, RunSupervisorMsg};
+use super::message::{PendingResume, RunArgs, RunInfo, RunMsg, RunSupervisorInfo, RunSupervisorMsg, UnneededRun};
 use super::pinned::StoredDefinitions;
+use super::tree::RunTree;
 use super::{RunEnv, TeamRestorer};
+use crate::supervision::ChildKind;
 
 /// Grace after its deadline within which a run reports that it timed out.
 const KILL_GRACE: Duration = Duration::from_secs(1);
@@ -33,6 +37,10 @@ struct Inner {
     stored_definitions: StoredDefinitions,
     supervisor: Mutex<Option<ActorRef<RunSupervisorMsg>>>,
     team_restorer: OnceLock<Weak<dyn TeamRestorer>>,
+    /// Runs of claimed trees, until the request that resumes each is permitted.
+    pending: Mutex<HashMap<RunId, PendingResume>>,
+    /// Roots of trees that failed, and when recovery may resume them.
+    delays: Mutex<HashMap<RunId, Instant>>,
 }
 
 /// The handle of the runs of this pod. Cheap to clone.
@@ -51,6 +59,8 @@ impl RunsHandle {
             stored_definitions: StoredDefinitions::default(),
             supervisor: Mutex::default(),
             team_restorer: OnceLock::new(),
+            pending: Mutex::default(),
+            delays: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -115,7 +125,7 @@ impl RunsHandle {
         Ok(status_to_reply(run, record.status))
     }
 
-    async fn record(&self, run: &RunId) -> Result<RunRecord, Cause> {
+    pub(super) async fn record(&self, run: &RunId) -> Result<RunRecord, Cause> {
         let record = self.env().stores.runs.get(run).await.map_err(|error| error.cause())?;
         record.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, format!("there is no run `{run}`")))
     }
@@ -198,7 +208,7 @@ impl RunsHandle {
         self.inner.supervisor.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Registers a started supervisor. The actors of its predecessor stopped with it; recovery claims their runs when
+    /// Registers a started supervisor. The actors of its predecessor stopped with it; recovery claims their trees when
     /// the leases have expired.
     pub(super) fn set_supervisor(&self, supervisor: ActorRef<RunSupervisorMsg>) {
         self.inner.hosted.clear();
@@ -216,6 +226,64 @@ impl RunsHandle {
     /// Ends a run for a cause from outside.
     pub fn terminate(&self, run: &RunId, cause: Cause) {
         self.inner.hosted.terminate(run, cause);
+    }
+
+    /// Ends a run that its caller does not need any more, whether or not it has an actor.
+    pub(super) fn end_unneeded(&self, unneeded: UnneededRun) {
+        let message = RunSupervisorMsg::End(unneeded);
+        // Without a supervisor the pod is stopping, and the next one ends the run.
+        drop(self.supervisor().map(|supervisor| supervisor.send_message(message)));
+    }
+
+    /// The tree of a run that was started on this pod.
+    pub(super) fn own_started_tree(&self, root: RunId, fence: Fence) -> Arc<RunTree> {
+        self.own_tree(RunTree::started(root, fence, self.lease_releaser()))
+    }
+
+    /// A tree that this pod has claimed.
+    pub(super) fn own_claimed_tree(&self, root: RunId, claim: ClaimedTree) -> Arc<RunTree> {
+        self.own_tree(RunTree::claimed(root, claim, self.lease_releaser()))
+    }
+
+    fn own_tree(&self, tree: RunTree) -> Arc<RunTree> {
+        let tree = Arc::new(tree);
+        let message = RunSupervisorMsg::RenewLease(Arc::downgrade(&tree));
+        // Without a supervisor, no actor of the tree can start either.
+        drop(self.supervisor().map(|supervisor| supervisor.send_message(message)));
+        tree
+    }
+
+    fn lease_releaser(&self) -> impl Fn(&RunId, Fence) + Send + Sync + 'static {
+        let inner = Arc::downgrade(&self.inner);
+        move |root, fence| {
+            let supervisor = inner.upgrade().and_then(|inner| Self { inner }.supervisor());
+            let message = RunSupervisorMsg::ReleaseLease(root.clone(), fence);
+            // Without a supervisor, the lease expires.
+            drop(supervisor.map(|supervisor| supervisor.send_message(message)));
+        }
+    }
+
+    /// The runs of claimed trees whose resumption was requested.
+    pub(super) fn pending_resumes(&self) -> MutexGuard<'_, HashMap<RunId, PendingResume>> {
+        self.inner.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Delays the next attempt to resume a tree that has failed, by the restart policy of runs.
+    pub(super) fn delay_recovery(&self, tree: &RunTree) {
+        let delay = ChildKind::Run.restart_policy().backoff.delay_before(tree.failures().saturating_add(1));
+        self.delays().insert(tree.root().clone(), Instant::now() + delay);
+    }
+
+    /// True if recovery has to wait before it resumes this tree.
+    pub(super) fn is_delayed(&self, root: &RunId) -> bool {
+        let mut delays = self.delays();
+        let now = Instant::now();
+        delays.retain(|_, until| *until > now);
+        delays.contains_key(root)
+    }
+
+    fn delays(&self) -> MutexGuard<'_, HashMap<RunId, Instant>> {
+        self.inner.delays.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,3 +5,4 @@ mod crash;
 pub(crate) mod harness;
 mod signals;
 mod steps;
+mod trees;

@@ -125,7 +125,9 @@ impl<K: Eq + Hash + Clone, J, M: WakeMessage> ChildTable<K, J, M> {
                 drop(entry.queue.open_circuit(now + cooldown));
                 SupervisorAction::CircuitOpened(key)
             }
-            RestartDecision::MaxRestarts(OnMaxRestarts::Escalate) => SupervisorAction::Escalate(key),
+            RestartDecision::MaxRestarts(OnMaxRestarts::Escalate | OnMaxRestarts::GiveUp) => {
+                SupervisorAction::Escalate(key)
+            }
             RestartDecision::MaxRestarts(OnMaxRestarts::StopPod) => SupervisorAction::StopPod(key),
         }
     }

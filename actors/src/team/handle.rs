@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use greenroom_protocol::request::{ContextRead, ContextWrite, StartRun, StartTeam};
 use greenroom_protocol::{AgentId, Cause, ErrorCode, Outcome, Reply, RunId, TeamId, Values};
 use greenroom_registry::idempotency::KeyStatus;
-use greenroom_rego::{Grant, Permitted};
+use greenroom_rego::{Caller, Grant, Permitted, SpendingScope};
 use ractor::ActorRef;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::message::{
     FormationReceiver, TeamArgs, TeamHandles, TeamInfo, TeamMsg, TeamRunStart, TeamSupervisorInfo, TeamSupervisorMsg,
 };
-use super::setup::{initial_context, member_ids, run_request};
+use super::setup::{initial_context, member_ids, run_request, spending_limits};
 use crate::agent::ExecutionResult;
 use crate::category::CategoryConfig;
 use crate::dispatcher::{RunTicket, TeamHost};
@@ -132,20 +132,30 @@ impl Inner {
         let run = grant.run().cloned().ok_or_else(|| Cause::new(ErrorCode::Internal, "the permit forms no team"))?;
         let env = self.runs.env();
         let catalogue = env.resolver.catalogue();
-        let team = catalogue.require_team(&start.team)?;
+        let team = env.resolver.team(&start.team, start.version.as_ref()).await?;
         if grant.version() != Some(&team.hash()) {
             let message = "the team's definition changed while the request was authorized; send it again";
             return Err(Cause::new(ErrorCode::VersionConflict, message));
         }
-        let context = initial_context(team, &start.context);
+        let mut context = initial_context(&team, &start.context);
         let (until, request) = (grant.deadline(), grant.request_id().clone());
-        let run_request = run_request(team, start, context.clone(), &grant);
+        let run_request = run_request(start, context.clone(), &grant);
         if let Some(reply) = self.find_existing_run(&grant, &run_request).await? {
             return Ok(reply);
         }
+        if self.has_started(&run, &grant).await? {
+            // The run that calls the team was resumed. A new team resumes the team's run in its name, over the shared
+            // context that the members have written.
+            if let Some(earlier) = self.find(&run) {
+                // It has stopped already if that fails.
+                let _ = earlier.actor.send_message(TeamMsg::Disband);
+            }
+            context = Values::new();
+        }
+        let grant = grant.with_spending_limits(SpendingScope::Run(run.clone()), spending_limits(&team));
         let (port, reply) = oneshot::channel();
         let run_start = TeamRunStart { grant, request, run: run_request, port };
-        let (team, members) = (team.id().clone(), member_ids(team, &catalogue));
+        let (team, members) = (team.id().clone(), member_ids(&team, &catalogue));
         let run_start = Some(run_start);
         self.form(TeamArgs { team, run: run.clone(), members, context, run_start, since, ticket }).await?;
         match reply.await {
@@ -153,6 +163,15 @@ impl Inner {
             // The team has failed; its run continues.
             Err(_closed) => self.runs.wait_ended(&run, until).await,
         }
+    }
+
+    /// True if the run of a team that a run calls has started already.
+    async fn has_started(&self, run: &RunId, grant: &Grant) -> Result<bool, Cause> {
+        if grant.chain().iter().all(|caller| !matches!(caller, Caller::Workflow { .. })) {
+            return Ok(false);
+        }
+        let record = self.runs.env().stores.runs.get(run).await.map_err(|error| error.cause())?;
+        Ok(record.is_some())
     }
 
     /// The reply to a repeated request: that of its first run, without another team. Two concurrent requests may both

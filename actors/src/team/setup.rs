@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use greenroom_definitions::{Catalogue, Team};
-use greenroom_protocol::request::{CallOptions, StartRun, StartTeam};
-use greenroom_protocol::{AgentId, CallKey, ContentHash, Values};
+use greenroom_protocol::request::{StartRun, StartTeam};
+use greenroom_protocol::{AgentId, CallKey, ContentHash, SpendingLimits, Values};
 use greenroom_rego::Grant;
 
 /// The initial context of a team: that of its definition, overridden by that of the caller.
@@ -20,25 +20,27 @@ pub(super) fn member_ids(team: &Team, catalogue: &Catalogue) -> BTreeSet<AgentId
     agents.map(|agent| agent.id().clone()).collect()
 }
 
+/// The limits of the team on the spending of its run.
+pub(super) fn spending_limits(team: &Team) -> SpendingLimits {
+    let limits = &team.spec().limits;
+    SpendingLimits { cost_max: limits.cost_max(), tokens_max: limits.max_tokens }
+}
+
 /// The request for the team's run. The caller's idempotency key becomes its call key; the call of a step needs none,
 /// because its request id already names the run.
-pub(super) fn run_request(team: &Team, start: StartTeam, context: Values, grant: &Grant) -> StartRun {
+pub(super) fn run_request(start: StartTeam, context: Values, grant: &Grant) -> StartRun {
     let key_hash = grant.idempotency().map(|idempotency| {
         let user_key = format!("{}/{}", grant.principal().user, idempotency.key);
         ContentHash::from_content(user_key.as_bytes())
     });
     let key = key_hash.and_then(|hash| CallKey::new(format!("team/{hash}")).ok());
-    let cost_max = match (start.options.cost_max, team.spec().limits.cost_max()) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    };
     StartRun {
         workflow: start.workflow,
         inputs: start.inputs,
         context,
-        version: None,
+        version: start.workflow_version,
         detach: start.detach,
         key,
-        options: CallOptions { cost_max, ..start.options },
+        options: start.options,
     }
 }

@@ -85,6 +85,8 @@ impl Actor for TeamSupervisor {
     ) -> Result<(), ActorProcessingErr> {
         if let ChildEvent::Ended { child, exit, reason } = ChildEvent::from_event(event)
             && let Some(run) = state.runs.remove(&child)
+            // Another team may have been formed for the run meanwhile.
+            && self.teams.find(&run).is_some_and(|hosted| hosted.actor.get_id() == child)
         {
             self.on_team_exit(&myself, state, run, exit, &reason);
         }

@@ -1,5 +1,7 @@
 //! Teams as actors: members, shared context, end and restarts.
 
+mod nested;
+
 use std::sync::Arc;
 use std::time::Duration;
 

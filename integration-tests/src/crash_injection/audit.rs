@@ -1,6 +1,7 @@
 //! Decorators of the audit and the ledger: each write passes the crash point, reads are forwarded.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol::audit::{Closing, Opening, Record};
@@ -91,9 +92,10 @@ impl Ledger for CrashingLedger {
         limits: &[Limit],
         worst_case: Amount,
         key: &CallKey,
+        wait_max: Duration,
         now: Timestamp,
     ) -> Result<Reservation, ReserveError> {
-        self.crash_point.write(self.inner.reserve(account, limits, worst_case, key, now)).await
+        self.crash_point.write(self.inner.reserve(account, limits, worst_case, key, wait_max, now)).await
     }
 
     async fn settle(

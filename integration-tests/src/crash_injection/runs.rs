@@ -10,7 +10,9 @@ use greenroom_protocol::{PodId, Reply, RunId, TenantId, Timestamp};
 use greenroom_registry::StoreError;
 use greenroom_registry::group_commit::CommitTiming;
 use greenroom_registry::journal::{AppendPosition, Journal, JournalError, JournalRecord, PendingAppend, Receipt, Seq};
-use greenroom_registry::runs::{Created, DedupKey, Fence, NewRun, RunFilter, RunPage, RunRecord, RunStore};
+use greenroom_registry::runs::{
+    ClaimedTree, Created, DedupKey, Fence, NewRun, RunFilter, RunPage, RunRecord, RunStore,
+};
 
 use super::CrashPoint;
 
@@ -33,20 +35,28 @@ impl RunStore for CrashingRuns {
 
     async fn claim(
         &self,
-        run: &RunId,
+        root: &RunId,
         pod: &PodId,
         lease: Duration,
         now: Timestamp,
-    ) -> Result<Option<Fence>, StoreError> {
-        self.crash_point.write(self.inner.claim(run, pod, lease, now)).await
+    ) -> Result<Option<ClaimedTree>, StoreError> {
+        self.crash_point.write(self.inner.claim(root, pod, lease, now)).await
     }
 
-    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
-        self.crash_point.write(self.inner.renew(run, fence, lease, now)).await
+    async fn renew(&self, root: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
+        self.crash_point.write(self.inner.renew(root, fence, lease, now)).await
     }
 
-    async fn release(&self, run: &RunId, fence: Fence) {
-        self.crash_point.write(self.inner.release(run, fence)).await;
+    async fn release(&self, root: &RunId, fence: Fence) {
+        self.crash_point.write(self.inner.release(root, fence)).await;
+    }
+
+    async fn fail(&self, root: &RunId, fence: Fence) -> Result<(), StoreError> {
+        self.crash_point.write(self.inner.fail(root, fence)).await
+    }
+
+    async fn list_tree(&self, root: &RunId) -> Result<Vec<RunRecord>, StoreError> {
+        self.inner.list_tree(root).await
     }
 
     async fn get(&self, run: &RunId) -> Result<Option<RunRecord>, StoreError> {

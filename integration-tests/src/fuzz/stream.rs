@@ -99,7 +99,10 @@ impl StreamFixture {
             price: PriceBasis::Listed,
         };
         self.runtime.block_on(async {
-            let reservation = self.ledger.reserve(&account, &[], Amount::default(), &key, WallClock.now()).await?;
+            let reservation = self
+                .ledger
+                .reserve(&account, &[], Amount::default(), &key, std::time::Duration::ZERO, WallClock.now())
+                .await?;
             let messages = [Message::text(Role::User, "hello")];
             let timeouts = Timeouts {
                 connect: PHASE_TIMEOUT,

@@ -48,6 +48,7 @@ mod shutdown;
 mod signals;
 mod tenants;
 mod tidy;
+mod trees;
 mod typed_values;
 mod up_log;
 mod users;

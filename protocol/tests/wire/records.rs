@@ -2,9 +2,9 @@
 
 use greenroom_protocol::audit::{Closing, Event, Opening, Record};
 use greenroom_protocol::event::{RunEvent, RunEventKind, RunStatus};
-use greenroom_protocol::journal::{Entry, ResultRef, RunStarted, StepKey};
+use greenroom_protocol::journal::{Entry, InnerVersions, ResultRef, RunStarted, StepKey};
 use greenroom_protocol::request::CallOptions;
-use greenroom_protocol::{Cause, ContentHash, Deadline, ErrorCode, MicroUsd, Status, Tokens};
+use greenroom_protocol::{Cause, ContentHash, Deadline, ErrorCode, MicroUsd, SpendingLimits, Status, Tokens};
 
 use super::assert_written;
 use super::samples::{artifact, at, denial, hash, id, reply, usage, values};
@@ -19,12 +19,20 @@ fn run_started() -> Entry {
         workflow: id("generate_quarterly_report"),
         version: hash(),
         agents: [(id("executive_summary_agent_001"), hash())].into(),
+        inner: InnerVersions {
+            workflows: [(id("collect"), hash())].into(),
+            teams: [(id("audit_team"), hash())].into(),
+            agents: [(id("data_collection_agent_001"), hash())].into(),
+        },
         team: Some(id("reporting_team")),
+        team_run: Some(id("run_01")),
         parent: Some(id("run_00")),
+        root: id("run_00"),
         owner: id("admin"),
         inputs: ResultRef::Inline(values()),
         context: ResultRef::Stored(artifact()),
         options: CallOptions::default(),
+        limits: SpendingLimits { cost_max: Some(MicroUsd(2_000_000)), tokens_max: Some(10_000) },
         deadline: Deadline(at(300)),
         steps: 5,
         retry_budget: 10,

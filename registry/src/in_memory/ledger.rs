@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
@@ -10,8 +11,10 @@ use protocol::{CallKey, Clock, Timestamp};
 use crate::error::StoreError;
 use crate::in_memory::shared::{Shared, lock};
 use crate::ledger::deltas::{CostEntry, CostKey};
+use crate::ledger::reserve::{LockLedger, reserve};
 use crate::ledger::state::LedgerState;
 use crate::ledger::usage::day_of;
+use crate::ledger::waiting::ReserveRequest;
 use crate::ledger::{
     Account, Amount, CostRow, Ledger, Limit, Periods, RequestKind, Reservation, ReservationId, ReserveError,
     Settlement, UsageKey, UsageSummary,
@@ -46,6 +49,12 @@ impl InMemoryLedger {
     }
 }
 
+impl LockLedger for InMemoryLedger {
+    fn with_state<R>(&self, change: impl FnOnce(&mut LedgerState, Timestamp) -> R) -> R {
+        change(&mut lock(&self.ledger).state, self.clock.now())
+    }
+}
+
 #[async_trait]
 impl Ledger for InMemoryLedger {
     async fn count(
@@ -73,10 +82,13 @@ impl Ledger for InMemoryLedger {
         limits: &[Limit],
         upper_bound: Amount,
         key: &CallKey,
+        wait_max: Duration,
         now: Timestamp,
     ) -> Result<Reservation, ReserveError> {
         self.shared.check_open()?;
-        let id = lock(&self.ledger).state.reserve(account, limits, upper_bound, key, now)?;
+        let (account, limits) = (account.clone(), limits.to_vec());
+        let request = ReserveRequest { account, limits, upper_bound, key: key.clone() };
+        let id = reserve(self, request, wait_max, now).await?;
         let (ledger, clock) = (self.ledger.clone(), self.clock.clone());
         let settle_as_estimated = move |id| {
             lock(&ledger).settle(id, Settlement::Estimated, clock.now());

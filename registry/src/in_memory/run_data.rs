@@ -8,7 +8,7 @@ use protocol::{ContentHash, Reply, RunId, TenantId, Timestamp};
 use crate::artifacts::hash_scan::HashScanner;
 use crate::error::StoreError;
 use crate::idempotency::KeyStatus;
-use crate::journal::JournalRecord;
+use crate::journal::{JournalError, JournalRecord};
 use crate::runs::{Created, DedupKey, NewRun, RunRecord};
 
 /// The request that used a key, and its outcome.
@@ -82,15 +82,23 @@ impl Runs {
         }
     }
 
-    pub(super) fn create(&mut self, new: &NewRun, key: Option<&DedupKey>, now: Timestamp) -> Created {
+    pub(super) fn create(
+        &mut self,
+        new: &NewRun,
+        key: Option<&DedupKey>,
+        now: Timestamp,
+    ) -> Result<Created, JournalError> {
         let run = new.id();
         let key = key.map(|key| (new.tenant.clone(), key.to_stored()));
         if let Some(key_use) = key.as_ref().and_then(|key| self.keys.get(key)) {
             let is_same = key_use.request_hash == new.request_hash;
-            return key_use.run.clone().filter(|_| is_same).map_or(Created::Conflict, Created::Existing);
+            return Ok(key_use.run.clone().filter(|_| is_same).map_or(Created::Conflict, Created::Existing));
         }
         if let Some(stored) = self.find(run) {
-            return if stored.record.matches(new) { Created::Existing(run.clone()) } else { Created::Conflict };
+            return Ok(if stored.record.matches(new) { Created::Existing(run.clone()) } else { Created::Conflict });
+        }
+        if let (Some(fence), Some(parent)) = (new.tree_fence, &new.started.parent) {
+            self.find(parent).ok_or(JournalError::Unknown)?.record.check_calls(fence)?;
         }
         let record = RunRecord::new(new, now);
         if record.personal_data {
@@ -104,6 +112,12 @@ impl Runs {
             let key_use = KeyUse { request_hash: new.request_hash, run: Some(run.clone()), reply: None, at: now };
             self.keys.insert(key, key_use);
         }
-        Created::New(fence)
+        Ok(Created::New(fence))
+    }
+
+    /// The runs of a tree that have not ended, in the order of their creation.
+    pub(super) fn tree_mut(&mut self, root: &RunId) -> impl Iterator<Item = &mut RunRecord> {
+        let records = self.runs.values_mut().map(|stored| &mut stored.record);
+        records.filter(move |record| record.root == *root && !record.status.is_terminal())
     }
 }

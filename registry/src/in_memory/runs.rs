@@ -1,5 +1,6 @@
 //! Runs and their journals in memory.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +13,12 @@ use protocol::{PodId, Reply, RunId, TenantId, Timestamp};
 
 use crate::error::StoreError;
 use crate::group_commit::CommitTiming;
+use crate::in_memory::run_data::StoredRun;
 use crate::in_memory::shared::Shared;
 use crate::journal::{AppendPosition, Journal, JournalError, JournalRecord, PendingAppend, Receipt, Seq};
 use crate::notify::{TailSource, tail};
 use crate::runs::record::StatusChange;
-use crate::runs::{Created, DedupKey, Fence, NewRun, RunFilter, RunPage, RunRecord, RunStore};
+use crate::runs::{ClaimedTree, Created, DedupKey, Fence, NewRun, RunFilter, RunPage, RunRecord, RunStore};
 
 /// Entries that a tail reads at once.
 const TAIL_ENTRIES: u32 = 256;
@@ -34,23 +36,25 @@ impl InMemoryRuns {
         entries: &[Entry],
         now: Timestamp,
     ) -> Result<Receipt, JournalError> {
-        let through = {
+        let changes = StatusChange::from_entries(entries);
+        let (through, root) = {
             let mut runs = self.0.runs();
             let stored = runs.find_mut(run).ok_or(JournalError::Unknown)?;
-            stored.record.append(fence, after, &StatusChange::from_entries(entries), now)?;
+            stored.record.append(fence, after, &changes, now)?;
             let numbered = (after.0.saturating_add(1)..).zip(entries);
             stored.journal.extend(numbered.map(|(seq, entry)| JournalRecord {
                 seq: Seq(seq),
                 at: now,
                 entry: entry.clone(),
             }));
-            if stored.record.status.is_terminal() {
-                self.0.leases.release(run, fence);
+            let (through, root) = (stored.record.seq, stored.record.root.clone());
+            if let Some(stored) = runs.find_mut(&root).filter(|_| StatusChange::are_progress(&changes)) {
+                stored.record.failures = 0;
             }
-            stored.record.seq
+            (through, root)
         };
-        // An owner whose lease expired keeps the run as long as no other owner has claimed it.
-        let _ = self.0.leases.renew(run, fence, None, now);
+        // An owner whose lease expired keeps the tree as long as no other owner has claimed it.
+        let _ = self.0.leases.renew(&root, fence, None, now);
         self.0.journal_notifiers.notify(run);
         Ok(Receipt::new(run.clone(), after, through))
     }
@@ -74,9 +78,11 @@ impl RunStore for InMemoryRuns {
     ) -> Result<(Created, Option<Receipt>), JournalError> {
         self.0.check_open()?;
         StatusChange::check_entries(&StatusChange::from_entries(entries))?;
-        let created = self.0.runs().create(run, key, now);
+        let created = self.0.runs().create(run, key, now)?;
         let Created::New(fence) = created else { return Ok((created, None)) };
-        self.0.leases.grant(run.id(), fence, run.lease, now);
+        if run.tree_fence.is_none() {
+            self.0.leases.grant(run.id(), fence, run.lease, now);
+        }
         if entries.is_empty() {
             return Ok((created, None));
         }
@@ -86,31 +92,44 @@ impl RunStore for InMemoryRuns {
 
     async fn claim(
         &self,
-        run: &RunId,
+        root: &RunId,
         pod: &PodId,
         lease: Duration,
         now: Timestamp,
-    ) -> Result<Option<Fence>, StoreError> {
+    ) -> Result<Option<ClaimedTree>, StoreError> {
         self.0.check_open()?;
         let mut runs = self.0.runs();
-        let Some(stored) = runs.find_mut(run).filter(|stored| !stored.record.status.is_terminal()) else {
-            return Ok(None);
-        };
-        if self.0.leases.is_leased(run, now) {
+        if self.0.leases.is_leased(root, now) || runs.tree_mut(root).next().is_none() {
             return Ok(None);
         }
+        let Some(stored) = runs.find_mut(root) else { return Ok(None) };
         let fence = stored.record.transfer_to(pod);
-        self.0.leases.grant(run, fence, lease, now);
-        Ok(Some(fence))
+        let (failures, owned) = (stored.record.failures, stored.record.clone());
+        let follow = |record: &mut RunRecord| {
+            record.follow(&owned);
+            record.clone()
+        };
+        let tree = runs.tree_mut(root).map(follow).collect();
+        let last_active = self.0.leases.renewed_at(root);
+        self.0.leases.grant(root, fence, lease, now);
+        Ok(Some(ClaimedTree { fence, failures, runs: tree, last_active }))
     }
 
-    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
+    async fn renew(&self, root: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
         self.0.check_open()?;
-        self.0.leases.renew(run, fence, Some(lease), now)
+        self.0.leases.renew(root, fence, Some(lease), now)
     }
 
-    async fn release(&self, run: &RunId, fence: Fence) {
-        self.0.leases.release(run, fence);
+    async fn release(&self, root: &RunId, fence: Fence) {
+        self.0.leases.release(root, fence);
+    }
+
+    async fn fail(&self, root: &RunId, fence: Fence) -> Result<(), StoreError> {
+        if let Some(stored) = self.0.runs().find_mut(root).filter(|stored| stored.record.fence == fence) {
+            stored.record.failures = stored.record.failures.saturating_add(1);
+        }
+        self.0.leases.release(root, fence);
+        Ok(())
     }
 
     async fn get(&self, run: &RunId) -> Result<Option<RunRecord>, StoreError> {
@@ -142,6 +161,10 @@ impl RunStore for InMemoryRuns {
         Ok(RunPage { runs: page.into_iter().map(|(_, stored)| stored.record.clone()).collect(), next })
     }
 
+    async fn list_tree(&self, root: &RunId) -> Result<Vec<RunRecord>, StoreError> {
+        Ok(self.0.runs().tree_mut(root).map(|record| record.clone()).collect())
+    }
+
     async fn list_unclaimed(
         &self,
         tenant: Option<&TenantId>,
@@ -152,7 +175,7 @@ impl RunStore for InMemoryRuns {
         let is_unclaimed = |record: &&RunRecord| {
             tenant.is_none_or(|tenant| record.tenant == *tenant)
                 && !record.status.is_terminal()
-                && !self.0.leases.is_leased(&record.run, now)
+                && !self.0.leases.is_leased(&record.root, now)
         };
         Ok(runs.runs.values().map(|stored| &stored.record).filter(is_unclaimed).take(limit as usize).cloned().collect())
     }
@@ -160,10 +183,14 @@ impl RunStore for InMemoryRuns {
     async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
         self.0.check_open()?;
         let mut runs = self.0.runs();
+        let is_open = |stored: &&StoredRun| !stored.record.status.is_terminal();
+        let open: HashSet<RunId> =
+            runs.runs.values().filter(is_open).map(|stored| stored.record.root.clone()).collect();
         let is_old = |record: &RunRecord| {
             tenant.is_none_or(|tenant| record.tenant == *tenant)
                 && record.status.is_terminal()
                 && record.updated < before
+                && !open.contains(&record.root)
         };
         let removed: Vec<_> = runs
             .runs

@@ -4,13 +4,14 @@
 use std::collections::HashMap;
 
 use greenroom_protocol as protocol;
-use protocol::{CallKey, MicroUsd, PriceBasis, Timestamp};
+use protocol::{MicroUsd, PriceBasis, Timestamp};
 
 use crate::ledger::deltas::{CostEntry, CostKey, Deltas, ReservationRecord};
 use crate::ledger::usage::{BudgetUsage, UsageCounts, Window, day_of, minute_of};
+use crate::ledger::waiting::{Arrival, ReserveOutcome, ReserveRequest, WaitingCalls};
 use crate::ledger::{
     Account, Amount, Budget, LIMITS_MAX, Limit, PERIOD_DAYS_MAX, Period, Periods, RequestKind, ReservationId,
-    ReserveError, Settlement, UsageKey, UsageSummary,
+    ReserveError, Settlement, UsageKey, UsageSummary, WAITING_MAX,
 };
 
 /// Days after which the budget of an execution is removed; every retry of it has ended by then.
@@ -24,6 +25,7 @@ pub(crate) struct LedgerState {
     windows: HashMap<UsageKey, Window>,
     usages: HashMap<Budget, BudgetUsage>,
     reservations: HashMap<ReservationId, ReservationRecord>,
+    waiting: WaitingCalls,
     last_id: u64,
     last_sweep_day: i64,
     deltas: Deltas,
@@ -66,15 +68,83 @@ impl LedgerState {
         }
     }
 
-    /// Reserves `upper_bound` in every budget, or in none.
-    pub(crate) fn reserve(
+    /// Reserves `upper_bound` in every budget, or in none. A call that would fit but for the reservations of others
+    /// waits for them, and so does one that would overtake a call that waits for one of its budgets.
+    pub(crate) fn reserve_or_wait(
         &mut self,
-        account: &Account,
-        limits: &[Limit],
-        upper_bound: Amount,
-        key: &CallKey,
+        request: ReserveRequest,
         now: Timestamp,
-    ) -> Result<ReservationId, ReserveError> {
+    ) -> Result<ReserveOutcome, ReserveError> {
+        let checked = self.check(&request.limits, request.upper_bound, now);
+        let queue = self.waiting.first_queue(&request.limits).cloned();
+        let (queue, error) = match (checked, queue) {
+            (Ok(()), None) => return Ok(ReserveOutcome::Reserved(self.add_request(&request, now))),
+            (Ok(()), Some(queue)) => {
+                let error = self.contended(&queue, &request, now);
+                (queue, error)
+            }
+            (Err(ReserveError::Exceeded { budget, by }), queue) if by.may_fit_later() => {
+                (queue.unwrap_or_else(|| budget.clone()), ReserveError::Exceeded { budget, by })
+            }
+            (Err(error), _) => return Err(error),
+        };
+        if self.waiting.count() >= WAITING_MAX {
+            return Err(error);
+        }
+        Ok(self.waiting.push(queue, request, error))
+    }
+
+    /// The error of a call that waits behind others for this budget.
+    fn contended(&self, budget: &Budget, request: &ReserveRequest, now: Timestamp) -> ReserveError {
+        let unused = BudgetUsage::default();
+        let usage = self.usages.get(budget).unwrap_or(&unused);
+        let limit = request.limits.iter().find(|limit| limit.budget == *budget);
+        match limit.map(|limit| usage.compare(limit, request.upper_bound, day_of(now))) {
+            Some(by) => ReserveError::Exceeded { budget: budget.clone(), by },
+            None => ReserveError::Bounds,
+        }
+    }
+
+    /// Removes a call whose caller does not wait any more, and returns the error that it waited with. Those behind it
+    /// may be served now.
+    pub(crate) fn stop_waiting(&mut self, arrival: Arrival, now: Timestamp) -> Option<ReserveError> {
+        let (budget, call) = self.waiting.remove(arrival)?;
+        self.serve_waiting(&[budget], now);
+        Some(call.error)
+    }
+
+    /// Serves the calls that wait for these budgets, in the order of their arrival: each is reserved, is rejected, or
+    /// waits for what is still reserved.
+    fn serve_waiting(&mut self, budgets: &[Budget], now: Timestamp) {
+        if self.waiting.count() == 0 {
+            return;
+        }
+        for budget in budgets {
+            while let Some(mut call) = self.waiting.pop(budget) {
+                match self.check(&call.request.limits, call.request.upper_bound, now) {
+                    _ if call.is_abandoned() => {}
+                    Ok(()) => {
+                        let id = self.add_request(&call.request, now);
+                        if call.reply(Ok(id)).is_err() {
+                            self.undo_reservation(id);
+                        }
+                    }
+                    Err(ReserveError::Exceeded { budget: full, by }) if by.may_fit_later() => {
+                        let waits_again = full == *budget;
+                        call.error = ReserveError::Exceeded { budget: full.clone(), by };
+                        self.waiting.insert(full, call);
+                        if waits_again {
+                            break;
+                        }
+                    }
+                    // Its caller may not wait any more.
+                    Err(error) => drop(call.reply(Err(error))),
+                }
+            }
+        }
+    }
+
+    fn check(&self, limits: &[Limit], upper_bound: Amount, now: Timestamp) -> Result<(), ReserveError> {
         let is_too_long = |limit: &Limit| matches!(limit.period, Period::Days(days) if days > PERIOD_DAYS_MAX);
         if limits.len() > LIMITS_MAX || limits.iter().any(is_too_long) {
             return Err(ReserveError::Bounds);
@@ -87,14 +157,19 @@ impl LedgerState {
                 return Err(ReserveError::Exceeded { budget: limit.budget.clone(), by });
             }
         }
+        Ok(())
+    }
+
+    fn add_request(&mut self, request: &ReserveRequest, now: Timestamp) -> ReservationId {
+        let ReserveRequest { account, limits, upper_bound, key } = request;
         self.last_id = self.last_id.saturating_add(1);
         let budgets = budgets_of(account, limits);
         let id = ReservationId(self.last_id);
-        let record =
-            ReservationRecord { id, key: key.clone(), account: account.clone(), budgets, upper_bound, at: now };
+        let (key, account, upper_bound) = (key.clone(), account.clone(), *upper_bound);
+        let record = ReservationRecord { id, key, account, budgets, upper_bound, at: now };
         self.deltas.reserved.push(record.clone());
         self.add_reservation(record);
-        Ok(id)
+        id
     }
 
     /// Replaces a reservation by the actual usage of the call, and returns the charged amount. A
@@ -103,7 +178,10 @@ impl LedgerState {
         let Some(record) = self.remove_reservation(id) else { return Amount::default() };
         self.deltas.settled.push(id);
         let (amount, mut cost) = match settlement {
-            Settlement::Unused => return Amount::default(),
+            Settlement::Unused => {
+                self.serve_waiting(&record.budgets, now);
+                return Amount::default();
+            }
             Settlement::Actual(actual) => (actual, CostEntry { calls: 1, actual, ..CostEntry::default() }),
             Settlement::Estimated => (
                 record.upper_bound,
@@ -115,6 +193,7 @@ impl LedgerState {
             self.usages.entry(budget.clone()).or_default().spend(day, amount);
             self.deltas.add_budget(budget, amount, day);
         }
+        self.serve_waiting(&record.budgets, now);
         let Account { tenant, user, agent, workflow, run: _, price } = record.account;
         if price == PriceBasis::Assumed {
             (cost.calls_assumed, cost.assumed) = (1, amount.cost);
@@ -128,10 +207,17 @@ impl LedgerState {
     }
 
     /// Removes a reservation that could not be written, as if it had never been made.
-    pub(crate) fn cancel_reservation(&mut self, id: ReservationId) {
-        self.remove_reservation(id);
+    pub(crate) fn cancel_reservation(&mut self, id: ReservationId, now: Timestamp) {
+        if let Some(record) = self.undo_reservation(id) {
+            self.serve_waiting(&record.budgets, now);
+        }
+    }
+
+    fn undo_reservation(&mut self, id: ReservationId) -> Option<ReservationRecord> {
+        let record = self.remove_reservation(id);
         self.deltas.reserved.retain(|record| record.id != id);
         self.deltas.settled.push(id);
+        record
     }
 
     /// Settles every open reservation as estimated, after a crash.

@@ -23,12 +23,14 @@ impl RunRecord {
             version: started.version,
             team: started.team.clone(),
             parent: started.parent.clone(),
+            root: started.root.clone(),
             request_hash: run.request_hash,
             personal_data: run.personal_data,
             status: RunStatus::Queued,
             pending_approvals: 0,
-            fence: FENCE_FIRST,
+            fence: run.tree_fence.unwrap_or(FENCE_FIRST),
             pod: run.pod.clone(),
+            failures: 0,
             seq: Seq(0),
             created: now,
             updated: now,
@@ -40,11 +42,26 @@ impl RunRecord {
         self.tenant == run.tenant && self.request_hash == run.request_hash
     }
 
-    /// Transfers the run to its next owner, and returns the owner's fence.
+    /// Checks that a run with this fence may be started by this one.
+    pub(crate) fn check_calls(&self, fence: Fence) -> Result<(), JournalError> {
+        match (self.fence == fence, self.status.is_terminal()) {
+            (false, _) => Err(JournalError::Fenced),
+            (true, true) => Err(JournalError::Ended),
+            (true, false) => Ok(()),
+        }
+    }
+
+    /// Transfers a root, and with it its tree, to its next owner. Returns the owner's fence.
     pub(crate) fn transfer_to(&mut self, pod: &PodId) -> Fence {
         self.fence = Fence(self.fence.0.saturating_add(1));
         self.pod.clone_from(pod);
         self.fence
+    }
+
+    /// Transfers a run with its tree.
+    pub(crate) fn follow(&mut self, root: &Self) {
+        self.fence = root.fence;
+        self.pod.clone_from(&root.pod);
     }
 
     /// The record of a new run that is created together with checked journal entries.
@@ -109,6 +126,11 @@ pub(crate) enum StatusChange {
 }
 
 impl StatusChange {
+    /// True if one of the entries is more than a resumption.
+    pub(crate) fn are_progress(changes: &[Self]) -> bool {
+        changes.iter().any(|change| !matches!(change, Self::Resumed))
+    }
+
     /// Returns the change of each entry.
     pub(crate) fn from_entries(entries: &[Entry]) -> Vec<Self> {
         entries.iter().map(Self::from_entry).collect()

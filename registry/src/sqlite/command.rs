@@ -16,6 +16,10 @@ use crate::sqlite::writer_state::WriterState;
 pub(super) struct Needs<'c> {
     /// The record of this run.
     pub(super) run: Option<&'c RunId>,
+    /// The record of the run that calls it.
+    pub(super) parent: Option<&'c RunId>,
+    /// The records of all runs of this tree that have not ended, and of its root.
+    pub(super) tree: Option<&'c RunId>,
     /// The shared context of this run.
     pub(super) context: Option<&'c RunId>,
     /// This idempotency key.

@@ -11,7 +11,10 @@ use sqlx::sqlite::SqliteRow;
 use crate::error::StoreError;
 use crate::group_commit::LINGER;
 use crate::ledger::deltas::{CostEntry, CostKey};
+use crate::ledger::reserve::{LockLedger, reserve};
+use crate::ledger::state::LedgerState;
 use crate::ledger::usage::day_of;
+use crate::ledger::waiting::ReserveRequest;
 use crate::ledger::{
     Account, Amount, CostRow, Ledger, Limit, Periods, RequestKind, Reservation, ReservationId, ReserveError,
     Settlement, UsageKey, UsageSummary,
@@ -55,7 +58,7 @@ struct ReserveGuard<'a> {
 impl Drop for ReserveGuard<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id.take() {
-            self.store.ledger().cancel_reservation(id);
+            self.store.ledger().cancel_reservation(id, self.store.clock.now());
             flush_soon(self.store);
         }
     }
@@ -65,6 +68,12 @@ fn flush_soon(store: &StoreHandle) {
     if let Err(error) = store.queue.try_send(FlushLedger) {
         // The next commit, or the recovery at the next start, has the same effect.
         tracing::debug!(error = %error, "the ledger's changes are written with the next commit");
+    }
+}
+
+impl LockLedger for StoreHandle {
+    fn with_state<R>(&self, change: impl FnOnce(&mut LedgerState, Timestamp) -> R) -> R {
+        change(&mut self.ledger(), self.clock.now())
     }
 }
 
@@ -90,9 +99,12 @@ impl Ledger for SqliteLedger {
         limits: &[Limit],
         upper_bound: Amount,
         key: &CallKey,
+        wait_max: Duration,
         now: Timestamp,
     ) -> Result<Reservation, ReserveError> {
-        let id = self.0.ledger().reserve(account, limits, upper_bound, key, now)?;
+        let (account, limits) = (account.clone(), limits.to_vec());
+        let request = ReserveRequest { account, limits, upper_bound, key: key.clone() };
+        let id = reserve(&self.0, request, wait_max, now).await?;
         let mut guard = ReserveGuard { store: &self.0, id: Some(id) };
         self.0.flush().await?;
         guard.id = None;

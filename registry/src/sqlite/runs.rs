@@ -15,13 +15,13 @@ use crate::group_commit::CommitTiming;
 use crate::journal::{AppendPosition, Journal, JournalError, JournalRecord, PendingAppend, Receipt, Seq};
 use crate::notify::{TailSource, tail};
 use crate::runs::record::StatusChange;
-use crate::runs::{Created, DedupKey, Fence, NewRun, RunFilter, RunPage, RunRecord, RunStore};
+use crate::runs::{ClaimedTree, Created, DedupKey, Fence, NewRun, RunFilter, RunPage, RunRecord, RunStore};
 use crate::sqlite::columns::Columns as _;
 use crate::sqlite::error::sqlx_error;
 use crate::sqlite::handle::StoreHandle;
 use crate::sqlite::statement_batch::{from_int, to_int};
 
-use commands::{AppendEntries, ClaimRun, CreateRun, EncodedEntries, PruneRuns};
+use commands::{AppendEntries, ClaimTree, CreateRun, EncodedEntries, FailTree, PruneRuns, where_pruned};
 use row::{decode_record, select_records};
 
 pub(super) mod cache;
@@ -51,21 +51,25 @@ impl RunStore for SqliteRuns {
 
     async fn claim(
         &self,
-        run: &RunId,
+        root: &RunId,
         pod: &PodId,
         lease: Duration,
         now: Timestamp,
-    ) -> Result<Option<Fence>, StoreError> {
-        let (run, pod) = (run.clone(), pod.clone());
-        self.0.queue.execute(ClaimRun { run, pod, lease, now }).await
+    ) -> Result<Option<ClaimedTree>, StoreError> {
+        let (root, pod) = (root.clone(), pod.clone());
+        self.0.queue.execute(ClaimTree { root, pod, lease, now }).await
     }
 
-    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
-        self.0.leases.renew(run, fence, Some(lease), now)
+    async fn renew(&self, root: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
+        self.0.leases.renew(root, fence, Some(lease), now)
     }
 
-    async fn release(&self, run: &RunId, fence: Fence) {
-        self.0.leases.release(run, fence);
+    async fn release(&self, root: &RunId, fence: Fence) {
+        self.0.leases.release(root, fence);
+    }
+
+    async fn fail(&self, root: &RunId, fence: Fence) -> Result<(), StoreError> {
+        self.0.queue.execute(FailTree { root: root.clone(), fence }).await
     }
 
     async fn get(&self, run: &RunId) -> Result<Option<RunRecord>, StoreError> {
@@ -124,6 +128,15 @@ impl RunStore for SqliteRuns {
         Ok(RunPage { runs: records.into_iter().map(|(_, record)| record).collect(), next })
     }
 
+    async fn list_tree(&self, root: &RunId) -> Result<Vec<RunRecord>, StoreError> {
+        let rows = sqlx::query(select_records!("WHERE root = ? AND ended = 0 ORDER BY number"))
+            .bind(root.as_str())
+            .fetch_all(&self.0.readers)
+            .await
+            .map_err(|error| sqlx_error(&error))?;
+        rows.iter().map(|row| Ok(decode_record(row)?.1)).collect()
+    }
+
     async fn list_unclaimed(
         &self,
         tenant: Option<&TenantId>,
@@ -144,7 +157,7 @@ impl RunStore for SqliteRuns {
                 let (number, record) = decode_record(row)?;
                 after = number;
                 let is_of_tenant = tenant.is_none_or(|tenant| record.tenant == *tenant);
-                if is_of_tenant && !self.0.leases.is_leased(&record.run, now) {
+                if is_of_tenant && !self.0.leases.is_leased(&record.root, now) {
                     unclaimed.push(record);
                 }
                 if unclaimed.len() >= limit as usize {
@@ -159,7 +172,7 @@ impl RunStore for SqliteRuns {
 
     async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
         // Counted before the deletion: an ended run never becomes active again, so the number is exact.
-        let sql = "SELECT COUNT(*) FROM runs WHERE ended = 1 AND updated < ?1 AND (?2 IS NULL OR tenant = ?2)";
+        let sql = concat!("SELECT COUNT(*) FROM runs ", where_pruned!());
         let count: i64 = sqlx::query_scalar(sql)
             .bind(before.as_micros())
             .bind(tenant.map(TenantId::as_str))

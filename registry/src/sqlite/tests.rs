@@ -1,6 +1,7 @@
 //! Tests that need a file on a disk: crashes, tampering, locked and damaged files, backups.
 
 use std::path::Path;
+use std::time::Duration;
 
 use greenroom_protocol as protocol;
 use protocol::audit::Event;
@@ -61,7 +62,7 @@ async fn every_durable_write_survives_a_crash() {
     let stores = TestStores::open(dir).await.unwrap();
     let free = stores.stores.runs.list_unclaimed(None, NOW, 10).await.unwrap();
     assert_eq!((free.len(), &free[0].run, free[0].seq), (1, &run_id(1), Seq(2)));
-    let second = stores.stores.runs.claim(&run_id(1), &pod(), MINUTE, NOW).await.unwrap().unwrap();
+    let second = stores.stores.runs.claim(&run_id(1), &pod(), MINUTE, NOW).await.unwrap().unwrap().fence;
     let stale = stores.stores.journal.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await;
     assert!(matches!(stale, Err(JournalError::Fenced)));
     let _ = stores.stores.journal.append(&run_id(1), second, Seq(2), &[ended()], NOW).await.unwrap();
@@ -100,9 +101,9 @@ async fn limits_survive_a_crash_and_open_reservations_are_settled_as_estimated()
     let ledger = &stores.stores.ledger;
     ledger.count(&usage_key, RequestKind::Call, Periods::default(), NOW).await.unwrap();
     ledger.count(&usage_key, RequestKind::Query, Periods::default(), NOW).await.unwrap();
-    let settled = ledger.reserve(&account, &limits, upper_bound(20), &key, NOW).await.unwrap();
+    let settled = ledger.reserve(&account, &limits, upper_bound(20), &key, Duration::ZERO, NOW).await.unwrap();
     ledger.settle(settled, Settlement::Actual(upper_bound(10)), NOW).await.unwrap();
-    let open = ledger.reserve(&account, &limits, upper_bound(60), &key, NOW).await.unwrap();
+    let open = ledger.reserve(&account, &limits, upper_bound(60), &key, Duration::ZERO, NOW).await.unwrap();
     let dir = stores.crash().await;
     std::mem::forget(open);
     let stores = TestStores::open(dir).await.unwrap();
@@ -110,8 +111,8 @@ async fn limits_survive_a_crash_and_open_reservations_are_settled_as_estimated()
     let usage = ledger.usage(&usage_key, Periods::default(), NOW).await.unwrap();
     assert_eq!((usage.calls_hour, usage.queries_hour), (1, 1));
     assert_eq!(ledger.usage(&usage_key, Periods::default(), NOW).await.unwrap().cost_spent, MicroUsd(70));
-    assert!(ledger.reserve(&account, &limits, upper_bound(31), &key, NOW).await.is_err());
-    assert!(ledger.reserve(&account, &limits, upper_bound(30), &key, NOW).await.is_ok());
+    assert!(ledger.reserve(&account, &limits, upper_bound(31), &key, Duration::ZERO, NOW).await.is_err());
+    assert!(ledger.reserve(&account, &limits, upper_bound(30), &key, Duration::ZERO, NOW).await.is_ok());
     let stores = stores.crash_and_reopen().await;
     let costs = stores.stores.ledger.costs(None).await.unwrap();
     let estimated: u64 = costs.iter().map(|row| row.estimated.cost.0).sum();

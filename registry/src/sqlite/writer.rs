@@ -184,12 +184,16 @@ impl Writer {
         let mut runs = Vec::new();
         let mut contexts = Vec::new();
         let mut keys = Vec::new();
+        let mut trees = Vec::new();
         for needs in batch.iter().map(|command| command.needs()) {
-            runs.extend(needs.run.filter(|run| !self.state.runs.contains(run)).cloned());
+            let needed = [needs.run, needs.parent, needs.tree].into_iter().flatten();
+            runs.extend(needed.filter(|run| !self.state.runs.contains(run)).cloned());
+            trees.extend(needs.tree.cloned());
             contexts.extend(needs.context.filter(|run| !self.state.contexts.contains(run)).cloned());
             keys.extend(needs.key.map(|(key, tenant)| (key.to_owned(), tenant.clone())));
         }
         self.state.runs.prefetch(&self.conn, runs)?;
+        self.state.runs.prefetch_trees(&self.conn, &trees)?;
         self.state.contexts.prefetch(&self.conn, contexts)?;
         prefetch_keys(&self.conn, keys, &mut commit.keys)
     }

@@ -29,7 +29,7 @@ fn cost(micros: u64) -> Amount {
 
 async fn reserve(stores: &TestStores, limit: u64, upper_bound: u64, number: u64) -> Result<Reservation, ReserveError> {
     let key = CallKey::new(format!("call/{number}")).unwrap();
-    stores.stores.ledger.reserve(&account("alice"), &limits(limit), cost(upper_bound), &key, NOW).await
+    stores.stores.ledger.reserve(&account("alice"), &limits(limit), cost(upper_bound), &key, Duration::ZERO, NOW).await
 }
 
 #[tokio::test]
@@ -106,6 +106,61 @@ async fn a_rejection_names_the_exceeded_budget() {
 }
 
 #[tokio::test]
+async fn a_crowd_of_calls_waits_for_each_other_and_all_of_them_are_made() {
+    for stores in TestStores::each().await {
+        let ledger = stores.stores.ledger.clone();
+        let call = |number: u64| {
+            let ledger = ledger.clone();
+            async move {
+                let key = CallKey::new(format!("call/{number}")).unwrap();
+                let reserved = ledger.reserve(&account("alice"), &limits(1_000), cost(300), &key, MINUTE, NOW).await;
+                // The others ask while this call is in flight.
+                tokio::task::yield_now().await;
+                ledger.settle(reserved.unwrap(), Settlement::Actual(cost(30)), NOW).await.unwrap().cost.0
+            }
+        };
+        let spent: u64 = futures::future::join_all((0..20).map(call)).await.into_iter().sum();
+        assert_eq!(spent, 600, "the worst cases of three calls fill the budget");
+        let rejected = reserve(&stores, 1_000, 500, 21).await.unwrap_err();
+        assert!(matches!(rejected, ReserveError::Exceeded { .. }));
+    }
+}
+
+#[tokio::test]
+async fn a_call_waits_no_longer_than_it_may_and_learns_what_is_only_reserved() {
+    for stores in TestStores::each().await {
+        let ledger = &stores.stores.ledger;
+        let _open = reserve(&stores, 100, 60, 1).await.unwrap();
+        let key = CallKey::new("call/2").unwrap();
+        let wait_max = Duration::from_millis(20);
+        let reserved = ledger.reserve(&account("alice"), &limits(100), cost(60), &key, wait_max, NOW).await;
+        let cause = reserved.unwrap_err().cause();
+        assert_eq!(cause.code, ErrorCode::BudgetExceeded);
+        assert!(cause.message.contains("$0.000060 only reserved by calls in flight"), "{}", cause.message);
+        let behind = reserve(&stores, 100, 40, 3).await;
+        assert!(behind.is_ok(), "a call that has stopped waiting is in nobody's way: {behind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_while_it_waits_holds_nothing() {
+    for stores in TestStores::each().await {
+        let ledger = stores.stores.ledger.clone();
+        let open = reserve(&stores, 100, 60, 1).await.unwrap();
+        let key = CallKey::new("call/2").unwrap();
+        {
+            let account = account("alice");
+            let limits = limits(100);
+            let mut waiting = std::pin::pin!(ledger.reserve(&account, &limits, cost(60), &key, MINUTE, NOW));
+            assert!(futures::poll!(&mut waiting).is_pending());
+            ledger.settle(open, Settlement::Unused, NOW).await.unwrap();
+            // It is reserved for a caller that goes before it learns of it.
+        }
+        assert!(reserve(&stores, 100, 100, 3).await.is_ok());
+    }
+}
+
+#[tokio::test]
 async fn a_reservation_that_is_dropped_is_settled_as_estimated() {
     for stores in TestStores::each().await {
         drop(reserve(&stores, 100, 60, 1).await.unwrap());
@@ -124,7 +179,7 @@ async fn costs_name_the_user_the_amount_and_the_day() {
         let tomorrow = NOW.saturating_add(MINUTE * 24 * 60);
         for (user, at) in [("alice", NOW), ("bob", NOW), ("alice", tomorrow), ("alice", tomorrow)] {
             let key = CallKey::new("call").unwrap();
-            let reservation = ledger.reserve(&account(user), &[], cost(9), &key, at).await.unwrap();
+            let reservation = ledger.reserve(&account(user), &[], cost(9), &key, Duration::ZERO, at).await.unwrap();
             ledger.settle(reservation, Settlement::Actual(cost(5)), at).await.unwrap();
         }
         let all = ledger.costs(None).await.unwrap();
@@ -147,7 +202,7 @@ async fn pay(stores: &TestStores, period: Period, micros: u64, at: Timestamp) ->
     let limit = Limit { budget, period, cost_max: Some(MicroUsd(100)), tokens_max: None };
     let key = CallKey::new("call").unwrap();
     let ledger = &stores.stores.ledger;
-    let reservation = ledger.reserve(&account, &[limit], cost(micros), &key, at).await?;
+    let reservation = ledger.reserve(&account, &[limit], cost(micros), &key, Duration::ZERO, at).await?;
     ledger.settle(reservation, Settlement::Actual(cost(micros)), at).await.unwrap();
     Ok(())
 }
@@ -195,10 +250,10 @@ async fn calls_priced_by_their_tier_are_shown_separately() {
         let ledger = &stores.stores.ledger;
         let assumed = Account { price: PriceBasis::Assumed, ..account("alice") };
         let key = CallKey::new("call").unwrap();
-        let reservation = ledger.reserve(&account("alice"), &[], cost(9), &key, NOW).await.unwrap();
+        let reservation = ledger.reserve(&account("alice"), &[], cost(9), &key, Duration::ZERO, NOW).await.unwrap();
         ledger.settle(reservation, Settlement::Actual(cost(5)), NOW).await.unwrap();
         for settlement in [Settlement::Actual(cost(7)), Settlement::Estimated, Settlement::Unused] {
-            let reservation = ledger.reserve(&assumed, &[], cost(9), &key, NOW).await.unwrap();
+            let reservation = ledger.reserve(&assumed, &[], cost(9), &key, Duration::ZERO, NOW).await.unwrap();
             ledger.settle(reservation, settlement, NOW).await.unwrap();
         }
         let rows = ledger.costs(None).await.unwrap();

@@ -69,7 +69,7 @@ async fn a_run_has_one_owner_until_its_lease_expires() {
         let later = NOW.saturating_add(MINUTE * 3);
         assert_eq!(runs.list_unclaimed(None, later, 10).await.unwrap().len(), 1);
         let next = PodId::new("pod_2").unwrap();
-        let second = runs.claim(&run_id(1), &next, MINUTE, later).await.unwrap().unwrap();
+        let second = runs.claim(&run_id(1), &next, MINUTE, later).await.unwrap().unwrap().fence;
         assert!(second > first);
         assert_eq!(runs.list_unclaimed(None, later, 10).await.unwrap(), []);
         let record = runs.get(&run_id(1)).await.unwrap().unwrap();
@@ -89,7 +89,7 @@ async fn a_stale_owner_writes_nothing() {
         let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
         let first = create(&stores, 1).await;
         runs.release(&run_id(1), first).await;
-        let second = runs.claim(&run_id(1), &pod(), MINUTE, NOW).await.unwrap().unwrap();
+        let second = runs.claim(&run_id(1), &pod(), MINUTE, NOW).await.unwrap().unwrap().fence;
         let stale = journal.append(&run_id(1), first, Seq(0), &[started("a")], NOW).await;
         assert!(matches!(stale, Err(JournalError::Fenced)));
         let receipt = journal.append(&run_id(1), second, Seq(0), &[started("a")], NOW).await.unwrap();
@@ -271,7 +271,8 @@ async fn a_run_with_personal_data_marks_the_runs_that_called_it() {
             assert_eq!(record.personal_data, expected, "{number}");
         }
         // A later change of the record does not remove the mark.
-        let fence = runs.claim(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE * 2)).await.unwrap().unwrap();
+        let fence =
+            runs.claim(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE * 2)).await.unwrap().unwrap().fence;
         let appended = stores.stores.journal.append(&run_id(1), fence, Seq(0), &[ended()], NOW).await;
         let _ = appended.unwrap();
         assert!(runs.get(&run_id(1)).await.unwrap().unwrap().personal_data);

@@ -64,6 +64,8 @@ pub enum InputField {
     OwnMemory,
     /// `facts.no_personal_data`
     NoPersonalData,
+    /// `facts.resumes`
+    Resumes,
 }
 
 /// A set of fields.
@@ -104,6 +106,7 @@ impl InputFields {
             provides_to_team: select(facts.provides_to_team, InputField::ProvidesToTeam),
             own_memory: select(facts.own_memory, InputField::OwnMemory),
             no_personal_data: select(facts.no_personal_data, InputField::NoPersonalData),
+            resumes: select(facts.resumes, InputField::Resumes),
         }
     }
 }

@@ -67,8 +67,14 @@ async fn a_run_is_resumed_for_its_owner_and_is_the_caller_of_its_steps() {
     let workflow = greenroom_protocol::WorkflowId::new("generate_quarterly_report").unwrap();
     let team = greenroom_protocol::TeamId::new("report_team").ok();
     let tenant = greenroom_protocol::TenantId::new("default").unwrap();
-    let resource =
-        Resource::Run { run: run.clone(), workflow, version: harness::version(), team: team.clone(), tenant };
+    let resource = Resource::Run {
+        run: run.clone(),
+        root: run.clone(),
+        workflow,
+        version: harness::version(),
+        team: team.clone(),
+        tenant,
+    };
     let permit = harness::guard().await.permit(AccessRequest::new(request, harness::facts(resource))).await.unwrap();
     let nested = permit.grant().issue_request(harness::request_id(9), harness::invoke("an_agent"));
     assert_eq!(nested.run(), Some(&run));

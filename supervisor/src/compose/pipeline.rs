@@ -7,12 +7,11 @@ use greenroom_actors::dispatcher::Dispatcher;
 use greenroom_actors::run::RunsHandle;
 use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_registry::agent_memory::embedder;
-use greenroom_rego::{Authenticator, Evaluator, Guard};
+use greenroom_rego::{Evaluator, Guard};
 
 use super::overrides::WrapEvaluator;
 use super::parts::PodParts;
 use crate::admin::AdminOps;
-use crate::identity::ConfigIdentityProvider;
 use crate::ingress::local::LocalIngress;
 use crate::pipeline::Pipeline;
 use crate::pipeline::artifacts::ArtifactLookup;
@@ -39,18 +38,11 @@ pub(crate) fn build(
         Some(wrap) => wrap(engines),
         None => engines,
     };
-    let authenticator = Authenticator::new(Arc::new(ConfigIdentityProvider::new(config.users.clone())));
-    let admin = AdminOps {
-        runs,
-        authenticator: authenticator.clone(),
-        stores: stores.clone(),
-        clock: Arc::clone(clock),
-        ids: Arc::clone(&parts.ids),
-    };
+    let admin = AdminOps { runs, stores: stores.clone(), clock: Arc::clone(clock) };
     let (idempotency, releaser) = IdempotencyKeys::new(Arc::clone(&stores.idempotency), Arc::clone(clock));
     let pipeline = Arc::new(Pipeline {
         admission: admission.clone(),
-        authenticator,
+        authenticator: parts.authenticator.clone(),
         audit: Arc::clone(&stores.audit),
         artifacts: ArtifactLookup { store: Arc::clone(&stores.artifacts) },
         fact_collector: FactCollector {

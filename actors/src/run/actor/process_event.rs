@@ -73,14 +73,16 @@ impl RunActor {
         state.machine = next;
     }
 
-    /// Nested calls share the retries of a run and may have taken the last one. In that case the decision is repeated
+    /// All runs of a tree and their calls share its retries and may have taken the last one. In that case the decision is repeated
     /// for a state without retries.
     fn decide_within_budget(&self, state: &State, event: &Event, now: Timestamp) -> Decision {
         let plan = &self.ctx.pinned.plan;
         let decision = decide_with_outputs(plan, state, event, now);
         let is_retry = |entry: &&Entry| matches!(entry, Entry::StepRetried { .. });
         let retries = decision.entries().iter().filter(is_retry).count();
-        if (0..retries).all(|_| self.budget.try_take_unobserved()) {
+        // The root records its own retries by this decision, and those of all other runs when it learns of them.
+        let take = || if self.is_root() { self.budget.try_take_unobserved() } else { self.budget.try_take() };
+        if (0..retries).all(|_| take()) {
             return decision;
         }
         decide_with_outputs(plan, &state.without_retries(), event, now)
@@ -97,10 +99,11 @@ impl RunActor {
         let journal = &self.ctx.env.stores.journal;
         let (mut after, mut entries) = (after, entries);
         while let Some((chunk, rest)) = entries.split_at_checked(ENTRIES_MAX).filter(|(_, rest)| !rest.is_empty()) {
-            after = journal.append(self.run(), self.fence, after, chunk, now).await?.through();
+            after = journal.append(self.run(), self.ctx.tree.fence(), after, chunk, now).await?.through();
             entries = rest;
         }
-        journal.submit(AppendPosition { run: self.run(), fence: self.fence, after }, entries, timing, now).await
+        let position = AppendPosition { run: self.run(), fence: self.ctx.tree.fence(), after };
+        journal.submit(position, entries, timing, now).await
     }
 }
 

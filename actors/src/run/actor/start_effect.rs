@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use greenroom_protocol::journal::StepKey;
 use greenroom_protocol::{Cause, ErrorCode, RunId, StepId};
-use greenroom_registry::journal::JournalError;
 use ractor::ActorRef;
 
 use super::{RunActor, RunActorState};
 use crate::pipeline::CommitWaiter;
-use crate::run::RunEnv;
 use crate::run::effects::{self, Call};
 use crate::run::machine::{CallTarget, Effect, Event, State};
 use crate::run::message::{RunMsg, Task};
@@ -36,7 +34,9 @@ impl RunActor {
                 let Some(inputs) = self.effect_inputs(next, &key.step) else { return };
                 let call = Call { key: key.clone(), attempt, target, call };
                 if !matches!(call.target, CallTarget::Agent { .. }) {
-                    state.children.insert(key.clone(), RunId::for_request(&call.call.request_id(attempt)));
+                    let called = RunId::for_request(&call.call.request_id(attempt));
+                    self.runs.hosted_runs().expect_inner(self.run(), called.clone());
+                    state.children.insert(key.clone(), called);
                 }
                 let work = effects::call(self.ctx.clone(), call, inputs, commit.clone());
                 self.spawn_task(myself, state, Task::Call(key, attempt), work);
@@ -89,35 +89,14 @@ impl RunActor {
         });
     }
 
-    /// Aborts the effects in flight of a step, and terminates a run that the step has started. That run belongs to a
-    /// permitted call, so its termination needs no permit of its own.
+    /// Aborts the effects in flight of a step, and ends a run that the step has called.
     fn abort_step(&self, state: &mut RunActorState, key: &StepKey) {
+        // Before the call is aborted, so that a start of the run that is dropped with it ends the run.
+        if let Some(called) = state.children.remove(key) {
+            let cause = Cause::new(ErrorCode::Cancelled, format!("the run {} that started it was stopped", self.run()));
+            self.end_inner(&called, cause);
+        }
         state.tasks.abort(&Task::Evaluate(key.clone()));
         state.tasks.abort_if(|task| matches!(task, Task::Call(of, _) | Task::Compensate(of, _) if of == key));
-        if let Some(child) = state.children.remove(key) {
-            let cause = Cause::new(ErrorCode::Cancelled, format!("the run {} that started it was stopped", self.run()));
-            self.hosted.terminate(&child, cause);
-        }
-    }
-
-    /// Renews the lease until another pod owns the run.
-    pub(super) fn renew_lease(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState) {
-        let RunEnv { stores, clock, lease, .. } = &*self.ctx.env;
-        let (runs, clock, lease) = (stores.runs.clone(), clock.clone(), *lease);
-        let (run, fence, me) = (self.run().clone(), self.fence, myself.clone());
-        let work = async move {
-            loop {
-                tokio::time::sleep(lease / 3).await;
-                match runs.renew(&run, fence, lease, clock.now()).await {
-                    Ok(()) => {}
-                    Err(JournalError::Fenced | JournalError::Unknown | JournalError::Ended) => return,
-                    Err(error) => tracing::warn!(run.id = %run, error = %error, "lease could not be renewed"),
-                }
-            }
-        };
-        state.tasks.spawn(Task::Lease, UNBOUNDED, work, move |_| {
-            // If the actor has stopped, it no longer uses the lease.
-            let _ = me.send_message(RunMsg::Fenced);
-        });
     }
 }

@@ -14,7 +14,9 @@ use greenroom_registry::ledger::{
     Account, Amount, CostRow, Ledger, Limit, Periods, RequestKind, Reservation, ReserveError, Settlement, UsageKey,
     UsageSummary,
 };
-use greenroom_registry::runs::{Created, DedupKey, Fence, NewRun, RunFilter, RunPage, RunRecord, RunStore};
+use greenroom_registry::runs::{
+    ClaimedTree, Created, DedupKey, Fence, NewRun, RunFilter, RunPage, RunRecord, RunStore,
+};
 use greenroom_registry::{StoreError, Stores};
 
 /// The read that fails.
@@ -78,9 +80,10 @@ impl Ledger for FaultyLedger {
         limits: &[Limit],
         upper_bound: Amount,
         key: &CallKey,
+        wait_max: Duration,
         now: Timestamp,
     ) -> Result<Reservation, ReserveError> {
-        self.inner.reserve(account, limits, upper_bound, key, now).await
+        self.inner.reserve(account, limits, upper_bound, key, wait_max, now).await
     }
 
     async fn settle(
@@ -116,20 +119,28 @@ impl RunStore for FaultyRuns {
 
     async fn claim(
         &self,
-        run: &RunId,
+        root: &RunId,
         pod: &PodId,
         lease: Duration,
         now: Timestamp,
-    ) -> Result<Option<Fence>, StoreError> {
-        self.inner.claim(run, pod, lease, now).await
+    ) -> Result<Option<ClaimedTree>, StoreError> {
+        self.inner.claim(root, pod, lease, now).await
     }
 
-    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
-        self.inner.renew(run, fence, lease, now).await
+    async fn renew(&self, root: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
+        self.inner.renew(root, fence, lease, now).await
     }
 
-    async fn release(&self, run: &RunId, fence: Fence) {
-        self.inner.release(run, fence).await;
+    async fn release(&self, root: &RunId, fence: Fence) {
+        self.inner.release(root, fence).await;
+    }
+
+    async fn fail(&self, root: &RunId, fence: Fence) -> Result<(), StoreError> {
+        self.inner.fail(root, fence).await
+    }
+
+    async fn list_tree(&self, root: &RunId) -> Result<Vec<RunRecord>, StoreError> {
+        self.inner.list_tree(root).await
     }
 
     async fn get(&self, run: &RunId) -> Result<Option<RunRecord>, StoreError> {

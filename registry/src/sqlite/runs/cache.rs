@@ -1,6 +1,6 @@
 //! The writer's cache of run records, so that a run that is being written is read once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use greenroom_protocol::RunId;
 use rusqlite::Connection;
@@ -28,6 +28,8 @@ pub(in crate::sqlite) struct RunRecordCache {
     looked_up: Vec<RunId>,
     /// Runs that ended since the last commit.
     ended: Vec<RunId>,
+    /// Roots of trees that have failed and made no progress since.
+    failed: HashSet<RunId>,
     last_number: i64,
 }
 
@@ -57,6 +59,20 @@ impl RunRecordCache {
         Ok(())
     }
 
+    /// Reads the runs of these trees that have not ended and that the cache does not contain.
+    pub(in crate::sqlite) fn prefetch_trees(&mut self, conn: &Connection, roots: &[RunId]) -> Result<(), StoreError> {
+        for root in roots {
+            let sql = select_records!("WHERE root = ? AND ended = 0");
+            for (number, record) in select(conn, sql, [root.as_str()], |row| decode_record(row))? {
+                // The cached record may have changed since the last commit of this batch.
+                if !self.contains(&record.run) {
+                    self.insert(number, record);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// After a commit: drops runs that ended, which are rarely written again, and missing runs, which
     /// may be created.
     pub(in crate::sqlite) fn on_committed(&mut self) {
@@ -83,6 +99,28 @@ impl RunRecordCache {
     /// Returns the record of a prefetched run, if the run exists.
     pub(super) fn find_mut(&mut self, run: &RunId) -> Option<&mut CachedRecord> {
         self.records.get_mut(run)?.as_mut()
+    }
+
+    /// The runs of a prefetched tree that have not ended, in the order of their creation.
+    pub(super) fn tree_mut(&mut self, root: &RunId) -> Vec<&mut CachedRecord> {
+        let is_open = |cached: &&mut CachedRecord| cached.record.root == *root && !cached.record.status.is_terminal();
+        let mut tree: Vec<_> = self.records.values_mut().flatten().filter(is_open).collect();
+        tree.sort_by_key(|cached| cached.number);
+        tree
+    }
+
+    /// Remembers that a tree has failed, until its next progress.
+    pub(super) fn mark_failed(&mut self, root: RunId) {
+        self.failed.insert(root);
+    }
+
+    /// Records that a tree has made progress. True if it is the first since the tree failed.
+    pub(super) fn on_progress(&mut self, root: &RunId) -> bool {
+        let is_first = !self.failed.is_empty() && self.failed.remove(root);
+        if let Some(cached) = self.find_mut(root).filter(|_| is_first) {
+            cached.record.failures = 0;
+        }
+        is_first
     }
 
     /// Returns the number of the next new run.

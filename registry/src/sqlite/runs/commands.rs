@@ -8,12 +8,14 @@ use protocol::journal::Entry;
 use protocol::{PodId, RunId, TenantId, Timestamp};
 
 use super::cache::CachedRecord;
-use super::row::{INSERT_RUN, MARK_PERSONAL_DATA, UPDATE_RUN, insert_values, update_values};
+use super::row::{
+    INSERT_RUN, MARK_PERSONAL_DATA, UPDATE_FAILURES, UPDATE_RUN, UPDATE_TREE, insert_values, update_values,
+};
 use crate::error::StoreError;
 use crate::group_commit::CommitTiming;
 use crate::journal::{JournalError, Receipt, Seq};
 use crate::runs::record::StatusChange;
-use crate::runs::{Created, Fence, NewRun, RunRecord};
+use crate::runs::{ClaimedTree, Created, Fence, NewRun, RunRecord};
 use crate::sqlite::command::{Needs, WriteCommand};
 use crate::sqlite::commit::Commit;
 use crate::sqlite::idempotency::key_row::KeyRow;
@@ -23,10 +25,18 @@ use crate::sqlite::writer_state::WriterState;
 
 const INSERT_ENTRY: &str = "INSERT INTO journal (run, seq, at, entry) VALUES (?, ?, ?, ?)";
 
-/// The runs that are pruned: those of a tenant, or of all, that ended before a time.
+/// The runs that are pruned: those of a tenant, or of all, that ended before a time, and whose root has ended.
+macro_rules! where_pruned {
+    () => {
+        "WHERE ended = 1 AND updated < ?1 AND (?2 IS NULL OR tenant = ?2) \
+         AND root NOT IN (SELECT root FROM runs WHERE ended = 0)"
+    };
+}
+pub(super) use where_pruned;
+
 macro_rules! pruned_runs {
     ($column:literal) => {
-        concat!("SELECT ", $column, " FROM runs WHERE ended = 1 AND updated < ?1 AND (?2 IS NULL OR tenant = ?2)")
+        concat!("SELECT ", $column, " FROM runs ", where_pruned!())
     };
 }
 
@@ -37,7 +47,7 @@ const PRUNE: [&str; 6] = [
     concat!("DELETE FROM context_values WHERE run IN (", pruned_runs!("run"), ")"),
     concat!("DELETE FROM contexts WHERE run IN (", pruned_runs!("run"), ")"),
     concat!("DELETE FROM budgets WHERE budget IN (", pruned_runs!("'{\"Run\":\"' || run || '\"}'"), ")"),
-    "DELETE FROM runs WHERE ended = 1 AND updated < ?1 AND (?2 IS NULL OR tenant = ?2)",
+    concat!("DELETE FROM runs ", where_pruned!()),
 ];
 
 /// Journal entries as JSON and as status changes. The caller's thread computes both, so that the one
@@ -75,7 +85,7 @@ impl WriteCommand for CreateRun {
 
     fn needs(&self) -> Needs<'_> {
         let key = self.key.as_deref().map(|key| (key, &self.new.tenant));
-        Needs { run: Some(self.new.id()), key, ..Needs::default() }
+        Needs { run: Some(self.new.id()), parent: self.new.started.parent.as_ref(), key, ..Needs::default() }
     }
 
     fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<Self::Output, JournalError> {
@@ -90,6 +100,10 @@ impl WriteCommand for CreateRun {
         if let Some(cached) = state.runs.find_mut(run) {
             let is_same = cached.record.matches(&new);
             return Ok((if is_same { Created::Existing(run.clone()) } else { Created::Conflict }, None));
+        }
+        if let (Some(fence), Some(parent)) = (new.tree_fence, &new.started.parent) {
+            let caller = state.runs.find_mut(parent).ok_or(JournalError::Unknown)?;
+            caller.record.check_calls(fence)?;
         }
         let record = RunRecord::with_entries(&new, &entries.changes, now);
         let (fence, is_ended) = (record.fence, record.status.is_terminal());
@@ -106,7 +120,7 @@ impl WriteCommand for CreateRun {
         }
         if is_ended {
             state.runs.mark_ended(run.clone());
-        } else {
+        } else if new.tree_fence.is_none() {
             state.shared.leases.grant(run, fence, new.lease, now);
             release_on_failure(&state.shared, run, fence, commit);
         }
@@ -120,34 +134,72 @@ impl WriteCommand for CreateRun {
     }
 }
 
-/// Claims a run that has no owner.
-pub(super) struct ClaimRun {
-    pub(super) run: RunId,
+/// Claims a tree that has no owner.
+pub(super) struct ClaimTree {
+    pub(super) root: RunId,
     pub(super) pod: PodId,
     pub(super) lease: Duration,
     pub(super) now: Timestamp,
 }
 
-impl WriteCommand for ClaimRun {
-    type Output = Option<Fence>;
+impl WriteCommand for ClaimTree {
+    type Output = Option<ClaimedTree>;
     type Error = StoreError;
 
     fn needs(&self) -> Needs<'_> {
-        Needs { run: Some(&self.run), ..Needs::default() }
+        Needs { tree: Some(&self.root), ..Needs::default() }
     }
 
-    fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<Option<Fence>, StoreError> {
-        let Self { run, pod, lease, now } = self;
+    fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<Option<ClaimedTree>, StoreError> {
+        let Self { root, pod, lease, now } = self;
         let leases = &state.shared.leases;
-        let active = state.runs.find_mut(&run).filter(|cached| !cached.record.status.is_terminal());
-        let Some(CachedRecord { number, record }) = active.filter(|_| !leases.is_leased(&run, now)) else {
+        if leases.is_leased(&root, now) || state.runs.tree_mut(&root).is_empty() {
             return Ok(None);
-        };
+        }
+        let Some(CachedRecord { number, record }) = state.runs.find_mut(&root) else { return Ok(None) };
         let fence = record.transfer_to(&pod);
+        let (failures, owned) = (record.failures, record.clone());
         commit.statements.add(UPDATE_RUN, update_values(*number, record));
-        leases.grant(&run, fence, lease, now);
-        release_on_failure(&state.shared, &run, fence, commit);
-        Ok(Some(fence))
+        commit.statements.add(UPDATE_TREE, vec![fence.0.into(), pod.as_str().into(), root.as_str().into()]);
+        let follow = |cached: &mut CachedRecord| {
+            cached.record.follow(&owned);
+            cached.record.clone()
+        };
+        let runs = state.runs.tree_mut(&root).into_iter().map(follow).collect();
+        if failures > 0 {
+            state.runs.mark_failed(root.clone());
+        }
+        let last_active = leases.renewed_at(&root);
+        leases.grant(&root, fence, lease, now);
+        release_on_failure(&state.shared, &root, fence, commit);
+        Ok(Some(ClaimedTree { fence, failures, runs, last_active }))
+    }
+}
+
+/// Ends the lease of a tree that has failed, and counts the failure.
+pub(super) struct FailTree {
+    pub(super) root: RunId,
+    pub(super) fence: Fence,
+}
+
+impl WriteCommand for FailTree {
+    type Output = ();
+    type Error = StoreError;
+
+    fn needs(&self) -> Needs<'_> {
+        Needs { run: Some(&self.root), ..Needs::default() }
+    }
+
+    fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<(), StoreError> {
+        let Self { root, fence } = self;
+        if let Some(cached) = state.runs.find_mut(&root).filter(|cached| cached.record.fence == fence) {
+            cached.record.failures = cached.record.failures.saturating_add(1);
+            let failures = i64::from(cached.record.failures);
+            commit.statements.add(UPDATE_FAILURES, vec![failures.into(), root.as_str().into()]);
+            state.runs.mark_failed(root.clone());
+        }
+        state.shared.leases.release(&root, fence);
+        Ok(())
     }
 }
 
@@ -186,24 +238,22 @@ impl WriteCommand for AppendEntries {
         let Self { run, fence, after, entries, timing: _, now } = self;
         let CachedRecord { number, record } = state.runs.find_mut(&run).ok_or(JournalError::Unknown)?;
         let is_changed = record.append(fence, after, &entries.changes, now)?;
+        let changes = entries.changes.clone();
         entries.insert(*number, after, now, &mut commit.statements);
         if is_changed {
             commit.statements.add(UPDATE_RUN, update_values(*number, record));
         }
         let receipt = Receipt::new(run.clone(), after, record.seq);
-        let is_ended = record.status.is_terminal();
+        let (is_ended, root) = (record.status.is_terminal(), record.root.clone());
         if is_ended {
             state.runs.mark_ended(run.clone());
         }
-        let (shared, owned) = (state.shared.clone(), run.clone());
-        commit.on_committed(move |failure| {
-            if is_ended && failure.is_none() {
-                shared.leases.release(&owned, fence);
-            } else {
-                // An owner whose lease expired keeps the run as long as no other owner has claimed it.
-                let _ = shared.leases.renew(&owned, fence, None, now);
-            }
-        });
+        if StatusChange::are_progress(&changes) && state.runs.on_progress(&root) {
+            commit.statements.add(UPDATE_FAILURES, vec![0_i64.into(), root.as_str().into()]);
+        }
+        let shared = state.shared.clone();
+        // An owner whose lease expired keeps the tree as long as no other owner has claimed it.
+        commit.on_committed(move |_| drop(shared.leases.renew(&root, fence, None, now)));
         commit.journal_notify.push(run);
         Ok(receipt)
     }

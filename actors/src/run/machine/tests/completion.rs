@@ -151,10 +151,23 @@ fn a_resumed_run_keeps_its_timers_and_its_deadline_excludes_the_pause() {
         Box::new(|_| evaluation_with_items(None)),
     );
     next.now = next.now.saturating_add(TIME).saturating_add(TIME);
-    let deadline = crate::run::machine::deadline_after_pause(&next.state, next.now);
+    let deadline = crate::run::machine::deadline_after_pause(&next.state, None, next.now);
     assert_eq!(deadline.remaining(next.now), TIME);
     next.resume();
     assert_eq!(next.timers[&TimerId::Retry(key("a"))], START.saturating_add(Duration::from_secs(2)));
     assert_eq!(next.run_to_end().status, Status::Success);
     assert!(next.entries().any(|entry| matches!(entry, Entry::RunResumed { .. })));
+}
+
+#[test]
+fn a_run_that_is_quiet_while_its_owner_is_active_was_not_paused() {
+    let mut simulation = retried(ErrorCode::Overloaded);
+    simulation.complete(0);
+    let recorded = simulation.state.deadline().unwrap();
+    let now = simulation.now.saturating_add(TIME).saturating_add(TIME);
+    let deadline = |last_active| crate::run::machine::deadline_after_pause(&simulation.state, last_active, now);
+    assert_eq!(deadline(Some(now)), recorded, "its owner was active until now");
+    assert_eq!(deadline(Some(START)).remaining(now), TIME, "its last entry is newer than what is known of its owner");
+    let stopped = simulation.now.saturating_add(TIME);
+    assert_eq!(deadline(Some(stopped)).0, recorded.0.saturating_add(TIME), "only the time without an owner");
 }

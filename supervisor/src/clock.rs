@@ -55,7 +55,7 @@ mod tests {
     const SECOND: i64 = 1_000_000;
 
     #[test]
-    fn the_time_goes_on_while_the_wall_clock_is_set_back() {
+    fn the_time_continues_while_the_wall_clock_is_set_back() {
         let offset = AtomicI64::new(i64::MIN);
         let noon = 1_700_000_000 * SECOND;
         assert_eq!(steady_micros(noon, SECOND, &offset), noon);

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::effects::failed_reply;
-use super::hosted::HostedRuns;
+use super::hosted::{HostedRun, HostedRuns};
 use super::message::{PendingResume, RunArgs, RunInfo, RunMsg, RunSupervisorInfo, RunSupervisorMsg, UnneededRun};
 use super::pinned::StoredDefinitions;
 use super::tree::RunTree;
@@ -28,6 +28,8 @@ use crate::supervision::ChildKind;
 
 /// Grace after its deadline within which a run reports that it timed out.
 const KILL_GRACE: Duration = Duration::from_secs(1);
+/// Longest wait for the actor of an inner run whose tree is active.
+const ACTIVATION_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Longest wait for introspection of an actor, in milliseconds.
 const INFO_WAIT_MS_MAX: u64 = 1_000;
 
@@ -171,7 +173,7 @@ impl RunsHandle {
     async fn try_signal(&self, permit: Permitted<SignalRun>) -> Result<Reply, Cause> {
         let run = permit.request().run.clone();
         let deadline = permit.grant().deadline();
-        if let Some(hosted) = self.inner.hosted.find(&run) {
+        if let Some(hosted) = self.find_activating(&run, deadline).await? {
             let (port, result) = oneshot::channel();
             if hosted.actor.send_message(RunMsg::Signal(permit, port)).is_ok() {
                 let timeout = deadline.remaining(self.env().clock.now());
@@ -190,6 +192,19 @@ impl RunsHandle {
             format!("the run is not active on this pod; resume it with `greenroom runs resume {run}`")
         };
         Err(Cause::new(ErrorCode::RunNotActive, message))
+    }
+
+    /// A hosted run. An inner run whose tree is being resumed is hosted in a moment.
+    async fn find_activating(&self, run: &RunId, deadline: Deadline) -> Result<Option<HostedRun>, Cause> {
+        if let Some(hosted) = self.inner.hosted.find(run) {
+            return Ok(Some(hosted));
+        }
+        let record = self.record(run).await?;
+        if record.status.is_terminal() || !self.inner.hosted.has_tree(&record.root) {
+            return Ok(None);
+        }
+        let timeout = deadline.remaining(self.env().clock.now()).min(ACTIVATION_WAIT_MAX);
+        Ok(tokio::time::timeout(timeout, self.inner.hosted.wait_hosted(run)).await.ok())
     }
 
     /// Introspection of the supervisor; `None` if it does not run.

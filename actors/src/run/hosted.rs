@@ -48,7 +48,7 @@ enum InnerRun {
 #[derive(Debug)]
 pub(super) enum Activation {
     /// It runs.
-    Kept,
+    Needed,
     /// Its caller does not need it any more.
     Unneeded(Cause),
     /// Its caller has failed. The next attempt to resume the tree needs the run.
@@ -73,11 +73,28 @@ struct Hosted {
 
 /// The runs that this pod hosts.
 #[derive(Default)]
-pub(super) struct HostedRuns(Mutex<Hosted>);
+pub(super) struct HostedRuns {
+    hosted: Mutex<Hosted>,
+    /// The number of activations.
+    activations: watch::Sender<u64>,
+}
 
 impl HostedRuns {
     fn all(&self) -> MutexGuard<'_, Hosted> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.hosted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a run is hosted.
+    pub(super) async fn wait_hosted(&self, run: &RunId) -> HostedRun {
+        let mut activations = self.activations.subscribe();
+        loop {
+            if let Some(hosted) = self.find(run) {
+                return hosted;
+            }
+            if activations.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     pub(super) fn find(&self, run: &RunId) -> Option<HostedRun> {
@@ -88,12 +105,13 @@ impl HostedRuns {
     pub(super) fn insert(&self, run: RunId, hosted: HostedRun, caller: Option<&RunId>) -> Activation {
         let mut all = self.all();
         all.runs.insert(run.clone(), hosted);
-        let Some(caller) = caller else { return Activation::Kept };
+        self.activations.send_modify(|activations| *activations = activations.wrapping_add(1));
+        let Some(caller) = caller else { return Activation::Needed };
         match all.inner.get_mut(caller).and_then(|inner| inner.get_mut(&run)) {
             Some(InnerRun::Unneeded { cause, .. }) => Activation::Unneeded(cause.clone()),
             Some(state) => {
                 *state = InnerRun::Activated;
-                Activation::Kept
+                Activation::Needed
             }
             None => Activation::CallerFailed,
         }

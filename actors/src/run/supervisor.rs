@@ -109,7 +109,7 @@ impl RunSupervisor {
                 state.runs.insert(actor.get_id(), run.clone());
                 let hosted = HostedRun { actor: actor.clone(), progress, started, tree };
                 let message = match self.runs.hosted_runs().insert(run, hosted, caller.as_ref()) {
-                    Activation::Kept => None,
+                    Activation::Needed => None,
                     Activation::Unneeded(cause) => Some(RunMsg::Terminate(cause)),
                     Activation::CallerFailed => Some(RunMsg::Fenced),
                 };

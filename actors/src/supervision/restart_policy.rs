@@ -103,9 +103,18 @@ pub struct RestartPolicy {
 const FAST_BACKOFF: Backoff = Backoff { first: Duration::from_millis(1), max: Duration::from_millis(100) };
 /// For children that the input of one caller may have made fail.
 const SLOW_BACKOFF: Backoff = Backoff { first: Duration::from_millis(10), max: Duration::from_secs(1) };
-
 /// For runs, which recovery resumes.
 const RECOVERY_BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) };
+
+/// Recovery resumes the run's tree. The failures without progress since are counted in its record, and have no window.
+const RUN_POLICY: RestartPolicy = RestartPolicy {
+    mode: RestartMode::Transient,
+    restarts_max: 5,
+    window: Duration::MAX,
+    backoff: RECOVERY_BACKOFF,
+    stalled_after: None,
+    on_max_restarts: OnMaxRestarts::GiveUp,
+};
 
 impl ChildKind {
     /// The restart policy of this kind. The match is exhaustive, so a new kind needs a row.
@@ -169,16 +178,7 @@ impl ChildKind {
                 stalled_after: Some(Duration::from_secs(10)),
                 on_max_restarts: OnMaxRestarts::Escalate,
             },
-            // Recovery resumes the run's tree. The failures without progress since are counted in its record, and have
-            // no window.
-            Self::Run => RestartPolicy {
-                mode: RestartMode::Transient,
-                restarts_max: 5,
-                window: Duration::MAX,
-                backoff: RECOVERY_BACKOFF,
-                stalled_after: None,
-                on_max_restarts: OnMaxRestarts::GiveUp,
-            },
+            Self::Run => RUN_POLICY,
             Self::External => RestartPolicy {
                 mode: RestartMode::Temporary,
                 restarts_max: 0,

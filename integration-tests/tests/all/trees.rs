@@ -98,7 +98,7 @@ async fn the_limits_of_a_team_hold_over_its_run() -> Result<()> {
 }
 
 #[tokio::test]
-async fn calls_of_a_crowd_wait_for_what_the_others_have_only_reserved() -> Result<()> {
+async fn concurrent_calls_wait_for_what_the_others_have_only_reserved() -> Result<()> {
     const MANY: usize = 12;
     let server = ScriptServer::start(|_| ServerBehavior::Slow(Duration::from_millis(50))).await?;
     let fixture = fixture(&server)?;

@@ -291,6 +291,7 @@ const UNREFERENCING: &[&str] = &[
     "runs.owner",
     "runs.parent",
     "runs.pod",
+    "runs.root",
     "runs.run",
     "runs.status",
     "runs.team",

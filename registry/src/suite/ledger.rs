@@ -106,7 +106,7 @@ async fn a_rejection_names_the_exceeded_budget() {
 }
 
 #[tokio::test]
-async fn a_crowd_of_calls_waits_for_each_other_and_all_of_them_are_made() {
+async fn concurrent_calls_wait_for_each_other_and_all_of_them_are_made() {
     for stores in TestStores::each().await {
         let ledger = stores.stores.ledger.clone();
         let call = |number: u64| {
@@ -137,8 +137,8 @@ async fn a_call_waits_no_longer_than_it_may_and_learns_what_is_only_reserved() {
         let cause = reserved.unwrap_err().cause();
         assert_eq!(cause.code, ErrorCode::BudgetExceeded);
         assert!(cause.message.contains("$0.000060 only reserved by calls in flight"), "{}", cause.message);
-        let behind = reserve(&stores, 100, 40, 3).await;
-        assert!(behind.is_ok(), "a call that has stopped waiting is in nobody's way: {behind:?}");
+        let later = reserve(&stores, 100, 40, 3).await;
+        assert!(later.is_ok(), "a call that has stopped waiting is in nobody's way: {later:?}");
     }
 }
 

@@ -183,7 +183,7 @@ impl Harness {
             calls: Mutex::default(),
             attempts: Mutex::default(),
             requests: Mutex::default(),
-            held: Mutex::default(),
+            request_gate: Mutex::default(),
             fails_audit_opening: AtomicBool::default(),
         });
         pipeline.bind(fake.clone()).unwrap();

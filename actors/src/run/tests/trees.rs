@@ -98,7 +98,10 @@ async fn each_retry_of_a_step_ends_the_run_of_the_attempt_before_it() {
         harness.entries(&run).await.iter().filter(|entry| matches!(entry, Entry::StepRetried { .. })).count(),
         1
     );
-    assert_eq!(inner_statuses(&harness).await, [RunStatus::Cancelled; 3]);
+    let statuses = inner_statuses(&harness).await;
+    assert_eq!(statuses.len(), 3);
+    // An inner run whose own deadline is that of its step may notice it first.
+    assert!(statuses.iter().all(|s| matches!(s, RunStatus::Cancelled | RunStatus::TimedOut)), "{statuses:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -198,7 +201,7 @@ async fn a_run_whose_request_is_in_flight_is_not_started_after_its_caller_has_en
     let definitions = nested(json!({"team": "team"}), waiting_step());
     let harness = Harness::new(definitions, names()).await;
     let gate = Gate::closed();
-    *harness.pipeline.held.lock().unwrap() = Some(("start_run team:", gate.clone()));
+    *harness.pipeline.request_gate.lock().unwrap() = Some(("start_run team:", gate.clone()));
     let run = run_id(&harness.request(detached("outer", json!({}))).await);
     until("the team has requested its run", || gate.arrived() == 1).await;
     assert_eq!(harness.signal(&run, Signal::Cancel).await.status, Status::Success);

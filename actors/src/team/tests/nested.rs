@@ -65,9 +65,9 @@ async fn reply(harness: &Harness, run: &RunId) -> greenroom_protocol::Reply {
 
 /// What the writers have seen: facts of one shared context, whichever finder wrote last.
 fn assert_shared(outputs: &Json) {
-    let seen: Vec<&str> = outputs.as_array().unwrap().iter().map(|seen| seen.as_str().unwrap()).collect();
-    assert_eq!(seen.len(), 2);
-    assert!(seen[0].starts_with("a: Q4 ") && seen[1].starts_with("b: Q4 "), "{seen:?}");
+    let facts: Vec<&str> = outputs.as_array().unwrap().iter().map(|facts| facts.as_str().unwrap()).collect();
+    assert_eq!(facts.len(), 2);
+    assert!(facts[0].starts_with("a: Q4 ") && facts[1].starts_with("b: Q4 "), "{facts:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -187,17 +187,17 @@ fn a_call_that_waits_for_one_budget_does_not_block_those_of_another() {
 }
 
 #[test]
-fn a_call_that_stops_waiting_makes_room_for_those_behind_it() {
+fn a_call_that_stops_waiting_makes_room_for_those_after_it() {
     let mut state = LedgerState::default();
     let limits = [tenant(100)];
     let first = reserve(&mut state, &account(), &limits, cost(50), &key(1), NOW).unwrap();
     let outcome = state.reserve_or_wait(request(&limits, cost(60), &key(2)), NOW).unwrap();
     let ReserveOutcome::Waiting(arrival, reply) = outcome else { panic!("it is reserved") };
-    let mut behind = wait(&mut state, &limits, 50, 3);
-    assert!(is_waiting(&mut behind), "it does not overtake the call before it");
+    let mut later = wait(&mut state, &limits, 50, 3);
+    assert!(is_waiting(&mut later), "it does not overtake the call before it");
     assert!(state.stop_waiting(arrival, NOW).is_some());
     drop(reply);
-    assert!(behind.try_recv().unwrap().is_ok());
+    assert!(later.try_recv().unwrap().is_ok());
     assert!(state.stop_waiting(arrival, NOW).is_none());
     // A caller that has gone without a word is skipped.
     drop(wait(&mut state, &limits, 90, 4));

@@ -66,7 +66,7 @@ pub(crate) struct FakePipeline {
     /// Every request, by verb and caller.
     pub(crate) requests: Mutex<Vec<String>>,
     /// Holds the requests of this verb and kind of caller until the gate is open.
-    pub(crate) held: Mutex<Option<(&'static str, Gate)>>,
+    pub(crate) request_gate: Mutex<Option<(&'static str, Gate)>>,
     /// Fails every open audit entry.
     pub(crate) fails_audit_opening: AtomicBool,
 }
@@ -126,8 +126,8 @@ impl FakePipeline {
     async fn try_handle(&self, request: Authenticated, other: CommitWaiter) -> Result<Reply, Cause> {
         let name = format!("{} {}", request.request().verb(), request.caller());
         self.requests.lock().unwrap().push(name.clone());
-        let held = self.held.lock().unwrap().clone().filter(|(prefix, _)| name.starts_with(prefix));
-        if let Some((_, gate)) = held {
+        let gate = self.request_gate.lock().unwrap().clone().filter(|(prefix, _)| name.starts_with(prefix));
+        if let Some((_, gate)) = gate {
             gate.pass().await;
         }
         let (runs, teams) = self.runs.lock().unwrap().clone().unwrap();

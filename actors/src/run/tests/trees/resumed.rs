@@ -115,7 +115,7 @@ async fn a_tree_stops_as_a_whole_if_one_of_its_actors_fails_and_repeats_nothing_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_is_resumed_as_its_owner_whoever_resumes_it() {
+async fn a_run_is_resumed_as_its_owner_by_any_user() {
     let definitions = nested(json!({}), waiting_step());
     let harness = Harness::new(definitions.clone(), stuck_at_last()).await;
     let run = run_id(&harness.request(detached("outer", json!({}))).await);
@@ -128,8 +128,8 @@ async fn a_run_is_resumed_as_its_owner_whoever_resumes_it() {
     assert_eq!(inner_statuses(&harness).await, [RunStatus::Success]);
     let requests = harness.pipeline.requests.lock().unwrap().clone();
     assert_eq!(requests.iter().filter(|request| request.starts_with("resume_run")).count(), 2, "{requests:?}");
-    let again = harness.request(Request::ResumeRun(ResumeRun { run })).await;
-    assert_eq!(again.error.unwrap().code, ErrorCode::RunNotActive);
+    let repeated = harness.request(Request::ResumeRun(ResumeRun { run })).await;
+    assert_eq!(repeated.error.unwrap().code, ErrorCode::RunNotActive);
 }
 
 #[tokio::test(start_paused = true)]

@@ -44,12 +44,21 @@ struct Waiter {
 #[derive(Debug)]
 #[must_use]
 pub struct ExecutionTicket {
-    agent: Arc<AgentConcurrency>,
+    /// `None` for a ticket that did not reach its waiter.
+    agent: Option<Arc<AgentConcurrency>>,
+}
+
+impl ExecutionTicket {
+    fn new(agent: &Arc<AgentConcurrency>) -> Self {
+        Self { agent: Some(Arc::clone(agent)) }
+    }
 }
 
 impl Drop for ExecutionTicket {
     fn drop(&mut self) {
-        self.agent.release();
+        if let Some(agent) = &self.agent {
+            agent.release();
+        }
     }
 }
 
@@ -69,7 +78,7 @@ impl AgentConcurrency {
             let mut executions = self.lock();
             if executions.waiting.is_empty() && executions.running < limit {
                 executions.running += 1;
-                return Ok(ExecutionTicket { agent: Arc::clone(self) });
+                return Ok(ExecutionTicket::new(self));
             }
             if executions.waiting.len() >= self.waiters_max {
                 executions.waiting.retain(|waiter| !waiter.port.is_closed());
@@ -118,9 +127,9 @@ impl AgentConcurrency {
                 return;
             }
             executions.running += 1;
-            if let Err(unused) = waiter.port.send(ExecutionTicket { agent: Arc::clone(self) }) {
-                // Forgotten instead of dropped, because the lock is held.
-                std::mem::forget(unused);
+            if let Err(mut unused) = waiter.port.send(ExecutionTicket::new(self)) {
+                // Its drop would wait for the lock.
+                unused.agent = None;
                 executions.running -= 1;
             }
         }

@@ -126,7 +126,7 @@ impl LedgerState {
                     Ok(()) => {
                         let id = self.add_request(&call.request, now);
                         if call.reply(Ok(id)).is_err() {
-                            self.remove_reservation(id);
+                            self.release_reservation(id);
                         }
                     }
                     Err(ReserveError::Exceeded { budget: full, by }) if by.may_fit_later() => {
@@ -208,12 +208,12 @@ impl LedgerState {
 
     /// Removes a reservation that could not be written, as if it had never been made.
     pub(crate) fn cancel_reservation(&mut self, id: ReservationId, now: Timestamp) {
-        if let Some(record) = self.remove_reservation(id) {
+        if let Some(record) = self.release_reservation(id) {
             self.serve_waiting(&record.budgets, now);
         }
     }
 
-    fn remove_reservation(&mut self, id: ReservationId) -> Option<ReservationRecord> {
+    fn release_reservation(&mut self, id: ReservationId) -> Option<ReservationRecord> {
         let record = self.remove_reservation(id);
         self.deltas.reserved.retain(|record| record.id != id);
         self.deltas.settled.push(id);

@@ -106,3 +106,20 @@ async fn an_old_principal_is_resolved_again() {
     let error = authenticator.refresh(request, later).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Unauthenticated);
 }
+
+#[tokio::test]
+async fn a_nested_request_has_the_rights_that_its_user_has_now() {
+    let authenticator = harness::authenticator();
+    let mut principal = harness::user("admin").unwrap();
+    principal.permissions.pii_access = true;
+    let nested = |principal| async move {
+        let grant = harness::run_grant_of_principal(principal).await;
+        grant.issue_request(harness::request_id(9), harness::invoke("an_agent"))
+    };
+    let request = authenticator.refresh(nested(principal.clone()).await, harness::NOW).await.unwrap();
+    assert!(!request.principal().permissions.pii_access, "it was withdrawn within the same second");
+    principal.user = UserId::new("dismissed").unwrap();
+    let error = authenticator.refresh(nested(principal).await, harness::NOW).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Unauthenticated);
+    assert!(error.message.contains("`dismissed` does not exist any more"), "{}", error.message);
+}

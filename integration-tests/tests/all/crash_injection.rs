@@ -19,7 +19,7 @@ use greenroom_integration_tests::script_server::{
 use greenroom_integration_tests::test_pod::{StoreKind, test_config};
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::{Entry, ResultRef, StepKey};
-use greenroom_protocol::{AgentId, Clock, IdGenerator, RunId, TenantId};
+use greenroom_protocol::{AgentId, Clock, IdGenerator, RunId, TenantId, Timestamp};
 use greenroom_registry::Stores;
 use greenroom_registry::agent_memory::{MEMORIES_MAX, MemoryOwner};
 use greenroom_registry::journal::{JournalRecord, Seq};
@@ -79,10 +79,16 @@ fn label_of_run_step(journal: &[JournalRecord], verb: &str, key: &StepKey) -> St
     }
 }
 
-/// Labels that the journal had recorded at the crash: those before the first `RunResumed` entry.
-fn recorded_before_resume(journal: &[JournalRecord]) -> BTreeSet<String> {
-    let before =
-        journal.iter().map(|record| &record.entry).take_while(|entry| !matches!(entry, Entry::RunResumed { .. }));
+/// When the tree of a run was resumed: the first such entry of its root.
+fn resumed_at(journal: &[JournalRecord]) -> Option<Timestamp> {
+    let resumed = journal.iter().find(|record| matches!(record.entry, Entry::RunResumed { .. }));
+    resumed.map(|record| record.at)
+}
+
+/// Labels that the journal had recorded before its tree was resumed.
+fn recorded_before_resume(journal: &[JournalRecord], resumed_at: Option<Timestamp>) -> BTreeSet<String> {
+    let is_before = |record: &&JournalRecord| resumed_at.is_none_or(|resumed_at| record.at < resumed_at);
+    let before = journal.iter().take_while(is_before).map(|record| &record.entry);
     let label = |entry: &Entry| match entry {
         Entry::StepDone { key, .. } | Entry::StepFailed { key, .. } => Some(label_of_run_step(journal, "say", key)),
         Entry::StepCompensationEnded { key, .. } => Some(label_of_run_step(journal, "compensate", key)),
@@ -226,12 +232,16 @@ impl Harness {
             ensure!(new_runs.len() <= 1 + inner_runs, "{new_runs:?}");
             let roots: BTreeSet<_> = roots.into_iter().filter(|root| !known_runs.contains(root)).collect();
             ensure!(roots.len() <= 1, "{roots:?}");
+            let resumed_at = match roots.first() {
+                Some(root) => resumed_at(&stores.journal.read(root, Seq(0), 1_000).await?),
+                None => None,
+            };
             for (run, status) in new_runs {
                 let journal = stores.journal.read(run, Seq(0), 1_000).await?;
                 let first = journal.first().map(|record| &record.entry);
                 ensure!(matches!(first, Some(Entry::RunStarted(_))), "a run exists without its first entry");
                 ensure!(*status == ends, "the run has ended as {status:?}");
-                let done_twice: Vec<_> = recorded_before_resume(&journal).intersection(&repeated).cloned().collect();
+                let done_twice: Vec<_> = recorded_before_resume(&journal, resumed_at).intersection(&repeated).cloned().collect();
                 ensure!(done_twice.is_empty(), "{done_twice:?} was recorded, and repeated");
                 ensure!(done_counts(&journal).values().all(|times| *times == 1), "{:?}", done_counts(&journal));
                 if ends == RunStatus::Failed {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::StoreError;
 
 pub use counters::{Periods, RequestKind, UsageKey, UsageSummary};
+pub use waiting::ReserveRequest;
 
 mod counters;
 pub(crate) mod deltas;
@@ -367,10 +368,7 @@ pub trait Ledger: Send + Sync {
     /// [`ReserveError::Exceeded`] names the first limit that would be exceeded; nothing was reserved.
     async fn reserve(
         &self,
-        account: &Account,
-        limits: &[Limit],
-        upper_bound: Amount,
-        key: &CallKey,
+        request: ReserveRequest,
         wait_max: Duration,
         now: Timestamp,
     ) -> Result<Reservation, ReserveError>;

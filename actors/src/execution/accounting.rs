@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use greenroom_protocol::{CallKey, Cause, Clock, ErrorCode, MicroUsd, PriceBasis, Tokens};
-use greenroom_registry::ledger::{Account, Amount, Budget, Ledger, Limit, Period, Reservation, Settlement};
+use greenroom_registry::ledger::{
+    Account, Amount, Budget, Ledger, Limit, Period, Reservation, ReserveRequest, Settlement,
+};
 use greenroom_rego::{Caller, Grant, Limits, SpendingBound, SpendingScope};
 use tokio::sync::mpsc;
 
@@ -86,8 +88,8 @@ impl Accounting {
         // Not all of it, so that the caller learns of the budget and not of a timeout.
         let wait_max = invocation.grant.deadline().remaining(now).min(invocation.agent.timeout()).mul_f64(WAIT_SHARE);
         let account = account(invocation, candidate.basis());
-        let reserved = self.ledger.reserve(&account, &limits, upper_bound, key, wait_max, now).await;
-        let reservation = reserved.map_err(|error| error.cause())?;
+        let request = ReserveRequest { account, limits, upper_bound, key: key.clone() };
+        let reservation = self.ledger.reserve(request, wait_max, now).await.map_err(|error| error.cause())?;
         let price = candidate.basis();
         Ok(OpenReservation { accounting: self, meter, reservation: Some(reservation), upper_bound, price })
     }

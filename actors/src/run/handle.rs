@@ -245,9 +245,8 @@ impl RunsHandle {
 
     /// Ends a run that its caller does not need any more, whether or not it has an actor.
     pub(super) fn end_unneeded(&self, unneeded: UnneededRun) {
-        let message = RunSupervisorMsg::End(unneeded);
         // Without a supervisor the pod is stopping, and the next one ends the run.
-        drop(self.supervisor().map(|supervisor| supervisor.send_message(message)));
+        self.notify_supervisor(RunSupervisorMsg::End(unneeded));
     }
 
     /// The tree of a run that was started on this pod.
@@ -262,19 +261,26 @@ impl RunsHandle {
 
     fn own_tree(&self, tree: RunTree) -> Arc<RunTree> {
         let tree = Arc::new(tree);
-        let message = RunSupervisorMsg::RenewLease(Arc::downgrade(&tree));
         // Without a supervisor, no actor of the tree can start either.
-        drop(self.supervisor().map(|supervisor| supervisor.send_message(message)));
+        self.notify_supervisor(RunSupervisorMsg::RenewLease(Arc::downgrade(&tree)));
         tree
     }
 
     fn lease_releaser(&self) -> impl Fn(&RunId, Fence) + Send + Sync + 'static {
         let inner = Arc::downgrade(&self.inner);
         move |root, fence| {
-            let supervisor = inner.upgrade().and_then(|inner| Self { inner }.supervisor());
-            let message = RunSupervisorMsg::ReleaseLease(root.clone(), fence);
             // Without a supervisor, the lease expires.
-            drop(supervisor.map(|supervisor| supervisor.send_message(message)));
+            if let Some(inner) = inner.upgrade() {
+                Self { inner }.notify_supervisor(RunSupervisorMsg::ReleaseLease(root.clone(), fence));
+            }
+        }
+    }
+
+    /// Sends a message to the supervisor, if there is one.
+    fn notify_supervisor(&self, message: RunSupervisorMsg) {
+        if let Some(supervisor) = self.supervisor() {
+            // A supervisor that is stopping does nothing any more.
+            let _ = supervisor.send_message(message);
         }
     }
 

@@ -57,23 +57,21 @@ impl RunsHandle {
         audit_entry: &mut PendingAuditEntry,
         ticket: Option<RunTicket>,
     ) -> Result<Reply, Cause> {
-        let run = grant.run().cloned().ok_or_else(|| Cause::new(ErrorCode::Internal, "the permit starts no run"))?;
         let (detach, wait_deadline) = (start.detach, grant.deadline());
-        let inner = self.begin_inner_start(&grant, &run)?;
-        let run = Box::pin(self.start_or_resume(run, grant, start, inner, audit_entry, ticket)).await?;
+        let run = Box::pin(self.start_or_resume(grant, start, audit_entry, ticket)).await?;
         if detach { self.wait_accepted(&run, wait_deadline).await } else { self.wait_ended(&run, wait_deadline).await }
     }
 
     /// Creates and activates the run, or finds the one that the same request has started. Returns its id.
     async fn start_or_resume(
         &self,
-        run: RunId,
         grant: Grant,
         start: StartRun,
-        inner: Option<InnerStart>,
         audit_entry: &mut PendingAuditEntry,
         ticket: Option<RunTicket>,
     ) -> Result<RunId, Cause> {
+        let run = grant.run().cloned().ok_or_else(|| Cause::new(ErrorCode::Internal, "the permit starts no run"))?;
+        let inner = self.begin_inner_start(&grant, &run)?;
         let env = self.env();
         let now = env.clock.now();
         let (body, key) = dedup_key(&grant, &start);

@@ -113,8 +113,10 @@ impl RunSupervisor {
                     Activation::Unneeded(cause) => Some(RunMsg::Terminate(cause)),
                     Activation::CallerFailed => Some(RunMsg::Fenced),
                 };
-                // An actor that is stopping at this moment does not continue either.
-                drop(message.map(|message| actor.send_message(message)));
+                if let Some(message) = message {
+                    // An actor that is stopping at this moment does not continue either.
+                    let _ = actor.send_message(message);
+                }
                 Ok(())
             }
             Err(error) => {

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use greenroom_protocol::Timestamp;
 use greenroom_protocol::audit::{Closing, Opening, Record};
-use greenroom_protocol::{CallKey, Timestamp};
 use greenroom_registry::StoreError;
 use greenroom_registry::audit::{
     AuditError, AuditLog, AuditPage, AuditScope, AuditSeq, ChainReport, OpenAuditEntry, PendingAuditEntry, PruneReport,
 };
 use greenroom_registry::group_commit::CommitTiming;
 use greenroom_registry::ledger::{
-    Account, Amount, CostRow, Ledger, Limit, Periods, RequestKind, Reservation, ReserveError, Settlement, UsageKey,
+    Amount, CostRow, Ledger, Periods, RequestKind, Reservation, ReserveError, ReserveRequest, Settlement, UsageKey,
     UsageSummary,
 };
 
@@ -88,14 +88,11 @@ impl Ledger for CrashingLedger {
 
     async fn reserve(
         &self,
-        account: &Account,
-        limits: &[Limit],
-        worst_case: Amount,
-        key: &CallKey,
+        request: ReserveRequest,
         wait_max: Duration,
         now: Timestamp,
     ) -> Result<Reservation, ReserveError> {
-        self.crash_point.write(self.inner.reserve(account, limits, worst_case, key, wait_max, now)).await
+        self.crash_point.write(self.inner.reserve(request, wait_max, now)).await
     }
 
     async fn settle(

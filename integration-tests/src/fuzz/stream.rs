@@ -10,7 +10,7 @@ use futures::StreamExt;
 use greenroom_actors::model::{Delta, Message, ModelCall, ModelName, ModelProvider, Role, Timeouts};
 use greenroom_protocol::{AgentId, CallKey, Clock, PriceBasis, TenantId, UserId, Values};
 use greenroom_registry::audit::signer::Signer;
-use greenroom_registry::ledger::{Account, Amount, Ledger};
+use greenroom_registry::ledger::{Account, Amount, Ledger, ReserveRequest};
 use greenroom_registry::{StoreParts, in_memory_artifacts, open_in_memory};
 use greenroom_runtimes::models::genai::{ApiKey, ProviderSettings, Settings, open};
 use greenroom_supervisor::clock::WallClock;
@@ -99,10 +99,9 @@ impl StreamFixture {
             price: PriceBasis::Listed,
         };
         self.runtime.block_on(async {
-            let reservation = self
-                .ledger
-                .reserve(&account, &[], Amount::default(), &key, std::time::Duration::ZERO, WallClock.now())
-                .await?;
+            let request =
+                ReserveRequest { account, limits: Vec::new(), upper_bound: Amount::default(), key: key.clone() };
+            let reservation = self.ledger.reserve(request, std::time::Duration::ZERO, WallClock.now()).await?;
             let messages = [Message::text(Role::User, "hello")];
             let timeouts = Timeouts {
                 connect: PHASE_TIMEOUT,

@@ -241,7 +241,8 @@ impl Harness {
                 let first = journal.first().map(|record| &record.entry);
                 ensure!(matches!(first, Some(Entry::RunStarted(_))), "a run exists without its first entry");
                 ensure!(*status == ends, "the run has ended as {status:?}");
-                let done_twice: Vec<_> = recorded_before_resume(&journal, resumed_at).intersection(&repeated).cloned().collect();
+                let done_twice: Vec<_> =
+                    recorded_before_resume(&journal, resumed_at).intersection(&repeated).cloned().collect();
                 ensure!(done_twice.is_empty(), "{done_twice:?} was recorded, and repeated");
                 ensure!(done_counts(&journal).values().all(|times| *times == 1), "{:?}", done_counts(&journal));
                 if ends == RunStatus::Failed {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::{CallKey, Clock, Timestamp};
+use protocol::{Clock, Timestamp};
 
 use crate::error::StoreError;
 use crate::in_memory::shared::{Shared, lock};
@@ -14,9 +14,8 @@ use crate::ledger::deltas::{CostEntry, CostKey};
 use crate::ledger::reserve::{LockLedger, reserve};
 use crate::ledger::state::LedgerState;
 use crate::ledger::usage::day_of;
-use crate::ledger::waiting::ReserveRequest;
 use crate::ledger::{
-    Account, Amount, CostRow, Ledger, Limit, Periods, RequestKind, Reservation, ReservationId, ReserveError,
+    Amount, CostRow, Ledger, Periods, RequestKind, Reservation, ReservationId, ReserveError, ReserveRequest,
     Settlement, UsageKey, UsageSummary,
 };
 
@@ -78,22 +77,18 @@ impl Ledger for InMemoryLedger {
 
     async fn reserve(
         &self,
-        account: &Account,
-        limits: &[Limit],
-        upper_bound: Amount,
-        key: &CallKey,
+        request: ReserveRequest,
         wait_max: Duration,
         now: Timestamp,
     ) -> Result<Reservation, ReserveError> {
         self.shared.check_open()?;
-        let (account, limits) = (account.clone(), limits.to_vec());
-        let request = ReserveRequest { account, limits, upper_bound, key: key.clone() };
+        let (key, upper_bound) = (request.key.clone(), request.upper_bound);
         let id = reserve(self, request, wait_max, now).await?;
         let (ledger, clock) = (self.ledger.clone(), self.clock.clone());
         let settle_as_estimated = move |id| {
             lock(&ledger).settle(id, Settlement::Estimated, clock.now());
         };
-        Ok(Reservation::new(id, key.clone(), upper_bound, Some(Box::new(settle_as_estimated))))
+        Ok(Reservation::new(id, key, upper_bound, Some(Box::new(settle_as_estimated))))
     }
 
     async fn settle(

@@ -13,11 +13,15 @@ use crate::ledger::{Account, Amount, Budget, Limit, ReservationId, ReserveError}
 
 /// A request for a reservation.
 #[derive(Debug, Clone)]
-pub(crate) struct ReserveRequest {
-    pub(crate) account: Account,
-    pub(crate) limits: Vec<Limit>,
-    pub(crate) upper_bound: Amount,
-    pub(crate) key: CallKey,
+pub struct ReserveRequest {
+    /// The account that the call is charged to.
+    pub account: Account,
+    /// The limits that bind the call.
+    pub limits: Vec<Limit>,
+    /// The maximum usage of the call.
+    pub upper_bound: Amount,
+    /// The call.
+    pub key: CallKey,
 }
 
 /// The position of a waiting call: a smaller one has arrived earlier.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::{CallKey, MicroUsd, Timestamp};
+use protocol::{MicroUsd, Timestamp};
 use sqlx::sqlite::SqliteRow;
 
 use crate::error::StoreError;
@@ -14,9 +14,8 @@ use crate::ledger::deltas::{CostEntry, CostKey};
 use crate::ledger::reserve::{LockLedger, reserve};
 use crate::ledger::state::LedgerState;
 use crate::ledger::usage::day_of;
-use crate::ledger::waiting::ReserveRequest;
 use crate::ledger::{
-    Account, Amount, CostRow, Ledger, Limit, Periods, RequestKind, Reservation, ReservationId, ReserveError,
+    Amount, CostRow, Ledger, Periods, RequestKind, Reservation, ReservationId, ReserveError, ReserveRequest,
     Settlement, UsageKey, UsageSummary,
 };
 use crate::sqlite::columns::Columns as _;
@@ -95,15 +94,11 @@ impl Ledger for SqliteLedger {
 
     async fn reserve(
         &self,
-        account: &Account,
-        limits: &[Limit],
-        upper_bound: Amount,
-        key: &CallKey,
+        request: ReserveRequest,
         wait_max: Duration,
         now: Timestamp,
     ) -> Result<Reservation, ReserveError> {
-        let (account, limits) = (account.clone(), limits.to_vec());
-        let request = ReserveRequest { account, limits, upper_bound, key: key.clone() };
+        let (key, upper_bound) = (request.key.clone(), request.upper_bound);
         let id = reserve(&self.0, request, wait_max, now).await?;
         let mut guard = ReserveGuard { store: &self.0, id: Some(id) };
         self.0.flush().await?;
@@ -113,7 +108,7 @@ impl Ledger for SqliteLedger {
             store.ledger().settle(id, Settlement::Estimated, store.clock.now());
             flush_soon(&store);
         };
-        Ok(Reservation::new(id, key.clone(), upper_bound, Some(Box::new(settle_as_estimated))))
+        Ok(Reservation::new(id, key, upper_bound, Some(Box::new(settle_as_estimated))))
     }
 
     async fn settle(

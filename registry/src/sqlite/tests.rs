@@ -15,7 +15,9 @@ use crate::SyncMode;
 use crate::audit::{AuditScope, ChainViolation};
 use crate::error::StoreError;
 use crate::journal::{JournalError, Seq};
-use crate::ledger::{Account, Amount, Budget, Limit, Period, Periods, RequestKind, Settlement, UsageKey};
+use crate::ledger::{
+    Account, Amount, Budget, Limit, Period, Periods, RequestKind, ReserveRequest, Settlement, UsageKey,
+};
 use crate::runs::DedupKey;
 use crate::suite::{MINUTE, NOW, TestStores, closing, done, ended, new_run, opening, pod, run_id, started, tenant};
 
@@ -82,6 +84,10 @@ async fn a_run_that_could_not_be_read_is_not_cached_as_missing() {
     assert!(!cache.contains(&run_id(1)), "it would pass for a run that does not exist");
 }
 
+fn request(account: &Account, limits: &[Limit], upper_bound: Amount, key: &CallKey) -> ReserveRequest {
+    ReserveRequest { account: account.clone(), limits: limits.to_vec(), upper_bound, key: key.clone() }
+}
+
 #[tokio::test]
 async fn limits_survive_a_crash_and_open_reservations_are_settled_as_estimated() {
     let stores = TestStores::sqlite().await;
@@ -101,9 +107,9 @@ async fn limits_survive_a_crash_and_open_reservations_are_settled_as_estimated()
     let ledger = &stores.stores.ledger;
     ledger.count(&usage_key, RequestKind::Call, Periods::default(), NOW).await.unwrap();
     ledger.count(&usage_key, RequestKind::Query, Periods::default(), NOW).await.unwrap();
-    let settled = ledger.reserve(&account, &limits, upper_bound(20), &key, Duration::ZERO, NOW).await.unwrap();
+    let settled = ledger.reserve(request(&account, &limits, upper_bound(20), &key), Duration::ZERO, NOW).await.unwrap();
     ledger.settle(settled, Settlement::Actual(upper_bound(10)), NOW).await.unwrap();
-    let open = ledger.reserve(&account, &limits, upper_bound(60), &key, Duration::ZERO, NOW).await.unwrap();
+    let open = ledger.reserve(request(&account, &limits, upper_bound(60), &key), Duration::ZERO, NOW).await.unwrap();
     let dir = stores.crash().await;
     std::mem::forget(open);
     let stores = TestStores::open(dir).await.unwrap();
@@ -111,8 +117,8 @@ async fn limits_survive_a_crash_and_open_reservations_are_settled_as_estimated()
     let usage = ledger.usage(&usage_key, Periods::default(), NOW).await.unwrap();
     assert_eq!((usage.calls_hour, usage.queries_hour), (1, 1));
     assert_eq!(ledger.usage(&usage_key, Periods::default(), NOW).await.unwrap().cost_spent, MicroUsd(70));
-    assert!(ledger.reserve(&account, &limits, upper_bound(31), &key, Duration::ZERO, NOW).await.is_err());
-    assert!(ledger.reserve(&account, &limits, upper_bound(30), &key, Duration::ZERO, NOW).await.is_ok());
+    assert!(ledger.reserve(request(&account, &limits, upper_bound(31), &key), Duration::ZERO, NOW).await.is_err());
+    assert!(ledger.reserve(request(&account, &limits, upper_bound(30), &key), Duration::ZERO, NOW).await.is_ok());
     let stores = stores.crash_and_reopen().await;
     let costs = stores.stores.ledger.costs(None).await.unwrap();
     let estimated: u64 = costs.iter().map(|row| row.estimated.cost.0).sum();

@@ -4,7 +4,8 @@ use protocol::{AgentId, CallKey, ErrorCode, PriceBasis};
 
 use super::*;
 use crate::ledger::{
-    Account, Amount, Budget, Limit, Period, Periods, RequestKind, Reservation, ReserveError, Settlement, UsageKey,
+    Account, Amount, Budget, Limit, Period, Periods, RequestKind, Reservation, ReserveError, ReserveRequest,
+    Settlement, UsageKey,
 };
 
 fn account(user: &str) -> Account {
@@ -27,9 +28,17 @@ fn cost(micros: u64) -> Amount {
     Amount { tokens: Tokens { input: 3, output: 4 }, cost: MicroUsd(micros) }
 }
 
+fn request(account: &Account, limits: &[Limit], upper_bound: Amount, key: &CallKey) -> ReserveRequest {
+    ReserveRequest { account: account.clone(), limits: limits.to_vec(), upper_bound, key: key.clone() }
+}
+
 async fn reserve(stores: &TestStores, limit: u64, upper_bound: u64, number: u64) -> Result<Reservation, ReserveError> {
     let key = CallKey::new(format!("call/{number}")).unwrap();
-    stores.stores.ledger.reserve(&account("alice"), &limits(limit), cost(upper_bound), &key, Duration::ZERO, NOW).await
+    stores
+        .stores
+        .ledger
+        .reserve(request(&account("alice"), &limits(limit), cost(upper_bound), &key), Duration::ZERO, NOW)
+        .await
 }
 
 #[tokio::test]
@@ -113,7 +122,8 @@ async fn concurrent_calls_wait_for_each_other_and_all_of_them_are_made() {
             let ledger = ledger.clone();
             async move {
                 let key = CallKey::new(format!("call/{number}")).unwrap();
-                let reserved = ledger.reserve(&account("alice"), &limits(1_000), cost(300), &key, MINUTE, NOW).await;
+                let reserved =
+                    ledger.reserve(request(&account("alice"), &limits(1_000), cost(300), &key), MINUTE, NOW).await;
                 // The others ask while this call is in flight.
                 tokio::task::yield_now().await;
                 ledger.settle(reserved.unwrap(), Settlement::Actual(cost(30)), NOW).await.unwrap().cost.0
@@ -133,7 +143,7 @@ async fn a_call_waits_no_longer_than_it_may_and_learns_what_is_only_reserved() {
         let _open = reserve(&stores, 100, 60, 1).await.unwrap();
         let key = CallKey::new("call/2").unwrap();
         let wait_max = Duration::from_millis(20);
-        let reserved = ledger.reserve(&account("alice"), &limits(100), cost(60), &key, wait_max, NOW).await;
+        let reserved = ledger.reserve(request(&account("alice"), &limits(100), cost(60), &key), wait_max, NOW).await;
         let cause = reserved.unwrap_err().cause();
         assert_eq!(cause.code, ErrorCode::BudgetExceeded);
         assert!(cause.message.contains("$0.000060 only reserved by calls in flight"), "{}", cause.message);
@@ -151,7 +161,7 @@ async fn a_caller_that_goes_while_it_waits_holds_nothing() {
         {
             let account = account("alice");
             let limits = limits(100);
-            let mut waiting = std::pin::pin!(ledger.reserve(&account, &limits, cost(60), &key, MINUTE, NOW));
+            let mut waiting = std::pin::pin!(ledger.reserve(request(&account, &limits, cost(60), &key), MINUTE, NOW));
             assert!(futures::poll!(&mut waiting).is_pending());
             ledger.settle(open, Settlement::Unused, NOW).await.unwrap();
             // It is reserved for a caller that goes before it learns of it.
@@ -179,7 +189,8 @@ async fn costs_name_the_user_the_amount_and_the_day() {
         let tomorrow = NOW.saturating_add(MINUTE * 24 * 60);
         for (user, at) in [("alice", NOW), ("bob", NOW), ("alice", tomorrow), ("alice", tomorrow)] {
             let key = CallKey::new("call").unwrap();
-            let reservation = ledger.reserve(&account(user), &[], cost(9), &key, Duration::ZERO, at).await.unwrap();
+            let reservation =
+                ledger.reserve(request(&account(user), &[], cost(9), &key), Duration::ZERO, at).await.unwrap();
             ledger.settle(reservation, Settlement::Actual(cost(5)), at).await.unwrap();
         }
         let all = ledger.costs(None).await.unwrap();
@@ -202,7 +213,7 @@ async fn pay(stores: &TestStores, period: Period, micros: u64, at: Timestamp) ->
     let limit = Limit { budget, period, cost_max: Some(MicroUsd(100)), tokens_max: None };
     let key = CallKey::new("call").unwrap();
     let ledger = &stores.stores.ledger;
-    let reservation = ledger.reserve(&account, &[limit], cost(micros), &key, Duration::ZERO, at).await?;
+    let reservation = ledger.reserve(request(&account, &[limit], cost(micros), &key), Duration::ZERO, at).await?;
     ledger.settle(reservation, Settlement::Actual(cost(micros)), at).await.unwrap();
     Ok(())
 }
@@ -250,10 +261,11 @@ async fn calls_priced_by_their_tier_are_shown_separately() {
         let ledger = &stores.stores.ledger;
         let assumed = Account { price: PriceBasis::Assumed, ..account("alice") };
         let key = CallKey::new("call").unwrap();
-        let reservation = ledger.reserve(&account("alice"), &[], cost(9), &key, Duration::ZERO, NOW).await.unwrap();
+        let reservation =
+            ledger.reserve(request(&account("alice"), &[], cost(9), &key), Duration::ZERO, NOW).await.unwrap();
         ledger.settle(reservation, Settlement::Actual(cost(5)), NOW).await.unwrap();
         for settlement in [Settlement::Actual(cost(7)), Settlement::Estimated, Settlement::Unused] {
-            let reservation = ledger.reserve(&assumed, &[], cost(9), &key, Duration::ZERO, NOW).await.unwrap();
+            let reservation = ledger.reserve(request(&assumed, &[], cost(9), &key), Duration::ZERO, NOW).await.unwrap();
             ledger.settle(reservation, settlement, NOW).await.unwrap();
         }
         let rows = ledger.costs(None).await.unwrap();

@@ -7,11 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use greenroom_protocol::journal::Entry;
-use greenroom_protocol::{CallKey, PodId, Reply, RunId, TenantId, Timestamp};
+use greenroom_protocol::{PodId, Reply, RunId, TenantId, Timestamp};
 use greenroom_registry::group_commit::CommitTiming;
 use greenroom_registry::journal::{AppendPosition, Journal, JournalError, JournalRecord, PendingAppend, Receipt, Seq};
 use greenroom_registry::ledger::{
-    Account, Amount, CostRow, Ledger, Limit, Periods, RequestKind, Reservation, ReserveError, Settlement, UsageKey,
+    Amount, CostRow, Ledger, Periods, RequestKind, Reservation, ReserveError, ReserveRequest, Settlement, UsageKey,
     UsageSummary,
 };
 use greenroom_registry::runs::{
@@ -76,14 +76,11 @@ impl Ledger for FaultyLedger {
 
     async fn reserve(
         &self,
-        account: &Account,
-        limits: &[Limit],
-        upper_bound: Amount,
-        key: &CallKey,
+        request: ReserveRequest,
         wait_max: Duration,
         now: Timestamp,
     ) -> Result<Reservation, ReserveError> {
-        self.inner.reserve(account, limits, upper_bound, key, wait_max, now).await
+        self.inner.reserve(request, wait_max, now).await
     }
 
     async fn settle(

@@ -45,7 +45,6 @@ fn request(limits: &[Limit], upper_bound: Amount, key: &CallKey) -> ReserveReque
 /// Reserves without waiting.
 fn reserve(
     state: &mut LedgerState,
-    _: &Account,
     limits: &[Limit],
     upper_bound: Amount,
     key: &CallKey,
@@ -87,14 +86,14 @@ fn a_request_counts_itself() {
 fn the_tightest_budget_of_the_tree_decides_and_nothing_is_reserved() {
     let mut state = LedgerState::default();
     let limits = [tenant(1_000), limit(Budget::Run(RunId::new("run_1").unwrap()), 100)];
-    let first = reserve(&mut state, &account(), &limits, cost(60), &key(1), NOW).unwrap();
-    let error = reserve(&mut state, &account(), &limits, cost(60), &key(2), NOW).unwrap_err();
+    let first = reserve(&mut state, &limits, cost(60), &key(1), NOW).unwrap();
+    let error = reserve(&mut state, &limits, cost(60), &key(2), NOW).unwrap_err();
     let ReserveError::Exceeded { budget: Budget::Run(_), by } = error else { panic!("{error:?}") };
     let expected =
         Exceeded::Cost { max: MicroUsd(100), spent: MicroUsd(0), reserved: MicroUsd(60), requested: MicroUsd(60) };
     assert_eq!(by, expected);
     assert_eq!(state.settle(first, Settlement::Actual(cost(10)), NOW), cost(10));
-    assert!(reserve(&mut state, &account(), &limits, cost(90), &key(3), NOW).is_ok());
+    assert!(reserve(&mut state, &limits, cost(90), &key(3), NOW).is_ok());
 }
 
 #[test]
@@ -102,7 +101,7 @@ fn tokens_have_limits_of_their_own() {
     let mut state = LedgerState::default();
     let limits = [Limit { cost_max: None, tokens_max: Some(100), ..tenant(0) }];
     let upper_bound = Amount { tokens: Tokens { input: 60, output: 41 }, cost: MicroUsd(0) };
-    let error = reserve(&mut state, &account(), &limits, upper_bound, &key(1), NOW).unwrap_err();
+    let error = reserve(&mut state, &limits, upper_bound, &key(1), NOW).unwrap_err();
     assert_eq!(error.cause().details["max_tokens"], 100);
     assert_eq!(error.cause().code, protocol::ErrorCode::BudgetExceeded);
 }
@@ -110,9 +109,9 @@ fn tokens_have_limits_of_their_own() {
 #[test]
 fn an_unsent_call_is_free_and_an_unreported_one_costs_its_reservation() {
     let mut state = LedgerState::default();
-    let unsent = reserve(&mut state, &account(), &[], cost(60), &key(1), NOW).unwrap();
+    let unsent = reserve(&mut state, &[], cost(60), &key(1), NOW).unwrap();
     assert_eq!(state.settle(unsent, Settlement::Unused, NOW), Amount::default());
-    let unreported = reserve(&mut state, &account(), &[], cost(60), &key(2), NOW).unwrap();
+    let unreported = reserve(&mut state, &[], cost(60), &key(2), NOW).unwrap();
     assert_eq!(state.settle(unreported, Settlement::Estimated, NOW), cost(60));
     let deltas = state.drain_deltas();
     let (_, cost) = deltas.costs.iter().next().unwrap();
@@ -123,18 +122,18 @@ fn an_unsent_call_is_free_and_an_unreported_one_costs_its_reservation() {
 #[test]
 fn a_reservation_that_could_not_be_written_has_no_effect() {
     let mut state = LedgerState::default();
-    let failed = reserve(&mut state, &account(), &[tenant(100)], cost(100), &key(1), NOW).unwrap();
+    let failed = reserve(&mut state, &[tenant(100)], cost(100), &key(1), NOW).unwrap();
     let deltas = state.drain_deltas();
     state.restore_deltas(deltas);
     state.cancel_reservation(failed, NOW);
     assert!(state.drain_deltas().reserved.is_empty());
-    assert!(reserve(&mut state, &account(), &[tenant(100)], cost(100), &key(2), NOW).is_ok());
+    assert!(reserve(&mut state, &[tenant(100)], cost(100), &key(2), NOW).is_ok());
 }
 
 #[test]
 fn a_reservation_open_at_a_crash_is_settled_as_estimated() {
     let mut state = LedgerState::default();
-    let _open = reserve(&mut state, &account(), &[], cost(60), &key(1), NOW).unwrap();
+    let _open = reserve(&mut state, &[], cost(60), &key(1), NOW).unwrap();
     let mut open = state.drain_deltas().reserved;
     let mut next = LedgerState::default();
     next.restore_reservation(open.remove(0));
@@ -146,7 +145,7 @@ fn a_reservation_open_at_a_crash_is_settled_as_estimated() {
 #[test]
 fn a_call_waits_for_the_reservations_of_others_and_not_for_what_is_spent() {
     let mut state = LedgerState::default();
-    let first = reserve(&mut state, &account(), &[tenant(100)], cost(60), &key(1), NOW).unwrap();
+    let first = reserve(&mut state, &[tenant(100)], cost(60), &key(1), NOW).unwrap();
     let mut waiting = wait(&mut state, &[tenant(100)], 60, 2);
     let too_much = state.reserve_or_wait(request(&[tenant(100)], cost(101), &key(3)), NOW).unwrap_err();
     assert!(matches!(too_much, ReserveError::Exceeded { .. }), "nothing that is settled makes room for it");
@@ -165,7 +164,7 @@ fn a_call_waits_for_the_reservations_of_others_and_not_for_what_is_spent() {
 fn calls_that_wait_for_one_budget_are_served_in_the_order_of_their_arrival() {
     let mut state = LedgerState::default();
     let limits = [tenant(100)];
-    let first = reserve(&mut state, &account(), &limits, cost(80), &key(1), NOW).unwrap();
+    let first = reserve(&mut state, &limits, cost(80), &key(1), NOW).unwrap();
     let mut large = wait(&mut state, &limits, 90, 2);
     let mut small = wait(&mut state, &limits, 5, 3);
     let mut last = wait(&mut state, &limits, 5, 4);
@@ -173,16 +172,16 @@ fn calls_that_wait_for_one_budget_are_served_in_the_order_of_their_arrival() {
     let large = large.try_recv().unwrap().unwrap();
     assert!(small.try_recv().unwrap().is_ok() && last.try_recv().unwrap().is_ok(), "the small ones follow");
     state.settle(large, Settlement::Unused, NOW);
-    assert!(reserve(&mut state, &account(), &limits, cost(90), &key(5), NOW).is_ok());
+    assert!(reserve(&mut state, &limits, cost(90), &key(5), NOW).is_ok());
 }
 
 #[test]
 fn a_call_that_waits_for_one_budget_does_not_block_those_of_another() {
     let mut state = LedgerState::default();
     let run = |name: &str, micros| limit(Budget::Run(RunId::new(name).unwrap()), micros);
-    let _open = reserve(&mut state, &account(), &[run("run_1", 100), tenant(500)], cost(80), &key(1), NOW).unwrap();
+    let _open = reserve(&mut state, &[run("run_1", 100), tenant(500)], cost(80), &key(1), NOW).unwrap();
     let mut waiting = wait(&mut state, &[run("run_1", 100), tenant(500)], 80, 2);
-    assert!(reserve(&mut state, &account(), &[run("run_2", 100), tenant(500)], cost(80), &key(3), NOW).is_ok());
+    assert!(reserve(&mut state, &[run("run_2", 100), tenant(500)], cost(80), &key(3), NOW).is_ok());
     assert!(is_waiting(&mut waiting));
 }
 
@@ -190,7 +189,7 @@ fn a_call_that_waits_for_one_budget_does_not_block_those_of_another() {
 fn a_call_that_stops_waiting_makes_room_for_those_after_it() {
     let mut state = LedgerState::default();
     let limits = [tenant(100)];
-    let first = reserve(&mut state, &account(), &limits, cost(50), &key(1), NOW).unwrap();
+    let first = reserve(&mut state, &limits, cost(50), &key(1), NOW).unwrap();
     let outcome = state.reserve_or_wait(request(&limits, cost(60), &key(2)), NOW).unwrap();
     let ReserveOutcome::Waiting(arrival, reply) = outcome else { panic!("it is reserved") };
     let mut later = wait(&mut state, &limits, 50, 3);
@@ -210,7 +209,7 @@ fn a_call_that_stops_waiting_makes_room_for_those_after_it() {
 fn a_call_that_waits_for_two_budgets_gets_both_or_none() {
     let mut state = LedgerState::default();
     let run = limit(Budget::Run(RunId::new("run_1").unwrap()), 100);
-    let of_run = reserve(&mut state, &account(), &[run.clone()], cost(80), &key(1), NOW).unwrap();
+    let of_run = reserve(&mut state, std::slice::from_ref(&run), cost(80), &key(1), NOW).unwrap();
     let unlimited = Account { run: None, ..account() };
     let of_tenant = ReserveRequest { account: unlimited, ..request(&[], cost(100), &key(2)) };
     let ReserveOutcome::Reserved(of_tenant) = state.reserve_or_wait(of_tenant, NOW).unwrap() else { panic!("waits") };
@@ -233,7 +232,7 @@ proptest! {
         let mut spent = 0;
         for (number, (upper_bound, percent, is_settled_now)) in calls.into_iter().enumerate() {
             let call = key(number as u64);
-            if let Ok(reservation) = reserve(&mut state, &account(), &[tenant(1_000)], cost(upper_bound), &call, NOW) {
+            if let Ok(reservation) = reserve(&mut state, &[tenant(1_000)], cost(upper_bound), &call, NOW) {
                 open.push((reservation, upper_bound, upper_bound * percent / 100));
             }
             let reserved: u64 = open.iter().map(|(_, upper_bound, _)| upper_bound).sum();

@@ -145,7 +145,7 @@ impl FakePipeline {
             TypedPermit::ContextWrite(permit) => teams.write(permit).await?,
             TypedPermit::Invoke(permit) => {
                 let call = self.record_call(permit.request(), &id);
-                let run = permit.grant().team_run().or(permit.grant().run()).cloned().unwrap();
+                let run = permit.grant().team_run().or_else(|| permit.grant().run()).cloned().unwrap();
                 let agent = self.resolver.agent(&permit.request().agent, permit.grant().version()).await?;
                 let name = agent.id().clone();
                 let assignment = Invocation::from_permit(permit, agent, None)?;

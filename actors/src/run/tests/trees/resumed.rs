@@ -19,10 +19,13 @@ use super::super::harness::{Harness, detached, immediate, names, run_id, start, 
 use super::{inner_runs, inner_statuses, nested, stuck_at_last, wait_called, waiting_step};
 use crate::run::machine::RUN_RETRIES_MAX;
 
+/// True for the writes at which a journal panics.
+type Panics = Arc<dyn Fn(&RunId, &[Entry]) -> bool + Send + Sync>;
+
 /// A journal that panics at writes of its choice.
 struct PanickingJournal {
     inner: Arc<dyn Journal>,
-    panics: Arc<dyn Fn(&RunId, &[Entry]) -> bool + Send + Sync>,
+    panics: Panics,
 }
 
 #[async_trait]

@@ -37,6 +37,7 @@ pub(crate) mod inspect;
 mod ledger;
 mod maintenance;
 mod owner_lock;
+mod pods;
 mod recovery;
 mod runs;
 mod shared;
@@ -46,10 +47,10 @@ mod writer_state;
 
 /// Opens every store.
 pub(crate) async fn open(path: &Path, sync_mode: SyncMode, parts: StoreParts) -> Result<OpenedStores, StoreError> {
-    let StoreParts { clock, signer, artifacts } = parts;
+    let StoreParts { clock, signer, artifacts, pod } = parts;
     let lock = OwnerLock::acquire(path)?;
     let readers = open_readers(path, sync_mode).await?;
-    let shared = Arc::new(Shared::new(path.to_owned(), readers, clock));
+    let shared = Arc::new(Shared::new(path.to_owned(), readers, clock, pod.clone()));
     let signer = Arc::new(signer);
     let (sender, commands) = queue();
     let queue = WriterQueue::new(sender);
@@ -71,7 +72,7 @@ pub(crate) async fn open(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
         maintenance: Arc::new(maintenance::SqliteMaintenance { store, signer }),
     };
     let task = StoreTask { name: "store_writer", run: Box::pin(writer.run(commands)) };
-    Ok(OpenedStores { stores, tasks: vec![task] })
+    Ok(OpenedStores { stores, tasks: vec![task], pod })
 }
 
 #[cfg(test)]

@@ -142,7 +142,8 @@ impl QueuedCommand for CloseStore {
         Needs::default()
     }
 
-    fn apply(self: Box<Self>, _state: &mut WriterState, commit: &mut Commit) {
+    fn apply(self: Box<Self>, state: &mut WriterState, commit: &mut Commit) {
+        state.shared.pods.record_active(state.shared.clock.now(), &mut commit.statements);
         commit.close = Some(self.reply);
     }
 

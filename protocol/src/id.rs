@@ -211,18 +211,6 @@ text_id!(
     CallKey, KEY_BYTES_MAX, printable
 );
 
-impl PodId {
-    /// Derives the id of one start of the pod with this name, from a generated number. A pod that starts again is
-    /// another owner of what it stores: it can tell what the process before it left behind.
-    #[must_use]
-    pub fn for_start(name: &Self, number: u128) -> Self {
-        let name = name.as_str();
-        // An id is ASCII. A name that leaves no room for the number is cut.
-        let name = name.get(..ID_BYTES_MAX - DIGEST_CHARS - 1).unwrap_or(name);
-        Self(Arc::from(format!("{name}-{number:032x}")))
-    }
-}
-
 impl RequestId {
     /// Formats a generated number as the id of a request.
     #[must_use]

@@ -45,7 +45,7 @@ pub(crate) fn open(parts: StoreParts) -> OpenedStores {
         memory: Arc::new(agent_memory::InMemoryAgentMemory::new(shared.clone())),
         maintenance: Arc::new(InMemoryMaintenance { shared, audit }),
     };
-    OpenedStores { stores, tasks: Vec::new(), pod: parts.pod }
+    OpenedStores { stores, tasks: Vec::new() }
 }
 
 struct InMemoryMaintenance {

@@ -37,7 +37,6 @@ pub(crate) mod inspect;
 mod ledger;
 mod maintenance;
 mod owner_lock;
-mod pods;
 mod recovery;
 mod runs;
 mod shared;
@@ -47,10 +46,10 @@ mod writer_state;
 
 /// Opens every store.
 pub(crate) async fn open(path: &Path, sync_mode: SyncMode, parts: StoreParts) -> Result<OpenedStores, StoreError> {
-    let StoreParts { clock, signer, artifacts, pod } = parts;
+    let StoreParts { clock, signer, artifacts } = parts;
     let lock = OwnerLock::acquire(path)?;
     let readers = open_readers(path, sync_mode).await?;
-    let shared = Arc::new(Shared::new(path.to_owned(), readers, clock, pod.clone()));
+    let shared = Arc::new(Shared::new(path.to_owned(), readers, clock));
     let signer = Arc::new(signer);
     let (sender, commands) = queue();
     let queue = WriterQueue::new(sender);
@@ -72,7 +71,7 @@ pub(crate) async fn open(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
         maintenance: Arc::new(maintenance::SqliteMaintenance { store, signer }),
     };
     let task = StoreTask { name: "store_writer", run: Box::pin(writer.run(commands)) };
-    Ok(OpenedStores { stores, tasks: vec![task], pod })
+    Ok(OpenedStores { stores, tasks: vec![task] })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use greenroom_protocol::{Clock, PodId};
+use greenroom_protocol::Clock;
 
 use crate::agent_memory::MemoryStore;
 use crate::artifacts::ArtifactStore;
@@ -59,8 +59,6 @@ pub struct OpenedStores {
     pub stores: Stores,
     /// The tasks, which the composition root runs.
     pub tasks: Vec<StoreTask>,
-    /// The pod that has opened them.
-    pub pod: PodId,
 }
 
 /// Constructor arguments of every implementation.
@@ -71,9 +69,6 @@ pub struct StoreParts {
     pub signer: Signer,
     /// The artifact store.
     pub artifacts: Arc<dyn ArtifactStore>,
-    /// The pod that opens the stores, with an id of this start (`PodId::for_start`): what other pods have left open is
-    /// settled when the stores are opened.
-    pub pod: PodId,
 }
 
 /// The durability of a commit.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use greenroom_protocol as protocol;
@@ -45,9 +44,6 @@ fn fixed_clock() -> Arc<dyn Clock> {
     Arc::new(FixedClock)
 }
 
-/// The number of databases that were opened: each opening is another start of the pod.
-static STARTS: AtomicU64 = AtomicU64::new(1);
-
 /// A time in 2023.
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -57,8 +53,6 @@ pub(crate) struct TestStores {
     pub(crate) stores: Stores,
     dir: Option<TempDir>,
     tasks: JoinSet<Result<(), StoreError>>,
-    /// The pod that has opened them.
-    pub(crate) pod: PodId,
 }
 
 impl TestStores {
@@ -69,8 +63,7 @@ impl TestStores {
 
     fn in_memory() -> Self {
         let signer = Signer::ephemeral([7; 32]);
-        let parts = StoreParts { clock: fixed_clock(), signer, artifacts: in_memory_artifacts(), pod: pod() };
-        let opened = open_in_memory(parts);
+        let opened = open_in_memory(StoreParts { clock: fixed_clock(), signer, artifacts: in_memory_artifacts() });
         Self::run(opened, None)
     }
 
@@ -87,8 +80,7 @@ impl TestStores {
     /// Opens the database in a directory with this sync mode.
     pub(crate) async fn open_with(dir: TempDir, sync_mode: SyncMode) -> Result<Self, StoreError> {
         let signer = Signer::open(&dir.path().join("audit.key"), || Ok([7; 32]))?;
-        let pod = PodId::for_start(&pod(), STARTS.fetch_add(1, Ordering::SeqCst).into());
-        let parts = StoreParts { clock: fixed_clock(), signer, artifacts: in_memory_artifacts(), pod };
+        let parts = StoreParts { clock: fixed_clock(), signer, artifacts: in_memory_artifacts() };
         let opened = open_sqlite(&dir.path().join("greenroom.db"), sync_mode, parts).await?;
         Ok(Self::run(opened, Some(dir)))
     }
@@ -98,7 +90,7 @@ impl TestStores {
         for task in opened.tasks {
             tasks.spawn(task.run);
         }
-        Self { stores: opened.stores, dir, tasks, pod: opened.pod }
+        Self { stores: opened.stores, dir, tasks }
     }
 
     /// The path of the database.

@@ -53,7 +53,7 @@ pub async fn compose_with(
     let tools = [greenroom_runtimes::tools(), tools].concat();
     let bundle = policy::open_bundle(config)?;
     let known_names = catalogue::collect_known_names(config, &bundle, &handlers, &tools);
-    let (policy, catalogue, OpenedStores { stores, tasks: writers, pod }) = tokio::try_join!(
+    let (policy, catalogue, OpenedStores { stores, tasks: writers }) = tokio::try_join!(
         policy::compile(config, bundle),
         catalogue::load(config, known_names.clone()),
         stores::open(config, &clock, &ids),
@@ -76,7 +76,6 @@ pub async fn compose_with(
         observer: services::tee_observer(&metrics, observer),
         pipeline: PipelineHandle::default(),
         stores,
-        pod,
         metrics,
         clock,
         ids,

@@ -55,8 +55,6 @@ pub struct Pipeline {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) pod: PodId,
-    /// The id of this start of the pod, for the audit: what a dead pod has left open is closed for it.
-    pub(crate) pod_start: PodId,
 }
 
 /// The reply to a request from an ingress.
@@ -136,7 +134,7 @@ impl Pipeline {
     ) -> Reply {
         let mut info = RequestInfo::from_authenticated(&request);
         let submitted = {
-            let opening = request_info::make_opening(&request, &info, &self.pod_start);
+            let opening = request_info::make_opening(&request, &info, &self.pod);
             // The run record is written after the opening of its start, in the same commit.
             let is_start = matches!(request.request(), Request::StartRun(_));
             let timing = if is_start { CommitTiming::Coalesce } else { CommitTiming::Immediate };

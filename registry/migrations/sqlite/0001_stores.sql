@@ -3,15 +3,6 @@
 -- Times are microseconds since 1970-01-01, UTC. Money is in millionths of a US dollar. Hashes are
 -- 32 bytes. JSON is compact text.
 
--- The processes that have owned the store, each with an id of its own. Of a dead one it remains until when it was
--- active, to a few seconds.
-CREATE TABLE pods (
-    pod        TEXT    NOT NULL PRIMARY KEY,
-    started_at INTEGER NOT NULL,
-    active_at  INTEGER NOT NULL,
-    dead       INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-
 CREATE TABLE runs (
     number            INTEGER PRIMARY KEY,
     run               TEXT    NOT NULL UNIQUE,
@@ -88,8 +79,6 @@ CREATE TABLE idempotency_keys (
     run          TEXT,
     reply        TEXT,
     at           INTEGER NOT NULL,
-    -- The pod that executes the request.
-    pod          TEXT    NOT NULL,
     PRIMARY KEY (key, tenant)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_keys_by_run ON idempotency_keys (run) WHERE run IS NOT NULL;

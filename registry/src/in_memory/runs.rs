@@ -128,7 +128,7 @@ impl RunStore for InMemoryRuns {
         if let Some(stored) = self.0.runs().find_mut(root).filter(|stored| stored.record.fence == fence) {
             stored.record.failures = stored.record.failures.saturating_add(1);
         }
-        self.0.leases.expire(root, fence);
+        self.0.leases.release(root, fence);
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use greenroom_protocol as protocol;
-use protocol::{AgentId, CallKey, MicroUsd, PodId, TenantId, Timestamp, UserId, WorkflowId};
+use protocol::{AgentId, CallKey, MicroUsd, TenantId, Timestamp, UserId, WorkflowId};
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::usage::{UsageCounts, day_start};
@@ -72,8 +72,6 @@ pub(crate) struct ReservationRecord {
     pub(crate) budgets: Vec<Budget>,
     pub(crate) upper_bound: Amount,
     pub(crate) at: Timestamp,
-    /// The pod whose call it is for.
-    pub(crate) pod: Option<PodId>,
 }
 
 /// The changes since the last commit.

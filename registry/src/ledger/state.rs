@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use greenroom_protocol as protocol;
-use protocol::{MicroUsd, PodId, PriceBasis, Timestamp};
+use protocol::{MicroUsd, PriceBasis, Timestamp};
 
 use crate::ledger::deltas::{CostEntry, CostKey, Deltas, ReservationRecord};
 use crate::ledger::usage::{BudgetUsage, UsageCounts, Window, day_of, minute_of};
@@ -22,8 +22,6 @@ const RUN_DAYS_MAX: i64 = 366;
 /// All usage, spending and open reservations.
 #[derive(Debug, Default)]
 pub(crate) struct LedgerState {
-    /// The pod whose calls are reserved here; `None` for a ledger that no other pod reads.
-    pod: Option<PodId>,
     windows: HashMap<UsageKey, Window>,
     usages: HashMap<Budget, BudgetUsage>,
     reservations: HashMap<ReservationId, ReservationRecord>,
@@ -34,11 +32,6 @@ pub(crate) struct LedgerState {
 }
 
 impl LedgerState {
-    /// The ledger of a store that other pods have owned.
-    pub(crate) fn for_pod(pod: PodId) -> Self {
-        Self { pod: Some(pod), ..Self::default() }
-    }
-
     /// Counts one request and returns the usage.
     pub(crate) fn count(
         &mut self,
@@ -173,7 +166,7 @@ impl LedgerState {
         let budgets = budgets_of(account, limits);
         let id = ReservationId(self.last_id);
         let (key, account, upper_bound) = (key.clone(), account.clone(), *upper_bound);
-        let record = ReservationRecord { id, key, account, budgets, upper_bound, at: now, pod: self.pod.clone() };
+        let record = ReservationRecord { id, key, account, budgets, upper_bound, at: now };
         self.deltas.reserved.push(record.clone());
         self.add_reservation(record);
         id
@@ -227,10 +220,9 @@ impl LedgerState {
         record
     }
 
-    /// Settles every open reservation of other pods as estimated, once they are dead.
+    /// Settles every open reservation as estimated, after a crash.
     pub(crate) fn settle_outstanding(&mut self, now: Timestamp) -> u64 {
-        let of_others = self.reservations.values().filter(|record| record.pod != self.pod);
-        let ids: Vec<_> = of_others.map(|record| record.id).collect();
+        let ids: Vec<_> = self.reservations.keys().copied().collect();
         for id in &ids {
             self.settle(*id, Settlement::Estimated, now);
         }

@@ -60,13 +60,6 @@ impl Leases {
         Ok(())
     }
 
-    /// Lets the owner's lease expire, but not that of another owner. It remains known until when the owner was active.
-    pub(crate) fn expire(&self, root: &RunId, fence: Fence) {
-        if let Some(lease) = self.all().get_mut(root).filter(|lease| lease.fence == fence) {
-            lease.expires_at = lease.renewed_at;
-        }
-    }
-
     /// Ends the owner's lease, but not that of another owner.
     pub(crate) fn release(&self, root: &RunId, fence: Fence) {
         let mut all = self.all();
@@ -94,11 +87,6 @@ mod tests {
         leases.renew(&root, Fence(2), None, later).unwrap();
         assert!(leases.is_leased(&root, later));
         assert_eq!(leases.renewed_at(&root), Some(later));
-        leases.expire(&root, Fence(1));
-        assert!(leases.is_leased(&root, later));
-        leases.expire(&root, Fence(2));
-        assert!(!leases.is_leased(&root, later));
-        assert_eq!(leases.renewed_at(&root), Some(later), "it was active until then");
         leases.release(&root, Fence(2));
         assert!(!leases.is_leased(&root, start));
         assert_eq!(leases.renewed_at(&root), None);

@@ -142,8 +142,7 @@ impl QueuedCommand for CloseStore {
         Needs::default()
     }
 
-    fn apply(self: Box<Self>, state: &mut WriterState, commit: &mut Commit) {
-        state.shared.pods.record_active(state.shared.clock.now(), &mut commit.statements);
+    fn apply(self: Box<Self>, _state: &mut WriterState, commit: &mut Commit) {
         commit.close = Some(self.reply);
     }
 

@@ -1,9 +1,9 @@
-//! Recovery from an unclean shutdown, before the first request: audit entries that a dead pod left open are closed as
-//! interrupted, its reservations are settled as estimated, and the keys of its requests in flight are released. What
-//! belongs to the pod that opens the store is not touched; of a file that one process owns, all other pods are dead.
+//! Recovery from an unclean shutdown, before the first request: audit entries that the last process
+//! left open are closed as interrupted, reservations are settled as estimated, and the keys of requests
+//! in flight are released.
 
 use greenroom_protocol as protocol;
-use protocol::audit::{Event, Opening, Record};
+use protocol::audit::{Event, Record};
 use rusqlite::Connection;
 
 use crate::audit::chain::EventJson;
@@ -24,20 +24,13 @@ pub(super) async fn recover(writer: &mut Writer) -> Result<(), StoreError> {
     let mut commit = Commit::default();
     let open: Vec<u64> = writer.state.shared.open_entries().iter().copied().collect();
     for opened in &open {
-        let opening = opening_of(&writer.conn, *opened)?;
-        if opening.pod == *writer.state.shared.pods.own() {
-            continue;
-        }
-        let subject = EntrySubject::from_opening(&opening);
+        let subject = subject_of(&writer.conn, *opened)?;
         let event = EventJson::from_event(&Event::Interrupted { opened: *opened })?;
         let closing = CloseEntry { opened: AuditSeq(*opened), event, subject, at: now };
         append_closing(&mut writer.state.chain, closing, &mut commit.audit, &mut commit.statements);
     }
-    let pods = &writer.state.shared.pods;
-    pods.start(&writer.conn, now, &mut commit.statements)?;
     let settled = writer.state.shared.ledger().settle_outstanding(now);
-    let sql = "DELETE FROM idempotency_keys WHERE run IS NULL AND reply IS NULL AND pod <> ?";
-    commit.statements.add(sql, vec![pods.own().as_str().into()]);
+    commit.statements.add("DELETE FROM idempotency_keys WHERE run IS NULL AND reply IS NULL", Vec::new());
     writer.write(&mut commit)?;
     writer.sign(HeadKind::Running).await?;
     if settled > 0 || !open.is_empty() {
@@ -50,12 +43,12 @@ pub(super) async fn recover(writer: &mut Writer) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn opening_of(conn: &Connection, number: u64) -> Result<Opening, StoreError> {
+fn subject_of(conn: &Connection, number: u64) -> Result<EntrySubject, StoreError> {
     let records = select(conn, "SELECT record FROM audit WHERE number = ?", [to_int(number)], |row| {
         Ok(serde_json::from_str::<Record>(row.text("record")?)?)
     })?;
     match records.into_iter().next().map(|record| record.event) {
-        Some(Event::Opened(opening)) => Ok(opening),
+        Some(Event::Opened(opening)) => Ok(EntrySubject::from_opening(&opening)),
         Some(Event::Closed { .. } | Event::Interrupted { .. } | Event::System { .. }) | None => {
             Err(StoreError::Codec(format!("record {number} is listed as open, but opens no entry")))
         }

@@ -19,7 +19,6 @@ use crate::runs::{ClaimedTree, Created, DedupKey, Fence, NewRun, RunFilter, RunP
 use crate::sqlite::columns::Columns as _;
 use crate::sqlite::error::sqlx_error;
 use crate::sqlite::handle::StoreHandle;
-use crate::sqlite::pods::RecordActive;
 use crate::sqlite::statement_batch::{from_int, to_int};
 
 use commands::{AppendEntries, ClaimTree, CreateRun, EncodedEntries, FailTree, PruneRuns, where_pruned};
@@ -62,11 +61,7 @@ impl RunStore for SqliteRuns {
     }
 
     async fn renew(&self, root: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
-        self.0.leases.renew(root, fence, Some(lease), now)?;
-        if self.0.pods.is_due(now) {
-            self.0.queue.send(RecordActive { now }).await?;
-        }
-        Ok(())
+        self.0.leases.renew(root, fence, Some(lease), now)
     }
 
     async fn release(&self, root: &RunId, fence: Fence) {

@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use greenroom_protocol::{Clock, PodId};
+use greenroom_protocol::Clock;
 use sqlx::sqlite::SqlitePool;
 
 use crate::ledger::state::LedgerState;
 use crate::notify::RunNotifiers;
 use crate::runs::leases::Leases;
-use crate::sqlite::pods::Pods;
 
 /// State that the writer and the stores of one file share.
 pub(super) struct Shared {
@@ -20,15 +19,13 @@ pub(super) struct Shared {
     pub(super) journal_notifiers: RunNotifiers,
     pub(super) context_notifiers: RunNotifiers,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) pods: Pods,
     ledger: Mutex<LedgerState>,
     /// The numbers of the open audit entries.
     open_entries: Mutex<BTreeSet<u64>>,
 }
 
 impl Shared {
-    pub(super) fn new(path: PathBuf, readers: SqlitePool, clock: Arc<dyn Clock>, pod: PodId) -> Self {
-        let ledger = Mutex::new(LedgerState::for_pod(pod.clone()));
+    pub(super) fn new(path: PathBuf, readers: SqlitePool, clock: Arc<dyn Clock>) -> Self {
         Self {
             path,
             readers,
@@ -36,8 +33,7 @@ impl Shared {
             journal_notifiers: RunNotifiers::default(),
             context_notifiers: RunNotifiers::default(),
             clock,
-            pods: Pods::new(pod),
-            ledger,
+            ledger: Mutex::default(),
             open_entries: Mutex::default(),
         }
     }

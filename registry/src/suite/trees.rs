@@ -144,37 +144,3 @@ async fn a_run_that_ended_is_pruned_only_with_its_tree() {
         assert_eq!(runs.get(&run_id(2)).await.unwrap(), None);
     }
 }
-
-#[tokio::test]
-async fn a_tree_was_active_as_long_as_its_owner_also_after_a_restart() {
-    for is_crash in [true, false] {
-        let stores = TestStores::sqlite().await;
-        let new = NewRun { pod: stores.pod.clone(), ..new_run(1) };
-        let Created::New(fence) = stores.stores.runs.create(&new, None, NOW).await.unwrap() else {
-            panic!("it is new")
-        };
-        let hour = NOW.saturating_add(MINUTE * 60);
-        // The second renewal is too soon after the first to be recorded.
-        for at in [hour, hour.saturating_add(Duration::from_secs(1))] {
-            stores.stores.runs.renew(&run_id(1), fence, MINUTE, at).await.unwrap();
-        }
-        assert!(stores.stores.maintenance.check().await.unwrap().is_ok());
-        let dir = if is_crash { stores.crash().await } else { stores.close().await };
-        let stores = TestStores::open(dir).await.unwrap();
-        assert_ne!(stores.pod, new.pod, "it is another start of the pod");
-        let tree = claim(&stores, 1, hour.saturating_add(MINUTE * 60)).await.unwrap();
-        assert_eq!(tree.last_active, Some(hour), "{is_crash}");
-    }
-}
-
-#[tokio::test]
-async fn a_tree_that_failed_was_active_until_then() {
-    for stores in TestStores::each().await {
-        let fence = stores.create_run(1).await;
-        let hour = NOW.saturating_add(MINUTE * 60);
-        stores.stores.runs.renew(&run_id(1), fence, MINUTE, hour).await.unwrap();
-        stores.stores.runs.fail(&run_id(1), fence).await.unwrap();
-        let tree = claim(&stores, 1, hour).await.unwrap();
-        assert_eq!((tree.failures, tree.last_active), (1, Some(hour)));
-    }
-}

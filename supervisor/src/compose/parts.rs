@@ -6,7 +6,7 @@ use greenroom_actors::execution::ModelRegistry;
 use greenroom_actors::guard::GuardHandle;
 use greenroom_actors::observer::Observer;
 use greenroom_actors::pipeline::PipelineHandle;
-use greenroom_protocol::{Clock, IdGenerator, PodId};
+use greenroom_protocol::{Clock, IdGenerator};
 use greenroom_registry::Stores;
 use greenroom_rego::Authenticator;
 
@@ -25,8 +25,6 @@ pub(crate) struct PodParts {
     pub ids: Arc<dyn IdGenerator>,
     /// The stores.
     pub stores: Stores,
-    /// The id of this start of the pod: the owner of what it stores.
-    pub pod: PodId,
     /// The active definitions and the pinned ones.
     pub definitions: Arc<CachedDefinitions>,
     /// The models that may be called.

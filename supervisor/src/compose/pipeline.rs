@@ -66,7 +66,6 @@ pub(crate) fn build(
         metrics: Arc::clone(metrics),
         clock: Arc::clone(clock),
         pod: config.pod.clone(),
-        pod_start: parts.pod.clone(),
     });
     let bound = parts.pipeline.bind(pipeline.clone());
     bound.map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use greenroom_protocol::{Cause, Clock, ErrorCode, IdGenerator, PodId};
+use greenroom_protocol::{Cause, Clock, ErrorCode, IdGenerator};
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::maintenance::CheckReport;
 use greenroom_registry::{OpenedStores, StoreParts};
@@ -16,12 +16,12 @@ use crate::config::store::SupportedStore;
 /// Those of the store; [`ErrorCode::StoreUnavailable`] if a directory cannot be created;
 /// [`ErrorCode::InvalidConfiguration`] if its URL names no store of this version.
 pub async fn open(config: &Config, clock: &Arc<dyn Clock>, ids: &Arc<dyn IdGenerator>) -> Result<OpenedStores, Cause> {
-    let (clock, pod) = (Arc::clone(clock), PodId::for_start(&config.pod, ids.next_id()));
+    let clock = Arc::clone(clock);
     match config.store.supported()? {
         SupportedStore::Memory => {
             let signer = Signer::ephemeral(seed(&**ids));
             let artifacts = greenroom_registry::in_memory_artifacts();
-            Ok(greenroom_registry::open_in_memory(StoreParts { clock, signer, artifacts, pod }))
+            Ok(greenroom_registry::open_in_memory(StoreParts { clock, signer, artifacts }))
         }
         SupportedStore::Sqlite(path, sync) => {
             for root in &config.files_roots {
@@ -32,7 +32,7 @@ pub async fn open(config: &Config, clock: &Arc<dyn Clock>, ids: &Arc<dyn IdGener
             let signer = Signer::open(&config.audit_key(), random_seed).map_err(|error| error.cause())?;
             let artifacts =
                 greenroom_registry::open_fs_artifacts(&config.artifacts_dir()).map_err(|error| error.cause())?;
-            let parts = StoreParts { clock, signer, artifacts, pod };
+            let parts = StoreParts { clock, signer, artifacts };
             greenroom_registry::open_sqlite(path, sync, parts).await.map_err(|error| error.cause())
         }
     }

@@ -26,13 +26,13 @@ impl WriteCommand for BeginKey {
         Needs { key: Some((&self.key.0, &self.key.1)), ..Needs::default() }
     }
 
-    fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<KeyStatus, StoreError> {
+    fn apply(self, _state: &mut WriterState, commit: &mut Commit) -> Result<KeyStatus, StoreError> {
         let Self { key, request_hash, now } = self;
         if let Some(row) = commit.keys.get(&key).and_then(Option::as_ref) {
             return row.status_for(&request_hash);
         }
         let row = KeyRow { request_hash, run: None, reply: None };
-        row.upsert(&key.0, &key.1, state.shared.pods.own(), now, &mut commit.statements);
+        row.upsert(&key.0, &key.1, now, &mut commit.statements);
         commit.keys.insert(key, Some(row));
         Ok(KeyStatus::New)
     }
@@ -55,12 +55,12 @@ impl WriteCommand for FinishKey {
         Needs { key: Some((&self.key.0, &self.key.1)), ..Needs::default() }
     }
 
-    fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<(), StoreError> {
+    fn apply(self, _state: &mut WriterState, commit: &mut Commit) -> Result<(), StoreError> {
         let Self { key, reply, now } = self;
         let row = commit.keys.get_mut(&key).and_then(Option::as_mut);
         if let Some(row) = row.filter(|row| row.reply.is_none()) {
             row.reply = Some(reply);
-            row.upsert(&key.0, &key.1, state.shared.pods.own(), now, &mut commit.statements);
+            row.upsert(&key.0, &key.1, now, &mut commit.statements);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use greenroom_protocol as protocol;
-use protocol::{ContentHash, PodId, Reply, RunId, TenantId, Timestamp};
+use protocol::{ContentHash, Reply, RunId, TenantId, Timestamp};
 use rusqlite::Connection;
 
 use crate::error::StoreError;
@@ -13,8 +13,8 @@ use crate::sqlite::statement_batch::{SqlValue, StatementBatch};
 
 /// Inserts a key, or stores the reply of an existing one. Only this column and the time of an existing
 /// key change.
-const UPSERT_KEY: &str = "INSERT INTO idempotency_keys (key, tenant, request_hash, run, reply, at, pod) \
-                          VALUES (?, ?, ?, ?, ?, ?, ?) \
+const UPSERT_KEY: &str = "INSERT INTO idempotency_keys (key, tenant, request_hash, run, reply, at) \
+                          VALUES (?, ?, ?, ?, ?, ?) \
                           ON CONFLICT (key, tenant) DO UPDATE SET reply = excluded.reply, at = excluded.at";
 const SELECT_KEYS: &str = "SELECT key, tenant, request_hash, run, reply FROM idempotency_keys \
                            WHERE key IN (SELECT value FROM json_each(?))";
@@ -32,12 +32,11 @@ pub(in crate::sqlite) struct KeyRow {
 }
 
 impl KeyRow {
-    /// Adds the statement that stores the row. A new row belongs to this pod.
+    /// Adds the statement that stores the row.
     pub(in crate::sqlite) fn upsert(
         &self,
         key: &str,
         tenant: &TenantId,
-        pod: &PodId,
         at: Timestamp,
         statements: &mut StatementBatch,
     ) {
@@ -48,7 +47,6 @@ impl KeyRow {
             self.run.as_ref().map(|run| run.as_str()).into(),
             self.reply.clone().into(),
             at.as_micros().into(),
-            pod.as_str().into(),
         ];
         statements.add(UPSERT_KEY, values);
     }

@@ -115,7 +115,7 @@ impl WriteCommand for CreateRun {
         state.runs.insert(number, record);
         if let Some((key, tenant)) = key {
             let row = KeyRow { request_hash: new.request_hash, run: Some(run.clone()), reply: None };
-            row.upsert(&key, &tenant, state.shared.pods.own(), now, &mut commit.statements);
+            row.upsert(&key, &tenant, now, &mut commit.statements);
             commit.keys.insert((key, tenant), Some(row));
         }
         if is_ended {
@@ -157,7 +157,6 @@ impl WriteCommand for ClaimTree {
             return Ok(None);
         }
         let Some(CachedRecord { number, record }) = state.runs.find_mut(&root) else { return Ok(None) };
-        let last_owner = record.pod.clone();
         let fence = record.transfer_to(&pod);
         let (failures, owned) = (record.failures, record.clone());
         commit.statements.add(UPDATE_RUN, update_values(*number, record));
@@ -170,7 +169,7 @@ impl WriteCommand for ClaimTree {
         if failures > 0 {
             state.runs.mark_failed(root.clone());
         }
-        let last_active = leases.renewed_at(&root).or_else(|| state.shared.pods.last_active(&last_owner));
+        let last_active = leases.renewed_at(&root);
         leases.grant(&root, fence, lease, now);
         release_on_failure(&state.shared, &root, fence, commit);
         Ok(Some(ClaimedTree { fence, failures, runs, last_active }))
@@ -199,7 +198,7 @@ impl WriteCommand for FailTree {
             commit.statements.add(UPDATE_FAILURES, vec![failures.into(), root.as_str().into()]);
             state.runs.mark_failed(root.clone());
         }
-        state.shared.leases.expire(&root, fence);
+        state.shared.leases.release(&root, fence);
         Ok(())
     }
 }

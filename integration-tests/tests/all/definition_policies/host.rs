@@ -305,6 +305,15 @@ async fn tenant_isolation_denies_the_calls_of_a_run_whose_owner_left_its_tenant(
         assert_eq!(host.take_reasons(), [""; 0], "{level:?}");
         host.pod.shutdown().await;
     }
+    // The context of a team belongs to the tenant that the owner has left: for the owner it does not exist any more, so
+    // the run ends before the policy is asked.
+    let host = Host::start(policy).await?;
+    assert_eq!(host.run_of_owner(Some(Level::Team), true).await?, "failed");
+    assert_eq!(host.take_reasons(), [""; 0]);
+    host.pod.shutdown().await;
+    let host = Host::start(policy).await?;
+    assert_eq!(host.run_of_owner(Some(Level::Team), false).await?, "success");
+    host.pod.shutdown().await;
     let host = Host::start(policy).await?;
     assert_eq!(host.run_of_owner(None, true).await?, "success", "the run is not bound without the policy");
     host.pod.shutdown().await;

@@ -3,6 +3,7 @@
 //! ```text
 //! chat_completions   OpenAI's API, which most servers speak, each in its dialect: read here (decision 25)
 //! genai              every other API, through the crate genai (decision 15)
+//! answer_stream      an answer that is read piece by piece → the stream of its deltas
 //! endpoint           the address, the key and the API of a provider
 //! rejections         what a server has rejected, and is not sent again
 //! schemas            schemas in the form that an API takes
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 use greenroom_actors::model::{Deltas, ModelCall, ModelError, ModelProvider};
 use greenroom_protocol::Cause;
 
+mod answer_stream;
 mod chat_completions;
 mod endpoint;
 mod error;

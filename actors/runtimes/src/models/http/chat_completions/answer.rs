@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use futures::StreamExt;
-use greenroom_actors::model::{CallPhase, Delta, Deltas, ModelCall, ModelError};
+use greenroom_actors::model::{CallPhase, Deltas, ModelCall, ModelError};
 use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 
 use super::chunk::ChunkReader;
 use super::events::{Event, EventReader};
+use crate::models::http::answer_stream::{self, AnswerReader, PendingDeltas};
 use crate::models::http::endpoint::Redactor;
 use crate::models::http::error;
 
@@ -17,11 +17,11 @@ use crate::models::http::error;
 const COUNT_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Reads one answer.
-struct AnswerReader {
+struct ChatAnswer {
     response: Response,
     events: EventReader,
     chunks: ChunkReader,
-    pending: VecDeque<Result<Delta, ModelError>>,
+    pending: PendingDeltas,
     idle: Duration,
     deadline: Instant,
     /// When the wait for the next event ends, and the phase that has then timed out.
@@ -41,39 +41,21 @@ pub(super) async fn open(
     deadline: Instant,
     redactor: Redactor,
 ) -> Result<Deltas, ModelError> {
-    let mut reader = AnswerReader {
+    let reader = ChatAnswer {
         response,
         events: EventReader::new(call.tokens_max),
         chunks: ChunkReader::new(redactor),
-        pending: VecDeque::new(),
+        pending: PendingDeltas::new(),
         idle: call.timeouts.idle,
         deadline,
         next_event_at: first_event_at,
         phase: CallPhase::FirstToken,
         is_ended: false,
     };
-    reader.read().await;
-    if let Some(Err(_)) = reader.pending.front()
-        && let Some(Err(error)) = reader.pending.pop_front()
-    {
-        return Err(error);
-    }
-    Ok(futures::stream::unfold(reader, |mut reader| async move {
-        let delta = reader.next().await?;
-        Some((delta, reader))
-    })
-    .boxed())
+    answer_stream::open(reader).await
 }
 
-impl AnswerReader {
-    async fn next(&mut self) -> Option<Result<Delta, ModelError>> {
-        if self.pending.is_empty() && !self.is_ended {
-            self.read().await;
-        }
-        self.pending.pop_front()
-    }
-
-    /// Reads until there is a delta, an error or the end.
+impl AnswerReader for ChatAnswer {
     async fn read(&mut self) {
         while self.pending.is_empty() && !self.is_ended {
             let (until, phase) = if self.deadline <= self.next_event_at {
@@ -90,6 +72,12 @@ impl AnswerReader {
         }
     }
 
+    fn pending(&mut self) -> &mut PendingDeltas {
+        &mut self.pending
+    }
+}
+
+impl ChatAnswer {
     fn handle_bytes(&mut self, bytes: &[u8]) {
         let mut events = VecDeque::new();
         let pushed = self.events.push(bytes, &mut events);

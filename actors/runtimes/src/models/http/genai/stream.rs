@@ -1,6 +1,5 @@
 //! genai's stream → deltas, with a timeout for every wait and exactly one end.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,15 +12,19 @@ use tokio::time::Instant;
 
 use super::classify;
 use super::frame_meter::FrameMeter;
+use crate::models::http::answer_stream::{self, AnswerReader, PendingDeltas};
 use crate::models::http::endpoint::Redactor;
 use crate::models::http::{stop_reason, tool_arguments};
 
 /// Reads one answer.
-struct AnswerReader {
+struct GenaiAnswer {
     events: ChatStream,
     meter: Arc<FrameMeter>,
-    pending: VecDeque<Result<Delta, ModelError>>,
+    pending: PendingDeltas,
     idle: Duration,
+    /// The timeout of the wait for the next event, and its phase.
+    timeout: Duration,
+    phase: CallPhase,
     deadline: Instant,
     redactor: Redactor,
     is_ended: bool,
@@ -38,41 +41,24 @@ pub(super) async fn open(
     deadline: Instant,
     redactor: Redactor,
 ) -> Result<Deltas, ModelError> {
-    let mut reader = AnswerReader {
+    let reader = GenaiAnswer {
         events,
         meter,
-        pending: VecDeque::new(),
+        pending: PendingDeltas::new(),
         idle: timeouts.idle,
+        timeout: timeouts.first_token,
+        phase: CallPhase::FirstToken,
         deadline,
         redactor,
         is_ended: false,
     };
-    reader.read(timeouts.first_token, CallPhase::FirstToken).await;
-    if let Some(Err(_)) = reader.pending.front()
-        && let Some(Err(error)) = reader.pending.pop_front()
-    {
-        return Err(error);
-    }
-    Ok(futures::stream::unfold(reader, |mut reader| async move {
-        let delta = reader.next().await?;
-        Some((delta, reader))
-    })
-    .boxed())
+    answer_stream::open(reader).await
 }
 
-impl AnswerReader {
-    async fn next(&mut self) -> Option<Result<Delta, ModelError>> {
-        if self.pending.is_empty() && !self.is_ended {
-            self.read(self.idle, CallPhase::Idle).await;
-        }
-        self.pending.pop_front()
-    }
-
-    /// Reads until there is a delta, an error or the end.
-    async fn read(&mut self, timeout: Duration, phase: CallPhase) {
-        let (mut timeout, mut phase) = (timeout, phase);
+impl AnswerReader for GenaiAnswer {
+    async fn read(&mut self) {
         while self.pending.is_empty() && !self.is_ended {
-            match self.next_event(timeout, phase).await {
+            match self.next_event().await {
                 Ok(Some(ChatStreamEvent::Start)) => continue,
                 Ok(Some(event)) => self.handle_event(event),
                 Ok(None) => self.handle_close(),
@@ -81,14 +67,20 @@ impl AnswerReader {
                 Err(error) => self.fail(error),
             }
             // The first event ends the wait for the first token.
-            (timeout, phase) = (self.idle, CallPhase::Idle);
+            (self.timeout, self.phase) = (self.idle, CallPhase::Idle);
         }
     }
 
-    async fn next_event(&mut self, timeout: Duration, phase: CallPhase) -> Result<Option<ChatStreamEvent>, ModelError> {
-        let timeout_at = Instant::now() + timeout;
+    fn pending(&mut self) -> &mut PendingDeltas {
+        &mut self.pending
+    }
+}
+
+impl GenaiAnswer {
+    async fn next_event(&mut self) -> Result<Option<ChatStreamEvent>, ModelError> {
+        let timeout_at = Instant::now() + self.timeout;
         let (until, phase) =
-            if self.deadline <= timeout_at { (self.deadline, CallPhase::Total) } else { (timeout_at, phase) };
+            if self.deadline <= timeout_at { (self.deadline, CallPhase::Total) } else { (timeout_at, self.phase) };
         let (meter, events) = (&*self.meter, &mut self.events);
         let read = poll_fn(|task| {
             let polled = events.poll_next_unpin(task);

@@ -5,7 +5,8 @@ use anyhow::{Context, Result};
 use greenroom_integration_tests::terminal::CliHarness;
 use greenroom_protocol::Json;
 
-const USERS: &str = r#"
+/// The users of these tests, and of others that need some of them.
+pub(super) const USERS: &str = r#"
 [[users]]
 name = "admin"
 roles = ["admin"]

@@ -9,7 +9,8 @@ use greenroom_integration_tests::script_server::{ScriptServer, ServerBehavior};
 use greenroom_protocol::Json;
 
 const AGENT: &str = "remembering_agent";
-const USERS: &str = r#"
+/// The users of these tests, and of others that need some of them.
+pub(super) const USERS: &str = r#"
 [[users]]
 name = "admin"
 roles = ["admin"]

@@ -9,6 +9,7 @@ use greenroom_integration_tests::terminal::{COMMAND_WAIT_MAX, RunningCommand};
 use greenroom_integration_tests::wait::wait_until;
 
 use crate::control::scrape;
+use crate::memory::USERS;
 
 /// A pod that serves its metrics, with an agent whose model fails for the text `fail`, an agent for internal users,
 /// and a workflow of the latter.
@@ -18,20 +19,6 @@ struct Fixture {
     _up: RunningCommand,
     _server: ScriptServer,
 }
-
-const USERS: &str = r#"
-[[users]]
-name = "admin"
-roles = ["admin"]
-
-[[users]]
-name = "operator"
-roles = ["agent_operator"]
-permissions = { allowed_categories = ["business_ops"] }
-
-[[users]]
-name = "guest"
-"#;
 
 impl Fixture {
     async fn start() -> Result<Self> {

@@ -8,23 +8,7 @@ use anyhow::{Context, Result};
 use greenroom_integration_tests::terminal::CliHarness;
 use greenroom_protocol::Json;
 
-const USERS: &str = r#"
-[[users]]
-name = "admin"
-roles = ["admin"]
-
-[[users]]
-name = "auditor"
-roles = ["auditor"]
-
-[[users]]
-name = "guest"
-
-[[users]]
-name = "alice"
-tenant = "acme"
-roles = ["admin"]
-"#;
+use super::maintenance::USERS;
 
 const RESTORE: [&str; 3] = ["db", "restore", "copy.db"];
 const VERIFY: [&str; 2] = ["audit", "verify"];

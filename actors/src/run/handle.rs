@@ -130,12 +130,22 @@ impl RunsHandle {
     /// not exist; an error of the store.
     pub async fn wait_ended(&self, run: &RunId, deadline: Deadline) -> Result<Reply, Cause> {
         let timeout = deadline.remaining(self.env().clock.now()).saturating_add(KILL_GRACE);
-        tokio::time::timeout(timeout, self.await_reply(run)).await.map_err(|_| deadline_error())?
+        tokio::time::timeout(timeout, self.wait_reply(run)).await.map_err(|_| deadline_error())?
     }
 
-    /// As [`RunsHandle::wait_ended`], without a deadline, for a caller that is stopped from outside.
-    pub(super) async fn wait_reply(&self, run: &RunId) -> Result<Reply, Cause> {
-        self.await_reply(run).await
+    /// Waits for what the caller of a run's start receives: with `detach` the acceptance of the run, else its end. A
+    /// called run has a deadline of its own, which moves while it waits for approvals, and its caller ends it.
+    ///
+    /// # Errors
+    /// As [`RunsHandle::wait_accepted`] and [`RunsHandle::wait_ended`].
+    pub(crate) async fn wait_as_caller(&self, run: &RunId, detach: bool, grant: &Grant) -> Result<Reply, Cause> {
+        if detach {
+            self.wait_accepted(run, grant.deadline()).await
+        } else if parent_run(grant).is_some() {
+            self.wait_reply(run).await
+        } else {
+            self.wait_ended(run, grant.deadline()).await
+        }
     }
 
     /// The reply to a repeated request that finds the run of the first one. The run may be interrupted, and it is not
@@ -144,22 +154,16 @@ impl RunsHandle {
     /// # Errors
     /// As [`RunsHandle::wait_ended`]; [`ErrorCode::Interrupted`] if recovery does not resume the run soon.
     pub(crate) async fn wait_existing(&self, run: &RunId, detach: bool, grant: &Grant) -> Result<Reply, Cause> {
-        let deadline = grant.deadline();
-        if detach {
-            return self.wait_accepted(run, deadline).await;
+        let caller_waits = || self.wait_as_caller(run, detach, grant);
+        // A caller that is no user was resumed, and recovery resumes the runs that it has called after it.
+        if detach || !matches!(grant.caller(), Caller::User { .. }) {
+            return caller_waits().await;
         }
-        if !matches!(grant.caller(), Caller::User { .. }) {
-            // The caller was resumed, and recovery resumes the runs that it has called after it. A run that is called
-            // by a run has a deadline of its own, which moves while it waits for approvals, and its caller ends it.
-            let is_called = parent_run(grant).is_some();
-            return if is_called { self.wait_reply(run).await } else { self.wait_ended(run, deadline).await };
-        }
-        let waited = tokio::time::timeout(RESUME_WAIT_MAX, self.wait_ended(run, deadline)).await;
-        if let Ok(ended) = waited {
+        if let Ok(ended) = tokio::time::timeout(RESUME_WAIT_MAX, caller_waits()).await {
             return ended;
         }
         if self.is_hosted(run) {
-            return self.wait_ended(run, deadline).await;
+            return caller_waits().await;
         }
         let message = format!(
             "the run `{run}`, which the first request with this idempotency key started, was interrupted; resume it \
@@ -168,7 +172,8 @@ impl RunsHandle {
         Err(Cause::new(ErrorCode::Interrupted, message).with_details(serde_json::json!({ "run": run })))
     }
 
-    async fn await_reply(&self, run: &RunId) -> Result<Reply, Cause> {
+    /// Waits for the end of a run, without a deadline, for a caller that is stopped from outside.
+    pub(super) async fn wait_reply(&self, run: &RunId) -> Result<Reply, Cause> {
         if let Some(mut hosted) = self.inner.hosted.find(run) {
             let ended = hosted.progress.wait_for(|progress| progress.reply.is_some()).await;
             if let Some(reply) = ended.ok().and_then(|progress| progress.reply.clone()) {

@@ -56,11 +56,9 @@ impl RunsHandle {
         let now = env.clock.now();
         let run = grant.run().cloned().ok_or_else(|| Cause::new(ErrorCode::Internal, "the permit starts no run"))?;
         let detach = start.detach;
-        let wait_deadline = grant.deadline();
         if let Some(existing) = self.find_existing_run(&grant).await? {
             return self.wait_existing(&existing, detach, &grant).await;
         }
-        let is_called = parent_run(&grant).is_some();
         let (body, key) = dedup_key(&grant, &start);
         let (started, pinned, personal_data) = self.prepare(&run, &grant, start, now).await?;
         let started = Arc::new(started);
@@ -80,11 +78,11 @@ impl RunsHandle {
                     self.cancel_start(&run, fence, receipt.through(), decision.next(), error.cause()).await;
                     return Err(error.cause());
                 }
-                let grant = grant.with_run_deadline(decision.next().effective_deadline().unwrap_or(started.deadline));
+                let run_deadline = decision.next().effective_deadline().unwrap_or(started.deadline);
                 let ctx = EffectContext {
                     env: env.clone(),
                     pinned: Arc::new(pinned),
-                    grant,
+                    grant: grant.with_run_deadline(run_deadline),
                     started,
                     loops: Loops::default(),
                 };
@@ -92,15 +90,7 @@ impl RunsHandle {
                 // A run without a ticket of its own is a part of the work that has started it.
                 let tickets = ticket.map_or_else(OwnedTickets::of_task, |own| OwnedTickets::default().with(own));
                 self.activate(RunArgs { fence, seq, state, first, ctx, tickets }).await?;
-                if detach {
-                    self.wait_accepted(&run, wait_deadline).await
-                } else if is_called {
-                    // The called run has a deadline of its own, which moves while it waits for approvals, and its caller
-                    // ends it.
-                    self.wait_reply(&run).await
-                } else {
-                    self.wait_ended(&run, wait_deadline).await
-                }
+                self.wait_as_caller(&run, detach, &grant).await
             }
             (Created::New(_), None) => {
                 Err(Cause::new(ErrorCode::Internal, "the run was created without journal entries"))

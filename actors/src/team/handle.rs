@@ -162,31 +162,26 @@ impl Inner {
             return Err(Cause::new(ErrorCode::VersionConflict, message));
         }
         let context = initial_context(team, &start.context);
-        let (deadline, request, detach) = (grant.deadline(), grant.request_id().clone(), start.detach);
+        let (request, detach) = (grant.request_id().clone(), start.detach);
         // Two concurrent requests may both form a team; there is still one run.
         if let Some(existing) = self.runs.find_existing_run(&grant).await? {
             return self.runs.wait_existing(&existing, detach, &grant).await;
         }
         let run_request = run_request(team, start, context.clone());
         let (port, reply) = oneshot::channel();
-        let origin = TeamOrigin::Request(TeamRunStart { grant, request, run: run_request, port });
+        let origin = TeamOrigin::Request(TeamRunStart { grant: grant.clone(), request, run: run_request, port });
         let (team, members) = (team.id().clone(), member_ids(team, &catalogue));
         self.form(TeamArgs { team, run: run.clone(), members, context, origin, since, ticket }).await?;
         match reply.await {
             Ok(reply) => Ok(reply),
             // The actor of the team has failed. Its run continues, unless it had not started yet.
-            Err(_closed) => match self.wait_run(&run, detach, deadline).await {
+            Err(_closed) => match self.runs.wait_as_caller(&run, detach, &grant).await {
                 Err(cause) if cause.code == ErrorCode::UnknownRun => {
                     Err(failed_error("the actor of the team failed before its run started; send the request again"))
                 }
                 other => other,
             },
         }
-    }
-
-    /// Waits for the end of a run; with `detach`, until its start is durable.
-    async fn wait_run(&self, run: &RunId, detach: bool, deadline: Deadline) -> Result<Reply, Cause> {
-        if detach { self.runs.wait_accepted(run, deadline).await } else { self.runs.wait_ended(run, deadline).await }
     }
 }
 

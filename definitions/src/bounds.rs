@@ -7,7 +7,7 @@ mod cel;
 mod template;
 
 pub use cel::check as check_condition;
-pub use template::{TagKind, check as check_template, tags};
+pub use template::{Tag, TagKind, TemplateError, check as check_template, tags};
 
 /// Bytes of a CEL condition.
 pub const CONDITION_BYTES_MAX: usize = 1_024;

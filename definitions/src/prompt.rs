@@ -14,7 +14,7 @@ use minijinja::{Environment, UndefinedBehavior, context};
 use serde::Serialize;
 
 use crate::binding::sections;
-use crate::bounds::{PROMPT_BYTES_MAX, TEMPLATE_FUEL, check_template};
+use crate::bounds::{PROMPT_BYTES_MAX, TEMPLATE_FUEL, TemplateError, check_template};
 use crate::expr::Segment;
 use crate::problem::did_you_mean;
 use crate::spec::agent::AgentSpec;
@@ -208,7 +208,12 @@ impl From<minijinja::Error> for RenderError {
 }
 
 fn check(part: &'static str, text: &str, roots: &[&str], spec: &AgentSpec) -> Result<CheckedTemplate, PromptError> {
-    check_template(text).map_err(|message| PromptError { part, message, out_of_bounds: true, line: 0 })?;
+    check_template(text).map_err(|TemplateError { message, line }| PromptError {
+        part,
+        message,
+        out_of_bounds: true,
+        line,
+    })?;
     let invalid = |message: String, line: usize| PromptError { part, message, out_of_bounds: false, line };
     let mut compiled = ENVIRONMENT.clone();
     compiled.add_global("agent", minijinja::Value::from_serialize(Constants::new(spec)));
@@ -242,7 +247,7 @@ fn check(part: &'static str, text: &str, roots: &[&str], spec: &AgentSpec) -> Re
             return Err(invalid(format!("references {found}"), line_of(text, path)));
         }
     }
-    filters::check_names(text).map_err(|message| invalid(message, 0))?;
+    filters::check_names(text).map_err(|TemplateError { message, line }| invalid(message, line))?;
     Ok(CheckedTemplate { compiled, variables })
 }
 

@@ -20,25 +20,46 @@ pub enum TagKind {
     Statement,
 }
 
+/// A tag of a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tag<'t> {
+    /// Its kind.
+    pub kind: TagKind,
+    /// The text between its braces.
+    pub inside: &'t str,
+    /// The line on which it begins, from 1.
+    pub line: usize,
+}
+
+/// Why a template is not allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateError {
+    /// The message, without its subject (`the template`).
+    pub message: String,
+    /// The line in the template, from 1; 0 for all of it.
+    pub line: usize,
+}
+
 /// Checks the text of a template.
 ///
 /// # Errors
-/// A message without its subject (`the template`) that names the exceeded bound.
-pub fn check(text: &str) -> Result<(), String> {
+/// An error that names the exceeded bound.
+pub fn check(text: &str) -> Result<(), TemplateError> {
     if text.len() > TEMPLATE_BYTES_MAX {
-        return Err(too_long(text.len(), TEMPLATE_BYTES_MAX));
+        return Err(TemplateError { message: too_long(text.len(), TEMPLATE_BYTES_MAX), line: 0 });
     }
     // The levels of each open block: each `elif` adds one.
     let mut blocks: Vec<usize> = Vec::new();
-    for (kind, inside) in tags(text)? {
-        expression(inside)?;
+    for Tag { kind, inside, line } in tags(text)? {
+        let error = |message: String| TemplateError { message, line };
+        expression(inside).map_err(error)?;
         if kind == TagKind::Value {
             continue;
         }
         let word = inside.split(|c: char| !(c.is_alphanumeric() || c == '_')).find(|part| !part.is_empty());
         let word = word.unwrap_or_default();
         if !STATEMENTS.contains(&word) {
-            return Err(format!("has a `{word}` statement; a prompt may use {}", STATEMENTS.join(", ")));
+            return Err(error(format!("has a `{word}` statement; a prompt may use {}", STATEMENTS.join(", "))));
         }
         match word {
             "for" | "if" => blocks.push(1),
@@ -51,42 +72,50 @@ pub fn check(text: &str) -> Result<(), String> {
             _ => {}
         }
         if blocks.iter().sum::<usize>() > NESTING_MAX {
-            return Err(too_deep());
+            return Err(error(too_deep()));
         }
     }
     Ok(())
 }
 
-/// The tags of a template, in order, without their braces. Comments and raw blocks are skipped.
+/// The tags of a template, in order. Comments and raw blocks are skipped.
 ///
 /// # Errors
-/// A message without its subject about a tag that is not closed.
-pub fn tags(text: &str) -> Result<Vec<(TagKind, &str)>, String> {
+/// An error about a tag that is not closed, with the line on which it begins.
+pub fn tags(text: &str) -> Result<Vec<Tag<'_>>, TemplateError> {
     let mut tags = Vec::new();
-    let mut rest = text;
+    let (mut rest, mut line) = (text, 1);
     while let Some(at) = rest.find('{') {
         let from = rest.get(at..).unwrap_or_default();
+        line += line_ends(rest.get(..at).unwrap_or_default());
+        let unclosed = |part: &str| TemplateError { message: format!("has {part} that is not closed"), line };
         let inside = from.get(2..).unwrap_or_default();
-        rest = match from.as_bytes().get(1) {
-            Some(b'#') => inside.split_once("#}").ok_or("has a comment that is not closed")?.1,
+        let after = match from.as_bytes().get(1) {
+            Some(b'#') => inside.split_once("#}").ok_or_else(|| unclosed("a comment"))?.1,
             Some(b'{') => {
-                let (tag, rest_of_text) = split_tag(inside, b"}}").ok_or("has a `{{` that is not closed")?;
-                tags.push((TagKind::Value, tag));
-                rest_of_text
+                let (tag, after) = split_tag(inside, b"}}").ok_or_else(|| unclosed("a `{{`"))?;
+                tags.push(Tag { kind: TagKind::Value, inside: tag, line });
+                after
             }
             Some(b'%') => {
-                let (tag, rest_of_text) = split_tag(inside, b"%}").ok_or("has a `{%` that is not closed")?;
+                let (tag, after) = split_tag(inside, b"%}").ok_or_else(|| unclosed("a `{%`"))?;
                 if tag.trim_matches(|c: char| c.is_whitespace() || matches!(c, '-' | '+')) == "raw" {
-                    after_raw(rest_of_text).ok_or("has a raw block that is not closed")?
+                    after_raw(after).ok_or_else(|| unclosed("a raw block"))?
                 } else {
-                    tags.push((TagKind::Statement, tag));
-                    rest_of_text
+                    tags.push(Tag { kind: TagKind::Statement, inside: tag, line });
+                    after
                 }
             }
             Some(_) | None => from.get(1..).unwrap_or_default(),
         };
+        line += line_ends(from.get(..from.len() - after.len()).unwrap_or_default());
+        rest = after;
     }
     Ok(tags)
+}
+
+fn line_ends(text: &str) -> usize {
+    text.matches('\n').count()
 }
 
 /// Splits after the closing braces; braces in quotes and nested braces do not close the tag.

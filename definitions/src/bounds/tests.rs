@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{TagKind, check_condition, check_template, tags};
+use super::{TagKind, TemplateError, check_condition, check_template, tags};
 
 #[test]
 fn quoted_text_is_ignored() {
@@ -20,7 +20,7 @@ fn quoted_text_is_ignored() {
 #[test]
 fn tags_match_those_of_the_parser() {
     let text = "a {{ x }} { b } {%- if y == '%}' -%} c {# {{ z }} #}{% endif %}{{ {'k': {}} }}";
-    let found: Vec<(TagKind, &str)> = tags(text).unwrap();
+    let found: Vec<(TagKind, &str)> = tags(text).unwrap().into_iter().map(|tag| (tag.kind, tag.inside)).collect();
     assert_eq!(
         found,
         [
@@ -30,6 +30,20 @@ fn tags_match_those_of_the_parser() {
             (TagKind::Value, " {'k': {}} "),
         ]
     );
+}
+
+#[test]
+fn a_tag_has_the_line_on_which_it_begins() {
+    let text = "one\n{{ a }} {{ b\n}}\n{# {{ c }}\n#}{% raw %}\n{{ d }}\n{% endraw %}{ e }{% if f %}\n{% endif %}";
+    let lines: Vec<(&str, usize)> = tags(text).unwrap().into_iter().map(|tag| (tag.inside.trim(), tag.line)).collect();
+    assert_eq!(lines, [("a", 2), ("b", 2), ("if f", 7), ("endif", 8)]);
+    for (text, line, message) in [
+        ("one\ntwo {# three\nfour", 2, "has a comment that is not closed"),
+        ("one\n\n{{ a\n", 3, "has a `{{` that is not closed"),
+        ("{{ a }}\n{{ a * 2 }}\n", 2, "uses `*`; a prompt puts texts side by side"),
+    ] {
+        assert_eq!(check_template(text), Err(TemplateError { message: message.to_owned(), line }), "{text}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use minijinja::value::{Kwargs, ViaDeserialize};
 use minijinja::{Environment, Error, ErrorKind, Value, filters, tests};
 
 use super::TooLong;
-use crate::bounds::{PROMPT_BYTES_MAX, tags};
+use crate::bounds::{PROMPT_BYTES_MAX, Tag, TemplateError, tags};
 use crate::problem::did_you_mean;
 
 /// The filters of a template.
@@ -109,22 +109,27 @@ fn install_tests(environment: &mut Environment<'static>) {
 /// Checks the names after `|` and `is`, since the engine checks them only when it renders.
 ///
 /// # Errors
-/// A message that names the first unknown name.
-pub(super) fn check_names(text: &str) -> Result<(), String> {
-    for (_, inside) in tags(text)? {
-        let plain = without_quoted(inside);
-        for filter in plain.split('|').skip(1) {
-            check_known(filter, NAMES, "filter")?;
-        }
-        let words: Vec<&str> = plain.split_whitespace().collect();
-        for pair in words.windows(3) {
-            if let ["is", "not", name] = pair {
-                check_known(name, TESTS, "test")?;
-            } else if let ["is", name, _] | [_, "is", name] = pair
-                && *name != "not"
-            {
-                check_known(name, TESTS, "test")?;
-            }
+/// An error about the first unknown name, with the line of its tag.
+pub(super) fn check_names(text: &str) -> Result<(), TemplateError> {
+    for Tag { inside, line, kind: _ } in tags(text)? {
+        check_tag(inside).map_err(|message| TemplateError { message, line })?;
+    }
+    Ok(())
+}
+
+fn check_tag(inside: &str) -> Result<(), String> {
+    let plain = without_quoted(inside);
+    for filter in plain.split('|').skip(1) {
+        check_known(filter, NAMES, "filter")?;
+    }
+    let words: Vec<&str> = plain.split_whitespace().collect();
+    for pair in words.windows(3) {
+        if let ["is", "not", name] = pair {
+            check_known(name, TESTS, "test")?;
+        } else if let ["is", name, _] | [_, "is", name] = pair
+            && *name != "not"
+        {
+            check_known(name, TESTS, "test")?;
         }
     }
     Ok(())

@@ -42,6 +42,11 @@ fn a_template_sees_inputs_and_context() {
     );
     assert_eq!(rendered("{% raw %}{{ inputs.topic }}{% endraw %}").as_deref(), Ok("{{ inputs.topic }}"));
     assert_eq!(rendered("{{ agent.name }} of {{ agent.category }}").as_deref(), Ok("Writer of c"));
+    assert_eq!(
+        rendered("For {{ context.reader }}: {{ inputs.topic }} {{ inputs.order }}.").as_deref(),
+        Ok("For : bees ."),
+        "a value that is missing writes nothing"
+    );
     let json = r#"{"summary": {"text": "...", "tags": {"a": {"b": 1}}}} {topic}"#;
     assert_eq!(rendered(json).as_deref(), Ok(json), "braces of JSON are text");
 }
@@ -103,11 +108,15 @@ fn an_invalid_template_has_a_message_with_its_line() {
     assert!(error.to_string().starts_with("the user template cannot be parsed: "), "{error}");
     assert_eq!(error.line, 2);
 
-    let error = refused(json!({ "user": "{{ inputs.topic | uper }}" }));
+    let error = refused(json!({ "user": "one\n{{ inputs.topic }}\n{{ inputs.topic | uper }}" }));
     assert_eq!(
-        error.to_string(),
-        "the user template uses the filter `uper`, which is not known, did you mean `upper`?"
+        (error.to_string().as_str(), error.line),
+        ("the user template uses the filter `uper`, which is not known, did you mean `upper`?", 3)
     );
+
+    let error = refused(json!({ "user": "one\ntwo {#3}" }));
+    assert_eq!(error.to_string(), "the user template has a comment that is not closed");
+    assert_eq!((error.line, error.out_of_bounds), (2, true));
 
     let error = refused(json!({ "user": "{% if inputs.topic is nothing %}{% endif %}" }));
     assert_eq!(error.to_string(), "the user template uses the test `nothing`, which is not known");

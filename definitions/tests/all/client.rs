@@ -8,7 +8,7 @@ use greenroom_definitions::{Catalogue, Scope, Source, check_file, load};
 use greenroom_protocol::{AgentId, Json, StepId, Values, WorkflowId};
 use serde_json::json;
 
-use crate::folder::{Folder, known_names};
+use crate::folder::{Folder, agent, known_names};
 
 const AGENT: &str = include_str!("../fixtures/client_agent.yaml");
 const WORKFLOW: &str = include_str!("../fixtures/client_workflow.yaml");
@@ -142,4 +142,15 @@ fn the_clients_agent_keeps_its_members() {
             "agents/summary.yaml:29:7: error[unknown_reference]: there is no agent `action_tracker_agent`",
         ]
     );
+}
+
+#[test]
+fn the_memory_of_the_clients_agent_loads_as_it_is_written() {
+    let folder = Folder::new()
+        .with("agents/summary.yaml", AGENT)
+        .with("agents/notes.yaml", agent("meeting_notes_agent"))
+        .with("agents/tracker.yaml", agent("action_tracker_agent"));
+    let catalogue = folder.load().catalogue.unwrap();
+    let summary = catalogue.agent(&AgentId::new("executive_summary_agent_001").unwrap()).unwrap();
+    assert_eq!(summary.spec().implementation.memory, Some(2048));
 }

@@ -63,6 +63,27 @@ fn an_undeclared_name_is_an_error_with_the_reference_that_was_meant() {
     }
 }
 
+#[test]
+fn a_tag_of_another_template_language_is_an_error_with_its_line() {
+    for (text, position, message) in [
+        (
+            "A margin of {%5%}.\n      The text: {{ inputs.topic }}",
+            "15:7",
+            "has a `5` statement; a prompt may use for, endfor, if, elif, else, endif",
+        ),
+        (
+            "The text: {{ inputs.topic }}\n      A margin of {%5%} and {#7} orders.",
+            "16:1",
+            "has a comment that is not closed",
+        ),
+    ] {
+        let found = prompt(text);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with(&format!("agents/x.yaml:{position}: error[")), "{found:?}");
+        assert!(found[0].ends_with(&format!("the user template {message}")), "{found:?}");
+    }
+}
+
 /// The problems of a workflow with the input `depth` over the agent `x`, whose input is `topic`.
 fn workflow(rest: &str) -> Vec<String> {
     let head = "workflow_id: w\nname: W\ninputs:\n  - { name: depth, type: integer }\n";

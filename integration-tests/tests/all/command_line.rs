@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::Result;
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
-use greenroom_integration_tests::terminal::CliHarness;
+use greenroom_integration_tests::terminal::{CliHarness, CommandOutput};
 use greenroom_protocol::Json;
 use serde_json::json;
 
@@ -86,6 +86,46 @@ async fn the_output_is_the_same_table_in_a_pipe_and_the_progress_is_on_standard_
     Ok(())
 }
 
+/// Runs a command on a terminal of its own, with this assignment of a variable before it.
+async fn run_on_terminal(terminal: &CliHarness, variable: &str, words: &str) -> Result<CommandOutput> {
+    // `script` starts its command with a pseudo-terminal as standard output and as standard error.
+    terminal.run_shell(&format!("TERM=xterm {variable} script -qec \"$0 {words}\" /dev/null")).await
+}
+
+#[tokio::test]
+async fn a_terminal_receives_the_table_of_a_file_and_no_colors_if_the_user_wants_none() -> Result<()> {
+    let terminal = CliHarness::open_without_format()?;
+    let file_output = terminal.run(&["agents", "list"]).await?;
+    let terminal_output = run_on_terminal(&terminal, "", "agents list").await?;
+    assert_eq!(terminal_output.code, 0, "{terminal_output:?}");
+    assert_eq!(terminal_output.out.replace("\r\n", "\n").trim(), file_output.out.trim());
+    for (variable, has_colors) in [("", true), ("NO_COLOR=1", false)] {
+        let usage = run_on_terminal(&terminal, variable, "agents lst").await?;
+        assert_eq!(usage.code, 2, "{usage:?}");
+        assert!(usage.out.contains("Usage"), "{usage:?}");
+        assert_eq!(usage.out.contains('\u{1b}'), has_colors, "{usage:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_detached_agent_is_refused_and_the_help_names_what_an_argument_is() -> Result<()> {
+    let terminal = harness()?;
+    let words = ["run", "agent", "echo_agent", "--input", "text=x", "--detach", "-o", "json"];
+    let error = terminal.run(&words).await?.expect_error(2)?;
+    assert_eq!(error["code"], "invalid_request", "{error:#}");
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("--detach")), "{error:#}");
+    for (words, text) in [
+        (&["runs", "show"][..], "Run id"),
+        (&["runs", "watch"], "Start after event N"),
+        (&["runs", "resume"], "Run id; without it"),
+    ] {
+        let help = terminal.run(&[words, &["--help"]].concat()).await?;
+        assert!(help.code == 0 && help.out.contains(text), "{help:?}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn text_of_a_model_or_a_document_reaches_the_terminal_without_its_escape_sequences() -> Result<()> {
     let terminal = harness()?;
@@ -150,6 +190,8 @@ async fn runs_are_listed_by_status_and_workflow_a_page_at_a_time() -> Result<()>
     assert!(!cursor.is_empty(), "{first:?}");
     let second = terminal.run(&["runs", "list", "--limit", "2", "--after", &cursor]).await?;
     assert!(second.code == 0 && !second.err.contains("--after"), "{second:?}");
+    let audit = terminal.run(&["audit", "list", "--limit", "1"]).await?;
+    assert!(audit.code == 0 && audit.err.contains("for the next page, add: --after "), "{audit:?}");
     Ok(())
 }
 

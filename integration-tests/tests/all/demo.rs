@@ -140,6 +140,8 @@ async fn the_demo_writes_a_report_with_the_figures_of_its_data() -> Result<()> {
 #[tokio::test]
 async fn the_demo_prints_its_usage() -> Result<()> {
     let terminal = CliHarness::open()?;
+    // A demo replaces the report of an earlier one.
+    terminal.write_file("elsewhere/report.md", "an earlier report")?;
     let output = terminal.run(&["demo", "-o", "table", "--quarter", "Q1 2024", "--out", "elsewhere"]).await?;
     assert_eq!(output.code, 0, "{output:?}");
     for word in ["report.md", "report.html", "5 steps", "agents", "tokens", "$0.0000", "policy decisions"] {
@@ -148,6 +150,22 @@ async fn the_demo_prints_its_usage() -> Result<()> {
     // The file begins with this quarter, so there is no earlier quarter to compare with.
     let markdown = std::fs::read_to_string(terminal.folder().join("elsewhere/report.md"))?;
     assert!(markdown.contains("| n/a |"), "{markdown}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_demo_that_cannot_write_its_report_runs_nothing() -> Result<()> {
+    let terminal = CliHarness::open()?;
+    terminal.write_file("file", "a file and no directory")?;
+    for out in ["file", "file/below"] {
+        let output = terminal.run(&["demo", "--out", out]).await?;
+        let error = output.expect_error(2)?;
+        assert_eq!(error["code"], "path_not_allowed", "{output:?}");
+        assert!(error["message"].as_str().is_some_and(|text| text.contains(out)), "{error:#}");
+    }
+    assert_eq!(std::fs::read_to_string(terminal.folder().join("file"))?, "a file and no directory");
+    let runs = terminal.run(&["runs", "list"]).await?.expect_success()?;
+    assert_eq!(runs["runs"], Json::Array(Vec::new()), "{runs:#}");
     Ok(())
 }
 

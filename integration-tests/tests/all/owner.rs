@@ -116,6 +116,31 @@ async fn a_command_reports_that_it_waits_for_an_owner_and_takes_over_at_its_end(
 }
 
 #[tokio::test]
+async fn an_option_that_the_owner_decides_has_a_warning() -> Result<()> {
+    let terminal = CliHarness::open()?;
+    let up = terminal.start(&UP)?;
+    up.wait_for_output(RUNNING).await?;
+    let data_dir = terminal.data_dir().display().to_string();
+    let pod_options = ["--definitions", "elsewhere", "--policy", "elsewhere", "--strict"];
+    let own_options = ["--user", "admin", "--data-dir", &data_dir];
+    let listed = terminal.run(&[&LIST[..], &pod_options, &own_options].concat()).await?;
+    listed.expect_success()?;
+    for flag in pod_options.iter().filter(|word| word.starts_with("--")) {
+        let warning = format!("warning: {flag} has no effect: the pod that owns {data_dir}");
+        assert!(listed.err.contains(&warning), "{flag}: {listed:?}");
+    }
+    for flag in ["--user", "--data-dir"] {
+        assert!(!listed.err.contains(&format!("{flag} has no effect")), "{listed:?}");
+    }
+    up.terminate()?;
+    assert_eq!(up.wait().await?.code, 0);
+    // Without an owner, the command executes its request with these options itself.
+    let error = terminal.run(&[&LIST[..], &pod_options].concat()).await?;
+    assert!(error.code == 2 && !error.err.contains("has no effect"), "{error:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_data_directory_with_a_long_path_has_its_socket_in_the_runtime_directory() -> Result<()> {
     let mut terminal = CliHarness::open()?;
     let long = terminal.folder().join("l".repeat(100)).join("o".repeat(100));

@@ -232,7 +232,7 @@ async fn a_report_is_not_written_over_a_file_or_below_one() -> Result<()> {
     Ok(())
 }
 
-/// The offline model has no judgement: the issue's own command.
+/// A score and a qualification are judgements, which the offline model does not have.
 #[tokio::test]
 async fn a_lead_is_not_qualified_without_a_model() -> Result<()> {
     let terminal = CliHarness::open()?;

@@ -3,8 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use greenroom_actors::supervision::{Backoff, RestartMode};
+use greenroom_protocol::Json;
 
 use super::*;
+use crate::clock::WallClock;
+use crate::telemetry::logs::JsonLine;
 
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -53,6 +56,43 @@ async fn a_service_that_panics_is_restarted_by_its_row_until_the_row_stops_the_p
     let failed = services.wait_failed().await;
     assert_eq!(failed.name, "unreliable");
     assert_eq!(starts.load(Ordering::SeqCst), 1 + policy.restarts_max as usize);
+}
+
+/// What a subscriber has written.
+#[derive(Clone, Default)]
+struct LogBuffer(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for LogBuffer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_and_each_restart_are_lines_of_the_log_with_the_name_of_the_service() {
+    let buffer = LogBuffer::default();
+    let writer = buffer.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .event_format(JsonLine::new(Arc::new(WallClock)))
+        .finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    let mut services = Services::new();
+    services.start(unreliable(ChildKind::Ingress).0);
+    services.wait_failed().await;
+    drop(guard);
+    let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<Json> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of_service: Vec<&Json> = lines.iter().filter(|line| line["task.name"] == "unreliable").collect();
+    let first = of_service.first().unwrap();
+    assert_eq!((&first["level"], &first["task.reason"]), (&Json::from("ERROR"), &Json::from("it panicked")), "{text}");
+    let restarts = of_service.iter().filter(|line| line["message"] == "background service is restarted").count();
+    assert_eq!(restarts, ChildKind::Ingress.restart_policy().restarts_max as usize, "{text}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -31,6 +31,7 @@ type KeyEntry = (ContentHash, Option<Reply>);
 struct FaultyStore {
     keys: Mutex<HashMap<(TenantId, String), KeyEntry>>,
     faults: Mutex<Vec<Fault>>,
+    reservations: AtomicU32,
     ends: AtomicU32,
 }
 
@@ -61,6 +62,7 @@ impl IdempotencyStore for FaultyStore {
         request_hash: &ContentHash,
         _: Timestamp,
     ) -> Result<KeyStatus, StoreError> {
+        self.reservations.fetch_add(1, Ordering::SeqCst);
         self.write(|| {
             let mut keys = self.keys.lock().unwrap();
             match keys.get(&(tenant.clone(), key.to_stored())) {
@@ -260,4 +262,26 @@ async fn another_request_conflicts_with_one_in_progress_and_the_same_one_waits_u
     assert_eq!(conflict.code, ErrorCode::IdempotencyConflict);
     let deadline_error = keys.claim_for_test("alice", "body").await.map(drop).unwrap_err();
     assert_eq!((deadline_error.code, deadline_error.code.is_retryable()), (ErrorCode::TimedOut, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_for_another_with_its_key_writes_nothing_and_has_no_ticket() {
+    let Harness { store, keys, mut releaser } = harness(&[]);
+    let claimed = keys.claim_new().await;
+    let ticket = Arc::new(());
+    let deadline = Deadline::after(WallClock.now(), Duration::from_secs(600));
+    let (key, body) = (key("alice"), ContentHash::from_content(b"body"));
+    let mut waiting = Box::pin(keys.claim_key(&key, &body, deadline, Arc::clone(&ticket)));
+    tokio::select! {
+        _ = &mut waiting => panic!("the first request has the key"),
+        () = tokio::time::sleep(Duration::from_secs(60)) => {}
+    }
+    assert_eq!(store.reservations.load(Ordering::SeqCst), 1, "the store is not polled");
+    assert_eq!(Arc::strong_count(&ticket), 1, "the ticket is dropped before the wait");
+    let replay = async {
+        keys.complete(claimed, reply(None)).await;
+        waiting.await
+    };
+    assert!(matches!(beside(&mut releaser, replay).await, Ok(KeyClaim::Replay(_))));
+    assert_eq!(store.reservations.load(Ordering::SeqCst), 2);
 }

@@ -142,7 +142,7 @@ async fn text_of_a_model_or_a_document_reaches_the_terminal_without_its_escape_s
 #[tokio::test]
 async fn a_full_standard_output_is_a_failure_and_a_closed_pipe_is_not() -> Result<()> {
     let terminal = CliHarness::open_without_format()?;
-    for words in ["agents list", "explain", "completions bash", "config check"] {
+    for words in ["agents list", "explain", "completions bash", "config check", "--help", "--version"] {
         let full = terminal.run_shell(&format!("\"$0\" {words} >/dev/full")).await?;
         assert_eq!(full.code, 1, "{full:?}");
         assert!(full.err.contains("standard output cannot be written"), "{full:?}");

@@ -1,6 +1,7 @@
 //! Arguments that cannot be parsed: the parser's text for a person, an error document for a program.
 
 use std::ffi::OsString;
+use std::io;
 
 use clap::ValueEnum;
 use clap::error::ErrorKind;
@@ -16,11 +17,7 @@ pub fn report(error: &clap::Error, arguments: impl Iterator<Item = OsString>) ->
     let (format, is_up) = known_options(arguments);
     let output = Output::new(format.unwrap_or(OutputFormat::Table), false);
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // A closed pipe is not an error.
-            let _ = error.print();
-            return 0;
-        }
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => return report_printed(error.print()),
         _ if output.format() != OutputFormat::Json || !error.use_stderr() => drop(error.print()),
         // No command is named, so the text is the help.
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => drop(error.print()),
@@ -31,6 +28,17 @@ pub fn report(error: &clap::Error, arguments: impl Iterator<Item = OsString>) ->
         }
     }
     cause.code.exit_code()
+}
+
+/// The exit code of a help text or a version. A closed pipe is not an error: its reader has what it wanted.
+fn report_printed(printed: io::Result<()>) -> u8 {
+    match printed {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            print_note(&format!("error: standard output cannot be written: {error}"));
+            1
+        }
+        Ok(()) | Err(_) => 0,
+    }
 }
 
 /// The output format that the arguments name, wherever it is, and whether their command is `up`.

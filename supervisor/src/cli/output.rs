@@ -55,7 +55,7 @@ impl Output {
     pub fn document(self, document: &Json, table: impl FnOnce() -> String) {
         let text = match self.format {
             OutputFormat::Json => escape_json_controls(&serde_json::to_string_pretty(document).unwrap_or_default()),
-            OutputFormat::Yaml => serde_yaml_ng::to_string(document).unwrap_or_default(),
+            OutputFormat::Yaml => terminal_text::yaml(document),
             OutputFormat::Table => escape_controls(&table()),
         };
         print(&text);
@@ -65,7 +65,7 @@ impl Output {
     pub fn line(self, document: &Json, text: impl FnOnce() -> Option<String>) {
         match self.format {
             OutputFormat::Json => print(&escape_json_controls(&document.to_string())),
-            OutputFormat::Yaml => print(&format!("---\n{}", serde_yaml_ng::to_string(document).unwrap_or_default())),
+            OutputFormat::Yaml => print(&format!("---\n{}", terminal_text::yaml(document))),
             OutputFormat::Table => {
                 if let Some(text) = text() {
                     print(&escape_controls(&text));

@@ -1,6 +1,8 @@
 //! Text of models, documents and users, made safe for a terminal. A control character in it could move the
 //! cursor, set the title or type into the shell of whoever reads it, so each is shown as its code instead.
 
+use greenroom_protocol::Json;
+
 /// Replaces each control character by its code, such as `\u{1b}`, except for line ends and tabs.
 pub(super) fn escape_controls(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -28,6 +30,16 @@ pub(super) fn escape_json_controls(json: &str) -> String {
     escaped
 }
 
+/// A document as YAML. YAML writes marks that change the direction of the text as they are, so a document with
+/// a control character is written as escaped JSON, which YAML readers take as the same document.
+pub(super) fn yaml(document: &Json) -> String {
+    let yaml = serde_yaml_ng::to_string(document).unwrap_or_default();
+    if yaml.chars().any(|char| !matches!(char, '\n' | '\t') && is_control(char)) {
+        return escape_json_controls(&serde_json::to_string_pretty(document).unwrap_or_default());
+    }
+    yaml
+}
+
 /// True for the control characters of both sets, and for those that change the direction of the text.
 fn is_control(char: char) -> bool {
     char.is_control() || matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -35,8 +47,6 @@ fn is_control(char: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use greenroom_protocol::Json;
-
     use super::*;
 
     #[test]
@@ -51,5 +61,16 @@ mod tests {
         let text = escape_json_controls(&serde_json::to_string_pretty(&document).unwrap());
         assert!(!text.chars().any(|char| char != '\n' && is_control(char)), "{text:?}");
         assert_eq!(serde_json::from_str::<Json>(&text).unwrap(), document);
+    }
+
+    #[test]
+    fn yaml_with_a_control_character_is_the_same_document_without_it() {
+        for text in ["a\u{202e}b", "\u{1b}[31m", "\u{9b}2J", "two\nlines\u{2066}"] {
+            let document = serde_json::json!({ "text": text, "ü": [1, "plain"] });
+            let yaml = yaml(&document);
+            assert!(!yaml.chars().any(|char| char != '\n' && is_control(char)), "{yaml:?}");
+            assert_eq!(serde_yaml_ng::from_str::<Json>(&yaml).unwrap(), document);
+        }
+        assert_eq!(yaml(&serde_json::json!({ "text": "plain" })), "text: plain\n");
     }
 }

@@ -17,7 +17,8 @@ use greenroom_protocol::request::{
 };
 use greenroom_protocol::{Cause, ErrorCode, Metadata, Outcome, Reply, RunId, Status, TenantId, Values};
 use greenroom_registry::artifacts::ArtifactOwner;
-use greenroom_registry::audit::{OpenAuditEntry, PendingAuditEntry};
+use greenroom_registry::audit::OpenAuditEntry;
+use greenroom_registry::core::PendingAuditEntry;
 use greenroom_rego::{Caller, Grant, Permitted, Resource};
 
 use crate::agent::{ExecutionFailure, ExecutionResult};
@@ -25,6 +26,7 @@ use crate::category::CategoryHandles;
 use crate::execution::invocation::Invocation;
 use crate::execution::{DeltaSink, ExecutionEnv};
 use crate::handler::FileAccess;
+use crate::pipeline::Settlements;
 use crate::tool::{TOOL_RESULT, ToolInput};
 
 /// The capacity at admission control that a run has while this pod hosts it; released with its last clone.
@@ -104,21 +106,22 @@ impl Dispatcher {
     /// # Errors
     /// The cause of the execution, with its usage.
     pub async fn invoke(&self, audit_entry: &OpenAuditEntry, permit: Permitted<Invoke>) -> ExecutionResult {
-        self.invoke_streaming(audit_entry, permit, None).await
+        self.invoke_within(audit_entry, permit, None, Settlements::default()).await
     }
 
-    /// As [`Dispatcher::invoke`], and streams the model's answer.
+    /// As [`Dispatcher::invoke`]; streams the model's answer, and collects the settlements of what it costs.
     ///
     /// # Errors
     /// As [`Dispatcher::invoke`].
-    pub async fn invoke_streaming(
+    pub async fn invoke_within(
         &self,
         _audit_entry: &OpenAuditEntry,
         permit: Permitted<Invoke>,
         sink: Option<DeltaSink>,
+        settlements: Settlements,
     ) -> ExecutionResult {
         // Boxed, so that the future of a waiting caller does not contain the permit beside the invocation.
-        let (run, mut invocation) = Box::pin(self.resolve_invocation(permit, sink)).await?;
+        let (run, mut invocation) = Box::pin(self.resolve_invocation(permit, sink, settlements)).await?;
         if let Some(run) = run {
             invocation = match self.teams.invoke(&run, invocation).await {
                 Ok(result) => return result,
@@ -137,6 +140,7 @@ impl Dispatcher {
         &self,
         permit: Permitted<Invoke>,
         sink: Option<DeltaSink>,
+        settlements: Settlements,
     ) -> Result<(Option<RunId>, Box<Invocation>), Cause> {
         let (id, version) = match permit.grant().resource() {
             Resource::Agent { agent, version } => (agent.clone(), *version),
@@ -152,7 +156,7 @@ impl Dispatcher {
         };
         let agent = self.env.resolver.agent(&id, Some(&version)).await?;
         let run = permit.grant().team().and_then(|_| permit.grant().run()).cloned();
-        Ok((run, Invocation::from_permit(permit, agent, sink)?))
+        Ok((run, Invocation::from_permit(permit, agent, sink, settlements)?))
     }
 
     /// Starts a run. Its audit entry may be pending: it becomes durable before the run starts an effect.

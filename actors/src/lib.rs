@@ -1,4 +1,4 @@
-//! The actors of agents, teams, contexts and runs, and their supervision.
+//! The actors of agents, teams and runs, and their supervision.
 //!
 //! This crate contains the actors, the restart policies, the execution of one agent, the run machine, and the traits
 //! through which models, native handlers, stores and the request pipeline are supplied. What does not live here:
@@ -7,7 +7,6 @@
 pub mod agent;
 pub mod category;
 pub mod concurrency;
-pub mod context;
 pub mod definition_resolver;
 pub mod dispatcher;
 pub mod execution;

@@ -1,13 +1,14 @@
 //! The request pipeline, as actors see it. An actor does not call another actor: it issues a nested request as
 //! itself, which is authenticated, audited and authorized like every request.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::Shared;
 use greenroom_protocol::{Cause, ErrorCode, Metadata, Reply, Status, Values};
 use greenroom_registry::journal::Receipt;
+use greenroom_registry::ledger::Settled;
 use greenroom_rego::Authenticated;
 use tokio::sync::oneshot;
 
@@ -16,16 +17,43 @@ use tokio::sync::oneshot;
 pub trait RequestPipeline: Send + Sync {
     /// Handles a request that a grant has issued, and returns its reply.
     async fn handle(&self, request: Authenticated) -> Reply {
-        self.handle_after(request, CommitWaiter::ready()).await
+        self.handle_within(request, CallScope::default()).await
     }
 
-    /// As [`RequestPipeline::handle`], for a request whose issuer has submitted a write that is not durable yet. The
-    /// request is audited and authorized meanwhile; it is executed only after the commit.
-    async fn handle_after(&self, request: Authenticated, commit: CommitWaiter) -> Reply;
+    /// As [`RequestPipeline::handle`], within the scope of the issuer's call. The request is audited and authorized
+    /// while an earlier write of the issuer is not durable yet; it is executed only after that commit.
+    async fn handle_within(&self, request: Authenticated, scope: CallScope) -> Reply;
+}
+
+/// What a nested request shares with its issuer.
+#[derive(Debug, Clone, Default)]
+pub struct CallScope {
+    /// The earlier write of the issuer.
+    pub commit: CommitWaiter,
+    /// Receives the settlements of what the request has cost, which belong into the unit of its issuer.
+    pub settlements: Settlements,
+}
+
+/// The settlements of the calls of one request, until the unit that records its end takes them. What is never taken
+/// is booked by itself.
+#[derive(Debug, Clone, Default)]
+pub struct Settlements(Arc<Mutex<Vec<Settled>>>);
+
+impl Settlements {
+    /// Adds a settlement.
+    pub fn add(&self, settled: Settled) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(settled);
+    }
+
+    /// Takes all settlements, for a unit.
+    #[must_use]
+    pub fn take(&self) -> Vec<Settled> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// Waits until the earlier write of the issuer is durable.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct CommitWaiter(Option<Shared<oneshot::Receiver<()>>>);
 
 /// The other end of a [`CommitWaiter`]; if it is dropped, the waiting request fails.
@@ -89,13 +117,13 @@ impl PipelineHandle {
 
     /// Handles a request.
     pub async fn handle(&self, request: Authenticated) -> Reply {
-        self.handle_after(request, CommitWaiter::ready()).await
+        self.handle_within(request, CallScope::default()).await
     }
 
-    /// Handles a request that is executed after the commit of an earlier write.
-    pub async fn handle_after(&self, request: Authenticated, commit: CommitWaiter) -> Reply {
+    /// Handles a request within the scope of its issuer's call.
+    pub async fn handle_within(&self, request: Authenticated, scope: CallScope) -> Reply {
         match self.pipeline.get() {
-            Some(pipeline) => pipeline.handle_after(request, commit).await,
+            Some(pipeline) => pipeline.handle_within(request, scope).await,
             None => Reply {
                 id: request.id().to_string(),
                 status: Status::Failed,

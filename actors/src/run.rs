@@ -12,6 +12,8 @@
 mod actor;
 mod artifacts;
 mod booked_cost;
+mod context;
+mod context_requests;
 mod dedup_key;
 mod effects;
 mod evaluate;
@@ -39,6 +41,7 @@ use async_trait::async_trait;
 use greenroom_protocol::{AgentId, Cause, Clock, PodId, RunId, TeamId};
 use greenroom_registry::Stores;
 
+pub(crate) use context::initial_context;
 pub use handle::RunsHandle;
 pub(crate) use handle::into_reply;
 pub use message::{RunInfo, RunSupervisorInfo};

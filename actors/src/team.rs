@@ -1,9 +1,8 @@
-//! Teams: members with actors of their own and one shared context, for the duration of one run.
+//! Teams: members with actors of their own, for the duration of one run. The shared context belongs to the run.
 //!
 //! ```text
 //! TeamSupervisor          supervises all teams of this pod; `TeamsHandle` is its handle
 //! └── TeamActor           one for each run of a team
-//!     ├── SharedContext   the context of the team
 //!     └── members         a category supervisor with the active members
 //! ```
 //!

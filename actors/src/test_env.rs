@@ -34,7 +34,7 @@ use crate::execution::{
 use crate::handler::{File, FileAccess, FileReader, FileSources, Handler, HandlerInput, HandlerMode};
 use crate::model::{Delta, Deltas, Message, ModelCall, ModelError, ModelProvider, StopReason, ToolSpec};
 use crate::observer::{ActorEvent, Observer};
-use crate::pipeline::{CommitWaiter, PipelineHandle, RequestPipeline};
+use crate::pipeline::{CallScope, PipelineHandle, RequestPipeline, Settlements};
 pub(crate) use root::{NoMsg, TestRoot};
 use tools::{Adder, KeyReader, PanickingTool};
 
@@ -204,7 +204,7 @@ pub(crate) struct RecordingPipeline {
 
 #[async_trait]
 impl RequestPipeline for RecordingPipeline {
-    async fn handle_after(&self, request: Authenticated, _: CommitWaiter) -> Reply {
+    async fn handle_within(&self, request: Authenticated, _: CallScope) -> Reply {
         self.requests.lock().unwrap().push((request.caller().to_string(), request.request().clone()));
         let reply = self.replies.lock().unwrap().pop_front();
         if let Some(barrier) = &self.barrier {
@@ -287,9 +287,7 @@ impl TestEnv {
             models,
             ..CatalogueParts::default()
         }));
-        let (accounting, mut settler) = Accounting::new(Arc::clone(&stores.ledger), Arc::clone(&clock));
-        #[expect(clippy::disallowed_methods, reason = "the settler of a test")]
-        tokio::spawn(async move { settler.run().await });
+        let accounting = Accounting::new(&stores, Arc::clone(&clock));
         let barrier = (options.concurrent_requests > 0).then(|| tokio::sync::Barrier::new(options.concurrent_requests));
         let recording = Arc::new(RecordingPipeline {
             replies: Mutex::new(options.replies.into()),
@@ -352,7 +350,7 @@ impl TestEnv {
         sink: Option<DeltaSink>,
     ) -> Box<Invocation> {
         let agent = self.agent(invoke.agent.as_str());
-        Invocation::from_permit(self.permit(principal, invoke).await, agent, sink).unwrap()
+        Invocation::from_permit(self.permit(principal, invoke).await, agent, sink, Settlements::default()).unwrap()
     }
 }
 

@@ -182,6 +182,8 @@ codes! {
     AuditUnavailable = "audit_unavailable", Failed, 503, retry true;
     /// A store cannot be read or written.
     StoreUnavailable = "store_unavailable", Failed, 503, retry true;
+    /// The store did not reply in time: the request may have been executed. Repeat it with the same idempotency key.
+    OutcomeUnknown = "outcome_unknown", Failed, 503, retry true;
     /// Another process owns this run or team now; this one must not write any more.
     LeaseLost = "lease_lost", Failed, 409, retry false;
     /// The version of the key differs from the expected one.

@@ -258,7 +258,8 @@ impl RunEventKind {
             | Entry::CancelRequested { .. }
             | Entry::DeadlinePassed
             | Entry::RunCompensationStarted { .. }
-            | Entry::StepCompensationStarted { .. } => return None,
+            | Entry::StepCompensationStarted { .. }
+            | Entry::ContextChanged { .. } => return None,
         })
     }
 }

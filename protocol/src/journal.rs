@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Cause;
 use crate::hash::ContentHash;
-use crate::id::{AgentId, RunId, StepId, TeamId, TraceId, UserId, WorkflowId};
+use crate::id::{AgentId, ContextKey, RunId, StepId, TeamId, TraceId, UserId, WorkflowId};
 use crate::reply::{Reply, Usage};
-use crate::request::CallOptions;
+use crate::request::{CallOptions, ContextChange};
 use crate::time::{Deadline, Timestamp};
 use crate::value::{ArtifactRef, Values};
 
@@ -260,6 +260,16 @@ pub enum Entry {
         usage: Usage,
         /// From the start of the last attempt to its end.
         duration_ms: u64,
+    },
+    /// A value of the team's shared context changed. The number of the entry is the version of the value.
+    ContextChanged {
+        /// The key.
+        key: ContextKey,
+        /// The change.
+        change: ContextChange,
+        /// When the value expires.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
     },
     /// The run resumed after its process ended.
     RunResumed {

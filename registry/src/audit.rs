@@ -6,11 +6,10 @@ use std::fmt;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::audit::{Closing, Opening, Record};
+use protocol::audit::{Opening, Record};
 use protocol::{Cause, RequestId, TenantId, Timestamp};
 
 use crate::error::StoreError;
-use crate::group_commit::{CommitTiming, SubmittedCommand};
 
 pub mod chain;
 pub mod chain_key;
@@ -74,7 +73,7 @@ impl EntrySubject {
 pub(crate) type OnDrop = Box<dyn FnOnce(AuditSeq) + Send + Sync>;
 
 /// Proof that an audit entry is open and durable. It is closed once. If it is dropped before that, the
-/// log closes the entry as interrupted. Only an audit log constructs it:
+/// log closes the entry as interrupted. Only a unit of the stores yields it:
 ///
 /// ```compile_fail
 /// use greenroom_registry::audit::{AuditSeq, OpenAuditEntry};
@@ -150,64 +149,6 @@ impl fmt::Debug for OpenAuditEntry {
     }
 }
 
-/// An entry whose opening was submitted and may not be durable yet.
-#[must_use = "the call must wait until the entry is durable"]
-pub struct PendingAuditEntry(EntryState);
-
-enum EntryState {
-    Submitted(SubmittedCommand<OpenAuditEntry, StoreError>),
-    Resolved(Result<OpenAuditEntry, AuditError>),
-}
-
-impl PendingAuditEntry {
-    pub(crate) const fn submitted(command: SubmittedCommand<OpenAuditEntry, StoreError>) -> Self {
-        Self(EntryState::Submitted(command))
-    }
-
-    /// An entry that could not be opened, for tests of other crates.
-    #[cfg(feature = "testing")]
-    pub const fn failed_for_test() -> Self {
-        Self(EntryState::Resolved(Err(AuditError::Store(StoreError::Full))))
-    }
-
-    pub(crate) const fn resolved(entry: OpenAuditEntry) -> Self {
-        Self(EntryState::Resolved(Ok(entry)))
-    }
-
-    /// True if it is known that the entry could not be opened.
-    #[must_use]
-    pub const fn has_failed(&self) -> bool {
-        matches!(self.0, EntryState::Resolved(Err(_)))
-    }
-
-    /// Waits until the entry is durable, and returns the proof by reference.
-    ///
-    /// # Errors
-    /// [`AuditError`]: the call must not be executed.
-    pub async fn wait_durable(&mut self) -> Result<&OpenAuditEntry, AuditError> {
-        if let EntryState::Submitted(command) = &mut self.0 {
-            let reply = command.wait_reply().await;
-            self.0 = EntryState::Resolved(reply.map_err(AuditError::from));
-        }
-        match &self.0 {
-            EntryState::Resolved(Ok(entry)) => Ok(entry),
-            EntryState::Resolved(Err(error)) => Err(error.clone()),
-            EntryState::Submitted(_) => Err(AuditError::Store(StoreError::Closed)),
-        }
-    }
-
-    /// Waits until the entry is durable, and returns it, so that it can be closed.
-    ///
-    /// # Errors
-    /// As [`PendingAuditEntry::wait_durable`].
-    pub async fn into_open_entry(self) -> Result<OpenAuditEntry, AuditError> {
-        match self.0 {
-            EntryState::Submitted(mut command) => Ok(command.wait_reply().await?),
-            EntryState::Resolved(result) => result,
-        }
-    }
-}
-
 /// An error of the audit. A call that cannot be recorded must not be executed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AuditError {
@@ -235,7 +176,7 @@ pub struct AuditPage {
     pub next: Option<AuditSeq>,
 }
 
-/// The result of [`AuditLog::prune`].
+/// The result of [`crate::maintenance::StoreMaintenance::prune_audit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PruneReport {
     /// Records that were removed.
@@ -244,39 +185,9 @@ pub struct PruneReport {
     pub through: AuditSeq,
 }
 
-/// The audit log.
+/// Reads the audit. Entries are opened and closed by a [`crate::core::Unit`].
 #[async_trait]
 pub trait AuditLog: Send + Sync {
-    /// Opens an entry and waits until it is durable.
-    ///
-    /// # Errors
-    /// [`AuditError`]: the call must not be executed.
-    async fn open(&self, opening: Opening, now: Timestamp) -> Result<OpenAuditEntry, AuditError> {
-        self.submit(opening, CommitTiming::Immediate, now).await?.into_open_entry().await
-    }
-
-    /// As [`AuditLog::open`], but does not wait for the disk. With [`CommitTiming::Coalesce`] the entry
-    /// shares the commit of the caller's next command.
-    ///
-    /// # Errors
-    /// [`AuditError`] if the entry could not be submitted.
-    async fn submit(
-        &self,
-        opening: Opening,
-        timing: CommitTiming,
-        now: Timestamp,
-    ) -> Result<PendingAuditEntry, AuditError>;
-
-    /// Closes an entry with the outcome of the call. The write is queued and retried if the store
-    /// fails; a failure is logged and never reverts the call. The caller does not wait for the disk.
-    async fn close(&self, entry: OpenAuditEntry, closing: Closing, now: Timestamp);
-
-    /// Records an event of the platform itself, and waits until it is durable.
-    ///
-    /// # Errors
-    /// [`AuditError`] if it cannot be written.
-    async fn record_system_event(&self, subject: &str, message: &str, now: Timestamp) -> Result<AuditSeq, AuditError>;
-
     /// Reads at most `limit` records of a scope before `before` (none: the newest), the newest first.
     ///
     /// # Errors
@@ -295,11 +206,4 @@ pub trait AuditLog: Send + Sync {
     /// # Errors
     /// [`AuditError`] if it cannot be read. A violation is no error: the [`ChainReport`] contains it.
     async fn verify(&self) -> Result<ChainReport, AuditError>;
-
-    /// Removes the records older than `before`, up to the oldest open entry, and replaces them by a
-    /// signed anchor.
-    ///
-    /// # Errors
-    /// [`AuditError`], and then no record was removed.
-    async fn prune(&self, before: Timestamp, now: Timestamp) -> Result<PruneReport, AuditError>;
 }

@@ -1,25 +1,33 @@
-//! The shared context of a team: versioned values by key. They are changed by compare-and-set or by
-//! appending, can be watched, and expire. Only the owner with the last fence may write.
+//! The shared context of a team: versioned values by key, changed by compare-and-set or by appending, which may
+//! expire.
+//!
+//! The journal of the run has every change, and the number of its entry is the version of the value. The owner of
+//! the run decides each change on the [`ContextData`], the fold of those entries, before the entry is written.
+//! What others read is a [`ContextView`], which the owner writes after the receipt of the entry. A view is never
+//! the truth: when it has lost something, the owner makes it anew from the data.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
 use greenroom_protocol as protocol;
 use protocol::limits::INLINE_VALUE_BYTES_MAX;
 use protocol::request::ContextChange;
 use protocol::{Cause, ContextKey, ErrorCode, Json, RunId, Timestamp};
 
 use crate::error::StoreError;
-use crate::runs::Fence;
+use crate::runs::fence::Fence;
 
-pub(crate) mod data;
+pub use data::{ContextData, ContextValue};
+
+mod data;
 
 /// Keys in one context.
 pub const CONTEXT_KEYS_MAX: usize = 1_000;
 /// Bytes of one value; a larger value belongs in the artifact store.
 pub const CONTEXT_VALUE_BYTES_MAX: usize = 16 * INLINE_VALUE_BYTES_MAX;
+/// How long a view lives without being used; the owner makes it anew when somebody asks for it.
+pub const CONTEXT_VIEW_TTL: Duration = Duration::from_secs(60 * 60);
 
 /// The number of a change of one context. The version of a key is that of its last change, so versions
 /// order the changes of all keys; zero is before the first change.
@@ -35,7 +43,7 @@ pub struct Versioned {
     pub value: Json,
 }
 
-/// One write.
+/// One requested write.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ContextPut {
     /// The key.
@@ -45,40 +53,22 @@ pub struct ContextPut {
     pub expect: Option<Version>,
     /// The change.
     pub change: ContextChange,
-    /// How long until the value expires; without it, the value lasts as long as the context.
-    pub ttl: Option<Duration>,
+    /// When the value expires; without it, the value lasts as long as the context.
+    pub until: Option<Timestamp>,
 }
 
-/// An event of a watched context: the newest value of a key that changed. Of several changes of one key
-/// a watcher may see only the last.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ContextEvent {
-    /// The version of the change.
-    pub version: Version,
-    /// The key.
-    pub key: ContextKey,
-    /// Its new value; none if the value expired.
-    pub value: Option<Json>,
-}
-
-/// A whole context at one time.
+/// Values of a context at one time.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Snapshot {
-    /// The version of the last change.
+    /// The version of the last change of the context.
     pub version: Version,
-    /// Every value that has not expired.
+    /// The values that have not expired.
     pub values: BTreeMap<ContextKey, Versioned>,
 }
 
-/// An error of a context.
-#[derive(Debug, Clone, thiserror::Error)]
+/// Why a write is rejected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ContextError {
-    /// Another owner has claimed the context.
-    #[error("another owner has claimed the context")]
-    Fenced,
-    /// The context was never claimed, or was removed.
-    #[error("the context does not exist")]
-    Unknown,
     /// The key has another version than the caller has read.
     #[error("the key `{key}` has version {}, not the one expected", .found.0)]
     Conflict {
@@ -104,9 +94,6 @@ pub enum ContextError {
     /// The context has [`CONTEXT_KEYS_MAX`] keys already.
     #[error("a context has at most {CONTEXT_KEYS_MAX} keys")]
     TooManyKeys,
-    /// The store failed, and nothing was written.
-    #[error("the context cannot be written or read")]
-    Store(#[from] StoreError),
 }
 
 impl ContextError {
@@ -114,64 +101,80 @@ impl ContextError {
     #[must_use]
     pub fn cause(&self) -> Cause {
         match self {
-            Self::Fenced => Cause::new(ErrorCode::LeaseLost, self.to_string()),
-            Self::Unknown => Cause::new(ErrorCode::UnknownRun, self.to_string()),
             Self::Conflict { key, found } => Cause::new(ErrorCode::VersionConflict, self.to_string())
                 .with_details(serde_json::json!({ "key": key, "version": found.0 })),
             Self::NotAList { .. } => Cause::new(ErrorCode::InvalidInput, self.to_string()),
             Self::TooLarge { .. } | Self::TooManyKeys => Cause::new(ErrorCode::PayloadTooLarge, self.to_string()),
+        }
+    }
+}
+
+/// An error of a view.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ViewError {
+    /// Another owner has claimed the view; this one must stop.
+    #[error("another owner has claimed the context")]
+    Fenced,
+    /// `context_lost`: the view does not exist, or lacks changes. Its owner claims it again with the data.
+    #[error("the view of the context was lost")]
+    Lost,
+    /// The view cannot be written or read.
+    #[error("the view of the context cannot be written or read")]
+    Store(#[from] StoreError),
+}
+
+impl ViewError {
+    /// The cause that a user sees.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Fenced => Cause::new(ErrorCode::LeaseLost, self.to_string()),
+            Self::Lost => Cause::new(ErrorCode::StoreUnavailable, self.to_string()),
             Self::Store(error) => error.cause(),
         }
     }
 }
 
-/// The shared contexts of teams, each named by its run.
+/// The live view of shared contexts, each named by its run. Every operation carries the last version that its
+/// caller knows of, so a view that has lost a change is noticed and never read.
 #[async_trait]
-pub trait ContextStore: Send + Sync {
-    /// Claims a context, and creates it if it does not exist. Every earlier fence is rejected from now
-    /// on. The result is durable.
+pub trait ContextView: Send + Sync {
+    /// Claims the view for the owner with this fence, and replaces what it has by the data. Only this creates a view.
     ///
     /// # Errors
-    /// [`ContextError::Store`], and then the context was not claimed.
-    async fn claim(&self, run: &RunId) -> Result<Fence, ContextError>;
+    /// [`ViewError::Fenced`] if an owner with a larger fence has claimed it.
+    async fn claim(&self, run: &RunId, fence: Fence, data: &ContextData, now: Timestamp) -> Result<(), ViewError>;
 
-    /// Reads the values of these keys, in their order; `None` for a key without a value.
+    /// Applies changed values, in the order of their versions, to a view whose last version is `after`. Values that
+    /// the view has already change nothing.
     ///
     /// # Errors
-    /// [`ContextError::Store`] if they cannot be read.
+    /// [`ViewError::Lost`] if the view has not been claimed with this fence, or if it is older than `after`;
+    /// [`ViewError::Fenced`] if an owner with a larger fence has claimed it.
+    async fn apply(
+        &self,
+        run: &RunId,
+        fence: Fence,
+        after: Version,
+        changes: &[(ContextKey, ContextValue)],
+        now: Timestamp,
+    ) -> Result<(), ViewError>;
+
+    /// Reads the values of these keys, or of all if there are none, from a view that has at least this version.
+    ///
+    /// # Errors
+    /// [`ViewError::Lost`] if there is no such view.
     async fn read(
         &self,
         run: &RunId,
         keys: &[ContextKey],
+        at_least: Version,
         now: Timestamp,
-    ) -> Result<Vec<Option<Versioned>>, ContextError>;
+    ) -> Result<Snapshot, ViewError>;
 
-    /// Writes one key, and waits until it is durable.
+    /// Removes the view of a run that has ended. A call of an earlier owner does nothing.
     ///
     /// # Errors
-    /// [`ContextError`], and then nothing was written.
-    async fn write(&self, run: &RunId, fence: Fence, put: ContextPut, now: Timestamp) -> Result<Version, ContextError>;
-
-    /// Reads the whole context.
-    ///
-    /// # Errors
-    /// [`ContextError::Store`] if it cannot be read.
-    async fn snapshot(&self, run: &RunId, now: Timestamp) -> Result<Snapshot, ContextError>;
-
-    /// Streams the changes after this version, including later ones, until the context is removed or
-    /// the store is closed.
-    fn watch(&self, run: &RunId, after: Version) -> BoxStream<'static, Result<ContextEvent, ContextError>>;
-
-    /// Removes the expired values, so that watchers see it, and returns their number. Reads never
-    /// return expired values, whether or not this was called.
-    ///
-    /// # Errors
-    /// [`ContextError`], and then no value was removed.
-    async fn expire(&self, run: &RunId, fence: Fence, now: Timestamp) -> Result<u64, ContextError>;
-
-    /// Removes the whole context.
-    ///
-    /// # Errors
-    /// [`ContextError`], and then the context was not removed.
-    async fn remove(&self, run: &RunId, fence: Fence) -> Result<(), ContextError>;
+    /// [`ViewError::Store`]; the view is then removed after [`CONTEXT_VIEW_TTL`].
+    async fn remove(&self, run: &RunId, fence: Fence) -> Result<(), ViewError>;
 }

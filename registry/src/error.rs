@@ -7,7 +7,8 @@ use protocol::{Cause, ErrorCode};
 
 use greenroom_protocol as protocol;
 
-/// An error of a store. Nothing of the failed request was stored.
+/// An error of a store. Nothing of the failed request was stored, except that this is not known for
+/// [`StoreError::OutcomeUnknown`].
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The disk is full. Accepted work is safe, new work is rejected.
@@ -39,9 +40,13 @@ pub enum StoreError {
     /// The writer has ended, because the process is stopping.
     #[error("the store is closed")]
     Closed,
-    /// The store did not reply within [`crate::group_commit::COMMIT_WAIT_MAX`].
+    /// The store did not read within its time, because all its readers are in use.
     #[error("the store did not reply in time")]
     Timeout,
+    /// The writer did not reply within [`crate::group_commit::COMMIT_WAIT_MAX`], or ended before it did: the
+    /// request may have been executed, or may still be.
+    #[error("the store did not reply in time, so it is not known whether the request was executed")]
+    OutcomeUnknown,
     /// The queue of the writer has [`crate::group_commit::QUEUE_LENGTH_MAX`] commands.
     #[error("the write queue of the store is full")]
     Overrun,
@@ -104,6 +109,7 @@ impl StoreError {
             Self::Version(_) => ("version", "start the release that wrote the database"),
             Self::Closed => ("closed", "the process is stopping; retry later"),
             Self::Timeout => ("timeout", "the disk is slow; retry later"),
+            Self::OutcomeUnknown => ("outcome_unknown", "repeat the request with the same idempotency key"),
             Self::Overrun => ("overrun", "the disk is slower than the load; retry later"),
             Self::Codec(_) => ("codec", "run `greenroom db check`"),
             Self::Chain(_) => (
@@ -122,28 +128,12 @@ impl StoreError {
             ),
             Self::Failed(_) => ("failed", "check that this user may read and write its file and its directory"),
         };
+        // A call whose entry may not be in the audit was not executed, so its outcome is known.
+        let code = match (self, code) {
+            (Self::OutcomeUnknown, ErrorCode::StoreUnavailable) => ErrorCode::OutcomeUnknown,
+            (_, code) => code,
+        };
         Cause::new(code, format!("{self}; {advice}")).with_details(serde_json::json!({ "store": detail }))
-    }
-
-    /// True if the failed request may have been executed all the same, or may still be.
-    #[must_use]
-    pub const fn is_outcome_unknown(&self) -> bool {
-        match self {
-            Self::Timeout | Self::Closed => true,
-            Self::Full
-            | Self::Disk(_)
-            | Self::ReadOnly
-            | Self::Locked
-            | Self::InUse { .. }
-            | Self::Corrupt(_)
-            | Self::Version(_)
-            | Self::Overrun
-            | Self::Codec(_)
-            | Self::Chain(_)
-            | Self::OtherDatabase(_)
-            | Self::OtherDirectory(_)
-            | Self::Failed(_) => false,
-        }
     }
 
     /// True if the database itself may be damaged, so that further writes could do harm.
@@ -163,6 +153,7 @@ impl StoreError {
             | Self::InUse { .. }
             | Self::Closed
             | Self::Timeout
+            | Self::OutcomeUnknown
             | Self::Overrun
             | Self::Failed(_) => false,
         }
@@ -198,5 +189,13 @@ mod tests {
         assert_eq!(cause.code, ErrorCode::StoreUnavailable);
         assert_eq!(cause.details, serde_json::json!({"store": "disk_full"}));
         assert_eq!(full.audit_cause().code, ErrorCode::AuditUnavailable);
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_retried_with_the_same_key() {
+        let cause = StoreError::OutcomeUnknown.cause();
+        assert_eq!((cause.code, cause.code.is_retryable()), (ErrorCode::OutcomeUnknown, true));
+        assert!(cause.message.contains("same idempotency key"), "{cause}");
+        assert_eq!(StoreError::OutcomeUnknown.audit_cause().code, ErrorCode::AuditUnavailable);
     }
 }

@@ -5,6 +5,11 @@
 //! that may be delayed does not start a commit at once but joins the next one: for up to [`LINGER`]
 //! if no caller awaits it, for up to [`COALESCE_WAIT`] if its caller knows that another command
 //! follows at once.
+//!
+//! A late reply means that the outcome is unknown: a caller that has waited for [`COMMIT_WAIT_MAX`] gets
+//! [`StoreError::OutcomeUnknown`], never "nothing was written". The writer does not execute a request whose
+//! caller has gone before it was decided; what has to follow from something that has happened (the closing of
+//! an entry, a settlement, the reply under a key) is written whether or not its caller waits.
 
 use std::time::Duration;
 
@@ -46,8 +51,8 @@ impl CommitTiming {
     }
 }
 
-/// The writer's end of one caller's reply. A sender that is dropped without a reply rejects its caller
-/// with [`StoreError::Closed`].
+/// The writer's end of one caller's reply. If it is dropped without a reply, its caller learns that the
+/// outcome is unknown.
 #[derive(Debug)]
 pub(crate) struct ReplySender<T, E = StoreError>(oneshot::Sender<Result<T, E>>);
 
@@ -55,6 +60,11 @@ impl<T, E> ReplySender<T, E> {
     /// Replies. A caller that does not wait any more is ignored.
     pub(crate) fn send(self, reply: Result<T, E>) {
         drop(self.0.send(reply));
+    }
+
+    /// True if the caller does not wait any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.0.is_closed()
     }
 }
 
@@ -97,12 +107,12 @@ pub(crate) struct SubmittedCommand<T, E> {
 }
 
 impl<T, E: From<StoreError>> SubmittedCommand<T, E> {
-    /// Waits for the reply. A second call after the reply fails with [`StoreError::Closed`].
+    /// Waits for the reply, which can be received once.
     pub(crate) async fn wait_reply(&mut self) -> Result<T, E> {
         match timeout_at(self.deadline, &mut self.reply).await {
             Ok(Ok(reply)) => reply,
-            Ok(Err(_)) => Err(StoreError::Closed.into()),
-            Err(_) => Err(StoreError::Timeout.into()),
+            // The reply is late, or the writer has ended with the command in its hands.
+            Ok(Err(_)) | Err(_) => Err(StoreError::OutcomeUnknown.into()),
         }
     }
 }
@@ -183,5 +193,36 @@ impl<C: BatchCommand> CommandReceiver<C> {
     /// Rejects further commands; those that are queued can still be taken.
     pub(crate) fn close(&mut self) {
         self.0.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Request(ReplySender<u32>);
+
+    impl BatchCommand for Request {
+        fn max_delay(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    #[tokio::test]
+    async fn a_late_reply_and_a_lost_one_mean_that_the_outcome_is_unknown() {
+        let (sender, mut commands) = queue();
+        let mut overdue = sender.submit(Request).await.unwrap();
+        overdue.deadline = Instant::now();
+        assert!(matches!(overdue.wait_reply().await, Err(StoreError::OutcomeUnknown)));
+        drop(overdue);
+        let mut batch = Vec::new();
+        assert!(commands.next_batch(&mut batch, Instant::now()).await);
+        assert!(batch.pop().is_some_and(|Request(reply)| reply.is_abandoned()), "its caller has gone");
+        let mut lost = sender.submit(Request).await.unwrap();
+        assert!(commands.next_batch(&mut batch, Instant::now()).await);
+        assert!(batch.pop().is_some_and(|Request(reply)| !reply.is_abandoned()));
+        assert!(matches!(lost.wait_reply().await, Err(StoreError::OutcomeUnknown)));
+        drop(commands);
+        assert!(matches!(sender.submit(Request).await, Err(StoreError::Closed)), "nothing was submitted");
     }
 }

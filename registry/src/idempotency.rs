@@ -1,11 +1,12 @@
 //! Replies by idempotency key: the same key with the same request gets the same reply, with another
-//! request it is a conflict. For runs [`crate::runs::RunStore::create`] does this: a key names its run until
-//! the run has ended, and keeps its reply if that is final ([`Reply::is_final`]); this store is for all other
-//! requests.
+//! request it is a conflict. The key of a run is written with the run: it names the run until the run has ended,
+//! and keeps its reply if that is final ([`Reply::is_final`]). A [`ReservedKey`] is that of any other request.
+
+use std::fmt;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::{ContentHash, Reply, RunId, TenantId, Timestamp};
+use protocol::{ContentHash, Reply, RunId, TenantId};
 
 use crate::error::StoreError;
 use crate::runs::DedupKey;
@@ -25,35 +26,70 @@ pub enum KeyStatus {
     Conflict,
 }
 
-/// Stores replies by key, within a tenant.
+/// A key as it is stored, with its tenant.
+pub(crate) type StoredKey = (String, TenantId);
+
+/// Called with a key that is dropped before it has a reply.
+pub(crate) type OnDrop = Box<dyn FnOnce(StoredKey) + Send + Sync>;
+
+/// A key that is durably reserved for one request. [`crate::core::Unit::finish_key`] stores the reply under it, and can
+/// be repeated until it is durable; after that, [`ReservedKey::end`] ends the reservation. If it is dropped before, the
+/// key is released, so that the request can be repeated. Only a unit of the stores yields it:
+///
+/// ```compile_fail
+/// use greenroom_registry::idempotency::ReservedKey;
+/// let key = ReservedKey { key: todo!(), on_drop: None };
+/// ```
+///
+/// ```compile_fail
+/// use greenroom_registry::idempotency::ReservedKey;
+/// let key = ReservedKey::new(todo!(), None);
+/// ```
+#[must_use = "a reserved key must get a reply or be released"]
+pub struct ReservedKey {
+    key: StoredKey,
+    on_drop: Option<OnDrop>,
+}
+
+impl ReservedKey {
+    pub(crate) const fn new(key: StoredKey, on_drop: Option<OnDrop>) -> Self {
+        Self { key, on_drop }
+    }
+
+    /// The key as it is stored.
+    pub(crate) const fn as_stored(&self) -> &StoredKey {
+        &self.key
+    }
+
+    /// Disables the callback, because the key is not reserved after all.
+    pub(crate) fn disarm(&mut self) {
+        self.on_drop = None;
+    }
+
+    /// Ends the reservation without releasing the key: it has a reply, or was released, or has to remain reserved until
+    /// the next start.
+    pub fn end(mut self) {
+        self.disarm();
+    }
+}
+
+impl Drop for ReservedKey {
+    fn drop(&mut self) {
+        if let Some(on_drop) = self.on_drop.take() {
+            on_drop(self.key.clone());
+        }
+    }
+}
+
+impl fmt::Debug for ReservedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReservedKey").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// Reads the replies by key, within a tenant. Keys are reserved and answered by a [`crate::core::Unit`].
 #[async_trait]
 pub trait IdempotencyStore: Send + Sync {
-    /// Reserves a key for a request. [`KeyStatus::New`] is durable, and one caller alone gets it.
-    ///
-    /// # Errors
-    /// [`StoreError`], and then the key was not reserved, unless [`StoreError::is_outcome_unknown`]: a caller that
-    /// does not use such a key has to release it.
-    async fn begin(
-        &self,
-        tenant: &TenantId,
-        key: &DedupKey,
-        request_hash: &ContentHash,
-        now: Timestamp,
-    ) -> Result<KeyStatus, StoreError>;
-
-    /// Stores the reply of a request that reserved its key, and waits until it is durable. A key that
-    /// was not reserved, or that has a reply, does not change.
-    ///
-    /// # Errors
-    /// [`StoreError`], and then the caller repeats it; otherwise the next start releases the key.
-    async fn finish(&self, tenant: &TenantId, key: &DedupKey, reply: &Reply, now: Timestamp) -> Result<(), StoreError>;
-
-    /// Releases a key that keeps no reply, so that the request can be repeated.
-    ///
-    /// # Errors
-    /// [`StoreError`], and then the caller repeats it; otherwise the next start releases the key.
-    async fn abandon(&self, tenant: &TenantId, key: &DedupKey) -> Result<(), StoreError>;
-
     /// Returns the status of a key, without reserving it.
     ///
     /// # Errors
@@ -64,11 +100,4 @@ pub trait IdempotencyStore: Send + Sync {
         key: &DedupKey,
         request_hash: &ContentHash,
     ) -> Result<KeyStatus, StoreError>;
-
-    /// Deletes the keys of a tenant (none: of all) whose reply was stored before this time, and returns their
-    /// number.
-    ///
-    /// # Errors
-    /// [`StoreError`], and then no key was deleted.
-    async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError>;
 }

@@ -1,17 +1,18 @@
 //! Stores that live as long as the process: for tests, for measuring the cost of the disk, and as the
 //! simplest implementation of each trait. They make the same decisions as the stores on the disk.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use greenroom_protocol::{ContentHash, Timestamp};
+use greenroom_protocol::{ContentHash, TenantId, Timestamp};
 
 use crate::artifacts::hash_scan::HashScanner;
-use crate::audit::AuditLog;
+use crate::audit::{AuditLog, PruneReport};
 use crate::error::StoreError;
 use crate::maintenance::{CheckReport, StoreMaintenance};
+use crate::runs::RunRecord;
 use crate::stores::{OpenedStores, StoreParts, Stores};
 
 use shared::Shared;
@@ -19,26 +20,29 @@ use shared::Shared;
 mod agent_memory;
 pub(crate) mod artifacts;
 mod audit;
-mod context;
-mod context_data;
+mod audit_data;
+pub(crate) mod context;
+mod core;
 mod definitions;
 mod idempotency;
 mod ledger;
+mod ledger_data;
 mod run_data;
 mod runs;
 mod shared;
 
 /// Opens every store.
 pub(crate) fn open(parts: StoreParts) -> OpenedStores {
-    let shared = Arc::new(Shared::default());
+    let shared = Arc::new(Shared::new(parts.clock));
     let runs = Arc::new(runs::InMemoryRuns(shared.clone()));
-    let audit = Arc::new(audit::InMemoryAudit::new(shared.clone(), parts.signer, parts.clock.clone()));
+    let audit = Arc::new(audit::InMemoryAudit { shared: shared.clone(), signer: parts.signer });
     let stores = Stores {
+        core: Arc::new(core::InMemoryCore(shared.clone())),
         runs: runs.clone(),
         journal: runs,
         audit: audit.clone(),
-        ledger: Arc::new(ledger::InMemoryLedger::new(shared.clone(), parts.clock)),
-        context: Arc::new(context::InMemoryContexts(shared.clone())),
+        ledger: Arc::new(ledger::InMemoryLedger(shared.clone())),
+        context: context::in_memory_context_view(),
         artifacts: parts.artifacts,
         definitions: Arc::new(definitions::InMemoryDefinitions::default()),
         idempotency: Arc::new(idempotency::InMemoryIdempotency(shared.clone())),
@@ -67,8 +71,40 @@ impl StoreMaintenance for InMemoryMaintenance {
     async fn referenced_artifacts(&self) -> Result<HashSet<ContentHash>, StoreError> {
         let mut scanner = HashScanner::default();
         self.shared.runs().scan_hashes(&mut scanner)?;
-        self.shared.contexts().scan_hashes(&mut scanner)?;
         Ok(scanner.into_hashes())
+    }
+
+    async fn prune_runs(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
+        self.shared.check_open()?;
+        let mut runs = self.shared.runs();
+        let is_old = |record: &RunRecord| {
+            tenant.is_none_or(|tenant| record.tenant == *tenant)
+                && record.status.is_terminal()
+                && record.updated < before
+        };
+        let old = runs.runs.iter().filter(|(_, stored)| is_old(&stored.record));
+        let removed: HashMap<_, _> = old.map(|(number, stored)| (stored.record.run.clone(), *number)).collect();
+        for (run, number) in &removed {
+            runs.numbers.remove(run);
+            runs.runs.remove(number);
+        }
+        runs.keys.retain(|_, key_use| key_use.run.as_ref().is_none_or(|run| !removed.contains_key(run)));
+        Ok(removed.len() as u64)
+    }
+
+    async fn prune_keys(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
+        self.shared.check_open()?;
+        let mut runs = self.shared.runs();
+        let all = runs.keys.len();
+        runs.keys.retain(|(_, owner), key_use| {
+            tenant.is_some_and(|tenant| tenant != owner) || key_use.reply.is_none() || key_use.at >= before
+        });
+        Ok((all - runs.keys.len()) as u64)
+    }
+
+    async fn prune_audit(&self, before: Timestamp, now: Timestamp) -> Result<PruneReport, StoreError> {
+        self.shared.check_open()?;
+        self.audit.prune(before, now)
     }
 
     async fn close(&self, _now: Timestamp) -> Result<(), StoreError> {

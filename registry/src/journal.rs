@@ -8,7 +8,6 @@ use protocol::journal::Entry;
 use protocol::{Cause, ErrorCode, RunId, Timestamp};
 
 use crate::error::StoreError;
-use crate::group_commit::{CommitTiming, SubmittedCommand};
 use crate::runs::fence::Fence;
 
 /// The number of an entry in its run: 1, 2, 3, …; zero is before the first.
@@ -26,7 +25,8 @@ impl Seq {
 /// Entries in one append.
 pub const APPEND_ENTRIES_MAX: usize = 10_000;
 
-/// Proof that the entries of one run are durable, up to one number. Only a journal constructs it:
+/// Proof that the entries of one run are durable, up to one number. Only a unit of the
+/// stores yields it:
 ///
 /// ```compile_fail
 /// use greenroom_protocol::RunId;
@@ -82,38 +82,6 @@ impl Receipt {
     #[must_use]
     pub const fn through(&self) -> Seq {
         self.through
-    }
-}
-
-/// Submitted entries that may not be durable yet. A command that is submitted to the same stores later
-/// is durable no sooner than these entries.
-#[must_use = "effects must wait for the receipt"]
-pub struct PendingAppend(AppendState);
-
-enum AppendState {
-    Submitted(SubmittedCommand<Receipt, JournalError>),
-    Resolved(Result<Receipt, JournalError>),
-}
-
-impl PendingAppend {
-    pub(crate) const fn submitted(command: SubmittedCommand<Receipt, JournalError>) -> Self {
-        Self(AppendState::Submitted(command))
-    }
-
-    /// Entries of which it is known whether they are durable.
-    pub const fn resolved(receipt: Result<Receipt, JournalError>) -> Self {
-        Self(AppendState::Resolved(receipt))
-    }
-
-    /// Waits until the entries are durable.
-    ///
-    /// # Errors
-    /// [`JournalError`], and then nothing was written.
-    pub async fn wait_receipt(self) -> Result<Receipt, JournalError> {
-        match self.0 {
-            AppendState::Submitted(mut command) => command.wait_reply().await,
-            AppendState::Resolved(receipt) => receipt,
-        }
     }
 }
 
@@ -182,41 +150,9 @@ pub struct AppendPosition<'r> {
     pub after: Seq,
 }
 
-/// The journals of runs.
+/// Reads the journals of runs. Entries are appended by a [`crate::core::Unit`].
 #[async_trait]
 pub trait Journal: Send + Sync {
-    /// Appends entries after the one numbered `after`, all or none, and waits until they are durable.
-    /// The run's record is updated with them.
-    ///
-    /// # Errors
-    /// [`JournalError`], and then nothing was written.
-    async fn append(
-        &self,
-        run: &RunId,
-        fence: Fence,
-        after: Seq,
-        entries: &[Entry],
-        now: Timestamp,
-    ) -> Result<Receipt, JournalError> {
-        self.submit(AppendPosition { run, fence, after }, entries, CommitTiming::Immediate, now)
-            .await?
-            .wait_receipt()
-            .await
-    }
-
-    /// As [`Journal::append`], but does not wait for the disk. With [`CommitTiming::Coalesce`] the entries
-    /// share the commit of the caller's next command.
-    ///
-    /// # Errors
-    /// [`JournalError`] if the entries could not be submitted.
-    async fn submit(
-        &self,
-        position: AppendPosition<'_>,
-        entries: &[Entry],
-        timing: CommitTiming,
-        now: Timestamp,
-    ) -> Result<PendingAppend, JournalError>;
-
     /// Reads at most `limit` entries after the one numbered `after`; none for a run that does not exist.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Usage and money: calls, queries and tokens of the last hour, and a tree of budgets. Before a model call
 //! sends anything, its worst case is reserved in every budget above it; after the call the reservation
-//! is settled.
+//! is settled. Both are written by a [`crate::core::Unit`]: the settlement with what the call has produced.
 
 use std::time::Duration;
 
@@ -15,9 +15,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::StoreError;
 
 pub use counters::{Periods, RequestKind, UsageKey, UsageSummary};
+pub use reservation::{Reservation, Settled};
 
 mod counters;
 pub(crate) mod deltas;
+pub(crate) mod reservation;
 pub(crate) mod state;
 pub(crate) mod usage;
 
@@ -136,78 +138,15 @@ pub enum Settlement {
     Unused,
 }
 
-/// The number of a reservation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ReservationId(pub(crate) u64);
-
-/// Called with the number of a reservation that is dropped before it is settled.
-pub(crate) type OnDrop = Box<dyn FnOnce(ReservationId) + Send + Sync>;
-
-/// Money that is durably reserved for one call. A model call borrows the reservation and
-/// [`Ledger::settle`] consumes it. A reservation that is dropped, or that was open at a crash, is settled
-/// as estimated. Only a ledger constructs it:
-///
-/// ```compile_fail
-/// use greenroom_registry::ledger::Reservation;
-/// let reservation = Reservation { id: todo!(), key: todo!(), upper_bound: todo!(), on_drop: None };
-/// ```
-///
-/// ```compile_fail
-/// use greenroom_registry::ledger::Reservation;
-/// let reservation = Reservation::new(todo!(), todo!(), todo!(), None);
-/// ```
-#[must_use = "a reservation must be settled"]
-pub struct Reservation {
-    id: ReservationId,
-    key: CallKey,
-    upper_bound: Amount,
-    on_drop: Option<OnDrop>,
-}
-
-impl Reservation {
-    pub(crate) const fn new(id: ReservationId, key: CallKey, upper_bound: Amount, on_drop: Option<OnDrop>) -> Self {
-        Self { id, key, upper_bound, on_drop }
-    }
-
-    /// A reservation for tests of other crates.
-    #[cfg(feature = "testing")]
-    pub const fn for_test(key: CallKey, upper_bound: Amount) -> Self {
-        Self::new(ReservationId(0), key, upper_bound, None)
-    }
-
-    /// Disables the callback, because the reservation is being settled.
-    pub(crate) fn into_id(mut self) -> ReservationId {
-        self.on_drop = None;
-        self.id
-    }
-
-    /// The call that the reservation is for.
+impl Settlement {
+    /// The amount that is charged for a reservation.
     #[must_use]
-    pub const fn key(&self) -> &CallKey {
-        &self.key
-    }
-
-    /// The maximum usage of the call.
-    #[must_use]
-    pub const fn upper_bound(&self) -> Amount {
-        self.upper_bound
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        if let Some(on_drop) = self.on_drop.take() {
-            on_drop(self.id);
+    pub fn amount(self, upper_bound: Amount) -> Amount {
+        match self {
+            Self::Actual(amount) => amount,
+            Self::Estimated => upper_bound,
+            Self::Unused => Amount::default(),
         }
-    }
-}
-
-impl std::fmt::Debug for Reservation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reservation")
-            .field("key", &self.key)
-            .field("upper_bound", &self.upper_bound)
-            .finish_non_exhaustive()
     }
 }
 
@@ -317,6 +256,19 @@ pub struct CostRow {
     pub assumed: MicroUsd,
 }
 
+/// A call whose worst case is to be reserved.
+#[derive(Debug, Clone, Copy)]
+pub struct ReservationRequest<'r> {
+    /// The account that it is charged to.
+    pub account: &'r Account,
+    /// The limits that apply, beside the budgets of the account.
+    pub limits: &'r [Limit],
+    /// Its worst case.
+    pub upper_bound: Amount,
+    /// Its key.
+    pub key: &'r CallKey,
+}
+
 /// The ledger of usage and money.
 #[async_trait]
 pub trait Ledger: Send + Sync {
@@ -339,31 +291,9 @@ pub trait Ledger: Send + Sync {
     /// [`StoreError`] once the store is closed.
     async fn usage(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError>;
 
-    /// Reserves the worst case in the budgets of the account and of every limit, or in none. Concurrent
-    /// calls cannot overspend together. The reservation is durable.
-    ///
-    /// # Errors
-    /// [`ReserveError::Exceeded`] names the first limit that would be exceeded; nothing was reserved.
-    async fn reserve(
-        &self,
-        account: &Account,
-        limits: &[Limit],
-        upper_bound: Amount,
-        key: &CallKey,
-        now: Timestamp,
-    ) -> Result<Reservation, ReserveError>;
-
-    /// Replaces a reservation by the actual usage of the call, and returns the charged amount. It takes
-    /// effect at once, and is durable before any entry that is journalled after it.
-    ///
-    /// # Errors
-    /// [`StoreError`] once the store is closed; the reservation is then settled at the next start.
-    async fn settle(
-        &self,
-        reservation: Reservation,
-        settlement: Settlement,
-        now: Timestamp,
-    ) -> Result<Amount, StoreError>;
+    /// Settles a reservation: replaces it by the actual usage of the call. Budgets and usage have it at once; the
+    /// unit that the settlement is added to makes it durable, together with what the call has produced.
+    fn settle(&self, reservation: Reservation, settlement: Settlement, now: Timestamp) -> Settled;
 
     /// Returns what a budget has been charged.
     ///

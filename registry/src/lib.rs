@@ -2,8 +2,9 @@
 //! memories, idempotency keys and versions of definitions.
 //!
 //! Every store is a trait. Its implementations are private and come from [`open_in_memory`] or
-//! [`open_sqlite`]. Only this crate knows SQL, and only this crate constructs the proofs
-//! [`journal::Receipt`], [`audit::OpenAuditEntry`] and [`ledger::Reservation`]. Actors, policy and
+//! [`open_sqlite`]. What must be durable together is written by one of them, [`core::CoreStore`]; the others
+//! read. Only this crate knows SQL, and only this crate constructs the proofs [`journal::Receipt`],
+//! [`audit::OpenAuditEntry`] and [`ledger::Reservation`]. Actors, policy and
 //! ingress do not belong here. This crate spawns nothing: the work that must run beside the stores is
 //! returned as [`StoreTask`]s, which the composition root runs.
 
@@ -13,6 +14,7 @@ pub mod agent_memory;
 pub mod artifacts;
 pub mod audit;
 pub mod context;
+pub mod core;
 pub mod definition_store;
 pub mod error;
 pub mod group_commit;

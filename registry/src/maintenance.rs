@@ -1,12 +1,12 @@
-//! Operations on a store as a whole: check, backup, listing the referenced artifacts, close.
+//! Operations on a store as a whole: check, backup, listing the referenced artifacts, pruning, close.
 
 use std::collections::HashSet;
 use std::path::Path;
 
 use async_trait::async_trait;
-use greenroom_protocol::{ContentHash, Timestamp};
+use greenroom_protocol::{ContentHash, TenantId, Timestamp};
 
-use crate::audit::ChainReport;
+use crate::audit::{ChainReport, PruneReport};
 use crate::error::StoreError;
 
 /// The result of a check.
@@ -45,11 +45,32 @@ pub trait StoreMaintenance: Send + Sync {
     /// [`StoreError`], and then there is no copy.
     async fn backup(&self, to: &Path) -> Result<(), StoreError>;
 
-    /// Returns the artifacts that a journal, a stored reply, a memory or a shared context references.
+    /// Returns the artifacts that a journal (with the changes of its context), a stored reply or a memory references.
     ///
     /// # Errors
     /// [`StoreError`] if not everything could be read; the caller must not sweep then.
     async fn referenced_artifacts(&self) -> Result<HashSet<ContentHash>, StoreError>;
+
+    /// Deletes the runs of a tenant (none: of all) that ended before this time, with their journals and keys, and
+    /// returns their number. It deletes in pieces, and other commits go on between them.
+    ///
+    /// # Errors
+    /// [`StoreError`], and then only some of them may have been deleted.
+    async fn prune_runs(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError>;
+
+    /// Deletes the keys of a tenant (none: of all) whose reply was stored before this time, and returns their
+    /// number.
+    ///
+    /// # Errors
+    /// As [`StoreMaintenance::prune_runs`].
+    async fn prune_keys(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError>;
+
+    /// Removes the audit records older than `before`, up to the oldest open entry, and replaces them by a
+    /// signed anchor.
+    ///
+    /// # Errors
+    /// As [`StoreMaintenance::prune_runs`]; the chain is valid in any case.
+    async fn prune_audit(&self, before: Timestamp, now: Timestamp) -> Result<PruneReport, StoreError>;
 
     /// Writes all queued commands, signs the end of the audit and ends the store's tasks. Every later
     /// write is rejected with [`StoreError::Closed`].

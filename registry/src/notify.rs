@@ -33,11 +33,6 @@ impl RunNotifiers {
         }
     }
 
-    /// Ends every stream of this run.
-    pub(crate) fn close(&self, run: &RunId) {
-        self.all().remove(run);
-    }
-
     /// Ends every stream.
     pub(crate) fn close_all(&self) {
         self.all().clear();

@@ -9,13 +9,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
 use protocol::event::RunStatus;
-use protocol::journal::{Entry, RunStarted};
+use protocol::journal::RunStarted;
 use protocol::{
     CallKey, ContentHash, IdempotencyKey, PodId, Reply, RunId, TeamId, TenantId, Timestamp, UserId, WorkflowId,
 };
 
 use crate::error::StoreError;
-use crate::journal::{JournalError, Receipt, Seq};
+use crate::journal::Seq;
 
 pub use fence::Fence;
 
@@ -74,7 +74,7 @@ impl NewRun {
     }
 }
 
-/// The result of [`RunStore::create`].
+/// The result of creating a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Created {
     /// The run was created, and the caller owns it.
@@ -142,57 +142,9 @@ pub struct RunPage {
     pub next: Option<u64>,
 }
 
-/// The records of runs.
+/// Reads the records of runs. Runs are created, claimed and released by a [`crate::core::Unit`].
 #[async_trait]
 pub trait RunStore: Send + Sync {
-    /// Creates a run once: a second request with the same key or the same run id finds the first run.
-    /// The result is durable.
-    ///
-    /// # Errors
-    /// [`StoreError`], and then no run was created.
-    async fn create(&self, run: &NewRun, key: Option<&DedupKey>, now: Timestamp) -> Result<Created, StoreError> {
-        match self.create_with_entries(run, key, &[], now).await {
-            Ok((created, _)) => Ok(created),
-            Err(JournalError::Store(error)) => Err(error),
-            Err(error) => Err(StoreError::Failed(error.to_string())),
-        }
-    }
-
-    /// As [`RunStore::create`]. A new run is created together with these journal entries in one commit,
-    /// and their receipt is returned too.
-    ///
-    /// # Errors
-    /// [`JournalError`], and then no run was created.
-    async fn create_with_entries(
-        &self,
-        run: &NewRun,
-        key: Option<&DedupKey>,
-        entries: &[Entry],
-        now: Timestamp,
-    ) -> Result<(Created, Option<Receipt>), JournalError>;
-
-    /// Claims a run that has no owner. `None` if the run does not exist, has ended, or has an owner.
-    /// After a restart no run has an owner, because one process owns the data directory.
-    ///
-    /// # Errors
-    /// [`StoreError`], and then the run was not claimed.
-    async fn claim(
-        &self,
-        run: &RunId,
-        pod: &PodId,
-        lease: Duration,
-        now: Timestamp,
-    ) -> Result<Option<Fence>, StoreError>;
-
-    /// Renews the lease of the owner. Every append renews it too.
-    ///
-    /// # Errors
-    /// [`JournalError::Fenced`] if the run has another owner.
-    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError>;
-
-    /// Ends the lease, so that the run can be claimed at once. A call of an earlier owner does nothing.
-    async fn release(&self, run: &RunId, fence: Fence);
-
     /// Returns the record of a run; `None` if it does not exist.
     ///
     /// # Errors
@@ -222,11 +174,4 @@ pub trait RunStore: Send + Sync {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<RunRecord>, StoreError>;
-
-    /// Deletes the runs of a tenant (none: of all) that ended before this time, with their journals,
-    /// contexts and keys, and returns their number.
-    ///
-    /// # Errors
-    /// [`StoreError`], and then no run was deleted.
-    async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError>;
 }

@@ -5,7 +5,7 @@
 //! [`SyncMode::Normal`] a power failure may lose the commits of the last second, a crash of the process
 //! none.
 //!
-//! A store submits [`command::WriteCommand`]s through its [`handle::StoreHandle`]. The
+//! [`core::SqliteCore`] submits units, another store its [`command::WriteCommand`]s, through a [`handle::StoreHandle`]. The
 //! [`writer::Writer`] decides them in batches on the [`writer_state::WriterState`] and collects their
 //! statements in one [`commit::Commit`].
 
@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::error::StoreError;
 use crate::group_commit::queue;
+use crate::in_memory::context::in_memory_context_view;
 use crate::stores::{OpenedStores, StoreParts, StoreTask, Stores, SyncMode};
 
 use connection::{open_readers, open_write_connection};
@@ -28,7 +29,7 @@ mod columns;
 mod command;
 mod commit;
 mod connection;
-mod context;
+mod core;
 mod definitions;
 mod error;
 mod handle;
@@ -43,6 +44,7 @@ pub(crate) mod restore;
 mod runs;
 mod shared;
 mod statement_batch;
+mod unit;
 mod writer;
 mod writer_state;
 
@@ -61,11 +63,12 @@ pub(crate) async fn open(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
     let store = StoreHandle::new(shared, queue);
     let runs = Arc::new(runs::SqliteRuns(store.clone()));
     let stores = Stores {
+        core: Arc::new(core::SqliteCore(store.clone())),
         runs: runs.clone(),
         journal: runs,
         audit: Arc::new(audit::SqliteAudit { store: store.clone(), signer: signer.clone() }),
         ledger: Arc::new(ledger::SqliteLedger(store.clone())),
-        context: Arc::new(context::SqliteContext(store.clone())),
+        context: in_memory_context_view(),
         artifacts,
         definitions: Arc::new(definitions::SqliteDefinitions(store.clone())),
         idempotency: Arc::new(idempotency::SqliteIdempotency(store.clone())),

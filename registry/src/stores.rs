@@ -9,7 +9,8 @@ use crate::agent_memory::MemoryStore;
 use crate::artifacts::ArtifactStore;
 use crate::audit::AuditLog;
 use crate::audit::signer::Signer;
-use crate::context::ContextStore;
+use crate::context::ContextView;
+use crate::core::CoreStore;
 use crate::definition_store::DefinitionStore;
 use crate::error::StoreError;
 use crate::idempotency::IdempotencyStore;
@@ -21,6 +22,8 @@ use crate::runs::RunStore;
 /// Every store of one process.
 #[derive(Clone)]
 pub struct Stores {
+    /// Writes what must be durable together; the stores below read it.
+    pub core: Arc<dyn CoreStore>,
     /// Runs and their owners.
     pub runs: Arc<dyn RunStore>,
     /// The journals of runs.
@@ -29,8 +32,8 @@ pub struct Stores {
     pub audit: Arc<dyn AuditLog>,
     /// Usage and money.
     pub ledger: Arc<dyn Ledger>,
-    /// The shared contexts of teams.
-    pub context: Arc<dyn ContextStore>,
+    /// The live view of the shared contexts of teams, whose changes are in the journals.
+    pub context: Arc<dyn ContextView>,
     /// Blobs by their hash.
     pub artifacts: Arc<dyn ArtifactStore>,
     /// Pinned versions of definitions by their hash.
@@ -39,7 +42,7 @@ pub struct Stores {
     pub idempotency: Arc<dyn IdempotencyStore>,
     /// The memories of agents.
     pub memory: Arc<dyn MemoryStore>,
-    /// Check, backup and close.
+    /// Check, backup, pruning and close.
     pub maintenance: Arc<dyn StoreMaintenance>,
 }
 

@@ -10,14 +10,18 @@ use protocol::audit::{Closing, Opening};
 use protocol::journal::{Entry, ResultRef, RunStarted, StepKey};
 use protocol::request::CallOptions;
 use protocol::{
-    Clock, ContentHash, Deadline, Metadata, MicroUsd, PodId, Reply, RequestId, RunId, Status, StepId, TenantId,
-    Timestamp, Tokens, TraceId, UserId, Values, WorkflowId,
+    CallKey, Clock, ContentHash, Deadline, Metadata, MicroUsd, PodId, Reply, RequestId, RunId, Status, StepId,
+    TenantId, Timestamp, Tokens, TraceId, UserId, Values, WorkflowId,
 };
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::audit::signer::Signer;
-use crate::runs::{Created, Fence, NewRun};
+use crate::core::KeyClaim;
+use crate::idempotency::{KeyStatus, ReservedKey};
+use crate::journal::{AppendPosition, JournalError, Receipt, Seq};
+use crate::ledger::{Account, Amount, Limit, Reservation, ReservationRequest, ReserveError, Settlement};
+use crate::runs::{Created, DedupKey, Fence, NewRun};
 use crate::{OpenedStores, StoreError, StoreParts, Stores, SyncMode, in_memory_artifacts, open_in_memory, open_sqlite};
 
 mod agent_memory;
@@ -29,10 +33,11 @@ mod idempotency;
 mod ids;
 mod ledger;
 mod runs;
+mod units;
 
 /// A clock that always returns the same time; a test passes other times to the calls.
 #[derive(Debug)]
-struct FixedClock;
+pub(crate) struct FixedClock;
 
 impl Clock for FixedClock {
     fn now(&self) -> Timestamp {
@@ -100,9 +105,59 @@ impl TestStores {
 
     /// Creates a run and returns the fence of its owner.
     pub(crate) async fn create_run(&self, number: u128) -> Fence {
-        match self.stores.runs.create(&new_run(number), None, NOW).await.unwrap() {
+        match self.create(&new_run(number), None).await.unwrap() {
             Created::New(fence) => fence,
             other => panic!("the run is not new: {other:?}"),
+        }
+    }
+
+    /// Creates a run without entries.
+    pub(crate) async fn create(&self, new: &NewRun, key: Option<&DedupKey>) -> Result<Created, JournalError> {
+        Ok(self.stores.core.create_run(new.clone(), key, &[], NOW).await?.0)
+    }
+
+    /// Appends entries to a journal.
+    pub(crate) async fn append(
+        &self,
+        run: &RunId,
+        fence: Fence,
+        after: Seq,
+        entries: &[Entry],
+        now: Timestamp,
+    ) -> Result<Receipt, JournalError> {
+        self.stores.core.append(AppendPosition { run, fence, after }, entries, now).await
+    }
+
+    /// Reserves the worst case of a call.
+    pub(crate) async fn reserve(
+        &self,
+        account: &Account,
+        limits: &[Limit],
+        upper_bound: Amount,
+        key: &CallKey,
+        now: Timestamp,
+    ) -> Result<Reservation, ReserveError> {
+        self.stores.core.reserve(ReservationRequest { account, limits, upper_bound, key }, now).await
+    }
+
+    /// Settles a reservation, and returns the amount that was charged.
+    pub(crate) async fn settle(&self, reservation: Reservation, settlement: Settlement, now: Timestamp) -> Amount {
+        let settled = self.stores.ledger.settle(reservation, settlement, now);
+        let amount = settled.amount();
+        self.stores.core.write_settlement(settled, now).await.unwrap();
+        amount
+    }
+
+    /// Reserves an idempotency key for a request; its status is `New` if it was reserved.
+    pub(crate) async fn begin(
+        &self,
+        tenant: &TenantId,
+        key: &DedupKey,
+        request_hash: &ContentHash,
+    ) -> (KeyStatus, Option<ReservedKey>) {
+        match self.stores.core.begin_key(tenant, key, request_hash, NOW).await.unwrap() {
+            KeyClaim::Reserved(reserved) => (KeyStatus::New, Some(reserved)),
+            KeyClaim::Used(status) => (status, None),
         }
     }
 

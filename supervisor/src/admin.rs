@@ -49,7 +49,7 @@ impl AdminOps {
             }
             Maintenance::PruneAudit { before } => {
                 let now = self.clock.now();
-                let pruned = self.stores.audit.prune(before, now).await.map_err(|error| error.cause())?;
+                let pruned = self.stores.maintenance.prune_audit(before, now).await.map_err(|error| error.cause())?;
                 self.record("audit", &format!("pruned {} entries up to {}", pruned.records, pruned.through.0)).await?;
                 Ok(json!({ "pruned": pruned.records, "through": pruned.through.0 }))
             }
@@ -81,8 +81,8 @@ impl AdminOps {
     }
 
     async fn prune_runs(&self, tenant: &TenantId, before: Timestamp) -> Result<Json, Cause> {
-        let runs = self.stores.runs.prune(Some(tenant), before).await.map_err(|error| error.cause())?;
-        let keys = self.stores.idempotency.prune(Some(tenant), before).await.map_err(|error| error.cause())?;
+        let runs = self.stores.maintenance.prune_runs(Some(tenant), before).await.map_err(|error| error.cause())?;
+        let keys = self.stores.maintenance.prune_keys(Some(tenant), before).await.map_err(|error| error.cause())?;
         self.record("runs", &format!("pruned {runs} runs and {keys} stored replies of the tenant {tenant}")).await?;
         let swept = self.sweep(Some(tenant)).await?;
         Ok(json!({
@@ -115,7 +115,7 @@ impl AdminOps {
     }
 
     async fn record(&self, subject: &str, message: &str) -> Result<(), Cause> {
-        let recorded = self.stores.audit.record_system_event(subject, message, self.clock.now()).await;
+        let recorded = self.stores.core.record_system_event(subject, message, self.clock.now()).await;
         recorded.map(|_| ()).map_err(|error| error.cause())
     }
 

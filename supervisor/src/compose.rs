@@ -17,6 +17,7 @@ pub mod stores;
 
 use std::sync::Arc;
 
+use greenroom_actors::execution::Accounting;
 use greenroom_actors::pipeline::PipelineHandle;
 use greenroom_protocol::{Cause, Clock, IdGenerator};
 use greenroom_registry::OpenedStores;
@@ -80,7 +81,7 @@ pub async fn compose_with(
     let metrics = services::start_metrics(&mut services, metrics)?;
     catalogue::log_quarantined(&catalogue, LoadTime::Start);
     metrics.set_quarantined(catalogue.quarantined().len());
-    let accounting = services::start_accounting(&mut services, &stores, &clock);
+    let accounting = Accounting::new(&stores, Arc::clone(&clock));
     let parts = PodParts {
         config: config.clone(),
         definitions: Arc::new(CachedDefinitions::new(catalogue, Arc::clone(&stores.definitions))),

@@ -8,6 +8,7 @@ pub mod artifacts;
 pub mod facts;
 pub mod idempotency;
 pub mod memory;
+mod preconditions;
 pub mod query;
 pub mod raw_inputs;
 pub mod reply;
@@ -23,19 +24,20 @@ use greenroom_actors::agent::ExecutionFailure;
 use greenroom_actors::concurrency::OwnedTickets;
 use greenroom_actors::dispatcher::{Dispatcher, RunTicket};
 use greenroom_actors::execution::DeltaSink;
-use greenroom_actors::pipeline::{CommitWaiter, RequestPipeline};
+use greenroom_actors::pipeline::{CallScope, RequestPipeline, Settlements};
 use greenroom_protocol::{
-    Cause, Clock, Deadline, ErrorCode, Metadata, PodId, Received, Reply, Request, RequestId, Status, Timestamp, Values,
+    Cause, Clock, Metadata, PodId, Received, Reply, Request, RequestId, Status, Timestamp, Values,
 };
-use greenroom_registry::audit::{AuditLog, OpenAuditEntry, PendingAuditEntry};
+use greenroom_registry::core::{CoreStore, PendingAuditEntry, Unit};
 use greenroom_registry::group_commit::CommitTiming;
 use greenroom_rego::{AccessRequest, Authenticated, Authenticator, Denied, Facts, Guard, Permitted, TypedPermit};
 
 use self::admission::{AdmissionControl, InFlightTicket, PipelineTicket};
 use self::artifacts::ArtifactLookup;
 use self::facts::{FactCollector, FactError};
-use self::idempotency::{IdempotencyKeys, KeyClaim};
+use self::idempotency::{IdempotencyKeys, RequestClaim};
 use self::memory::MemoryHandler;
+use self::preconditions::{check_deadline, wait_opening};
 use self::query::QueryHandler;
 use self::raw_inputs::RawInputs;
 use self::reply::{Dispatched, PolicyOutcome};
@@ -49,7 +51,7 @@ use crate::telemetry::Metrics;
 pub struct Pipeline {
     pub(crate) admission: AdmissionControl,
     pub(crate) authenticator: Authenticator,
-    pub(crate) audit: Arc<dyn AuditLog>,
+    pub(crate) core: Arc<dyn CoreStore>,
     pub(crate) artifacts: ArtifactLookup,
     pub(crate) raw_inputs: RawInputs,
     pub(crate) fact_collector: FactCollector,
@@ -87,7 +89,7 @@ impl Pipeline {
         let served = match self.admit(received).await {
             Ok((in_flight, pipeline, request)) => {
                 let tickets = RequestTickets { _pipeline: pipeline, run: in_flight.share() };
-                let process = self.process(request, Some(tickets), sink, CommitWaiter::ready());
+                let process = self.process(request, Some(tickets), sink, CallScope::default());
                 let reply = OwnedTickets::default().with(in_flight.share()).scope(process).await;
                 Served { reply, ticket: Some(in_flight) }
             }
@@ -139,15 +141,17 @@ impl Pipeline {
         request: Box<Authenticated>,
         tickets: Option<RequestTickets>,
         sink: Option<DeltaSink>,
-        caller_commit: CommitWaiter,
+        scope: CallScope,
     ) -> Reply {
+        // What a nested request has cost belongs into the unit of its issuer, else into the closing of the entry.
+        let settlements = tickets.is_some().then(|| scope.settlements.clone());
         let mut info = RequestInfo::from_authenticated(&request);
         let submitted = {
             let opening = request_info::make_opening(&request, &info, &self.pod);
             // The run record is written after the opening of its start, in the same commit.
             let is_start = matches!(request.request(), Request::StartRun(_));
             let timing = if is_start { CommitTiming::Coalesce } else { CommitTiming::Immediate };
-            self.audit.submit(opening, timing, self.clock.now())
+            self.core.submit_opening(opening, timing, self.clock.now())
         };
         let mut audit_entry = match submitted.await {
             Ok(audit_entry) => audit_entry,
@@ -155,7 +159,7 @@ impl Pipeline {
         };
         let mut decision = PolicyOutcome::default();
         let outcome = match Box::pin(self.authorize(request, &audit_entry, &mut info, &mut decision)).await {
-            Ok(permit) => self.execute(&mut audit_entry, caller_commit, permit, tickets, sink).await,
+            Ok(permit) => self.execute(&mut audit_entry, scope, permit, tickets, sink).await,
             // The hop that was denied counts its denial; a caller whose hop fails because of it does not.
             Err(cause) => {
                 self.metrics.count_denial(cause.code);
@@ -173,7 +177,11 @@ impl Pipeline {
         let reply = reply::make_reply(&info, &self.pod, &decision, outcome);
         reply::log_execution(&info, &decision, &reply);
         let closing = reply::make_closing(&info, &decision, &reply);
-        self.audit.close(open_entry, closing, self.clock.now()).await;
+        let unit = Unit::new(self.clock.now()).close(open_entry, closing);
+        let unit = unit.settle(settlements.map(|settlements| settlements.take()).unwrap_or_default());
+        if let Err(error) = self.core.send(unit).await {
+            tracing::error!(request.id = %info.id, error = %error, "an audit entry cannot be closed");
+        }
         reply
     }
 
@@ -227,23 +235,24 @@ impl Pipeline {
     async fn execute(
         &self,
         audit_entry: &mut PendingAuditEntry,
-        caller_commit: CommitWaiter,
+        scope: CallScope,
         permit: Box<Permitted<Request>>,
         tickets: Option<RequestTickets>,
         sink: Option<DeltaSink>,
     ) -> Result<Dispatched, ExecutionFailure> {
-        caller_commit.wait().await?;
+        let CallScope { commit, settlements } = scope;
+        commit.wait().await?;
         let has_stored_reply = permit.grant().idempotency().is_some() && idempotency::stores_reply(permit.request());
         if has_stored_reply || matches!(permit.request(), Request::Invoke(_) | Request::CallTool(_)) {
             wait_opening(audit_entry).await?;
         }
         check_deadline(permit.grant().deadline(), self.clock.now())?;
         if has_stored_reply {
-            return Box::pin(self.execute_idempotent(audit_entry, permit, tickets, sink)).await;
+            return Box::pin(self.execute_idempotent(audit_entry, permit, tickets, sink, settlements)).await;
         }
         // From here on, the request waits for an actor and not for a stage.
         let run_ticket = self.run_ticket(&permit, tickets)?;
-        self.dispatch(audit_entry, *permit, sink, run_ticket).await
+        self.dispatch(audit_entry, *permit, sink, run_ticket, settlements).await
     }
 
     /// The capacity of the run that a request starts. A run that its caller waits for has that of the request,
@@ -283,16 +292,17 @@ impl Pipeline {
         permit: Box<Permitted<Request>>,
         tickets: Option<RequestTickets>,
         sink: Option<DeltaSink>,
+        settlements: Settlements,
     ) -> Result<Dispatched, ExecutionFailure> {
         let claimed = match self.idempotency.claim(permit.grant(), tickets).await? {
-            Some(KeyClaim::Replay(reply)) => return Ok(Dispatched::Reply(reply)),
-            Some(KeyClaim::Claimed(key)) => Some(key),
+            Some(RequestClaim::Replay(reply)) => return Ok(Dispatched::Reply(reply)),
+            Some(RequestClaim::Claimed(key)) => Some(key),
             None => None,
         };
         let id = permit.grant().request_id().clone();
-        let outcome = self.dispatch(audit_entry, *permit, sink, None).await;
+        let outcome = self.dispatch(audit_entry, *permit, sink, None, settlements.clone()).await;
         if let Some(key) = claimed {
-            self.idempotency.complete(key, reply::stored_reply(&id, &outcome)).await;
+            self.idempotency.complete(key, reply::stored_reply(&id, &outcome), settlements.take()).await;
         }
         outcome
     }
@@ -307,12 +317,13 @@ impl Pipeline {
         permit: Permitted<Request>,
         sink: Option<DeltaSink>,
         run_ticket: Option<RunTicket>,
+        settlements: Settlements,
     ) -> BoxFuture<'a, Result<Dispatched, ExecutionFailure>> {
         let dispatcher = &self.dispatcher;
         match permit.into_typed() {
             TypedPermit::Invoke(permit) => Box::pin(async move {
                 dispatcher
-                    .invoke_streaming(wait_opening(audit_entry).await?, permit, sink)
+                    .invoke_within(wait_opening(audit_entry).await?, permit, sink, settlements)
                     .await
                     .map(Dispatched::Outcome)
             }),
@@ -371,24 +382,12 @@ impl Pipeline {
 
 #[async_trait]
 impl RequestPipeline for Pipeline {
-    async fn handle_after(&self, request: Authenticated, caller_commit: CommitWaiter) -> Reply {
-        self.process(Box::new(request), None, None, caller_commit).await
+    async fn handle_within(&self, request: Authenticated, scope: CallScope) -> Reply {
+        self.process(Box::new(request), None, None, scope).await
     }
 }
 
 fn deny(decision: &mut PolicyOutcome, denied: Denied) -> Box<Cause> {
     *decision = PolicyOutcome::from_denial(&denied);
     Box::new(denied.into())
-}
-
-/// Waits until the opening of the audit entry is durable.
-async fn wait_opening(audit_entry: &mut PendingAuditEntry) -> Result<&OpenAuditEntry, Cause> {
-    audit_entry.wait_durable().await.map_err(|error| error.cause())
-}
-
-fn check_deadline(deadline: Deadline, now: greenroom_protocol::Timestamp) -> Result<(), Cause> {
-    if deadline.has_passed(now) {
-        return Err(Cause::new(ErrorCode::TimedOut, "the deadline passed before the request was executed"));
-    }
-    Ok(())
 }

@@ -9,7 +9,7 @@ use greenroom_actors::definition_resolver::DefinitionResolver as _;
 use greenroom_actors::guard::{GuardHandle, LoadError};
 use greenroom_definitions::{Catalogue, KnownNames};
 use greenroom_protocol::{Cause, Clock, ErrorCode};
-use greenroom_registry::audit::AuditLog;
+use greenroom_registry::core::CoreStore;
 use greenroom_rego::Bundle;
 use tokio::time::Instant;
 
@@ -39,7 +39,7 @@ pub struct Reloader {
     pub(crate) known_names: KnownNames,
     pub(crate) spawner: CategorySpawner,
     pub(crate) guard: GuardHandle,
-    pub(crate) audit: Arc<dyn AuditLog>,
+    pub(crate) core: Arc<dyn CoreStore>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) strict: bool,
@@ -191,7 +191,7 @@ impl Reloader {
                 format!("a reload was rejected, the active version was kept: {cause}")
             }
         };
-        if let Err(error) = self.audit.record_system_event(subject, &message, self.clock.now()).await {
+        if let Err(error) = self.core.record_system_event(subject, &message, self.clock.now()).await {
             tracing::error!(error.message = %error, "cannot record the reload in the audit");
         }
     }

@@ -107,7 +107,7 @@ async fn harness() -> Harness {
         resource: "x".into(),
         run: None,
     };
-    let audit_entry = test_env.stores.audit.open(opening, test_env.clock.now()).await.unwrap();
+    let audit_entry = test_env.stores.core.open_entry(opening, test_env.clock.now()).await.unwrap();
     Harness { test_env, dispatcher, host, audit_entry, _root: root }
 }
 
@@ -236,6 +236,6 @@ async fn a_permit_invokes_only_the_version_that_it_names() {
     let harness = harness().await;
     let permit = harness.test_env.permit(testing::admin(), invoke("member", "x")).await;
     let other = harness.test_env.agent("other");
-    let rejected = Invocation::from_permit(permit, other, None).map(drop).unwrap_err();
+    let rejected = Invocation::from_permit(permit, other, None, Settlements::default()).map(drop).unwrap_err();
     assert_eq!(rejected.code, ErrorCode::Internal);
 }

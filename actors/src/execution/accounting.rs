@@ -1,21 +1,23 @@
 //! Accounting of model calls: reserves the worst-case cost before a byte is sent, and settles it after the
-//! call. A call that is dropped before its end is settled at its reservation.
+//! call. A call that is dropped before its end is settled at its reservation. The settlement becomes durable in the
+//! unit that records what the call was for: the end of a step, the reply to a request, or the next reservation.
 
 use std::sync::Arc;
 
 use greenroom_definitions::models::TokenCounts;
 use greenroom_protocol::{CallKey, Cause, Clock, ErrorCode, MicroUsd, PriceBasis, RunId, Tokens};
-use greenroom_registry::ledger::{Account, Amount, Budget, Ledger, Limit, Period, Reservation, Settlement};
+use greenroom_registry::Stores;
+use greenroom_registry::core::{CoreStore, Unit};
+use greenroom_registry::ledger::{
+    Account, Amount, Budget, Ledger, Limit, Period, Reservation, ReservationRequest, Settlement,
+};
 use greenroom_rego::{Caller, Grant, Limits};
-use tokio::sync::mpsc;
 
 use super::invocation::{Invocation, UsageMeter};
 use super::model_registry::Candidate;
 use crate::model::{Message, OutputSchema, Part, ToolSpec};
+use crate::pipeline::Settlements;
 
-/// Maximum reservations of dropped calls that are queued for settlement; further ones are settled at the
-/// next start.
-const ORPHANED_MAX: usize = 65_536;
 /// Tokens that a provider may add to a message for its role and its delimiters.
 const MESSAGE_TOKENS: u64 = 16;
 /// Tokens that a provider may add to a request to explain tools and schemas.
@@ -24,47 +26,27 @@ const FRAME_TOKENS: u64 = 1_024;
 /// Reserves and settles on the ledger. Cheap to clone.
 #[derive(Clone)]
 pub struct Accounting {
+    core: Arc<dyn CoreStore>,
     ledger: Arc<dyn Ledger>,
     clock: Arc<dyn Clock>,
-    orphaned: mpsc::Sender<Reservation>,
-}
-
-/// Settles the reservations of dropped calls, in the background.
-pub struct OrphanedReservationSettler {
-    ledger: Arc<dyn Ledger>,
-    clock: Arc<dyn Clock>,
-    orphaned: mpsc::Receiver<Reservation>,
-}
-
-impl OrphanedReservationSettler {
-    /// Settles until every [`Accounting`] is dropped.
-    pub async fn run(&mut self) {
-        while let Some(reservation) = self.orphaned.recv().await {
-            if let Err(error) = self.ledger.settle(reservation, Settlement::Estimated, self.clock.now()).await {
-                tracing::error!(error = %error, "cannot settle reservation; it is settled as estimated at the next start");
-            }
-        }
-    }
 }
 
 impl Accounting {
-    /// Creates the accounting over this ledger, and the settler of its dropped calls.
+    /// Creates the accounting over these stores.
     #[must_use]
-    pub fn new(ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) -> (Self, OrphanedReservationSettler) {
-        let (orphaned, receiver) = mpsc::channel(ORPHANED_MAX);
-        let settler =
-            OrphanedReservationSettler { ledger: Arc::clone(&ledger), clock: Arc::clone(&clock), orphaned: receiver };
-        (Self { ledger, clock, orphaned }, settler)
+    pub fn new(stores: &Stores, clock: Arc<dyn Clock>) -> Self {
+        Self { core: Arc::clone(&stores.core), ledger: Arc::clone(&stores.ledger), clock }
     }
 
-    /// Reserves the worst-case cost of one call in every budget above it.
+    /// Reserves the worst-case cost of one call in every budget above it. The settlements of the calls before it become
+    /// durable in the same unit.
     ///
     /// # Errors
     /// [`ErrorCode::BudgetExceeded`], [`ErrorCode::PriceUnknown`] or [`ErrorCode::StoreUnavailable`]; nothing
     /// was reserved, and the call must not be sent.
     pub async fn reserve<'a>(
         &'a self,
-        invocation: &Invocation,
+        invocation: &'a Invocation,
         meter: &'a UsageMeter,
         candidate: &Candidate,
         upper_bound: Tokens,
@@ -80,21 +62,30 @@ impl Accounting {
             None => MicroUsd::default(),
         };
         let upper_bound = Amount { tokens: upper_bound, cost };
-        let reservation = self
-            .ledger
-            .reserve(&account(invocation, candidate.basis()), &limits, upper_bound, key, self.clock.now())
-            .await
-            .map_err(|error| error.cause())?;
         let (model, price) = (candidate.name.to_string(), candidate.basis());
-        Ok(OpenReservation { accounting: self, meter, reservation: Some(reservation), upper_bound, model, price })
+        let account = account(invocation, price);
+        let request = ReservationRequest { account: &account, limits: &limits, upper_bound, key };
+        let unit = Unit::new(self.clock.now()).reserve(request).settle(invocation.settlements.take());
+        let receipts = self.core.commit(unit).await.map_err(|error| error.cause())?;
+        let settlements = &invocation.settlements;
+        Ok(OpenReservation {
+            accounting: self,
+            meter,
+            settlements,
+            reservation: receipts.reservation,
+            upper_bound,
+            model,
+            price,
+        })
     }
 }
 
-/// A reservation of a call in flight. If it is dropped, the settler settles it as estimated.
+/// A reservation of a call in flight. If it is dropped, it is settled as estimated.
 #[must_use]
 pub struct OpenReservation<'a> {
     accounting: &'a Accounting,
     meter: &'a UsageMeter,
+    settlements: &'a Settlements,
     reservation: Option<Reservation>,
     upper_bound: Amount,
     model: String,
@@ -117,41 +108,36 @@ impl OpenReservation<'_> {
     }
 
     /// Settles at the tokens that the provider reported.
-    pub async fn settle_actual(mut self, counts: TokenCounts, candidate: &Candidate) {
+    pub fn settle_actual(mut self, counts: TokenCounts, candidate: &Candidate) {
         let cost = candidate.price.map(|priced| priced.price.cost(counts)).unwrap_or_default();
         let tokens = counts.tokens();
         self.meter.record_tokens(&self.model, tokens, cost, self.price);
-        self.settle(Settlement::Actual(Amount { tokens, cost })).await;
+        self.settle(Settlement::Actual(Amount { tokens, cost }));
     }
 
     /// Settles at the full reservation, because the provider reported no credible tokens.
-    pub async fn settle_estimated(mut self) {
+    pub fn settle_estimated(mut self) {
         self.meter.record_estimate(&self.model, self.upper_bound.cost, self.price);
-        self.settle(Settlement::Estimated).await;
+        self.settle(Settlement::Estimated);
     }
 
     /// Releases the reservation of a call that cost nothing.
-    pub async fn release(mut self) {
-        self.settle(Settlement::Unused).await;
+    pub fn release(mut self) {
+        self.settle(Settlement::Unused);
     }
 
-    async fn settle(&mut self, settlement: Settlement) {
+    fn settle(&mut self, settlement: Settlement) {
         let Some(reservation) = self.reservation.take() else { return };
-        let settled = self.accounting.ledger.settle(reservation, settlement, self.accounting.clock.now()).await;
-        if let Err(error) = settled {
-            // The amount stays reserved until the next start settles it, so no budget is exceeded.
-            tracing::error!(error = %error, "cannot settle reservation; it is settled as estimated at the next start");
-        }
+        let Accounting { ledger, clock, .. } = self.accounting;
+        self.settlements.add(ledger.settle(reservation, settlement, clock.now()));
     }
 }
 
 impl Drop for OpenReservation<'_> {
     fn drop(&mut self) {
-        if let Some(reservation) = self.reservation.take() {
+        if self.reservation.is_some() {
             self.meter.record_estimate(&self.model, self.upper_bound.cost, self.price);
-            if self.accounting.orphaned.try_send(reservation).is_err() {
-                tracing::error!("cannot settle reservation; it is settled as estimated at the next start");
-            }
+            self.settle(Settlement::Estimated);
         }
     }
 }

@@ -10,6 +10,7 @@ use greenroom_rego::{Grant, Permitted};
 
 use super::stream::DeltaSink;
 use crate::handler::FileAccess;
+use crate::pipeline::Settlements;
 
 /// Maximum size of a value that an execution loads from the artifact store.
 const LOADED_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -26,6 +27,8 @@ pub struct Invocation {
     pub agent: Arc<Agent>,
     /// Receives the answer as it arrives.
     pub sink: Option<DeltaSink>,
+    /// Receives the settlements of its model calls.
+    pub settlements: Settlements,
 }
 
 impl Invocation {
@@ -37,12 +40,13 @@ impl Invocation {
         permit: Permitted<Invoke>,
         agent: Arc<Agent>,
         sink: Option<DeltaSink>,
+        settlements: Settlements,
     ) -> Result<Box<Self>, Cause> {
         if permit.grant().version() != Some(&agent.hash()) {
             return Err(Cause::new(ErrorCode::Internal, "the permit names another version of the agent"));
         }
         let (grant, invoke) = permit.redeem();
-        Ok(Box::new(Self { grant, invoke, agent, sink }))
+        Ok(Box::new(Self { grant, invoke, agent, sink, settlements }))
     }
 
     /// The idempotency key of the call, which the handler, the tools and the provider receive.

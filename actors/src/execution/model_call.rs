@@ -237,22 +237,22 @@ async fn attempt(
     let deltas = match stream.unwrap_or(Err(ModelError::TimedOut { phase: CallPhase::FirstToken })) {
         Ok(deltas) => deltas,
         Err(error) => {
-            Box::pin(settle(reservation, candidate, Written::default(), Some(&error))).await;
+            settle(reservation, candidate, Written::default(), Some(&error));
             return Err(AttemptError::Model(error));
         }
     };
     let Collected { answer, written } = stream::collect(deltas, &timeouts, ctx.invocation.sink.as_ref()).await;
-    Box::pin(settle(reservation, candidate, written, answer.as_ref().err())).await;
+    settle(reservation, candidate, written, answer.as_ref().err());
     answer.map_err(AttemptError::Model)
 }
 
 /// Settles an attempt.
-async fn settle(reservation: OpenReservation<'_>, candidate: &Candidate, written: Written, error: Option<&ModelError>) {
+fn settle(reservation: OpenReservation<'_>, candidate: &Candidate, written: Written, error: Option<&ModelError>) {
     let Written { usage, is_written } = written;
     let is_metered = reservation.upper_bound().tokens != Tokens::default();
     match (CallEnd { usage, is_written, is_metered, error }).charge() {
-        Charge::Actual(counts) => reservation.settle_actual(counts, candidate).await,
-        Charge::Estimated => reservation.settle_estimated().await,
-        Charge::Nothing => reservation.release().await,
+        Charge::Actual(counts) => reservation.settle_actual(counts, candidate),
+        Charge::Estimated => reservation.settle_estimated(),
+        Charge::Nothing => reservation.release(),
     }
 }

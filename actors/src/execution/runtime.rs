@@ -12,6 +12,7 @@ use super::ExecutionEnv;
 use super::invocation::{Invocation, UsageMeter};
 use crate::failure::RetryBudget;
 use crate::handler::FileAccess;
+use crate::pipeline::CallScope;
 
 /// Executes the agents whose definitions name its kind.
 #[async_trait]
@@ -67,7 +68,9 @@ impl ExecutionContext<'_> {
     pub async fn issue_request(&self, request: Request) -> Reply {
         let id = RequestId::from_u128(self.env.ids.next_id());
         let request = self.invocation.grant.issue_request(id, request);
-        let reply = self.env.pipeline.handle(request).await;
+        let settlements = self.invocation.settlements.clone();
+        let scope = CallScope { settlements, ..CallScope::default() };
+        let reply = self.env.pipeline.handle_within(request, scope).await;
         self.meter.add_nested(&reply.usage());
         reply
     }

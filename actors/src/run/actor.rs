@@ -9,6 +9,7 @@ mod process_event;
 mod signal;
 mod start_effect;
 mod waits;
+mod write_context;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ use greenroom_registry::runs::Fence;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
 
-use super::effects::EffectContext;
+use super::context::{LastVersion, RunContext};
+use super::effects::{EffectContext, EffectOutcome};
 use super::hosted::HostedRuns;
 use super::machine::{CallResult, CallWaits, Event, State};
 use super::message::{FirstAction, Progress, RunArgs, RunInfo, RunMsg, Task};
@@ -38,6 +40,8 @@ pub(super) struct RunActorState {
     machine: State,
     seq: Seq,
     tasks: LinkedTasks<Task>,
+    /// The context of its team, if a team runs it.
+    context: Option<RunContext>,
     /// Runs that the steps in flight have started.
     children: HashMap<StepKey, CalledRun>,
     /// What the calling run was told that this one waits for.
@@ -45,6 +49,13 @@ pub(super) struct RunActorState {
     first: Option<FirstAction>,
     /// Held until the run ends, and by each of its effects.
     tickets: OwnedTickets,
+}
+
+impl RunActorState {
+    /// The last version of the context, which is shared with its readers.
+    pub(super) fn context_version(&self) -> Option<Arc<LastVersion>> {
+        self.context.as_ref().map(|context| context.last().clone())
+    }
 }
 
 /// The actor of one run.
@@ -64,7 +75,7 @@ impl RunActor {
         progress: watch::Sender<Progress>,
         hosted: Arc<HostedRuns>,
     ) -> (Self, RunActorState) {
-        let RunArgs { fence, seq, state, first, ctx, tickets } = args;
+        let RunArgs { fence, seq, state, context, first, ctx, tickets } = args;
         let started = &ctx.started;
         let retries = match state.started() {
             // A resumed run has the retries that remain according to its journal.
@@ -76,6 +87,7 @@ impl RunActor {
             machine: state,
             seq,
             tasks: LinkedTasks::default(),
+            context: context.map(|data| RunContext::new(ctx.env.clone(), started.run.clone(), fence, data)),
             children: HashMap::new(),
             reported_waits: None,
             first: Some(first),
@@ -95,12 +107,7 @@ impl Actor for RunActor {
     type State = RunActorState;
     type Arguments = RunActorState;
 
-    async fn pre_start(
-        &self,
-        myself: ActorRef<RunMsg>,
-        state: RunActorState,
-    ) -> Result<RunActorState, ActorProcessingErr> {
-        myself.send_message(RunMsg::Begin)?;
+    async fn pre_start(&self, _: ActorRef<RunMsg>, state: RunActorState) -> Result<RunActorState, ActorProcessingErr> {
         Ok(state)
     }
 
@@ -114,6 +121,8 @@ impl Actor for RunActor {
             RunMsg::Begin => self.begin(&myself, state).await,
             RunMsg::TaskEnded(task, outcome) => self.on_task_end(&myself, state, task, outcome).await,
             RunMsg::Signal(permit, port) => self.on_signal(&myself, state, permit, port).await,
+            RunMsg::WriteContext(permit, port) => self.on_write_context(&myself, state, permit, port).await,
+            RunMsg::RestoreContext(port) => self.on_restore_context(&myself, state, port).await,
             RunMsg::RetryTaken => self.process_event(&myself, state, &Event::RetryTaken).await.map(drop),
             RunMsg::CallWaits(run, waits) => self.on_call_waits(&myself, state, &run, waits).await,
             RunMsg::ReportWaits => {
@@ -151,6 +160,11 @@ impl Actor for RunActor {
 impl RunActor {
     async fn begin(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState) -> Result<(), ActorProcessingErr> {
         let Some(first) = state.first.take() else { return Ok(()) };
+        if let Some(context) = &state.context
+            && !self.keeps_view(myself, context.claim_view().await)
+        {
+            return Ok(());
+        }
         self.renew_lease(myself, state);
         let me = myself.clone();
         self.budget.on_take(move || {
@@ -158,7 +172,7 @@ impl RunActor {
             let _ = me.send_message(RunMsg::RetryTaken);
         });
         match first {
-            FirstAction::Start(decision, receipt) => self.release(myself, state, *decision, &receipt),
+            FirstAction::Start(decision, receipt) => self.release(myself, state, *decision, &receipt).await,
             FirstAction::Resume(event) => drop(self.process_event(myself, state, &event).await?),
         }
         self.progress.send_modify(|progress| progress.accepted = true);
@@ -170,16 +184,16 @@ impl RunActor {
         myself: &ActorRef<RunMsg>,
         state: &mut RunActorState,
         task: Task,
-        outcome: TaskOutcome<Event>,
+        outcome: TaskOutcome<EffectOutcome>,
     ) -> Result<(), ActorProcessingErr> {
         if !state.tasks.acknowledge(&task) {
             return Ok(());
         }
-        let event = match (outcome, &task) {
-            (TaskOutcome::Completed(event), _) => event,
+        let EffectOutcome { event, settled } = match (outcome, &task) {
+            (TaskOutcome::Completed(outcome), _) => outcome,
             (TaskOutcome::TimedOut, _) => {
                 match failure_event(task, Cause::new(ErrorCode::TimedOut, "the effect exceeded its timeout")) {
-                    Some(event) => event,
+                    Some(event) => event.into(),
                     None => return Ok(()),
                 }
             }
@@ -187,12 +201,16 @@ impl RunActor {
                 tracing::error!(run.id = %self.run(), "effect of a run panicked");
                 tracing::debug!(run.id = %self.run(), panic.message = %message, "effect of a run panicked");
                 match failure_event(task, Cause::new(ErrorCode::Internal, "an effect of the run panicked")) {
-                    Some(event) => event,
+                    Some(event) => event.into(),
                     None => return Ok(()),
                 }
             }
         };
-        self.process_event(myself, state, &event).await.map(drop)
+        let event = match &state.context {
+            Some(context) => context.check_provided(event, self.ctx.env.clock.now()),
+            None => event,
+        };
+        self.process_settled_event(myself, state, &event, settled).await.map(drop)
     }
 
     fn finish(&self, myself: &ActorRef<RunMsg>, state: &RunActorState, reply: Reply) {

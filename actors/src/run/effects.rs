@@ -12,11 +12,12 @@ use greenroom_definitions::plan::{Plan, PlanStep};
 use greenroom_definitions::{Agent, Scope};
 use greenroom_protocol::journal::{ItemList, RunStarted, StepKey};
 use greenroom_protocol::reply::Usage;
-use greenroom_protocol::request::{CallOptions, ContextChange, ContextRead, ContextWrite, Invoke, StartRun, StartTeam};
+use greenroom_protocol::request::{CallOptions, Invoke, StartRun, StartTeam};
 use greenroom_protocol::{
     CallKey, Cause, ContextKey, Deadline, ErrorCode, Json, Reply, Request, Status, StepId, Values, WorkflowId,
 };
-use greenroom_rego::{Grant, NameSet};
+use greenroom_registry::ledger::Settled;
+use greenroom_rego::Grant;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -24,10 +25,10 @@ use super::RunEnv;
 use super::artifacts::RunArtifacts;
 use super::loops::Loops;
 use super::machine::{CallResult, CallTarget, Event};
-use super::offload::{offload_if_large, offload_large, store_result};
+use super::offload::{offload_large, store_result};
 use super::pinned::PinnedDefinitions;
 use super::values::{EffectInputs, LoadedValues};
-use crate::pipeline::CommitWaiter;
+use crate::pipeline::{CallScope, CommitWaiter, Settlements};
 
 /// Time after the timeout of a step at which the call of an agent ends by itself.
 const CALL_GRACE: Duration = Duration::from_secs(1);
@@ -62,18 +63,45 @@ pub(super) struct CallInputs {
     pub(super) list_values: Option<EffectInputs>,
 }
 
+/// The event in which an effect ends, and the settlements that become durable together with what it decides.
+pub(super) struct EffectOutcome {
+    pub(super) event: Event,
+    pub(super) settled: Vec<Settled>,
+}
+
+impl From<Event> for EffectOutcome {
+    fn from(event: Event) -> Self {
+        Self { event, settled: Vec::new() }
+    }
+}
+
+/// What a call has cost so far.
+#[derive(Default)]
+struct CallCosts {
+    usage: Usage,
+    settlements: Settlements,
+}
+
+/// The values that an agent provides to its team, by key.
+type ProvidedValues = BTreeMap<ContextKey, Json>;
+
 /// Calls the target of a step, once the journal entries before it are durable.
-pub(super) async fn call(ctx: EffectContext, call: Call, inputs: CallInputs, commit: CommitWaiter) -> Event {
+pub(super) async fn call(ctx: EffectContext, call: Call, inputs: CallInputs, commit: CommitWaiter) -> EffectOutcome {
     let (key, attempt) = (call.key.clone(), call.attempt);
-    let mut usage = Usage::default();
-    let result = match try_call(&ctx, &call, inputs, commit, &mut usage).await {
-        Ok(values) => match store_result(values, key.step.as_str(), ctx.artifacts()).await {
-            Ok((result, hash)) => CallResult::Completed { result, hash, usage },
-            Err(cause) => CallResult::Failed { cause, usage },
-        },
+    let mut costs = CallCosts::default();
+    let called = match try_call(&ctx, &call, inputs, commit, &mut costs).await {
+        Ok((values, provided)) => {
+            let stored = store_result(values, key.step.as_str(), ctx.artifacts()).await;
+            stored.map(|(result, hash)| (result, hash, provided))
+        }
+        Err(cause) => Err(cause),
+    };
+    let CallCosts { usage, settlements } = costs;
+    let result = match called {
+        Ok((result, hash, provided)) => CallResult::Completed { result, hash, usage, provided },
         Err(cause) => CallResult::Failed { cause, usage },
     };
-    Event::CallCompleted { key, attempt, result }
+    EffectOutcome { event: Event::CallCompleted { key, attempt, result }, settled: settlements.take() }
 }
 
 async fn try_call(
@@ -81,8 +109,8 @@ async fn try_call(
     call: &Call,
     mut inputs: CallInputs,
     commit: CommitWaiter,
-    usage: &mut Usage,
-) -> Result<Values, Cause> {
+    costs: &mut CallCosts,
+) -> Result<(Values, ProvidedValues), Cause> {
     if ctx.started.team.is_some() {
         // The team's context is read first, which is a call of its own.
         commit.clone().wait().await?;
@@ -90,33 +118,35 @@ async fn try_call(
     let step = ctx.pinned.step(&call.key.step)?;
     let values = ctx.shared_values(call, inputs.values.take()).await?;
     let mut context = values.context.clone();
-    *usage = ctx.refresh_context(&mut context, &call.call, call.attempt).await?;
+    costs.usage = ctx.refresh_context(&mut context, &call.call, call.attempt).await?;
     let item = ctx.item(call, inputs).await?;
     let scope = item_scope(Scope::new(&values.inputs, &context, &values.steps), item.as_ref());
     let (request, agent) = ctx.build_request(call, step, &scope).await?;
-    let reply = ctx.issue(call, step.timeout, request, commit).await;
-    usage.add(&reply.usage());
+    let scope = CallScope { commit, settlements: costs.settlements.clone() };
+    let reply = ctx.issue(call, step.timeout, request, scope).await;
+    costs.usage.add(&reply.usage());
     let outputs = outputs_of(reply)?;
-    let Some(agent) = agent else { return Ok(outputs) };
+    let Some(agent) = agent else { return Ok((outputs, ProvidedValues::new())) };
     let outputs = step_outputs(step, &agent, outputs);
-    ctx.publish_outputs(call, &agent, &outputs, usage).await?;
-    Ok(outputs)
+    let provided = ctx.permit_provided(call, &agent, &outputs, &mut costs.usage).await?;
+    Ok((outputs, provided))
 }
 
 /// Calls the agent that compensates a step.
-pub(super) async fn compensate(ctx: EffectContext, call: Call, after: Duration, inputs: CallInputs) -> Event {
+pub(super) async fn compensate(ctx: EffectContext, call: Call, after: Duration, inputs: CallInputs) -> EffectOutcome {
     tokio::time::sleep(after).await;
     let (key, attempt) = (call.key.clone(), call.attempt);
-    let mut usage = Usage::default();
-    let cause = try_compensate(&ctx, &call, inputs, &mut usage).await.err();
-    Event::Compensated { key, attempt, cause, usage }
+    let mut costs = CallCosts::default();
+    let cause = try_compensate(&ctx, &call, inputs, &mut costs).await.err();
+    let CallCosts { usage, settlements } = costs;
+    EffectOutcome { event: Event::Compensated { key, attempt, cause, usage }, settled: settlements.take() }
 }
 
 async fn try_compensate(
     ctx: &EffectContext,
     call: &Call,
     mut inputs: CallInputs,
-    usage: &mut Usage,
+    costs: &mut CallCosts,
 ) -> Result<(), Cause> {
     let values = inputs.values.take().ok_or_else(missing_values_error)?;
     let loaded = values.load(ctx.artifacts()).await?;
@@ -135,14 +165,15 @@ async fn try_compensate(
         key: Some(call.call.clone()),
         options: ctx.call_options(),
     });
-    let reply = ctx.issue(call, step.timeout, request, CommitWaiter::ready()).await;
-    usage.add(&reply.usage());
+    let scope = CallScope { settlements: costs.settlements.clone(), ..CallScope::default() };
+    let reply = ctx.issue(call, step.timeout, request, scope).await;
+    costs.usage.add(&reply.usage());
     outputs_of(reply).map(drop)
 }
 
 /// Collects the outputs of the run.
-pub(super) async fn collect_outputs(ctx: EffectContext, inputs: EffectInputs) -> Event {
-    Event::OutputsCollected { outputs: try_collect(&ctx, inputs).await }
+pub(super) async fn collect_outputs(ctx: EffectContext, inputs: EffectInputs) -> EffectOutcome {
+    Event::OutputsCollected { outputs: try_collect(&ctx, inputs).await }.into()
 }
 
 async fn try_collect(ctx: &EffectContext, inputs: EffectInputs) -> Result<Values, Cause> {
@@ -286,7 +317,7 @@ impl EffectContext {
     }
 
     /// Issues a nested request and awaits its reply, bounded by the timeout of the step.
-    async fn issue(&self, call: &Call, time_max: Option<Duration>, request: Request, commit: CommitWaiter) -> Reply {
+    async fn issue(&self, call: &Call, time_max: Option<Duration>, request: Request, scope: CallScope) -> Reply {
         let grant = match time_max.filter(|_| matches!(call.target, CallTarget::Agent { .. })) {
             // The agent knows how long it may wait for a model. A called run does not: its time stops while it waits for
             // people.
@@ -298,7 +329,7 @@ impl EffectContext {
         };
         let request = grant.issue_request(call.call.request_id(call.attempt), request);
         let id = request.id().clone();
-        let reply = self.env.pipeline.handle_after(request, commit);
+        let reply = self.env.pipeline.handle_within(request, scope);
         let Some(time_max) = time_max else { return reply.await };
         match wait_within(time_max, call.idle.clone(), reply).await {
             Some(reply) => reply,
@@ -323,55 +354,6 @@ impl EffectContext {
     pub(super) fn child_key(&self, step: &StepId, part: &str) -> CallKey {
         CallKey::for_step(&self.started.run, step, None).child(part)
     }
-
-    /// Merges the team's shared context over the context with which the run started.
-    pub(super) async fn refresh_context(
-        &self,
-        context: &mut Values,
-        call: &CallKey,
-        attempt: u32,
-    ) -> Result<Usage, Cause> {
-        if self.started.team.is_none() {
-            return Ok(Usage::default());
-        }
-        let read = Request::ContextRead(ContextRead { run: self.started.run.clone(), keys: Vec::new() });
-        let mut usage = Usage::default();
-        let outputs =
-            self.issue_to_context(&call.child("context"), attempt, read, &NameSet::default(), &mut usage).await?;
-        context.extend(outputs);
-        Ok(usage)
-    }
-
-    /// Writes the outputs that a member provides to its team: the output named like the key, or else the first
-    /// output.
-    async fn publish_outputs(
-        &self,
-        call: &Call,
-        agent: &Agent,
-        outputs: &Values,
-        usage: &mut Usage,
-    ) -> Result<(), Cause> {
-        if self.started.team.is_none() || !self.started.members.contains(agent.id()) {
-            return Ok(());
-        }
-        // The run writes what the agent provides, so the agent's policies bind the write.
-        let policies: NameSet = agent.spec().policies.iter().collect();
-        for (key, value) in team_outputs(agent, outputs) {
-            let value = offload_if_large(key.as_str(), value, self.artifacts()).await?;
-            let write_key = call.call.child(key.as_str());
-            let (run, change) = (self.started.run.clone(), ContextChange::Put(value));
-            let write = Request::ContextWrite(ContextWrite { run, key, expect: None, change, ttl_ms: None });
-            self.issue_to_context(&write_key, call.attempt, write, &policies, usage).await?;
-        }
-        Ok(())
-    }
-}
-
-/// The values that an agent provides to its team, by key.
-fn team_outputs(agent: &Agent, outputs: &Values) -> BTreeMap<ContextKey, Json> {
-    let first = agent.spec().outputs.first().and_then(|field| outputs.get(&field.name));
-    let of_key = |key: &ContextKey| Some((key.clone(), outputs.get(key.as_str()).or(first)?.clone()));
-    agent.spec().collaboration.provides_to_team.iter().filter_map(of_key).collect()
 }
 
 /// The reply to a request that failed.

@@ -8,7 +8,7 @@ use greenroom_definitions::{Field, PlanStep, Scope};
 use greenroom_protocol::journal::SkipReason;
 use greenroom_protocol::{Cause, ErrorCode, Json, StepId};
 
-use super::effects::EffectContext;
+use super::effects::{EffectContext, EffectOutcome};
 use super::loops::{EncodedItems, encode_items, store_items};
 use super::machine::{Event, StepEvaluation};
 use super::values::{EffectInputs, LoadedValues};
@@ -18,9 +18,9 @@ use crate::concurrency::spawn_blocking;
 static EVALUATIONS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(8);
 
 /// Evaluates the condition, the items and the approval prompt of a step.
-pub(super) async fn evaluate_step(ctx: EffectContext, step: StepId, inputs: EffectInputs) -> Event {
+pub(super) async fn evaluate_step(ctx: EffectContext, step: StepId, inputs: EffectInputs) -> EffectOutcome {
     let evaluation = try_evaluate(&ctx, &step, inputs).await;
-    Event::StepEvaluated { step, evaluation }
+    Event::StepEvaluated { step, evaluation }.into()
 }
 
 async fn try_evaluate(ctx: &EffectContext, step: &StepId, inputs: EffectInputs) -> Result<StepEvaluation, Cause> {

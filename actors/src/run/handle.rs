@@ -204,18 +204,10 @@ impl RunsHandle {
     async fn try_signal(&self, permit: Permitted<SignalRun>) -> Result<Reply, Cause> {
         let run = permit.request().run.clone();
         let deadline = permit.grant().deadline();
-        if let Some(hosted) = self.inner.hosted.find(&run) {
-            let (port, result) = oneshot::channel();
-            if hosted.actor.send_message(RunMsg::Signal(permit, port)).is_ok() {
-                let timeout = deadline.remaining(self.env().clock.now());
-                match tokio::time::timeout(timeout, result).await {
-                    Ok(Ok(result)) => return result.map(|state| status_to_reply(&run, state)),
-                    // The run's actor stopped before it read the signal; the store has the status of the run.
-                    Ok(Err(_closed)) => {}
-                    Err(_elapsed) => return Err(deadline_error()),
-                }
-            }
+        if let Some(result) = self.request(&run, deadline, |port| RunMsg::Signal(permit, port)).await? {
+            return result.map(|state| status_to_reply(&run, state));
         }
+        // The run is not hosted here, or its actor stopped before it read the signal; the store has the status of the run.
         let record = self.record(&run).await?;
         let message = if record.status.is_terminal() {
             format!("the run has ended as {}", record.status.as_str())
@@ -223,6 +215,22 @@ impl RunsHandle {
             format!("the run is not active on this pod; resume it with `greenroom runs resume {run}`")
         };
         Err(Cause::new(ErrorCode::RunNotActive, message))
+    }
+
+    /// Sends a request to the actor of a run and awaits its reply; `None` if it is not hosted here, or has stopped.
+    pub(super) async fn request<T>(
+        &self,
+        run: &RunId,
+        deadline: Deadline,
+        message: impl FnOnce(oneshot::Sender<T>) -> RunMsg + Send,
+    ) -> Result<Option<T>, Cause> {
+        let Some(hosted) = self.inner.hosted.find(run) else { return Ok(None) };
+        let (port, reply) = oneshot::channel();
+        if hosted.actor.send_message(message(port)).is_err() {
+            return Ok(None);
+        }
+        let timeout = deadline.remaining(self.env().clock.now());
+        tokio::time::timeout(timeout, reply).await.map(Result::ok).map_err(|_elapsed| deadline_error())
     }
 
     /// Introspection of the supervisor; `None` if it does not run.

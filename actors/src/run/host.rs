@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use greenroom_protocol::Reply;
 use greenroom_protocol::request::{ResumeRun, SignalRun, StartRun};
-use greenroom_registry::audit::PendingAuditEntry;
+use greenroom_registry::core::PendingAuditEntry;
 use greenroom_rego::Permitted;
 
 use super::handle::RunsHandle;

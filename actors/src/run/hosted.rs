@@ -1,12 +1,13 @@
 //! The runs that this pod hosts, as other actors find and terminate them.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use greenroom_protocol::{Cause, RunId};
-use ractor::{ActorId, ActorRef};
+use ractor::{ActorId, ActorProcessingErr, ActorRef};
 use tokio::sync::watch;
 
+use super::context::LastVersion;
 use super::machine::CallWaits;
 use super::message::{Progress, RunMsg};
 
@@ -15,6 +16,8 @@ use super::message::{Progress, RunMsg};
 pub(super) struct HostedRun {
     pub(super) actor: ActorRef<RunMsg>,
     pub(super) progress: watch::Receiver<Progress>,
+    /// The last version of its team's context, if a team runs it.
+    pub(super) context: Option<Arc<LastVersion>>,
 }
 
 /// The runs that this pod hosts.
@@ -26,8 +29,12 @@ impl HostedRuns {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(run).cloned()
     }
 
-    pub(super) fn insert(&self, run: RunId, hosted: HostedRun) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(run, hosted);
+    /// Hosts a run and begins it: the first steps find their run here, and its actor gets no other message before.
+    pub(super) fn begin(&self, run: RunId, hosted: HostedRun) -> Result<(), ActorProcessingErr> {
+        let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        hosted.actor.send_message(RunMsg::Begin)?;
+        runs.insert(run, hosted);
+        Ok(())
     }
 
     /// Removes a run whose actor has stopped, unless another actor hosts it by now.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::StepKey;
-use greenroom_protocol::request::SignalRun;
-use greenroom_protocol::{Cause, Reply, RunId};
+use greenroom_protocol::request::{ContextWrite, SignalRun};
+use greenroom_protocol::{Cause, Outcome, Reply, RunId};
+use greenroom_registry::context::ContextData;
 use greenroom_registry::journal::{Receipt, Seq};
 use greenroom_registry::runs::Fence;
 use greenroom_rego::Permitted;
@@ -13,7 +14,7 @@ use ractor::RpcReplyPort;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::effects::EffectContext;
+use super::effects::{EffectContext, EffectOutcome};
 use super::machine::{CallWaits, Decision, Event, State, TimerId};
 use crate::concurrency::OwnedTickets;
 use crate::supervision::TaskOutcome;
@@ -42,6 +43,8 @@ pub(super) struct RunArgs {
     pub(super) seq: Seq,
     /// The state that the journal gives.
     pub(super) state: State,
+    /// The context of its team, if a team runs it.
+    pub(super) context: Option<ContextData>,
     /// The first action.
     pub(super) first: FirstAction,
     pub(super) ctx: EffectContext,
@@ -67,6 +70,9 @@ pub(super) enum Task {
     Lease,
 }
 
+/// Receives the outcome of a write of the context.
+pub(super) type WritePort = oneshot::Sender<Result<Outcome, Cause>>;
+
 /// Messages of a run's actor.
 #[expect(
     clippy::large_enum_variant,
@@ -76,9 +82,13 @@ pub(super) enum RunMsg {
     /// Start or resume.
     Begin,
     /// A linked task has ended with this outcome.
-    TaskEnded(Task, TaskOutcome<Event>),
+    TaskEnded(Task, TaskOutcome<EffectOutcome>),
     /// A user cancels, approves or rejects.
     Signal(Permitted<SignalRun>, oneshot::Sender<Result<RunStatus, Cause>>),
+    /// A permitted write of the team's context.
+    WriteContext(Permitted<ContextWrite>, WritePort),
+    /// The view of the context has lost something: make it anew.
+    RestoreContext(oneshot::Sender<Result<(), Cause>>),
     /// A nested call took one of the retries of this run.
     RetryTaken,
     /// A run that this one called waits for other approvals than before.

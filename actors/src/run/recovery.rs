@@ -8,11 +8,12 @@ use futures::StreamExt;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::ResumeRun;
 use greenroom_protocol::{Cause, Deadline, ErrorCode, IdGenerator, Reply, RequestId, RunId, Status, TenantId, TraceId};
-use greenroom_registry::journal::Seq;
+use greenroom_registry::journal::{AppendPosition, Seq};
 use greenroom_registry::runs::{Fence, RunRecord};
 use greenroom_rego::{Authenticator, Grant, Permitted, RecoveryRequest};
 
 use super::booked_cost::{booked_cost, raise_cost};
+use super::context::replay_context;
 use super::effects::EffectContext;
 use super::handle::{RunsHandle, into_reply};
 use super::loops::Loops;
@@ -156,7 +157,8 @@ impl RunsHandle {
             Ok(()) => self.status_reply(&run).await,
             Err(cause) => {
                 // Another pod may be able to resume it.
-                self.env().stores.runs.release(&run, fence).await;
+                let RunEnv { stores, clock, .. } = &**self.env();
+                stores.core.release_run(&run, fence, clock.now()).await;
                 Err(cause)
             }
         }
@@ -165,7 +167,7 @@ impl RunsHandle {
     async fn claim(&self, run: &RunId) -> Result<Fence, Cause> {
         let RunEnv { stores, clock, pod, lease, .. } = &**self.env();
         let now = clock.now();
-        let claimed = stores.runs.claim(run, pod, *lease, now).await.map_err(|error| error.cause())?;
+        let claimed = stores.core.claim_run(run, pod, *lease, now).await.map_err(|error| error.cause())?;
         if let Some(fence) = claimed {
             return Ok(fence);
         }
@@ -203,11 +205,12 @@ impl RunsHandle {
             started,
             loops: Loops::default(),
         };
+        let context = replay_context(env, &ctx.started, ctx.artifacts()).await?;
         if let (Some(team), Some(team_restorer)) = (&ctx.started.team, self.team_restorer()) {
             team_restorer.restore_team(run, team, &ctx.started.members).await?;
         }
         let tickets = OwnedTickets::default().with_optional(ticket);
-        self.activate(RunArgs { fence, seq, state, first, ctx, tickets }).await
+        self.activate(RunArgs { fence, seq, state, context, first, ctx, tickets }).await
     }
 
     /// Replays the journal of a run into its state.
@@ -236,7 +239,8 @@ impl RunsHandle {
         if let Err(error) = self.append_run_ended(run, fence, seq, state, cause).await {
             // The run has neither started nor ended; if a pod resumes it, each of its steps is audited.
             tracing::error!(run.id = %run, error = %error, "rejected run could not be ended; recovery will resume it");
-            self.env().stores.runs.release(run, fence).await;
+            let RunEnv { stores, clock, .. } = &**self.env();
+            stores.core.release_run(run, fence, clock.now()).await;
         }
     }
 
@@ -254,7 +258,8 @@ impl RunsHandle {
             raise_cost(&mut reply, booked);
         }
         let ended = [Entry::RunEnded { reply }];
-        let receipt = stores.journal.append(run, fence, seq, &ended, clock.now()).await;
+        let position = AppendPosition { run, fence, after: seq };
+        let receipt = stores.core.append(position, &ended, clock.now()).await;
         receipt.map(drop).map_err(|error| error.cause())
     }
 }

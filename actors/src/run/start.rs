@@ -7,13 +7,14 @@ use greenroom_protocol::request::StartRun;
 use greenroom_protocol::value::for_each_artifact;
 use greenroom_protocol::{AgentId, Cause, Deadline, ErrorCode, Reply, RunId, Timestamp};
 use greenroom_registry::Stores;
-use greenroom_registry::audit::PendingAuditEntry;
+use greenroom_registry::core::PendingAuditEntry;
 use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::{Created, NewRun};
 use greenroom_rego::{Grant, Permitted};
 
 use super::actor::decide_with_outputs;
 use super::artifacts::RunArtifacts;
+use super::context::initial_context;
 use super::dedup_key::{dedup_key, key_conflict_error};
 use super::effects::EffectContext;
 use super::handle::{RunsHandle, into_reply};
@@ -60,6 +61,7 @@ impl RunsHandle {
             return self.wait_existing(&existing, detach, &grant).await;
         }
         let (body, key) = dedup_key(&grant, &start);
+        let context = grant.team().is_some().then(|| initial_context(&start.context)).transpose()?;
         let (started, pinned, personal_data) = self.prepare(&run, &grant, start, now).await?;
         let started = Arc::new(started);
         let new = NewRun {
@@ -71,7 +73,7 @@ impl RunsHandle {
             lease: env.lease,
         };
         let decision = decide_with_outputs(&pinned, &State::default(), &Event::Started(started.clone()), now);
-        let created = env.stores.runs.create_with_entries(&new, key.as_ref(), decision.entries(), now).await;
+        let created = env.stores.core.create_run(new, key.as_ref(), decision.entries(), now).await;
         match created.map_err(|error| error.cause())? {
             (Created::New(fence), Some(receipt)) => {
                 if let Err(error) = audit_entry.wait_durable().await {
@@ -89,7 +91,7 @@ impl RunsHandle {
                 let (seq, state, first) = (Seq(0), State::default(), FirstAction::Start(Box::new(decision), receipt));
                 // A run without a ticket of its own is a part of the work that has started it.
                 let tickets = ticket.map_or_else(OwnedTickets::of_task, |own| OwnedTickets::default().with(own));
-                self.activate(RunArgs { fence, seq, state, first, ctx, tickets }).await?;
+                self.activate(RunArgs { fence, seq, state, context, first, ctx, tickets }).await?;
                 self.wait_as_caller(&run, detach, &grant).await
             }
             (Created::New(_), None) => {

@@ -82,18 +82,21 @@ impl RunSupervisor {
         let run = args.run().clone();
         let (progress_sender, progress) = watch::channel(Progress::default());
         let (actor, start) = RunActor::new(args, progress_sender, self.runs.hosted_runs().clone());
+        let context = start.context_version();
         let result = Actor::spawn_linked(None, actor, start, myself.get_cell()).await;
         let result = match result {
             Ok((actor, _)) => {
                 state.insert(actor.get_id(), run.clone());
-                self.runs.hosted_runs().insert(run, HostedRun { actor, progress });
-                Ok(())
+                let outcome = self.runs.hosted_runs().begin(run, HostedRun { actor, progress, context });
+                outcome.map_err(|error| not_started_error(&*error))
             }
-            Err(error) => {
-                Err(Cause::new(ErrorCode::ShuttingDown, format!("the actor of the run could not be started: {error}")))
-            }
+            Err(error) => Err(not_started_error(&error)),
         };
         // If the caller has dropped its request, the run continues.
         let _ = port.send(result);
     }
+}
+
+fn not_started_error(error: &dyn std::error::Error) -> Cause {
+    Cause::new(ErrorCode::ShuttingDown, format!("the actor of the run could not be started: {error}"))
 }

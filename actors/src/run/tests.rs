@@ -2,6 +2,7 @@
 
 mod basics;
 mod compensation;
+mod context;
 mod crash;
 pub(crate) mod harness;
 mod keys;

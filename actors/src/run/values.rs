@@ -190,7 +190,7 @@ const fn inline_values(result: &ResultRef) -> Option<&Values> {
 }
 
 /// Loads the named values of a result.
-async fn fetch(result: &ResultRef, names: &Names, artifacts: RunArtifacts<'_>) -> Result<Values, Cause> {
+pub(super) async fn fetch(result: &ResultRef, names: &Names, artifacts: RunArtifacts<'_>) -> Result<Values, Cause> {
     match result {
         _ if names.is_empty() => Ok(Values::new()),
         ResultRef::Inline(values) => Ok(names.select(values)),

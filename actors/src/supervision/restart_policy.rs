@@ -22,8 +22,6 @@ pub enum ChildKind {
     Team,
     /// The supervisor of the members of one team.
     Members,
-    /// A team's shared context.
-    Context,
     /// The supervisor of all runs.
     RunSupervisor,
     /// The service that writes the audit and all other stores.
@@ -103,15 +101,6 @@ pub struct RestartPolicy {
 const FAST_BACKOFF: Backoff = Backoff { first: Duration::from_millis(1), max: Duration::from_millis(100) };
 /// For children that the input of one caller may have made fail.
 const SLOW_BACKOFF: Backoff = Backoff { first: Duration::from_millis(10), max: Duration::from_secs(1) };
-/// A context that another owner has fenced stops by itself, and must not be started again.
-const CONTEXT_POLICY: RestartPolicy = RestartPolicy {
-    mode: RestartMode::Transient,
-    restarts_max: 3,
-    window: Duration::from_secs(30),
-    backoff: SLOW_BACKOFF,
-    stalled_after: None,
-    on_max_restarts: OnMaxRestarts::Escalate,
-};
 
 impl ChildKind {
     /// The restart policy of this kind. The match is exhaustive, so a new kind needs a row.
@@ -175,8 +164,14 @@ impl ChildKind {
                 stalled_after: None,
                 on_max_restarts: OnMaxRestarts::EndRun,
             },
-            Self::Context => CONTEXT_POLICY,
-            Self::Members => RestartPolicy { mode: RestartMode::Permanent, ..CONTEXT_POLICY },
+            Self::Members => RestartPolicy {
+                mode: RestartMode::Permanent,
+                restarts_max: 3,
+                window: Duration::from_secs(30),
+                backoff: SLOW_BACKOFF,
+                stalled_after: None,
+                on_max_restarts: OnMaxRestarts::Escalate,
+            },
         }
     }
 
@@ -191,7 +186,6 @@ impl ChildKind {
             Self::TeamSupervisor => "team_supervisor",
             Self::Team => "team",
             Self::Members => "members",
-            Self::Context => "context",
             Self::RunSupervisor => "run_supervisor",
             Self::AuditWriter => "audit_writer",
             Self::Watcher => "watcher",

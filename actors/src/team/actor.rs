@@ -1,22 +1,25 @@
-//! The actor of one team: it opens the context, starts the members' supervisor, starts the run, and disbands when the
-//! run has ended.
+//! The actor of one team: it starts the members' supervisor, starts the run, and disbands when the run has ended.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use greenroom_protocol::{AgentId, Cause, Deadline, Reply, Request, RunId, TeamId, Values};
-use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use greenroom_protocol::{AgentId, Deadline, Reply, Request, RunId, TeamId};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::message::{FormationSender, TeamArgs, TeamChild, TeamInfo, TeamMsg, TeamOrigin, TeamRunStart};
+use super::message::{FormationSender, TeamArgs, TeamInfo, TeamMsg, TeamOrigin, TeamRunStart};
 use crate::category::CategoryHandle;
 use crate::concurrency::OwnedTickets;
-use crate::context::{ContextHandle, SharedContext};
 use crate::dispatcher::RunTicket;
 use crate::observer::ActorEvent;
 use crate::run::{RUN_TIME_MAX, RunsHandle};
-use crate::supervision::{ChildEvent, ExitKind, LinkedTasks, RestartDecision, RestartIntensity, TaskOutcome};
+use crate::supervision::{
+    ChildEvent, ChildKind, ExitKind, LinkedTasks, RestartDecision, RestartIntensity, TaskOutcome,
+};
+
+/// The kind of its one child, which selects the restart policy.
+const MEMBERS: ChildKind = ChildKind::Members;
 
 /// Delay before the end of a run is observed again after the store has failed.
 const OBSERVE_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -24,9 +27,8 @@ const OBSERVE_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// State of a team's actor.
 pub(super) struct TeamState {
     tasks: LinkedTasks<&'static str>,
-    context: Option<ActorId>,
     members_supervisor: Option<ActorId>,
-    restarts: HashMap<TeamChild, RestartIntensity>,
+    restarts: RestartIntensity,
     members: Option<CategoryHandle>,
     port: Option<oneshot::Sender<Reply>>,
     detach: bool,
@@ -51,9 +53,8 @@ impl Actor for TeamActor {
         myself.send_message(TeamMsg::Begin(args))?;
         Ok(TeamState {
             tasks: LinkedTasks::default(),
-            context: None,
             members_supervisor: None,
-            restarts: HashMap::new(),
+            restarts: RestartIntensity::default(),
             members: None,
             port: None,
             detach: false,
@@ -70,7 +71,7 @@ impl Actor for TeamActor {
             TeamMsg::Begin(args) => self.begin(&myself, state, *args).await?,
             TeamMsg::RunEnded(outcome) => self.on_run_ended(&myself, state, outcome),
             TeamMsg::Disband => self.disband(&myself, state),
-            TeamMsg::Restart(child) => self.restart_child(&myself, state, child).await?,
+            TeamMsg::RestartMembers => self.restart_members(&myself, state).await?,
             // The caller may have dropped its request.
             TeamMsg::GetInfo(port) => drop(port.send(self.info(state))),
         }
@@ -97,19 +98,10 @@ impl TeamActor {
         state: &mut TeamState,
         args: TeamArgs,
     ) -> Result<(), ActorProcessingErr> {
-        let TeamArgs { context, origin, since, ticket, .. } = args;
-        if let Err(cause) = self.form(myself, state, context).await? {
-            tracing::warn!(team.id = %self.team, run.id = %self.run, cause = %cause, "team could not be formed");
-            return match origin {
-                // Its run continues and needs the team, so the restart policy decides.
-                TeamOrigin::Restart => Err(cause.into()),
-                TeamOrigin::Request(_) | TeamOrigin::ResumedRun => {
-                    self.formation.send_replace(Some(Err(cause)));
-                    self.disband(myself, state);
-                    Ok(())
-                }
-            };
-        }
+        let TeamArgs { origin, since, ticket, .. } = args;
+        state.members_supervisor = Some(self.member_handle.start_supervisor(myself.get_cell()).await?.get_id());
+        state.members = Some(self.member_handle.clone());
+        self.formation.send_replace(Some(Ok(())));
         self.runs.env().observer.on_event(ActorEvent::TeamFormed { team: self.team.clone(), elapsed: since.elapsed() });
         match origin {
             TeamOrigin::Request(run_start) => self.start_run(myself, state, run_start, ticket),
@@ -136,27 +128,6 @@ impl TeamActor {
             // If the team has failed, the run continues, and its caller waits for the run.
             let _ = me.send_message(TeamMsg::RunEnded(outcome));
         });
-    }
-
-    async fn form(
-        &self,
-        myself: &ActorRef<TeamMsg>,
-        state: &mut TeamState,
-        context: Values,
-    ) -> Result<Result<(), Cause>, ActorProcessingErr> {
-        let env = self.runs.env();
-        let opened =
-            SharedContext::open(self.run.clone(), context, env.stores.context.clone(), env.clock.clone()).await;
-        let opened = match opened {
-            Ok(opened) => opened,
-            Err(cause) => return Ok(Err(cause)),
-        };
-        let (context, cell) = opened.start_linked(myself.get_cell()).await?;
-        state.context = Some(cell.get_id());
-        state.members_supervisor = Some(self.member_handle.start_supervisor(myself.get_cell()).await?.get_id());
-        state.members = Some(self.member_handle.clone());
-        self.formation.send_replace(Some(Ok(context)));
-        Ok(Ok(()))
     }
 
     /// Waits for the end of a run that has no waiting caller.
@@ -205,8 +176,8 @@ impl TeamActor {
         myself.stop(Some("disbanded".to_owned()));
     }
 
-    /// The members' supervisor and the context are restarted by their restart policies; after that the team fails, and
-    /// its own restart policy decides.
+    /// The members' supervisor is restarted by its restart policy; after that the team fails, and its own restart policy
+    /// decides. Meanwhile jobs wait in the queues of the members.
     fn on_child_exit(
         &self,
         myself: &ActorRef<TeamMsg>,
@@ -215,87 +186,55 @@ impl TeamActor {
         exit: ExitKind,
         reason: &str,
     ) -> Result<(), ActorProcessingErr> {
-        let child = match child {
-            _ if state.members.is_none() => return Ok(()),
-            child if state.context == Some(child) => TeamChild::Context,
-            child if state.members_supervisor == Some(child) => TeamChild::Members,
-            _ => return Ok(()),
-        };
-        if child == TeamChild::Context {
-            // Whoever needs the context now waits for the next one.
-            self.formation.send_replace(None);
+        if state.members.is_none() || state.members_supervisor != Some(child) {
+            return Ok(());
         }
-        tracing::warn!(run.id = %self.run, child.kind = child.kind().as_str(), child.exit = ?exit, child.reason = %reason, "child ended");
-        self.restart_by_policy(myself, state, child, exit)
+        tracing::warn!(run.id = %self.run, child.kind = MEMBERS.as_str(), child.exit = ?exit, child.reason = %reason, "child ended");
+        self.restart_by_policy(myself, state, exit)
     }
 
     fn restart_by_policy(
         &self,
         myself: &ActorRef<TeamMsg>,
         state: &mut TeamState,
-        child: TeamChild,
         exit: ExitKind,
     ) -> Result<(), ActorProcessingErr> {
-        let kind = child.kind();
-        match state.restarts.entry(child).or_default().on_exit(&kind.restart_policy(), exit, Instant::now()) {
+        match state.restarts.on_exit(&MEMBERS.restart_policy(), exit, Instant::now()) {
             RestartDecision::RestartAfter(delay) => {
                 let me = myself.clone();
-                state.tasks.run_after(kind.as_str(), delay, move || {
-                    // If the team has stopped, so have its children.
-                    let _ = me.send_message(TeamMsg::Restart(child));
+                state.tasks.run_after(MEMBERS.as_str(), delay, move || {
+                    // If the team has stopped, so have its members.
+                    let _ = me.send_message(TeamMsg::RestartMembers);
                 });
                 Ok(())
             }
-            // It was fenced: another pod owns the team.
             RestartDecision::NoRestart => {
                 self.disband(myself, state);
                 Ok(())
             }
             RestartDecision::MaxRestarts(_) => {
-                Err(format!("the {} of the team exceeded its restart intensity", kind.as_str()).into())
+                Err(format!("the {} of the team exceeded its restart intensity", MEMBERS.as_str()).into())
             }
         }
     }
 
-    async fn restart_child(
+    async fn restart_members(
         &self,
         myself: &ActorRef<TeamMsg>,
         state: &mut TeamState,
-        child: TeamChild,
     ) -> Result<(), ActorProcessingErr> {
-        let kind = child.kind().as_str();
-        state.tasks.acknowledge(&kind);
-        let restarted = match child {
-            TeamChild::Members => self.restart_members(myself, state).await,
-            TeamChild::Context => self.restart_context(myself, state).await,
-        };
-        match restarted {
-            Ok(()) => {
-                self.runs.env().observer.on_event(ActorEvent::ChildRestarted { kind });
+        state.tasks.acknowledge(&MEMBERS.as_str());
+        match self.member_handle.start_supervisor(myself.get_cell()).await {
+            Ok(supervisor) => {
+                state.members_supervisor = Some(supervisor.get_id());
+                self.runs.env().observer.on_event(ActorEvent::ChildRestarted { kind: MEMBERS.as_str() });
                 Ok(())
             }
             Err(reason) => {
-                tracing::warn!(run.id = %self.run, child.kind = kind, child.reason = %reason, "child could not start");
-                self.restart_by_policy(myself, state, child, ExitKind::Crashed)
+                tracing::warn!(run.id = %self.run, child.kind = MEMBERS.as_str(), child.reason = %reason, "child could not start");
+                self.restart_by_policy(myself, state, ExitKind::Crashed)
             }
         }
-    }
-
-    async fn restart_members(&self, myself: &ActorRef<TeamMsg>, state: &mut TeamState) -> Result<(), String> {
-        let supervisor = self.member_handle.start_supervisor(myself.get_cell()).await;
-        state.members_supervisor = Some(supervisor.map_err(|error| error.to_string())?.get_id());
-        Ok(())
-    }
-
-    async fn restart_context(&self, myself: &ActorRef<TeamMsg>, state: &mut TeamState) -> Result<(), String> {
-        let env = self.runs.env();
-        let (store, clock) = (env.stores.context.clone(), env.clock.clone());
-        let opened = SharedContext::open(self.run.clone(), Values::new(), store, clock).await;
-        let started = opened.map_err(|cause| cause.to_string())?.start_linked(myself.get_cell()).await;
-        let (context, cell): (ContextHandle, ActorCell) = started.map_err(|error| error.to_string())?;
-        state.context = Some(cell.get_id());
-        self.formation.send_replace(Some(Ok(context)));
-        Ok(())
     }
 
     fn info(&self, state: &TeamState) -> TeamInfo {

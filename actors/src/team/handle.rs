@@ -5,24 +5,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use greenroom_protocol::request::{ContextRead, ContextWrite, StartTeam};
-use greenroom_protocol::{AgentId, Cause, Deadline, ErrorCode, Outcome, Reply, RunId, TeamId, Values};
+use greenroom_protocol::{AgentId, Cause, ErrorCode, Outcome, Reply, RunId, TeamId};
 use greenroom_rego::Permitted;
 use ractor::ActorRef;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::message::{
-    FormationReceiver, FormationSender, TeamArgs, TeamInfo, TeamMsg, TeamOrigin, TeamRunStart, TeamSupervisorInfo,
-    TeamSupervisorMsg,
+    FormationSender, TeamArgs, TeamInfo, TeamMsg, TeamOrigin, TeamRunStart, TeamSupervisorInfo, TeamSupervisorMsg,
 };
-use super::setup::{initial_context, member_ids, run_request};
+use super::setup::{member_ids, run_request, team_context};
 use crate::agent::ExecutionResult;
 use crate::category::{CategoryConfig, CategoryHandle};
-use crate::context::ContextHandle;
 use crate::dispatcher::{RunTicket, TeamHost};
 use crate::execution::ExecutionEnv;
 use crate::execution::invocation::Invocation;
-use crate::run::{RunsHandle, TeamRestorer, into_reply};
+use crate::run::{RunsHandle, TeamRestorer, initial_context, into_reply};
 
 /// Longest wait for introspection of an actor, in milliseconds.
 const INFO_WAIT_MS_MAX: u64 = 1_000;
@@ -93,12 +91,6 @@ impl TeamsHandle {
         supervisor.kill();
         supervisor.get_cell().wait(None).await.unwrap();
     }
-
-    pub(crate) fn context(&self, run: &RunId) -> ContextHandle {
-        let formation = self.inner.find(run).unwrap().formation;
-        let formed = formation.borrow().clone();
-        formed.unwrap().unwrap()
-    }
 }
 
 impl Inner {
@@ -134,20 +126,9 @@ impl Inner {
         self.supervisor()?
             .send_message(TeamSupervisorMsg::Form(Box::new(args), port))
             .map_err(|_| shutting_down_error())?;
-        wait_formed(hosted.await.map_err(|_| shutting_down_error())??).await.map(drop)
-    }
-
-    /// The context of the team of a run; waits while the team, or its context, is being restarted.
-    async fn find_context(&self, run: &RunId, deadline: Deadline) -> Result<ContextHandle, Cause> {
-        let hosted = self.find(run).ok_or_else(|| unknown_run_error(run))?;
-        let timeout = deadline.remaining(self.runs.env().clock.now());
-        let formed = tokio::time::timeout(timeout, wait_formed(hosted.formation.subscribe())).await;
-        formed.map_err(|_| Cause::new(ErrorCode::TimedOut, "the team was not restarted before the deadline"))?
-    }
-
-    /// The cause of a failed context request: a context that has stopped with its team will not be there again.
-    fn context_error(&self, run: &RunId, cause: Cause) -> Cause {
-        if cause.code == ErrorCode::AgentCrashed && self.find(run).is_none() { unknown_run_error(run) } else { cause }
+        let mut formation = hosted.await.map_err(|_| shutting_down_error())??;
+        let formed = formation.wait_for(Option::is_some).await.map(|formed| formed.clone());
+        formed.ok().flatten().unwrap_or_else(|| Err(ended_error()))
     }
 
     async fn try_start(&self, permit: Permitted<StartTeam>, ticket: Option<RunTicket>) -> Result<Reply, Cause> {
@@ -161,17 +142,19 @@ impl Inner {
             let message = "the team's definition changed while the request was authorized; send it again";
             return Err(Cause::new(ErrorCode::VersionConflict, message));
         }
-        let context = initial_context(team, &start.context);
+        let context = team_context(team, &start.context);
         let (request, detach) = (grant.request_id().clone(), start.detach);
         // Two concurrent requests may both form a team; there is still one run.
         if let Some(existing) = self.runs.find_existing_run(&grant).await? {
             return self.runs.wait_existing(&existing, detach, &grant).await;
         }
-        let run_request = run_request(team, start, context.clone());
+        // Checked before anything is started for it.
+        initial_context(&context)?;
+        let run_request = run_request(team, start, context);
         let (port, reply) = oneshot::channel();
         let origin = TeamOrigin::Request(TeamRunStart { grant: grant.clone(), request, run: run_request, port });
         let (team, members) = (team.id().clone(), member_ids(team, &catalogue));
-        self.form(TeamArgs { team, run: run.clone(), members, context, origin, since, ticket }).await?;
+        self.form(TeamArgs { team, run: run.clone(), members, origin, since, ticket }).await?;
         match reply.await {
             Ok(reply) => Ok(reply),
             // The actor of the team has failed. Its run continues, unless it had not started yet.
@@ -192,9 +175,9 @@ impl TeamRestorer for Inner {
             return Ok(());
         }
         let (team, run, members) = (team.clone(), run.clone(), members.iter().cloned().collect());
-        let (context, since) = (Values::new(), Instant::now());
+        let since = Instant::now();
         // The resumed run has a ticket of its own.
-        self.form(TeamArgs { team, run, members, context, origin: TeamOrigin::ResumedRun, since, ticket: None }).await
+        self.form(TeamArgs { team, run, members, origin: TeamOrigin::ResumedRun, since, ticket: None }).await
     }
 }
 
@@ -215,22 +198,12 @@ impl TeamHost for TeamsHandle {
     }
 
     async fn read(&self, permit: Permitted<ContextRead>) -> Result<Outcome, Cause> {
-        let run = permit.request().run.clone();
-        let context = self.inner.find_context(&run, permit.grant().deadline()).await?;
-        context.read(permit).await.map_err(|cause| self.inner.context_error(&run, cause))
+        self.inner.runs.read_context(permit).await
     }
 
     async fn write(&self, permit: Permitted<ContextWrite>) -> Result<Outcome, Cause> {
-        let run = permit.request().run.clone();
-        let context = self.inner.find_context(&run, permit.grant().deadline()).await?;
-        context.write(permit).await.map_err(|cause| self.inner.context_error(&run, cause))
+        self.inner.runs.write_context(permit).await
     }
-}
-
-/// Waits until a team is formed.
-async fn wait_formed(mut formation: FormationReceiver) -> Result<ContextHandle, Cause> {
-    let formed = formation.wait_for(Option::is_some).await.map(|formed| formed.clone());
-    formed.ok().flatten().unwrap_or_else(|| Err(ended_error()))
 }
 
 /// The cause for callers that wait for a team which has ended.
@@ -245,8 +218,4 @@ pub(super) fn failed_error(message: &str) -> Cause {
 
 fn shutting_down_error() -> Cause {
     Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down and accepts no new requests")
-}
-
-fn unknown_run_error(run: &RunId) -> Cause {
-    Cause::new(ErrorCode::UnknownRun, format!("this pod hosts no team of the run `{run}`"))
 }

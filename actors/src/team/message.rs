@@ -4,16 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use greenroom_protocol::request::StartRun;
-use greenroom_protocol::{AgentId, Cause, Reply, RequestId, RunId, TeamId, Values};
+use greenroom_protocol::{AgentId, Cause, Reply, RequestId, RunId, TeamId};
 use greenroom_rego::Grant;
 use ractor::RpcReplyPort;
 use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use crate::context::ContextHandle;
 use crate::dispatcher::RunTicket;
-use crate::supervision::{ChildKind, TaskOutcome};
+use crate::supervision::TaskOutcome;
 
 /// The run that a team starts, with its grant and the port of its caller.
 pub(super) struct TeamRunStart {
@@ -38,40 +37,20 @@ pub(super) struct TeamArgs {
     pub(super) team: TeamId,
     pub(super) run: RunId,
     pub(super) members: BTreeSet<AgentId>,
-    pub(super) context: Values,
     pub(super) origin: TeamOrigin,
     pub(super) since: Instant,
     /// Held until the team is disbanded, also if its actor is restarted meanwhile.
     pub(super) ticket: Option<RunTicket>,
 }
 
-/// The result of a formation, with the context of the team; `None` while the team, or its context, is being started.
-pub(super) type Formation = Option<Result<ContextHandle, Cause>>;
+/// The result of a formation; `None` while the team is being started.
+pub(super) type Formation = Option<Result<(), Cause>>;
 
 /// Reports the formation. All incarnations of a team's actor share it, so that a waiting caller is served by the next.
 pub(super) type FormationSender = Arc<watch::Sender<Formation>>;
 
 /// Receives the result of the formation.
 pub(super) type FormationReceiver = watch::Receiver<Formation>;
-
-/// A child of a team's actor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum TeamChild {
-    /// The shared context.
-    Context,
-    /// The supervisor of the members.
-    Members,
-}
-
-impl TeamChild {
-    /// Its kind, which selects its restart policy.
-    pub(super) const fn kind(self) -> ChildKind {
-        match self {
-            Self::Context => ChildKind::Context,
-            Self::Members => ChildKind::Members,
-        }
-    }
-}
 
 /// Messages of a team.
 pub(super) enum TeamMsg {
@@ -81,8 +60,8 @@ pub(super) enum TeamMsg {
     RunEnded(TaskOutcome<Box<Reply>>),
     /// A detached run has ended.
     Disband,
-    /// The back-off of a child is over: start it again.
-    Restart(TeamChild),
+    /// The back-off of the members' supervisor is over: start it again.
+    RestartMembers,
     /// Return introspection data.
     GetInfo(RpcReplyPort<TeamInfo>),
 }

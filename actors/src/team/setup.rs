@@ -7,7 +7,7 @@ use greenroom_protocol::request::{CallOptions, StartRun, StartTeam};
 use greenroom_protocol::{AgentId, Values};
 
 /// The initial context of a team: that of its definition, overridden by that of the caller.
-pub(super) fn initial_context(team: &Team, added: &Values) -> Values {
+pub(super) fn team_context(team: &Team, added: &Values) -> Values {
     let mut context = team.spec().shared_context.clone();
     context.extend(added.iter().map(|(name, value)| (name.clone(), value.clone())));
     context

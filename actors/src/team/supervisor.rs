@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use greenroom_protocol::{CategoryId, Cause, ErrorCode, RunId, Values};
+use greenroom_protocol::{CategoryId, Cause, ErrorCode, RunId};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -174,8 +174,8 @@ impl TeamSupervisor {
         let inner = &self.teams;
         let Some(hosted) = inner.find(&run) else { return };
         let members = hosted.members.as_ref().clone();
-        let (team, context, since, ticket) = (hosted.team, Values::new(), Instant::now(), hosted.ticket);
-        let args = TeamArgs { team, run: run.clone(), members, context, origin: TeamOrigin::Restart, since, ticket };
+        let (team, since, ticket) = (hosted.team, Instant::now(), hosted.ticket);
+        let args = TeamArgs { team, run: run.clone(), members, origin: TeamOrigin::Restart, since, ticket };
         match self.form(myself, state, Box::new(args)).await {
             Ok(_) => inner.runs.env().observer.on_event(ActorEvent::ChildRestarted { kind: ChildKind::Team.as_str() }),
             Err(cause) => self.on_team_exit(myself, state, run, ExitKind::Crashed, &cause.to_string()),

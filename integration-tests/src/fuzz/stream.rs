@@ -10,7 +10,8 @@ use futures::StreamExt;
 use greenroom_actors::model::{Delta, Message, ModelCall, ModelName, ModelProvider, Role, Timeouts};
 use greenroom_protocol::{AgentId, CallKey, Clock, PriceBasis, TenantId, UserId, Values};
 use greenroom_registry::audit::signer::Signer;
-use greenroom_registry::ledger::{Account, Amount, Ledger};
+use greenroom_registry::core::CoreStore;
+use greenroom_registry::ledger::{Account, Amount, ReservationRequest};
 use greenroom_registry::{StoreParts, in_memory_artifacts, open_in_memory};
 use greenroom_runtimes::models::http::{ApiKey, ProviderSettings, Settings, open};
 use greenroom_supervisor::clock::WallClock;
@@ -54,7 +55,7 @@ struct StreamFixture {
     runtime: Runtime,
     body: Arc<Mutex<(Vec<u8>, usize)>>,
     providers: Vec<Arc<dyn ModelProvider>>,
-    ledger: Arc<dyn Ledger>,
+    core: Arc<dyn CoreStore>,
 }
 
 impl StreamFixture {
@@ -81,7 +82,7 @@ impl StreamFixture {
             signer: Signer::ephemeral([7; 32]),
             artifacts: in_memory_artifacts(),
         };
-        Ok(Self { runtime, body, providers, ledger: open_in_memory(parts).stores.ledger })
+        Ok(Self { runtime, body, providers, core: open_in_memory(parts).stores.core })
     }
 
     /// Streams the bytes through a provider, and returns whether it reported usage.
@@ -100,7 +101,9 @@ impl StreamFixture {
             price: PriceBasis::Listed,
         };
         self.runtime.block_on(async {
-            let reservation = self.ledger.reserve(&account, &[], Amount::default(), &key, WallClock.now()).await?;
+            let request =
+                ReservationRequest { account: &account, limits: &[], upper_bound: Amount::default(), key: &key };
+            let reservation = self.core.reserve(request, WallClock.now()).await?;
             let messages = [Message::text(Role::User, "hello")];
             let timeouts = Timeouts {
                 connect: PHASE_TIMEOUT,

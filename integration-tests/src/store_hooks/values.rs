@@ -1,55 +1,50 @@
-//! Decorators of the stores of contexts, artifacts, definitions, idempotency keys and agent memories, and
-//! of their maintenance: each write is reported to the hook, reads are forwarded.
+//! Decorators of the stores of contexts, artifacts, definitions and agent memories, and of their maintenance: each
+//! write is reported to the hook, reads are forwarded.
 
 use std::collections::HashSet;
 use std::path::Path;
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
-use greenroom_protocol::{ArtifactRef, ContentHash, ContextKey, Reply, RunId, TenantId, Timestamp};
+use greenroom_protocol::{ArtifactRef, ContentHash, ContextKey, RunId, TenantId, Timestamp};
 use greenroom_registry::StoreError;
 use greenroom_registry::agent_memory::{Memory, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery};
 use greenroom_registry::artifacts::{ArtifactError, ArtifactInfo, ArtifactOwner, ArtifactStore, SweepReport};
-use greenroom_registry::context::{ContextError, ContextEvent, ContextPut, ContextStore, Snapshot, Version, Versioned};
+use greenroom_registry::audit::PruneReport;
+use greenroom_registry::context::{ContextData, ContextValue, ContextView, Snapshot, Version, ViewError};
 use greenroom_registry::definition_store::{DefinitionStore, VersionInService};
-use greenroom_registry::idempotency::{IdempotencyStore, KeyStatus};
 use greenroom_registry::maintenance::{CheckReport, StoreMaintenance};
-use greenroom_registry::runs::{DedupKey, Fence};
+use greenroom_registry::runs::Fence;
 
 use super::Hooked;
 
 #[async_trait]
-impl ContextStore for Hooked<dyn ContextStore> {
-    async fn claim(&self, run: &RunId) -> Result<Fence, ContextError> {
-        self.write_through(self.inner.claim(run)).await
+impl ContextView for Hooked<dyn ContextView> {
+    async fn claim(&self, run: &RunId, fence: Fence, data: &ContextData, now: Timestamp) -> Result<(), ViewError> {
+        self.write_through(self.inner.claim(run, fence, data, now)).await
+    }
+
+    async fn apply(
+        &self,
+        run: &RunId,
+        fence: Fence,
+        after: Version,
+        changes: &[(ContextKey, ContextValue)],
+        now: Timestamp,
+    ) -> Result<(), ViewError> {
+        self.write_through(self.inner.apply(run, fence, after, changes, now)).await
     }
 
     async fn read(
         &self,
         run: &RunId,
         keys: &[ContextKey],
+        at_least: Version,
         now: Timestamp,
-    ) -> Result<Vec<Option<Versioned>>, ContextError> {
-        self.inner.read(run, keys, now).await
+    ) -> Result<Snapshot, ViewError> {
+        self.inner.read(run, keys, at_least, now).await
     }
 
-    async fn write(&self, run: &RunId, fence: Fence, put: ContextPut, now: Timestamp) -> Result<Version, ContextError> {
-        self.write_through(self.inner.write(run, fence, put, now)).await
-    }
-
-    async fn snapshot(&self, run: &RunId, now: Timestamp) -> Result<Snapshot, ContextError> {
-        self.inner.snapshot(run, now).await
-    }
-
-    fn watch(&self, run: &RunId, after: Version) -> BoxStream<'static, Result<ContextEvent, ContextError>> {
-        self.inner.watch(run, after)
-    }
-
-    async fn expire(&self, run: &RunId, fence: Fence, now: Timestamp) -> Result<u64, ContextError> {
-        self.write_through(self.inner.expire(run, fence, now)).await
-    }
-
-    async fn remove(&self, run: &RunId, fence: Fence) -> Result<(), ContextError> {
+    async fn remove(&self, run: &RunId, fence: Fence) -> Result<(), ViewError> {
         self.write_through(self.inner.remove(run, fence)).await
     }
 }
@@ -114,35 +109,6 @@ impl DefinitionStore for Hooked<dyn DefinitionStore> {
 }
 
 #[async_trait]
-impl IdempotencyStore for Hooked<dyn IdempotencyStore> {
-    async fn begin(
-        &self,
-        tenant: &TenantId,
-        key: &DedupKey,
-        body: &ContentHash,
-        now: Timestamp,
-    ) -> Result<KeyStatus, StoreError> {
-        self.write_through(self.inner.begin(tenant, key, body, now)).await
-    }
-
-    async fn finish(&self, tenant: &TenantId, key: &DedupKey, reply: &Reply, now: Timestamp) -> Result<(), StoreError> {
-        self.write_through(self.inner.finish(tenant, key, reply, now)).await
-    }
-
-    async fn abandon(&self, tenant: &TenantId, key: &DedupKey) -> Result<(), StoreError> {
-        self.write_through(self.inner.abandon(tenant, key)).await
-    }
-
-    async fn lookup(&self, tenant: &TenantId, key: &DedupKey, body: &ContentHash) -> Result<KeyStatus, StoreError> {
-        self.inner.lookup(tenant, key, body).await
-    }
-
-    async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
-        self.write_through(self.inner.prune(tenant, before)).await
-    }
-}
-
-#[async_trait]
 impl MemoryStore for Hooked<dyn MemoryStore> {
     async fn remember(
         &self,
@@ -184,6 +150,18 @@ impl StoreMaintenance for Hooked<dyn StoreMaintenance> {
 
     async fn referenced_artifacts(&self) -> Result<HashSet<ContentHash>, StoreError> {
         self.inner.referenced_artifacts().await
+    }
+
+    async fn prune_runs(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
+        self.write_through(self.inner.prune_runs(tenant, before)).await
+    }
+
+    async fn prune_keys(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
+        self.write_through(self.inner.prune_keys(tenant, before)).await
+    }
+
+    async fn prune_audit(&self, before: Timestamp, now: Timestamp) -> Result<PruneReport, StoreError> {
+        self.write_through(self.inner.prune_audit(before, now)).await
     }
 
     async fn close(&self, now: Timestamp) -> Result<(), StoreError> {

@@ -59,5 +59,6 @@ mod signals;
 mod tenants;
 mod tidy;
 mod typed_values;
+mod units;
 mod up_log;
 mod users;

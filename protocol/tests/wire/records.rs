@@ -6,7 +6,7 @@ use greenroom_protocol::journal::{
     Entry, ItemChunk, ItemList, PendingApproval, ResultRef, RunStarted, SkipReason, StepKey,
 };
 use greenroom_protocol::raw_input::{RawFile, RawInput, RawItem};
-use greenroom_protocol::request::CallOptions;
+use greenroom_protocol::request::{CallOptions, ContextChange};
 use greenroom_protocol::{Cause, ContentHash, Deadline, ErrorCode, MicroUsd, Status, StepId, TenantId, Tokens};
 use serde_json::json;
 
@@ -103,6 +103,7 @@ fn run_entries() -> Vec<Entry> {
         Entry::RunCompensationStarted { cause: denial(), give_up_at: at(60) },
         Entry::StepCompensationStarted { key: key(), attempt: 1 },
         Entry::StepCompensationEnded { key: key(), cause: None, usage: usage(), duration_ms: 5 },
+        Entry::ContextChanged { key: id("facts"), change: ContextChange::Append("a".into()), until: Some(at(60)) },
         Entry::RunResumed { definitions_changed: true, deadline: Deadline(at(900)) },
         Entry::RunEnded { reply: Box::new(reply()) },
     ]

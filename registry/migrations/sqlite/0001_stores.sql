@@ -60,8 +60,8 @@ CREATE TABLE audit (
 ) STRICT;
 CREATE INDEX audit_by_request ON audit (request) WHERE request IS NOT NULL;
 
--- Signed heads of the audit: at most one row a second while entries are written (kind 0), the anchor of
--- each pruning (1), and the break of each backup that was restored (2).
+-- Signed heads of the audit: the newest and one for each hour before it (kind 0), the anchor of the last
+-- pruning (1), and the break of each backup that was restored (2).
 CREATE TABLE audit_heads (
     number INTEGER NOT NULL,
     kind   INTEGER NOT NULL,
@@ -88,20 +88,6 @@ CREATE TABLE idempotency_keys (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_keys_by_run ON idempotency_keys (run) WHERE run IS NOT NULL;
 CREATE INDEX idempotency_keys_open ON idempotency_keys (at) WHERE run IS NULL AND reply IS NULL;
-
-CREATE TABLE contexts (
-    run     TEXT    NOT NULL PRIMARY KEY,
-    fence   INTEGER NOT NULL,
-    version INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE context_values (
-    run        TEXT    NOT NULL,
-    key        TEXT    NOT NULL,
-    version    INTEGER NOT NULL,
-    value      TEXT,
-    expires_at INTEGER,
-    PRIMARY KEY (run, key)
-) STRICT, WITHOUT ROWID;
 
 -- Pinned versions of definitions.
 CREATE TABLE definition_versions (

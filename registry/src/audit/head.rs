@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::chain::ChainTip;
 
+/// One signed head is kept for each interval of this length, an hour.
+const HEAD_INTERVAL_MICROS: i64 = 60 * 60 * 1_000_000;
+
 /// The meaning of a signed head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -60,6 +63,13 @@ impl SignedHead {
     #[must_use]
     pub const fn tip(&self) -> ChainTip {
         ChainTip { number: self.number, hash: self.hash }
+    }
+
+    /// True if a later head makes this one superfluous: it covers the same records. One head an hour is kept, which
+    /// bounds how far back the start of a rewriting is searched for.
+    pub(crate) fn is_covered_by(&self, later: &Self) -> bool {
+        let hour = |head: &Self| head.at.as_micros().div_euclid(HEAD_INTERVAL_MICROS);
+        self.kind == HeadKind::Running && self.number < later.number && hour(self) == hour(later)
     }
 
     /// True if the signature is valid for this key.

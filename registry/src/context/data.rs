@@ -1,6 +1,7 @@
-//! One shared context without a store: its fence, its versions, and which values have expired.
+//! The data of one shared context: the fold of the changes in the journal of its run.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use greenroom_protocol as protocol;
 use protocol::request::ContextChange;
@@ -8,122 +9,139 @@ use protocol::value::size_bytes;
 use protocol::{ContextKey, Json, Timestamp};
 
 use crate::context::{
-    CONTEXT_KEYS_MAX, CONTEXT_VALUE_BYTES_MAX, ContextError, ContextEvent, ContextPut, Snapshot, Version, Versioned,
+    CONTEXT_KEYS_MAX, CONTEXT_VALUE_BYTES_MAX, ContextError, ContextPut, Snapshot, Version, Versioned,
 };
-use crate::runs::Fence;
 
-/// The value of a key. An expired value keeps its version, so that watchers see the change and no
-/// caller overwrites a change that it has not read.
+/// The value of a key. Cheap to clone.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct StoredValue {
-    pub(crate) version: Version,
-    pub(crate) value: Option<Json>,
-    pub(crate) expires_at: Option<Timestamp>,
+pub struct ContextValue {
+    /// The version of its last change.
+    pub version: Version,
+    /// The value.
+    pub value: Arc<Json>,
+    /// When it expires.
+    pub until: Option<Timestamp>,
 }
 
-impl StoredValue {
-    fn unexpired(&self, now: Timestamp) -> Option<&Json> {
-        self.value.as_ref().filter(|_| self.expires_at.is_none_or(|expires_at| expires_at > now))
+impl ContextValue {
+    fn is_unexpired(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| until > now)
     }
 }
 
-/// A changed key, as it must be stored.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ChangedValue {
-    pub(crate) key: ContextKey,
-    pub(crate) stored: StoredValue,
-}
-
-/// One context.
+/// One context. The same entries give the same data, whenever they are replayed.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct ContextData {
-    pub(crate) fence: Fence,
-    pub(crate) version: Version,
-    pub(crate) values: BTreeMap<ContextKey, StoredValue>,
+pub struct ContextData {
+    version: Version,
+    values: BTreeMap<ContextKey, ContextValue>,
 }
 
 impl ContextData {
-    /// Transfers the context to its next owner, and returns the owner's fence.
-    pub(crate) fn claim(&mut self) -> Fence {
-        self.fence = Fence(self.fence.0.saturating_add(1));
-        self.fence
-    }
-
-    /// Rejects an owner that is not the last one.
-    pub(crate) fn check_fence(&self, fence: Fence) -> Result<(), ContextError> {
-        if fence == self.fence { Ok(()) } else { Err(ContextError::Fenced) }
-    }
-
-    /// Writes one key.
-    pub(crate) fn put(&mut self, fence: Fence, put: ContextPut, now: Timestamp) -> Result<ChangedValue, ContextError> {
-        self.check_fence(fence)?;
-        let ContextPut { key, expect, change, ttl } = put;
-        let stored = self.values.get(&key);
-        let current = stored.and_then(|stored| stored.unexpired(now));
-        let found = stored.filter(|_| current.is_some()).map_or(Version(0), |stored| stored.version);
-        if expect.is_some_and(|expect| expect != found) {
-            return Err(ContextError::Conflict { key, found });
+    /// A context with these values, all of one version.
+    ///
+    /// # Errors
+    /// [`ContextError`] if they exceed a limit.
+    pub fn new(values: impl IntoIterator<Item = (ContextKey, Json)>, version: Version) -> Result<Self, ContextError> {
+        let mut data = Self::default();
+        for (key, value) in values {
+            check_size(&key, &value)?;
+            data.values.insert(key, ContextValue { version, value: Arc::new(value), until: None });
         }
-        if stored.is_none() && self.values.len() >= CONTEXT_KEYS_MAX {
+        data.version = version;
+        if data.values.len() > CONTEXT_KEYS_MAX { Err(ContextError::TooManyKeys) } else { Ok(data) }
+    }
+
+    /// The version of the last change.
+    #[must_use]
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Decides whether a write may become the next change.
+    ///
+    /// # Errors
+    /// [`ContextError`], and then nothing changes.
+    pub fn check(&self, put: &ContextPut, now: Timestamp) -> Result<(), ContextError> {
+        let ContextPut { key, expect, change, until: _ } = put;
+        let current = self.unexpired(key, now);
+        let found = current.map_or(Version(0), |current| current.version);
+        if expect.is_some_and(|expect| expect != found) {
+            return Err(ContextError::Conflict { key: key.clone(), found });
+        }
+        if current.is_none() && self.values.values().filter(|value| value.is_unexpired(now)).count() >= CONTEXT_KEYS_MAX
+        {
             return Err(ContextError::TooManyKeys);
         }
-        let value = match change {
-            ContextChange::Put(value) => value,
-            ContextChange::Append(item) => match current {
-                None => Json::Array(vec![item]),
-                Some(Json::Array(items)) => Json::Array(items.iter().cloned().chain([item]).collect()),
-                Some(_) => return Err(ContextError::NotAList { key }),
-            },
-        };
-        let bytes = usize::try_from(size_bytes(&value)).unwrap_or(usize::MAX);
-        if bytes > CONTEXT_VALUE_BYTES_MAX {
-            return Err(ContextError::TooLarge { key, bytes });
+        match (change, current.map(|current| &*current.value)) {
+            (ContextChange::Put(value), _) => check_size(key, value),
+            (ContextChange::Append(_), None) => Ok(()),
+            (ContextChange::Append(item), Some(list @ Json::Array(_))) => {
+                check_bytes(key, size_bytes(list).saturating_add(size_bytes(item)).saturating_add(1))
+            }
+            (ContextChange::Append(_), Some(_)) => Err(ContextError::NotAList { key: key.clone() }),
         }
-        let expires_at = ttl.map(|ttl| now.saturating_add(ttl));
-        Ok(self.set(key, Some(value), expires_at))
     }
 
-    /// Removes the expired values.
-    pub(crate) fn expire(&mut self, fence: Fence, now: Timestamp) -> Result<Vec<ChangedValue>, ContextError> {
-        self.check_fence(fence)?;
-        let is_expired = |stored: &StoredValue| stored.value.is_some() && stored.unexpired(now).is_none();
-        let keys: Vec<_> =
-            self.values.iter().filter(|(_, stored)| is_expired(stored)).map(|(key, _)| key.clone()).collect();
-        Ok(keys.into_iter().map(|key| self.set(key, None, None)).collect())
+    /// Applies a change of the journal, written at `at` with this number, and returns the new value.
+    pub fn apply(
+        &mut self,
+        version: Version,
+        at: Timestamp,
+        key: &ContextKey,
+        change: &ContextChange,
+        until: Option<Timestamp>,
+    ) -> ContextValue {
+        let value = match change {
+            ContextChange::Put(value) => value.clone(),
+            ContextChange::Append(item) => {
+                let list = self.unexpired(key, at).and_then(|current| current.value.as_array());
+                Json::Array(list.into_iter().flatten().chain([item]).cloned().collect())
+            }
+        };
+        if !self.values.contains_key(key) && self.values.len() >= CONTEXT_KEYS_MAX {
+            self.values.retain(|_, value| value.is_unexpired(at));
+        }
+        let value = ContextValue { version, value: Arc::new(value), until };
+        self.insert(key.clone(), value.clone());
+        value
     }
 
-    /// Returns one value.
-    pub(crate) fn read(&self, key: &ContextKey, now: Timestamp) -> Option<Versioned> {
-        let stored = self.values.get(key)?;
-        stored.unexpired(now).map(|value| Versioned { version: stored.version, value: value.clone() })
+    /// Inserts a changed value.
+    pub(crate) fn insert(&mut self, key: ContextKey, value: ContextValue) {
+        self.version = self.version.max(value.version);
+        self.values.insert(key, value);
     }
 
-    /// Returns every value.
-    pub(crate) fn snapshot(&self, now: Timestamp) -> Snapshot {
-        let values = self.values.keys().filter_map(|key| Some((key.clone(), self.read(key, now)?))).collect();
+    /// Returns the values of these keys, or of all if there are none.
+    #[must_use]
+    pub fn snapshot(&self, keys: &[ContextKey], now: Timestamp) -> Snapshot {
+        let read = |(key, value): (&ContextKey, &ContextValue)| {
+            let versioned = Versioned { version: value.version, value: value.value.as_ref().clone() };
+            value.is_unexpired(now).then(|| (key.clone(), versioned))
+        };
+        let values = match keys {
+            [] => self.values.iter().filter_map(read).collect(),
+            keys => keys.iter().filter_map(|key| read(self.values.get_key_value(key)?)).collect(),
+        };
         Snapshot { version: self.version, values }
     }
 
-    /// Returns the changes after a version, in their order.
-    pub(crate) fn changes(&self, after: Version) -> Vec<ContextEvent> {
-        let mut events: Vec<_> = self
-            .values
-            .iter()
-            .filter(|(_, stored)| stored.version > after)
-            .map(|(key, stored)| ContextEvent {
-                version: stored.version,
-                key: key.clone(),
-                value: stored.value.clone(),
-            })
-            .collect();
-        events.sort_by_key(|event| event.version);
-        events
-    }
-
-    fn set(&mut self, key: ContextKey, value: Option<Json>, expires_at: Option<Timestamp>) -> ChangedValue {
-        self.version = Version(self.version.0.saturating_add(1));
-        let stored = StoredValue { version: self.version, value, expires_at };
-        self.values.insert(key.clone(), stored.clone());
-        ChangedValue { key, stored }
+    fn unexpired(&self, key: &ContextKey, now: Timestamp) -> Option<&ContextValue> {
+        self.values.get(key).filter(|value| value.is_unexpired(now))
     }
 }
+
+fn check_size(key: &ContextKey, value: &Json) -> Result<(), ContextError> {
+    check_bytes(key, size_bytes(value))
+}
+
+fn check_bytes(key: &ContextKey, bytes: u64) -> Result<(), ContextError> {
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    if bytes > CONTEXT_VALUE_BYTES_MAX {
+        return Err(ContextError::TooLarge { key: key.clone(), bytes });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,80 +1,111 @@
-//! Shared contexts in memory.
+//! The view of shared contexts in this process. It serves the embedded mode of every store: what it has is in the
+//! journals too.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use futures::future::FutureExt;
-use futures::stream::BoxStream;
 use greenroom_protocol as protocol;
 use protocol::{ContextKey, RunId, Timestamp};
 
-use crate::context::{ContextError, ContextEvent, ContextPut, ContextStore, Snapshot, Version, Versioned};
-use crate::in_memory::shared::Shared;
-use crate::notify::{TailSource, tail};
+use crate::context::{CONTEXT_VIEW_TTL, ContextData, ContextValue, ContextView, Snapshot, Version, ViewError};
 use crate::runs::Fence;
 
-/// The shared contexts.
-#[derive(Debug, Clone)]
-pub(super) struct InMemoryContexts(pub(super) Arc<Shared>);
+/// The view of one context.
+struct ViewedContext {
+    fence: Fence,
+    data: ContextData,
+    used_at: Timestamp,
+}
+
+#[derive(Default)]
+struct Views {
+    by_run: HashMap<RunId, ViewedContext>,
+    /// Views after the last removal of unused ones.
+    used: usize,
+}
+
+/// The views of this process.
+#[derive(Default)]
+struct InMemoryContextView(Mutex<Views>);
+
+/// Creates the view of this process.
+pub(crate) fn in_memory_context_view() -> Arc<dyn ContextView> {
+    Arc::new(InMemoryContextView::default())
+}
+
+impl InMemoryContextView {
+    fn views(&self) -> MutexGuard<'_, Views> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Views {
+    /// Removes the views that were not used for too long, whenever the number of views has doubled.
+    fn remove_unused(&mut self, now: Timestamp) {
+        if self.by_run.len() < self.used.saturating_mul(2).max(64) {
+            return;
+        }
+        self.by_run.retain(|_, view| now.saturating_duration_since(view.used_at) < CONTEXT_VIEW_TTL);
+        self.used = self.by_run.len();
+    }
+}
 
 #[async_trait]
-impl ContextStore for InMemoryContexts {
-    async fn claim(&self, run: &RunId) -> Result<Fence, ContextError> {
-        self.0.check_open()?;
-        Ok(self.0.contexts().0.entry(run.clone()).or_default().claim())
+impl ContextView for InMemoryContextView {
+    async fn claim(&self, run: &RunId, fence: Fence, data: &ContextData, now: Timestamp) -> Result<(), ViewError> {
+        let mut views = self.views();
+        if views.by_run.get(run).is_some_and(|view| view.fence > fence) {
+            return Err(ViewError::Fenced);
+        }
+        views.remove_unused(now);
+        views.by_run.insert(run.clone(), ViewedContext { fence, data: data.clone(), used_at: now });
+        Ok(())
+    }
+
+    async fn apply(
+        &self,
+        run: &RunId,
+        fence: Fence,
+        after: Version,
+        changes: &[(ContextKey, ContextValue)],
+        now: Timestamp,
+    ) -> Result<(), ViewError> {
+        let mut views = self.views();
+        let view = views.by_run.get_mut(run).ok_or(ViewError::Lost)?;
+        if view.fence > fence {
+            return Err(ViewError::Fenced);
+        }
+        if view.fence < fence || view.data.version() < after {
+            return Err(ViewError::Lost);
+        }
+        view.used_at = now;
+        for (key, value) in changes {
+            if value.version > view.data.version() {
+                view.data.insert(key.clone(), value.clone());
+            }
+        }
+        Ok(())
     }
 
     async fn read(
         &self,
         run: &RunId,
         keys: &[ContextKey],
+        at_least: Version,
         now: Timestamp,
-    ) -> Result<Vec<Option<Versioned>>, ContextError> {
-        let contexts = self.0.contexts();
-        let data = contexts.0.get(run);
-        Ok(keys.iter().map(|key| data.and_then(|data| data.read(key, now))).collect())
+    ) -> Result<Snapshot, ViewError> {
+        let mut views = self.views();
+        let view = views.by_run.get_mut(run).filter(|view| view.data.version() >= at_least).ok_or(ViewError::Lost)?;
+        view.used_at = now;
+        Ok(view.data.snapshot(keys, now))
     }
 
-    async fn write(&self, run: &RunId, fence: Fence, put: ContextPut, now: Timestamp) -> Result<Version, ContextError> {
-        self.0.check_open()?;
-        let changed = self.0.contexts().data_mut(run)?.put(fence, put, now)?;
-        self.0.context_notifiers.notify(run);
-        Ok(changed.stored.version)
-    }
-
-    async fn snapshot(&self, run: &RunId, now: Timestamp) -> Result<Snapshot, ContextError> {
-        Ok(self.0.contexts().0.get(run).map(|data| data.snapshot(now)).unwrap_or_default())
-    }
-
-    fn watch(&self, run: &RunId, after: Version) -> BoxStream<'static, Result<ContextEvent, ContextError>> {
-        let (store, run_id) = (self.clone(), run.clone());
-        tail(TailSource {
-            notify: self.0.context_notifiers.subscribe(run),
-            after: after.0,
-            read: Box::new(move |after| {
-                let changes = store.0.contexts().0.get(&run_id).map(|data| data.changes(Version(after)));
-                futures::future::ready(Ok(changes.unwrap_or_default())).boxed()
-            }),
-            position: |event: &ContextEvent| event.version.0,
-            is_last: |_| false,
-        })
-    }
-
-    async fn expire(&self, run: &RunId, fence: Fence, now: Timestamp) -> Result<u64, ContextError> {
-        self.0.check_open()?;
-        let count = self.0.contexts().data_mut(run)?.expire(fence, now)?.len() as u64;
-        if count > 0 {
-            self.0.context_notifiers.notify(run);
+    async fn remove(&self, run: &RunId, fence: Fence) -> Result<(), ViewError> {
+        let mut views = self.views();
+        if views.by_run.get(run).is_some_and(|view| view.fence == fence) {
+            views.by_run.remove(run);
         }
-        Ok(count)
-    }
-
-    async fn remove(&self, run: &RunId, fence: Fence) -> Result<(), ContextError> {
-        self.0.check_open()?;
-        let mut contexts = self.0.contexts();
-        contexts.data_mut(run)?.check_fence(fence)?;
-        contexts.remove(run);
-        self.0.context_notifiers.close(run);
         Ok(())
     }
 }

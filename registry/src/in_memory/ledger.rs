@@ -1,50 +1,20 @@
 //! Usage and money in memory.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use greenroom_protocol as protocol;
-use protocol::{CallKey, Clock, Timestamp};
+use greenroom_protocol::Timestamp;
 
 use crate::error::StoreError;
-use crate::in_memory::shared::{Shared, lock};
-use crate::ledger::deltas::{CostEntry, CostKey};
-use crate::ledger::state::LedgerState;
+use crate::in_memory::shared::Shared;
 use crate::ledger::usage::day_of;
 use crate::ledger::{
-    Account, Amount, Budget, Charged, CostRow, Ledger, Limit, Periods, RequestKind, Reservation, ReservationId,
-    ReserveError, Settlement, UsageKey, UsageSummary,
+    Amount, Budget, Charged, CostRow, Ledger, Periods, RequestKind, Reservation, Settled, Settlement, UsageKey,
+    UsageSummary,
 };
 
-#[derive(Debug, Default)]
-struct LedgerWithCosts {
-    state: LedgerState,
-    costs: BTreeMap<CostKey, CostEntry>,
-}
-
-impl LedgerWithCosts {
-    fn settle(&mut self, id: ReservationId, settlement: Settlement, now: Timestamp) -> Amount {
-        let amount = self.state.settle(id, settlement, now);
-        for (key, cost) in self.state.drain_deltas().costs {
-            self.costs.entry(key).or_default().add(&cost);
-        }
-        amount
-    }
-}
-
 /// The ledger.
-pub(super) struct InMemoryLedger {
-    shared: Arc<Shared>,
-    ledger: Arc<Mutex<LedgerWithCosts>>,
-    clock: Arc<dyn Clock>,
-}
-
-impl InMemoryLedger {
-    pub(super) fn new(shared: Arc<Shared>, clock: Arc<dyn Clock>) -> Self {
-        Self { shared, ledger: Arc::default(), clock }
-    }
-}
+pub(super) struct InMemoryLedger(pub(super) Arc<Shared>);
 
 #[async_trait]
 impl Ledger for InMemoryLedger {
@@ -55,8 +25,8 @@ impl Ledger for InMemoryLedger {
         periods: Periods,
         now: Timestamp,
     ) -> Result<UsageSummary, StoreError> {
-        self.shared.check_open()?;
-        let mut ledger = lock(&self.ledger);
+        self.0.check_open()?;
+        let mut ledger = self.0.ledger();
         let usage = ledger.state.count(key, kind, periods, now);
         // The changes are not written anywhere.
         ledger.state.drain_deltas();
@@ -64,43 +34,26 @@ impl Ledger for InMemoryLedger {
     }
 
     async fn usage(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
-        Ok(lock(&self.ledger).state.usage(key, periods, now))
+        Ok(self.0.ledger().state.usage(key, periods, now))
     }
 
-    async fn reserve(
-        &self,
-        account: &Account,
-        limits: &[Limit],
-        upper_bound: Amount,
-        key: &CallKey,
-        now: Timestamp,
-    ) -> Result<Reservation, ReserveError> {
-        self.shared.check_open()?;
-        let id = lock(&self.ledger).state.reserve(account, limits, upper_bound, key, now)?;
-        let (ledger, clock) = (self.ledger.clone(), self.clock.clone());
-        let settle_as_estimated = move |id| {
-            lock(&ledger).settle(id, Settlement::Estimated, clock.now());
+    fn settle(&self, reservation: Reservation, settlement: Settlement, now: Timestamp) -> Settled {
+        let upper_bound = reservation.upper_bound();
+        let Some(record) = self.0.ledger().state.settle(reservation.into_id(), settlement, now) else {
+            return Settled::new(Amount::default(), None, None);
         };
-        Ok(Reservation::new(id, key.clone(), upper_bound, Some(Box::new(settle_as_estimated))))
-    }
-
-    async fn settle(
-        &self,
-        reservation: Reservation,
-        settlement: Settlement,
-        now: Timestamp,
-    ) -> Result<Amount, StoreError> {
-        self.shared.check_open()?;
-        Ok(lock(&self.ledger).settle(reservation.into_id(), settlement, now))
+        let shared = self.0.clone();
+        let write = move |record| shared.ledger().write(record);
+        Settled::new(settlement.amount(upper_bound), Some(record), Some(Box::new(write)))
     }
 
     async fn charged(&self, budget: &Budget) -> Result<Charged, StoreError> {
-        Ok(lock(&self.ledger).state.charged(budget))
+        Ok(self.0.ledger().state.charged(budget))
     }
 
     async fn costs(&self, since: Option<Timestamp>) -> Result<Vec<CostRow>, StoreError> {
         let first = since.map_or(i64::MIN, day_of);
-        let ledger = lock(&self.ledger);
+        let ledger = self.0.ledger();
         Ok(ledger.costs.iter().filter(|(key, _)| key.day >= first).map(|(key, cost)| key.to_row(cost)).collect())
     }
 }

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use greenroom_protocol as protocol;
-use protocol::{ContentHash, Reply, RunId, TenantId, Timestamp};
+use protocol::{ContentHash, Reply, RunId, Timestamp};
 
 use crate::artifacts::hash_scan::HashScanner;
 use crate::error::StoreError;
-use crate::idempotency::KeyStatus;
+use crate::idempotency::{KeyStatus, StoredKey};
 use crate::journal::JournalRecord;
-use crate::runs::{Created, DedupKey, NewRun, RunRecord};
+use crate::runs::RunRecord;
+use crate::runs::leases::RunNumber;
 
 /// The request that used a key, and its outcome.
 #[derive(Debug, Clone)]
@@ -39,7 +40,7 @@ pub(super) struct StoredRun {
     pub(super) record: RunRecord,
     pub(super) journal: Vec<JournalRecord>,
     /// The idempotency key that names it.
-    key: Option<(TenantId, String)>,
+    key: Option<StoredKey>,
 }
 
 /// All runs in the order of their creation, and the idempotency keys.
@@ -48,7 +49,7 @@ pub(super) struct Runs {
     pub(super) runs: BTreeMap<u64, StoredRun>,
     pub(super) numbers: HashMap<RunId, u64>,
     last: u64,
-    pub(super) keys: HashMap<(TenantId, String), KeyUse>,
+    pub(super) keys: HashMap<StoredKey, KeyUse>,
 }
 
 impl Runs {
@@ -67,15 +68,17 @@ impl Runs {
         self.runs.get(self.numbers.get(run)?)
     }
 
-    pub(super) fn find_mut(&mut self, run: &RunId) -> Option<&mut StoredRun> {
-        self.runs.get_mut(self.numbers.get(run)?)
+    /// A run with its number.
+    pub(super) fn find_mut(&mut self, run: &RunId) -> Option<(RunNumber, &mut StoredRun)> {
+        let number = *self.numbers.get(run)?;
+        Some((number, self.runs.get_mut(&number)?))
     }
 
     /// Marks a run, and the runs that called it, as runs with personal data.
     fn mark_personal_data(&mut self, run: Option<RunId>) {
         let mut next = run;
         while let Some(run) = next {
-            let Some(stored) = self.find_mut(&run) else { return };
+            let Some((_, stored)) = self.find_mut(&run) else { return };
             // Its callers are marked already.
             if std::mem::replace(&mut stored.record.personal_data, true) {
                 return;
@@ -86,33 +89,34 @@ impl Runs {
 
     /// Releases the key of a run that has ended by a failure which may pass.
     pub(super) fn release_key(&mut self, run: &RunId) {
-        if let Some(key) = self.find_mut(run).and_then(|stored| stored.key.take()) {
+        if let Some(key) = self.find_mut(run).and_then(|(_, stored)| stored.key.take()) {
             self.keys.remove(&key);
         }
     }
 
-    pub(super) fn create(&mut self, new: &NewRun, key: Option<&DedupKey>, now: Timestamp) -> Created {
-        let run = new.id();
-        let key = key.map(|key| (new.tenant.clone(), key.to_stored()));
-        if let Some(key_use) = key.as_ref().and_then(|key| self.keys.get(key)) {
-            let is_same = key_use.request_hash == new.request_hash;
-            return key_use.run.clone().filter(|_| is_same).map_or(Created::Conflict, Created::Existing);
-        }
-        if let Some(stored) = self.find(run) {
-            return if stored.record.matches(new) { Created::Existing(run.clone()) } else { Created::Conflict };
-        }
-        let record = RunRecord::new(new, now);
+    /// Inserts a new run with its key, and returns its number.
+    pub(super) fn insert(&mut self, record: RunRecord, key: Option<StoredKey>, now: Timestamp) -> RunNumber {
         if record.personal_data {
             self.mark_personal_data(record.parent.clone());
         }
-        let fence = record.fence;
-        self.last = self.last.saturating_add(1);
-        self.numbers.insert(run.clone(), self.last);
-        self.runs.insert(self.last, StoredRun { record, journal: Vec::new(), key: key.clone() });
-        if let Some(key) = key {
-            let key_use = KeyUse { request_hash: new.request_hash, run: Some(run.clone()), reply: None, at: now };
-            self.keys.insert(key, key_use);
+        if let Some(key) = &key {
+            let (request_hash, run) = (record.request_hash, Some(record.run.clone()));
+            self.keys.insert(key.clone(), KeyUse { request_hash, run, reply: None, at: now });
         }
-        Created::New(fence)
+        self.last = self.last.saturating_add(1);
+        self.numbers.insert(record.run.clone(), self.last);
+        self.runs.insert(self.last, StoredRun { record, journal: Vec::new(), key });
+        self.last
+    }
+
+    /// Stores a reply under its key, or releases the key. A key that is not reserved, or that has a reply, does
+    /// not change.
+    pub(super) fn complete_key(&mut self, key: &StoredKey, reply: Option<&Reply>, now: Timestamp) {
+        let reserved = self.keys.get_mut(key).filter(|key_use| key_use.run.is_none() && key_use.reply.is_none());
+        match (reserved, reply) {
+            (Some(key_use), Some(reply)) => (key_use.reply, key_use.at) = (Some(reply.clone()), now),
+            (Some(_), None) => drop(self.keys.remove(key)),
+            (None, _) => {}
+        }
     }
 }

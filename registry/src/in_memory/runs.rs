@@ -1,64 +1,28 @@
 //! Runs and their journals in memory.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::FutureExt;
 use futures::stream::BoxStream;
 use greenroom_protocol as protocol;
 use protocol::journal::Entry;
-use protocol::{PodId, Reply, RunId, TenantId, Timestamp};
+use protocol::{Reply, RunId, TenantId, Timestamp};
 
 use crate::error::StoreError;
-use crate::group_commit::CommitTiming;
 use crate::in_memory::shared::Shared;
-use crate::journal::{AppendPosition, Journal, JournalError, JournalRecord, PendingAppend, Receipt, Seq};
+use crate::journal::{Journal, JournalError, JournalRecord, Seq};
 use crate::notify::{TailSource, tail};
-use crate::runs::record::{StatusChange, releases_key};
-use crate::runs::{Created, DedupKey, Fence, NewRun, RunFilter, RunPage, RunRecord, RunStore};
+use crate::runs::{RunFilter, RunPage, RunRecord, RunStore};
 
 /// Entries that a tail reads at once.
 const TAIL_ENTRIES: u32 = 256;
 
 /// The runs and their journals.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct InMemoryRuns(pub(super) Arc<Shared>);
 
 impl InMemoryRuns {
-    fn append_now(
-        &self,
-        run: &RunId,
-        fence: Fence,
-        after: Seq,
-        entries: &[Entry],
-        now: Timestamp,
-    ) -> Result<Receipt, JournalError> {
-        let through = {
-            let mut runs = self.0.runs();
-            let stored = runs.find_mut(run).ok_or(JournalError::Unknown)?;
-            stored.record.append(fence, after, &StatusChange::from_entries(entries), now)?;
-            let numbered = (after.0.saturating_add(1)..).zip(entries);
-            stored.journal.extend(numbered.map(|(seq, entry)| JournalRecord {
-                seq: Seq(seq),
-                at: now,
-                entry: entry.clone(),
-            }));
-            if stored.record.status.is_terminal() {
-                self.0.leases.release(run, fence);
-            }
-            let through = stored.record.seq;
-            if releases_key(entries) {
-                runs.release_key(run);
-            }
-            through
-        };
-        // An owner whose lease expired keeps the run as long as no other owner has claimed it.
-        let _ = self.0.leases.renew(run, fence, None, now);
-        self.0.journal_notifiers.notify(run);
-        Ok(Receipt::new(run.clone(), after, through))
-    }
-
     fn entries(&self, run: &RunId, after: Seq, limit: u32) -> Vec<JournalRecord> {
         let runs = self.0.runs();
         let Some(stored) = runs.find(run) else { return Vec::new() };
@@ -69,54 +33,6 @@ impl InMemoryRuns {
 
 #[async_trait]
 impl RunStore for InMemoryRuns {
-    async fn create_with_entries(
-        &self,
-        run: &NewRun,
-        key: Option<&DedupKey>,
-        entries: &[Entry],
-        now: Timestamp,
-    ) -> Result<(Created, Option<Receipt>), JournalError> {
-        self.0.check_open()?;
-        StatusChange::check_entries(&StatusChange::from_entries(entries))?;
-        let created = self.0.runs().create(run, key, now);
-        let Created::New(fence) = created else { return Ok((created, None)) };
-        self.0.leases.grant(run.id(), fence, run.lease, now);
-        if entries.is_empty() {
-            return Ok((created, None));
-        }
-        let receipt = self.append_now(run.id(), fence, Seq(0), entries, now)?;
-        Ok((created, Some(receipt)))
-    }
-
-    async fn claim(
-        &self,
-        run: &RunId,
-        pod: &PodId,
-        lease: Duration,
-        now: Timestamp,
-    ) -> Result<Option<Fence>, StoreError> {
-        self.0.check_open()?;
-        let mut runs = self.0.runs();
-        let Some(stored) = runs.find_mut(run).filter(|stored| !stored.record.status.is_terminal()) else {
-            return Ok(None);
-        };
-        if self.0.leases.is_leased(run, now) {
-            return Ok(None);
-        }
-        let fence = stored.record.transfer_to(pod);
-        self.0.leases.grant(run, fence, lease, now);
-        Ok(Some(fence))
-    }
-
-    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
-        self.0.check_open()?;
-        self.0.leases.renew(run, fence, Some(lease), now)
-    }
-
-    async fn release(&self, run: &RunId, fence: Fence) {
-        self.0.leases.release(run, fence);
-    }
-
     async fn get(&self, run: &RunId) -> Result<Option<RunRecord>, StoreError> {
         Ok(self.0.runs().find(run).map(|stored| stored.record.clone()))
     }
@@ -153,53 +69,14 @@ impl RunStore for InMemoryRuns {
         limit: u32,
     ) -> Result<Vec<RunRecord>, StoreError> {
         let runs = self.0.runs();
-        let is_unclaimed = |record: &&RunRecord| {
-            tenant.is_none_or(|tenant| record.tenant == *tenant)
-                && !record.status.is_terminal()
-                && !self.0.leases.is_leased(&record.run, now)
-        };
-        Ok(runs.runs.values().map(|stored| &stored.record).filter(is_unclaimed).take(limit as usize).cloned().collect())
-    }
-
-    async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
-        self.0.check_open()?;
-        let mut runs = self.0.runs();
-        let is_old = |record: &RunRecord| {
-            tenant.is_none_or(|tenant| record.tenant == *tenant)
-                && record.status.is_terminal()
-                && record.updated < before
-        };
-        let removed: Vec<_> = runs
-            .runs
-            .values()
-            .filter(|stored| is_old(&stored.record))
-            .map(|stored| stored.record.run.clone())
-            .collect();
-        for run in &removed {
-            if let Some(number) = runs.numbers.remove(run) {
-                runs.runs.remove(&number);
-            }
-            self.0.contexts().remove(run);
-        }
-        runs.keys.retain(|_, key_use| key_use.run.as_ref().is_none_or(|run| !removed.contains(run)));
-        Ok(removed.len() as u64)
+        let unclaimed = self.0.leases.unclaimed(now).into_iter().filter_map(|number| runs.runs.get(&number));
+        let is_of_tenant = |record: &&RunRecord| tenant.is_none_or(|tenant| record.tenant == *tenant);
+        Ok(unclaimed.map(|stored| &stored.record).filter(is_of_tenant).take(limit as usize).cloned().collect())
     }
 }
 
 #[async_trait]
 impl Journal for InMemoryRuns {
-    async fn submit(
-        &self,
-        position: AppendPosition<'_>,
-        entries: &[Entry],
-        _: CommitTiming,
-        now: Timestamp,
-    ) -> Result<PendingAppend, JournalError> {
-        self.0.check_open()?;
-        self.append_now(position.run, position.fence, position.after, entries, now)
-            .map(|receipt| PendingAppend::resolved(Ok(receipt)))
-    }
-
     async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<JournalRecord>, JournalError> {
         Ok(self.entries(run, after, limit))
     }

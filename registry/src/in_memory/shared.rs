@@ -1,26 +1,41 @@
 //! State that the in-memory stores of one process share.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use greenroom_protocol::Clock;
 
 use crate::error::StoreError;
-use crate::in_memory::context_data::Contexts;
+use crate::in_memory::audit_data::Chain;
+use crate::in_memory::ledger_data::LedgerWithCosts;
 use crate::in_memory::run_data::Runs;
 use crate::notify::RunNotifiers;
 use crate::runs::leases::Leases;
 
 /// State that the stores of one process share.
-#[derive(Debug, Default)]
 pub(super) struct Shared {
+    pub(super) clock: Arc<dyn Clock>,
     runs: Mutex<Runs>,
-    contexts: Mutex<Contexts>,
+    ledger: Mutex<LedgerWithCosts>,
+    audit: Mutex<Chain>,
     pub(super) leases: Leases,
     pub(super) journal_notifiers: RunNotifiers,
-    pub(super) context_notifiers: RunNotifiers,
     is_closed: AtomicBool,
 }
 
 impl Shared {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            runs: Mutex::default(),
+            ledger: Mutex::default(),
+            audit: Mutex::default(),
+            leases: Leases::default(),
+            journal_notifiers: RunNotifiers::default(),
+            is_closed: AtomicBool::new(false),
+        }
+    }
+
     /// Rejects a write to a closed store.
     pub(super) fn check_open(&self) -> Result<(), StoreError> {
         if self.is_closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { Ok(()) }
@@ -30,7 +45,6 @@ impl Shared {
     pub(super) fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
         self.journal_notifiers.close_all();
-        self.context_notifiers.close_all();
     }
 
     /// Locks the runs and the idempotency keys.
@@ -38,9 +52,14 @@ impl Shared {
         lock(&self.runs)
     }
 
-    /// Locks the contexts.
-    pub(super) fn contexts(&self) -> MutexGuard<'_, Contexts> {
-        lock(&self.contexts)
+    /// Locks the ledger.
+    pub(super) fn ledger(&self) -> MutexGuard<'_, LedgerWithCosts> {
+        lock(&self.ledger)
+    }
+
+    /// Locks the audit.
+    pub(super) fn audit(&self) -> MutexGuard<'_, Chain> {
+        lock(&self.audit)
     }
 }
 

@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 
 use greenroom_protocol as protocol;
-use protocol::{AgentId, CallKey, MicroUsd, TenantId, Timestamp, UserId, WorkflowId};
-use serde::{Deserialize, Serialize};
+use protocol::{AgentId, MicroUsd, PriceBasis, TenantId, UserId, WorkflowId};
 
-use crate::ledger::usage::{UsageCounts, day_start};
-use crate::ledger::{Account, Amount, Budget, CostRow, ReservationId, UsageKey};
+use crate::ledger::reservation::{ReservationId, ReservationRecord, SettlementRecord};
+use crate::ledger::usage::{UsageCounts, day_of, day_start, minute_of};
+use crate::ledger::{Account, Amount, Budget, CostRow, Settlement, UsageKey};
 
 /// The key of a row of the costs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,16 +62,11 @@ impl CostKey {
     }
 }
 
-/// A reservation that is not settled yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ReservationRecord {
-    pub(crate) id: ReservationId,
-    pub(crate) key: CallKey,
-    pub(crate) account: Account,
-    /// The budgets in which it is reserved, each once.
-    pub(crate) budgets: Vec<Budget>,
-    pub(crate) upper_bound: Amount,
-    pub(crate) at: Timestamp,
+impl SettlementRecord {
+    /// The amount that is charged.
+    pub(crate) fn amount(&self) -> Amount {
+        self.settlement.amount(self.reservation.upper_bound)
+    }
 }
 
 /// The changes since the last commit.
@@ -83,6 +78,8 @@ pub(crate) struct Deltas {
     pub(crate) budgets: HashMap<Budget, (Amount, i64)>,
     pub(crate) reserved: Vec<ReservationRecord>,
     pub(crate) settled: Vec<ReservationId>,
+    /// The day on which budgets that no request can use any more were removed.
+    pub(crate) swept_on: Option<i64>,
 }
 
 impl Deltas {
@@ -93,6 +90,37 @@ impl Deltas {
             && self.budgets.is_empty()
             && self.reserved.is_empty()
             && self.settled.is_empty()
+            && self.swept_on.is_none()
+    }
+
+    /// Adds a settlement to the costs, the budgets and the usage.
+    pub(crate) fn add_settlement(&mut self, record: SettlementRecord) {
+        let amount = record.amount();
+        let SettlementRecord { reservation, settlement, at } = record;
+        self.settled.push(reservation.id);
+        let mut cost = match settlement {
+            Settlement::Unused => return,
+            Settlement::Actual(actual) => CostEntry { calls: 1, actual, ..CostEntry::default() },
+            Settlement::Estimated => CostEntry { calls_estimated: 1, estimated: amount, ..CostEntry::default() },
+        };
+        let day = day_of(at);
+        for budget in &reservation.budgets {
+            self.add_budget(budget, amount, day);
+        }
+        let Account { tenant, user, agent, workflow, run: _, price } = reservation.account;
+        if price == PriceBasis::Assumed {
+            (cost.calls_assumed, cost.assumed) = (1, amount.cost);
+        }
+        let key = UsageKey { tenant: tenant.clone(), user: user.clone() };
+        self.add_minute(&key, minute_of(at), UsageCounts::of_amount(amount));
+        self.add_cost(CostKey { day, tenant, user, agent, workflow }, &cost);
+    }
+
+    /// Adds to the usage of a minute.
+    pub(crate) fn add_minute(&mut self, key: &UsageKey, minute: i64, counts: UsageCounts) {
+        if counts != UsageCounts::default() {
+            *self.minutes.entry((key.clone(), minute)).or_default() += counts;
+        }
     }
 
     /// Adds to the costs.
@@ -125,5 +153,6 @@ impl Deltas {
         }
         self.reserved.extend(later.reserved);
         self.settled.extend(later.settled);
+        self.swept_on = self.swept_on.max(later.swept_on);
     }
 }

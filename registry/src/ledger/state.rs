@@ -4,19 +4,20 @@
 use std::collections::HashMap;
 
 use greenroom_protocol as protocol;
-use protocol::{CallKey, MicroUsd, PriceBasis, Timestamp};
+use protocol::{CallKey, MicroUsd, Timestamp};
 
-use crate::ledger::deltas::{CostEntry, CostKey, Deltas, ReservationRecord};
+use crate::ledger::deltas::Deltas;
+use crate::ledger::reservation::{ReservationId, ReservationRecord, SettlementRecord};
 use crate::ledger::usage::{BudgetUsage, UsageCounts, Window, day_of, minute_of};
 use crate::ledger::{
-    Account, Amount, Budget, Charged, LIMITS_MAX, Limit, PERIOD_DAYS_MAX, Period, Periods, RequestKind, ReservationId,
-    ReserveError, Settlement, UsageKey, UsageSummary,
+    Account, Amount, Budget, Charged, LIMITS_MAX, Limit, PERIOD_DAYS_MAX, Period, Periods, RequestKind, ReserveError,
+    Settlement, UsageKey, UsageSummary,
 };
 
 /// Days after which the budget of an execution is removed; every retry of it has ended by then.
-const EXECUTION_DAYS_MAX: i64 = 2;
+pub(crate) const EXECUTION_DAYS_MAX: i64 = 2;
 /// Days without a call after which the budget of a run is removed.
-const RUN_DAYS_MAX: i64 = 366;
+pub(crate) const RUN_DAYS_MAX: i64 = 366;
 
 /// All usage, spending and open reservations.
 #[derive(Debug, Default)]
@@ -71,15 +72,13 @@ impl LedgerState {
         self.usages.get(budget).map_or_else(Charged::default, BudgetUsage::charged)
     }
 
-    /// Reserves `upper_bound` in every budget, or in none.
-    pub(crate) fn reserve(
-        &mut self,
-        account: &Account,
+    /// Rejects a reservation that would exceed a budget.
+    pub(crate) fn check_reserve(
+        &self,
         limits: &[Limit],
         upper_bound: Amount,
-        key: &CallKey,
         now: Timestamp,
-    ) -> Result<ReservationId, ReserveError> {
+    ) -> Result<(), ReserveError> {
         let is_too_long = |limit: &Limit| matches!(limit.period, Period::Days(days) if days > PERIOD_DAYS_MAX);
         if limits.len() > LIMITS_MAX || limits.iter().any(is_too_long) {
             return Err(ReserveError::Bounds);
@@ -92,58 +91,63 @@ impl LedgerState {
                 return Err(ReserveError::Exceeded { budget: limit.budget.clone(), by });
             }
         }
+        Ok(())
+    }
+
+    /// Reserves `upper_bound` in every budget of the account and of the limits, which were checked.
+    pub(crate) fn reserve(
+        &mut self,
+        account: Account,
+        limits: &[Limit],
+        upper_bound: Amount,
+        key: CallKey,
+        now: Timestamp,
+    ) -> ReservationId {
         self.last_id = self.last_id.saturating_add(1);
-        let budgets = budgets_of(account, limits);
+        let budgets = budgets_of(&account, limits);
         let id = ReservationId(self.last_id);
-        let record =
-            ReservationRecord { id, key: key.clone(), account: account.clone(), budgets, upper_bound, at: now };
+        let record = ReservationRecord { id, key, account, budgets, upper_bound, at: now };
         self.deltas.reserved.push(record.clone());
         self.add_reservation(record);
-        Ok(id)
+        id
     }
 
-    /// Replaces a reservation by the actual usage of the call, and returns the charged amount. A
-    /// reservation that is not open changes nothing.
-    pub(crate) fn settle(&mut self, id: ReservationId, settlement: Settlement, now: Timestamp) -> Amount {
-        let Some(record) = self.remove_reservation(id) else { return Amount::default() };
-        self.deltas.settled.push(id);
-        let (amount, mut cost) = match settlement {
-            Settlement::Unused => return Amount::default(),
-            Settlement::Actual(actual) => (actual, CostEntry { calls: 1, actual, ..CostEntry::default() }),
-            Settlement::Estimated => (
-                record.upper_bound,
-                CostEntry { calls_estimated: 1, estimated: record.upper_bound, ..CostEntry::default() },
-            ),
-        };
-        let day = day_of(now);
-        for budget in &record.budgets {
+    /// Replaces a reservation by the actual usage of the call. The change must still be written. A reservation
+    /// that is not open changes nothing.
+    pub(crate) fn settle(
+        &mut self,
+        id: ReservationId,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> Option<SettlementRecord> {
+        let reservation = self.remove_reservation(id)?;
+        let record = SettlementRecord { reservation, settlement, at: now };
+        if settlement == Settlement::Unused {
+            return Some(record);
+        }
+        let (amount, day) = (record.amount(), day_of(now));
+        for budget in &record.reservation.budgets {
             self.usages.entry(budget.clone()).or_default().spend(day, amount);
-            self.deltas.add_budget(budget, amount, day);
         }
-        let Account { tenant, user, agent, workflow, run: _, price } = record.account;
-        if price == PriceBasis::Assumed {
-            (cost.calls_assumed, cost.assumed) = (1, amount.cost);
-        }
+        let Account { tenant, user, .. } = &record.reservation.account;
         let usage_key = UsageKey { tenant: tenant.clone(), user: user.clone() };
-        let counts = UsageCounts { tokens: amount.tokens.total(), cost: amount.cost, ..UsageCounts::default() };
-        self.add_minute(&usage_key, minute_of(now), counts);
-        self.deltas.add_cost(CostKey { day, tenant, user, agent, workflow }, &cost);
+        self.add_to_window(&usage_key, minute_of(now), UsageCounts::of_amount(amount));
         self.sweep(day);
-        amount
+        Some(record)
     }
 
-    /// Removes a reservation that could not be written, as if it had never been made.
-    pub(crate) fn cancel_reservation(&mut self, id: ReservationId) {
-        self.remove_reservation(id);
-        self.deltas.reserved.retain(|record| record.id != id);
-        self.deltas.settled.push(id);
+    /// Writes a settlement with the next commit.
+    pub(crate) fn add_settlement(&mut self, record: SettlementRecord) {
+        self.deltas.add_settlement(record);
     }
 
     /// Settles every open reservation as estimated, after a crash.
     pub(crate) fn settle_outstanding(&mut self, now: Timestamp) -> u64 {
         let ids: Vec<_> = self.reservations.keys().copied().collect();
         for id in &ids {
-            self.settle(*id, Settlement::Estimated, now);
+            if let Some(record) = self.settle(*id, Settlement::Estimated, now) {
+                self.add_settlement(record);
+            }
         }
         ids.len() as u64
     }
@@ -162,7 +166,7 @@ impl LedgerState {
 
     /// Restores a stored minute.
     pub(crate) fn restore_minute(&mut self, key: &UsageKey, minute: i64, counts: UsageCounts) {
-        self.windows.entry(key.clone()).or_default().add(minute, counts);
+        self.add_to_window(key, minute, counts);
     }
 
     /// Restores the spending of a budget on a day.
@@ -177,14 +181,15 @@ impl LedgerState {
     }
 
     fn add_minute(&mut self, key: &UsageKey, minute: i64, counts: UsageCounts) {
-        if counts == UsageCounts::default() {
-            return;
-        }
+        self.add_to_window(key, minute, counts);
+        self.deltas.add_minute(key, minute, counts);
+    }
+
+    fn add_to_window(&mut self, key: &UsageKey, minute: i64, counts: UsageCounts) {
         match self.windows.get_mut(key) {
             Some(window) => window.add(minute, counts),
             None => self.windows.entry(key.clone()).or_default().add(minute, counts),
         }
-        *self.deltas.minutes.entry((key.clone(), minute)).or_default() += counts;
     }
 
     fn add_reservation(&mut self, record: ReservationRecord) {
@@ -211,6 +216,7 @@ impl LedgerState {
             return;
         }
         self.last_sweep_day = today;
+        self.deltas.swept_on = Some(today);
         self.usages.retain(|budget, usage| {
             let days = match budget {
                 Budget::Execution(_) => EXECUTION_DAYS_MAX,

@@ -47,6 +47,13 @@ pub(crate) struct UsageCounts {
     pub(crate) cost: MicroUsd,
 }
 
+impl UsageCounts {
+    /// The usage of a call that was settled.
+    pub(crate) fn of_amount(amount: Amount) -> Self {
+        Self { tokens: amount.tokens.total(), cost: amount.cost, ..Self::default() }
+    }
+}
+
 impl std::ops::AddAssign for UsageCounts {
     fn add_assign(&mut self, other: Self) {
         self.calls = self.calls.saturating_add(other.calls);

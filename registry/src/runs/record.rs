@@ -5,6 +5,7 @@ use protocol::event::RunStatus;
 use protocol::journal::Entry;
 use protocol::{PodId, Timestamp};
 
+use crate::core::Conflict;
 use crate::journal::{APPEND_ENTRIES_MAX, JournalError, Seq};
 use crate::runs::{Fence, NewRun, RunRecord};
 
@@ -13,7 +14,7 @@ const FENCE_FIRST: Fence = Fence(1);
 
 impl RunRecord {
     /// The record of a new run; its creator owns it.
-    pub(crate) fn new(run: &NewRun, now: Timestamp) -> Self {
+    fn new(run: &NewRun, now: Timestamp) -> Self {
         let started = &run.started;
         Self {
             run: started.run.clone(),
@@ -35,9 +36,19 @@ impl RunRecord {
         }
     }
 
-    /// True if a request with the same run id is a repetition of the request that created the run.
-    pub(crate) fn matches(&self, run: &NewRun) -> bool {
-        self.tenant == run.tenant && self.request_hash == run.request_hash
+    /// Rejects the claim of a run that has ended, or that has an owner.
+    pub(crate) const fn check_claim(&self, is_leased: bool) -> Result<(), Conflict> {
+        match (self.status.is_terminal(), is_leased) {
+            (true, _) => Err(Conflict::Ended),
+            (false, true) => Err(Conflict::Owned),
+            (false, false) => Ok(()),
+        }
+    }
+
+    /// The conflict of a request to create a run with the id of this one.
+    pub(crate) fn conflict_with(&self, run: &NewRun) -> Conflict {
+        let is_same = self.tenant == run.tenant && self.request_hash == run.request_hash;
+        Conflict::Run(is_same.then(|| self.run.clone()))
     }
 
     /// Transfers the run to its next owner, and returns the owner's fence.
@@ -50,19 +61,12 @@ impl RunRecord {
     /// The record of a new run that is created together with checked journal entries.
     pub(crate) fn with_entries(run: &NewRun, changes: &[StatusChange], now: Timestamp) -> Self {
         let mut record = Self::new(run, now);
-        record.apply_changes(changes, now);
+        record.append(changes, now);
         record
     }
 
-    /// Applies entries that an owner appends after `after`. Returns whether the record must be stored:
-    /// its sequence number can be read from the entries, but a change of status cannot.
-    pub(crate) fn append(
-        &mut self,
-        fence: Fence,
-        after: Seq,
-        changes: &[StatusChange],
-        now: Timestamp,
-    ) -> Result<bool, JournalError> {
+    /// Rejects entries that an owner may not append after `after`.
+    pub(crate) fn check_append(&self, fence: Fence, after: Seq, changes: &[StatusChange]) -> Result<(), JournalError> {
         if fence != self.fence {
             return Err(JournalError::Fenced);
         }
@@ -75,11 +79,12 @@ impl RunRecord {
         if changes.is_empty() {
             return Err(JournalError::Size { found: 0 });
         }
-        StatusChange::check_entries(changes)?;
-        Ok(self.apply_changes(changes, now))
+        StatusChange::check_entries(changes)
     }
 
-    fn apply_changes(&mut self, changes: &[StatusChange], now: Timestamp) -> bool {
+    /// Applies checked entries. Returns whether the record must be stored: its sequence number can be read from the
+    /// entries, but a change of status cannot.
+    pub(crate) fn append(&mut self, changes: &[StatusChange], now: Timestamp) -> bool {
         self.seq = self.seq.plus(changes.len() as u64);
         let before = (self.status, self.pending_approvals);
         let after = changes.iter().fold(before, |(status, pending), change| change.apply_to(status, pending));
@@ -144,7 +149,8 @@ impl StatusChange {
             | Entry::StepCancelled { .. }
             | Entry::CallAwaitsApproval { .. }
             | Entry::StepCompensationStarted { .. }
-            | Entry::StepCompensationEnded { .. } => Self::None,
+            | Entry::StepCompensationEnded { .. }
+            | Entry::ContextChanged { .. } => Self::None,
         }
     }
 

@@ -1,37 +1,31 @@
-//! The audit in SQLite: readers serve reads, the writer serves writes.
+//! The audit in SQLite, as it is read, verified and pruned.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::audit::{Closing, Event, Opening, Record};
+use protocol::TenantId;
+use protocol::audit::Record;
 use protocol::limits::PAGE_ROWS_MAX;
-use protocol::{TenantId, Timestamp};
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::audit::chain::{ChainTip, EventJson};
 use crate::audit::head::SignedHead;
 use crate::audit::signer::Signer;
 use crate::audit::verify::{ChainReport, ChainVerifier};
-use crate::audit::{
-    AuditError, AuditLog, AuditPage, AuditScope, AuditSeq, ChainKey, EntrySubject, OpenAuditEntry, PendingAuditEntry,
-    PruneReport,
-};
+use crate::audit::{AuditError, AuditLog, AuditPage, AuditScope, AuditSeq, ChainKey};
 use crate::error::StoreError;
-use crate::group_commit::CommitTiming;
 use crate::sqlite::columns::Columns as _;
 use crate::sqlite::error::sqlx_error;
 use crate::sqlite::handle::StoreHandle;
 use crate::sqlite::identity::Identity;
 use crate::sqlite::statement_batch::to_int;
 
-use chain::{CloseEntry, decode_row};
-use commands::{OpenEntry, PruneAudit, RecordSystemEvent};
+use chain::decode_row;
 
 pub(super) mod chain;
-mod commands;
+pub(super) mod prune;
 
 /// Records that a verification reads at once.
 const VERIFY_BATCH_ENTRIES: i64 = 4_096;
@@ -44,39 +38,6 @@ pub(super) struct SqliteAudit {
 
 #[async_trait]
 impl AuditLog for SqliteAudit {
-    async fn submit(
-        &self,
-        opening: Opening,
-        timing: CommitTiming,
-        now: Timestamp,
-    ) -> Result<PendingAuditEntry, AuditError> {
-        let subject = EntrySubject::from_opening(&opening);
-        let event = EventJson::from_event(&Event::Opened(opening)).map_err(StoreError::from)?;
-        let open = OpenEntry { event, subject, at: now, timing, queue: self.store.queue.clone() };
-        Ok(PendingAuditEntry::submitted(self.store.queue.submit(open).await?))
-    }
-
-    async fn close(&self, mut entry: OpenAuditEntry, closing: Closing, now: Timestamp) {
-        let opened = entry.opened();
-        let submitted = match EventJson::from_event(&Event::Closed { opened: opened.0, closing }) {
-            Ok(event) => {
-                let subject = entry.subject().clone();
-                self.store.queue.send(CloseEntry { opened, event, subject, at: now }).await
-            }
-            Err(error) => Err(error.into()),
-        };
-        match submitted {
-            Ok(()) => entry.disarm(),
-            Err(error) => tracing::error!(audit.opened = opened.0, error = %error, "an audit entry cannot be closed"),
-        }
-    }
-
-    async fn record_system_event(&self, subject: &str, message: &str, now: Timestamp) -> Result<AuditSeq, AuditError> {
-        let event = Event::System { subject: subject.to_owned(), message: message.to_owned() };
-        let event = EventJson::from_event(&event).map_err(StoreError::from)?;
-        Ok(self.store.queue.execute(RecordSystemEvent { event, at: now }).await?)
-    }
-
     async fn read(&self, scope: &AuditScope, before: Option<AuditSeq>, limit: u32) -> Result<AuditPage, AuditError> {
         self.store.flush().await?;
         let limit = limit.clamp(1, PAGE_ROWS_MAX);
@@ -122,25 +83,6 @@ impl AuditLog for SqliteAudit {
         self.store.flush_if_open().await?;
         let mut connection = self.store.readers.acquire().await.map_err(|error| sqlx_error(&error))?;
         Ok(verify_chain(&mut connection, &self.store.path, self.signer.chain_key()).await?)
-    }
-
-    async fn prune(&self, before: Timestamp, now: Timestamp) -> Result<PruneReport, AuditError> {
-        self.store.flush().await?;
-        let oldest_open = self.store.open_entries().first().copied().unwrap_or(u64::MAX);
-        let last = sqlx::query(
-            "SELECT number, hash, number - (SELECT MIN(number) FROM audit) + 1 AS records FROM audit \
-             WHERE number < ?1 AND number < COALESCE((SELECT MIN(number) FROM audit WHERE at >= ?2), ?1) \
-             ORDER BY number DESC LIMIT 1",
-        )
-        .bind(to_int(oldest_open))
-        .bind(before.as_micros())
-        .fetch_optional(&self.store.readers)
-        .await
-        .map_err(|error| sqlx_error(&error))?;
-        let Some(last) = last else { return Ok(PruneReport::default()) };
-        let through = ChainTip { number: last.number("number")?, hash: last.hash("hash")? };
-        let prune = PruneAudit { through, records: last.number("records")?, now };
-        Ok(self.store.queue.execute(prune).await?)
     }
 }
 

@@ -3,23 +3,21 @@
 
 use std::time::Duration;
 
-use greenroom_protocol as protocol;
-use protocol::{RunId, TenantId};
+use greenroom_protocol::RunId;
 
 use crate::error::StoreError;
 use crate::group_commit::{BatchCommand, ReplySender};
+use crate::idempotency::StoredKey;
 use crate::sqlite::commit::Commit;
 use crate::sqlite::writer_state::WriterState;
 
-/// The rows that must be read before a command can be decided.
+/// The rows that must be read before the commands of a batch can be decided.
 #[derive(Default)]
 pub(super) struct Needs<'c> {
-    /// The record of this run.
-    pub(super) run: Option<&'c RunId>,
-    /// The shared context of this run.
-    pub(super) context: Option<&'c RunId>,
-    /// This idempotency key.
-    pub(super) key: Option<(&'c str, &'c TenantId)>,
+    /// The records of these runs.
+    pub(super) runs: Vec<&'c RunId>,
+    /// These idempotency keys.
+    pub(super) keys: Vec<&'c StoredKey>,
 }
 
 /// A write that one caller requests.
@@ -34,32 +32,21 @@ pub(super) trait WriteCommand: Send + 'static {
         Duration::ZERO
     }
 
-    /// Names the rows that the writer prefetches for the command.
-    fn needs(&self) -> Needs<'_> {
-        Needs::default()
-    }
+    /// Adds the rows that the writer prefetches for the command.
+    fn add_needs<'c>(&'c self, _needs: &mut Needs<'c>) {}
 
     /// Decides the command on the state of the writer and adds its statements to the commit.
     fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<Self::Output, Self::Error>;
-
-    /// Is called instead of `apply` if the rows that the batch needs cannot be read.
-    fn on_rejected(self, _state: &mut WriterState)
-    where
-        Self: Sized,
-    {
-    }
 }
 
 /// A command in the queue, together with the sender of its reply.
 pub(super) trait QueuedCommand: BatchCommand {
-    /// Names the rows that the writer prefetches for the command.
-    fn needs(&self) -> Needs<'_>;
+    /// Adds the rows that the writer prefetches for the command.
+    fn add_needs<'c>(&'c self, needs: &mut Needs<'c>);
 
-    /// Decides the command, and replies to its caller once the commit is durable.
+    /// Decides the command, and replies to its caller once the commit is durable. A request whose caller has gone
+    /// is not executed.
     fn apply(self: Box<Self>, state: &mut WriterState, commit: &mut Commit);
-
-    /// Rejects the caller, because the command could not be decided.
-    fn reject(self: Box<Self>, state: &mut WriterState, error: &StoreError);
 }
 
 /// The items of the queue.
@@ -88,24 +75,19 @@ impl<C: WriteCommand> BatchCommand for Queued<C> {
 }
 
 impl<C: WriteCommand> QueuedCommand for Queued<C> {
-    fn needs(&self) -> Needs<'_> {
-        self.command.needs()
+    fn add_needs<'c>(&'c self, needs: &mut Needs<'c>) {
+        self.command.add_needs(needs);
     }
 
     fn apply(self: Box<Self>, state: &mut WriterState, commit: &mut Commit) {
         let Self { command, reply } = *self;
+        if reply.as_ref().is_some_and(ReplySender::is_abandoned) {
+            return;
+        }
         match (command.apply(state, commit), reply) {
             (Ok(output), Some(reply)) => commit.reply(reply, output),
             (Err(error), Some(reply)) => reply.send(Err(error)),
             (Ok(_) | Err(_), None) => {}
-        }
-    }
-
-    fn reject(self: Box<Self>, state: &mut WriterState, error: &StoreError) {
-        let Self { command, reply } = *self;
-        command.on_rejected(state);
-        if let Some(reply) = reply {
-            reply.send(Err(error.clone().into()));
         }
     }
 }
@@ -134,15 +116,9 @@ impl BatchCommand for CloseStore {
 }
 
 impl QueuedCommand for CloseStore {
-    fn needs(&self) -> Needs<'_> {
-        Needs::default()
-    }
+    fn add_needs<'c>(&'c self, _needs: &mut Needs<'c>) {}
 
     fn apply(self: Box<Self>, _state: &mut WriterState, commit: &mut Commit) {
         commit.close = Some(self.reply);
-    }
-
-    fn reject(self: Box<Self>, _state: &mut WriterState, error: &StoreError) {
-        self.reply.send(Err(error.clone()));
     }
 }

@@ -1,14 +1,45 @@
-//! One commit that the writer is preparing: its statements, and the callbacks for when it is durable.
-
-use protocol::RunId;
+//! One commit that the writer is preparing: its statements, and what follows once it is durable.
 
 use greenroom_protocol as protocol;
+use protocol::{RunId, Timestamp};
 
+use crate::core::{Receipts, UnitError};
 use crate::error::StoreError;
 use crate::group_commit::ReplySender;
+use crate::idempotency::StoredKey;
+use crate::runs::Fence;
+use crate::runs::leases::{Leases, RunNumber};
 use crate::sqlite::audit::chain::ChainChange;
-use crate::sqlite::idempotency::key_row::KeyRows;
+use crate::sqlite::idempotency::key_row::{KeyRow, KeyRows};
 use crate::sqlite::statement_batch::StatementBatch;
+
+/// What a commit means for the lease of a run.
+pub(super) enum LeaseChange {
+    /// The run was created, and its lease granted.
+    Created { run: RunId, number: RunNumber },
+    /// The run was claimed, and its lease granted.
+    Claimed { run: RunId, fence: Fence },
+    /// Its owner has appended entries.
+    Appended { run: RunId, fence: Fence, at: Timestamp },
+    /// Its owner has ended it.
+    Ended { run: RunId, number: RunNumber, fence: Fence, at: Timestamp },
+}
+
+impl LeaseChange {
+    /// Follows a commit that is durable, or that has failed.
+    fn apply(self, is_durable: bool, leases: &Leases) {
+        match self {
+            Self::Created { run, number } if !is_durable => leases.forget(&run, number),
+            Self::Claimed { run, fence } if !is_durable => leases.release(&run, fence),
+            Self::Created { .. } | Self::Claimed { .. } => {}
+            Self::Ended { run, number, .. } if is_durable => leases.forget(&run, number),
+            Self::Appended { run, fence, at } | Self::Ended { run, fence, at, .. } => {
+                // An owner whose lease expired keeps the run as long as no other owner has claimed it.
+                let _ = leases.renew(&run, fence, None, at);
+            }
+        }
+    }
+}
 
 /// Runs after the commit; its argument is the failure, or none if the commit is durable.
 type OnCommitted = Box<dyn FnOnce(Option<&StoreError>) + Send>;
@@ -21,16 +52,22 @@ pub(super) struct Commit {
     pub(super) audit: ChainChange,
     /// The idempotency keys that its commands use, as they are after the commands so far.
     pub(super) keys: KeyRows,
+    /// The leases of the runs that its units change.
+    pub(super) leases: Vec<LeaseChange>,
     /// Runs whose journal changes: their watchers are notified once the commit is durable.
     pub(super) journal_notify: Vec<RunId>,
-    /// Contexts that change, likewise.
-    pub(super) context_notify: Vec<RunId>,
     /// The caller that closes the store, if it is among the callers of this commit.
     pub(super) close: Option<ReplySender<()>>,
+    unit_replies: Vec<(ReplySender<Receipts, UnitError>, Result<Receipts, UnitError>)>,
     on_committed: Vec<OnCommitted>,
 }
 
 impl Commit {
+    /// A commit of this many commands.
+    pub(super) fn for_batch(length: usize) -> Self {
+        Self { leases: Vec::with_capacity(length), unit_replies: Vec::with_capacity(length), ..Self::default() }
+    }
+
     /// Replies to a caller once the commit is durable, or rejects it if the commit fails.
     pub(super) fn reply<T, E>(&mut self, reply: ReplySender<T, E>, value: T)
     where
@@ -40,13 +77,67 @@ impl Commit {
         self.on_committed(move |failure| reply.send(failure.map_or(Ok(value), |error| Err(error.clone().into()))));
     }
 
+    /// Replies to the caller of a unit once the commit is durable, also if the unit is not taken: what it conflicts with
+    /// may be a part of the same commit.
+    pub(super) fn reply_to_unit(
+        &mut self,
+        reply: ReplySender<Receipts, UnitError>,
+        result: Result<Receipts, UnitError>,
+    ) {
+        self.unit_replies.push((reply, result));
+    }
+
+    /// The row of a prefetched key; `None` if the key does not exist.
+    pub(super) fn find_key(&self, key: &StoredKey) -> Result<Option<&KeyRow>, StoreError> {
+        match self.keys.get(key) {
+            Some(Ok(row)) => Ok(row.as_ref()),
+            Some(Err(error)) => Err(error.clone()),
+            None => Ok(None),
+        }
+    }
+
+    /// Inserts a key, or stores its reply.
+    pub(super) fn upsert_key(&mut self, key: StoredKey, row: KeyRow, at: Timestamp) {
+        row.upsert(&key, at, &mut self.statements);
+        self.keys.insert(key, Ok(Some(row)));
+    }
+
+    /// Deletes a key.
+    pub(super) fn delete_key(&mut self, key: StoredKey) {
+        let values = vec![key.0.as_str().into(), key.1.as_str().into()];
+        self.statements.add("DELETE FROM idempotency_keys WHERE key = ? AND tenant = ?", values);
+        self.keys.insert(key, Ok(None));
+    }
+
+    /// Releases the key of a run that has ended by a failure which may pass: the next request with it is executed.
+    pub(super) fn release_key_of(&mut self, run: &RunId) {
+        self.statements.add("DELETE FROM idempotency_keys WHERE run = ?", vec![run.as_str().into()]);
+        for row in self.keys.values_mut() {
+            if matches!(row, Ok(Some(found)) if found.run.as_ref() == Some(run)) {
+                *row = Ok(None);
+            }
+        }
+    }
+
     /// Calls `callback` once the commit is durable or has failed.
-    pub(super) fn on_committed(&mut self, callback: impl FnOnce(Option<&StoreError>) + Send + 'static) {
+    fn on_committed(&mut self, callback: impl FnOnce(Option<&StoreError>) + Send + 'static) {
         self.on_committed.push(Box::new(callback));
     }
 
-    /// Runs the callbacks in the order of their registration.
-    pub(super) fn finish(self, failure: Option<&StoreError>) {
+    /// Renews or ends the leases, and replies to all callers.
+    pub(super) fn finish(self, failure: Option<&StoreError>, leases: &Leases) {
+        self.leases.into_iter().for_each(|change| change.apply(failure.is_none(), leases));
+        for (reply, result) in self.unit_replies {
+            match failure {
+                None => reply.send(result),
+                Some(error) => {
+                    if let Ok(receipts) = result {
+                        receipts.void();
+                    }
+                    reply.send(Err(error.clone().into()));
+                }
+            }
+        }
         self.on_committed.into_iter().for_each(|callback| callback(failure));
     }
 }

@@ -4,8 +4,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::error::StoreError;
-use crate::group_commit::{CommandSender, SubmittedCommand};
-use crate::sqlite::command::{CloseStore, Command, Flush, WriteCommand, with_reply, without_reply};
+use crate::group_commit::{CommandSender, ReplySender, SubmittedCommand};
+use crate::sqlite::command::{CloseStore, Command, Flush, WriteCommand, with_reply};
 use crate::sqlite::shared::Shared;
 
 /// The queue of the writer; cheap to clone.
@@ -23,21 +23,21 @@ impl WriterQueue {
     }
 
     /// Submits a command whose reply is awaited later.
-    pub(super) async fn submit<C: WriteCommand>(
+    pub(super) async fn submit<T, E: From<StoreError>>(
         &self,
-        command: C,
-    ) -> Result<SubmittedCommand<C::Output, C::Error>, C::Error> {
-        self.0.submit(|reply| with_reply(command, reply)).await
+        command: impl FnOnce(ReplySender<T, E>) -> Command,
+    ) -> Result<SubmittedCommand<T, E>, E> {
+        self.0.submit(command).await
     }
 
     /// Submits a command without a reply.
-    pub(super) async fn send<C: WriteCommand>(&self, command: C) -> Result<(), StoreError> {
-        self.0.send(without_reply(command)).await
+    pub(super) async fn send(&self, command: Command) -> Result<(), StoreError> {
+        self.0.send(command).await
     }
 
     /// Submits a command without a reply, for callers that cannot wait.
-    pub(super) fn try_send<C: WriteCommand>(&self, command: C) -> Result<(), StoreError> {
-        self.0.try_send(without_reply(command))
+    pub(super) fn try_send(&self, command: Command) -> Result<(), StoreError> {
+        self.0.try_send(command)
     }
 }
 

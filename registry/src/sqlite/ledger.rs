@@ -1,11 +1,11 @@
-//! Usage and money in SQLite: decided in the ledger's state, which all callers share, and written as
-//! sums with the next commit.
+//! Usage and money in SQLite: decided in the ledger's state, which all callers share. Settlements are written by
+//! their units, all else as sums with the next commit.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::{CallKey, MicroUsd, Timestamp};
+use protocol::{MicroUsd, Timestamp};
 use sqlx::sqlite::SqliteRow;
 
 use crate::error::StoreError;
@@ -13,14 +13,14 @@ use crate::group_commit::LINGER;
 use crate::ledger::deltas::{CostEntry, CostKey};
 use crate::ledger::usage::day_of;
 use crate::ledger::{
-    Account, Amount, Budget, Charged, CostRow, Ledger, Limit, Periods, RequestKind, Reservation, ReservationId,
-    ReserveError, Settlement, UsageKey, UsageSummary,
+    Amount, Budget, Charged, CostRow, Ledger, Periods, RequestKind, Reservation, Settled, Settlement, UsageKey,
+    UsageSummary,
 };
 use crate::sqlite::columns::Columns as _;
-use crate::sqlite::command::WriteCommand;
+use crate::sqlite::command::{WriteCommand, without_reply};
 use crate::sqlite::commit::Commit;
 use crate::sqlite::error::sqlx_error;
-use crate::sqlite::handle::StoreHandle;
+use crate::sqlite::handle::{StoreHandle, WriterQueue};
 use crate::sqlite::writer_state::WriterState;
 
 use rows::{actual_amount, estimated_amount};
@@ -46,23 +46,9 @@ impl WriteCommand for FlushLedger {
     }
 }
 
-/// Cancels a reservation on drop, unless its commit succeeded.
-struct ReserveGuard<'a> {
-    store: &'a StoreHandle,
-    id: Option<ReservationId>,
-}
-
-impl Drop for ReserveGuard<'_> {
-    fn drop(&mut self) {
-        if let Some(id) = self.id.take() {
-            self.store.ledger().cancel_reservation(id);
-            flush_soon(self.store);
-        }
-    }
-}
-
-fn flush_soon(store: &StoreHandle) {
-    if let Err(error) = store.queue.try_send(FlushLedger) {
+/// Writes the changes of the ledger soon.
+pub(super) fn flush_soon(queue: &WriterQueue) {
+    if let Err(error) = queue.try_send(without_reply(FlushLedger)) {
         // The next commit, or the recovery at the next start, has the same effect.
         tracing::debug!(error = %error, "the ledger's changes are written with the next commit");
     }
@@ -84,35 +70,17 @@ impl Ledger for SqliteLedger {
         Ok(self.0.ledger().usage(key, periods, now))
     }
 
-    async fn reserve(
-        &self,
-        account: &Account,
-        limits: &[Limit],
-        upper_bound: Amount,
-        key: &CallKey,
-        now: Timestamp,
-    ) -> Result<Reservation, ReserveError> {
-        let id = self.0.ledger().reserve(account, limits, upper_bound, key, now)?;
-        let mut guard = ReserveGuard { store: &self.0, id: Some(id) };
-        self.0.flush().await?;
-        guard.id = None;
-        let store = self.0.clone();
-        let settle_as_estimated = move |id| {
-            store.ledger().settle(id, Settlement::Estimated, store.clock.now());
-            flush_soon(&store);
+    fn settle(&self, reservation: Reservation, settlement: Settlement, now: Timestamp) -> Settled {
+        let upper_bound = reservation.upper_bound();
+        let Some(record) = self.0.ledger().settle(reservation.into_id(), settlement, now) else {
+            return Settled::new(Amount::default(), None, None);
         };
-        Ok(Reservation::new(id, key.clone(), upper_bound, Some(Box::new(settle_as_estimated))))
-    }
-
-    async fn settle(
-        &self,
-        reservation: Reservation,
-        settlement: Settlement,
-        now: Timestamp,
-    ) -> Result<Amount, StoreError> {
-        let amount = self.0.ledger().settle(reservation.into_id(), settlement, now);
-        self.0.queue.send(FlushLedger).await?;
-        Ok(amount)
+        let store = self.0.clone();
+        let write = move |record| {
+            store.ledger().add_settlement(record);
+            flush_soon(&store.queue);
+        };
+        Settled::new(settlement.amount(upper_bound), Some(record), Some(Box::new(write)))
     }
 
     async fn charged(&self, budget: &Budget) -> Result<Charged, StoreError> {

@@ -1,4 +1,4 @@
-//! Check, backup and orderly close of a database.
+//! Check, backup, pruning and orderly close of a database.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
-use greenroom_protocol::{ContentHash, Timestamp};
+use greenroom_protocol::{ContentHash, TenantId, Timestamp};
 use sqlx::Connection as _;
 
 use crate::artifacts::hash_scan::HashScanner;
+use crate::audit::PruneReport;
 use crate::audit::signer::Signer;
 use crate::error::StoreError;
 use crate::maintenance::{CheckReport, StoreMaintenance};
@@ -17,12 +18,12 @@ use crate::sqlite::connection::connect_dedicated;
 use crate::sqlite::error::sqlx_error;
 use crate::sqlite::handle::StoreHandle;
 use crate::sqlite::inspect::examine;
+use crate::sqlite::{audit, idempotency, runs};
 
 /// Selects every text that may reference an artifact. A test compares this list with the schema.
-pub(super) const ARTIFACT_REFERENCES: [&str; 4] = [
+pub(super) const ARTIFACT_REFERENCES: [&str; 3] = [
     "SELECT entry FROM journal",
     "SELECT reply FROM idempotency_keys WHERE reply IS NOT NULL",
-    "SELECT value FROM context_values WHERE value IS NOT NULL",
     "SELECT text FROM memories",
 ];
 
@@ -60,6 +61,18 @@ impl StoreMaintenance for SqliteMaintenance {
         }
         connection.close().await.map_err(|error| sqlx_error(&error))?;
         Ok(scanner.into_hashes())
+    }
+
+    async fn prune_runs(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
+        runs::prune::prune(&self.store, tenant, before).await
+    }
+
+    async fn prune_keys(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
+        idempotency::prune::prune(&self.store, tenant, before).await
+    }
+
+    async fn prune_audit(&self, before: Timestamp, now: Timestamp) -> Result<PruneReport, StoreError> {
+        audit::prune::prune(&self.store, before, now).await
     }
 
     async fn close(&self, _now: Timestamp) -> Result<(), StoreError> {

@@ -1,6 +1,4 @@
-//! Runs and their journals in SQLite: readers serve reads, the writer serves writes.
-
-use std::time::Duration;
+//! Runs and their journals in SQLite, as they are read and pruned.
 
 use async_trait::async_trait;
 use futures::future::FutureExt;
@@ -8,25 +6,22 @@ use futures::stream::BoxStream;
 use greenroom_protocol as protocol;
 use protocol::journal::Entry;
 use protocol::limits::PAGE_ROWS_MAX;
-use protocol::{PodId, Reply, RunId, TenantId, Timestamp};
+use protocol::{Reply, RunId, TenantId, Timestamp};
 
 use crate::error::StoreError;
-use crate::group_commit::CommitTiming;
-use crate::journal::{AppendPosition, Journal, JournalError, JournalRecord, PendingAppend, Receipt, Seq};
+use crate::journal::{Journal, JournalError, JournalRecord, Seq};
 use crate::notify::{TailSource, tail};
-use crate::runs::record::StatusChange;
-use crate::runs::{Created, DedupKey, Fence, NewRun, RunFilter, RunPage, RunRecord, RunStore};
+use crate::runs::{RunFilter, RunPage, RunRecord, RunStore};
 use crate::sqlite::columns::Columns as _;
 use crate::sqlite::error::sqlx_error;
 use crate::sqlite::handle::StoreHandle;
-use crate::sqlite::statement_batch::{from_int, to_int};
+use crate::sqlite::statement_batch::to_int;
 
-use commands::{AppendEntries, ClaimRun, CreateRun, EncodedEntries, PruneRuns};
 use row::{decode_record, select_records};
 
 pub(super) mod cache;
-mod commands;
-mod row;
+pub(super) mod prune;
+pub(super) mod row;
 
 /// Entries that a tail reads at once.
 const TAIL_ENTRIES: u32 = 256;
@@ -37,37 +32,6 @@ pub(super) struct SqliteRuns(pub(super) StoreHandle);
 
 #[async_trait]
 impl RunStore for SqliteRuns {
-    async fn create_with_entries(
-        &self,
-        run: &NewRun,
-        key: Option<&DedupKey>,
-        entries: &[Entry],
-        now: Timestamp,
-    ) -> Result<(Created, Option<Receipt>), JournalError> {
-        let (new, key, entries) = (run.clone(), key.map(DedupKey::to_stored), EncodedEntries::from_entries(entries)?);
-        StatusChange::check_entries(&entries.changes)?;
-        self.0.queue.execute(CreateRun { new, key, entries, now }).await
-    }
-
-    async fn claim(
-        &self,
-        run: &RunId,
-        pod: &PodId,
-        lease: Duration,
-        now: Timestamp,
-    ) -> Result<Option<Fence>, StoreError> {
-        let (run, pod) = (run.clone(), pod.clone());
-        self.0.queue.execute(ClaimRun { run, pod, lease, now }).await
-    }
-
-    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
-        self.0.leases.renew(run, fence, Some(lease), now)
-    }
-
-    async fn release(&self, run: &RunId, fence: Fence) {
-        self.0.leases.release(run, fence);
-    }
-
     async fn get(&self, run: &RunId) -> Result<Option<RunRecord>, StoreError> {
         let row = sqlx::query(select_records!("WHERE run = ?"))
             .bind(run.as_str())
@@ -131,61 +95,31 @@ impl RunStore for SqliteRuns {
         limit: u32,
     ) -> Result<Vec<RunRecord>, StoreError> {
         let mut unclaimed = Vec::new();
-        let mut after = 0_i64;
-        loop {
-            let rows = sqlx::query(select_records!("WHERE ended = 0 AND number > ? ORDER BY number LIMIT ?"))
-                .bind(after)
-                .bind(i64::from(PAGE_ROWS_MAX))
-                .fetch_all(&self.0.readers)
-                .await
-                .map_err(|error| sqlx_error(&error))?;
-            let is_last = rows.len() < PAGE_ROWS_MAX as usize;
-            for row in &rows {
-                let (number, record) = decode_record(row)?;
-                after = number;
-                let is_of_tenant = tenant.is_none_or(|tenant| record.tenant == *tenant);
-                if is_of_tenant && !self.0.leases.is_leased(&record.run, now) {
-                    unclaimed.push(record);
-                }
-                if unclaimed.len() >= limit as usize {
-                    return Ok(unclaimed);
-                }
+        for numbers in self.0.leases.unclaimed(now).chunks(PAGE_ROWS_MAX as usize) {
+            let left = i64::from(limit) - i64::try_from(unclaimed.len()).unwrap_or(i64::MAX);
+            if left <= 0 {
+                break;
             }
-            if is_last {
-                return Ok(unclaimed);
-            }
-        }
-    }
-
-    async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
-        // Counted before the deletion: an ended run never becomes active again, so the number is exact.
-        let sql = "SELECT COUNT(*) FROM runs WHERE ended = 1 AND updated < ?1 AND (?2 IS NULL OR tenant = ?2)";
-        let count: i64 = sqlx::query_scalar(sql)
-            .bind(before.as_micros())
+            let rows = sqlx::query(select_records!(
+                "WHERE number IN (SELECT value FROM json_each(?1)) AND ended = 0 AND (?2 IS NULL OR tenant = ?2) \
+                 ORDER BY number LIMIT ?3"
+            ))
+            .bind(serde_json::to_string(numbers)?)
             .bind(tenant.map(TenantId::as_str))
-            .fetch_one(&self.0.readers)
+            .bind(left)
+            .fetch_all(&self.0.readers)
             .await
             .map_err(|error| sqlx_error(&error))?;
-        self.0.queue.execute(PruneRuns { tenant: tenant.cloned(), before }).await?;
-        Ok(from_int(count))
+            for row in &rows {
+                unclaimed.push(decode_record(row)?.1);
+            }
+        }
+        Ok(unclaimed)
     }
 }
 
 #[async_trait]
 impl Journal for SqliteRuns {
-    async fn submit(
-        &self,
-        position: AppendPosition<'_>,
-        entries: &[Entry],
-        timing: CommitTiming,
-        now: Timestamp,
-    ) -> Result<PendingAppend, JournalError> {
-        let AppendPosition { run, fence, after } = position;
-        let (run, entries) = (run.clone(), EncodedEntries::from_entries(entries)?);
-        let append = AppendEntries { run, fence, after, entries, timing, now };
-        Ok(PendingAppend::submitted(self.0.queue.submit(append).await?))
-    }
-
     async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<JournalRecord>, JournalError> {
         let rows = sqlx::query(
             "SELECT seq, at, entry FROM journal WHERE run = (SELECT number FROM runs WHERE run = ?) AND seq > ? \

@@ -17,7 +17,6 @@ pub(super) struct Shared {
     pub(super) readers: SqlitePool,
     pub(super) leases: Leases,
     pub(super) journal_notifiers: RunNotifiers,
-    pub(super) context_notifiers: RunNotifiers,
     pub(super) clock: Arc<dyn Clock>,
     ledger: Mutex<LedgerState>,
     /// The numbers of the open audit entries.
@@ -31,7 +30,6 @@ impl Shared {
             readers,
             leases: Leases::default(),
             journal_notifiers: RunNotifiers::default(),
-            context_notifiers: RunNotifiers::default(),
             clock,
             ledger: Mutex::default(),
             open_entries: Mutex::default(),

@@ -1,5 +1,7 @@
 //! Tests that need a file on a disk: crashes, tampering, locked and damaged files, backups.
 
+mod ledger;
+
 use std::path::Path;
 
 use greenroom_protocol as protocol;
@@ -9,14 +11,18 @@ use sqlx::{Connection, Executor};
 use tempfile::TempDir;
 
 use super::connection::connect_dedicated;
-use super::{maintenance, runs};
+use super::maintenance;
 use crate::SyncMode;
 use crate::audit::{AuditScope, ChainViolation};
+use crate::core::Unit;
 use crate::error::StoreError;
+use crate::idempotency::KeyStatus;
 use crate::journal::{JournalError, Seq};
 use crate::ledger::{Account, Amount, Budget, Limit, Period, Periods, RequestKind, Settlement, UsageKey};
 use crate::runs::DedupKey;
-use crate::suite::{MINUTE, NOW, TestStores, closing, done, ended, new_run, opening, pod, run_id, started, tenant};
+use crate::suite::{
+    MINUTE, NOW, TestStores, closing, done, ended, new_run, opening, pod, reply, run_id, started, tenant,
+};
 
 /// Executes a statement on the file itself, past the stores.
 async fn tamper(path: &Path, sql: &'static str) {
@@ -25,9 +31,17 @@ async fn tamper(path: &Path, sql: &'static str) {
     connection.close().await.unwrap();
 }
 
+/// The number that a query returns.
+async fn count(path: &Path, sql: &'static str) -> i64 {
+    let mut connection = connect_dedicated(path).await.unwrap();
+    let count = sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    count
+}
+
 async fn record_events(stores: &TestStores, count: u32) {
     for number in 1..=count {
-        stores.stores.audit.record_system_event("test", &number.to_string(), NOW).await.unwrap();
+        stores.stores.core.record_system_event("test", &number.to_string(), NOW).await.unwrap();
     }
 }
 
@@ -54,31 +68,20 @@ async fn every_durable_write_survives_a_crash() {
     let stores = TestStores::sqlite().await;
     let fence = stores.create_run(1).await;
     let entries = [started("a"), done("a", "x")];
-    let _ = stores.stores.journal.append(&run_id(1), fence, Seq(0), &entries, NOW).await.unwrap();
-    let entry = stores.stores.audit.open(opening(7), NOW).await.unwrap();
+    let _ = stores.append(&run_id(1), fence, Seq(0), &entries, NOW).await.unwrap();
+    let entry = stores.stores.core.open_entry(opening(7), NOW).await.unwrap();
     let dir = stores.crash().await;
     std::mem::forget(entry);
     let stores = TestStores::open(dir).await.unwrap();
     let free = stores.stores.runs.list_unclaimed(None, NOW, 10).await.unwrap();
     assert_eq!((free.len(), &free[0].run, free[0].seq), (1, &run_id(1), Seq(2)));
-    let second = stores.stores.runs.claim(&run_id(1), &pod(), MINUTE, NOW).await.unwrap().unwrap();
-    let stale = stores.stores.journal.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await;
+    let second = stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, NOW).await.unwrap().unwrap();
+    let stale = stores.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await;
     assert!(matches!(stale, Err(JournalError::Fenced)));
-    let _ = stores.stores.journal.append(&run_id(1), second, Seq(2), &[ended()], NOW).await.unwrap();
+    let _ = stores.append(&run_id(1), second, Seq(2), &[ended()], NOW).await.unwrap();
     let records = stores.stores.audit.find(&AuditScope::All, opening(7).request.as_str()).await.unwrap();
     assert_eq!(records[1].event, Event::Interrupted { opened: 1 });
     assert!(stores.stores.audit.verify().await.unwrap().is_valid());
-}
-
-#[tokio::test]
-async fn a_run_that_could_not_be_read_is_not_cached_as_missing() {
-    let stores = TestStores::sqlite().await;
-    stores.create_run(1).await;
-    // This database has no tables, so every read fails.
-    let unreadable = rusqlite::Connection::open_in_memory().unwrap();
-    let mut cache = runs::cache::RunRecordCache::default();
-    assert!(cache.prefetch(&unreadable, vec![run_id(1)]).is_err());
-    assert!(!cache.contains(&run_id(1)), "it would pass for a run that does not exist");
 }
 
 #[tokio::test]
@@ -100,9 +103,9 @@ async fn limits_survive_a_crash_and_open_reservations_are_settled_as_estimated()
     let ledger = &stores.stores.ledger;
     ledger.count(&usage_key, RequestKind::Call, Periods::default(), NOW).await.unwrap();
     ledger.count(&usage_key, RequestKind::Query, Periods::default(), NOW).await.unwrap();
-    let settled = ledger.reserve(&account, &limits, upper_bound(20), &key, NOW).await.unwrap();
-    ledger.settle(settled, Settlement::Actual(upper_bound(10)), NOW).await.unwrap();
-    let open = ledger.reserve(&account, &limits, upper_bound(60), &key, NOW).await.unwrap();
+    let settled = stores.reserve(&account, &limits, upper_bound(20), &key, NOW).await.unwrap();
+    stores.settle(settled, Settlement::Actual(upper_bound(10)), NOW).await;
+    let open = stores.reserve(&account, &limits, upper_bound(60), &key, NOW).await.unwrap();
     let dir = stores.crash().await;
     std::mem::forget(open);
     let stores = TestStores::open(dir).await.unwrap();
@@ -110,8 +113,8 @@ async fn limits_survive_a_crash_and_open_reservations_are_settled_as_estimated()
     let usage = ledger.usage(&usage_key, Periods::default(), NOW).await.unwrap();
     assert_eq!((usage.calls_hour, usage.queries_hour), (1, 1));
     assert_eq!(ledger.usage(&usage_key, Periods::default(), NOW).await.unwrap().cost_spent, MicroUsd(70));
-    assert!(ledger.reserve(&account, &limits, upper_bound(31), &key, NOW).await.is_err());
-    assert!(ledger.reserve(&account, &limits, upper_bound(30), &key, NOW).await.is_ok());
+    assert!(stores.reserve(&account, &limits, upper_bound(31), &key, NOW).await.is_err());
+    assert!(stores.reserve(&account, &limits, upper_bound(30), &key, NOW).await.is_ok());
     let stores = stores.crash_and_reopen().await;
     let costs = stores.stores.ledger.costs(None).await.unwrap();
     let estimated: u64 = costs.iter().map(|row| row.estimated.cost.0).sum();
@@ -122,10 +125,10 @@ async fn limits_survive_a_crash_and_open_reservations_are_settled_as_estimated()
 async fn a_request_in_flight_at_a_crash_can_be_repeated() {
     let stores = TestStores::sqlite().await;
     let (request_hash, key) = (protocol::ContentHash::from_content(b"x"), DedupKey::Call(CallKey::new("k").unwrap()));
-    stores.stores.idempotency.begin(&tenant("acme"), &key, &request_hash, NOW).await.unwrap();
+    let (_, reserved) = stores.begin(&tenant("acme"), &key, &request_hash).await;
     let stores = stores.crash_and_reopen().await;
-    let repeated = stores.stores.idempotency.begin(&tenant("acme"), &key, &request_hash, NOW).await.unwrap();
-    assert_eq!(repeated, crate::idempotency::KeyStatus::New);
+    drop(reserved);
+    assert_eq!(stores.begin(&tenant("acme"), &key, &request_hash).await.0, KeyStatus::New);
 }
 
 #[tokio::test]
@@ -211,24 +214,26 @@ async fn a_locked_file_fails_writes_until_it_is_unlocked() {
     let fence = stores.create_run(1).await;
     let mut other = connect_dedicated(&stores.database()).await.unwrap();
     other.execute("BEGIN IMMEDIATE").await.unwrap();
-    let error = stores.stores.journal.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await;
+    let error = stores.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await;
     assert!(matches!(error, Err(JournalError::Store(StoreError::Locked))), "{error:?}");
-    assert!(stores.stores.audit.open(opening(1), NOW).await.is_err());
+    assert!(stores.stores.core.open_entry(opening(1), NOW).await.is_err());
     other.execute("ROLLBACK").await.unwrap();
-    let receipt = stores.stores.journal.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await.unwrap();
+    let receipt = stores.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await.unwrap();
     assert_eq!(receipt.through(), Seq(1));
     let report = stores.stores.audit.verify().await.unwrap();
     assert!(report.is_valid(), "{report:?}");
+    let records = stores.stores.audit.read(&AuditScope::All, None, 10).await.unwrap().records;
+    assert_eq!(records, [], "an entry that was never open is not closed");
 }
 
 #[tokio::test]
 async fn a_closing_that_could_not_be_written_is_written_later() {
     let stores = TestStores::sqlite().await;
-    let entry = stores.stores.audit.open(opening(1), NOW).await.unwrap();
+    let entry = stores.stores.core.open_entry(opening(1), NOW).await.unwrap();
     let mut other = connect_dedicated(&stores.database()).await.unwrap();
     other.execute("BEGIN IMMEDIATE").await.unwrap();
-    stores.stores.audit.close(entry, closing(), NOW).await;
-    assert!(stores.stores.audit.record_system_event("test", "x", NOW).await.is_err());
+    stores.stores.core.close_entry(entry, closing(), NOW).await;
+    assert!(stores.stores.core.record_system_event("test", "x", NOW).await.is_err());
     other.execute("ROLLBACK").await.unwrap();
     let records = stores.stores.audit.find(&AuditScope::All, opening(1).request.as_str()).await.unwrap();
     assert_eq!(records.len(), 2);
@@ -236,9 +241,28 @@ async fn a_closing_that_could_not_be_written_is_written_later() {
 }
 
 #[tokio::test]
+async fn the_reply_under_a_key_that_could_not_be_written_is_written_by_a_repetition() {
+    let stores = TestStores::sqlite().await;
+    let (acme, request_hash) = (tenant("acme"), protocol::ContentHash::from_content(b"x"));
+    let (key, reply) = (DedupKey::Call(CallKey::new("k").unwrap()), reply("req_1"));
+    let reserved = stores.begin(&acme, &key, &request_hash).await.1.unwrap();
+    let finish = async || stores.stores.core.commit(Unit::new(NOW).finish_key(&reserved, &reply)).await.map(drop);
+    let mut other = connect_dedicated(&stores.database()).await.unwrap();
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    assert!(finish().await.is_err());
+    other.execute("ROLLBACK").await.unwrap();
+    assert_eq!(stores.begin(&acme, &key, &request_hash).await.0, KeyStatus::InProgress);
+    for _ in 0..2 {
+        finish().await.unwrap();
+    }
+    reserved.end();
+    assert!(matches!(stores.begin(&acme, &key, &request_hash).await.0, KeyStatus::Completed(_)));
+}
+
+#[tokio::test]
 async fn a_backup_is_complete_and_never_overwritten() {
     let stores = TestStores::sqlite().await;
-    stores.stores.runs.create(&new_run(1), None, NOW).await.unwrap();
+    stores.create(&new_run(1), None).await.unwrap();
     let backup_dir = tempfile::tempdir().unwrap();
     let to = backup_dir.path().join("greenroom.db");
     stores.stores.maintenance.backup(&to).await.unwrap();
@@ -255,13 +279,13 @@ async fn audit_entries_of_many_callers_share_their_commits() {
     for callers in [1_u128, 64, 512] {
         let start = std::time::Instant::now();
         let call = |caller: u128| {
-            let (audit, ledger) = (stores.stores.audit.clone(), stores.stores.ledger.clone());
+            let (core, ledger) = (stores.stores.core.clone(), stores.stores.ledger.clone());
             let usage_key = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
             async move {
                 for number in 0..count / callers.min(8) {
-                    let entry = audit.open(opening(caller * 100_000 + number), NOW).await.unwrap();
+                    let entry = core.open_entry(opening(caller * 100_000 + number), NOW).await.unwrap();
                     ledger.count(&usage_key, RequestKind::Call, Periods::default(), NOW).await.unwrap();
-                    audit.close(entry, closing(), NOW).await;
+                    core.close_entry(entry, closing(), NOW).await;
                 }
             }
         };
@@ -291,9 +315,6 @@ const UNREFERENCING: &[&str] = &[
     "audit_heads.head",
     "audit_open.open",
     "budgets.budget",
-    "context_values.key",
-    "context_values.run",
-    "contexts.run",
     "costs.agent",
     "costs.tenant",
     "costs.user",

@@ -12,10 +12,9 @@ use crate::audit::signer::Signer;
 use crate::error::StoreError;
 use crate::group_commit::{CommandReceiver, ReplySender};
 use crate::sqlite::audit::chain::{Chain, append_closing};
-use crate::sqlite::command::Command;
+use crate::sqlite::command::{Command, Needs};
 use crate::sqlite::commit::Commit;
 use crate::sqlite::connection::checkpoint;
-use crate::sqlite::context::cache::ContextCache;
 use crate::sqlite::handle::WriterQueue;
 use crate::sqlite::idempotency::key_row::prefetch_keys;
 use crate::sqlite::ledger::rows;
@@ -51,10 +50,9 @@ impl Writer {
     ) -> Result<Self, StoreError> {
         let (chain, open) = Chain::load(&conn, &shared.path, signer.chain_key())?;
         *shared.open_entries() = open;
-        let runs = RunRecordCache::load(&conn)?;
+        let runs = RunRecordCache::load(&conn, &shared.leases)?;
         rows::load(&conn, &shared)?;
-        let contexts = ContextCache::default();
-        let state = WriterState { shared, signer, chain, runs, contexts, unwritten_closings: Vec::new() };
+        let state = WriterState { shared, signer, chain, runs, unwritten_closings: Vec::new() };
         Ok(Self { conn, state, sync_mode, _queue: queue, _lock: lock })
     }
 
@@ -81,7 +79,6 @@ impl Writer {
             let signed = self.sign(HeadKind::Closed).await;
             self.truncate_wal();
             self.state.shared.journal_notifiers.close_all();
-            self.state.shared.context_notifiers.close_all();
             if let Some(reply) = close {
                 reply.send(signed);
             }
@@ -91,12 +88,8 @@ impl Writer {
 
     /// Commits a batch of commands. Returns the caller that closes the store, if it is among them.
     fn commit(&mut self, batch: Vec<Command>) -> Option<ReplySender<()>> {
-        let mut commit = Commit::default();
-        if let Err(error) = self.prefetch(&batch, &mut commit) {
-            tracing::error!(error = %error, "the store cannot be read");
-            batch.into_iter().for_each(|command| command.reject(&mut self.state, &error));
-            return None;
-        }
+        let mut commit = Commit::for_batch(batch.len());
+        self.prefetch(&batch, &mut commit);
         for closing in std::mem::take(&mut self.state.unwritten_closings) {
             append_closing(&mut self.state.chain, closing, &mut commit.audit, &mut commit.statements);
         }
@@ -105,27 +98,25 @@ impl Writer {
         }
         let close = commit.close.take();
         let failure = self.write(&mut commit).err();
-        let WriterState { shared, runs, contexts, .. } = &mut self.state;
+        let WriterState { shared, runs, .. } = &mut self.state;
         match &failure {
             None => {
                 commit.journal_notify.iter().for_each(|run| shared.journal_notifiers.notify(run));
-                commit.context_notify.iter().for_each(|run| shared.context_notifiers.notify(run));
                 runs.on_committed();
             }
             Some(error) => {
                 tracing::error!(error = %error, "a commit failed, and its callers are rejected");
                 runs.clear();
-                contexts.clear();
             }
         }
-        commit.finish(failure.as_ref());
+        commit.finish(failure.as_ref(), &self.state.shared.leases);
         close
     }
 
     /// Writes a commit together with the pending changes of the ledger.
     pub(super) fn write(&mut self, commit: &mut Commit) -> Result<(), StoreError> {
         let deltas = self.state.shared.ledger().drain_deltas();
-        rows::add(&deltas, &mut commit.statements)?;
+        rows::add(&deltas, &mut commit.statements);
         let statements = std::mem::take(&mut commit.statements);
         if statements.is_empty() {
             return Ok(());
@@ -166,7 +157,7 @@ impl Writer {
         tokio::task::spawn_blocking(move || signer.save_head(&saved))
             .await
             .map_err(|error| StoreError::Failed(error.to_string()))??;
-        self.state.chain.on_signed(&head);
+        self.state.chain.on_signed(head);
         Ok(())
     }
 
@@ -180,17 +171,15 @@ impl Writer {
     }
 
     /// Reads the rows that the batch needs and that are not cached.
-    fn prefetch(&mut self, batch: &[Command], commit: &mut Commit) -> Result<(), StoreError> {
-        let mut runs = Vec::new();
-        let mut contexts = Vec::new();
-        let mut keys = Vec::new();
-        for needs in batch.iter().map(|command| command.needs()) {
-            runs.extend(needs.run.filter(|run| !self.state.runs.contains(run)).cloned());
-            contexts.extend(needs.context.filter(|run| !self.state.contexts.contains(run)).cloned());
-            keys.extend(needs.key.map(|(key, tenant)| (key.to_owned(), tenant.clone())));
-        }
-        self.state.runs.prefetch(&self.conn, runs)?;
-        self.state.contexts.prefetch(&self.conn, contexts)?;
-        prefetch_keys(&self.conn, keys, &mut commit.keys)
+    fn prefetch(&mut self, batch: &[Command], commit: &mut Commit) {
+        let mut needs = Needs::default();
+        batch.iter().for_each(|command| command.add_needs(&mut needs));
+        let runs = needs.runs.into_iter().filter(|run| !self.state.runs.contains(run)).cloned().collect();
+        let keys = needs.keys.into_iter().cloned().collect();
+        self.state.runs.prefetch(&self.conn, runs);
+        prefetch_keys(&self.conn, keys, &mut commit.keys);
     }
 }
+
+#[cfg(test)]
+mod tests;

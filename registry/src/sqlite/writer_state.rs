@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::audit::signer::Signer;
 use crate::sqlite::audit::chain::{Chain, CloseEntry};
-use crate::sqlite::context::cache::ContextCache;
 use crate::sqlite::runs::cache::RunRecordCache;
 use crate::sqlite::shared::Shared;
 
@@ -14,7 +13,6 @@ pub(super) struct WriterState {
     pub(super) signer: Arc<Signer>,
     pub(super) chain: Chain,
     pub(super) runs: RunRecordCache,
-    pub(super) contexts: ContextCache,
     /// Closings whose commit failed; the next commit writes them.
     pub(super) unwritten_closings: Vec<CloseEntry>,
 }

@@ -12,7 +12,6 @@ use super::*;
 use crate::artifacts::{
     ArtifactError, ArtifactInfo, ArtifactOwner, ArtifactStore, LABEL_BYTES_MAX, SweepReport, UNREFERENCED_RETENTION,
 };
-use crate::context::ContextPut;
 use crate::journal::Seq;
 use crate::runs::DedupKey;
 use crate::{StoreError, open_fs_artifacts};
@@ -201,25 +200,25 @@ async fn journals_replies_and_contexts_reference_artifacts_until_pruned() {
         let key = StepKey { step: StepId::new("collect").unwrap(), index: None };
         let usage = protocol::reply::Usage::default();
         let entry = Entry::StepDone { key, attempt: 1, result, hash, usage, duration_ms: 1 };
-        let _ = stores.journal.append(&run_id(1), fence, Seq(0), &[entry, ended()], NOW).await.unwrap();
+        let _ = fixture.append(&run_id(1), fence, Seq(0), &[entry, ended()], NOW).await.unwrap();
         let dedup_key =
             DedupKey::Caller { user: UserId::new("alice").unwrap(), key: IdempotencyKey::new("k").unwrap() };
-        stores.idempotency.begin(&tenant("acme"), &dedup_key, &ContentHash::from_content(b"body"), NOW).await.unwrap();
+        let (_, reserved) = fixture.begin(&tenant("acme"), &dedup_key, &ContentHash::from_content(b"body")).await;
         let outputs = Values::from([("file".to_owned(), artifact("reply").to_json())]);
         let reply = Reply { outputs, ..reply("req_1") };
-        stores.idempotency.finish(&tenant("acme"), &dedup_key, &reply, NOW).await.unwrap();
-        let fence = stores.context.claim(&run_id(2)).await.unwrap();
+        stores.core.finish_key(reserved.unwrap(), &reply, NOW).await.unwrap();
+        let fence = fixture.create_run(2).await;
         let change = ContextChange::Put(serde_json::json!({ "files": [artifact("shared").to_json()] }));
-        let put = ContextPut { key: ContextKey::new("notes").unwrap(), expect: None, change, ttl: None };
-        stores.context.write(&run_id(2), fence, put, NOW).await.unwrap();
+        let changed = Entry::ContextChanged { key: ContextKey::new("notes").unwrap(), change, until: None };
+        let _ = fixture.append(&run_id(2), fence, Seq(0), &[changed], NOW).await.unwrap();
 
         let referenced = stores.maintenance.referenced_artifacts().await.unwrap();
         for name in ["step", "reply", "shared"] {
             assert!(referenced.contains(&artifact(name).hash), "{name}");
         }
         // After pruning nothing references them.
-        stores.runs.prune(None, NOW.saturating_add(MINUTE)).await.unwrap();
-        stores.idempotency.prune(None, NOW.saturating_add(MINUTE)).await.unwrap();
+        stores.maintenance.prune_runs(None, NOW.saturating_add(MINUTE)).await.unwrap();
+        stores.maintenance.prune_keys(None, NOW.saturating_add(MINUTE)).await.unwrap();
         let referenced = stores.maintenance.referenced_artifacts().await.unwrap();
         assert!(!referenced.contains(&artifact("step").hash) && !referenced.contains(&artifact("reply").hash));
         assert!(referenced.contains(&artifact("shared").hash));

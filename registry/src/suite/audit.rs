@@ -9,10 +9,10 @@ use crate::audit::{AuditScope, AuditSeq, PruneReport};
 async fn an_entry_is_opened_and_closed_and_the_chain_is_valid() {
     for stores in TestStores::each().await {
         let audit = &stores.stores.audit;
-        let entry = audit.open(opening(1), NOW).await.unwrap();
+        let entry = stores.stores.core.open_entry(opening(1), NOW).await.unwrap();
         assert_eq!((entry.opened(), entry.request()), (AuditSeq(1), &RequestId::from_u128(1)));
-        assert_eq!(audit.record_system_event("policy", "a new bundle", NOW).await.unwrap(), AuditSeq(2));
-        audit.close(entry, closing(), NOW).await;
+        assert_eq!(stores.stores.core.record_system_event("policy", "a new bundle", NOW).await.unwrap(), AuditSeq(2));
+        stores.stores.core.close_entry(entry, closing(), NOW).await;
         let records = audit.find(&AuditScope::All, RequestId::from_u128(1).as_str()).await.unwrap();
         assert_eq!(records.iter().map(|record| record.number).collect::<Vec<_>>(), [1, 3]);
         assert_eq!(records[0].event, Event::Opened(opening(1)));
@@ -28,7 +28,7 @@ async fn an_entry_is_opened_and_closed_and_the_chain_is_valid() {
 #[tokio::test]
 async fn an_entry_that_is_dropped_is_closed_as_interrupted() {
     for stores in TestStores::each().await {
-        drop(stores.stores.audit.open(opening(1), NOW).await.unwrap());
+        drop(stores.stores.core.open_entry(opening(1), NOW).await.unwrap());
         let records = stores.stores.audit.find(&AuditScope::All, RequestId::from_u128(1).as_str()).await.unwrap();
         assert_eq!(records[1].event, Event::Interrupted { opened: 1 });
     }
@@ -39,7 +39,7 @@ async fn pages_go_from_the_newest_to_the_oldest() {
     for stores in TestStores::each().await {
         let audit = &stores.stores.audit;
         for number in 1..=5 {
-            audit.record_system_event("test", &number.to_string(), NOW).await.unwrap();
+            stores.stores.core.record_system_event("test", &number.to_string(), NOW).await.unwrap();
         }
         let first = audit.read(&AuditScope::All, None, 3).await.unwrap();
         assert_eq!(first.records.iter().map(|record| record.number).collect::<Vec<_>>(), [5, 4, 3]);
@@ -54,11 +54,12 @@ async fn a_tenant_reads_its_own_entries_and_the_pods_own_tenant_also_the_events_
     for stores in TestStores::each().await {
         let audit = &stores.stores.audit;
         for (number, name) in [(1, "acme"), (2, "globex"), (3, "default"), (4, "acme")] {
-            let entry = audit.open(Opening { tenant: tenant(name), ..opening(number) }, NOW).await.unwrap();
-            audit.close(entry, closing(), NOW).await;
+            let entry =
+                stores.stores.core.open_entry(Opening { tenant: tenant(name), ..opening(number) }, NOW).await.unwrap();
+            stores.stores.core.close_entry(entry, closing(), NOW).await;
         }
-        drop(audit.open(Opening { tenant: tenant("globex"), ..opening(5) }, NOW).await.unwrap());
-        audit.record_system_event("policy", "a new bundle", NOW).await.unwrap();
+        drop(stores.stores.core.open_entry(Opening { tenant: tenant("globex"), ..opening(5) }, NOW).await.unwrap());
+        stores.stores.core.record_system_event("policy", "a new bundle", NOW).await.unwrap();
         for (name, expected) in
             [("acme", vec![8, 7, 2, 1]), ("globex", vec![10, 9, 4, 3]), ("default", vec![11, 6, 5]), ("nobody", vec![])]
         {
@@ -87,10 +88,10 @@ async fn a_tenant_reads_its_own_entries_and_the_pods_own_tenant_also_the_events_
 async fn concurrent_entries_share_one_chain() {
     for stores in TestStores::each().await {
         let call = |number: u128| {
-            let audit = stores.stores.audit.clone();
+            let core = stores.stores.core.clone();
             async move {
-                let entry = audit.open(opening(number), NOW).await.unwrap();
-                audit.close(entry, closing(), NOW).await;
+                let entry = core.open_entry(opening(number), NOW).await.unwrap();
+                core.close_entry(entry, closing(), NOW).await;
             }
         };
         futures::future::join_all((0..500).map(call)).await;
@@ -105,19 +106,22 @@ async fn pruning_stops_before_an_open_entry_and_leaves_an_anchor() {
     for stores in TestStores::each().await {
         let audit = &stores.stores.audit;
         for number in 1..=4 {
-            audit.record_system_event("test", &number.to_string(), NOW).await.unwrap();
+            stores.stores.core.record_system_event("test", &number.to_string(), NOW).await.unwrap();
         }
-        let entry = audit.open(opening(1), NOW).await.unwrap();
-        audit.record_system_event("test", "later", NOW).await.unwrap();
+        let entry = stores.stores.core.open_entry(opening(1), NOW).await.unwrap();
+        stores.stores.core.record_system_event("test", "later", NOW).await.unwrap();
         let later = NOW.saturating_add(MINUTE);
-        assert_eq!(audit.prune(NOW, later).await.unwrap(), PruneReport::default());
-        let pruned = audit.prune(later, later).await.unwrap();
+        assert_eq!(stores.stores.maintenance.prune_audit(NOW, later).await.unwrap(), PruneReport::default());
+        let pruned = stores.stores.maintenance.prune_audit(later, later).await.unwrap();
         assert_eq!(pruned, PruneReport { records: 4, through: AuditSeq(4) });
-        audit.close(entry, closing(), later).await;
+        stores.stores.core.close_entry(entry, closing(), later).await;
         let report = audit.verify().await.unwrap();
         assert!(report.is_valid(), "{report:?}");
         assert_eq!((report.anchor, report.records), (4, 4));
-        assert_eq!(audit.prune(later.saturating_add(MINUTE), later).await.unwrap().through, AuditSeq(8));
+        assert_eq!(
+            stores.stores.maintenance.prune_audit(later.saturating_add(MINUTE), later).await.unwrap().through,
+            AuditSeq(8)
+        );
         let report = audit.verify().await.unwrap();
         assert!(report.is_valid(), "{report:?}");
         assert_eq!((report.anchor, report.records), (8, 1));

@@ -1,138 +1,121 @@
-//! Shared contexts: versions, compare-and-set, appending, expiry, watching, fences.
+//! The view of shared contexts: claimed by an owner, written forwards only, and lost without harm.
 
-use futures::StreamExt;
 use protocol::request::ContextChange;
 use protocol::{ContextKey, Json};
 use serde_json::json;
 
 use super::*;
-use crate::context::{ContextError, ContextPut, Version};
-use crate::runs::Fence;
+use crate::context::{CONTEXT_VIEW_TTL, ContextData, ContextValue, Version, ViewError};
 
 fn key(name: &str) -> ContextKey {
     ContextKey::new(name).unwrap()
 }
 
-fn put(name: &str, value: Json) -> ContextPut {
-    ContextPut { key: key(name), expect: None, change: ContextChange::Put(value), ttl: None }
+/// A change of the data, as the owner applies it to the view.
+fn change(data: &mut ContextData, version: u64, name: &str, change: ContextChange) -> (ContextKey, ContextValue) {
+    let key = key(name);
+    let value = data.apply(Version(version), NOW, &key, &change, None);
+    (key, value)
 }
 
-async fn write(stores: &TestStores, fence: Fence, put: ContextPut) -> Result<Version, ContextError> {
-    stores.stores.context.write(&run_id(1), fence, put, NOW).await
+fn put(data: &mut ContextData, version: u64, name: &str, value: Json) -> (ContextKey, ContextValue) {
+    change(data, version, name, ContextChange::Put(value))
+}
+
+async fn read(stores: &TestStores, number: u128, at_least: u64) -> Result<Vec<(String, u64, Json)>, ViewError> {
+    let snapshot = stores.stores.context.read(&run_id(number), &[], Version(at_least), NOW).await?;
+    let values = snapshot.values.into_iter();
+    Ok(values.map(|(key, value)| (key.to_string(), value.version.0, value.value)).collect())
 }
 
 #[tokio::test]
-async fn each_change_has_a_version_and_is_read_back() {
+async fn a_view_has_what_its_owner_has_applied() {
     for stores in TestStores::each().await {
-        let context = &stores.stores.context;
-        let fence = context.claim(&run_id(1)).await.unwrap();
-        assert_eq!(write(&stores, fence, put("a", json!(1))).await.unwrap(), Version(1));
-        assert_eq!(write(&stores, fence, put("b", json!({"x": [1, 2]}))).await.unwrap(), Version(2));
-        assert_eq!(write(&stores, fence, put("a", json!(3))).await.unwrap(), Version(3));
-        let read = context.read(&run_id(1), &[key("b"), key("none"), key("a")], NOW).await.unwrap();
-        let values: Vec<_> = read.into_iter().map(|value| value.map(|value| (value.version.0, value.value))).collect();
-        assert_eq!(values, [Some((2, json!({"x": [1, 2]}))), None, Some((3, json!(3)))]);
-        let snapshot = context.snapshot(&run_id(1), NOW).await.unwrap();
-        assert_eq!((snapshot.version, snapshot.values.len()), (Version(3), 2));
+        let (view, run) = (&stores.stores.context, run_id(1));
+        let mut data = ContextData::new([(key("a"), json!(1))], Version(1)).unwrap();
+        view.claim(&run, Fence(1), &data, NOW).await.unwrap();
+        let changes = [put(&mut data, 4, "b", json!({"x": [1, 2]})), put(&mut data, 5, "a", json!(3))];
+        view.apply(&run, Fence(1), Version(1), &changes, NOW).await.unwrap();
+        let expected = [("a".to_owned(), 5, json!(3)), ("b".to_owned(), 4, json!({"x": [1, 2]}))];
+        assert_eq!(read(&stores, 1, 5).await.unwrap(), expected);
+        let snapshot = view.read(&run, &[key("b"), key("none")], Version(0), NOW).await.unwrap();
+        assert_eq!((snapshot.version, snapshot.values.len()), (Version(5), 1));
+        // A repeated change of an earlier time changes nothing.
+        view.apply(&run, Fence(1), Version(1), &changes[..1], NOW).await.unwrap();
+        assert_eq!(read(&stores, 1, 5).await.unwrap(), expected);
     }
 }
 
 #[tokio::test]
-async fn of_two_writers_that_read_the_same_version_one_succeeds() {
+async fn a_view_that_lacks_a_change_is_lost_and_never_read() {
     for stores in TestStores::each().await {
-        let fence = stores.stores.context.claim(&run_id(1)).await.unwrap();
-        let expecting = |version| ContextPut { expect: Some(Version(version)), ..put("a", json!("x")) };
-        let both = tokio::join!(write(&stores, fence, expecting(0)), write(&stores, fence, expecting(0)));
-        let (Ok(_), Err(ContextError::Conflict { found, .. })) = both else { panic!("{both:?}") };
-        assert_eq!(found, Version(1));
-        assert_eq!(write(&stores, fence, expecting(1)).await.unwrap(), Version(2));
-    }
-}
-
-#[tokio::test]
-async fn appending_creates_a_list_and_only_a_list_can_be_appended_to() {
-    for stores in TestStores::each().await {
-        let fence = stores.stores.context.claim(&run_id(1)).await.unwrap();
-        let append = |item: Json| ContextPut { change: ContextChange::Append(item), ..put("list", Json::Null) };
-        let all = futures::future::join_all((0..50).map(|item| write(&stores, fence, append(json!(item))))).await;
-        assert!(all.iter().all(Result::is_ok));
-        let read = stores.stores.context.read(&run_id(1), &[key("list")], NOW).await.unwrap();
-        let Some(Json::Array(items)) = read.into_iter().next().unwrap().map(|value| value.value) else { panic!() };
-        assert_eq!(items.len(), 50);
-        write(&stores, fence, put("list", json!("text"))).await.unwrap();
-        assert!(matches!(write(&stores, fence, append(json!(1))).await, Err(ContextError::NotAList { .. })));
+        let (view, run) = (&stores.stores.context, run_id(1));
+        let mut data = ContextData::new([(key("a"), json!(1))], Version(1)).unwrap();
+        let first = [put(&mut data, 2, "a", json!(2))];
+        let missing = view.apply(&run, Fence(1), Version(1), &first, NOW).await;
+        assert!(matches!(missing, Err(ViewError::Lost)), "only a claim creates a view: {missing:?}");
+        assert!(matches!(read(&stores, 1, 0).await, Err(ViewError::Lost)));
+        view.claim(&run, Fence(1), &ContextData::default(), NOW).await.unwrap();
+        assert!(matches!(view.apply(&run, Fence(1), Version(1), &first, NOW).await, Err(ViewError::Lost)));
+        assert!(matches!(read(&stores, 1, 2).await, Err(ViewError::Lost)), "it is older than what is asked for");
+        view.claim(&run, Fence(1), &data, NOW).await.unwrap();
+        assert_eq!(read(&stores, 1, 2).await.unwrap(), [("a".to_owned(), 2, json!(2))]);
     }
 }
 
 #[tokio::test]
 async fn a_new_owner_fences_the_old_one() {
     for stores in TestStores::each().await {
-        let context = &stores.stores.context;
-        let unknown = write(&stores, Fence(1), put("a", json!(1))).await;
-        assert!(matches!(unknown, Err(ContextError::Unknown)));
-        let old = context.claim(&run_id(1)).await.unwrap();
-        write(&stores, old, put("a", json!(1))).await.unwrap();
-        let new = context.claim(&run_id(1)).await.unwrap();
-        assert!(matches!(write(&stores, old, put("a", json!(2))).await, Err(ContextError::Fenced)));
-        assert!(matches!(context.expire(&run_id(1), old, NOW).await, Err(ContextError::Fenced)));
-        assert!(matches!(context.remove(&run_id(1), old).await, Err(ContextError::Fenced)));
-        assert_eq!(write(&stores, new, put("a", json!(2))).await.unwrap(), Version(2));
-        context.remove(&run_id(1), new).await.unwrap();
-        assert_eq!(context.snapshot(&run_id(1), NOW).await.unwrap().values.len(), 0);
+        let (view, run) = (&stores.stores.context, run_id(1));
+        let mut data = ContextData::default();
+        view.claim(&run, Fence(1), &data, NOW).await.unwrap();
+        view.claim(&run, Fence(2), &data, NOW).await.unwrap();
+        let changes = [put(&mut data, 1, "a", json!(1))];
+        assert!(matches!(view.apply(&run, Fence(1), Version(0), &changes, NOW).await, Err(ViewError::Fenced)));
+        assert!(matches!(view.claim(&run, Fence(1), &data, NOW).await, Err(ViewError::Fenced)));
+        view.remove(&run, Fence(1)).await.unwrap();
+        view.apply(&run, Fence(2), Version(0), &changes, NOW).await.unwrap();
+        assert_eq!(read(&stores, 1, 1).await.unwrap().len(), 1);
+        view.remove(&run, Fence(2)).await.unwrap();
+        assert!(matches!(read(&stores, 1, 0).await, Err(ViewError::Lost)));
     }
 }
 
+/// More contexts than any store keeps in memory, in use at the same time.
 #[tokio::test]
-async fn an_expired_value_is_not_read_and_watchers_see_its_end() {
+async fn a_thousand_contexts_in_use_at_once_keep_their_fences_versions_and_values() {
+    const CONTEXTS: u128 = 1_000;
     for stores in TestStores::each().await {
-        let context = &stores.stores.context;
-        let fence = context.claim(&run_id(1)).await.unwrap();
-        let brief = ContextPut { ttl: Some(MINUTE), ..put("a", json!(1)) };
-        write(&stores, fence, brief).await.unwrap();
-        let later = NOW.saturating_add(MINUTE);
-        assert!(context.read(&run_id(1), &[key("a")], NOW).await.unwrap()[0].is_some());
-        assert!(context.read(&run_id(1), &[key("a")], later).await.unwrap()[0].is_none());
-        assert_eq!(context.expire(&run_id(1), fence, later).await.unwrap(), 1);
-        assert_eq!(context.expire(&run_id(1), fence, later).await.unwrap(), 0);
-        let mut watch = context.watch(&run_id(1), Version(1));
-        let event = watch.next().await.unwrap().unwrap();
-        assert_eq!((event.version, event.value), (Version(2), None));
-        let new_value = ContextPut { expect: Some(Version(0)), ..put("a", json!(2)) };
-        assert_eq!(context.write(&run_id(1), fence, new_value, later).await.unwrap(), Version(3));
-    }
-}
-
-#[tokio::test]
-async fn a_watcher_sees_changes_in_order_until_the_context_is_removed() {
-    for stores in TestStores::each().await {
-        let context = stores.stores.context.clone();
-        let fence = context.claim(&run_id(1)).await.unwrap();
-        write(&stores, fence, put("a", json!(1))).await.unwrap();
-        let watch = context.watch(&run_id(1), Version(0)).map(|event| event.unwrap().version.0);
-        let change = async {
-            for number in 2..=5 {
-                write(&stores, fence, put(&format!("k{number}"), json!(number))).await.unwrap();
-            }
-            while context.snapshot(&run_id(1), NOW).await.unwrap().version < Version(5) {}
-        };
-        let (versions, ()) = tokio::join!(watch.take(5).collect::<Vec<_>>(), change);
-        assert_eq!(versions, [1, 2, 3, 4, 5]);
-        let rest = context.watch(&run_id(1), Version(5)).collect::<Vec<_>>();
-        let remove = async { context.remove(&run_id(1), fence).await.unwrap() };
-        assert!(tokio::join!(rest, remove).0.is_empty());
-    }
-}
-
-#[tokio::test]
-async fn a_context_is_bounded() {
-    for stores in TestStores::each().await {
-        let fence = stores.stores.context.claim(&run_id(1)).await.unwrap();
-        let large = json!("x".repeat(crate::context::CONTEXT_VALUE_BYTES_MAX + 1));
-        assert!(matches!(write(&stores, fence, put("a", large)).await, Err(ContextError::TooLarge { .. })));
-        for number in 0..crate::context::CONTEXT_KEYS_MAX {
-            write(&stores, fence, put(&format!("k{number}"), json!(1))).await.unwrap();
+        let view = &stores.stores.context;
+        let mut contexts = vec![ContextData::default(); usize::try_from(CONTEXTS).unwrap()];
+        for round in 1..=3 {
+            let each = (1..=CONTEXTS).zip(&mut contexts).map(|(number, data)| async move {
+                let run = run_id(number);
+                view.claim(&run, Fence(round), data, NOW).await.unwrap();
+                let after = data.version();
+                let changes = [change(data, round, "list", ContextChange::Append(json!("x")))];
+                view.apply(&run, Fence(round), after, &changes, NOW).await
+            });
+            let all = futures::future::join_all(each).await;
+            assert!(all.iter().all(Result::is_ok), "{round}");
         }
-        assert!(matches!(write(&stores, fence, put("more", json!(1))).await, Err(ContextError::TooManyKeys)));
-        assert!(write(&stores, fence, put("k1", json!(2))).await.is_ok());
+        for number in 1..=CONTEXTS {
+            let expected = [("list".to_owned(), 3, json!(["x", "x", "x"]))];
+            assert_eq!(read(&stores, number, 3).await.unwrap(), expected, "{number}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn unused_views_are_removed() {
+    for stores in TestStores::each().await {
+        let view = &stores.stores.context;
+        let later = NOW.saturating_add(CONTEXT_VIEW_TTL * 2);
+        for number in 1..=600 {
+            let at = if number <= 300 { NOW } else { later };
+            view.claim(&run_id(number), Fence(1), &ContextData::default(), at).await.unwrap();
+        }
+        assert!(matches!(read(&stores, 1, 0).await, Err(ViewError::Lost)), "its owner makes it anew if it is needed");
+        assert!(read(&stores, 600, 0).await.is_ok());
     }
 }

@@ -124,15 +124,15 @@ async fn every_id_that_is_made_can_be_read_back_from_the_stores() {
         for texts in &samples {
             let key = DedupKey::Call(CallKey::for_request(&texts.request).child(&texts.part));
             let entries = [started(texts.step.as_str())];
-            let _ = stores.stores.runs.create_with_entries(&run_of(texts), Some(&key), &entries, NOW).await.unwrap();
+            let _ = stores.stores.core.create_run(run_of(texts), Some(&key), &entries, NOW).await.unwrap();
             let (tenant, user) = (texts.tenant.clone(), texts.user.clone());
             let request = RequestId::for_caller(&tenant, &user, &texts.request);
             let opening = Opening { request, tenant: tenant.clone(), user: user.clone(), ..opening(1) };
-            let entry = stores.stores.audit.open(opening, NOW).await.unwrap();
-            stores.stores.audit.close(entry, closing(), NOW).await;
+            let entry = stores.stores.core.open_entry(opening, NOW).await.unwrap();
+            stores.stores.core.close_entry(entry, closing(), NOW).await;
             let key = DedupKey::Caller { user, key: texts.key.clone() };
             let body = ContentHash::from_content(b"body");
-            let _ = stores.stores.idempotency.begin(&tenant, &key, &body, NOW).await.unwrap();
+            let _ = stores.begin(&tenant, &key, &body).await;
         }
         assert_readable(&stores, &samples).await;
         if stores.dir.is_some() {

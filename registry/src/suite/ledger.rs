@@ -30,7 +30,7 @@ fn cost(micros: u64) -> Amount {
 
 async fn reserve(stores: &TestStores, limit: u64, upper_bound: u64, number: u64) -> Result<Reservation, ReserveError> {
     let key = CallKey::new(format!("call/{number}")).unwrap();
-    stores.stores.ledger.reserve(&account("alice"), &limits(limit), cost(upper_bound), &key, NOW).await
+    stores.reserve(&account("alice"), &limits(limit), cost(upper_bound), &key, NOW).await
 }
 
 #[tokio::test]
@@ -79,8 +79,8 @@ async fn a_thousand_concurrent_calls_cannot_overspend_together() {
         assert_eq!(reserved.len(), 10_000 / 37);
         assert!(errors.iter().all(|error| matches!(error, Err(ReserveError::Exceeded { .. }))));
         let settle = |reservation: Result<Reservation, ReserveError>| {
-            let ledger = stores.stores.ledger.clone();
-            async move { ledger.settle(reservation.unwrap(), Settlement::Actual(cost(30)), NOW).await.unwrap() }
+            let stores = &stores;
+            async move { stores.settle(reservation.unwrap(), Settlement::Actual(cost(30)), NOW).await }
         };
         let spent: u64 =
             futures::future::join_all(reserved.into_iter().map(settle)).await.iter().map(|a| a.cost.0).sum();
@@ -101,7 +101,7 @@ async fn a_rejection_names_the_exceeded_budget() {
         assert_eq!(cause.details["budget"], "tenant");
         assert_eq!(cause.details["owner"], "acme");
         assert_eq!(cause.details["reserved_usd"], 0.00006);
-        stores.stores.ledger.settle(reservation, Settlement::Unused, NOW).await.unwrap();
+        stores.settle(reservation, Settlement::Unused, NOW).await;
         assert!(reserve(&stores, 100, 100, 3).await.is_ok());
     }
 }
@@ -127,8 +127,8 @@ async fn a_budget_shows_what_is_settled_and_what_is_reserved() {
         let first = reserve(&stores, 1_000, 100, 1).await.unwrap();
         let second = reserve(&stores, 1_000, 50, 2).await.unwrap();
         assert_eq!(ledger.charged(&run).await.unwrap().reserved.cost, MicroUsd(150));
-        ledger.settle(first, Settlement::Actual(cost(7)), NOW).await.unwrap();
-        ledger.settle(second, Settlement::Estimated, NOW).await.unwrap();
+        stores.settle(first, Settlement::Actual(cost(7)), NOW).await;
+        stores.settle(second, Settlement::Estimated, NOW).await;
         let charged = ledger.charged(&run).await.unwrap();
         assert_eq!((charged.settled.cost, charged.reserved.cost), (MicroUsd(57), MicroUsd(0)));
     }
@@ -141,8 +141,8 @@ async fn costs_name_the_user_the_amount_and_the_day() {
         let tomorrow = NOW.saturating_add(MINUTE * 24 * 60);
         for (user, at) in [("alice", NOW), ("bob", NOW), ("alice", tomorrow), ("alice", tomorrow)] {
             let key = CallKey::new("call").unwrap();
-            let reservation = ledger.reserve(&account(user), &[], cost(9), &key, at).await.unwrap();
-            ledger.settle(reservation, Settlement::Actual(cost(5)), at).await.unwrap();
+            let reservation = stores.reserve(&account(user), &[], cost(9), &key, at).await.unwrap();
+            stores.settle(reservation, Settlement::Actual(cost(5)), at).await;
         }
         let all = ledger.costs(None).await.unwrap();
         let rows: Vec<_> = all.iter().map(|row| (row.user.as_str(), row.calls, row.actual.cost.0)).collect();
@@ -163,9 +163,8 @@ async fn pay(stores: &TestStores, period: Period, micros: u64, at: Timestamp) ->
     let budget = Budget::User(account.tenant.clone(), account.user.clone());
     let limit = Limit { budget, period, cost_max: Some(MicroUsd(100)), tokens_max: None };
     let key = CallKey::new("call").unwrap();
-    let ledger = &stores.stores.ledger;
-    let reservation = ledger.reserve(&account, &[limit], cost(micros), &key, at).await?;
-    ledger.settle(reservation, Settlement::Actual(cost(micros)), at).await.unwrap();
+    let reservation = stores.reserve(&account, &[limit], cost(micros), &key, at).await?;
+    stores.settle(reservation, Settlement::Actual(cost(micros)), at).await;
     Ok(())
 }
 
@@ -212,11 +211,11 @@ async fn calls_priced_by_their_tier_are_shown_separately() {
         let ledger = &stores.stores.ledger;
         let assumed = Account { price: PriceBasis::Assumed, ..account("alice") };
         let key = CallKey::new("call").unwrap();
-        let reservation = ledger.reserve(&account("alice"), &[], cost(9), &key, NOW).await.unwrap();
-        ledger.settle(reservation, Settlement::Actual(cost(5)), NOW).await.unwrap();
+        let reservation = stores.reserve(&account("alice"), &[], cost(9), &key, NOW).await.unwrap();
+        stores.settle(reservation, Settlement::Actual(cost(5)), NOW).await;
         for settlement in [Settlement::Actual(cost(7)), Settlement::Estimated, Settlement::Unused] {
-            let reservation = ledger.reserve(&assumed, &[], cost(9), &key, NOW).await.unwrap();
-            ledger.settle(reservation, settlement, NOW).await.unwrap();
+            let reservation = stores.reserve(&assumed, &[], cost(9), &key, NOW).await.unwrap();
+            stores.settle(reservation, settlement, NOW).await;
         }
         let rows = ledger.costs(None).await.unwrap();
         let [row] = rows.as_slice() else { panic!("{rows:?}") };

@@ -2,110 +2,38 @@
 
 use futures::StreamExt;
 use protocol::event::RunStatus;
-use protocol::{Cause, ContentHash, ErrorCode, IdempotencyKey, PodId, UserId};
+use protocol::{ContentHash, IdempotencyKey, PodId, UserId};
 
 use super::*;
-use crate::group_commit::CommitTiming;
-use crate::idempotency::KeyStatus;
-use crate::journal::{AppendPosition, JournalError, Seq};
-use crate::runs::{Created, DedupKey, Fence, RunFilter};
+use crate::journal::{JournalError, Seq};
+use crate::runs::{Created, DedupKey, RunFilter};
 
 fn key(text: &str) -> DedupKey {
     DedupKey::Caller { user: UserId::new("alice").unwrap(), key: IdempotencyKey::new(text).unwrap() }
-}
-
-async fn create(stores: &TestStores, number: u128) -> Fence {
-    match stores.stores.runs.create(&new_run(number), None, NOW).await.unwrap() {
-        Created::New(fence) => fence,
-        other => panic!("{other:?}"),
-    }
 }
 
 #[tokio::test]
 async fn the_same_key_and_request_find_the_first_run_and_another_request_conflicts() {
     for stores in TestStores::each().await {
         let runs = &stores.stores.runs;
-        assert!(matches!(runs.create(&new_run(1), Some(&key("k")), NOW).await.unwrap(), Created::New(_)));
-        let repeated = runs.create(&new_run(2), Some(&key("k")), NOW).await.unwrap();
+        assert!(matches!(stores.create(&new_run(1), Some(&key("k"))).await.unwrap(), Created::New(_)));
+        let repeated = stores.create(&new_run(2), Some(&key("k"))).await.unwrap();
         assert_eq!(repeated, Created::Existing(run_id(1)));
         let other = NewRun { request_hash: ContentHash::from_content(b"other"), ..new_run(3) };
-        assert_eq!(runs.create(&other, Some(&key("k")), NOW).await.unwrap(), Created::Conflict);
+        assert_eq!(stores.create(&other, Some(&key("k"))).await.unwrap(), Created::Conflict);
         let other_tenant = NewRun { tenant: tenant("other"), ..new_run(4) };
-        assert!(matches!(runs.create(&other_tenant, Some(&key("k")), NOW).await.unwrap(), Created::New(_)));
+        assert!(matches!(stores.create(&other_tenant, Some(&key("k"))).await.unwrap(), Created::New(_)));
         assert_eq!(runs.get(&run_id(2)).await.unwrap(), None);
-    }
-}
-
-#[tokio::test]
-async fn a_key_names_its_run_until_the_run_ends_by_a_failure_that_may_pass() {
-    let body = new_run(1).request_hash;
-    let failed = |code: ErrorCode| {
-        let cause = Cause::new(code, "for the test");
-        let reply = Reply { status: Status::from_cause(&cause), error: Some(cause), ..reply("run_1") };
-        Entry::RunEnded { reply: Box::new(reply) }
-    };
-    for (end, is_released) in [
-        (ended(), false),
-        (failed(ErrorCode::HandlerFailed), false),
-        (failed(ErrorCode::ModelOverloaded), true),
-        (failed(ErrorCode::TimedOut), true),
-    ] {
-        for stores in TestStores::each().await {
-            let Stores { runs, journal, idempotency, .. } = &stores.stores;
-            let Created::New(fence) = runs.create(&new_run(1), Some(&key("k")), NOW).await.unwrap() else {
-                panic!("the run is new");
-            };
-            let _ = journal.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await.unwrap();
-            // Interrupted: nobody owns it, and it can be resumed.
-            runs.release(&run_id(1), fence).await;
-            assert_eq!(
-                runs.create(&new_run(2), Some(&key("k")), NOW).await.unwrap(),
-                Created::Existing(run_id(1)),
-                "it has not ended"
-            );
-            let _ = journal.append(&run_id(1), fence, Seq(1), std::slice::from_ref(&end), NOW).await.unwrap();
-            let status = idempotency.lookup(&tenant("acme"), &key("k"), &body).await.unwrap();
-            let expected = if is_released { KeyStatus::New } else { KeyStatus::RunStarted(run_id(1)) };
-            assert_eq!(status, expected, "{end:?}");
-            let repeated = runs.create(&new_run(2), Some(&key("k")), NOW).await.unwrap();
-            assert_eq!(matches!(repeated, Created::New(_)), is_released, "{repeated:?}");
-            assert_eq!(
-                runs.get(&run_id(1)).await.unwrap().map(|record| record.run),
-                Some(run_id(1)),
-                "its record stays"
-            );
-        }
-    }
-}
-
-#[tokio::test]
-async fn the_key_of_a_run_that_ends_and_the_request_that_repeats_it_are_decided_in_one_commit() {
-    for stores in TestStores::each().await {
-        let Stores { runs, journal, .. } = &stores.stores;
-        let Created::New(fence) = runs.create(&new_run(1), Some(&key("k")), NOW).await.unwrap() else {
-            panic!("the run is new");
-        };
-        let cause = Cause::new(ErrorCode::Interrupted, "for the test");
-        let end =
-            Entry::RunEnded { reply: Box::new(Reply { status: Status::Failed, error: Some(cause), ..reply("run_1") }) };
-        let run = run_id(1);
-        let position = AppendPosition { run: &run, fence, after: Seq(0) };
-        let pending = journal.submit(position, std::slice::from_ref(&end), CommitTiming::Coalesce, NOW).await.unwrap();
-        let repeated = runs.create(&new_run(2), Some(&key("k")), NOW).await.unwrap();
-        assert!(matches!(repeated, Created::New(_)), "{repeated:?}");
-        let _ = pending.wait_receipt().await.unwrap();
-        assert_eq!(runs.create(&new_run(3), Some(&key("k")), NOW).await.unwrap(), Created::Existing(run_id(2)));
     }
 }
 
 #[tokio::test]
 async fn a_repeated_request_finds_its_run_by_its_id() {
     for stores in TestStores::each().await {
-        let runs = &stores.stores.runs;
-        create(&stores, 1).await;
-        assert_eq!(runs.create(&new_run(1), None, NOW).await.unwrap(), Created::Existing(run_id(1)));
+        stores.create_run(1).await;
+        assert_eq!(stores.create(&new_run(1), None).await.unwrap(), Created::Existing(run_id(1)));
         let other = NewRun { request_hash: ContentHash::from_content(b"other"), ..new_run(1) };
-        assert_eq!(runs.create(&other, None, NOW).await.unwrap(), Created::Conflict);
+        assert_eq!(stores.create(&other, None).await.unwrap(), Created::Conflict);
     }
 }
 
@@ -113,8 +41,8 @@ async fn a_repeated_request_finds_its_run_by_its_id() {
 async fn of_concurrent_requests_with_one_key_one_creates_the_run() {
     for stores in TestStores::each().await {
         let create = |number: u128| {
-            let runs = stores.stores.runs.clone();
-            async move { runs.create(&new_run(number), Some(&key("k")), NOW).await.unwrap() }
+            let stores = &stores;
+            async move { stores.create(&new_run(number), Some(&key("k"))).await.unwrap() }
         };
         let all = futures::future::join_all((1..=100).map(create)).await;
         assert_eq!(all.iter().filter(|created| matches!(created, Created::New(_))).count(), 1);
@@ -126,37 +54,40 @@ async fn of_concurrent_requests_with_one_key_one_creates_the_run() {
 async fn a_run_has_one_owner_until_its_lease_expires() {
     for stores in TestStores::each().await {
         let runs = &stores.stores.runs;
-        let first = create(&stores, 1).await;
-        assert_eq!(runs.claim(&run_id(1), &pod(), MINUTE, NOW).await.unwrap(), None);
-        runs.renew(&run_id(1), first, MINUTE, NOW.saturating_add(MINUTE)).await.unwrap();
-        assert_eq!(runs.claim(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE)).await.unwrap(), None);
+        let first = stores.create_run(1).await;
+        assert_eq!(stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, NOW).await.unwrap(), None);
+        stores.stores.core.renew(&run_id(1), first, MINUTE, NOW.saturating_add(MINUTE)).await.unwrap();
+        assert_eq!(
+            stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE)).await.unwrap(),
+            None
+        );
         let later = NOW.saturating_add(MINUTE * 3);
         assert_eq!(runs.list_unclaimed(None, later, 10).await.unwrap().len(), 1);
         let next = PodId::new("pod_2").unwrap();
-        let second = runs.claim(&run_id(1), &next, MINUTE, later).await.unwrap().unwrap();
+        let second = stores.stores.core.claim_run(&run_id(1), &next, MINUTE, later).await.unwrap().unwrap();
         assert!(second > first);
         assert_eq!(runs.list_unclaimed(None, later, 10).await.unwrap(), []);
         let record = runs.get(&run_id(1)).await.unwrap().unwrap();
         assert_eq!((record.fence, record.pod), (second, next));
-        assert!(matches!(runs.renew(&run_id(1), first, MINUTE, later).await, Err(JournalError::Fenced)));
-        runs.release(&run_id(1), first).await;
-        assert_eq!(runs.claim(&run_id(1), &pod(), MINUTE, later).await.unwrap(), None);
-        runs.release(&run_id(1), second).await;
-        assert!(runs.claim(&run_id(1), &pod(), MINUTE, later).await.unwrap().is_some());
-        assert_eq!(runs.claim(&run_id(9), &pod(), MINUTE, later).await.unwrap(), None);
+        assert!(matches!(stores.stores.core.renew(&run_id(1), first, MINUTE, later).await, Err(JournalError::Fenced)));
+        stores.stores.core.release_run(&run_id(1), first, NOW).await;
+        assert_eq!(stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, later).await.unwrap(), None);
+        stores.stores.core.release_run(&run_id(1), second, NOW).await;
+        assert!(stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, later).await.unwrap().is_some());
+        assert_eq!(stores.stores.core.claim_run(&run_id(9), &pod(), MINUTE, later).await.unwrap(), None);
     }
 }
 
 #[tokio::test]
 async fn a_stale_owner_writes_nothing() {
     for stores in TestStores::each().await {
-        let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
-        let first = create(&stores, 1).await;
-        runs.release(&run_id(1), first).await;
-        let second = runs.claim(&run_id(1), &pod(), MINUTE, NOW).await.unwrap().unwrap();
-        let stale = journal.append(&run_id(1), first, Seq(0), &[started("a")], NOW).await;
+        let journal = &stores.stores.journal;
+        let first = stores.create_run(1).await;
+        stores.stores.core.release_run(&run_id(1), first, NOW).await;
+        let second = stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, NOW).await.unwrap().unwrap();
+        let stale = stores.append(&run_id(1), first, Seq(0), &[started("a")], NOW).await;
         assert!(matches!(stale, Err(JournalError::Fenced)));
-        let receipt = journal.append(&run_id(1), second, Seq(0), &[started("a")], NOW).await.unwrap();
+        let receipt = stores.append(&run_id(1), second, Seq(0), &[started("a")], NOW).await.unwrap();
         assert_eq!((receipt.run(), receipt.after(), receipt.through()), (&run_id(1), Seq(0), Seq(1)));
         assert_eq!(journal.read(&run_id(1), Seq(0), 10).await.unwrap().len(), 1);
     }
@@ -166,15 +97,15 @@ async fn a_stale_owner_writes_nothing() {
 async fn entries_follow_each_other_without_a_gap() {
     for stores in TestStores::each().await {
         let journal = &stores.stores.journal;
-        let fence = create(&stores, 1).await;
+        let fence = stores.create_run(1).await;
         let entries = [started("a"), done("a", "one")];
-        let receipt = journal.append(&run_id(1), fence, Seq(0), &entries, NOW).await.unwrap();
+        let receipt = stores.append(&run_id(1), fence, Seq(0), &entries, NOW).await.unwrap();
         assert_eq!(receipt.through(), Seq(2));
-        let stale = journal.append(&run_id(1), fence, Seq(1), &[started("b")], NOW).await;
+        let stale = stores.append(&run_id(1), fence, Seq(1), &[started("b")], NOW).await;
         assert!(matches!(stale, Err(JournalError::OutOfOrder { found: Seq(2) })));
-        let empty = journal.append(&run_id(1), fence, Seq(2), &[], NOW).await;
+        let empty = stores.append(&run_id(1), fence, Seq(2), &[], NOW).await;
         assert!(matches!(empty, Err(JournalError::Size { found: 0 })));
-        let unknown = journal.append(&run_id(9), fence, Seq(0), &[started("b")], NOW).await;
+        let unknown = stores.append(&run_id(9), fence, Seq(0), &[started("b")], NOW).await;
         assert!(matches!(unknown, Err(JournalError::Unknown)));
         let read = journal.read(&run_id(1), Seq(1), 10).await.unwrap();
         assert_eq!(read.len(), 1);
@@ -185,23 +116,26 @@ async fn entries_follow_each_other_without_a_gap() {
 #[tokio::test]
 async fn a_run_record_follows_its_journal_to_the_end_and_no_further() {
     for stores in TestStores::each().await {
-        let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
-        let fence = create(&stores, 1).await;
+        let runs = &stores.stores.runs;
+        let fence = stores.create_run(1).await;
         let status = || async { runs.get(&run_id(1)).await.unwrap().unwrap().status };
         assert_eq!(status().await, RunStatus::Queued);
         let requested = Entry::ApprovalRequested { key: step_key("a"), prompt: "well?".into(), until: None };
-        let _ = journal.append(&run_id(1), fence, Seq(0), &[started("a"), requested], NOW).await.unwrap();
+        let _ = stores.append(&run_id(1), fence, Seq(0), &[started("a"), requested], NOW).await.unwrap();
         assert_eq!(status().await, RunStatus::WaitingApproval);
         assert_eq!(runs.reply(&run_id(1)).await.unwrap(), None);
         let after_end = [ended(), started("b")];
-        let error = journal.append(&run_id(1), fence, Seq(2), &after_end, NOW).await;
+        let error = stores.append(&run_id(1), fence, Seq(2), &after_end, NOW).await;
         assert!(matches!(error, Err(JournalError::Size { .. })));
-        let _ = journal.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await.unwrap();
+        let _ = stores.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await.unwrap();
         assert_eq!(status().await, RunStatus::Success);
         assert_eq!(runs.reply(&run_id(1)).await.unwrap(), Some(reply("run_1")));
-        let after = journal.append(&run_id(1), fence, Seq(3), &[started("b")], NOW).await;
+        let after = stores.append(&run_id(1), fence, Seq(3), &[started("b")], NOW).await;
         assert!(matches!(after, Err(JournalError::Ended)), "{after:?}");
-        assert_eq!(runs.claim(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE * 9)).await.unwrap(), None);
+        assert_eq!(
+            stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE * 9)).await.unwrap(),
+            None
+        );
         assert_eq!(runs.list_unclaimed(None, NOW.saturating_add(MINUTE * 9), 10).await.unwrap(), []);
     }
 }
@@ -209,8 +143,8 @@ async fn a_run_record_follows_its_journal_to_the_end_and_no_further() {
 #[tokio::test]
 async fn a_run_awaits_approval_until_its_last_request_is_resolved() {
     for stores in TestStores::each().await {
-        let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
-        let fence = create(&stores, 1).await;
+        let runs = &stores.stores.runs;
+        let fence = stores.create_run(1).await;
         let requested =
             |step: &str| Entry::ApprovalRequested { key: step_key(step), prompt: "well?".into(), until: None };
         let by = UserId::new("admin").unwrap();
@@ -224,7 +158,7 @@ async fn a_run_awaits_approval_until_its_last_request_is_resolved() {
             (vec![Entry::DeadlinePassed], RunStatus::Running),
         ];
         for (entries, status) in steps {
-            seq = journal.append(&run_id(1), fence, seq, &entries, NOW).await.unwrap().through();
+            seq = stores.append(&run_id(1), fence, seq, &entries, NOW).await.unwrap().through();
             assert_eq!(runs.get(&run_id(1)).await.unwrap().unwrap().status, status, "after {entries:?}");
         }
     }
@@ -235,17 +169,17 @@ async fn a_run_is_created_with_its_entries_or_not_at_all() {
     for stores in TestStores::each().await {
         let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
         let created =
-            runs.create_with_entries(&new_run(1), None, &[started("a"), done("a", "one")], NOW).await.unwrap();
+            stores.stores.core.create_run(new_run(1), None, &[started("a"), done("a", "one")], NOW).await.unwrap();
         let (Created::New(fence), Some(receipt)) = created else { panic!("{created:?}") };
         assert_eq!((receipt.run(), receipt.after(), receipt.through()), (&run_id(1), Seq(0), Seq(2)));
-        let repeated = runs.create_with_entries(&new_run(1), None, &[started("a")], NOW).await.unwrap();
+        let repeated = stores.stores.core.create_run(new_run(1), None, &[started("a")], NOW).await.unwrap();
         assert_eq!(repeated, (Created::Existing(run_id(1)), None));
         assert_eq!(journal.read(&run_id(1), Seq(0), 10).await.unwrap().len(), 2);
-        let _ = journal.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await.unwrap();
-        let error = runs.create_with_entries(&new_run(2), None, &[ended(), started("a")], NOW).await;
+        let _ = stores.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await.unwrap();
+        let error = stores.stores.core.create_run(new_run(2), None, &[ended(), started("a")], NOW).await;
         assert!(matches!(error, Err(JournalError::Size { found: 2 })));
         assert_eq!(runs.get(&run_id(2)).await.unwrap(), None);
-        let over = runs.create_with_entries(&new_run(3), None, &[started("a"), ended()], NOW).await.unwrap();
+        let over = stores.stores.core.create_run(new_run(3), None, &[started("a"), ended()], NOW).await.unwrap();
         assert!(matches!(over, (Created::New(_), Some(_))));
         assert_eq!(runs.get(&run_id(3)).await.unwrap().unwrap().status, RunStatus::Success);
         assert_eq!(runs.list_unclaimed(None, NOW.saturating_add(MINUTE * 9), 10).await.unwrap(), []);
@@ -257,10 +191,10 @@ async fn lists_show_one_tenants_runs_newest_first_page_by_page() {
     for stores in TestStores::each().await {
         let runs = &stores.stores.runs;
         for number in 1..=5 {
-            create(&stores, number).await;
+            stores.create_run(number).await;
         }
         let other = NewRun { tenant: tenant("other"), ..new_run(6) };
-        let _ = runs.create(&other, None, NOW).await.unwrap();
+        let _ = stores.create(&other, None).await.unwrap();
         let filter = RunFilter { tenant: Some(tenant("acme")), ..RunFilter::default() };
         let first = runs.list(&filter, None, 3).await.unwrap();
         let names: Vec<_> = first.runs.iter().map(|record| record.run.clone()).collect();
@@ -286,12 +220,12 @@ async fn lists_show_one_tenants_runs_newest_first_page_by_page() {
 async fn a_tail_streams_old_and_new_entries_and_ends_with_the_run() {
     for stores in TestStores::each().await {
         let journal = stores.stores.journal.clone();
-        let fence = create(&stores, 1).await;
-        let _ = journal.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await.unwrap();
+        let fence = stores.create_run(1).await;
+        let _ = stores.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await.unwrap();
         let tail = journal.tail(&run_id(1), Seq(0)).map(|item| item.unwrap().seq.0).collect::<Vec<_>>();
         let write = async {
-            let _ = journal.append(&run_id(1), fence, Seq(1), &[done("a", "x")], NOW).await.unwrap();
-            let _ = journal.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await.unwrap();
+            let _ = stores.append(&run_id(1), fence, Seq(1), &[done("a", "x")], NOW).await.unwrap();
+            let _ = stores.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await.unwrap();
         };
         let (numbers, ()) = tokio::join!(tail, write);
         assert_eq!(numbers, [1, 2, 3]);
@@ -303,13 +237,13 @@ async fn a_tail_streams_old_and_new_entries_and_ends_with_the_run() {
 #[tokio::test]
 async fn a_tail_ends_when_the_store_closes() {
     for stores in TestStores::each().await {
-        create(&stores, 1).await;
+        stores.create_run(1).await;
         let tail = stores.stores.journal.tail(&run_id(1), Seq(0)).collect::<Vec<_>>();
         let close = async { stores.stores.maintenance.close(NOW).await.unwrap() };
         let (numbers, ()) = tokio::join!(tail, close);
         assert!(numbers.is_empty());
-        let error = stores.stores.runs.create(&new_run(2), None, NOW).await;
-        assert!(matches!(error, Err(StoreError::Closed)));
+        let error = stores.create(&new_run(2), None).await;
+        assert!(matches!(error, Err(JournalError::Store(StoreError::Closed))));
     }
 }
 
@@ -329,15 +263,21 @@ async fn a_run_with_personal_data_marks_the_runs_that_called_it() {
             called_by(4, Some(1), false),
             called_by(5, None, false),
         ] {
-            assert!(matches!(runs.create(&new, None, NOW).await.unwrap(), Created::New(_)));
+            assert!(matches!(stores.create(&new, None).await.unwrap(), Created::New(_)));
         }
         for (number, expected) in [(1, true), (2, true), (3, true), (4, false), (5, false)] {
             let record = runs.get(&run_id(number)).await.unwrap().unwrap();
             assert_eq!(record.personal_data, expected, "{number}");
         }
         // A later change of the record does not remove the mark.
-        let fence = runs.claim(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE * 2)).await.unwrap().unwrap();
-        let appended = stores.stores.journal.append(&run_id(1), fence, Seq(0), &[ended()], NOW).await;
+        let fence = stores
+            .stores
+            .core
+            .claim_run(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE * 2))
+            .await
+            .unwrap()
+            .unwrap();
+        let appended = stores.append(&run_id(1), fence, Seq(0), &[ended()], NOW).await;
         let _ = appended.unwrap();
         assert!(runs.get(&run_id(1)).await.unwrap().unwrap().personal_data);
     }
@@ -346,25 +286,25 @@ async fn a_run_with_personal_data_marks_the_runs_that_called_it() {
 #[tokio::test]
 async fn pruning_runs_and_keys_of_one_tenant_leaves_those_of_another() {
     for stores in TestStores::each().await {
-        let (runs, keys) = (&stores.stores.runs, &stores.stores.idempotency);
+        let runs = &stores.stores.runs;
         let later = NOW.saturating_add(MINUTE);
         for (number, name) in [(1, "acme"), (2, "globex")] {
             let new = NewRun { tenant: tenant(name), ..new_run(number) };
-            let Created::New(fence) = runs.create(&new, None, NOW).await.unwrap() else { panic!() };
-            let _ = stores.stores.journal.append(&run_id(number), fence, Seq(0), &[ended()], NOW).await.unwrap();
+            let Created::New(fence) = stores.create(&new, None).await.unwrap() else { panic!() };
+            let _ = stores.append(&run_id(number), fence, Seq(0), &[ended()], NOW).await.unwrap();
             let body = ContentHash::from_content(b"body");
-            keys.begin(&tenant(name), &key("k"), &body, NOW).await.unwrap();
-            keys.finish(&tenant(name), &key("k"), &reply("req_1"), NOW).await.unwrap();
+            let (_, reserved) = stores.begin(&tenant(name), &key("k"), &body).await;
+            stores.stores.core.finish_key(reserved.unwrap(), &reply("req_1"), NOW).await.unwrap();
         }
         let acme = tenant("acme");
-        assert_eq!(runs.prune(Some(&acme), later).await.unwrap(), 1);
-        assert_eq!(keys.prune(Some(&acme), later).await.unwrap(), 1);
+        assert_eq!(stores.stores.maintenance.prune_runs(Some(&acme), later).await.unwrap(), 1);
+        assert_eq!(stores.stores.maintenance.prune_keys(Some(&acme), later).await.unwrap(), 1);
         assert!(runs.get(&run_id(1)).await.unwrap().is_none());
         assert!(runs.get(&run_id(2)).await.unwrap().is_some());
-        assert_eq!(runs.prune(Some(&acme), later).await.unwrap(), 0);
-        assert_eq!(keys.prune(None, later).await.unwrap(), 1);
+        assert_eq!(stores.stores.maintenance.prune_runs(Some(&acme), later).await.unwrap(), 0);
+        assert_eq!(stores.stores.maintenance.prune_keys(None, later).await.unwrap(), 1);
         let unclaimed = NewRun { tenant: tenant("globex"), ..new_run(3) };
-        let _ = runs.create(&unclaimed, None, NOW).await.unwrap();
+        let _ = stores.create(&unclaimed, None).await.unwrap();
         let after_lease = NOW.saturating_add(MINUTE * 2);
         assert_eq!(runs.list_unclaimed(Some(&acme), after_lease, 10).await.unwrap(), []);
         assert_eq!(runs.list_unclaimed(Some(&tenant("globex")), after_lease, 10).await.unwrap().len(), 1);
@@ -375,14 +315,14 @@ async fn pruning_runs_and_keys_of_one_tenant_leaves_those_of_another() {
 async fn a_run_that_ended_long_ago_is_pruned_and_its_key_is_free() {
     for stores in TestStores::each().await {
         let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
-        let Created::New(fence) = runs.create(&new_run(1), Some(&key("k")), NOW).await.unwrap() else { panic!() };
-        create(&stores, 2).await;
-        let _ = journal.append(&run_id(1), fence, Seq(0), &[ended()], NOW).await.unwrap();
-        assert_eq!(runs.prune(None, NOW).await.unwrap(), 0);
-        assert_eq!(runs.prune(None, NOW.saturating_add(MINUTE)).await.unwrap(), 1);
+        let Created::New(fence) = stores.create(&new_run(1), Some(&key("k"))).await.unwrap() else { panic!() };
+        stores.create_run(2).await;
+        let _ = stores.append(&run_id(1), fence, Seq(0), &[ended()], NOW).await.unwrap();
+        assert_eq!(stores.stores.maintenance.prune_runs(None, NOW).await.unwrap(), 0);
+        assert_eq!(stores.stores.maintenance.prune_runs(None, NOW.saturating_add(MINUTE)).await.unwrap(), 1);
         assert_eq!(runs.get(&run_id(1)).await.unwrap(), None);
         assert_eq!(journal.read(&run_id(1), Seq(0), 10).await.unwrap(), []);
         assert!(runs.get(&run_id(2)).await.unwrap().is_some());
-        assert!(matches!(runs.create(&new_run(3), Some(&key("k")), NOW).await.unwrap(), Created::New(_)));
+        assert!(matches!(stores.create(&new_run(3), Some(&key("k"))).await.unwrap(), Created::New(_)));
     }
 }

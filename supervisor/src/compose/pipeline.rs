@@ -51,11 +51,11 @@ pub(crate) fn build(
         ids: Arc::clone(&parts.ids),
         is_restoring: parts.restores.is_some(),
     };
-    let (idempotency, releaser) = IdempotencyKeys::new(Arc::clone(&stores.idempotency), Arc::clone(clock));
+    let (idempotency, releaser) = IdempotencyKeys::new(Arc::clone(&stores.core), Arc::clone(clock));
     let pipeline = Arc::new(Pipeline {
         admission: admission.clone(),
         authenticator,
-        audit: Arc::clone(&stores.audit),
+        core: Arc::clone(&stores.core),
         artifacts: ArtifactLookup { store: Arc::clone(&stores.artifacts) },
         raw_inputs: RawInputs { definitions: Arc::clone(&definitions), artifacts: Arc::clone(&stores.artifacts) },
         fact_collector: FactCollector {

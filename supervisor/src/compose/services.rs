@@ -1,18 +1,17 @@
-//! The background services of a pod. The writers of the stores, the metrics and the reservation
-//! settler start with the pod; the others once the pod listens, watches or recovers.
+//! The background services of a pod. The writers of the stores, the metrics and the key releaser start with the pod; the
+//! others once the pod listens, watches or recovers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use greenroom_actors::execution::Accounting;
 use greenroom_actors::observer::{Observer, TeeObserver};
 use greenroom_actors::run::RecoveryReport;
 use greenroom_actors::supervision::ChildKind;
 use greenroom_definitions::KnownNames;
-use greenroom_protocol::{Cause, Clock, ErrorCode};
+use greenroom_protocol::{Cause, ErrorCode};
+use greenroom_registry::StoreTask;
 use greenroom_registry::artifacts::SweepReport;
-use greenroom_registry::{StoreTask, Stores};
 use tokio::sync::Mutex;
 
 use super::category_spawner::CategorySpawner;
@@ -75,21 +74,7 @@ pub(crate) fn tee_observer(metrics: &Arc<Metrics>, other: Option<Arc<dyn Observe
     }
 }
 
-/// Creates the accounting and starts what settles its orphaned reservations.
-pub(crate) fn start_accounting(services: &mut Services, stores: &Stores, clock: &Arc<dyn Clock>) -> Accounting {
-    let (accounting, settler) = Accounting::new(Arc::clone(&stores.ledger), Arc::clone(clock));
-    let settler = Arc::new(Mutex::new(settler));
-    services.start(Service::droppable("reservation settler", ChildKind::Periodic, move || {
-        let settler = Arc::clone(&settler);
-        async move {
-            settler.lock().await.run().await;
-            Ok(())
-        }
-    }));
-    accounting
-}
-
-/// Starts what releases the idempotency keys of disconnected callers.
+/// Starts what ends the idempotency keys of disconnected callers, and those whose reply could not be stored at once.
 pub(crate) fn start_key_releaser(services: &mut Services, releaser: KeyReleaser) {
     let releaser = Arc::new(Mutex::new(releaser));
     services.start(Service::droppable("key releaser", ChildKind::Periodic, move || {
@@ -123,7 +108,7 @@ pub(crate) fn reloader(
         known_names,
         spawner,
         guard: parts.guard.clone(),
-        audit: Arc::clone(&parts.stores.audit),
+        core: Arc::clone(&parts.stores.core),
         clock: Arc::clone(&parts.clock),
         metrics: Arc::clone(&parts.metrics),
         strict: parts.config.strict,

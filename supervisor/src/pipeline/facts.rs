@@ -17,7 +17,7 @@ use greenroom_protocol::request::{
 use greenroom_protocol::value::size_bytes;
 use greenroom_protocol::{AgentId, Cause, ContextKey, ErrorCode, Request, RunId, Timestamp};
 use greenroom_registry::artifacts::ArtifactStore;
-use greenroom_registry::audit::PendingAuditEntry;
+use greenroom_registry::core::PendingAuditEntry;
 use greenroom_registry::journal::{Journal, Seq};
 use greenroom_registry::ledger::{Ledger, Periods, RequestKind, UsageKey};
 use greenroom_registry::runs::{RunRecord, RunStore};

@@ -4,8 +4,8 @@
 //!
 //! One process owns the database, so the first request is always in this process: a waiting request is notified of its
 //! end. A claim that ends without a stored reply releases its key, whatever ended it: a caller that has disconnected, a
-//! failure that may pass, or a store that did not reply in time. What cannot be written at once is written by the
-//! [`KeyReleaser`], and the requests that wait for the key go on after that.
+//! failure that may pass, or a store that did not reply in time, whose permit for the key releases it. What cannot be
+//! written at once is written by the [`KeyReleaser`], and the requests that wait for the key go on after that.
 
 mod claims;
 mod releaser;
@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_protocol::{Cause, Clock, ContentHash, Deadline, ErrorCode, Reply, Request};
-use greenroom_registry::idempotency::{IdempotencyStore, KeyStatus};
+use greenroom_registry::core::{CoreStore, KeyClaim, Unit};
+use greenroom_registry::idempotency::KeyStatus;
+use greenroom_registry::ledger::Settled;
 use greenroom_registry::runs::DedupKey;
 use greenroom_rego::{Grant, Idempotency};
 use tokio::sync::{mpsc, watch};
@@ -23,13 +25,13 @@ use self::claims::{Claims, LocalClaim, TenantKey};
 pub use self::releaser::KeyReleaser;
 use self::releaser::{KeyEnd, KeyEnding};
 
-/// Endings of keys that wait for the releaser; the next start releases any others.
+/// Endings of keys that wait for the releaser; further ones are written once, without waiting for the disk.
 const ENDINGS_MAX: usize = 65_536;
 /// Interval in which a key is looked up that no request of this process has.
 const FOREIGN_KEY_POLL: Duration = Duration::from_millis(200);
 
-/// The result of claiming a key.
-pub enum KeyClaim {
+/// The result of claiming the key of a request.
+pub enum RequestClaim {
     /// The request is executed, and its reply completes the key.
     Claimed(ClaimedKey),
     /// The stored reply of the first request.
@@ -39,16 +41,14 @@ pub enum KeyClaim {
 /// A claimed key, to be completed with a reply. If it is dropped, its caller has disconnected, and the key is
 /// released.
 pub struct ClaimedKey {
-    key: TenantKey,
-    claims: Arc<Claims>,
-    endings: mpsc::Sender<KeyEnding>,
     /// What is still to be written to the store.
-    end: Option<KeyEnd>,
+    ending: Option<KeyEnding>,
+    endings: mpsc::Sender<KeyEnding>,
 }
 
 /// Claims and completes idempotency keys.
 pub struct IdempotencyKeys {
-    store: Arc<dyn IdempotencyStore>,
+    core: Arc<dyn CoreStore>,
     clock: Arc<dyn Clock>,
     claims: Arc<Claims>,
     endings: mpsc::Sender<KeyEnding>,
@@ -76,10 +76,10 @@ pub const fn stores_reply(request: &Request) -> bool {
 impl IdempotencyKeys {
     /// The keys of this store, and the releaser of those whose end could not be written at once.
     #[must_use]
-    pub fn new(store: Arc<dyn IdempotencyStore>, clock: Arc<dyn Clock>) -> (Self, KeyReleaser) {
+    pub fn new(core: Arc<dyn CoreStore>, clock: Arc<dyn Clock>) -> (Self, KeyReleaser) {
         let (endings, receiver) = mpsc::channel(ENDINGS_MAX);
-        let releaser = KeyReleaser::new(Arc::clone(&store), Arc::clone(&clock), receiver);
-        (Self { store, clock, claims: Arc::default(), endings }, releaser)
+        let releaser = KeyReleaser::new(Arc::clone(&core), Arc::clone(&clock), receiver);
+        (Self { core, clock, claims: Arc::default(), endings }, releaser)
     }
 
     /// Claims the key of a request; `None` if it has no key. `tickets` is dropped before a wait.
@@ -87,7 +87,7 @@ impl IdempotencyKeys {
     /// # Errors
     /// [`ErrorCode::IdempotencyConflict`] if the key was used with another request, [`ErrorCode::TimedOut`] if the
     /// first request does not end before the deadline; those of the store.
-    pub async fn claim<T>(&self, grant: &Grant, tickets: T) -> Result<Option<KeyClaim>, Cause> {
+    pub async fn claim<T>(&self, grant: &Grant, tickets: T) -> Result<Option<RequestClaim>, Cause> {
         let Some(Idempotency { key, request_hash }) = grant.idempotency() else { return Ok(None) };
         let principal = grant.principal();
         let dedup_key = DedupKey::Caller { user: principal.user.clone(), key: key.clone() };
@@ -101,11 +101,11 @@ impl IdempotencyKeys {
         request_hash: &ContentHash,
         deadline: Deadline,
         tickets: T,
-    ) -> Result<KeyClaim, Cause> {
+    ) -> Result<RequestClaim, Cause> {
         let mut tickets = Some(tickets);
         loop {
-            let mut claimed = match self.claims.acquire(key, request_hash) {
-                LocalClaim::Acquired => self.claimed_key(key),
+            let mut ending = match self.claims.acquire(key, request_hash) {
+                LocalClaim::Acquired => KeyEnding::new(key.clone(), Arc::clone(&self.claims)),
                 LocalClaim::Busy(ended) => {
                     drop(tickets.take());
                     self.wait(ended, deadline).await?;
@@ -113,29 +113,23 @@ impl IdempotencyKeys {
                 }
                 LocalClaim::Conflict => return Err(conflict_error()),
             };
-            // The store may execute the reservation although its reply is late or has no receiver any more.
-            claimed.end = Some(KeyEnd::Release);
-            let status = self.store.begin(&key.0, &key.1, request_hash, self.clock.now()).await;
-            match status {
-                Ok(KeyStatus::New) => return Ok(KeyClaim::Claimed(claimed)),
-                Err(error) if error.is_outcome_unknown() => return Err(error.cause()),
-                Ok(_) | Err(_) => claimed.end = None,
-            }
-            match status.map_err(|error| error.cause())? {
-                KeyStatus::Completed(reply) => return Ok(KeyClaim::Replay(reply)),
+            let claim = self.core.begin_key(&key.0, &key.1, request_hash, self.clock.now()).await;
+            match claim.map_err(|error| error.cause())? {
+                KeyClaim::Reserved(reserved) => {
+                    ending.reserved = Some(reserved);
+                    let endings = self.endings.clone();
+                    return Ok(RequestClaim::Claimed(ClaimedKey { ending: Some(ending), endings }));
+                }
+                KeyClaim::Used(KeyStatus::Completed(reply)) => return Ok(RequestClaim::Replay(reply)),
                 // A request that starts a run differs from this one, whatever its hash.
-                KeyStatus::Conflict | KeyStatus::RunStarted(_) => return Err(conflict_error()),
-                KeyStatus::New | KeyStatus::InProgress => {
+                KeyClaim::Used(KeyStatus::Conflict | KeyStatus::RunStarted(_)) => return Err(conflict_error()),
+                // No request of this process has it: it was reserved too late for its caller, and is being released.
+                KeyClaim::Used(KeyStatus::New | KeyStatus::InProgress) => {
                     drop(tickets.take());
                     self.wait_poll(deadline).await?;
                 }
             }
         }
-    }
-
-    fn claimed_key(&self, key: &TenantKey) -> ClaimedKey {
-        let (claims, endings) = (Arc::clone(&self.claims), self.endings.clone());
-        ClaimedKey { key: key.clone(), claims, endings, end: None }
     }
 
     /// Waits for the end of the request of this process that has the key.
@@ -154,25 +148,26 @@ impl IdempotencyKeys {
         Ok(())
     }
 
-    /// Stores the reply under the key if it is final ([`Reply::is_final`]), and else releases the key.
-    pub async fn complete(&self, mut claimed: ClaimedKey, reply: Reply) {
-        let end = if reply.is_final() { KeyEnd::Store(Box::new(reply)) } else { KeyEnd::Release };
-        let end = claimed.end.insert(end);
-        match end.write(&*self.store, &claimed.key, self.clock.now()).await {
-            Ok(()) => claimed.end = None,
-            // Its drop leaves it to the releaser.
-            Err(error) => tracing::warn!(error.message = %error, "idempotency key will be completed later"),
+    /// Stores the reply under the key if it is final ([`Reply::is_final`]), and else releases the key; together with
+    /// the settlements of what the request has cost.
+    pub async fn complete(&self, mut claimed: ClaimedKey, reply: Reply, settled: Vec<Settled>) {
+        let Some(ending) = &mut claimed.ending else { return };
+        if reply.is_final() {
+            ending.end = KeyEnd::Store(Box::new(reply));
+        }
+        let unit = Unit::new(self.clock.now()).settle(settled);
+        if let Err(error) = ending.write(&*self.core, unit).await {
+            // The drop of the claim leaves it to the releaser.
+            tracing::warn!(error.message = %error, "idempotency key will be completed later");
         }
     }
 }
 
 impl Drop for ClaimedKey {
     fn drop(&mut self) {
-        let Some(end) = self.end.take() else { return self.claims.release(&self.key) };
-        let ending = KeyEnding { key: self.key.clone(), end, claims: Arc::clone(&self.claims) };
-        if self.endings.try_send(ending).is_err() {
-            tracing::error!("an idempotency key is released at the next start only");
-        }
+        let Some(ending) = self.ending.take().filter(|ending| ending.reserved.is_some()) else { return };
+        // If the releaser has no room, or has ended, the ending is dropped, and the store releases the key.
+        drop(self.endings.try_send(ending));
     }
 }
 

@@ -11,7 +11,7 @@ const DATABASE: &str = "database";
 /// is returned as it is.
 pub(crate) fn name_store(cause: Cause, store: &StoreConfig, request: Option<&RequestId>) -> Cause {
     let StoreConfig::Sqlite { path, .. } = store else { return cause };
-    if !matches!(cause.code, ErrorCode::StoreUnavailable | ErrorCode::AuditUnavailable) {
+    if !matches!(cause.code, ErrorCode::StoreUnavailable | ErrorCode::AuditUnavailable | ErrorCode::OutcomeUnknown) {
         return cause;
     }
     let mut cause = cause;
@@ -47,6 +47,8 @@ mod tests {
         assert!(named.message.ends_with(" (/data/x.db)"), "{}", named.message);
         assert_eq!(named.details, serde_json::json!({ "store": "read_only", "database": "/data/x.db" }));
         assert_eq!(name_store(named.clone(), &store, None), named, "the cause of a nested request is named already");
+        let late = name_store(StoreError::OutcomeUnknown.cause(), &store, None);
+        assert_eq!(late.details["database"], "/data/x.db", "{late}");
         let other = Cause::new(ErrorCode::UnknownRun, "there is no run");
         assert_eq!(name_store(other.clone(), &store, None), other);
         assert_eq!(name_store(StoreError::Full.cause(), &StoreConfig::Memory, None), StoreError::Full.cause());

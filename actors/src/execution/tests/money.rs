@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{execute, test_env};
 use crate::execution::invocation::{Invocation, UsageMeter};
 use crate::model::{Delta, StopReason};
+use crate::pipeline::Settlements;
 use crate::test_env::{ScriptedAnswer, ScriptedModel, TestEnv, TestEnvOptions, agent, invoke, text_answer};
 
 const GOOD: &str = r#"{"summary": "ok"}"#;
@@ -189,7 +190,7 @@ async fn nested(test_env: &TestEnv, grant: &Grant, invoke: Invoke) -> Box<Invoca
     let resource = Resource::Agent { agent: agent.id().clone(), version: agent.hash() };
     let request = grant.issue_request(id, Request::Invoke(invoke));
     match testing::permit_request(request, resource).await.unwrap().into_typed() {
-        TypedPermit::Invoke(permit) => Invocation::from_permit(permit, agent, None).unwrap(),
+        TypedPermit::Invoke(permit) => Invocation::from_permit(permit, agent, None, Settlements::default()).unwrap(),
         other => panic!("{other:?}"),
     }
 }

@@ -2,8 +2,10 @@
 
 use greenroom_protocol::Timestamp;
 use greenroom_protocol::journal::Entry;
+use greenroom_registry::core::{PendingAppend, Unit};
 use greenroom_registry::group_commit::CommitTiming;
-use greenroom_registry::journal::{AppendPosition, JournalError, PendingAppend, Receipt, Seq};
+use greenroom_registry::journal::{AppendPosition, JournalError, Receipt, Seq};
+use greenroom_registry::ledger::Settled;
 use ractor::{ActorProcessingErr, ActorRef};
 
 use super::{RunActor, RunActorState};
@@ -30,17 +32,30 @@ pub(super) enum EventOutcome {
 }
 
 impl RunActor {
-    /// Decides, journals, and only then releases the effects. Calls are authorized while the append is in flight, and
-    /// their audit entries share its commit; each call waits for the receipt before it is executed.
+    /// Processes an event that has cost nothing.
     pub(super) async fn process_event(
         &self,
         myself: &ActorRef<RunMsg>,
         state: &mut RunActorState,
         event: &Event,
     ) -> Result<EventOutcome, ActorProcessingErr> {
+        self.process_settled_event(myself, state, event, Vec::new()).await
+    }
+
+    /// Decides, journals, and only then releases the effects. Calls are authorized while the append is in flight, and
+    /// their audit entries share its commit; each call waits for the receipt before it is executed. The settlements of
+    /// the call whose end the event is are one unit with its entries.
+    pub(super) async fn process_settled_event(
+        &self,
+        myself: &ActorRef<RunMsg>,
+        state: &mut RunActorState,
+        event: &Event,
+        settled: Vec<Settled>,
+    ) -> Result<EventOutcome, ActorProcessingErr> {
         let now = self.ctx.env.clock.now();
         let mut decision = self.decide_within_budget(&state.machine, event, now);
         if decision.is_empty() {
+            // The settlements of an outdated attempt are booked by themselves.
             return Ok(EventOutcome::Unchanged);
         }
         if decision.reply_mut().is_some() {
@@ -49,25 +64,36 @@ impl RunActor {
         let calls = decision.take_calls();
         let timing = if calls.is_empty() { CommitTiming::Immediate } else { CommitTiming::Coalesce };
         let append = async {
-            let pending = self.submit_entries(state.seq, decision.entries(), timing, now).await?;
+            let pending = self.submit_entries(state.seq, decision.entries(), settled, timing, now).await?;
             let (signal, waiter) = commit_signal();
             for call in calls {
                 self.start_effect(myself, state, decision.next(), call, &waiter);
             }
             let receipt = pending.wait_receipt().await?;
-            signal.committed(&receipt);
-            Ok(receipt)
+            // What a step provides is in the view before the steps that depend on it start.
+            let keeps_view = match &mut state.context {
+                Some(context) => {
+                    let applied = context.apply(state.seq, decision.entries(), now).await;
+                    self.keeps_view(myself, applied)
+                }
+                None => true,
+            };
+            if keeps_view {
+                signal.committed(&receipt);
+            }
+            Ok((receipt, keeps_view))
         };
-        let timeout_error = |_| JournalError::Store(greenroom_registry::StoreError::Timeout);
-        let receipt = match tokio::time::timeout(JOURNAL_WAIT_MAX, append).await.map_err(timeout_error).flatten() {
-            Ok(receipt) => receipt,
+        let timeout_error = |_| JournalError::Store(greenroom_registry::StoreError::OutcomeUnknown);
+        match tokio::time::timeout(JOURNAL_WAIT_MAX, append).await.map_err(timeout_error).flatten() {
+            Ok((receipt, true)) => self.release(myself, state, decision, &receipt).await,
+            // The next owner, which has claimed the view, continues from the entries.
+            Ok((receipt, false)) => (state.machine, state.seq) = (decision.release(&receipt).0, receipt.through()),
             Err(JournalError::Fenced | JournalError::Ended) => {
                 self.stop(myself, "fenced");
                 return Ok(EventOutcome::Fenced);
             }
             Err(error) => return Err(Box::new(error)),
-        };
-        self.release(myself, state, decision, &receipt);
+        }
         Ok(EventOutcome::Recorded)
     }
 
@@ -87,7 +113,7 @@ impl RunActor {
     }
 
     /// Releases the effects of a durable decision.
-    pub(super) fn release(
+    pub(super) async fn release(
         &self,
         myself: &ActorRef<RunMsg>,
         state: &mut RunActorState,
@@ -105,6 +131,9 @@ impl RunActor {
             self.ctx.loops.retain(|step| machine.step_state(step).is_some_and(|loop_state| !loop_state.is_finished()));
         }
         self.report_waits(state);
+        if let (Phase::Ended(_), Some(context)) = (state.machine.phase(), &state.context) {
+            context.remove_view().await;
+        }
     }
 
     /// Nested calls share the retries of a run and may have taken the last one. In that case the decision is repeated
@@ -121,20 +150,24 @@ impl RunActor {
     }
 
     /// Submits the entries to the journal; if they need several appends, it awaits all but the last, which it submits.
+    /// The first one has the end of the call, and so the settlements.
     async fn submit_entries(
         &self,
         after: Seq,
         entries: &[Entry],
+        settled: Vec<Settled>,
         timing: CommitTiming,
         now: Timestamp,
     ) -> Result<PendingAppend, JournalError> {
-        let journal = &self.ctx.env.stores.journal;
-        let (mut after, mut entries) = (after, entries);
+        let core = &self.ctx.env.stores.core;
+        let (mut after, mut entries, mut settled) = (after, entries, settled);
+        let position = |after| AppendPosition { run: self.run(), fence: self.fence, after };
         while let Some((chunk, rest)) = entries.split_at_checked(ENTRIES_MAX).filter(|(_, rest)| !rest.is_empty()) {
-            after = journal.append(self.run(), self.fence, after, chunk, now).await?.through();
+            let unit = Unit::new(now).append(position(after), chunk).settle(std::mem::take(&mut settled));
+            after = core.submit_entries(unit, CommitTiming::Immediate).await?.wait_receipt().await?.through();
             entries = rest;
         }
-        journal.submit(AppendPosition { run: self.run(), fence: self.fence, after }, entries, timing, now).await
+        core.submit_entries(Unit::new(now).append(position(after), entries).settle(settled), timing).await
     }
 }
 

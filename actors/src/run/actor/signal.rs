@@ -68,5 +68,5 @@ fn require_running(state: &State) -> Result<(), Cause> {
 fn unconfirmed_error() -> Cause {
     let message = "the journal did not confirm the signal, so it may be recorded or not; `greenroom runs show` shows \
                    whether it is once the run is resumed";
-    Cause::new(ErrorCode::StoreUnavailable, message)
+    Cause::new(ErrorCode::OutcomeUnknown, message)
 }

@@ -12,7 +12,7 @@ use super::waits::CalledRun;
 use super::{RunActor, RunActorState};
 use crate::pipeline::CommitWaiter;
 use crate::run::RunEnv;
-use crate::run::effects::{self, Call, CallInputs, EffectContext};
+use crate::run::effects::{self, Call, CallInputs, EffectContext, EffectOutcome};
 use crate::run::evaluate::evaluate_step;
 use crate::run::machine::{CallTarget, Effect, Event, Phase, State};
 use crate::run::message::{RunMsg, Task};
@@ -56,7 +56,7 @@ impl RunActor {
                         let remaining = at.saturating_duration_since(clock.now()).max(Duration::from_millis(1));
                         tokio::time::sleep(remaining).await;
                     }
-                    fired
+                    fired.into()
                 };
                 self.spawn_task(myself, state, Task::Timer(timer), work);
             }
@@ -144,7 +144,7 @@ impl RunActor {
 
     fn spawn_task<F>(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState, task: Task, work: F)
     where
-        F: Future<Output = Event> + Send + 'static,
+        F: Future<Output = EffectOutcome> + Send + 'static,
     {
         let (me, task_id) = (myself.clone(), task.clone());
         state.tasks.spawn(task, UNBOUNDED, state.tickets.clone().scope(work), move |outcome| {
@@ -167,12 +167,12 @@ impl RunActor {
     /// Renews the lease until another pod owns the run.
     pub(super) fn renew_lease(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState) {
         let RunEnv { stores, clock, lease, .. } = &*self.ctx.env;
-        let (runs, clock, lease) = (stores.runs.clone(), clock.clone(), *lease);
+        let (core, clock, lease) = (stores.core.clone(), clock.clone(), *lease);
         let (run, fence, me) = (self.run().clone(), self.fence, myself.clone());
         let work = async move {
             loop {
                 tokio::time::sleep(lease / 3).await;
-                match runs.renew(&run, fence, lease, clock.now()).await {
+                match core.renew(&run, fence, lease, clock.now()).await {
                     Ok(()) => {}
                     Err(JournalError::Fenced | JournalError::Unknown | JournalError::Ended) => return,
                     Err(error) => tracing::warn!(run.id = %run, error = %error, "lease could not be renewed"),

@@ -1,22 +1,61 @@
-//! A request of a run to the shared context of its team.
+//! The requests of a run to the shared context of its team. The run itself has the context, so a team that is being
+//! restarted does not delay them.
 
-use std::time::Duration;
-
+use greenroom_definitions::Agent;
 use greenroom_protocol::reply::Usage;
-use greenroom_protocol::{CallKey, Cause, ErrorCode, Request, Values};
+use greenroom_protocol::request::{ContextChange, ContextRead, ContextWrite};
+use greenroom_protocol::{CallKey, Cause, ContextKey, Request, Values};
 use greenroom_rego::NameSet;
 
-use super::{EffectContext, outputs_of};
-
-/// Repetitions of a request whose context has failed.
-const REPEATS_MAX: u32 = 4;
-/// Delay before the first repetition; it grows with each, because a failed team is restarted with a back-off.
-const REPEAT_DELAY: Duration = Duration::from_millis(50);
+use super::{Call, EffectContext, ProvidedValues, outputs_of};
+use crate::run::offload::offload_if_large;
 
 impl EffectContext {
-    /// Issues a request to the team's context. If the actor of the context, or of its team, fails meanwhile, the request
-    /// is repeated to the next one: it reads, or it replaces a value, so it may be executed twice.
-    pub(super) async fn issue_to_context(
+    /// Merges the team's shared context over the context with which the run started.
+    pub(in crate::run) async fn refresh_context(
+        &self,
+        context: &mut Values,
+        call: &CallKey,
+        attempt: u32,
+    ) -> Result<Usage, Cause> {
+        let mut usage = Usage::default();
+        if self.started.team.is_none() {
+            return Ok(usage);
+        }
+        let read = Request::ContextRead(ContextRead { run: self.started.run.clone(), keys: Vec::new() });
+        let outputs =
+            self.issue_to_context(&call.child("context"), attempt, read, &NameSet::default(), &mut usage).await?;
+        context.extend(outputs);
+        Ok(usage)
+    }
+
+    /// The outputs that a member provides to its team: the output named like the key, or else the first output. Each
+    /// write is permitted and audited by itself; the run records the values together with the end of the step.
+    pub(super) async fn permit_provided(
+        &self,
+        call: &Call,
+        agent: &Agent,
+        outputs: &Values,
+        usage: &mut Usage,
+    ) -> Result<ProvidedValues, Cause> {
+        let mut provided = ProvidedValues::new();
+        if self.started.team.is_none() || !self.started.members.contains(agent.id()) {
+            return Ok(provided);
+        }
+        // The run writes what the agent provides, so the agent's policies bind the write.
+        let policies: NameSet = agent.spec().policies.iter().collect();
+        for (key, value) in team_outputs(agent, outputs) {
+            let value = offload_if_large(key.as_str(), value, self.artifacts()).await?;
+            let write_key = call.call.child(key.as_str());
+            let (run, change) = (self.started.run.clone(), ContextChange::Put(value.clone()));
+            let write = ContextWrite { run, key: key.clone(), expect: None, change, ttl_ms: None };
+            self.issue_to_context(&write_key, call.attempt, Request::ContextWrite(write), &policies, usage).await?;
+            provided.insert(key, value);
+        }
+        Ok(provided)
+    }
+
+    async fn issue_to_context(
         &self,
         key: &CallKey,
         attempt: u32,
@@ -24,22 +63,15 @@ impl EffectContext {
         policies: &NameSet,
         usage: &mut Usage,
     ) -> Result<Values, Cause> {
-        let mut repeats = 0;
-        loop {
-            let id = match repeats {
-                0 => key.request_id(attempt),
-                number => key.child(&format!("repeat[{number}]")).request_id(attempt),
-            };
-            let reply = self.env.pipeline.handle(self.grant.issue_request_for(id, request.clone(), policies)).await;
-            usage.add(&reply.usage());
-            match outputs_of(reply) {
-                Err(cause) if cause.code == ErrorCode::AgentCrashed && repeats < REPEATS_MAX => {
-                    tracing::debug!(run.id = %self.started.run, cause = %cause, "request to a context is repeated");
-                }
-                result => return result,
-            }
-            repeats += 1;
-            tokio::time::sleep(REPEAT_DELAY.saturating_mul(repeats)).await;
-        }
+        let request = self.grant.issue_request_for(key.request_id(attempt), request, policies);
+        let reply = self.env.pipeline.handle(request).await;
+        usage.add(&reply.usage());
+        outputs_of(reply)
     }
+}
+
+fn team_outputs(agent: &Agent, outputs: &Values) -> ProvidedValues {
+    let first = agent.spec().outputs.first().and_then(|field| outputs.get(&field.name));
+    let of_key = |key: &ContextKey| Some((key.clone(), outputs.get(key.as_str()).or(first)?.clone()));
+    agent.spec().collaboration.provides_to_team.iter().filter_map(of_key).collect()
 }

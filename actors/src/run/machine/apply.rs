@@ -36,6 +36,8 @@ impl State {
                 self.usage.steps = self.usage.steps.saturating_add(1);
                 self.set_status(key, StepStatus::Done { order, result: Arc::new(result.clone()) });
             }
+            // The context is a fold of its own (`run::context`); no decision of the machine depends on it.
+            Entry::ContextChanged { .. } => {}
             Entry::StepSkipped { key, .. } => self.set_status(key, StepStatus::Skipped),
             Entry::StepRetried { key, attempt, at: retry_at, usage, .. } => {
                 self.add_usage(usage);

@@ -3,7 +3,8 @@
 
 use greenroom_definitions::plan::{Plan, PlanStep};
 use greenroom_protocol::journal::{Entry, StepKey};
-use greenroom_protocol::{Reply, Timestamp};
+use greenroom_protocol::request::ContextChange;
+use greenroom_protocol::{ContextKey, Reply, Timestamp};
 use greenroom_registry::journal::Receipt;
 
 use super::effect::{Effect, TimerId};
@@ -111,6 +112,7 @@ pub fn decide(state: &State, plan: &Plan, event: &Event, now: Timestamp) -> Deci
         Event::Compensated { key, attempt, cause, usage } => {
             builder.on_compensated(key, *attempt, cause.as_ref(), usage)
         }
+        Event::ContextWritten { key, change, until } => builder.on_context_written(key, change, *until),
         Event::RetryTaken => builder.on_nested_retry(),
         Event::TimerFired { timer } => builder.on_timer_fired(timer),
         Event::CallWaits { key, waits } => builder.on_call_waits(key, waits),
@@ -187,14 +189,19 @@ impl<'a> DecisionBuilder<'a> {
         let Some(since) = self.in_flight_since(key, attempt) else { return };
         let duration_ms = self.elapsed_ms(since);
         match result {
-            CallResult::Completed { result, hash, usage } => self.record(Entry::StepDone {
-                key: key.clone(),
-                attempt,
-                result: result.clone(),
-                hash: *hash,
-                usage: usage.clone(),
-                duration_ms,
-            }),
+            CallResult::Completed { result, hash, usage, provided } => {
+                for (key, value) in provided {
+                    self.on_context_written(key, &ContextChange::Put(value.clone()), None);
+                }
+                self.record(Entry::StepDone {
+                    key: key.clone(),
+                    attempt,
+                    result: result.clone(),
+                    hash: *hash,
+                    usage: usage.clone(),
+                    duration_ms,
+                });
+            }
             CallResult::Failed { cause, usage } => {
                 if !self.schedule_retry(key, attempt, cause, usage) {
                     self.record(Entry::StepFailed {
@@ -205,6 +212,16 @@ impl<'a> DecisionBuilder<'a> {
                         duration_ms,
                     });
                 }
+            }
+        }
+    }
+
+    /// Records a change of the context. A run that has ended has none.
+    fn on_context_written(&mut self, key: &ContextKey, change: &ContextChange, until: Option<Timestamp>) {
+        match self.next.phase() {
+            Phase::New | Phase::Ended(_) => {}
+            Phase::Running | Phase::Compensating { .. } => {
+                self.record(Entry::ContextChanged { key: key.clone(), change: change.clone(), until });
             }
         }
     }

@@ -1,10 +1,12 @@
 //! The events that a run processes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use greenroom_protocol::journal::{ItemList, ResultRef, RunStarted, SkipReason, StepKey};
 use greenroom_protocol::reply::Usage;
-use greenroom_protocol::{Cause, ContentHash, Deadline, StepId, UserId, Values};
+use greenroom_protocol::request::ContextChange;
+use greenroom_protocol::{Cause, ContentHash, ContextKey, Deadline, Json, StepId, Timestamp, UserId, Values};
 
 use super::counts::CallWaits;
 use super::effect::TimerId;
@@ -20,6 +22,8 @@ pub enum CallResult {
         hash: ContentHash,
         /// Its usage.
         usage: Usage,
+        /// What it provides to the team of the run.
+        provided: BTreeMap<ContextKey, Json>,
     },
     /// The call failed.
     Failed {
@@ -85,6 +89,15 @@ pub enum Event {
         cause: Option<Cause>,
         /// Its usage.
         usage: Usage,
+    },
+    /// A permitted write of the team's context, which was decided on the context.
+    ContextWritten {
+        /// The key.
+        key: ContextKey,
+        /// The change.
+        change: ContextChange,
+        /// When the value expires.
+        until: Option<Timestamp>,
     },
     /// A timer has fired.
     TimerFired {

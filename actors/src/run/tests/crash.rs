@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::{ErrorCode, RunId, Status, Timestamp};
 use greenroom_registry::StoreError;
+use greenroom_registry::core::{CoreStore, PendingUnit, Unit, UnitError};
 use greenroom_registry::group_commit::CommitTiming;
-use greenroom_registry::journal::{AppendPosition, Journal, JournalError, JournalRecord, PendingAppend, Seq};
-use greenroom_registry::runs::RunFilter;
+use greenroom_registry::journal::JournalError;
+use greenroom_registry::runs::{Fence, RunFilter};
 use serde_json::json;
 
 use super::harness::{
@@ -201,7 +202,7 @@ async fn a_fenced_owner_stops_without_an_error_and_changes_nothing() {
     until("the first step is under way", || first.calls().len() == 1).await;
     // The first owner releases the run but continues.
     let fence = stores.runs.get(&run).await.unwrap().unwrap().fence;
-    stores.runs.release(&run, fence).await;
+    stores.core.release_run(&run, fence, clock.now()).await;
     let second = Harness::open("pod_2", vec![chain()], echo(), stores.clone(), clock.clone()).await;
     assert_eq!(second.recover().await.resumed, 1);
     assert_eq!(end_of(&second, &run).await.status, Status::Success);
@@ -212,34 +213,28 @@ async fn a_fenced_owner_stops_without_an_error_and_changes_nothing() {
     assert_eq!((record.seq, record.status), (entries, RunStatus::Success));
 }
 
-/// A journal that fails once, at its nth write.
+/// A store that fails once, at its nth append.
 struct Failing {
-    inner: Arc<dyn Journal>,
-    writes_before_failure: AtomicI64,
+    inner: Arc<dyn CoreStore>,
+    appends_before_failure: AtomicI64,
 }
 
 #[async_trait]
-impl Journal for Failing {
-    async fn submit(
-        &self,
-        tip: AppendPosition<'_>,
-        entries: &[Entry],
-        timing: CommitTiming,
-        now: Timestamp,
-    ) -> Result<PendingAppend, JournalError> {
-        if self.writes_before_failure.fetch_sub(1, Ordering::Relaxed) == 0 {
+impl CoreStore for Failing {
+    async fn submit(&self, unit: Unit<'_>, timing: CommitTiming) -> Result<PendingUnit, StoreError> {
+        if unit.appended().is_some() && self.appends_before_failure.fetch_sub(1, Ordering::Relaxed) == 0 {
             // As on a disk, the failure is known only after the submission.
-            return Ok(PendingAppend::resolved(Err(JournalError::Store(StoreError::Full))));
+            return Ok(PendingUnit::resolved(Err(UnitError::Store(StoreError::Full))));
         }
-        self.inner.submit(tip, entries, timing, now).await
+        self.inner.submit(unit, timing).await
     }
 
-    async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<JournalRecord>, JournalError> {
-        self.inner.read(run, after, limit).await
+    async fn send(&self, unit: Unit<'_>) -> Result<(), StoreError> {
+        self.inner.send(unit).await
     }
 
-    fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<JournalRecord, JournalError>> {
-        self.inner.tail(run, after)
+    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
+        self.inner.renew(run, fence, lease, now).await
     }
 }
 
@@ -247,8 +242,7 @@ impl Journal for Failing {
 async fn a_write_that_fails_at_any_point_loses_nothing_and_repeats_no_recorded_step() {
     for failing in 0..3 {
         let (mut stores, clock) = super::harness::stores();
-        stores.journal =
-            Arc::new(Failing { inner: stores.journal.clone(), writes_before_failure: AtomicI64::new(failing) });
+        stores.core = Arc::new(Failing { inner: stores.core.clone(), appends_before_failure: AtomicI64::new(failing) });
         let harness = Harness::open("pod_1", vec![chain()], echo(), stores, clock).await;
         let request = harness.request(start("w", json!({})));
         let recovered = async {

@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::Signal;
 use greenroom_protocol::{ErrorCode, RunId, Status, Timestamp};
 use greenroom_registry::StoreError;
+use greenroom_registry::core::{CoreStore, PendingUnit, Unit, UnitError};
 use greenroom_registry::group_commit::CommitTiming;
-use greenroom_registry::journal::{AppendPosition, Journal, JournalError, JournalRecord, PendingAppend, Seq};
+use greenroom_registry::journal::JournalError;
+use greenroom_registry::runs::Fence;
 use serde_json::json;
 
 use super::harness::{
@@ -160,7 +161,7 @@ async fn two_approvals_at_one_time_are_both_counted_and_a_third_is_refused() {
     let run = run_id(&harness.request(detached("w", json!({}))).await);
     until_state(&harness, &run, RunStatus::WaitingApproval).await;
     let now = Timestamp::MAX;
-    assert_eq!(harness.stores.runs.prune(None, now).await.unwrap(), 0, "a run that waits is not pruned");
+    assert_eq!(harness.stores.maintenance.prune_runs(None, now).await.unwrap(), 0, "a run that waits is not pruned");
     let approve = |id: &str| harness.signal(&run, Signal::Approve { step: step(id) });
     let (legal, money, repeated) = tokio::join!(approve("legal"), approve("money"), approve("legal"));
     assert_eq!((legal.status, money.status), (Status::Success, Status::Success));
@@ -170,44 +171,38 @@ async fn two_approvals_at_one_time_are_both_counted_and_a_third_is_refused() {
     assert_eq!(harness.calls().len(), 1);
 }
 
-/// A journal that loses the appends of signals: it reports another owner, or nothing in time.
+/// A store that loses the appends of signals: it reports another owner, or nothing in time.
 struct Losing {
-    inner: Arc<dyn Journal>,
+    inner: Arc<dyn CoreStore>,
     loses: Arc<AtomicBool>,
-    error: JournalError,
+    error: UnitError,
 }
 
 #[async_trait]
-impl Journal for Losing {
-    async fn submit(
-        &self,
-        position: AppendPosition<'_>,
-        entries: &[Entry],
-        timing: CommitTiming,
-        now: Timestamp,
-    ) -> Result<PendingAppend, JournalError> {
-        if self.loses.load(Ordering::Relaxed) {
-            return Ok(PendingAppend::resolved(Err(self.error.clone())));
+impl CoreStore for Losing {
+    async fn submit(&self, unit: Unit<'_>, timing: CommitTiming) -> Result<PendingUnit, StoreError> {
+        if self.loses.load(Ordering::Relaxed) && unit.appended().is_some() {
+            return Ok(PendingUnit::resolved(Err(self.error.clone())));
         }
-        self.inner.submit(position, entries, timing, now).await
+        self.inner.submit(unit, timing).await
     }
 
-    async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<JournalRecord>, JournalError> {
-        self.inner.read(run, after, limit).await
+    async fn send(&self, unit: Unit<'_>) -> Result<(), StoreError> {
+        self.inner.send(unit).await
     }
 
-    fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<JournalRecord, JournalError>> {
-        self.inner.tail(run, after)
+    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
+        self.inner.renew(run, fence, lease, now).await
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_signal_that_is_not_in_the_journal_is_never_confirmed() {
-    let lost = JournalError::Store(StoreError::Timeout);
-    for (error, code) in [(JournalError::Fenced, ErrorCode::LeaseLost), (lost, ErrorCode::StoreUnavailable)] {
+    let lost = UnitError::Store(StoreError::OutcomeUnknown);
+    for (error, code) in [(UnitError::Fenced, ErrorCode::LeaseLost), (lost, ErrorCode::OutcomeUnknown)] {
         let (mut stores, clock) = super::harness::stores();
         let loses = Arc::new(AtomicBool::new(false));
-        stores.journal = Arc::new(Losing { inner: stores.journal.clone(), loses: loses.clone(), error });
+        stores.core = Arc::new(Losing { inner: stores.core.clone(), loses: loses.clone(), error });
         let harness = Harness::open("pod_1", vec![five_seconds()], names(), stores, clock).await;
         let runs = waiting(&harness, "inner", 0).await;
         loses.store(true, Ordering::Relaxed);

@@ -1,11 +1,11 @@
-//! Actors of a team that fail: its context, its members, the team itself and the supervisor of all teams. No job is
-//! stranded, and no caller gets a cause that does not pass.
+//! Actors of a team that fail: its members, the team itself and the supervisor of all teams. No job is stranded, and
+//! no caller gets a cause that does not pass.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use greenroom_protocol::request::{CallOptions, Invoke, StartTeam};
-use greenroom_protocol::{AgentId, Deadline, ErrorCode, Reply, Request, RunId, Status, Values};
+use greenroom_protocol::request::{CallOptions, ContextChange, ContextWrite, Invoke, StartTeam};
+use greenroom_protocol::{AgentId, ContextKey, Deadline, ErrorCode, Reply, Request, RunId, Status, Values};
 use greenroom_rego::{Resource, TypedPermit, testing};
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -14,6 +14,7 @@ use super::{at_check, crew, definitions, read, stuck_at_check};
 use crate::dispatcher::TeamHost;
 use crate::execution::invocation::Invocation;
 use crate::observer::ActorEvent;
+use crate::pipeline::Settlements;
 use crate::run::tests::harness::{Harness, Script, TestDefinitions, until, values};
 use crate::supervision::ChildKind;
 
@@ -75,7 +76,7 @@ async fn a_job_for_a_member_of_a_dead_team_is_executed_by_the_next_incarnation()
     let resource = Resource::Agent { agent: agent.id().clone(), version: agent.hash() };
     let permit = testing::permit(1, request, resource, harness.clock.now()).await.unwrap().into_typed();
     let TypedPermit::Invoke(permit) = permit else { panic!("another verb") };
-    let invocation = Invocation::from_permit(permit, agent, None).unwrap();
+    let invocation = Invocation::from_permit(permit, agent, None, Settlements::default()).unwrap();
     harness.teams.kill_team(&run);
     until("the team has died", || harness.events.count(|event| matches!(event, ActorEvent::TeamDisbanded(_))) == 1)
         .await;
@@ -152,31 +153,19 @@ async fn a_team_that_dies_before_its_run_starts_is_reported_by_a_cause_that_pass
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_context_restarts_with_its_values() {
+async fn the_context_is_read_and_written_while_its_team_is_being_restarted() {
     let harness = Harness::new(definitions(), stuck_at_check()).await;
     let run = at_check(&harness).await;
-    harness.teams.context(&run).kill();
-    until("it was restarted", || {
-        harness.events.count(|event| matches!(event, ActorEvent::ChildRestarted { kind: "context" })) == 1
-    })
-    .await;
-    assert_eq!(read(&harness, &run, &["company"]).await.outputs, values(json!({"company": "Acme"})));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_context_that_fails_too_often_fails_its_team_which_starts_anew() {
-    let harness = Harness::new(definitions(), stuck_at_check()).await;
-    let run = at_check(&harness).await;
-    let restarts_max = ChildKind::Context.restart_policy().restarts_max as usize;
-    for restart in 1..=restarts_max {
-        harness.teams.context(&run).kill();
-        until("the context was restarted", || restarts(&harness, ChildKind::Context) == restart).await;
-    }
-    assert_eq!(restarts(&harness, ChildKind::Team), 0);
-    harness.teams.context(&run).kill();
+    harness.teams.kill_team(&run);
+    until("the team has died", || harness.events.count(|event| matches!(event, ActorEvent::TeamDisbanded(_))) == 1)
+        .await;
+    let (key, change) = (ContextKey::new("company").unwrap(), ContextChange::Put(json!("Apex")));
+    let write = ContextWrite { run: run.clone(), key, expect: None, change, ttl_ms: None };
+    assert_eq!(harness.request(Request::ContextWrite(write)).await.status, Status::Success);
+    assert_eq!(read(&harness, &run, &["company"]).await.outputs, values(json!({"company": "Apex"})));
+    assert_eq!(restarts(&harness, ChildKind::Team), 0, "the run has the context, and needs no team for it");
     until("the team was restarted", || restarts(&harness, ChildKind::Team) == 1).await;
-    assert_eq!(read(&harness, &run, &["company"]).await.outputs, values(json!({"company": "Acme"})));
-    assert_eq!(restarts(&harness, ChildKind::Context), restarts_max);
+    assert_eq!(read(&harness, &run, &["company"]).await.outputs, values(json!({"company": "Apex"})));
 }
 
 #[tokio::test(start_paused = true)]

@@ -38,6 +38,26 @@ fn tenant(micros: u64) -> Limit {
     limit(Budget::Tenant(account().tenant), micros)
 }
 
+fn reserve(
+    state: &mut LedgerState,
+    account: &Account,
+    limits: &[Limit],
+    upper_bound: Amount,
+    key: &CallKey,
+    now: Timestamp,
+) -> Result<ReservationId, ReserveError> {
+    state.check_reserve(limits, upper_bound, now)?;
+    Ok(state.reserve(account.clone(), limits, upper_bound, key.clone(), now))
+}
+
+/// Settles a reservation as a unit does, and returns the charged amount.
+fn settle(state: &mut LedgerState, id: ReservationId, settlement: Settlement, now: Timestamp) -> Amount {
+    let Some(record) = state.settle(id, settlement, now) else { return Amount::default() };
+    let amount = record.amount();
+    state.add_settlement(record);
+    amount
+}
+
 const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
 #[test]
@@ -54,14 +74,14 @@ fn a_request_counts_itself() {
 fn the_tightest_budget_of_the_tree_decides_and_nothing_is_reserved() {
     let mut state = LedgerState::default();
     let limits = [tenant(1_000), limit(Budget::Run(RunId::new("run_1").unwrap()), 100)];
-    let first = state.reserve(&account(), &limits, cost(60), &key(1), NOW).unwrap();
-    let error = state.reserve(&account(), &limits, cost(60), &key(2), NOW).unwrap_err();
+    let first = reserve(&mut state, &account(), &limits, cost(60), &key(1), NOW).unwrap();
+    let error = reserve(&mut state, &account(), &limits, cost(60), &key(2), NOW).unwrap_err();
     let ReserveError::Exceeded { budget: Budget::Run(_), by } = error else { panic!("{error:?}") };
     let expected =
         Exceeded::Cost { max: MicroUsd(100), spent: MicroUsd(0), reserved: MicroUsd(60), requested: MicroUsd(60) };
     assert_eq!(by, expected);
-    assert_eq!(state.settle(first, Settlement::Actual(cost(10)), NOW), cost(10));
-    assert!(state.reserve(&account(), &limits, cost(90), &key(3), NOW).is_ok());
+    assert_eq!(settle(&mut state, first, Settlement::Actual(cost(10)), NOW), cost(10));
+    assert!(reserve(&mut state, &account(), &limits, cost(90), &key(3), NOW).is_ok());
 }
 
 #[test]
@@ -69,7 +89,7 @@ fn tokens_have_limits_of_their_own() {
     let mut state = LedgerState::default();
     let limits = [Limit { cost_max: None, tokens_max: Some(100), ..tenant(0) }];
     let upper_bound = Amount { tokens: Tokens { input: 60, output: 41 }, cost: MicroUsd(0) };
-    let error = state.reserve(&account(), &limits, upper_bound, &key(1), NOW).unwrap_err();
+    let error = reserve(&mut state, &account(), &limits, upper_bound, &key(1), NOW).unwrap_err();
     assert_eq!(error.cause().details["max_tokens"], 100);
     assert_eq!(error.cause().code, protocol::ErrorCode::BudgetExceeded);
 }
@@ -77,10 +97,10 @@ fn tokens_have_limits_of_their_own() {
 #[test]
 fn an_unsent_call_is_free_and_an_unreported_one_costs_its_reservation() {
     let mut state = LedgerState::default();
-    let unsent = state.reserve(&account(), &[], cost(60), &key(1), NOW).unwrap();
-    assert_eq!(state.settle(unsent, Settlement::Unused, NOW), Amount::default());
-    let unreported = state.reserve(&account(), &[], cost(60), &key(2), NOW).unwrap();
-    assert_eq!(state.settle(unreported, Settlement::Estimated, NOW), cost(60));
+    let unsent = reserve(&mut state, &account(), &[], cost(60), &key(1), NOW).unwrap();
+    assert_eq!(settle(&mut state, unsent, Settlement::Unused, NOW), Amount::default());
+    let unreported = reserve(&mut state, &account(), &[], cost(60), &key(2), NOW).unwrap();
+    assert_eq!(settle(&mut state, unreported, Settlement::Estimated, NOW), cost(60));
     let deltas = state.drain_deltas();
     let (_, cost) = deltas.costs.iter().next().unwrap();
     assert_eq!((cost.calls, cost.calls_estimated, cost.estimated), (0, 1, Amount::of_cost(MicroUsd(60))));
@@ -90,18 +110,20 @@ fn an_unsent_call_is_free_and_an_unreported_one_costs_its_reservation() {
 #[test]
 fn a_reservation_that_could_not_be_written_has_no_effect() {
     let mut state = LedgerState::default();
-    let failed = state.reserve(&account(), &[tenant(100)], cost(100), &key(1), NOW).unwrap();
+    let failed = reserve(&mut state, &account(), &[tenant(100)], cost(100), &key(1), NOW).unwrap();
     let deltas = state.drain_deltas();
     state.restore_deltas(deltas);
-    state.cancel_reservation(failed);
-    assert!(state.drain_deltas().reserved.is_empty());
-    assert!(state.reserve(&account(), &[tenant(100)], cost(100), &key(2), NOW).is_ok());
+    // As a unit does whose commit has failed.
+    assert_eq!(settle(&mut state, failed, Settlement::Unused, NOW), Amount::default());
+    let deltas = state.drain_deltas();
+    assert_eq!(deltas.settled, deltas.reserved.iter().map(|record| record.id).collect::<Vec<_>>());
+    assert!(reserve(&mut state, &account(), &[tenant(100)], cost(100), &key(2), NOW).is_ok());
 }
 
 #[test]
 fn a_reservation_open_at_a_crash_is_settled_as_estimated() {
     let mut state = LedgerState::default();
-    let _open = state.reserve(&account(), &[], cost(60), &key(1), NOW).unwrap();
+    let _open = reserve(&mut state, &account(), &[], cost(60), &key(1), NOW).unwrap();
     let mut open = state.drain_deltas().reserved;
     let mut next = LedgerState::default();
     next.restore_reservation(open.remove(0));
@@ -122,13 +144,13 @@ proptest! {
         let mut spent = 0;
         for (number, (upper_bound, percent, is_settled_now)) in calls.into_iter().enumerate() {
             let call = key(number as u64);
-            if let Ok(reservation) = state.reserve(&account(), &[tenant(1_000)], cost(upper_bound), &call, NOW) {
+            if let Ok(reservation) = reserve(&mut state, &account(), &[tenant(1_000)], cost(upper_bound), &call, NOW) {
                 open.push((reservation, upper_bound, upper_bound * percent / 100));
             }
             let reserved: u64 = open.iter().map(|(_, upper_bound, _)| upper_bound).sum();
             prop_assert!(spent + reserved <= 1_000);
             if is_settled_now && let Some((reservation, _, actual)) = open.pop() {
-                spent += state.settle(reservation, Settlement::Actual(cost(actual)), NOW).cost.0;
+                spent += settle(&mut state, reservation, Settlement::Actual(cost(actual)), NOW).cost.0;
             }
         }
         prop_assert_eq!(state.usage(&usage_key(), Periods::default(), NOW).cost_spent.0, spent);

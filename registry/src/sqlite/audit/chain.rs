@@ -29,8 +29,8 @@ const UPSERT_OPEN: &str = "INSERT INTO audit_open (id, through, open) VALUES (?,
 /// The tip of the chain, as it is on the disk after the last commit.
 pub(in crate::sqlite) struct Chain {
     tip: ChainTip,
-    /// The kind and the record of the last signature of this process.
-    signed: Option<(HeadKind, u64)>,
+    /// The head that this process signed last.
+    signed: Option<SignedHead>,
     /// When the newest head was signed. A later head has a later time, also if the clock was set back.
     signed_at: Timestamp,
     /// The identity of the database.
@@ -50,7 +50,7 @@ pub(in crate::sqlite) struct CloseEntry {
 pub(in crate::sqlite) struct ChainChange {
     /// The tip before the commit, if the commit appends anything.
     tip_before: Option<ChainTip>,
-    pub(super) opened: Vec<u64>,
+    pub(in crate::sqlite) opened: Vec<u64>,
     closed: Vec<u64>,
     closings: Vec<CloseEntry>,
 }
@@ -119,10 +119,14 @@ impl Chain {
         open: &BTreeSet<u64>,
         statements: &mut StatementBatch,
     ) -> Result<Option<SignedHead>, StoreError> {
-        if self.signed == Some((kind, self.tip.number)) {
+        let is_signed = |head: &SignedHead| (head.kind, head.number) == (kind, self.tip.number);
+        if self.signed.as_ref().is_some_and(is_signed) {
             return Ok(None);
         }
         let head = signer.sign(kind, self.tip, now.max(self.signed_at.saturating_add(Duration::from_micros(1))));
+        if let Some(covered) = self.signed.as_ref().filter(|signed| signed.is_covered_by(&head)) {
+            statements.add("DELETE FROM audit_heads WHERE number = ? AND kind = 0", vec![covered.number.into()]);
+        }
         add_head(&head, statements)?;
         let open = serde_json::to_string(open)?;
         statements.add(UPSERT_OPEN, vec![1_i64.into(), self.tip.number.into(), open.into()]);
@@ -130,9 +134,9 @@ impl Chain {
     }
 
     /// Remembers which head was signed last.
-    pub(in crate::sqlite) const fn on_signed(&mut self, head: &SignedHead) {
-        self.signed = Some((head.kind, head.number));
+    pub(in crate::sqlite) fn on_signed(&mut self, head: SignedHead) {
         self.signed_at = head.at;
+        self.signed = Some(head);
     }
 
     /// Appends a record and returns its number.

@@ -31,7 +31,7 @@ fn tip(conn: &Connection) -> ChainTip {
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_head_that_is_signed_while_the_chain_is_verified_is_no_violation() {
     let stores = TestStores::sqlite().await;
-    stores.stores.audit.record_system_event("test", "before", NOW).await.unwrap();
+    stores.stores.core.record_system_event("test", "before", NOW).await.unwrap();
     let database = stores.database();
     let signer = signer(&database);
     // The head is read from a pipe, so that the test decides when.
@@ -50,7 +50,7 @@ async fn a_head_that_is_signed_while_the_chain_is_verified_is_no_violation() {
     let mut head_file =
         tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(pipe)).await.unwrap().unwrap();
     for number in 0..5 {
-        stores.stores.audit.record_system_event("test", &number.to_string(), NOW).await.unwrap();
+        stores.stores.core.record_system_event("test", &number.to_string(), NOW).await.unwrap();
     }
     let conn = Connection::open(&database).unwrap();
     let identity: String = conn.query_row("SELECT database FROM store_identity", [], |row| row.get(0)).unwrap();
@@ -64,7 +64,7 @@ async fn a_head_that_is_signed_while_the_chain_is_verified_is_no_violation() {
 #[tokio::test]
 async fn records_of_another_release_are_opened_read_and_verified() {
     let stores = TestStores::sqlite().await;
-    stores.stores.audit.record_system_event("test", "before", NOW).await.unwrap();
+    stores.stores.core.record_system_event("test", "before", NOW).await.unwrap();
     let dir = stores.crash().await;
     let conn = Connection::open(dir.path().join("greenroom.db")).unwrap();
     let mut tip = tip(&conn);

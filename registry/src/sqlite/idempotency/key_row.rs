@@ -1,13 +1,13 @@
 //! Idempotency keys as rows, and prefetching those that a batch needs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use greenroom_protocol as protocol;
-use protocol::{ContentHash, Reply, RunId, TenantId, Timestamp};
+use protocol::{ContentHash, Reply, RunId, Timestamp};
 use rusqlite::Connection;
 
 use crate::error::StoreError;
-use crate::idempotency::KeyStatus;
+use crate::idempotency::{KeyStatus, StoredKey};
 use crate::sqlite::columns::{Columns, select};
 use crate::sqlite::statement_batch::{SqlValue, StatementBatch};
 
@@ -16,12 +16,10 @@ use crate::sqlite::statement_batch::{SqlValue, StatementBatch};
 const UPSERT_KEY: &str = "INSERT INTO idempotency_keys (key, tenant, request_hash, run, reply, at) \
                           VALUES (?, ?, ?, ?, ?, ?) \
                           ON CONFLICT (key, tenant) DO UPDATE SET reply = excluded.reply, at = excluded.at";
-const DELETE_KEY_OF_RUN: &str = "DELETE FROM idempotency_keys WHERE run = ?";
-const SELECT_KEYS: &str = "SELECT key, tenant, request_hash, run, reply FROM idempotency_keys \
-                           WHERE key IN (SELECT value FROM json_each(?))";
+const SELECT_KEY: &str = "SELECT request_hash, run, reply FROM idempotency_keys WHERE key = ? AND tenant = ?";
 
-/// The stored keys of one batch by key and tenant; `None` for a key that does not exist.
-pub(in crate::sqlite) type KeyRows = HashMap<(String, TenantId), Option<KeyRow>>;
+/// The stored keys of one batch; `None` for a key that does not exist, an error for one that cannot be read.
+pub(in crate::sqlite) type KeyRows = HashMap<StoredKey, Result<Option<KeyRow>, StoreError>>;
 
 /// The request that used a key, and its outcome.
 #[derive(Debug, Clone)]
@@ -34,15 +32,9 @@ pub(in crate::sqlite) struct KeyRow {
 
 impl KeyRow {
     /// Adds the statement that stores the row.
-    pub(in crate::sqlite) fn upsert(
-        &self,
-        key: &str,
-        tenant: &TenantId,
-        at: Timestamp,
-        statements: &mut StatementBatch,
-    ) {
+    pub(in crate::sqlite) fn upsert(&self, (key, tenant): &StoredKey, at: Timestamp, statements: &mut StatementBatch) {
         let values = vec![
-            key.into(),
+            key.as_str().into(),
             tenant.as_str().into(),
             SqlValue::from(&self.request_hash),
             self.run.as_ref().map(|run| run.as_str()).into(),
@@ -53,7 +45,7 @@ impl KeyRow {
     }
 
     /// Returns the status of the key for a request with this hash.
-    pub(super) fn status_for(&self, request_hash: &ContentHash) -> Result<KeyStatus, StoreError> {
+    pub(in crate::sqlite) fn status_for(&self, request_hash: &ContentHash) -> Result<KeyStatus, StoreError> {
         if self.request_hash != *request_hash {
             return Ok(KeyStatus::Conflict);
         }
@@ -65,36 +57,16 @@ impl KeyRow {
     }
 }
 
-/// Releases the key of a run that has ended by a failure which may pass: the next request with it is executed.
-pub(in crate::sqlite) fn release_key_of_run(run: &RunId, rows: &mut KeyRows, statements: &mut StatementBatch) {
-    statements.add(DELETE_KEY_OF_RUN, vec![run.as_str().into()]);
-    for row in rows.values_mut() {
-        if row.as_ref().is_some_and(|row| row.run.as_ref() == Some(run)) {
-            *row = None;
-        }
-    }
-}
-
 /// Decodes a row.
 pub(super) fn decode_row(row: &impl Columns) -> Result<KeyRow, StoreError> {
     let reply = row.optional_text("reply")?.map(str::to_owned);
     Ok(KeyRow { request_hash: row.hash("request_hash")?, run: row.optional_id("run")?, reply })
 }
 
-/// Reads these keys with one statement.
-pub(in crate::sqlite) fn prefetch_keys(
-    conn: &Connection,
-    keys: Vec<(String, TenantId)>,
-    rows: &mut KeyRows,
-) -> Result<(), StoreError> {
-    if keys.is_empty() {
-        return Ok(());
+/// Reads these keys.
+pub(in crate::sqlite) fn prefetch_keys(conn: &Connection, keys: Vec<StoredKey>, rows: &mut KeyRows) {
+    for key in keys {
+        let found = select(conn, SELECT_KEY, [key.0.as_str(), key.1.as_str()], |row| decode_row(row));
+        rows.insert(key, found.map(|rows| rows.into_iter().next()));
     }
-    let names = serde_json::to_string(&keys.iter().map(|(key, _)| key).collect::<HashSet<_>>())?;
-    rows.extend(keys.into_iter().map(|key| (key, None)));
-    let stored = select(conn, SELECT_KEYS, [names], |row| {
-        Ok(((row.text("key")?.to_owned(), row.id("tenant")?), Some(decode_row(row)?)))
-    })?;
-    rows.extend(stored);
-    Ok(())
 }

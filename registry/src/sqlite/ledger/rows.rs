@@ -3,76 +3,105 @@
 use greenroom_protocol as protocol;
 use protocol::{MicroUsd, Timestamp, Tokens};
 use rusqlite::{Connection, Row};
+use serde::Serialize;
 
 use crate::error::StoreError;
 use crate::ledger::deltas::{CostEntry, CostKey, Deltas};
+use crate::ledger::state::{EXECUTION_DAYS_MAX, RUN_DAYS_MAX};
 use crate::ledger::usage::{UsageCounts, day_of, minute_of, window_minutes};
 use crate::ledger::{Amount, Budget, PERIOD_DAYS_MAX, UsageKey};
 use crate::sqlite::columns::{Columns, select};
 use crate::sqlite::shared::Shared;
 use crate::sqlite::statement_batch::{SqlValue, StatementBatch};
 
-const ADD_MINUTE: &str = "INSERT INTO usage_minutes (minute, tenant, user, requests, queries, tokens, cost) \
-                       VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (minute, tenant, user) \
-                       DO UPDATE SET requests = requests + excluded.requests, queries = queries + excluded.queries, \
-                       tokens = tokens + excluded.tokens, cost = cost + excluded.cost";
-const ADD_COST: &str = "INSERT INTO costs (day, tenant, user, agent, workflow, calls, tokens_input, tokens_output, \
-                     cost, calls_estimated, estimated_input, estimated_output, estimated_cost, calls_assumed, \
-                     assumed_cost) \
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
-                     ON CONFLICT (day, tenant, user, agent, workflow) DO UPDATE SET calls = calls + excluded.calls, \
-                     tokens_input = tokens_input + excluded.tokens_input, \
-                     tokens_output = tokens_output + excluded.tokens_output, cost = cost + excluded.cost, \
-                     calls_estimated = calls_estimated + excluded.calls_estimated, \
-                     estimated_input = estimated_input + excluded.estimated_input, \
-                     estimated_output = estimated_output + excluded.estimated_output, \
-                     estimated_cost = estimated_cost + excluded.estimated_cost, \
-                     calls_assumed = calls_assumed + excluded.calls_assumed, \
-                     assumed_cost = assumed_cost + excluded.assumed_cost";
-const ADD_BUDGET: &str = "INSERT INTO budgets (budget, day, tokens_input, tokens_output, cost) VALUES (?, ?, ?, ?, ?) \
-                       ON CONFLICT (budget) DO UPDATE SET day = excluded.day, \
-                       tokens_input = tokens_input + excluded.tokens_input, \
-                       tokens_output = tokens_output + excluded.tokens_output, cost = cost + excluded.cost";
+/// The assignments of sums. Amounts are never negative, and a sum that is too large for a column remains the
+/// largest number.
+macro_rules! add {
+    ($column:literal) => {
+        concat!($column, " = MIN(", $column, ", 9223372036854775807 - excluded.", $column, ") + excluded.", $column)
+    };
+    ($column:literal, $($others:literal),+) => {
+        concat!(add!($column), ", ", add!($($others),+))
+    };
+}
+
+const ADD_MINUTE: &str = concat!(
+    "INSERT INTO usage_minutes (minute, tenant, user, requests, queries, tokens, cost) VALUES (?, ?, ?, ?, ?, ?, ?) ",
+    "ON CONFLICT (minute, tenant, user) DO UPDATE SET ",
+    add!("requests", "queries", "tokens", "cost")
+);
+const ADD_COST: &str = concat!(
+    "INSERT INTO costs (day, tenant, user, agent, workflow, calls, tokens_input, tokens_output, cost, ",
+    "calls_estimated, estimated_input, estimated_output, estimated_cost, calls_assumed, assumed_cost) ",
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ",
+    "ON CONFLICT (day, tenant, user, agent, workflow) DO UPDATE SET ",
+    add!("calls", "tokens_input", "tokens_output", "cost", "calls_estimated", "estimated_input", "estimated_output"),
+    ", ",
+    add!("estimated_cost", "calls_assumed", "assumed_cost")
+);
+const ADD_BUDGET: &str = concat!(
+    "INSERT INTO budgets (budget, day, tokens_input, tokens_output, cost) VALUES (?, ?, ?, ?, ?) ",
+    "ON CONFLICT (budget) DO UPDATE SET day = excluded.day, ",
+    add!("tokens_input", "tokens_output", "cost")
+);
+/// Deletes the budgets of one kind whose last call is too long ago.
+const DELETE_BUDGETS: &str = "DELETE FROM budgets WHERE budget GLOB ? AND day <= ?";
 const INSERT_RESERVATION: &str = "INSERT INTO reservations (id, reservation) VALUES (?, ?)";
 
 /// Minutes outside the usage window are deleted only once per this interval.
 const CLEANUP_INTERVAL_MINUTES: i64 = 16;
 
 /// Adds the statements that store the changes.
-pub(in crate::sqlite) fn add(deltas: &Deltas, statements: &mut StatementBatch) -> Result<(), StoreError> {
+pub(in crate::sqlite) fn add(deltas: &Deltas, statements: &mut StatementBatch) {
     if deltas.is_empty() {
-        return Ok(());
+        return;
     }
     for ((usage_key, minute), counts) in &deltas.minutes {
         let UsageCounts { calls, queries, tokens, cost } = *counts;
         let (tenant, user) = (usage_key.tenant.as_str().into(), usage_key.user.as_str().into());
         let counts = [calls.into(), queries.into(), tokens.into(), cost.0.into()];
-        statements.add(ADD_MINUTE, [(*minute).into(), tenant, user].into_iter().chain(counts).collect());
+        statements.add_sum(ADD_MINUTE, [(*minute).into(), tenant, user].into_iter().chain(counts).collect());
     }
     for (key, entry) in &deltas.costs {
-        statements.add(ADD_COST, cost_values(key, entry));
+        statements.add_sum(ADD_COST, cost_values(key, entry));
     }
     for (budget, (amount, day)) in &deltas.budgets {
+        let Some(budget) = encode(budget) else { continue };
         let [input, output, cost] = amount_values(*amount);
-        statements.add(ADD_BUDGET, vec![serde_json::to_string(budget)?.into(), (*day).into(), input, output, cost]);
+        statements.add_sum(ADD_BUDGET, vec![budget, (*day).into(), input, output, cost]);
     }
     for record in &deltas.reserved {
         // A reservation that is settled in the same commit is not stored at all.
-        if !deltas.settled.contains(&record.id) {
-            statements.add(INSERT_RESERVATION, vec![record.id.0.into(), serde_json::to_string(record)?.into()]);
+        if !deltas.settled.contains(&record.id)
+            && let Some(text) = encode(record)
+        {
+            statements.add(INSERT_RESERVATION, vec![record.id.0.into(), text]);
         }
     }
     if !deltas.settled.is_empty() {
         let ids: Vec<_> = deltas.settled.iter().map(|id| id.0).collect();
-        let ids = serde_json::to_string(&ids)?;
-        statements.add("DELETE FROM reservations WHERE id IN (SELECT value FROM json_each(?))", vec![ids.into()]);
+        statements
+            .add("DELETE FROM reservations WHERE id IN (SELECT value FROM json_each(?))", vec![encode(&ids).into()]);
     }
     let newest = deltas.minutes.keys().map(|(_, minute)| *minute).max();
     if let Some(minute) = newest.filter(|minute| minute % CLEANUP_INTERVAL_MINUTES == 0) {
         let oldest = minute.saturating_sub(window_minutes());
         statements.add("DELETE FROM usage_minutes WHERE minute <= ?", vec![oldest.into()]);
     }
-    Ok(())
+    if let Some(today) = deltas.swept_on {
+        for (kind, days) in [("{\"Execution\":*", EXECUTION_DAYS_MAX), ("{\"Run\":*", RUN_DAYS_MAX)] {
+            statements.add(DELETE_BUDGETS, vec![kind.into(), today.saturating_sub(days).into()]);
+        }
+    }
+}
+
+/// A value of the ledger as JSON. Its serialiser does not fail; if it did, the value alone would be lost.
+fn encode(value: &impl Serialize) -> Option<SqlValue> {
+    let encoded = serde_json::to_string(value);
+    encoded
+        .inspect_err(|error| tracing::error!(error = %error, "a value of the ledger cannot be stored"))
+        .ok()
+        .map(SqlValue::from)
 }
 
 fn cost_values(key: &CostKey, entry: &CostEntry) -> Vec<SqlValue> {
@@ -101,6 +130,14 @@ fn amount_values(amount: Amount) -> [SqlValue; 3] {
     [amount.tokens.input.into(), amount.tokens.output.into(), amount.cost.0.into()]
 }
 
+/// The sum of two columns over all rows. No term is so large that a sum of millions of rows overflows, which
+/// would make the database unopenable.
+macro_rules! sum {
+    ($column:literal, $other:literal) => {
+        concat!("SUM(MIN(", $column, ", 1000000000000) + MIN(", $other, ", 1000000000000)) AS ", $column)
+    };
+}
+
 /// Loads the usage, the spending and the open reservations that still count.
 pub(in crate::sqlite) fn load(conn: &Connection, shared: &Shared) -> Result<(), StoreError> {
     let now = shared.clock.now();
@@ -117,9 +154,15 @@ pub(in crate::sqlite) fn load(conn: &Connection, shared: &Shared) -> Result<(), 
     let first_day = day_of(now) - i64::from(PERIOD_DAYS_MAX);
     select_each(
         conn,
-        "SELECT MAX(day) AS day, tenant, user, agent, SUM(tokens_input + estimated_input) AS tokens_input, \
-         SUM(tokens_output + estimated_output) AS tokens_output, SUM(cost + estimated_cost) AS cost \
-         FROM costs GROUP BY MAX(day, ?), tenant, user, agent ORDER BY 1",
+        concat!(
+            "SELECT MAX(day) AS day, tenant, user, agent, ",
+            sum!("tokens_input", "estimated_input"),
+            ", ",
+            sum!("tokens_output", "estimated_output"),
+            ", ",
+            sum!("cost", "estimated_cost"),
+            " FROM costs GROUP BY MAX(day, ?), tenant, user, agent ORDER BY 1"
+        ),
         first_day,
         |row| {
             let (tenant, user): (protocol::TenantId, protocol::UserId) = (row.id("tenant")?, row.id("user")?);
@@ -130,7 +173,7 @@ pub(in crate::sqlite) fn load(conn: &Connection, shared: &Shared) -> Result<(), 
             Ok(())
         },
     )?;
-    select_each(conn, "SELECT * FROM budgets WHERE day > ?", i64::MIN, |row| {
+    select_each(conn, "SELECT * FROM budgets WHERE day > ?", day_of(now) - RUN_DAYS_MAX, |row| {
         ledger.restore_spent(serde_json::from_str(row.text("budget")?)?, row.int("day")?, actual_amount(row)?);
         Ok(())
     })?;
@@ -146,7 +189,7 @@ fn oldest_minute(now: Timestamp) -> i64 {
 
 fn select_each(
     conn: &Connection,
-    sql: &'static str,
+    sql: &str,
     bound: i64,
     restore: impl FnMut(&Row<'_>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {

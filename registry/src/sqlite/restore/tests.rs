@@ -29,7 +29,7 @@ fn by() -> RestoringUser {
 
 async fn record_events(stores: &TestStores, count: u32) {
     for number in 1..=count {
-        stores.stores.audit.record_system_event("test", &number.to_string(), NOW).await.unwrap();
+        stores.stores.core.record_system_event("test", &number.to_string(), NOW).await.unwrap();
     }
 }
 

@@ -20,21 +20,21 @@ macro_rules! select_records {
 }
 pub(super) use select_records;
 
-pub(super) const INSERT_RUN: &str = "INSERT INTO runs (number, run, tenant, owner, workflow, version, team, parent, \
+pub(in crate::sqlite) const INSERT_RUN: &str = "INSERT INTO runs (number, run, tenant, owner, workflow, version, team, parent, \
                                      request_hash, personal_data, status, ended, pending_approvals, fence, pod, created, updated) \
                                      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// Updates the columns of an existing run that can change.
-pub(super) const UPDATE_RUN: &str = "UPDATE runs SET status = ?, ended = ?, pending_approvals = ?, fence = ?, pod = ?, \
+pub(in crate::sqlite) const UPDATE_RUN: &str = "UPDATE runs SET status = ?, ended = ?, pending_approvals = ?, fence = ?, pod = ?, \
                                      updated = ? WHERE number = ?";
 
 /// Marks a run, and the runs that called it, as runs with personal data.
-pub(super) const MARK_PERSONAL_DATA: &str = "WITH RECURSIVE callers(run) AS (SELECT ? UNION SELECT runs.parent FROM runs \
+pub(in crate::sqlite) const MARK_PERSONAL_DATA: &str = "WITH RECURSIVE callers(run) AS (SELECT ? UNION SELECT runs.parent FROM runs \
                                              JOIN callers ON runs.run = callers.run WHERE runs.parent IS NOT NULL) \
                                              UPDATE runs SET personal_data = 1 WHERE run IN (SELECT run FROM callers)";
 
 /// The values of [`UPDATE_RUN`].
-pub(super) fn update_values(number: i64, record: &RunRecord) -> Vec<SqlValue> {
+pub(in crate::sqlite) fn update_values(number: i64, record: &RunRecord) -> Vec<SqlValue> {
     vec![
         record.status.as_str().into(),
         i64::from(record.status.is_terminal()).into(),
@@ -47,7 +47,7 @@ pub(super) fn update_values(number: i64, record: &RunRecord) -> Vec<SqlValue> {
 }
 
 /// The values of [`INSERT_RUN`].
-pub(super) fn insert_values(number: i64, record: &RunRecord) -> Vec<SqlValue> {
+pub(in crate::sqlite) fn insert_values(number: i64, record: &RunRecord) -> Vec<SqlValue> {
     vec![
         number.into(),
         record.run.as_str().into(),

@@ -38,6 +38,7 @@ pages! {
     "no_data_for_period",
     "no_report",
     "offline_cannot_answer",
+    "outcome_unknown",
     "output_truncated",
     "overloaded",
     "path_not_allowed",

@@ -1,5 +1,5 @@
 //! The keys that requests of this process have: one request at a time has a key, and alone reads and writes it in the
-//! store. So a key can be released without knowing whether its reservation was stored.
+//! store. So the end of a key can be written again without knowing whether it was stored.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

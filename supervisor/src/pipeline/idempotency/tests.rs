@@ -1,42 +1,45 @@
 //! Keys whose requests end in every way: with a reply, without a caller, and with a store that is late or fails.
 
-use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
-use greenroom_protocol::{IdempotencyKey, Metadata, Status, TenantId, Timestamp, UserId, Values};
-use greenroom_registry::StoreError;
+use greenroom_protocol::{IdempotencyKey, Metadata, RunId, Status, TenantId, Timestamp, UserId, Values};
+use greenroom_registry::audit::signer::Signer;
+use greenroom_registry::core::PendingUnit;
+use greenroom_registry::group_commit::CommitTiming;
+use greenroom_registry::journal::JournalError;
+use greenroom_registry::runs::Fence;
+use greenroom_registry::{StoreError, StoreParts, in_memory_artifacts, open_in_memory};
 
 use super::*;
 use crate::clock::WallClock;
 
-/// What a store does with one write.
+/// What a store does with one unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     None,
-    /// It executes the write, and its reply is late.
+    /// It executes the unit, and its reply is late.
     Late,
-    /// It executes the write, and never replies.
+    /// It executes the unit, and never replies.
     Hangs,
-    /// It does not execute the write.
+    /// It does not execute the unit.
     Fails,
 }
 
-/// The hash of the request that used a key, and its reply.
-type KeyEntry = (ContentHash, Option<Reply>);
-
-/// Keys in memory, with faults in the order of the writes.
-#[derive(Default)]
+/// A store in memory, with faults in the order of the units.
 struct FaultyStore {
-    keys: Mutex<HashMap<(TenantId, String), KeyEntry>>,
+    inner: Arc<dyn CoreStore>,
     faults: Mutex<Vec<Fault>>,
     reservations: AtomicU32,
     ends: AtomicU32,
 }
 
-impl FaultyStore {
-    async fn write<T>(&self, write: impl FnOnce() -> T) -> Result<T, StoreError> {
+#[async_trait]
+impl CoreStore for FaultyStore {
+    async fn submit(&self, unit: Unit<'_>, timing: CommitTiming) -> Result<PendingUnit, StoreError> {
+        let units = if unit.ends_key() { &self.ends } else { &self.reservations };
+        units.fetch_add(1, Ordering::SeqCst);
         let fault = {
             let mut faults = self.faults.lock().unwrap();
             if faults.is_empty() { Fault::None } else { faults.remove(0) }
@@ -44,70 +47,24 @@ impl FaultyStore {
         if fault == Fault::Fails {
             return Err(StoreError::Full);
         }
-        let written = write();
+        let result = self.inner.submit(unit, timing).await?.wait().await;
         match fault {
-            Fault::Late => Err(StoreError::Timeout),
-            Fault::Hangs => std::future::pending().await,
-            Fault::None | Fault::Fails => Ok(written),
+            // The permits are dropped, as they are if the caller has gone.
+            Fault::Late => Ok(PendingUnit::resolved(Err(StoreError::OutcomeUnknown.into()))),
+            Fault::Hangs => {
+                let _unreceived = result;
+                std::future::pending().await
+            }
+            Fault::None | Fault::Fails => Ok(PendingUnit::resolved(result)),
         }
     }
-}
 
-#[async_trait]
-impl IdempotencyStore for FaultyStore {
-    async fn begin(
-        &self,
-        tenant: &TenantId,
-        key: &DedupKey,
-        request_hash: &ContentHash,
-        _: Timestamp,
-    ) -> Result<KeyStatus, StoreError> {
-        self.reservations.fetch_add(1, Ordering::SeqCst);
-        self.write(|| {
-            let mut keys = self.keys.lock().unwrap();
-            match keys.get(&(tenant.clone(), key.to_stored())) {
-                Some((hash, _)) if hash != request_hash => KeyStatus::Conflict,
-                Some((_, Some(reply))) => KeyStatus::Completed(Box::new(reply.clone())),
-                Some((_, None)) => KeyStatus::InProgress,
-                None => {
-                    keys.insert((tenant.clone(), key.to_stored()), (*request_hash, None));
-                    KeyStatus::New
-                }
-            }
-        })
-        .await
+    async fn send(&self, unit: Unit<'_>) -> Result<(), StoreError> {
+        self.inner.send(unit).await
     }
 
-    async fn finish(&self, tenant: &TenantId, key: &DedupKey, reply: &Reply, _: Timestamp) -> Result<(), StoreError> {
-        self.ends.fetch_add(1, Ordering::SeqCst);
-        self.write(|| {
-            let mut keys = self.keys.lock().unwrap();
-            let stored = keys.get_mut(&(tenant.clone(), key.to_stored()));
-            if let Some((_, reply_of_key)) = stored.filter(|(_, reply)| reply.is_none()) {
-                *reply_of_key = Some(reply.clone());
-            }
-        })
-        .await
-    }
-
-    async fn abandon(&self, tenant: &TenantId, key: &DedupKey) -> Result<(), StoreError> {
-        self.ends.fetch_add(1, Ordering::SeqCst);
-        self.write(|| {
-            let mut keys = self.keys.lock().unwrap();
-            let stored = (tenant.clone(), key.to_stored());
-            if keys.get(&stored).is_some_and(|(_, reply)| reply.is_none()) {
-                keys.remove(&stored);
-            }
-        })
-        .await
-    }
-
-    async fn lookup(&self, _: &TenantId, _: &DedupKey, _: &ContentHash) -> Result<KeyStatus, StoreError> {
-        Ok(KeyStatus::New)
-    }
-
-    async fn prune(&self, _: Option<&TenantId>, _: Timestamp) -> Result<u64, StoreError> {
-        Ok(0)
+    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
+        self.inner.renew(run, fence, lease, now).await
     }
 }
 
@@ -118,8 +75,11 @@ struct Harness {
 }
 
 fn harness(faults: &[Fault]) -> Harness {
-    let store = Arc::new(FaultyStore::default());
-    store.faults.lock().unwrap().extend(faults);
+    let signer = Signer::ephemeral([7; 32]);
+    let parts = StoreParts { clock: Arc::new(WallClock), signer, artifacts: in_memory_artifacts() };
+    let inner = open_in_memory(parts).stores.core;
+    let (reservations, ends) = (AtomicU32::new(0), AtomicU32::new(0));
+    let store = Arc::new(FaultyStore { inner, faults: Mutex::new(faults.to_vec()), reservations, ends });
     let (keys, releaser) = IdempotencyKeys::new(store.clone(), Arc::new(WallClock));
     Harness { store, keys, releaser }
 }
@@ -130,22 +90,22 @@ fn key(user: &str) -> TenantKey {
 }
 
 impl IdempotencyKeys {
-    async fn claim_for_test(&self, user: &str, body: &str) -> Result<KeyClaim, Cause> {
+    async fn claim_for_test(&self, user: &str, body: &str) -> Result<RequestClaim, Cause> {
         let deadline = Deadline::after(WallClock.now(), Duration::from_secs(30));
         self.claim_key(&key(user), &ContentHash::from_content(body.as_bytes()), deadline, ()).await
     }
 
     async fn claim_new(&self) -> ClaimedKey {
         match self.claim_for_test("alice", "body").await.unwrap() {
-            KeyClaim::Claimed(claimed) => claimed,
-            KeyClaim::Replay(reply) => panic!("{reply:?}"),
+            RequestClaim::Claimed(claimed) => claimed,
+            RequestClaim::Replay(reply) => panic!("{reply:?}"),
         }
     }
 
     async fn replay(&self) -> Box<Reply> {
         match self.claim_for_test("alice", "body").await.unwrap() {
-            KeyClaim::Replay(reply) => reply,
-            KeyClaim::Claimed(_) => panic!("the request is executed again"),
+            RequestClaim::Replay(reply) => reply,
+            RequestClaim::Claimed(_) => panic!("the request is executed again"),
         }
     }
 }
@@ -176,13 +136,13 @@ async fn a_key_keeps_a_success_and_a_final_failure_and_no_other_reply() {
     ] {
         let Harness { keys, mut releaser, .. } = harness(&[]);
         beside(&mut releaser, async {
-            keys.complete(keys.claim_new().await, reply(error)).await;
+            keys.complete(keys.claim_new().await, reply(error), Vec::new()).await;
             match is_stored {
                 true => assert_eq!(*keys.replay().await, reply(error)),
-                false => keys.complete(keys.claim_new().await, reply(None)).await,
+                false => keys.complete(keys.claim_new().await, reply(None), Vec::new()).await,
             }
             let other_user = keys.claim_for_test("bob", "other").await.unwrap();
-            assert!(matches!(other_user, KeyClaim::Claimed(_)), "the key of another user is another one");
+            assert!(matches!(other_user, RequestClaim::Claimed(_)), "the key of another user is another one");
             let conflict = keys.claim_for_test("alice", "other").await.map(drop).unwrap_err();
             assert_eq!(conflict.code, ErrorCode::IdempotencyConflict);
         })
@@ -192,12 +152,11 @@ async fn a_key_keeps_a_success_and_a_final_failure_and_no_other_reply() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reservation_whose_reply_is_late_is_released() {
-    let Harness { store, keys, mut releaser } = harness(&[Fault::Late]);
-    let deadline_error = keys.claim_for_test("alice", "body").await.map(drop).unwrap_err();
-    assert!(deadline_error.code.is_retryable(), "{deadline_error}");
-    assert_eq!(store.keys.lock().unwrap().len(), 1, "the store has executed it");
+    let Harness { keys, mut releaser, .. } = harness(&[Fault::Late]);
+    let late = keys.claim_for_test("alice", "body").await.map(drop).unwrap_err();
+    assert_eq!((late.code, late.code.is_retryable()), (ErrorCode::OutcomeUnknown, true));
     beside(&mut releaser, async {
-        keys.complete(keys.claim_new().await, reply(None)).await;
+        keys.complete(keys.claim_new().await, reply(None), Vec::new()).await;
         assert_eq!(*keys.replay().await, reply(None));
     })
     .await;
@@ -229,7 +188,7 @@ async fn a_caller_that_disconnects_at_any_time_leaves_its_key_free_or_completed(
     for (error, is_stored) in [(None, true), (Some(ErrorCode::ModelFailed), false)] {
         let Harness { keys, mut releaser, .. } = harness(&[Fault::None, Fault::Hangs]);
         let claimed = keys.claim_new().await;
-        let mut completing = Box::pin(keys.complete(claimed, reply(error)));
+        let mut completing = Box::pin(keys.complete(claimed, reply(error), Vec::new()));
         assert!(futures::poll!(&mut completing).is_pending());
         drop(completing);
         beside(&mut releaser, async {
@@ -246,7 +205,7 @@ async fn a_caller_that_disconnects_at_any_time_leaves_its_key_free_or_completed(
 async fn a_reply_that_the_store_does_not_take_is_stored_later_and_a_repetition_waits_for_it() {
     for fault in [Fault::Fails, Fault::Late] {
         let Harness { store, keys, mut releaser } = harness(&[Fault::None, fault, fault, fault]);
-        keys.complete(keys.claim_new().await, reply(None)).await;
+        keys.complete(keys.claim_new().await, reply(None), Vec::new()).await;
         let mut repeated = Box::pin(keys.replay());
         assert!(futures::poll!(&mut repeated).is_pending(), "it is not executed meanwhile");
         assert_eq!(*beside(&mut releaser, repeated).await, reply(None));
@@ -279,9 +238,9 @@ async fn a_request_that_waits_for_another_with_its_key_writes_nothing_and_has_no
     assert_eq!(store.reservations.load(Ordering::SeqCst), 1, "the store is not polled");
     assert_eq!(Arc::strong_count(&ticket), 1, "the ticket is dropped before the wait");
     let replay = async {
-        keys.complete(claimed, reply(None)).await;
+        keys.complete(claimed, reply(None), Vec::new()).await;
         waiting.await
     };
-    assert!(matches!(beside(&mut releaser, replay).await, Ok(KeyClaim::Replay(_))));
+    assert!(matches!(beside(&mut releaser, replay).await, Ok(RequestClaim::Replay(_))));
     assert_eq!(store.reservations.load(Ordering::SeqCst), 2);
 }

@@ -74,7 +74,9 @@ fn the_usage_of_all_calls_is_summed_including_failed_attempts() {
         let usage = Usage { tokens: Tokens { input: 10, output: 1 }, cost: MicroUsd(5), ..Usage::default() };
         match (attempt, completed_call(key)) {
             (1, _) => CallResult::Failed { cause: Cause::new(ErrorCode::ModelFailed, "half an event"), usage },
-            (_, CallResult::Completed { result, hash, .. }) => CallResult::Completed { result, hash, usage },
+            (_, CallResult::Completed { result, hash, provided, .. }) => {
+                CallResult::Completed { result, hash, usage, provided }
+            }
             (_, other) => other,
         }
     });

@@ -74,7 +74,13 @@ pub(super) fn completed_call(key: &StepKey) -> CallResult {
     let out = format!("{}{}", key.step, key.index.map(|index| format!("#{index}")).unwrap_or_default());
     let values = Values::from([("out".to_owned(), Json::String(out))]);
     let hash = ContentHash::from_content(json!(values).to_string().as_bytes());
-    CallResult::Completed { result: ResultRef::Inline(values), hash, usage: Usage { decisions: 1, ..Usage::default() } }
+    let usage = Usage { decisions: 1, ..Usage::default() };
+    CallResult::Completed {
+        result: ResultRef::Inline(values),
+        hash,
+        usage,
+        provided: std::collections::BTreeMap::new(),
+    }
 }
 
 pub(super) fn plan(workflow: &Json) -> Arc<Plan> {

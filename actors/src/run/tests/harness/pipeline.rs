@@ -14,7 +14,7 @@ use greenroom_protocol::{
     TraceId, UserId,
 };
 use greenroom_registry::Stores;
-use greenroom_registry::audit::PendingAuditEntry;
+use greenroom_registry::core::PendingAuditEntry;
 use greenroom_registry::group_commit::CommitTiming;
 use greenroom_registry::runs::RunRecord;
 use greenroom_rego::{Authenticated, Resource, TypedPermit, testing};
@@ -23,7 +23,7 @@ use super::definitions::{FakeResolver, RecordedCall, Script};
 use crate::definition_resolver::DefinitionResolver;
 use crate::dispatcher::TeamHost;
 use crate::execution::invocation::Invocation;
-use crate::pipeline::{CommitWaiter, RequestPipeline};
+use crate::pipeline::{CallScope, CommitWaiter, RequestPipeline, Settlements};
 use crate::run::RunsHandle;
 use crate::run::effects::failed_reply;
 use crate::team::TeamsHandle;
@@ -96,7 +96,7 @@ impl FakePipeline {
             resource: "x".into(),
             run: None,
         };
-        let audit_entry = self.stores.audit.submit(opening, CommitTiming::Coalesce, Timestamp::default()).await;
+        let audit_entry = self.stores.core.submit_opening(opening, CommitTiming::Coalesce, Timestamp::default()).await;
         audit_entry.map_err(|error| error.cause())
     }
 
@@ -132,7 +132,7 @@ impl FakePipeline {
                 let run = permit.grant().run().cloned().unwrap();
                 let agent = self.resolver.agent(&permit.request().agent, permit.grant().version()).await?;
                 let name = agent.id().clone();
-                let assignment = Invocation::from_permit(permit, agent, None)?;
+                let assignment = Invocation::from_permit(permit, agent, None, Settlements::default())?;
                 match teams.invoke(&run, assignment).await {
                     Ok(done) => done.map_err(|failure| failure.cause)?,
                     Err(_) => Outcome {
@@ -177,7 +177,7 @@ fn reply(id: &RequestId, outcome: Outcome) -> Reply {
 
 #[async_trait]
 impl RequestPipeline for FakePipeline {
-    async fn handle_after(&self, request: Authenticated, other: CommitWaiter) -> Reply {
+    async fn handle_within(&self, request: Authenticated, CallScope { commit: other, .. }: CallScope) -> Reply {
         let id = request.id().clone();
         self.try_handle(request, other).await.unwrap_or_else(|cause| failed_reply(&id, cause))
     }

@@ -1,0 +1,100 @@
+//! Writes of the context of a team, which the actor of its run decides, and the view that others read.
+
+use greenroom_protocol::request::ContextWrite;
+use greenroom_protocol::{Cause, ErrorCode};
+use greenroom_registry::context::ViewError;
+use greenroom_rego::Permitted;
+use ractor::{ActorProcessingErr, ActorRef};
+use tokio::sync::oneshot;
+
+use super::process_event::EventOutcome;
+use super::{RunActor, RunActorState};
+use crate::run::context::{lease_lost_error, no_context_error, write_outcome};
+use crate::run::machine::{Event, Phase, State};
+use crate::run::message::{RunMsg, WritePort};
+
+impl RunActor {
+    /// Decides a write of the context on its data, and replies with the number of its entry.
+    pub(super) async fn on_write_context(
+        &self,
+        myself: &ActorRef<RunMsg>,
+        state: &mut RunActorState,
+        permit: Permitted<ContextWrite>,
+        port: WritePort,
+    ) -> Result<(), ActorProcessingErr> {
+        let event = match self.write_event(state, permit) {
+            Ok(event) => event,
+            Err(cause) => {
+                // The caller may have dropped its request.
+                let _ = port.send(Err(cause));
+                return Ok(());
+            }
+        };
+        let after = state.seq;
+        let processed = self.process_event(myself, state, &event).await;
+        let result = match &processed {
+            // The change is the first entry of its decision.
+            Ok(EventOutcome::Recorded) => Ok(write_outcome(after.plus(1))),
+            Ok(EventOutcome::Unchanged) => Err(ended_error()),
+            Ok(EventOutcome::Fenced) => Err(lease_lost_error()),
+            Err(error) => Err(Cause::new(ErrorCode::OutcomeUnknown, format!("the value may not be written: {error}"))),
+        };
+        let _ = port.send(result);
+        processed.map(drop)
+    }
+
+    fn write_event(&self, state: &RunActorState, permit: Permitted<ContextWrite>) -> Result<Event, Cause> {
+        let (_, write) = permit.redeem();
+        let context = state.context.as_ref().ok_or_else(|| no_context_error(self.run()))?;
+        require_active(&state.machine)?;
+        context.write_event(write, self.ctx.env.clock.now())
+    }
+
+    pub(super) async fn on_restore_context(
+        &self,
+        myself: &ActorRef<RunMsg>,
+        state: &RunActorState,
+        port: oneshot::Sender<Result<(), Cause>>,
+    ) -> Result<(), ActorProcessingErr> {
+        let result = match &state.context {
+            Some(context) => {
+                let claimed = context.claim_view().await;
+                let result = claimed.as_ref().copied().map_err(ViewError::cause);
+                self.keeps_view(myself, claimed);
+                result
+            }
+            None => Err(no_context_error(self.run())),
+        };
+        // The caller may have dropped its request.
+        let _ = port.send(result);
+        Ok(())
+    }
+
+    /// False if another owner has claimed the view, and so the run. Any other failure loses the view only, which is
+    /// claimed again when somebody reads it.
+    pub(super) fn keeps_view(&self, myself: &ActorRef<RunMsg>, written: Result<(), ViewError>) -> bool {
+        match written {
+            Ok(()) => true,
+            Err(ViewError::Fenced) => {
+                self.stop(myself, "fenced");
+                false
+            }
+            Err(error @ (ViewError::Lost | ViewError::Store(_))) => {
+                tracing::warn!(run.id = %self.run(), error = %error, "the view of a context was lost");
+                true
+            }
+        }
+    }
+}
+
+/// A run that compensates has its context until it has ended.
+fn require_active(state: &State) -> Result<(), Cause> {
+    match state.phase() {
+        Phase::Running | Phase::Compensating { .. } => Ok(()),
+        Phase::New | Phase::Ended(_) => Err(ended_error()),
+    }
+}
+
+fn ended_error() -> Cause {
+    Cause::new(ErrorCode::RunNotActive, "the run has ended")
+}

@@ -1,0 +1,196 @@
+//! The shared context of a team, which belongs to the run of the team: its actor decides each change in order, the
+//! journal has it, and what members and users read is a view that the actor writes after the receipt.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use greenroom_definitions::named_values::Names;
+use greenroom_protocol::journal::{Entry, RunStarted};
+use greenroom_protocol::reply::Usage;
+use greenroom_protocol::request::{ContextChange, ContextWrite};
+use greenroom_protocol::{Cause, ContextKey, ErrorCode, Json, Outcome, RunId, Timestamp, Values};
+use greenroom_registry::context::{ContextData, ContextPut, Snapshot, Version, ViewError};
+use greenroom_registry::journal::Seq;
+use greenroom_registry::runs::Fence;
+
+use super::RunEnv;
+use super::artifacts::RunArtifacts;
+use super::machine::{CallResult, Event};
+use super::values::fetch;
+
+/// Name of the output that contains the version of a write.
+const VERSION_OUTPUT: &str = "version";
+/// Entries of a journal that one read returns.
+const REPLAY_ENTRIES_MAX: u32 = 1_000;
+/// The initial values belong to the first entry of the run.
+const INITIAL_VERSION: Version = Version(1);
+
+/// The version of the last change, which every read of the view carries.
+#[derive(Debug)]
+pub(super) struct LastVersion(AtomicU64);
+
+impl LastVersion {
+    pub(super) fn get(&self) -> Version {
+        Version(self.0.load(Ordering::Acquire))
+    }
+
+    fn set(&self, version: Version) {
+        self.0.store(version.0, Ordering::Release);
+    }
+}
+
+/// The context of a run, as its actor has it.
+pub(super) struct RunContext {
+    env: Arc<RunEnv>,
+    run: RunId,
+    fence: Fence,
+    data: ContextData,
+    last: Arc<LastVersion>,
+}
+
+/// The context with which a team's run starts.
+///
+/// # Errors
+/// [`ErrorCode::InvalidInput`] if a name cannot be a key; [`ErrorCode::PayloadTooLarge`].
+pub(crate) fn initial_context(values: &Values) -> Result<ContextData, Cause> {
+    let entry = |(name, value): (&String, &Json)| {
+        let invalid_key =
+            |error| Cause::new(ErrorCode::InvalidInput, format!("the context cannot have a key {name:?}: {error}"));
+        Ok((ContextKey::new(name).map_err(invalid_key)?, value.clone()))
+    };
+    let values = values.iter().map(entry).collect::<Result<Vec<_>, Cause>>()?;
+    ContextData::new(values, INITIAL_VERSION).map_err(|error| error.cause())
+}
+
+/// Replays the context of a run from its journal; `None` if no team runs it.
+///
+/// # Errors
+/// An error of the stores.
+pub(super) async fn replay_context(
+    env: &RunEnv,
+    started: &RunStarted,
+    artifacts: RunArtifacts<'_>,
+) -> Result<Option<ContextData>, Cause> {
+    if started.team.is_none() {
+        return Ok(None);
+    }
+    let mut data = initial_context(&fetch(&started.context, &Names::All, artifacts).await?)?;
+    let mut after = Seq(0);
+    loop {
+        let records = env.stores.journal.read(&started.run, after, REPLAY_ENTRIES_MAX).await;
+        let records = records.map_err(|error| error.cause())?;
+        let Some(last) = records.last().map(|record| record.seq) else { return Ok(Some(data)) };
+        for record in &records {
+            if let Entry::ContextChanged { key, change, until } = &record.entry {
+                data.apply(Version(record.seq.0), record.at, key, change, *until);
+            }
+        }
+        after = last;
+    }
+}
+
+impl RunContext {
+    pub(super) fn new(env: Arc<RunEnv>, run: RunId, fence: Fence, data: ContextData) -> Self {
+        let last = Arc::new(LastVersion(AtomicU64::new(data.version().0)));
+        Self { env, run, fence, data, last }
+    }
+
+    pub(super) const fn last(&self) -> &Arc<LastVersion> {
+        &self.last
+    }
+
+    /// Claims the view, at the start of the actor and whenever the view has lost something.
+    pub(super) async fn claim_view(&self) -> Result<(), ViewError> {
+        let RunEnv { stores, clock, .. } = &*self.env;
+        stores.context.claim(&self.run, self.fence, &self.data, clock.now()).await
+    }
+
+    /// Decides a write.
+    fn check(&self, put: &ContextPut, now: Timestamp) -> Result<(), Cause> {
+        self.data.check(put, now).map_err(|error| error.cause())
+    }
+
+    /// The event of a call, which has failed if what it provides does not fit into the context.
+    pub(super) fn check_provided(&self, event: Event, now: Timestamp) -> Event {
+        let Event::CallCompleted { key, attempt, result: CallResult::Completed { result, hash, usage, provided } } =
+            event
+        else {
+            return event;
+        };
+        let rejected = provided.iter().find_map(|(key, value)| {
+            let change = ContextChange::Put(value.clone());
+            self.check(&ContextPut { key: key.clone(), expect: None, change, until: None }, now).err()
+        });
+        let result = match rejected {
+            Some(cause) => CallResult::Failed { cause, usage },
+            None => CallResult::Completed { result, hash, usage, provided },
+        };
+        Event::CallCompleted { key, attempt, result }
+    }
+
+    /// Applies the changes of durable entries to the data and to the view.
+    pub(super) async fn apply(&mut self, after: Seq, entries: &[Entry], at: Timestamp) -> Result<(), ViewError> {
+        let before = self.data.version();
+        let mut changes = Vec::new();
+        for (seq, entry) in (after.0.saturating_add(1)..).zip(entries) {
+            if let Entry::ContextChanged { key, change, until } = entry {
+                changes.push((key.clone(), self.data.apply(Version(seq), at, key, change, *until)));
+            }
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let applied = self.env.stores.context.apply(&self.run, self.fence, before, &changes, at).await;
+        self.last.set(self.data.version());
+        match applied {
+            Err(ViewError::Lost) => self.claim_view().await,
+            applied => applied,
+        }
+    }
+
+    /// Removes the view of a run that has ended.
+    pub(super) async fn remove_view(&self) {
+        if let Err(error) = self.env.stores.context.remove(&self.run, self.fence).await {
+            tracing::debug!(run.id = %self.run, error = %error, "the view of a context is removed when it expires");
+        }
+    }
+
+    /// The event of a permitted write.
+    pub(super) fn write_event(&self, write: ContextWrite, now: Timestamp) -> Result<Event, Cause> {
+        if write.run != self.run {
+            return Err(Cause::new(ErrorCode::Internal, "the permit is for another context"));
+        }
+        let until = write.ttl_ms.map(|ttl| now.saturating_add(Duration::from_millis(ttl)));
+        let ContextWrite { key, expect, change, .. } = write;
+        let put = ContextPut { key, expect: expect.map(Version), change, until };
+        self.check(&put, now)?;
+        let ContextPut { key, change, until, .. } = put;
+        Ok(Event::ContextWritten { key, change, until })
+    }
+}
+
+/// The version that a write has created.
+pub(super) fn write_outcome(version: Seq) -> Outcome {
+    outcome(Values::from([(VERSION_OUTPUT.to_owned(), Json::from(version.0))]))
+}
+
+/// The values of a context, by key.
+pub(super) fn snapshot_outcome(snapshot: Snapshot) -> Outcome {
+    outcome(snapshot.values.into_iter().map(|(key, value)| (key.to_string(), value.value)).collect())
+}
+
+/// An outcome that has cost nothing.
+pub(super) fn outcome(outputs: Values) -> Outcome {
+    Outcome { outputs, usage: Usage::default() }
+}
+
+/// The reply to a request for the context of a run that has none here.
+pub(super) fn no_context_error(run: &RunId) -> Cause {
+    Cause::new(ErrorCode::UnknownRun, format!("this pod hosts no team of the run `{run}`"))
+}
+
+/// The reply to a write whose run has stopped for another owner.
+pub(super) fn lease_lost_error() -> Cause {
+    Cause::new(ErrorCode::LeaseLost, "another owner has claimed the run; the value was not written")
+}

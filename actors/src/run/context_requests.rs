@@ -1,0 +1,63 @@
+//! Permitted reads and writes of the context of a hosted run: a read takes the view, a write goes to the actor of the
+//! run, which decides it.
+
+use std::sync::Arc;
+
+use greenroom_protocol::request::{ContextRead, ContextWrite};
+use greenroom_protocol::{Cause, Outcome, RunId, Values};
+use greenroom_registry::context::ViewError;
+use greenroom_rego::{Caller, Permitted};
+
+use super::RunEnv;
+use super::context::{LastVersion, no_context_error, outcome, snapshot_outcome};
+use super::handle::RunsHandle;
+use super::message::RunMsg;
+
+impl RunsHandle {
+    /// Reads some values of a context, or all of them.
+    ///
+    /// # Errors
+    /// [`ErrorCode::UnknownRun`] if this pod hosts no run of a team with this id; [`ErrorCode::TimedOut`]; an error of
+    /// the view.
+    pub(crate) async fn read_context(&self, permit: Permitted<ContextRead>) -> Result<Outcome, Cause> {
+        let deadline = permit.grant().deadline();
+        let (_, ContextRead { run, keys }) = permit.redeem();
+        let last = self.context_version(&run)?;
+        let RunEnv { stores, clock, .. } = &**self.env();
+        let read = async || stores.context.read(&run, &keys, last.get(), clock.now()).await;
+        let snapshot = match read().await {
+            Err(ViewError::Lost) => {
+                let restored = self.request(&run, deadline, RunMsg::RestoreContext).await?;
+                restored.ok_or_else(|| no_context_error(&run))??;
+                read().await
+            }
+            snapshot => snapshot,
+        };
+        snapshot.map(snapshot_outcome).map_err(|error| error.cause())
+    }
+
+    /// Writes one value of a context, and returns its version once the change is durable.
+    ///
+    /// What a run itself writes is what one of its steps provides: the run records it together with the end of the
+    /// step, so here the permit is all that it gets.
+    ///
+    /// # Errors
+    /// [`ErrorCode::VersionConflict`] if the key has another version than expected; [`ErrorCode::LeaseLost`] if
+    /// another pod owns the run; as [`RunsHandle::read_context`].
+    pub(crate) async fn write_context(&self, permit: Permitted<ContextWrite>) -> Result<Outcome, Cause> {
+        let run = permit.request().run.clone();
+        self.context_version(&run)?;
+        if matches!(permit.grant().caller(), Caller::Workflow { run: caller, .. } if *caller == run) {
+            drop(permit.redeem());
+            return Ok(outcome(Values::new()));
+        }
+        let deadline = permit.grant().deadline();
+        let written = self.request(&run, deadline, |port| RunMsg::WriteContext(permit, port)).await?;
+        written.ok_or_else(|| no_context_error(&run))?
+    }
+
+    fn context_version(&self, run: &RunId) -> Result<Arc<LastVersion>, Cause> {
+        let hosted = self.hosted_runs().find(run);
+        hosted.and_then(|hosted| hosted.context).ok_or_else(|| no_context_error(run))
+    }
+}

@@ -1,0 +1,219 @@
+//! Units with one change each, for callers that need nothing more.
+
+use std::time::Duration;
+
+use greenroom_protocol as protocol;
+use protocol::audit::{Closing, Opening};
+use protocol::journal::Entry;
+use protocol::{ContentHash, PodId, Reply, RunId, TenantId, Timestamp};
+
+use crate::audit::{AuditError, AuditSeq, OpenAuditEntry};
+use crate::core::CoreStore;
+use crate::core::pending::{PendingAppend, PendingAuditEntry, missing_receipt};
+use crate::core::receipts::{Conflict, UnitError};
+use crate::core::unit::Unit;
+use crate::error::StoreError;
+use crate::group_commit::CommitTiming;
+use crate::idempotency::{KeyStatus, ReservedKey};
+use crate::journal::{AppendPosition, JournalError, Receipt};
+use crate::ledger::{Reservation, ReservationRequest, ReserveError, Settled};
+use crate::runs::{Created, DedupKey, Fence, NewRun};
+
+/// The result of [`CoreStore::begin_key`](trait.CoreStore.html).
+#[derive(Debug)]
+pub enum KeyClaim {
+    /// The key is new; this caller alone may execute the request.
+    Reserved(ReservedKey),
+    /// The key was used before.
+    Used(KeyStatus),
+}
+
+impl dyn CoreStore + '_ {
+    /// Creates a run with these entries, once: a second request with the same key or the same run id finds the
+    /// first run. A new run comes with the receipt of its entries.
+    ///
+    /// # Errors
+    /// [`JournalError`], and then no run was created.
+    pub async fn create_run(
+        &self,
+        run: NewRun,
+        key: Option<&DedupKey>,
+        entries: &[Entry],
+        now: Timestamp,
+    ) -> Result<(Created, Option<Receipt>), JournalError> {
+        match self.commit(Unit::new(now).create(run, key, entries)).await {
+            Ok(receipts) => {
+                let fence = receipts.fence.ok_or_else(missing_receipt)?;
+                Ok((Created::New(fence), receipts.journal))
+            }
+            Err(error) => Ok((error.into_created()?, None)),
+        }
+    }
+
+    /// Claims a run; `None` if the run does not exist, has ended, or has an owner.
+    ///
+    /// # Errors
+    /// [`StoreError`], and then the run was not claimed.
+    pub async fn claim_run(
+        &self,
+        run: &RunId,
+        pod: &PodId,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<Option<Fence>, StoreError> {
+        match self.commit(Unit::new(now).claim(run, pod, lease)).await {
+            Ok(receipts) => receipts.fence.ok_or_else(missing_receipt).map(Some),
+            Err(UnitError::Conflict(Conflict::UnknownRun | Conflict::Ended | Conflict::Owned)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Releases a run. A release by an earlier owner does nothing.
+    pub async fn release_run(&self, run: &RunId, fence: Fence, now: Timestamp) {
+        if let Err(error) = self.commit(Unit::new(now).release(run, fence)).await {
+            tracing::debug!(run.id = %run, error = %error, "a run is not released, but its lease expires");
+        }
+    }
+
+    /// Appends entries and waits until they are durable.
+    ///
+    /// # Errors
+    /// [`JournalError`], and then nothing was written.
+    pub async fn append(
+        &self,
+        position: AppendPosition<'_>,
+        entries: &[Entry],
+        now: Timestamp,
+    ) -> Result<Receipt, JournalError> {
+        self.submit_append(position, entries, CommitTiming::Immediate, now).await?.wait_receipt().await
+    }
+
+    /// Submits entries.
+    ///
+    /// # Errors
+    /// [`JournalError`] if they could not be submitted.
+    pub async fn submit_append(
+        &self,
+        position: AppendPosition<'_>,
+        entries: &[Entry],
+        timing: CommitTiming,
+        now: Timestamp,
+    ) -> Result<PendingAppend, JournalError> {
+        self.submit_entries(Unit::new(now).append(position, entries), timing).await
+    }
+
+    /// Submits a unit that appends entries, among others.
+    ///
+    /// # Errors
+    /// [`JournalError`] if it could not be submitted.
+    pub async fn submit_entries(&self, unit: Unit<'_>, timing: CommitTiming) -> Result<PendingAppend, JournalError> {
+        Ok(PendingAppend(self.submit(unit, timing).await?))
+    }
+
+    /// Opens an audit entry and waits until it is durable.
+    ///
+    /// # Errors
+    /// [`AuditError`]: the call must not be executed.
+    pub async fn open_entry(&self, opening: Opening, now: Timestamp) -> Result<OpenAuditEntry, AuditError> {
+        self.submit_opening(opening, CommitTiming::Immediate, now).await?.into_open_entry().await
+    }
+
+    /// Submits the opening of an audit entry.
+    ///
+    /// # Errors
+    /// [`AuditError`] if it could not be submitted.
+    pub async fn submit_opening(
+        &self,
+        opening: Opening,
+        timing: CommitTiming,
+        now: Timestamp,
+    ) -> Result<PendingAuditEntry, AuditError> {
+        Ok(PendingAuditEntry::from_unit(self.submit(Unit::new(now).open(opening), timing).await?))
+    }
+
+    /// Closes an audit entry without waiting for the disk. A failure is logged and never reverts the call.
+    pub async fn close_entry(&self, entry: OpenAuditEntry, closing: Closing, now: Timestamp) {
+        let opened = entry.opened();
+        if let Err(error) = self.send(Unit::new(now).close(entry, closing)).await {
+            tracing::error!(audit.opened = opened.0, error = %error, "an audit entry cannot be closed");
+        }
+    }
+
+    /// Records an event of the platform itself, and waits until it is durable.
+    ///
+    /// # Errors
+    /// [`AuditError`] if it cannot be written.
+    pub async fn record_system_event(
+        &self,
+        subject: &str,
+        message: &str,
+        now: Timestamp,
+    ) -> Result<AuditSeq, AuditError> {
+        let recorded = self.commit(Unit::new(now).record(subject, message)).await;
+        let receipts = recorded.map_err(StoreError::from)?;
+        Ok(receipts.event.ok_or_else(missing_receipt)?)
+    }
+
+    /// Reserves an idempotency key; one caller alone gets it.
+    ///
+    /// # Errors
+    /// [`StoreError`], and then the key was not reserved. If it is after [`StoreError::OutcomeUnknown`], its permit
+    /// reaches nobody and releases it.
+    pub async fn begin_key(
+        &self,
+        tenant: &TenantId,
+        key: &DedupKey,
+        request_hash: &ContentHash,
+        now: Timestamp,
+    ) -> Result<KeyClaim, StoreError> {
+        match self.commit(Unit::new(now).begin_key(tenant, key, request_hash)).await {
+            Ok(receipts) => receipts.key.ok_or_else(missing_receipt).map(KeyClaim::Reserved),
+            Err(UnitError::Conflict(Conflict::Key(status))) => Ok(KeyClaim::Used(status)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Stores the reply of a request that reserved its key, and waits until it is durable.
+    ///
+    /// # Errors
+    /// [`StoreError`], and then the key is released, unless it has the reply all the same.
+    pub async fn finish_key(&self, key: ReservedKey, reply: &Reply, now: Timestamp) -> Result<(), StoreError> {
+        self.end_key(key, Some(reply), now).await
+    }
+
+    /// Releases a reserved key, and waits until that is durable.
+    ///
+    /// # Errors
+    /// [`StoreError`], and then its release is submitted again, without waiting for it.
+    pub async fn abandon_key(&self, key: ReservedKey, now: Timestamp) -> Result<(), StoreError> {
+        self.end_key(key, None, now).await
+    }
+
+    async fn end_key(&self, key: ReservedKey, reply: Option<&Reply>, now: Timestamp) -> Result<(), StoreError> {
+        let unit = match reply {
+            Some(reply) => Unit::new(now).finish_key(&key, reply),
+            None => Unit::new(now).abandon_key(&key),
+        };
+        drop(self.commit(unit).await?);
+        key.end();
+        Ok(())
+    }
+
+    /// Reserves the worst case of a call, and waits until it is durable.
+    ///
+    /// # Errors
+    /// [`ReserveError::Exceeded`] names the first limit that would be exceeded; nothing was reserved.
+    pub async fn reserve(&self, request: ReservationRequest<'_>, now: Timestamp) -> Result<Reservation, ReserveError> {
+        let receipts = self.commit(Unit::new(now).reserve(request)).await?;
+        Ok(receipts.reservation.ok_or_else(missing_receipt)?)
+    }
+
+    /// Writes a settlement by itself, without waiting for the disk. What the call has produced must not be recorded
+    /// later: it belongs into the same unit.
+    ///
+    /// # Errors
+    /// [`StoreError`] once the store is closed; the reservation is then settled at the next start.
+    pub async fn write_settlement(&self, settled: Settled, now: Timestamp) -> Result<(), StoreError> {
+        self.send(Unit::new(now).settle([settled])).await
+    }
+}

@@ -1,0 +1,181 @@
+//! A unit: the changes that become durable together.
+
+use std::time::Duration;
+
+use greenroom_protocol as protocol;
+use protocol::audit::{Closing, Event, Opening};
+use protocol::journal::Entry;
+use protocol::{ContentHash, PodId, Reply, RunId, TenantId, Timestamp};
+
+use crate::audit::OpenAuditEntry;
+use crate::idempotency::ReservedKey;
+use crate::journal::AppendPosition;
+use crate::ledger::{ReservationRequest, Settled};
+use crate::runs::{DedupKey, Fence, NewRun};
+
+/// The change of one run.
+#[derive(Debug)]
+pub(crate) enum RunChange<'u> {
+    Create { run: NewRun, key: Option<&'u DedupKey>, entries: &'u [Entry] },
+    Claim { run: &'u RunId, pod: &'u PodId, lease: Duration },
+    Append { position: AppendPosition<'u>, entries: &'u [Entry] },
+    Release { run: &'u RunId, fence: Fence },
+}
+
+/// A key to reserve for a request.
+#[derive(Debug)]
+pub(crate) struct KeyRequest<'u> {
+    pub(crate) tenant: &'u TenantId,
+    pub(crate) key: &'u DedupKey,
+    pub(crate) request_hash: &'u ContentHash,
+}
+
+/// A reserved key with the reply of its request; without a reply, the key is released.
+#[derive(Debug)]
+pub(crate) struct KeyReply<'u> {
+    pub(crate) key: &'u ReservedKey,
+    pub(crate) reply: Option<&'u Reply>,
+}
+
+/// Changes that become durable together. It has at most one part of each kind, but any number of settlements.
+#[derive(Debug)]
+#[must_use = "a unit is written by `CoreStore::commit`"]
+pub struct Unit<'u> {
+    pub(crate) at: Timestamp,
+    pub(crate) run: Option<RunChange<'u>>,
+    pub(crate) key: Option<KeyRequest<'u>>,
+    pub(crate) reserve: Option<ReservationRequest<'u>>,
+    pub(crate) opening: Option<Opening>,
+    pub(crate) event: Option<Event>,
+    pub(crate) closing: Option<(OpenAuditEntry, Closing)>,
+    pub(crate) settled: Vec<Settled>,
+    pub(crate) key_reply: Option<KeyReply<'u>>,
+}
+
+impl<'u> Unit<'u> {
+    /// An empty unit; `at` is the time of all its changes.
+    pub const fn new(at: Timestamp) -> Self {
+        Self {
+            at,
+            run: None,
+            key: None,
+            reserve: None,
+            opening: None,
+            event: None,
+            closing: None,
+            settled: Vec::new(),
+            key_reply: None,
+        }
+    }
+
+    /// Creates a run with its first entries; its creator owns it. The receipts have its fence.
+    ///
+    /// It is not taken if a request with the same key, or with the same run id, has created a run before:
+    /// [`super::Conflict::Run`].
+    pub fn create(self, run: NewRun, key: Option<&'u DedupKey>, entries: &'u [Entry]) -> Self {
+        Self { run: Some(RunChange::Create { run, key, entries }), ..self }
+    }
+
+    /// Claims a run that has no owner. The receipts have its fence.
+    ///
+    /// It is not taken if the run does not exist, has ended, or has an owner.
+    pub fn claim(self, run: &'u RunId, pod: &'u PodId, lease: Duration) -> Self {
+        Self { run: Some(RunChange::Claim { run, pod, lease }), ..self }
+    }
+
+    /// Appends entries to the journal of a run, all or none, and updates the record of the run with them. The receipts
+    /// have the [`crate::journal::Receipt`].
+    ///
+    /// It is not taken if the run has another owner, if the entries do not follow its last one, or if it has ended.
+    pub fn append(self, position: AppendPosition<'u>, entries: &'u [Entry]) -> Self {
+        Self { run: Some(RunChange::Append { position, entries }), ..self }
+    }
+
+    /// Ends the ownership of a run after every earlier unit, so that it can be claimed at once.
+    pub fn release(self, run: &'u RunId, fence: Fence) -> Self {
+        Self { run: Some(RunChange::Release { run, fence }), ..self }
+    }
+
+    /// Reserves an idempotency key for a request. The receipts have the [`ReservedKey`].
+    ///
+    /// It is not taken if the key was used before: [`super::Conflict::Key`].
+    pub const fn begin_key(mut self, tenant: &'u TenantId, key: &'u DedupKey, request_hash: &'u ContentHash) -> Self {
+        self.key = Some(KeyRequest { tenant, key, request_hash });
+        self
+    }
+
+    /// Reserves the worst case of a call in the budgets of its account and of every limit, or in none. The receipts
+    /// have the [`crate::ledger::Reservation`].
+    ///
+    /// It is not taken if a limit would be exceeded: [`super::Refusal::Budget`].
+    pub const fn reserve(mut self, request: ReservationRequest<'u>) -> Self {
+        self.reserve = Some(request);
+        self
+    }
+
+    /// Opens an audit entry. The receipts have the [`OpenAuditEntry`]; if the unit is not taken, the entry is
+    /// closed in the same commit with the reason.
+    pub fn open(self, opening: Opening) -> Self {
+        Self { opening: Some(opening), ..self }
+    }
+
+    /// Records an event of the platform itself in the audit.
+    pub fn record(self, subject: &str, message: &str) -> Self {
+        let event = Event::System { subject: subject.to_owned(), message: message.to_owned() };
+        Self { event: Some(event), ..self }
+    }
+
+    /// Closes an audit entry with the outcome of its call.
+    pub fn close(self, entry: OpenAuditEntry, closing: Closing) -> Self {
+        Self { closing: Some((entry, closing)), ..self }
+    }
+
+    /// Writes settlements.
+    pub fn settle(mut self, settled: impl IntoIterator<Item = Settled>) -> Self {
+        self.settled.extend(settled);
+        self
+    }
+
+    /// Stores the reply of a request under its key. A repeated request gets it.
+    ///
+    /// The key remains reserved for the caller, who repeats this if the store fails: a key that has a reply does not
+    /// change. Once the unit is durable, the caller has to call [`ReservedKey::end`].
+    pub const fn finish_key(mut self, key: &'u ReservedKey, reply: &'u Reply) -> Self {
+        self.key_reply = Some(KeyReply { key, reply: Some(reply) });
+        self
+    }
+
+    /// Releases a key that keeps no reply, so that the request can be repeated. As for [`Unit::finish_key`], the caller
+    /// may repeat this, and then has to call [`ReservedKey::end`].
+    pub const fn abandon_key(mut self, key: &'u ReservedKey) -> Self {
+        self.key_reply = Some(KeyReply { key, reply: None });
+        self
+    }
+
+    /// The entries that the unit appends to a journal, for decorators of a store.
+    #[must_use]
+    pub const fn appended(&self) -> Option<&'u [Entry]> {
+        match self.run {
+            Some(RunChange::Append { entries, .. }) => Some(entries),
+            Some(RunChange::Create { .. } | RunChange::Claim { .. } | RunChange::Release { .. }) | None => None,
+        }
+    }
+
+    /// The audit entry that the unit opens, for decorators of a store.
+    #[must_use]
+    pub const fn opening(&self) -> Option<&Opening> {
+        self.opening.as_ref()
+    }
+
+    /// True if it stores a reply under a key or releases one, for decorators of a store.
+    #[must_use]
+    pub const fn ends_key(&self) -> bool {
+        self.key_reply.is_some()
+    }
+
+    /// The number of settlements that it writes, for decorators of a store.
+    #[must_use]
+    pub const fn settlements(&self) -> usize {
+        self.settled.len()
+    }
+}

@@ -1,0 +1,182 @@
+//! The change of one run: create, claim, append, release.
+
+use std::time::Duration;
+
+use greenroom_protocol as protocol;
+use protocol::journal::Entry;
+use protocol::{PodId, RunId, Timestamp};
+
+use crate::core::{Conflict, Receipts, RunChange, UnitError};
+use crate::error::StoreError;
+use crate::idempotency::StoredKey;
+use crate::journal::{AppendPosition, Receipt, Seq};
+use crate::runs::record::{StatusChange, releases_key};
+use crate::runs::{Fence, NewRun, RunRecord};
+use crate::sqlite::command::Needs;
+use crate::sqlite::commit::{Commit, LeaseChange};
+use crate::sqlite::idempotency::key_row::KeyRow;
+use crate::sqlite::runs::cache::CachedRecord;
+use crate::sqlite::runs::row::{INSERT_RUN, MARK_PERSONAL_DATA, UPDATE_RUN, insert_values, update_values};
+use crate::sqlite::statement_batch::{SqlValue, StatementBatch, from_int};
+use crate::sqlite::writer_state::WriterState;
+
+const INSERT_ENTRY: &str = "INSERT INTO journal (run, seq, at, entry) VALUES (?, ?, ?, ?)";
+
+/// Journal entries as JSON and as status changes.
+pub(super) struct EncodedEntries {
+    texts: Vec<String>,
+    changes: Vec<StatusChange>,
+    /// They end the run by a failure that may pass.
+    releases_key: bool,
+}
+
+impl EncodedEntries {
+    fn from_entries(entries: &[Entry]) -> Result<Self, StoreError> {
+        let texts = entries.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+        Ok(Self { texts, changes: StatusChange::from_entries(entries), releases_key: releases_key(entries) })
+    }
+
+    fn insert(self, run: i64, after: Seq, now: Timestamp, statements: &mut StatementBatch) {
+        for (seq, entry) in (after.0.saturating_add(1)..).zip(self.texts) {
+            let values = vec![run.into(), seq.into(), now.as_micros().into(), SqlValue::Text(entry)];
+            statements.add(INSERT_ENTRY, values);
+        }
+    }
+}
+
+/// A run to create with its key and its first entries.
+pub(super) struct CreateRun {
+    new: NewRun,
+    key: Option<StoredKey>,
+    entries: EncodedEntries,
+}
+
+/// The change of one run.
+pub(super) enum ChangeRun {
+    Create(CreateRun),
+    Claim { run: RunId, pod: PodId, lease: Duration },
+    Append { run: RunId, fence: Fence, after: Seq, entries: EncodedEntries },
+    Release { run: RunId, fence: Fence },
+}
+
+impl ChangeRun {
+    pub(super) fn encode(change: RunChange<'_>) -> Result<Self, StoreError> {
+        Ok(match change {
+            RunChange::Create { run, key, entries } => {
+                let key = key.map(|key| (key.to_stored(), run.tenant.clone()));
+                Self::Create(CreateRun { new: run, key, entries: EncodedEntries::from_entries(entries)? })
+            }
+            RunChange::Claim { run, pod, lease } => Self::Claim { run: run.clone(), pod: pod.clone(), lease },
+            RunChange::Append { position: AppendPosition { run, fence, after }, entries } => {
+                Self::Append { run: run.clone(), fence, after, entries: EncodedEntries::from_entries(entries)? }
+            }
+            RunChange::Release { run, fence } => Self::Release { run: run.clone(), fence },
+        })
+    }
+
+    pub(super) fn add_needs<'c>(&'c self, needs: &mut Needs<'c>) {
+        match self {
+            Self::Create(CreateRun { new, key, .. }) => {
+                needs.runs.push(new.id());
+                needs.keys.extend(key);
+            }
+            Self::Claim { run, .. } | Self::Append { run, .. } => needs.runs.push(run),
+            Self::Release { .. } => {}
+        }
+    }
+
+    pub(super) fn check(&self, at: Timestamp, state: &WriterState, commit: &Commit) -> Result<(), UnitError> {
+        let record = |run| Ok::<_, UnitError>(state.runs.find(run)?.map(|cached| &cached.record));
+        match self {
+            Self::Create(CreateRun { new, key, entries }) => {
+                StatusChange::check_entries(&entries.changes)?;
+                let used = key.as_ref().map(|key| commit.find_key(key)).transpose()?.flatten();
+                if let Some(row) = used {
+                    let is_same = row.request_hash == new.request_hash;
+                    return Err(UnitError::Conflict(Conflict::Run(row.run.clone().filter(|_| is_same))));
+                }
+                match record(new.id())? {
+                    Some(existing) => Err(UnitError::Conflict(existing.conflict_with(new))),
+                    None => Ok(()),
+                }
+            }
+            Self::Claim { run, .. } => {
+                let record = record(run)?.ok_or(UnitError::Conflict(Conflict::UnknownRun))?;
+                record.check_claim(state.shared.leases.is_leased(run, at)).map_err(UnitError::Conflict)
+            }
+            Self::Append { run, fence, after, entries } => {
+                let record = record(run)?.ok_or(UnitError::Conflict(Conflict::UnknownRun))?;
+                Ok(record.check_append(*fence, *after, &entries.changes)?)
+            }
+            Self::Release { .. } => Ok(()),
+        }
+    }
+
+    /// Applies a checked change.
+    pub(super) fn apply(self, at: Timestamp, state: &mut WriterState, commit: &mut Commit, receipts: &mut Receipts) {
+        match self {
+            Self::Create(create) => create.apply(at, state, commit, receipts),
+            Self::Claim { run, pod, lease } => {
+                let Some(CachedRecord { number, record }) = state.runs.find_mut(&run) else { return };
+                let fence = record.transfer_to(&pod);
+                commit.statements.add(UPDATE_RUN, update_values(*number, record));
+                state.shared.leases.grant(&run, from_int(*number), fence, lease, at);
+                commit.leases.push(LeaseChange::Claimed { run, fence });
+                receipts.fence = Some(fence);
+            }
+            Self::Append { run, fence, after, entries } => {
+                let Some(CachedRecord { number, record }) = state.runs.find_mut(&run) else { return };
+                let is_changed = record.append(&entries.changes, at);
+                if entries.releases_key {
+                    commit.release_key_of(&run);
+                }
+                entries.insert(*number, after, at, &mut commit.statements);
+                if is_changed {
+                    commit.statements.add(UPDATE_RUN, update_values(*number, record));
+                }
+                receipts.journal = Some(Receipt::new(run.clone(), after, record.seq));
+                commit.journal_notify.push(run.clone());
+                if record.status.is_terminal() {
+                    let number = from_int(*number);
+                    state.runs.mark_ended(run.clone());
+                    commit.leases.push(LeaseChange::Ended { run, number, fence, at });
+                } else {
+                    commit.leases.push(LeaseChange::Appended { run, fence, at });
+                }
+            }
+            Self::Release { run, fence } => state.shared.leases.release(&run, fence),
+        }
+    }
+}
+
+impl CreateRun {
+    fn apply(self, at: Timestamp, state: &mut WriterState, commit: &mut Commit, receipts: &mut Receipts) {
+        let Self { new, key, entries } = self;
+        let run = new.id().clone();
+        let record = RunRecord::with_entries(&new, &entries.changes, at);
+        let (fence, is_ended) = (record.fence, record.status.is_terminal());
+        let number = state.runs.next_number();
+        commit.statements.add(INSERT_RUN, insert_values(number, &record));
+        if let Some(parent) = record.parent.as_ref().filter(|_| record.personal_data) {
+            commit.statements.add(MARK_PERSONAL_DATA, vec![parent.as_str().into()]);
+        }
+        state.runs.insert(number, record);
+        if let Some(key) = key.filter(|_| !entries.releases_key) {
+            let row = KeyRow { request_hash: new.request_hash, run: Some(run.clone()), reply: None };
+            commit.upsert_key(key, row, at);
+        }
+        if is_ended {
+            state.runs.mark_ended(run.clone());
+        } else {
+            state.shared.leases.grant(&run, from_int(number), fence, new.lease, at);
+            commit.leases.push(LeaseChange::Created { run: run.clone(), number: from_int(number) });
+        }
+        receipts.fence = Some(fence);
+        let last = Seq(entries.texts.len() as u64);
+        if last > Seq(0) {
+            entries.insert(number, Seq(0), at, &mut commit.statements);
+            commit.journal_notify.push(run.clone());
+            receipts.journal = Some(Receipt::new(run, Seq(0), last));
+        }
+    }
+}

@@ -208,12 +208,11 @@ impl From<minijinja::Error> for RenderError {
 }
 
 fn check(part: &'static str, text: &str, roots: &[&str], spec: &AgentSpec) -> Result<CheckedTemplate, PromptError> {
-    check_template(text).map_err(|TemplateError { message, line }| PromptError {
-        part,
-        message,
-        out_of_bounds: true,
-        line,
-    })?;
+    let in_part = |error: TemplateError| {
+        let TemplateError { message, line, out_of_bounds } = error;
+        PromptError { part, message, out_of_bounds, line }
+    };
+    check_template(text).map_err(in_part)?;
     let invalid = |message: String, line: usize| PromptError { part, message, out_of_bounds: false, line };
     let mut compiled = ENVIRONMENT.clone();
     compiled.add_global("agent", minijinja::Value::from_serialize(Constants::new(spec)));
@@ -247,7 +246,7 @@ fn check(part: &'static str, text: &str, roots: &[&str], spec: &AgentSpec) -> Re
             return Err(invalid(format!("references {found}"), line_of(text, path)));
         }
     }
-    filters::check_names(text).map_err(|TemplateError { message, line }| invalid(message, line))?;
+    filters::check_names(text).map_err(in_part)?;
     Ok(CheckedTemplate { compiled, variables })
 }
 

@@ -38,28 +38,42 @@ pub struct TemplateError {
     pub message: String,
     /// The line in the template, from 1; 0 for all of it.
     pub line: usize,
+    /// True if the template exceeds a bound, false if it is invalid.
+    pub out_of_bounds: bool,
+}
+
+impl TemplateError {
+    /// The error of a template that is invalid, whatever its size.
+    pub fn invalid(message: String, line: usize) -> Self {
+        Self { message, line, out_of_bounds: false }
+    }
+
+    /// The error of a template that exceeds a bound.
+    fn out_of_bounds(message: String, line: usize) -> Self {
+        Self { message, line, out_of_bounds: true }
+    }
 }
 
 /// Checks the text of a template.
 ///
 /// # Errors
-/// An error that names the exceeded bound.
+/// An error that names the exceeded bound, or the tag that is not allowed or not closed.
 pub fn check(text: &str) -> Result<(), TemplateError> {
     if text.len() > TEMPLATE_BYTES_MAX {
-        return Err(TemplateError { message: too_long(text.len(), TEMPLATE_BYTES_MAX), line: 0 });
+        return Err(TemplateError::out_of_bounds(too_long(text.len(), TEMPLATE_BYTES_MAX), 0));
     }
     // The levels of each open block: each `elif` adds one.
     let mut blocks: Vec<usize> = Vec::new();
     for Tag { kind, inside, line } in tags(text)? {
-        let error = |message: String| TemplateError { message, line };
-        expression(inside).map_err(error)?;
+        expression(inside, line)?;
         if kind == TagKind::Value {
             continue;
         }
         let word = inside.split(|c: char| !(c.is_alphanumeric() || c == '_')).find(|part| !part.is_empty());
         let word = word.unwrap_or_default();
         if !STATEMENTS.contains(&word) {
-            return Err(error(format!("has a `{word}` statement; a prompt may use {}", STATEMENTS.join(", "))));
+            let message = format!("has a `{word}` statement; a prompt may use {}", STATEMENTS.join(", "));
+            return Err(TemplateError::invalid(message, line));
         }
         match word {
             "for" | "if" => blocks.push(1),
@@ -72,7 +86,7 @@ pub fn check(text: &str) -> Result<(), TemplateError> {
             _ => {}
         }
         if blocks.iter().sum::<usize>() > NESTING_MAX {
-            return Err(error(too_deep()));
+            return Err(TemplateError::out_of_bounds(too_deep(), line));
         }
     }
     Ok(())
@@ -88,7 +102,7 @@ pub fn tags(text: &str) -> Result<Vec<Tag<'_>>, TemplateError> {
     while let Some(at) = rest.find('{') {
         let from = rest.get(at..).unwrap_or_default();
         line += line_ends(rest.get(..at).unwrap_or_default());
-        let unclosed = |part: &str| TemplateError { message: format!("has {part} that is not closed"), line };
+        let unclosed = |part: &str| TemplateError::invalid(format!("has {part} that is not closed"), line);
         let inside = from.get(2..).unwrap_or_default();
         let after = match from.as_bytes().get(1) {
             Some(b'#') => inside.split_once("#}").ok_or_else(|| unclosed("a comment"))?.1,
@@ -154,7 +168,8 @@ fn after_raw(text: &str) -> Option<&str> {
     }
 }
 
-fn expression(text: &str) -> Result<(), String> {
+/// Checks the inside of a tag that begins on `line`.
+fn expression(text: &str, line: usize) -> Result<(), TemplateError> {
     // A sign at either end only trims the space around the tag.
     let text = text.strip_prefix(['-', '+']).unwrap_or(text);
     let text = text.strip_suffix(['-', '+']).unwrap_or(text);
@@ -171,7 +186,8 @@ fn expression(text: &str) -> Result<(), String> {
             }
             b')' | b']' | b'}' => depth = depth.saturating_sub(1),
             b'*' | b'+' | b'~' => {
-                return Err(format!("uses `{}`; a prompt puts texts side by side", char::from(byte)));
+                let message = format!("uses `{}`; a prompt puts texts side by side", char::from(byte));
+                return Err(TemplateError::invalid(message, line));
             }
             b'|' | b'.' | b'-' | b'/' | b'%' | b'=' | b'<' | b'>' | b'!' | b':' => operators += 1,
             b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
@@ -179,7 +195,8 @@ fn expression(text: &str) -> Result<(), String> {
                 let length = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
                 let word = rest.get(..length).unwrap_or_default();
                 if word == "recursive" {
-                    return Err("uses `recursive`; a prompt may not call itself".into());
+                    let message = "uses `recursive`; a prompt may not call itself".to_owned();
+                    return Err(TemplateError::invalid(message, line));
                 }
                 // `if` inside a value nests its alternatives; each one is a level.
                 operators += usize::from(WORDS.contains(&word) || word == "if" || word == "else");
@@ -188,10 +205,10 @@ fn expression(text: &str) -> Result<(), String> {
             _ => {}
         }
         if depth > NESTING_MAX {
-            return Err(too_deep());
+            return Err(TemplateError::out_of_bounds(too_deep(), line));
         }
         if operators > OPERATORS_MAX {
-            return Err(too_many_operators());
+            return Err(TemplateError::out_of_bounds(too_many_operators(), line));
         }
     }
     Ok(())

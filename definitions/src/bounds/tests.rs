@@ -42,7 +42,7 @@ fn a_tag_has_the_line_on_which_it_begins() {
         ("one\n\n{{ a\n", 3, "has a `{{` that is not closed"),
         ("{{ a }}\n{{ a * 2 }}\n", 2, "uses `*`; a prompt puts texts side by side"),
     ] {
-        assert_eq!(check_template(text), Err(TemplateError { message: message.to_owned(), line }), "{text}");
+        assert_eq!(check_template(text), Err(TemplateError::invalid(message.to_owned(), line)), "{text}");
     }
 }
 

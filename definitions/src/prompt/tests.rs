@@ -116,7 +116,7 @@ fn an_invalid_template_has_a_message_with_its_line() {
 
     let error = refused(json!({ "user": "one\ntwo {#3}" }));
     assert_eq!(error.to_string(), "the user template has a comment that is not closed");
-    assert_eq!((error.line, error.out_of_bounds), (2, true));
+    assert_eq!((error.line, error.out_of_bounds), (2, false));
 
     let error = refused(json!({ "user": "{% if inputs.topic is nothing %}{% endif %}" }));
     assert_eq!(error.to_string(), "the user template uses the test `nothing`, which is not known");

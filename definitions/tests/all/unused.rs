@@ -64,7 +64,7 @@ fn an_undeclared_name_is_an_error_with_the_reference_that_was_meant() {
 }
 
 #[test]
-fn a_tag_of_another_template_language_is_an_error_with_its_line() {
+fn a_tag_that_a_prompt_may_not_have_is_an_error_with_its_line() {
     for (text, position, message) in [
         (
             "A margin of {%5%}.\n      The text: {{ inputs.topic }}",
@@ -76,12 +76,20 @@ fn a_tag_of_another_template_language_is_an_error_with_its_line() {
             "16:1",
             "has a comment that is not closed",
         ),
+        ("The text:\n      {{ inputs.topic", "16:1", "has a `{{` that is not closed"),
+        ("{{ inputs.topic * 2 }}", "15:7", "uses `*`; a prompt puts texts side by side"),
     ] {
-        let found = prompt(text);
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].starts_with(&format!("agents/x.yaml:{position}: error[")), "{found:?}");
-        assert!(found[0].ends_with(&format!("the user template {message}")), "{found:?}");
+        let expected = format!("agents/x.yaml:{position}: error[expression]: the user template {message}");
+        assert_eq!(prompt(text), [expected]);
     }
+}
+
+#[test]
+fn a_template_that_exceeds_a_bound_has_a_kind_of_its_own() {
+    assert_eq!(
+        prompt(&"{% if inputs.topic %}".repeat(17)),
+        ["agents/x.yaml:15:7: error[expression_bounds]: the user template is nested deeper than 16"]
+    );
 }
 
 /// The problems of a workflow with the input `depth` over the agent `x`, whose input is `topic`.

@@ -32,7 +32,7 @@ use self::output::{Output, print_note};
 use self::session::Session;
 use crate::clock::WallClock;
 use crate::config::source::load;
-use crate::config::{Flags, LoadedConfig};
+use crate::config::{Flags, LoadedConfig, SettingsHash};
 use crate::lifecycle::{ProcessSignal, Signals};
 use crate::telemetry;
 
@@ -141,7 +141,7 @@ async fn execute_in_session(
     };
     match opened {
         Ok(session) => {
-            warn_of_overridden_flags(&session, loaded, output);
+            warn_of_overridden_settings(&session, loaded, output);
             execute_with(session, command, output, signals).await
         }
         Err(cause) => db::examine(&loaded.config, &command, output, cause).await,
@@ -207,16 +207,25 @@ async fn execute_in(session: &Session, command: Command, output: Output) -> Resu
     }
 }
 
-/// Warns of each flag that has no effect because the owner of the data directory executes the command with its
-/// own configuration.
-fn warn_of_overridden_flags(session: &Session, loaded: &LoadedConfig, output: Output) {
+/// Warns of each flag, and of a settings file, that has no effect because the owner of the data directory executes the
+/// command with its own configuration. A file that would make no difference needs no warning, so that a user who always
+/// passes the same file sees none.
+fn warn_of_overridden_settings(session: &Session, loaded: &LoadedConfig, output: Output) {
     if session.is_in_process() {
         return;
     }
+    let owner = format!("the pod that owns {}", loaded.config.data_dir.display());
     for flag in loaded.flags_of_the_pod() {
+        output.note(&format!("warning: {flag} has no effect: {owner} executes the command with its own configuration"));
+    }
+    let is_overridden = |settings: &SettingsHash| loaded.config.settings_hash.is_overridden_by(settings);
+    if let Some(file) = &loaded.file
+        && session.owner_settings().as_ref().is_some_and(is_overridden)
+    {
         output.note(&format!(
-            "warning: {flag} has no effect: the pod that owns {} executes the command with its own configuration",
-            loaded.config.data_dir.display()
+            "warning: the pod settings in {} have no effect: {owner} executes the command with its own configuration, \
+             which is different",
+            file.display()
         ));
     }
 }

@@ -18,6 +18,7 @@ mod resolved;
 pub mod secret;
 pub mod setting;
 pub mod settings;
+mod settings_hash;
 pub mod source;
 pub mod store;
 mod store_url;
@@ -33,6 +34,7 @@ pub use admission::AdmissionConfig;
 pub use greenroom_registry::SyncMode;
 pub use models::{ModelsConfig, ProviderConfig};
 pub use secret::Secret;
+pub use settings_hash::SettingsHash;
 pub use source::{Flags, LoadedConfig, ResolvedSetting};
 pub use store::StoreConfig;
 pub use users::{TenantConfig, UserConfig, UserDirectory};
@@ -85,6 +87,8 @@ pub struct Config {
     pub users: UserDirectory,
     /// The user that the command line authenticates as.
     pub user: UserId,
+    /// The hashes of the settings of the pod as they were loaded, for a comparison with those of another process.
+    pub settings_hash: SettingsHash,
 }
 
 impl Config {

@@ -141,6 +141,40 @@ async fn an_option_that_the_owner_decides_has_a_warning() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_settings_file_that_the_owner_overrides_has_a_warning_and_the_same_file_has_none() -> Result<()> {
+    let mut terminal = CliHarness::open()?;
+    terminal.write_file("pod.toml", "[guard]\nworkers = 1\n")?;
+    terminal.write_file("own.toml", "user = \"operator\"\n[guard]\nworkers = 1\n")?;
+    terminal.write_file("other.toml", "[guard]\nworkers = 2\n")?;
+    terminal.set_variable("OPENAI_API_KEY", "sk-test");
+    let up = terminal.start(&[&UP[..], &["--config", "pod.toml"]].concat())?;
+    up.wait_for_output(RUNNING).await?;
+    // The owner alone has the key, as one that a service manager has started.
+    terminal.set_variable("OPENAI_API_KEY", "");
+    for options in [&["--config", "pod.toml"][..], &["--config", "own.toml"], &[]] {
+        let listed = terminal.run(&[&LIST[..], options].concat()).await?;
+        listed.expect_success()?;
+        assert!(!listed.err.contains("have no effect"), "{listed:?}");
+    }
+    let data_dir = terminal.data_dir().display().to_string();
+    let warning = format!("warning: the pod settings in other.toml have no effect: the pod that owns {data_dir}");
+    let listed = terminal.run(&[&LIST[..], &["--config", "other.toml"]].concat()).await?;
+    listed.expect_success()?;
+    assert!(listed.err.contains(&warning), "{listed:?}");
+    terminal.set_variable("GREENROOM_CONFIG", "other.toml");
+    let listed = terminal.run(&LIST).await?;
+    listed.expect_success()?;
+    assert!(listed.err.contains(&warning), "{listed:?}");
+    up.terminate()?;
+    assert_eq!(up.wait().await?.code, 0);
+    // Without an owner, the command executes its request with these settings itself.
+    let listed = terminal.run(&LIST).await?;
+    listed.expect_success()?;
+    assert!(!listed.err.contains("have no effect"), "{listed:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_data_directory_with_a_long_path_has_its_socket_in_the_runtime_directory() -> Result<()> {
     let mut terminal = CliHarness::open()?;
     let long = terminal.folder().join("l".repeat(100)).join("o".repeat(100));

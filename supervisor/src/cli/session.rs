@@ -17,7 +17,7 @@ use greenroom_protocol::{ArtifactRef, Cause, Clock, Deadline, ErrorCode, Json, R
 
 use self::target::{Route, SessionTransport, Target};
 use crate::clock::WallClock;
-use crate::config::Config;
+use crate::config::{Config, SettingsHash};
 use crate::lifecycle::ProcessSignal;
 
 /// Longest wait for the status of the run of an interrupted command.
@@ -56,6 +56,12 @@ impl Session {
     #[must_use]
     pub fn is_in_process(&self) -> bool {
         self.route.is_in_process()
+    }
+
+    /// The hashes of the settings of a pod in another process, if it states them.
+    #[must_use]
+    pub fn owner_settings(&self) -> Option<SettingsHash> {
+        self.route.owner_settings()
     }
 
     /// Uploads a file.

@@ -15,6 +15,7 @@ use super::layers::{self, Environment};
 use super::reader::{self, ConfigReader};
 pub use super::resolved::ResolvedSetting;
 use super::settings::CONFIG_FILE_VARIABLE;
+use super::settings_hash::{SettingsHash, is_of_the_pod};
 use super::users::BUILT_IN_USERS;
 use super::{Config, ConfigError, admission, definitions, files, guard, models, pod, process, resolved, store, users};
 
@@ -26,6 +27,8 @@ const DEFAULT_FILE: &str = "greenroom.toml";
 pub struct LoadedConfig {
     /// The configuration.
     pub config: Config,
+    /// The settings file; `None` if there is none.
+    pub file: Option<PathBuf>,
     /// Every value with its origin, secrets masked.
     pub resolved: Vec<ResolvedSetting>,
     /// Settings that are set and unused, and variables that no setting knows.
@@ -35,7 +38,7 @@ pub struct LoadedConfig {
 impl LoadedConfig {
     /// The flags that were passed and that only a pod reads: they have no effect on a pod that runs already.
     pub fn flags_of_the_pod(&self) -> impl Iterator<Item = &str> {
-        let flags = self.resolved.iter().filter(|row| !["data_dir", "user"].contains(&row.key.as_str()));
+        let flags = self.resolved.iter().filter(|row| is_of_the_pod(&row.key));
         flags.filter_map(|row| row.origin.strip_prefix("flag "))
     }
 }
@@ -51,14 +54,11 @@ pub fn load<T: Into<OsString>>(
 ) -> Result<LoadedConfig, ConfigError> {
     let mut problems = Vec::new();
     let environment = layers::read_environment(variables, &mut problems);
-    let built_in = File::from_str(BUILT_IN_USERS, FileFormat::Toml);
-    let mut builder = config::Config::builder().add_source(built_in).add_source(layers::defaults());
-    if let Some(path) = file(flags, &environment) {
-        check_syntax(&path).map_err(|problem| ConfigError(vec![problem]))?;
-        builder = builder.add_source(File::from(path).format(FileFormat::Toml));
+    let file = file(flags, &environment);
+    if let Some(path) = &file {
+        check_syntax(path).map_err(|problem| ConfigError(vec![problem]))?;
     }
-    let built = builder.add_source(layers::variables(&environment)).add_source(layers::flags(flags)).build();
-    let merged = match built {
+    let (merged, of_file) = match merge(file.as_deref(), &environment, flags) {
         Ok(merged) => merged,
         Err(error) => {
             problems.push(reader::describe(&error));
@@ -66,14 +66,16 @@ pub fn load<T: Into<OsString>>(
         }
     };
     let resolved = resolved::list(&merged.cache, &mut problems);
+    // The keys that no setting knows are reported already.
+    let of_file = resolved::list(&of_file.cache, &mut Vec::new());
     let mut reader = ConfigReader::new(&merged);
-    let config = read(&mut reader);
+    let config = read(&mut reader, SettingsHash::new(&resolved, &of_file));
     problems.extend(reader.into_problems());
     match config {
         Some(config) if problems.is_empty() => {
             let mut warnings = layers::unknown_variables(&environment);
             warnings.extend(resolved::warnings(&resolved));
-            Ok(LoadedConfig { config, resolved, warnings })
+            Ok(LoadedConfig { config, file, resolved, warnings })
         }
         Some(_) | None => Err(ConfigError(problems)),
     }
@@ -95,6 +97,22 @@ fn file(flags: &Flags, environment: &Environment) -> Option<PathBuf> {
     named.or_else(|| Path::new(DEFAULT_FILE).exists().then(|| PathBuf::from(DEFAULT_FILE)))
 }
 
+/// Merges all layers, and the file over the defaults without the layers above it.
+fn merge(
+    file: Option<&Path>,
+    environment: &Environment,
+    flags: &Flags,
+) -> Result<(config::Config, config::Config), config::ConfigError> {
+    let built_in = File::from_str(BUILT_IN_USERS, FileFormat::Toml);
+    let mut builder = config::Config::builder().add_source(built_in).add_source(layers::defaults());
+    if let Some(path) = file {
+        builder = builder.add_source(File::from(path).format(FileFormat::Toml));
+    }
+    let of_file = builder.build_cloned()?;
+    let merged = builder.add_source(layers::variables(environment)).add_source(layers::flags(flags)).build()?;
+    Ok((merged, of_file))
+}
+
 /// Rejects a file that is no TOML by its line and column. The parser's own message quotes the line, which may
 /// hold a key or a password.
 fn check_syntax(path: &Path) -> Result<(), String> {
@@ -107,7 +125,7 @@ fn check_syntax(path: &Path) -> Result<(), String> {
 }
 
 /// Reads every section; `None` only beside a problem.
-fn read(reader: &mut ConfigReader<'_>) -> Option<Config> {
+fn read(reader: &mut ConfigReader<'_>, settings_hash: SettingsHash) -> Option<Config> {
     let data_dir = pod::read_data_dir(reader);
     let (pod, user) = (pod::read_pod(reader), pod::read_user(reader));
     let admission = admission::read(reader);
@@ -128,6 +146,7 @@ fn read(reader: &mut ConfigReader<'_>) -> Option<Config> {
         admission: admission?,
         user: user?,
         data_dir,
+        settings_hash,
     };
     Some(config)
 }

@@ -154,6 +154,31 @@ fn a_key_an_address_or_a_table_configures_a_provider() {
 }
 
 #[test]
+fn a_settings_file_is_overridden_by_an_owner_only_if_files_and_results_differ() {
+    let settings_hash = |text: &str, variables: &[(&str, &str)]| {
+        let (_dir, flags) = file(text);
+        load(&flags, environment(variables).into_iter()).unwrap().config.settings_hash
+    };
+    let pod = "[guard]\nworkers = 3\n[definitions]\nstrict = true\n";
+    let variables = [("GREENROOM_GUARD_WORKERS", "3"), ("GREENROOM_DEFINITIONS_STRICT", "true")];
+    let of_process = "data_dir = \"elsewhere\"\nruntime_dir = \"/run\"\nuser = \"guest\"\nlog.filter = \"debug\"\n";
+    let owner = settings_hash(pod, &[("OPENAI_API_KEY", "sk-live"), ("GREENROOM_POD", "one")]);
+    for (text, owner) in [
+        (pod.to_owned(), &owner),
+        (format!("{of_process}{pod}"), &owner),
+        (pod.to_owned(), &settings_hash("", &variables)),
+        (of_process.to_owned(), &settings_hash("", &variables)),
+    ] {
+        assert!(!settings_hash(&text, &[]).is_overridden_by(owner), "{text}");
+    }
+    for text in ["", "guard.workers = 4", "[[users]]\nname = \"clara\"\n", "openai.api_key = \"sk-live\""] {
+        assert!(settings_hash(text, &[]).is_overridden_by(&owner), "{text}");
+    }
+    let key = |key: &str| settings_hash(&format!("openai.api_key = {key:?}"), &[]);
+    assert_eq!(key("sk-one"), key("sk-two"), "a hash reveals nothing about a secret");
+}
+
+#[test]
 fn a_limit_counts_over_its_period() {
     let (_dir, flags) = file(
         "[[users]]\nname = \"clara\"\nlimits = { usd = 1.0, period = \"day\" }\n\

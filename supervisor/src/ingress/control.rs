@@ -165,7 +165,10 @@ async fn handle_request(
             },
             Err(cause) => ControlResponse::Refused { cause },
         },
-        ControlRequest::Identify => ControlResponse::Owner { process: std::process::id() },
+        ControlRequest::Identify => {
+            let settings = Some((*ingress.settings_hash).clone());
+            ControlResponse::Owner { process: std::process::id(), settings }
+        }
     };
     frame::write(stream, &response).await
 }

@@ -9,6 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::config::SettingsHash;
+
 /// Bytes of one frame.
 pub const FRAME_BYTES_MAX: usize = 24 * 1024 * 1024;
 /// Bytes of a file that the command line uploads.
@@ -77,6 +79,9 @@ pub enum ControlResponse {
     Owner {
         /// The id of the process.
         process: u32,
+        /// The hashes of its settings; an owner of an earlier version does not state them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        settings: Option<SettingsHash>,
     },
     /// To any request: it was rejected.
     Refused {
@@ -154,6 +159,14 @@ mod tests {
         assert!(matches!(read_back, Some(ControlRequest::Watch { after: 7, .. })));
         writer.await.unwrap().unwrap();
         assert!(read::<ControlRequest>(&mut server).await.unwrap().is_none());
+    }
+
+    #[test]
+    fn an_owner_of_an_earlier_version_states_no_settings() {
+        let response = r#"{"response":"owner","process":7}"#;
+        let owner: ControlResponse = serde_json::from_str(response).unwrap();
+        assert!(matches!(owner, ControlResponse::Owner { process: 7, settings: None }), "{owner:?}");
+        assert_eq!(serde_json::to_string(&owner).unwrap(), response);
     }
 
     #[tokio::test]

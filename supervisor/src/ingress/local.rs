@@ -21,6 +21,7 @@ use greenroom_registry::journal::Seq;
 use greenroom_rego::Authenticated;
 
 use super::frame::FILE_BYTES_MAX;
+use crate::config::SettingsHash;
 use crate::pipeline::{Pipeline, Served};
 
 /// Longest wait of a watch for a run that is being started.
@@ -35,6 +36,8 @@ pub struct LocalIngress {
     pub(crate) stores: Stores,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn IdGenerator>,
+    /// The hashes of the settings of the pod.
+    pub(crate) settings_hash: Arc<SettingsHash>,
 }
 
 impl LocalIngress {

@@ -43,7 +43,7 @@ pub async fn restore(config: &Config, from: &Path, output: Output) -> Result<u8,
     let _lock = match find_owner(config, print_note).await? {
         Owner::ThisProcess(lock) => lock,
         // The owner decides first whether the user may, and then refuses.
-        Owner::Other { socket, process } => {
+        Owner::Other { socket, process, .. } => {
             permit(&Client::new(Arc::new(socket)), &from).await?;
             let message = format!("process {process} owns the data directory; stop it, and run the command again");
             return Err(Cause::new(ErrorCode::DataDirectoryInUse, message));

@@ -5,9 +5,9 @@ use std::time::Duration;
 use greenroom_protocol::Cause;
 use tokio::time::Instant;
 
-use crate::config::Config;
+use crate::config::{Config, SettingsHash};
 use crate::data_dir::{DataDirLock, LockError};
-use crate::ingress::control::client::ControlClient;
+use crate::ingress::control::client::{ControlClient, OwnerInfo};
 
 /// Longest time that an owner may take to start, or to end after its drain.
 const OWNER_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -26,6 +26,8 @@ pub enum Owner {
         socket: ControlClient,
         /// Its process id.
         process: String,
+        /// The hashes of its settings; `None` if it does not state them.
+        settings: Option<SettingsHash>,
     },
 }
 
@@ -48,8 +50,8 @@ pub async fn find_owner(config: &Config, note: fn(&str)) -> Result<Owner, Cause>
             Err(error @ LockError::InUse { .. }) => error,
         };
         // An owner that starts does not listen yet; one that drains rejects the request.
-        if let Ok(process) = socket.identify().await {
-            return Ok(Owner::Other { socket, process });
+        if let Ok(OwnerInfo { process, settings }) = socket.identify().await {
+            return Ok(Owner::Other { socket, process, settings });
         }
         if let LockError::InUse { owner, .. } = &in_use
             && *owner != current_owner

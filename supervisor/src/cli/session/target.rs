@@ -16,7 +16,7 @@ use crate::cli::output::print_note;
 use crate::clock::{TimeOrdered, WallClock};
 use crate::compose::blocking::drive_on_thread;
 use crate::compose::{Overrides, compose_with};
-use crate::config::Config;
+use crate::config::{Config, SettingsHash};
 use crate::data_dir::DataDirLock;
 use crate::ingress::control::client::ControlClient;
 use crate::ingress::local::LocalIngress;
@@ -39,7 +39,7 @@ enum Link {
     /// In this process.
     InProcess(Box<Pod>),
     /// In the owner of the data directory.
-    Remote { socket: ControlClient, process: String },
+    Remote { socket: ControlClient, process: String, settings: Option<SettingsHash> },
     /// The session is closed.
     Closed,
 }
@@ -77,6 +77,14 @@ impl Route {
     pub(super) fn owner(&self) -> Option<String> {
         match &self.current().link {
             Link::Remote { process, .. } => Some(process.clone()),
+            Link::InProcess(_) | Link::Closed => None,
+        }
+    }
+
+    /// The hashes of the settings of a pod that is not in this process, if it states them.
+    pub(super) fn owner_settings(&self) -> Option<SettingsHash> {
+        match &self.current().link {
+            Link::Remote { settings, .. } => settings.clone(),
             Link::InProcess(_) | Link::Closed => None,
         }
     }
@@ -139,7 +147,7 @@ impl Route {
 async fn open_link(config: &Config) -> Result<Link, Cause> {
     match find_owner(config, print_note).await? {
         Owner::ThisProcess(lock) => start_pod(config, lock).await,
-        Owner::Other { socket, process } => Ok(Link::Remote { socket, process }),
+        Owner::Other { socket, process, settings } => Ok(Link::Remote { socket, process, settings }),
     }
 }
 

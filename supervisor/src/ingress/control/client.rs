@@ -15,6 +15,16 @@ use tokio::net::UnixStream;
 use super::super::frame::{self, ControlRequest, ControlResponse};
 use super::CHUNK_BYTES;
 use super::socket_file::resolve;
+use crate::config::SettingsHash;
+
+/// The process that owns a data directory and accepts requests.
+#[derive(Debug, Clone)]
+pub struct OwnerInfo {
+    /// Its id.
+    pub process: String,
+    /// The hashes of its settings; `None` if it does not state them.
+    pub settings: Option<SettingsHash>,
+}
 
 /// Sends requests to the owner of a data directory.
 #[derive(Debug, Clone)]
@@ -62,13 +72,13 @@ impl ControlClient {
         read_response(&mut self.submit(request).await?).await
     }
 
-    /// The id of the process that owns the data directory and accepts requests.
+    /// The process that owns the data directory and accepts requests.
     ///
     /// # Errors
     /// [`TransportError`] if no process does.
-    pub async fn identify(&self) -> Result<String, TransportError> {
+    pub async fn identify(&self) -> Result<OwnerInfo, TransportError> {
         match self.request(&ControlRequest::Identify).await? {
-            ControlResponse::Owner { process } => Ok(process.to_string()),
+            ControlResponse::Owner { process, settings } => Ok(OwnerInfo { process: process.to_string(), settings }),
             ControlResponse::Refused { cause } => Err(TransportError::Rejected(cause)),
             other => Err(unexpected(&other)),
         }

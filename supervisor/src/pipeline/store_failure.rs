@@ -47,8 +47,8 @@ mod tests {
         assert!(named.message.ends_with(" (/data/x.db)"), "{}", named.message);
         assert_eq!(named.details, serde_json::json!({ "store": "read_only", "database": "/data/x.db" }));
         assert_eq!(name_store(named.clone(), &store, None), named, "the cause of a nested request is named already");
-        let late = name_store(StoreError::OutcomeUnknown.cause(), &store, None);
-        assert_eq!(late.details["database"], "/data/x.db", "{late}");
+        let unknown = name_store(StoreError::OutcomeUnknown.cause(), &store, None);
+        assert_eq!(unknown.details["database"], "/data/x.db", "{unknown}");
         let other = Cause::new(ErrorCode::UnknownRun, "there is no run");
         assert_eq!(name_store(other.clone(), &store, None), other);
         assert_eq!(name_store(StoreError::Full.cause(), &StoreConfig::Memory, None), StoreError::Full.cause());

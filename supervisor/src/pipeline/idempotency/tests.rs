@@ -153,8 +153,8 @@ async fn a_key_keeps_a_success_and_a_final_failure_and_no_other_reply() {
 #[tokio::test(start_paused = true)]
 async fn a_reservation_whose_reply_is_late_is_released() {
     let Harness { keys, mut releaser, .. } = harness(&[Fault::Late]);
-    let late = keys.claim_for_test("alice", "body").await.map(drop).unwrap_err();
-    assert_eq!((late.code, late.code.is_retryable()), (ErrorCode::OutcomeUnknown, true));
+    let unknown = keys.claim_for_test("alice", "body").await.map(drop).unwrap_err();
+    assert_eq!((unknown.code, unknown.code.is_retryable()), (ErrorCode::OutcomeUnknown, true));
     beside(&mut releaser, async {
         keys.complete(keys.claim_new().await, reply(None), Vec::new()).await;
         assert_eq!(*keys.replay().await, reply(None));

@@ -1,7 +1,7 @@
 //! One agent: the record that the pod hosts, its actor, and its invocation.
 //!
 //! ```text
-//! HostedAgent       queue, concurrency limit and definition; survives the actor
+//! HostedAgent       queue and definition; survives the actor
 //! └── AgentActor    activated by the first job, passivated when idle
 //!     └── executions   one linked task each
 //! ```
@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 pub use actor::{AgentActor, AgentInfo, AgentMsg};
 pub use handle::invoke;
 
-use crate::concurrency::{CONCURRENCY_DEFAULT, ConcurrencyLimit, OwnedTickets, WAITERS_MAX};
+use crate::concurrency::{AgentConcurrency, CONCURRENCY_DEFAULT, OwnedTickets};
 use crate::execution::invocation::Invocation;
 use crate::supervision::JobQueue;
 
@@ -76,19 +76,20 @@ pub type AgentQueue = JobQueue<ExecutionJob, AgentMsg>;
 pub struct HostedAgent {
     agent: Arc<Agent>,
     queue: Arc<AgentQueue>,
-    concurrency: ConcurrencyLimit,
+    /// The executions of the agent on this pod, in all of its versions and teams.
+    concurrency: Arc<AgentConcurrency>,
 }
 
 impl HostedAgent {
     /// Creates the record of an agent that is not active.
     #[must_use]
-    pub fn new(agent: Arc<Agent>) -> Self {
-        let concurrency = agent.spec().limits.max_concurrency.unwrap_or(CONCURRENCY_DEFAULT);
-        Self {
-            agent,
-            queue: Arc::new(JobQueue::new(AGENT_JOBS_MAX)),
-            concurrency: ConcurrencyLimit::new(concurrency, WAITERS_MAX),
-        }
+    pub fn new(agent: Arc<Agent>, concurrency: Arc<AgentConcurrency>) -> Self {
+        Self { agent, queue: Arc::new(JobQueue::new(AGENT_JOBS_MAX)), concurrency }
+    }
+
+    /// How many executions of the agent may run at once, by this version.
+    fn concurrency_max(&self) -> u32 {
+        self.agent.spec().limits.max_concurrency.unwrap_or(CONCURRENCY_DEFAULT)
     }
 
     /// The definition.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use greenroom_definitions::{Agent, Catalogue, Workflow};
-use greenroom_protocol::{AgentId, Cause, ContentHash, WorkflowId};
+use greenroom_definitions::{Agent, Catalogue, Team, Workflow};
+use greenroom_protocol::{AgentId, Cause, ContentHash, TeamId, WorkflowId};
 
 /// Resolves definitions.
 #[async_trait]
@@ -23,4 +23,10 @@ pub trait DefinitionResolver: Send + Sync {
     /// # Errors
     /// `unknown_workflow`; an error of the store.
     async fn workflow(&self, id: &WorkflowId, version: Option<&ContentHash>) -> Result<Arc<Workflow>, Cause>;
+
+    /// The team in the given version, else the newest one.
+    ///
+    /// # Errors
+    /// `unknown_team`; an error of the store.
+    async fn team(&self, id: &TeamId, version: Option<&ContentHash>) -> Result<Arc<Team>, Cause>;
 }

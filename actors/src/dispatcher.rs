@@ -135,7 +135,7 @@ impl Dispatcher {
         }
     }
 
-    /// Consumes a permit for the authorized version, and returns the run whose team may have the agent as a member.
+    /// Consumes a permit for the authorized version, and returns the run of the team that may have the agent as a member.
     async fn resolve_invocation(
         &self,
         permit: Permitted<Invoke>,
@@ -155,7 +155,7 @@ impl Dispatcher {
             }
         };
         let agent = self.env.resolver.agent(&id, Some(&version)).await?;
-        let run = permit.grant().team().and_then(|_| permit.grant().run()).cloned();
+        let run = permit.grant().team_run().cloned();
         Ok((run, Invocation::from_permit(permit, agent, sink, settlements)?))
     }
 

@@ -32,6 +32,7 @@ use greenroom_definitions::agent::RuntimeKind;
 use greenroom_protocol::{Cause, Clock, ErrorCode, IdGenerator, Json, Values};
 use tokio::time::Instant;
 
+use crate::concurrency::PodConcurrency;
 use crate::definition_resolver::DefinitionResolver;
 use crate::failure::{ProviderBackoff, RetryBudgets, is_retried_by_calls};
 use crate::handler::{FileAccess, FileSources};
@@ -87,6 +88,7 @@ pub struct ExecutionEnv {
     pub(crate) ids: Arc<dyn IdGenerator>,
     pub(crate) provider_backoff: ProviderBackoff,
     pub(crate) budgets: Arc<RetryBudgets>,
+    concurrency: PodConcurrency,
 }
 
 impl ExecutionEnv {
@@ -118,6 +120,7 @@ impl ExecutionEnv {
             ids,
             provider_backoff: ProviderBackoff::default(),
             budgets: Arc::default(),
+            concurrency: PodConcurrency::default(),
         })
     }
 
@@ -125,6 +128,12 @@ impl ExecutionEnv {
     #[must_use]
     pub fn budgets(&self) -> &Arc<RetryBudgets> {
         &self.budgets
+    }
+
+    /// The executions of the agents of this pod.
+    #[must_use]
+    pub const fn concurrency(&self) -> &PodConcurrency {
+        &self.concurrency
     }
 
     /// Executes a tool, by its name with the scheme, for the agent with this file access. Policy has permitted

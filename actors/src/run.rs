@@ -6,6 +6,10 @@
 //!     └── effects         linked tasks: calls through the pipeline, timers, conditions, outputs
 //! ```
 //!
+//! A run and the runs that its steps call are a tree. A tree has one owner, one lease and one fence, one budget of
+//! retries, and is resumed from its root: each run resumes those that its steps have in flight. A run ends with the
+//! call that started it.
+//!
 //! [`machine`] decides the next effects of a run without side effects. The execution of an agent, authorization
 //! and the storage of the journal are elsewhere.
 
@@ -16,10 +20,12 @@ mod context;
 mod context_requests;
 mod dedup_key;
 mod effects;
+mod end;
 mod evaluate;
 mod handle;
 mod host;
 mod hosted;
+mod inner_start;
 mod loops;
 pub mod machine;
 mod message;
@@ -28,23 +34,27 @@ mod parent_run;
 mod personal_data;
 mod pinned;
 mod recovery;
+mod resume;
 mod start;
 mod supervisor;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tree;
 mod values;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use greenroom_protocol::{AgentId, Cause, Clock, PodId, RunId, TeamId};
+use greenroom_protocol::{AgentId, Cause, Clock, IdGenerator, PodId, RunId, TeamId};
 use greenroom_registry::Stores;
+use greenroom_rego::Authenticator;
 
 pub(crate) use context::initial_context;
 pub use handle::RunsHandle;
 pub(crate) use handle::into_reply;
 pub use message::{RunInfo, RunSupervisorInfo};
+pub(crate) use parent_run::parent_run;
 pub use recovery::RecoveryReport;
 
 use crate::definition_resolver::DefinitionResolver;
@@ -59,7 +69,7 @@ pub const LEASE: Duration = Duration::from_secs(3);
 pub const RUN_TIME_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Longest duration of one append to the journal; after it the run's actor fails.
 pub const JOURNAL_WAIT_MAX: Duration = Duration::from_secs(30);
-/// Runs that one recovery resumes concurrently.
+/// Trees that one recovery resumes concurrently.
 pub const RECOVERY_CONCURRENCY: usize = 64;
 
 /// Dependencies that all runs of this pod share.
@@ -78,6 +88,10 @@ pub struct RunEnv {
     pub budgets: Arc<RetryBudgets>,
     /// Admits the runs that this pod resumes.
     pub admission: Arc<dyn RunAdmission>,
+    /// Authenticates the recorded owner of a run that is resumed.
+    pub authenticator: Authenticator,
+    /// Generates the ids of requests that resume runs.
+    pub ids: Arc<dyn IdGenerator>,
     /// The id of this pod.
     pub pod: PodId,
     /// Duration of the leases of this pod.

@@ -12,11 +12,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use greenroom_definitions::catalogue::CatalogueParts;
-use greenroom_definitions::{Agent, AgentSpec, Catalogue, Models, Workflow};
+use greenroom_definitions::{Agent, AgentSpec, Catalogue, Models, Team, Workflow};
 use greenroom_protocol::request::Invoke;
 use greenroom_protocol::{
-    AgentId, ArtifactRef, Cause, Clock, ContentHash, ErrorCode, IdGenerator, Json, Reply, Request, Timestamp, Tokens,
-    Values, WorkflowId,
+    AgentId, ArtifactRef, Cause, Clock, ContentHash, ErrorCode, IdGenerator, Json, Reply, Request, TeamId, Timestamp,
+    Tokens, Values, WorkflowId,
 };
 use greenroom_registry::artifacts::ArtifactOwner;
 use greenroom_registry::audit::signer::Signer;
@@ -175,6 +175,9 @@ impl DefinitionResolver for OneCatalogue {
     }
     async fn workflow(&self, id: &WorkflowId, _: Option<&ContentHash>) -> Result<Arc<Workflow>, Cause> {
         self.0.require_workflow(id).cloned()
+    }
+    async fn team(&self, id: &TeamId, _: Option<&ContentHash>) -> Result<Arc<Team>, Cause> {
+        self.0.require_team(id).cloned()
     }
 }
 

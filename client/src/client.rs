@@ -126,7 +126,9 @@ impl Client {
     /// [`TransportError`] if no reply arrived.
     pub fn run_team(&self, team: TeamId, workflow: WorkflowId, params: CallParams) -> BoxFuture<'_, ReplyResult> {
         let CallParams { inputs, context, options, detach } = params;
-        self.send(Request::StartTeam(StartTeam { team, workflow, inputs, context, detach, key: None, options }))
+        let (version, workflow_version, key) = (None, None, None);
+        let start = StartTeam { team, workflow, inputs, context, version, workflow_version, detach, key, options };
+        self.send(Request::StartTeam(start))
     }
 
     // === runs ===

@@ -296,7 +296,17 @@ impl CallKey {
     pub fn run_compensation(&self) -> Option<Self> {
         let mut parts = self.0.split('/');
         let (run, _step, part) = (parts.next()?, parts.next()?, parts.next()?);
-        (part == COMPENSATION_PART).then(|| Self(Arc::from(format!("{run}//{COMPENSATION_PART}"))))
+        (part == COMPENSATION_PART).then(|| Self::compensation_of(run))
+    }
+
+    /// Returns the key of the compensation of a whole run, as [`CallKey::run_compensation`].
+    #[must_use]
+    pub fn for_run_compensation(run: &RunId) -> Self {
+        Self::compensation_of(run.as_str())
+    }
+
+    fn compensation_of(run: &str) -> Self {
+        Self(Arc::from(format!("{run}//{COMPENSATION_PART}")))
     }
 
     /// Returns the key of a nested call of this one; `part` is an id or a word. A key that would be too

@@ -4,12 +4,15 @@
 //! An entry records a change, never the whole state: a result above
 //! [`crate::limits::INLINE_VALUE_BYTES_MAX`] is stored as an artifact and referenced here.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Cause;
 use crate::hash::ContentHash;
 use crate::id::{AgentId, ContextKey, RunId, StepId, TeamId, TraceId, UserId, WorkflowId};
+use crate::money::SpendingLimits;
 use crate::reply::{Reply, Usage};
 use crate::request::{CallOptions, ContextChange};
 use crate::time::{Deadline, Timestamp};
@@ -43,6 +46,34 @@ pub enum ResultRef {
     Stored(ArtifactRef),
 }
 
+/// The versions of the definitions of inner runs, which are pinned when the outermost run starts.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct InnerVersions {
+    /// The workflows.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub workflows: BTreeMap<WorkflowId, ContentHash>,
+    /// The teams.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub teams: BTreeMap<TeamId, ContentHash>,
+    /// The agents of these workflows.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub agents: BTreeMap<AgentId, ContentHash>,
+}
+
+impl InnerVersions {
+    /// Returns the agent that a step of an inner run names and its pinned version, as [`RunStarted::agent`].
+    #[must_use]
+    pub fn agent(&self, id: &AgentId) -> Option<(&AgentId, ContentHash)> {
+        find_agent(&self.agents, id)
+    }
+
+    /// True if the run can start no other run.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.workflows.is_empty() && self.teams.is_empty() && self.agents.is_empty()
+    }
+}
+
 /// The parameters of a run, and the versions that it is pinned to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunStarted {
@@ -53,13 +84,21 @@ pub struct RunStarted {
     /// The version of the workflow that it is pinned to.
     pub version: ContentHash,
     /// The versions of the agents that it is pinned to.
-    pub agents: std::collections::BTreeMap<AgentId, ContentHash>,
+    pub agents: BTreeMap<AgentId, ContentHash>,
+    /// The versions of the definitions of all runs below it that it is pinned to.
+    #[serde(default, skip_serializing_if = "InnerVersions::is_empty")]
+    pub inner: InnerVersions,
     /// The team that runs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub team: Option<TeamId>,
+    /// The run that the team was formed for, which names the shared context: this one, or one that called it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team_run: Option<RunId>,
     /// The run that called this one as a step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<RunId>,
+    /// The outermost run of its tree; its own id if no run called it.
+    pub root: RunId,
     /// Its owner, whose roles and permissions are looked up again when the run resumes.
     pub owner: UserId,
     /// Its inputs.
@@ -68,6 +107,10 @@ pub struct RunStarted {
     pub context: ResultRef,
     /// Overrides of the definition.
     pub options: CallOptions,
+    /// The limits on its spending and that of all runs below it: the tightest of its request, its workflow and its
+    /// team.
+    #[serde(default, skip_serializing_if = "SpendingLimits::is_empty")]
+    pub limits: SpendingLimits,
     /// The time by which it must have ended. Waiting for an approval extends it.
     pub deadline: Deadline,
     /// The deadline of the user's request that waits for the run; nothing extends it. Absent for a detached run and
@@ -76,7 +119,7 @@ pub struct RunStarted {
     pub request_deadline: Option<Deadline>,
     /// The number of steps in its plan.
     pub steps: u32,
-    /// The number of retries that all steps share.
+    /// The number of retries that its tree had left when it started; all runs of a tree share them.
     pub retry_budget: u32,
     /// The team's members; empty without a team.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -98,14 +141,18 @@ impl RunStarted {
     /// the first one whose id is this one plus `_NNN`.
     #[must_use]
     pub fn agent(&self, id: &AgentId) -> Option<(&AgentId, ContentHash)> {
-        let ordinal = |pinned: &AgentId| {
-            let rest = pinned.as_str().strip_prefix(id.as_str())?.strip_prefix('_')?;
-            (!rest.is_empty() && rest.bytes().all(|digit| digit.is_ascii_digit())).then_some(())
-        };
-        let exact = self.agents.get_key_value(id);
-        let pinned = exact.or_else(|| self.agents.iter().find(|(id, _)| ordinal(id).is_some()));
-        pinned.map(|(id, hash)| (id, *hash))
+        find_agent(&self.agents, id)
     }
+}
+
+fn find_agent<'v>(versions: &'v BTreeMap<AgentId, ContentHash>, id: &AgentId) -> Option<(&'v AgentId, ContentHash)> {
+    let ordinal = |pinned: &AgentId| {
+        let rest = pinned.as_str().strip_prefix(id.as_str())?.strip_prefix('_')?;
+        (!rest.is_empty() && rest.bytes().all(|digit| digit.is_ascii_digit())).then_some(())
+    };
+    let exact = versions.get_key_value(id);
+    let pinned = exact.or_else(|| versions.iter().find(|(id, _)| ordinal(id).is_some()));
+    pinned.map(|(id, hash)| (id, *hash))
 }
 
 /// One entry of a journal.

@@ -27,7 +27,7 @@ pub use id::{
     AgentId, CallKey, CategoryId, ContextKey, IdempotencyKey, PodId, RequestId, RunId, StepId, TeamId, TenantId,
     TraceId, UserId, WorkflowId,
 };
-pub use money::{MicroUsd, Period, PriceBasis, Tokens};
+pub use money::{MicroUsd, Period, PriceBasis, SpendingLimits, Tokens};
 pub use received::{IngressKind, Received};
 pub use reply::{Metadata, Outcome, Reply, Status};
 pub use request::Request;

@@ -135,6 +135,34 @@ impl Sum for MicroUsd {
     }
 }
 
+/// Limits on the spending of a run and of all runs below it, or of an execution and all calls below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct SpendingLimits {
+    /// The maximum cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_max: Option<MicroUsd>,
+    /// The maximum of input and output tokens together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_max: Option<u64>,
+}
+
+impl SpendingLimits {
+    /// True if nothing is limited.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.cost_max.is_none() && self.tokens_max.is_none()
+    }
+
+    /// The tighter limit of both, for cost and for tokens.
+    #[must_use]
+    pub fn tightest(self, other: Self) -> Self {
+        // `None` is no limit, so it must not be the minimum.
+        let tightest_tokens = [self.tokens_max, other.tokens_max].into_iter().flatten().min();
+        let tightest_cost = [self.cost_max, other.cost_max].into_iter().flatten().min();
+        Self { cost_max: tightest_cost, tokens_max: tightest_tokens }
+    }
+}
+
 /// Tokens that a model read and wrote, as its provider reported them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Tokens {
@@ -174,6 +202,15 @@ mod tests {
         for micros in (0..2_000_000).step_by(7).chain([12_300, 123_456_789_012]) {
             assert_eq!(MicroUsd::from_usd(MicroUsd(micros).as_usd()), Some(MicroUsd(micros)));
         }
+    }
+
+    #[test]
+    fn the_tightest_of_two_limits_holds_and_no_limit_is_not_the_tightest() {
+        let cost = SpendingLimits { cost_max: Some(MicroUsd(5)), tokens_max: None };
+        let both = SpendingLimits { cost_max: Some(MicroUsd(7)), tokens_max: Some(3) };
+        let expected = SpendingLimits { cost_max: Some(MicroUsd(5)), tokens_max: Some(3) };
+        assert_eq!((cost.tightest(both), both.tightest(cost)), (expected, expected));
+        assert!(SpendingLimits::default().tightest(SpendingLimits::default()).is_empty());
     }
 
     #[test]

@@ -125,6 +125,12 @@ pub struct StartTeam {
     /// Added to the team's `shared_context`, by name.
     #[serde(default, skip_serializing_if = "Values::is_empty")]
     pub context: Values,
+    /// The version of the team to pin; without it, the newest one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<ContentHash>,
+    /// The version of the workflow to pin; without it, the newest one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow_version: Option<ContentHash>,
     /// Reply when the run is accepted instead of when it has ended.
     #[serde(default)]
     pub detach: bool,

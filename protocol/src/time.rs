@@ -116,7 +116,8 @@ impl Deadline {
 
 /// Reads the wall clock. Only the composition root creates the real one.
 pub trait Clock: Send + Sync {
-    /// The present moment.
+    /// The present moment. It is never before an earlier one of the same process, whatever happens to the clock of the
+    /// machine.
     fn now(&self) -> Timestamp;
 }
 

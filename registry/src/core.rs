@@ -56,11 +56,11 @@ pub trait CoreStore: Send + Sync {
     /// [`StoreError`] if the unit could not be submitted.
     async fn send(&self, unit: Unit<'_>) -> Result<(), StoreError>;
 
-    /// Renews the lease of the owner of a run. Every append renews it too.
+    /// Renews the lease of the owner of a tree. Every append to a run of the tree renews it too.
     ///
     /// # Errors
-    /// [`JournalError::Fenced`] if the run has another owner.
-    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError>;
+    /// [`JournalError::Fenced`] if the tree has another owner.
+    async fn renew(&self, root: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError>;
 }
 
 impl dyn CoreStore + '_ {

@@ -77,10 +77,12 @@ impl StoreMaintenance for InMemoryMaintenance {
     async fn prune_runs(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
         self.shared.check_open()?;
         let mut runs = self.shared.runs();
+        let open = runs.open_roots();
         let is_old = |record: &RunRecord| {
             tenant.is_none_or(|tenant| record.tenant == *tenant)
                 && record.status.is_terminal()
                 && record.updated < before
+                && !open.contains(&record.root)
         };
         let old = runs.runs.iter().filter(|(_, stored)| is_old(&stored.record));
         let removed: HashMap<_, _> = old.map(|(number, stored)| (stored.record.run.clone(), *number)).collect();

@@ -15,20 +15,24 @@ use serde::{Deserialize, Serialize};
 use crate::error::StoreError;
 
 pub use counters::{Periods, RequestKind, UsageKey, UsageSummary};
-pub use reservation::{Reservation, Settled};
+pub use reservation::{Reservation, ReserveTicket, Settled};
 
 mod counters;
 pub(crate) mod deltas;
 pub(crate) mod reservation;
+pub(crate) mod reserve;
 pub(crate) mod state;
 pub(crate) mod usage;
+pub(crate) mod waiting;
 
 /// The window in which usage is counted.
 pub const USAGE_WINDOW: Duration = Duration::from_secs(60 * 60);
 /// The longest sliding period of a budget, in days.
 pub const PERIOD_DAYS_MAX: u16 = 31;
-/// Budgets that limit one reservation.
-pub const LIMITS_MAX: usize = 16;
+/// Budgets that limit one reservation, or are only charged with it: for a call chain of eight hops, three for each.
+pub const LIMITS_MAX: usize = 32;
+/// Calls that may wait at once for the reservations of others; a further one is rejected.
+pub const WAITING_MAX: usize = 10_000;
 
 /// The account that a call is charged to, and the basis of its price.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -150,7 +154,8 @@ impl Settlement {
     }
 }
 
-/// Which limit of a budget would be exceeded.
+/// Which limit of a budget would be exceeded. What calls in flight have reserved is their worst case: once they are
+/// settled, most of it is free again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exceeded {
     /// The limit of the cost.
@@ -197,6 +202,12 @@ pub enum ReserveError {
 }
 
 impl ReserveError {
+    /// True if only the reservations of calls in flight are in the way of the call.
+    #[must_use]
+    pub fn may_fit_later(&self) -> bool {
+        matches!(self, Self::Exceeded { by, .. } if by.may_fit_later())
+    }
+
     /// The cause that a user sees.
     #[must_use]
     pub fn cause(&self) -> Cause {
@@ -207,7 +218,10 @@ impl ReserveError {
         };
         let (message, mut details) = match *by {
             Exceeded::Cost { max, spent, reserved, requested } => (
-                format!("{self}: {requested} on top of {spent} spent and {reserved} reserved is more than {max}"),
+                format!(
+                    "{self}: it may cost up to {requested}; of {max}, {spent} are spent and {reserved} only reserved by \
+                     calls in flight"
+                ),
                 serde_json::json!({ "max_usd": max.as_usd(), "max_micro_usd": max,
                     "spent_usd": spent.as_usd(), "spent_micro_usd": spent,
                     "reserved_usd": reserved.as_usd(), "reserved_micro_usd": reserved,
@@ -215,7 +229,8 @@ impl ReserveError {
             ),
             Exceeded::Tokens { max, spent, reserved, requested } => (
                 format!(
-                    "{self}: {requested} tokens on top of {spent} spent and {reserved} reserved is more than {max}"
+                    "{self}: it may use up to {requested} tokens; of {max}, {spent} are spent and {reserved} only \
+                     reserved by calls in flight"
                 ),
                 serde_json::json!({ "max_tokens": max, "spent_tokens": spent,
                     "reserved_tokens": reserved, "requested_tokens": requested }),
@@ -290,6 +305,19 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// [`StoreError`] once the store is closed.
     async fn usage(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError>;
+
+    /// Waits until a call fits into the budgets of its account and of every limit, for at most `wait_max`: if it would
+    /// fit but for the reservations of calls in flight, it waits for them. The calls that wait for one budget are served
+    /// in the order of their arrival, before later ones. The ticket is for [`crate::core::Unit::reserve_with`].
+    ///
+    /// # Errors
+    /// [`ReserveError::Exceeded`] names the first limit that would be exceeded; nothing was reserved.
+    async fn wait_for_budgets(
+        &self,
+        request: ReservationRequest<'_>,
+        wait_max: Duration,
+        now: Timestamp,
+    ) -> Result<ReserveTicket, ReserveError>;
 
     /// Settles a reservation: replaces it by the actual usage of the call. Budgets and usage have it at once; the
     /// unit that the settlement is added to makes it durable, together with what the call has produced.

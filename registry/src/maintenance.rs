@@ -52,7 +52,8 @@ pub trait StoreMaintenance: Send + Sync {
     async fn referenced_artifacts(&self) -> Result<HashSet<ContentHash>, StoreError>;
 
     /// Deletes the runs of a tenant (none: of all) that ended before this time, with their journals and keys, and
-    /// returns their number. It deletes in pieces, and other commits go on between them.
+    /// returns their number. A run of a tree that has not ended is not deleted, because the run that called it may
+    /// need its reply again. It deletes in pieces, and other commits go on between them.
     ///
     /// # Errors
     /// [`StoreError`], and then only some of them may have been deleted.

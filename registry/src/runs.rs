@@ -1,7 +1,9 @@
 //! Runs: their records, and the leases and fences that decide which pod may write to them.
 //!
-//! The owner of a run has a lease and a fence. The next owner that claims the run gets a larger fence.
-//! From then on every write with the smaller fence is rejected, no matter how long it was delayed.
+//! A run and the runs that it calls as steps are a tree, named by its root: the run that no run called. A tree
+//! has one owner, with one lease and one fence. The next owner that claims the tree gets a larger fence. From
+//! then on every write with the smaller fence to any run of the tree is rejected, no matter how long it was
+//! delayed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +62,9 @@ pub struct NewRun {
     pub request_hash: ContentHash,
     /// True if one of its agents processes personal data; the runs that called it then do too.
     pub personal_data: bool,
+    /// The fence of the owner of its tree, for a run that another run calls. The run is created only if that run
+    /// has not ended and has this owner.
+    pub tree_fence: Option<Fence>,
     /// The pod that will run it.
     pub pod: PodId,
     /// How long the lease of that pod lasts without a renewal.
@@ -71,6 +76,11 @@ impl NewRun {
     #[must_use]
     pub fn id(&self) -> &RunId {
         &self.started.run
+    }
+
+    /// The run that calls it, and the fence of the owner of their tree.
+    pub(crate) fn caller(&self) -> Option<(&RunId, Fence)> {
+        self.started.parent.as_ref().zip(self.tree_fence)
     }
 }
 
@@ -102,6 +112,8 @@ pub struct RunRecord {
     pub team: Option<TeamId>,
     /// The run that called it as a step.
     pub parent: Option<RunId>,
+    /// The root of its tree; its own id if no run called it.
+    pub root: RunId,
     /// The hash of the request that started it.
     pub request_hash: ContentHash,
     /// True if one of its agents, or of a run that it called, processes personal data.
@@ -110,16 +122,39 @@ pub struct RunRecord {
     pub status: RunStatus,
     /// Steps that await an approval.
     pub pending_approvals: u32,
-    /// The fence of its last owner.
+    /// The fence of the last owner of its tree.
     pub fence: Fence,
-    /// The pod of its last owner.
+    /// The pod of that owner.
     pub pod: PodId,
+    /// Of a root: how often its tree has failed since one of its runs last made progress.
+    pub failures: u32,
     /// The number of its last journal entry; zero for none.
     pub seq: Seq,
     /// When it was created.
     pub created: Timestamp,
     /// When its status changed last.
     pub updated: Timestamp,
+}
+
+impl RunRecord {
+    /// True if no run called it.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.run == self.root
+    }
+}
+
+/// A tree that was claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimedTree {
+    /// The fence of the new owner.
+    pub fence: Fence,
+    /// How often the tree has failed since one of its runs last made progress.
+    pub failures: u32,
+    /// Its runs that have not ended, each after the run that called it.
+    pub runs: Vec<RunRecord>,
+    /// When its last owner was last known to be active; none if that is not known.
+    pub last_active: Option<Timestamp>,
 }
 
 /// Which runs to list.
@@ -142,7 +177,7 @@ pub struct RunPage {
     pub next: Option<u64>,
 }
 
-/// Reads the records of runs. Runs are created, claimed and released by a [`crate::core::Unit`].
+/// Reads the records of runs. Runs are created, and their trees claimed and released, by a [`crate::core::Unit`].
 #[async_trait]
 pub trait RunStore: Send + Sync {
     /// Returns the record of a run; `None` if it does not exist.
@@ -163,8 +198,14 @@ pub trait RunStore: Send + Sync {
     /// [`StoreError`] if they cannot be read.
     async fn list(&self, filter: &RunFilter, before: Option<u64>, limit: u32) -> Result<RunPage, StoreError>;
 
-    /// Lists the runs of a tenant (none: of all) that have not ended and have no owner, the oldest first;
-    /// recovery resumes them.
+    /// Lists the runs of a tree that have not ended, each after the run that called it.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be read.
+    async fn list_tree(&self, root: &RunId) -> Result<Vec<RunRecord>, StoreError>;
+
+    /// Lists the runs of a tenant (none: of all) that have not ended and whose tree has no owner, those of the oldest
+    /// trees first; recovery resumes their trees.
     ///
     /// # Errors
     /// [`StoreError`] if they cannot be read.

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use greenroom_protocol as protocol;
 use protocol::audit::{Closing, Opening};
-use protocol::journal::{Entry, ResultRef, RunStarted, StepKey};
+use protocol::journal::{Entry, InnerVersions, ResultRef, RunStarted, StepKey};
 use protocol::request::CallOptions;
 use protocol::{
-    CallKey, Clock, ContentHash, Deadline, Metadata, MicroUsd, PodId, Reply, RequestId, RunId, Status, StepId,
-    TenantId, Timestamp, Tokens, TraceId, UserId, Values, WorkflowId,
+    CallKey, Clock, ContentHash, Deadline, Metadata, MicroUsd, PodId, Reply, RequestId, RunId, SpendingLimits, Status,
+    StepId, TenantId, Timestamp, Tokens, TraceId, UserId, Values, WorkflowId,
 };
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -33,6 +33,7 @@ mod idempotency;
 mod ids;
 mod ledger;
 mod runs;
+mod trees;
 mod units;
 
 /// A clock that always returns the same time; a test passes other times to the calls.
@@ -140,6 +141,17 @@ impl TestStores {
         self.stores.core.reserve(ReservationRequest { account, limits, upper_bound, key }, now).await
     }
 
+    /// Reserves the worst case of a call, which waits for the reservations of others for at most `wait_max`.
+    pub(crate) async fn reserve_or_wait(
+        &self,
+        request: ReservationRequest<'_>,
+        wait_max: Duration,
+        now: Timestamp,
+    ) -> Result<Reservation, ReserveError> {
+        let Stores { core, ledger, .. } = &self.stores;
+        core.reserve_or_wait(request, Vec::new(), &**ledger, wait_max, now).await
+    }
+
     /// Settles a reservation, and returns the amount that was charged.
     pub(crate) async fn settle(&self, reservation: Reservation, settlement: Settlement, now: Timestamp) -> Amount {
         let settled = self.stores.ledger.settle(reservation, settlement, now);
@@ -201,12 +213,16 @@ pub(crate) fn new_run(number: u128) -> NewRun {
         workflow: WorkflowId::new("report").unwrap(),
         version: ContentHash::from_content(b"workflow"),
         agents: BTreeMap::new(),
+        inner: InnerVersions::default(),
         team: None,
+        team_run: None,
         parent: None,
+        root: run_id(number),
         owner: UserId::new("alice").unwrap(),
         inputs: ResultRef::Inline(Values::new()),
         context: ResultRef::Inline(Values::new()),
         options: CallOptions::default(),
+        limits: SpendingLimits::default(),
         deadline: Deadline::after(NOW, MINUTE),
         request_deadline: None,
         steps: 1,
@@ -221,6 +237,7 @@ pub(crate) fn new_run(number: u128) -> NewRun {
         tenant: tenant("acme"),
         request_hash: ContentHash::from_content(b"body"),
         personal_data: false,
+        tree_fence: None,
         pod: pod(),
         lease: MINUTE,
     }

@@ -108,6 +108,7 @@ fn baseline_input(action: Action, category: Option<&CategoryId>, subject: &Subje
             provides_to_team: Flag(from_agent),
             own_memory: Flag(from_agent),
             no_personal_data: Flag(true),
+            resumes: Flag(false),
         },
         caller: Cow::Borrowed(if from_agent { "agent" } else { "user" }),
         resource: Some("a_resource".to_owned()),

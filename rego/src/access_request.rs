@@ -8,7 +8,7 @@ use std::sync::Arc;
 use greenroom_protocol::{MicroUsd, Request, RunId, TenantId};
 
 use crate::facts::{Facts, Resource};
-use crate::identity::authenticated::{Authenticated, Inherited};
+use crate::identity::authenticated::{Authenticated, Inherited, SpendingBound};
 use crate::identity::{AuthMethod, Caller, Limits, NameSet};
 
 pub(crate) mod declared_reads;
@@ -41,6 +41,8 @@ impl AccessRequest {
         let inherited = Inherited {
             policies: facts.policies.union(request.caller_policies()),
             run_tenant: run_tenant(&request, &facts.resource),
+            root: root_run(&request, &facts.resource),
+            spending: request.spending().clone(),
         };
         let input = Arc::new(build_input(&request, &facts, &inherited.policies));
         let callee = callee_of(&request, &facts.resource);
@@ -69,7 +71,9 @@ impl AccessRequest {
 fn build_input(request: &Authenticated, facts: &Facts, policies: &NameSet) -> Input {
     let principal = request.principal();
     let relation = &facts.relation;
-    let cost_limited = facts.cost_limited || has_cost_limit(request.request());
+    let is_bounded = |bound: &SpendingBound| bound.limits.cost_max.is_some();
+    let cost_limited =
+        facts.cost_limited || has_cost_limit(request.request()) || request.spending().iter().any(is_bounded);
     let internal_model = facts.agent.as_ref().is_some_and(|agent| agent.internal_model);
     Input {
         action: Action::from_request(request.request()),
@@ -97,6 +101,7 @@ fn build_input(request: &Authenticated, facts: &Facts, policies: &NameSet) -> In
             provides_to_team: Flag(relation.provides_to_team),
             own_memory: Flag(relation.own_memory),
             no_personal_data: Flag(relation.no_personal_data),
+            resumes: Flag(facts.resumes || request.is_recovery()),
         },
         caller: request.caller().kind().into(),
         resource: match &facts.resource {
@@ -177,7 +182,7 @@ fn callee_of(request: &Authenticated, resource: &Resource) -> Option<Caller> {
         (Request::StartTeam(_), Resource::Team { team, version }) => {
             Some(Caller::Team { team: team.clone(), run: RunId::for_request(request.id()), version: *version })
         }
-        (Request::ResumeRun(_), Resource::Run { run, workflow, version, team, tenant: _ }) => Some(Caller::Workflow {
+        (Request::ResumeRun(_), Resource::Run { run, workflow, version, team, .. }) => Some(Caller::Workflow {
             run: run.clone(),
             workflow: workflow.clone(),
             version: *version,
@@ -194,6 +199,18 @@ fn run_tenant(request: &Authenticated, resource: &Resource) -> Option<TenantId> 
         (Request::StartRun(_) | Request::StartTeam(_), _) => Some(request.principal().tenant.clone()),
         (Request::ResumeRun(_), Resource::Run { tenant, .. }) => Some(tenant.clone()),
         _ => request.run_tenant().cloned(),
+    }
+}
+
+/// The root of the tree of the nested requests: that of the run that the request starts or resumes, else that of the
+/// call chain.
+fn root_run(request: &Authenticated, resource: &Resource) -> Option<RunId> {
+    match (request.request(), resource) {
+        (Request::StartRun(_) | Request::StartTeam(_), _) => {
+            Some(request.root().cloned().unwrap_or_else(|| RunId::for_request(request.id())))
+        }
+        (Request::ResumeRun(_), Resource::Run { root, .. }) => Some(root.clone()),
+        _ => request.root().cloned(),
     }
 }
 

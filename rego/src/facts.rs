@@ -35,6 +35,8 @@ pub enum Resource {
     Run {
         /// The run's id.
         run: RunId,
+        /// The root of its tree.
+        root: RunId,
         /// The workflow that it executes.
         workflow: WorkflowId,
         /// The version that it is pinned to.
@@ -181,6 +183,8 @@ pub struct Facts {
     pub usage: UsageFacts,
     /// True if the agent, the workflow or the run has a limit in USD of its own.
     pub cost_limited: bool,
+    /// True if the run that the request starts has started already: the run that calls it was resumed.
+    pub resumes: bool,
     /// True once the audit entry is open.
     pub audited: bool,
 }
@@ -197,6 +201,7 @@ impl Facts {
             document_bytes: 0,
             usage: UsageFacts::default(),
             cost_limited: false,
+            resumes: false,
             audited: false,
         }
     }

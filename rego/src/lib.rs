@@ -48,7 +48,7 @@ pub use engine::allowed::PolicyDecision;
 pub use engine::explain::Explanation;
 pub use facts::{AgentFacts, Facts, Relation, Resource, UsageFacts, UsageTotals};
 pub use guard::{Denied, Evaluator, Guard};
-pub use identity::authenticated::{Authenticated, Idempotency};
+pub use identity::authenticated::{Authenticated, Idempotency, SpendingBound, SpendingScope};
 pub use identity::authenticator::{Authenticator, IdentityProvider, RecoveryRequest};
 pub use identity::{AuthMethod, Caller, Limits, NameSet, Permissions, Principal};
 pub use instance::EvaluationError;

@@ -7,13 +7,16 @@ use greenroom_protocol::request::{
     CallTool, ContextRead, ContextWrite, Invoke, Maintenance, MemoryRead, MemoryWrite, Query, ResumeRun, SignalRun,
     StartRun, StartTeam,
 };
-use greenroom_protocol::{CallKey, ContentHash, Deadline, Request, RequestId, RunId, TeamId, Timestamp, TraceId};
+use greenroom_protocol::{
+    CallKey, ContentHash, Deadline, Request, RequestId, RunId, SpendingLimits, TeamId, Timestamp, TraceId,
+};
 
 use crate::facts::Resource;
 use crate::identity::authenticated::{
-    Authenticated, Idempotency, Inherited, RequestMeta, innermost_run, innermost_team,
+    Authenticated, Idempotency, Inherited, RequestMeta, SpendingBound, SpendingScope, innermost_run, innermost_team,
+    innermost_team_run,
 };
-use crate::identity::{Caller, NameSet, Principal, ResolvedPrincipal};
+use crate::identity::{AuthMethod, Caller, NameSet, Principal, ResolvedPrincipal};
 use crate::instance::allowed::Obligations;
 
 /// The check by which an action is bound by the policies of definitions.
@@ -139,6 +142,7 @@ impl Permitted<Request> {
 #[derive(Clone)]
 pub struct Grant(Arc<GrantParts>);
 
+#[derive(Clone)]
 pub(crate) struct GrantParts {
     pub(crate) meta: RequestMeta,
     pub(crate) resolved: ResolvedPrincipal,
@@ -206,26 +210,39 @@ impl Grant {
         }
     }
 
+    /// The same grant with a limit on the spending of its callee and of all calls below it. A limit only ever becomes
+    /// tighter: another one of the same scope is combined with it.
+    #[must_use]
+    pub fn with_spending_limits(&self, scope: SpendingScope, limits: SpendingLimits) -> Self {
+        if limits.is_empty() {
+            return self.clone();
+        }
+        let mut bounds = self.0.inherited.spending.to_vec();
+        match bounds.iter_mut().find(|bound| bound.scope == scope) {
+            Some(bound) => bound.limits = bound.limits.tightest(limits),
+            None => bounds.push(SpendingBound { scope, limits }),
+        }
+        let mut parts = (*self.0).clone();
+        parts.inherited.spending = bounds.into();
+        Self::new(parts)
+    }
+
     fn with_deadline(&self, deadline: Deadline) -> Self {
-        let GrantParts { meta, resolved, chain, callee, inherited, resource, checks, obligations, revision } = &*self.0;
-        let meta = RequestMeta { deadline, ..meta.clone() };
-        Self::new(GrantParts {
-            meta,
-            resolved: resolved.clone(),
-            chain: chain.clone(),
-            callee: callee.clone(),
-            inherited: inherited.clone(),
-            resource: resource.clone(),
-            checks: checks.clone(),
-            obligations: *obligations,
-            revision: revision.clone(),
-        })
+        let mut parts = (*self.0).clone();
+        parts.meta.deadline = deadline;
+        Self::new(parts)
     }
 
     /// The principal behind the call chain.
     #[must_use]
     pub fn principal(&self) -> &Arc<Principal> {
         &self.0.resolved.principal
+    }
+
+    /// How the principal was authenticated.
+    #[must_use]
+    pub fn auth_method(&self) -> AuthMethod {
+        self.0.resolved.auth_method
     }
 
     /// When the principal was last read.
@@ -343,6 +360,24 @@ impl Grant {
     #[must_use]
     pub fn run(&self) -> Option<&RunId> {
         innermost_run(self.0.callee.as_slice()).or_else(|| innermost_run(&self.0.chain))
+    }
+
+    /// The root of the tree of runs that the request belongs to; none outside of a run.
+    #[must_use]
+    pub fn root(&self) -> Option<&RunId> {
+        self.0.inherited.root.as_ref()
+    }
+
+    /// The limits on the spending of the runs and executions above, and of the callee, the outermost first.
+    #[must_use]
+    pub fn spending(&self) -> &Arc<[SpendingBound]> {
+        &self.0.inherited.spending
+    }
+
+    /// The run that the team of the request was formed for; its id is that of the team's shared context.
+    #[must_use]
+    pub fn team_run(&self) -> Option<&RunId> {
+        innermost_team_run(self.0.chain.iter().chain(self.0.callee.as_ref()))
     }
 
     /// The team of the request: the one that the permit forms, else the innermost one of the call chain.

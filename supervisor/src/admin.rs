@@ -10,13 +10,13 @@ use greenroom_actors::run::{RecoveryReport, RunsHandle};
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::Maintenance;
-use greenroom_protocol::{Cause, Clock, ErrorCode, IdGenerator, Json, TenantId, Timestamp};
+use greenroom_protocol::{Cause, Clock, ErrorCode, Json, TenantId, Timestamp};
 use greenroom_registry::Stores;
 use greenroom_registry::artifacts::SweepReport;
 use greenroom_registry::audit::{ChainBreak, ChainReport};
 use greenroom_registry::maintenance::CheckReport;
 use greenroom_registry::runs::RunRecord;
-use greenroom_rego::{Authenticator, Permitted, Principal};
+use greenroom_rego::{Permitted, Principal};
 use serde_json::json;
 
 /// Runs that one command resumes.
@@ -25,10 +25,8 @@ const RESUME_BATCH_MAX: u32 = 10_000;
 /// Executes maintenance.
 pub struct AdminOps {
     pub(crate) runs: RunsHandle,
-    pub(crate) authenticator: Authenticator,
     pub(crate) stores: Stores,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) ids: Arc<dyn IdGenerator>,
     /// True if the pod is started to decide whether a backup is restored.
     pub(crate) is_restoring: bool,
 }
@@ -95,7 +93,7 @@ impl AdminOps {
     /// # Errors
     /// Those of the stores.
     pub async fn recover(&self, tenant: Option<&TenantId>) -> Result<RecoveryReport, Cause> {
-        self.runs.recover(&self.authenticator, &*self.ids, tenant).await
+        self.runs.recover(tenant).await
     }
 
     /// Drops the artifacts of a tenant, or of all, that no live record references. If a process dies between

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use greenroom_actors::definition_resolver::DefinitionResolver;
-use greenroom_definitions::{Agent, Catalogue, Workflow};
-use greenroom_protocol::{AgentId, Cause, ContentHash, ErrorCode, WorkflowId};
+use greenroom_definitions::{Agent, Catalogue, Team, Workflow};
+use greenroom_protocol::{AgentId, Cause, ContentHash, ErrorCode, TeamId, WorkflowId};
 use greenroom_registry::definition_store::DefinitionStore;
 
 /// Pinned versions of one kind that are cached.
@@ -27,6 +27,7 @@ pub struct CachedDefinitions {
 struct PinnedVersions {
     agents: HashMap<ContentHash, Arc<Agent>>,
     workflows: HashMap<ContentHash, Arc<Workflow>>,
+    teams: HashMap<ContentHash, Arc<Team>>,
 }
 
 impl CachedDefinitions {
@@ -65,6 +66,18 @@ impl CachedDefinitions {
         Ok(workflow)
     }
 
+    async fn pinned_team(&self, id: &TeamId, version: &ContentHash) -> Result<Arc<Team>, Cause> {
+        if let Some(team) = self.with_pinned(|pinned| pinned.teams.get(version).cloned()) {
+            return Ok(team);
+        }
+        let body = self.body(version).await?.ok_or_else(|| {
+            Cause::new(ErrorCode::UnknownTeam, format!("the version {} of {id} is not stored", version.short()))
+        })?;
+        let team = Arc::new(Team::from_body(&body)?);
+        self.with_pinned(|pinned| cache(&mut pinned.teams, *version, Arc::clone(&team)));
+        Ok(team)
+    }
+
     async fn body(&self, version: &ContentHash) -> Result<Option<String>, Cause> {
         self.store.get(version).await.map_err(|error| error.cause())
     }
@@ -95,6 +108,15 @@ impl DefinitionResolver for CachedDefinitions {
         match catalogue.workflow(id).filter(|workflow| workflow.hash() == *version) {
             Some(workflow) => Ok(Arc::clone(workflow)),
             None => self.pinned_workflow(id, version).await,
+        }
+    }
+
+    async fn team(&self, id: &TeamId, version: Option<&ContentHash>) -> Result<Arc<Team>, Cause> {
+        let catalogue = self.catalogue();
+        let Some(version) = version else { return catalogue.require_team(id).cloned() };
+        match catalogue.team(id).filter(|team| team.hash() == *version) {
+            Some(team) => Ok(Arc::clone(team)),
+            None => self.pinned_team(id, version).await,
         }
     }
 }

@@ -1,20 +1,40 @@
 //! The only code that reads the wall clock and generates ids. All other code receives them as arguments.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use greenroom_protocol::{Clock, IdGenerator, Timestamp};
 
-/// The clock of the machine.
+/// The clock of the machine, which never goes back while the process runs: if an operator or a time server sets it
+/// back, the time goes on from the latest one by the monotonic clock. So a timer that waits for a time fires when the
+/// time until then has passed, and a deadline is not put off.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WallClock;
+
+/// The largest difference so far between the wall clock and the time since the start of the process, in microseconds.
+static OFFSET: AtomicI64 = AtomicI64::new(i64::MIN);
 
 impl Clock for WallClock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
     fn now(&self) -> Timestamp {
+        static STARTED: OnceLock<Instant> = OnceLock::new();
+        let elapsed = STARTED.get_or_init(Instant::now).elapsed().as_micros();
         // A clock before 1970 is broken; the epoch is used then.
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+        Timestamp::from_micros(steady_micros(to_micros(wall), to_micros(elapsed), &OFFSET))
     }
+}
+
+fn to_micros(micros: u128) -> i64 {
+    i64::try_from(micros).unwrap_or(i64::MAX)
+}
+
+/// The wall clock, or the time since its largest value if it was set back.
+fn steady_micros(wall: i64, elapsed: i64, offset: &AtomicI64) -> i64 {
+    let current = wall.saturating_sub(elapsed);
+    let largest = offset.fetch_max(current, Ordering::Relaxed).max(current);
+    elapsed.saturating_add(largest)
 }
 
 /// Ids that sort by time: UUIDs of version 7.
@@ -25,5 +45,31 @@ impl IdGenerator for TimeOrdered {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that generates ids")]
     fn next_id(&self) -> u128 {
         uuid::Uuid::now_v7().as_u128()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+
+    #[test]
+    fn the_time_continues_while_the_wall_clock_is_set_back() {
+        let offset = AtomicI64::new(i64::MIN);
+        let noon = 1_700_000_000 * SECOND;
+        assert_eq!(steady_micros(noon, SECOND, &offset), noon);
+        // Two seconds later the wall clock has been set back by an hour.
+        assert_eq!(steady_micros(noon - 3_600 * SECOND, 3 * SECOND, &offset), noon + 2 * SECOND);
+        assert_eq!(steady_micros(noon - 3_590 * SECOND, 13 * SECOND, &offset), noon + 12 * SECOND);
+        // It is right again, and a minute ahead.
+        assert_eq!(steady_micros(noon + 73 * SECOND, 14 * SECOND, &offset), noon + 73 * SECOND);
+        assert_eq!(steady_micros(noon, 15 * SECOND, &offset), noon + 74 * SECOND);
+    }
+
+    #[test]
+    fn the_clock_never_goes_back() {
+        let times: Vec<_> = (0..1_000).map(|_| WallClock.now()).collect();
+        assert!(times.is_sorted());
     }
 }

@@ -21,6 +21,7 @@ use greenroom_actors::execution::Accounting;
 use greenroom_actors::pipeline::PipelineHandle;
 use greenroom_protocol::{Cause, Clock, IdGenerator};
 use greenroom_registry::OpenedStores;
+use greenroom_rego::{Authenticator, IdentityProvider};
 
 use self::catalogue::LoadTime;
 use self::in_service::InService;
@@ -28,6 +29,7 @@ pub use self::overrides::{Overrides, RestorePod, WrapEvaluator, WrapStores};
 use self::parts::PodParts;
 use crate::cached_definitions::CachedDefinitions;
 use crate::config::Config;
+use crate::identity::ConfigIdentityProvider;
 use crate::pipeline::admission::AdmissionControl;
 use crate::pod::Pod;
 use crate::services::Services;
@@ -87,6 +89,7 @@ pub async fn compose_with(
         definitions: Arc::new(CachedDefinitions::new(catalogue, Arc::clone(&stores.definitions))),
         models: models::open(config, providers)?,
         admission: AdmissionControl::new(config.admission.resolve_concurrency()),
+        authenticator: authenticator(config, identities),
         guard: policy::guard(config, policy),
         observer: services::tee_observer(&metrics, observer),
         pipeline: PipelineHandle::default(),
@@ -99,9 +102,14 @@ pub async fn compose_with(
 
     let env = actors::execution_env(&parts, handlers, tools, accounting);
     let built = actors::spawn_tree(&parts, &env).await?;
-    let (pipeline, releaser) = pipeline::build(&parts, built.dispatcher, built.runs, identities, evaluator)?;
+    let (pipeline, releaser) = pipeline::build(&parts, built.dispatcher, built.runs, evaluator)?;
     services::start_key_releaser(&mut services, releaser);
     let ingress = pipeline::ingress(&parts, pipeline);
     let reloader = Arc::new(services::reloader(&parts, known_names, built.spawner, in_service));
     Ok(Pod { parts, ingress, tree: built.tree, services, reloader, _lock: lock })
+}
+
+/// Authenticates users by the configuration, unless something else resolves them.
+fn authenticator(config: &Config, identities: Option<Arc<dyn IdentityProvider>>) -> Authenticator {
+    Authenticator::new(identities.unwrap_or_else(|| Arc::new(ConfigIdentityProvider::new(config.users.clone()))))
 }

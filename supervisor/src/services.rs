@@ -188,7 +188,9 @@ async fn supervise(service: Service, policy: RestartPolicy, stop: StopSignal, fa
         let delay = match intensity.on_exit(&policy, ExitKind::Crashed, Instant::now()) {
             RestartDecision::RestartAfter(delay) => delay,
             RestartDecision::MaxRestarts(OnMaxRestarts::OpenCircuit { cooldown }) => cooldown,
-            RestartDecision::MaxRestarts(OnMaxRestarts::Escalate | OnMaxRestarts::StopPod | OnMaxRestarts::EndRun) => {
+            RestartDecision::MaxRestarts(
+                OnMaxRestarts::Escalate | OnMaxRestarts::EndRun | OnMaxRestarts::GiveUp | OnMaxRestarts::StopPod,
+            ) => {
                 // If the queue is full, an earlier report has already started the shutdown.
                 let _ = failed_tx.try_send(FailedService { name, reason });
                 return;

@@ -48,7 +48,7 @@ pub async fn invoke(
     if time_left.is_zero() {
         return Err(deadline_error().into());
     }
-    let ticket = hosted.concurrency.acquire(time_left).await?;
+    let ticket = hosted.concurrency.acquire(hosted.concurrency_max(), time_left).await?;
     let (port, mut result) = oneshot::channel();
     let id = ExecutionId::next();
     let tickets = OwnedTickets::of_task().with(Arc::new(ticket));

@@ -89,7 +89,11 @@ impl CategoryHandle {
             return Arc::clone(hosted);
         }
         let mut hosted = hosted.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(hosted.entry(version).or_insert_with(|| Arc::new(HostedAgent::new(Arc::clone(agent)))))
+        let create = || {
+            let concurrency = self.inner.env.concurrency().for_agent(agent.id());
+            Arc::new(HostedAgent::new(Arc::clone(agent), concurrency))
+        };
+        Arc::clone(hosted.entry(version).or_insert_with(create))
     }
 
     fn request_activation(&self, hosted: &Arc<HostedAgent>) {

@@ -245,6 +245,24 @@ async fn the_ticket_of_a_blocking_handler_is_reserved_until_its_work_has_ended()
     assert_eq!(worker.invoke("narrow", "three").await.unwrap().outputs, summary("three"));
 }
 
+#[tokio::test]
+async fn a_concurrency_limit_holds_for_the_pod_and_its_teams_together() {
+    let worker = worker_harness(config()).await;
+    // A team hosts its members itself, as another category would.
+    let team = CategoryHandle::new(CategoryId::new("team").unwrap(), worker.harness.test_env.env.clone(), config());
+    let actor = team.start_supervisor(worker.harness.root.get_cell()).await.unwrap();
+    let first = worker.spawn_invoke("narrow", "wait").await;
+    worker.are_running(1).await;
+    let job = worker.harness.test_env.invocation("narrow", "member").await;
+    let mut second = Box::pin(team.invoke(job));
+    assert!(futures::poll!(&mut second).is_pending());
+    assert_eq!(worker.running.load(Ordering::SeqCst), 1);
+    worker.gate.notify_one();
+    assert!(first.await.unwrap().is_ok());
+    assert_eq!(second.await.unwrap().outputs, summary("member"));
+    drop(actor);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_timeout_ends_the_execution_and_reports_its_usage() {
     let model = ScriptedModel::new("play", true, vec![ScriptedAnswer::Hang]);

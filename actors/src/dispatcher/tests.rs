@@ -123,6 +123,8 @@ impl Harness {
             workflow: WorkflowId::new("flow").unwrap(),
             inputs: Values::new(),
             context: Values::new(),
+            version: None,
+            workflow_version: None,
             detach: false,
             key: None,
             options: greenroom_protocol::request::CallOptions::default(),
@@ -187,6 +189,7 @@ async fn each_other_verb_goes_where_it_belongs() {
     harness.dispatcher.context_write(&harness.audit_entry, permit).await.unwrap();
     let run_resource = Resource::Run {
         run: run.clone(),
+        root: run.clone(),
         workflow: WorkflowId::new("flow").unwrap(),
         version: ContentHash::from_content(b"flow"),
         team: None,

@@ -5,19 +5,21 @@
 use std::sync::Arc;
 
 use greenroom_definitions::models::TokenCounts;
-use greenroom_protocol::{CallKey, Cause, Clock, ErrorCode, MicroUsd, PriceBasis, RunId, Tokens};
+use greenroom_protocol::{CallKey, Cause, Clock, ErrorCode, MicroUsd, PriceBasis, Tokens};
 use greenroom_registry::Stores;
-use greenroom_registry::core::{CoreStore, Unit};
+use greenroom_registry::core::CoreStore;
 use greenroom_registry::ledger::{
     Account, Amount, Budget, Ledger, Limit, Period, Reservation, ReservationRequest, Settlement,
 };
-use greenroom_rego::{Caller, Grant, Limits};
+use greenroom_rego::{Caller, Grant, Limits, SpendingBound, SpendingScope};
 
 use super::invocation::{Invocation, UsageMeter};
 use super::model_registry::Candidate;
 use crate::model::{Message, OutputSchema, Part, ToolSpec};
 use crate::pipeline::Settlements;
 
+/// Share of the time of an execution for which a call waits for the reservations of others.
+const WAIT_SHARE: f64 = 0.9;
 /// Tokens that a provider may add to a message for its role and its delimiters.
 const MESSAGE_TOKENS: u64 = 16;
 /// Tokens that a provider may add to a request to explain tools and schemas.
@@ -39,7 +41,8 @@ impl Accounting {
     }
 
     /// Reserves the worst-case cost of one call in every budget above it. The settlements of the calls before it become
-    /// durable in the same unit.
+    /// durable in the same unit. While only the reservations of other calls in flight are in its way, it waits for them,
+    /// for most of the time that the execution has.
     ///
     /// # Errors
     /// [`ErrorCode::BudgetExceeded`], [`ErrorCode::PriceUnknown`] or [`ErrorCode::StoreUnavailable`]; nothing
@@ -65,18 +68,13 @@ impl Accounting {
         let (model, price) = (candidate.name.to_string(), candidate.basis());
         let account = account(invocation, price);
         let request = ReservationRequest { account: &account, limits: &limits, upper_bound, key };
-        let unit = Unit::new(self.clock.now()).reserve(request).settle(invocation.settlements.take());
-        let receipts = self.core.commit(unit).await.map_err(|error| error.cause())?;
+        let now = self.clock.now();
+        // Not all of it, so that the caller learns of the budget and not of a timeout.
+        let wait_max = invocation.grant.deadline().remaining(now).min(invocation.agent.timeout()).mul_f64(WAIT_SHARE);
         let settlements = &invocation.settlements;
-        Ok(OpenReservation {
-            accounting: self,
-            meter,
-            settlements,
-            reservation: receipts.reservation,
-            upper_bound,
-            model,
-            price,
-        })
+        let reserved = self.core.reserve_or_wait(request, settlements.take(), &*self.ledger, wait_max, now).await;
+        let reservation = Some(reserved.map_err(|error| error.cause())?);
+        Ok(OpenReservation { accounting: self, meter, settlements, reservation, upper_bound, model, price })
     }
 }
 
@@ -150,7 +148,7 @@ fn account(invocation: &Invocation, price: PriceBasis) -> Account {
         user: principal.user.clone(),
         agent: invocation.agent.id().clone(),
         workflow: workflow_of(&invocation.grant),
-        run: invocation.grant.run().cloned(),
+        run: invocation.grant.root().cloned(),
         price,
     }
 }
@@ -163,12 +161,12 @@ fn workflow_of(grant: &Grant) -> Option<greenroom_protocol::WorkflowId> {
     })
 }
 
-/// The runs in whose steps the run of the call is nested. They have no limit here, and are charged too, so that the
-/// ledger has the cost of each run with all that it called.
-fn outer_runs(grant: &Grant) -> impl Iterator<Item = Limit> {
-    let innermost = grant.run();
+/// The runs of the call chain. Those without a limit are charged too, so that the ledger has the cost of each run with
+/// all that it called. The account has the root.
+fn charged_runs(grant: &Grant) -> impl Iterator<Item = Limit> {
+    let root = grant.root();
     let runs = grant.chain().iter().filter_map(move |caller| match caller {
-        Caller::Workflow { run, .. } if Some(run) != innermost => Some(run.clone()),
+        Caller::Workflow { run, .. } if Some(run) != root => Some(run.clone()),
         Caller::Workflow { .. } | Caller::User { .. } | Caller::Agent { .. } | Caller::Team { .. } | Caller::None => {
             None
         }
@@ -176,43 +174,53 @@ fn outer_runs(grant: &Grant) -> impl Iterator<Item = Limit> {
     runs.map(|run| Limit { budget: Budget::Run(run), period: Period::AllTime, cost_max: None, tokens_max: None })
 }
 
-/// The budgets above a call, the nearest first. The limit of a request applies to the whole request: inside a run to
-/// the run, so that all its steps share it, otherwise to the outermost execution, so that the agents that it calls
-/// share it, also if they are called at the same time.
+/// The budget that a limit above a call applies to. The compensation of a run has one of its own with the same limit,
+/// and so has it in each run above: a run whose budget is exhausted is reversed all the same, and the reversal is
+/// bounded too.
+fn budget_above(scope: &SpendingScope, is_compensation: bool) -> Budget {
+    match scope {
+        SpendingScope::Run(run) if is_compensation => Budget::Execution(CallKey::for_run_compensation(run)),
+        SpendingScope::Run(run) => Budget::Run(run.clone()),
+        SpendingScope::Execution(key) => Budget::Execution(key.clone()),
+    }
+}
+
+/// The budgets above a call, the nearest first: that of this execution, those of all runs and executions above it, and
+/// those of the user and the tenant; then those that are only charged.
 fn limits(invocation: &Invocation) -> Vec<Limit> {
     let principal = invocation.grant.principal();
-    let requested = invocation.invoke.options.cost_max;
-    let run = invocation.grant.run();
-    let key = invocation.budget_key();
-    let outermost = key.root();
-    let outermost_limit = requested.filter(|_| run.is_none());
-    let own_limit = match (invocation.agent.cost_max(), outermost_limit.filter(|_| key == outermost)) {
-        (Some(agent), Some(request)) => Some(agent.min(request)),
-        (agent, request) => agent.or(request),
-    };
+    let is_compensation = invocation.key().run_compensation().is_some();
     let (tenant, user) = (principal.tenant.clone(), principal.user.clone());
-    let all_time = |budget, cost_max| Limit { budget, period: Period::AllTime, cost_max, tokens_max: None };
+    let own = Limit {
+        budget: Budget::Execution(invocation.budget_key()),
+        period: Period::AllTime,
+        cost_max: invocation.agent.cost_max(),
+        tokens_max: None,
+    };
+    let above = invocation.grant.spending().iter().rev().map(|SpendingBound { scope, limits }| Limit {
+        budget: budget_above(scope, is_compensation),
+        period: Period::AllTime,
+        cost_max: limits.cost_max,
+        tokens_max: limits.tokens_max,
+    });
     let periodic = |budget, limits: &Limits| Limit {
         budget,
         period: limits.period,
         cost_max: limits.usd,
         tokens_max: limits.tokens,
     };
-    let all = [
-        Some(all_time(Budget::Execution(key.clone()), own_limit)),
-        (key != outermost).then(|| all_time(Budget::Execution(outermost.clone()), outermost_limit)),
-        run.map(|run| all_time(run_budget(invocation, run), requested)),
-        Some(periodic(Budget::User(tenant.clone(), user), &principal.limits)),
-        Some(periodic(Budget::Tenant(tenant), &principal.tenant_limits)),
+    let accounts = [
+        periodic(Budget::User(tenant.clone(), user), &principal.limits),
+        periodic(Budget::Tenant(tenant), &principal.tenant_limits),
     ];
-    let limits = all.into_iter().flatten().filter(|limit| limit.cost_max.is_some() || limit.tokens_max.is_some());
-    limits.chain(outer_runs(&invocation.grant)).collect()
-}
-
-/// The budget of a run. Its compensation has one of its own with the same limit: a run whose budget is exhausted is
-/// reversed all the same, and the reversal is bounded too.
-fn run_budget(invocation: &Invocation, run: &RunId) -> Budget {
-    invocation.key().run_compensation().map_or_else(|| Budget::Run(run.clone()), Budget::Execution)
+    let all = std::iter::once(own).chain(above).chain(accounts);
+    let mut limits: Vec<Limit> = all.filter(|limit| limit.cost_max.is_some() || limit.tokens_max.is_some()).collect();
+    for charged in charged_runs(&invocation.grant) {
+        if limits.iter().all(|limit| limit.budget != charged.budget) {
+            limits.push(charged);
+        }
+    }
+    limits
 }
 
 /// The upper bound of a request's tokens: one token per byte of everything that is sent.

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use greenroom_definitions::{Agent, FieldType};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::Invoke;
-use greenroom_protocol::{AgentId, ArtifactRef, CallKey, Cause, ErrorCode, Json, MicroUsd, PriceBasis, Tokens, Values};
-use greenroom_rego::{Grant, Permitted};
+use greenroom_protocol::{
+    AgentId, ArtifactRef, CallKey, Cause, ErrorCode, Json, MicroUsd, PriceBasis, SpendingLimits, Tokens, Values,
+};
+use greenroom_rego::{Grant, Permitted, SpendingScope};
 
 use super::stream::DeltaSink;
 use crate::handler::FileAccess;
@@ -46,7 +48,12 @@ impl Invocation {
             return Err(Cause::new(ErrorCode::Internal, "the permit names another version of the agent"));
         }
         let (grant, invoke) = permit.redeem();
-        Ok(Box::new(Self { grant, invoke, agent, sink, settlements }))
+        let mut invocation = Box::new(Self { grant, invoke, agent, sink, settlements });
+        // The limit of the request binds the execution and all calls below it.
+        let limits = SpendingLimits { cost_max: invocation.invoke.options.cost_max, tokens_max: None };
+        let scope = SpendingScope::Execution(invocation.budget_key());
+        invocation.grant = invocation.grant.with_spending_limits(scope, limits);
+        Ok(invocation)
     }
 
     /// The idempotency key of the call, which the handler, the tools and the provider receive.

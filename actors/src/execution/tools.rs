@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use greenroom_definitions::{Agent, Catalogue};
+use greenroom_protocol::request::CallOptions;
 use greenroom_protocol::value::truncate_utf8;
 use greenroom_protocol::{CallKey, Json, Reply, Request, Values};
 
@@ -85,7 +86,8 @@ impl ToolSet {
             return Err(format!("there is no tool `{}`; the tools are: {}", call.name, names.join(", ")));
         };
         let arguments = parse_arguments(spec, &call.arguments)?;
-        let options = ctx.invocation.invoke.options.clone();
+        // The grant has the limits on spending, which bind the calls of all levels together.
+        let options = CallOptions { cost_max: None, ..ctx.invocation.invoke.options.clone() };
         let request =
             source.request(NestedCall { name, arguments, key, options }).map_err(|cause| cause.to_string())?;
         let is_tool = matches!(request, Request::CallTool(_));

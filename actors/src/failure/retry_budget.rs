@@ -1,5 +1,5 @@
-//! One retry budget for a run and all of its nested calls: without it, three attempts at each of four levels would be
-//! eighty-one calls.
+//! One retry budget for a tree of runs and all of its calls: without it, three attempts at each of four levels would
+//! be eighty-one calls.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,11 +18,10 @@ const SWEEP_THRESHOLD: usize = 1_024;
 /// Called when a retry is taken from a budget.
 type TakeListener = Box<dyn Fn() + Send + Sync>;
 
-/// The remaining retries. A run that is a step of another run takes from both budgets.
+/// The remaining retries.
 #[derive(Default)]
 pub struct RetryBudget {
     remaining: AtomicU32,
-    parent: Option<Arc<RetryBudget>>,
     listener: Mutex<Option<TakeListener>>,
 }
 
@@ -33,18 +32,12 @@ impl RetryBudget {
         Self { remaining: AtomicU32::new(retries), ..Self::default() }
     }
 
-    /// As [`RetryBudget::new`]; each retry is also taken from the parent.
-    #[must_use]
-    pub fn with_parent(parent: Option<Arc<Self>>, retries: u32) -> Self {
-        Self { parent, ..Self::new(retries) }
-    }
-
-    /// Sets the listener, which is called for each retry taken by nested calls.
+    /// Sets the listener, which is called for each retry taken below the owner of the budget.
     pub fn on_take(&self, listener: impl Fn() + Send + Sync + 'static) {
         *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(listener));
     }
 
-    /// Takes one retry; returns false if none remains in this budget or in the parent.
+    /// Takes one retry; returns false if none remains.
     pub fn try_take(&self) -> bool {
         let taken = self.try_take_unobserved();
         if taken && let Some(listener) = &*self.listener.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -53,24 +46,16 @@ impl RetryBudget {
         taken
     }
 
-    /// As [`RetryBudget::try_take`], without a call of the listener.
+    /// As [`RetryBudget::try_take`], without a call of the listener: for the owner of the budget itself.
     pub fn try_take_unobserved(&self) -> bool {
-        let own = self
-            .remaining
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |remaining| remaining.checked_sub(1))
-            .is_ok();
-        let all = own && self.parent.as_ref().is_none_or(|parent| parent.try_take());
-        if own && !all {
-            self.remaining.fetch_add(1, Ordering::AcqRel);
-        }
-        all
+        let take = |remaining: u32| remaining.checked_sub(1);
+        self.remaining.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
     }
 
-    /// The retries that remain in this budget and in the parent.
+    /// The retries that remain.
     #[must_use]
     pub fn remaining(&self) -> u32 {
-        let own = self.remaining.load(Ordering::Acquire);
-        self.parent.as_ref().map_or(own, |parent| own.min(parent.remaining()))
+        self.remaining.load(Ordering::Acquire)
     }
 }
 
@@ -83,16 +68,16 @@ impl fmt::Debug for RetryBudget {
 /// The key of a shared budget.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum BudgetKey {
-    /// A run and its nested calls.
-    Run(RunId),
+    /// A tree of runs, by its root.
+    Tree(RunId),
     /// A request that belongs to no run: tenant, user and its first call key.
     Call(TenantId, UserId, String),
 }
 
 impl BudgetKey {
     fn for_grant(grant: &Grant, key: &CallKey) -> Self {
-        if let Some(run) = grant.run() {
-            return Self::Run(run.clone());
+        if let Some(root) = grant.root() {
+            return Self::Tree(root.clone());
         }
         // The key of a nested call starts with the key of its parent call.
         let first = key.as_str().split('/').next().unwrap_or_default().to_owned();
@@ -100,31 +85,37 @@ impl BudgetKey {
     }
 }
 
-/// The open budgets. The outermost run or execution owns its budget; when it ends, the budget is dropped.
+/// The open budgets. A tree of runs, or the outermost execution, owns its budget; when it ends, the budget is dropped.
 #[derive(Debug, Default)]
 pub struct RetryBudgets {
     open: Mutex<HashMap<BudgetKey, Weak<RetryBudget>>>,
 }
 
 impl RetryBudgets {
-    /// Opens the budget of a run, or returns the open one. A run that is a step of another run also takes from that
-    /// run's budget.
+    /// Opens the budget of a tree, or returns the open one: all runs of a tree take from one budget.
     #[must_use]
-    pub fn open(&self, run: &RunId, parent: Option<&RunId>, retries: u32) -> Arc<RetryBudget> {
+    pub fn open(&self, root: &RunId, retries: u32) -> Arc<RetryBudget> {
         let mut open = self.lock();
-        let find = |run: &RunId| open.get(&BudgetKey::Run(run.clone())).and_then(Weak::upgrade);
-        if let Some(budget) = find(run) {
+        let key = BudgetKey::Tree(root.clone());
+        if let Some(budget) = open.get(&key).and_then(Weak::upgrade) {
             return budget;
         }
-        let budget = Arc::new(RetryBudget::with_parent(parent.and_then(find), retries));
-        insert_and_sweep(&mut open, BudgetKey::Run(run.clone()), &budget);
+        let budget = Arc::new(RetryBudget::new(retries));
+        insert_and_sweep(&mut open, key, &budget);
         budget
+    }
+
+    /// The retries that a tree has left; `None` if its budget is not open.
+    #[must_use]
+    pub fn remaining(&self, root: &RunId) -> Option<u32> {
+        let budget = self.lock().get(&BudgetKey::Tree(root.clone())).and_then(Weak::upgrade);
+        budget.map(|budget| budget.remaining())
     }
 
     /// The budget for the work of a grant; a new one for a user's request that belongs to no run.
     #[must_use]
     pub fn for_grant(&self, grant: &Grant, key: &CallKey) -> Arc<RetryBudget> {
-        let is_inner = grant.run().is_some() || grant.chain().len() > 1;
+        let is_inner = grant.root().is_some() || grant.chain().len() > 1;
         let budget =
             if is_inner { self.lock().get(&BudgetKey::for_grant(grant, key)).and_then(Weak::upgrade) } else { None };
         budget.unwrap_or_else(|| Arc::new(RetryBudget::new(RETRIES_DEFAULT)))
@@ -156,31 +147,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_work_of_a_run_takes_from_one_budget() {
+    fn all_runs_of_a_tree_take_from_one_budget() {
         let budgets = RetryBudgets::default();
-        let run = RunId::new("run_1").unwrap();
-        let budget = budgets.open(&run, None, 2);
-        assert!(budgets.open(&run, None, 9).try_take());
-        assert!(budgets.open(&run, None, 9).try_take(), "the open budget is returned");
+        let root = RunId::new("run_1").unwrap();
+        let budget = budgets.open(&root, 2);
+        assert!(budgets.open(&root, 64).try_take());
+        assert!(budgets.open(&root, 64).try_take(), "the open budget is returned");
         assert!(!budget.try_take());
+        assert_eq!(budgets.remaining(&root), Some(0));
         drop(budget);
-        assert_eq!(budgets.open(&run, None, 9).remaining(), 9, "a run that has ended has no budget");
+        assert_eq!(budgets.remaining(&root), None);
+        assert_eq!(budgets.open(&root, 9).remaining(), 9, "a tree that has ended has no budget");
     }
 
     #[test]
-    fn a_nested_run_takes_from_both_budgets_and_notifies_the_outer_run() {
-        let budgets = RetryBudgets::default();
-        let (outer, inner) = (RunId::new("run_1").unwrap(), RunId::new("run_2").unwrap());
-        let parent = budgets.open(&outer, None, 2);
+    fn the_owner_of_a_budget_learns_of_the_retries_below_it_and_not_of_its_own() {
+        let budget = RetryBudget::new(3);
         let notifications = Arc::new(AtomicU32::new(0));
         let counter = Arc::clone(&notifications);
-        parent.on_take(move || {
+        budget.on_take(move || {
             counter.fetch_add(1, Ordering::AcqRel);
         });
-        let nested = budgets.open(&inner, Some(&outer), 64);
-        assert_eq!(nested.remaining(), 2);
-        assert!(nested.try_take() && nested.try_take_unobserved());
-        assert!(!nested.try_take() && !parent.try_take());
-        assert_eq!((notifications.load(Ordering::Acquire), parent.remaining(), nested.remaining()), (2, 0, 0));
+        assert!(budget.try_take() && budget.try_take_unobserved() && budget.try_take());
+        assert!(!budget.try_take() && !budget.try_take_unobserved());
+        assert_eq!((notifications.load(Ordering::Acquire), budget.remaining()), (2, 0));
     }
 }

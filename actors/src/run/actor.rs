@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Run
-//! └── linked tasks: calls, compensations, conditions, outputs, timers, the lease
+//! └── linked tasks: calls, compensations, conditions, outputs, timers
 //! ```
 
 mod process_event;
@@ -19,15 +19,15 @@ use greenroom_protocol::journal::StepKey;
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{Cause, ErrorCode, Reply, RunId};
 use greenroom_registry::journal::Seq;
-use greenroom_registry::runs::Fence;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
 
 use super::context::{LastVersion, RunContext};
 use super::effects::{EffectContext, EffectOutcome};
-use super::hosted::HostedRuns;
+use super::handle::RunsHandle;
+use super::hosted::InnerEnd;
 use super::machine::{CallResult, CallWaits, Event, State};
-use super::message::{FirstAction, Progress, RunArgs, RunInfo, RunMsg, Task};
+use super::message::{FirstAction, Progress, RunArgs, RunInfo, RunMsg, Task, UnneededRun};
 use crate::concurrency::OwnedTickets;
 use crate::failure::RetryBudget;
 use crate::observer::ActorEvent;
@@ -40,7 +40,7 @@ pub(super) struct RunActorState {
     machine: State,
     seq: Seq,
     tasks: LinkedTasks<Task>,
-    /// The context of its team, if a team runs it.
+    /// The context of the team that was formed for it.
     context: Option<RunContext>,
     /// Runs that the steps in flight have started.
     children: HashMap<StepKey, CalledRun>,
@@ -60,45 +60,46 @@ impl RunActorState {
 
 /// The actor of one run.
 pub(super) struct RunActor {
-    fence: Fence,
     ctx: EffectContext,
     progress: watch::Sender<Progress>,
+    /// The retries of the tree.
     budget: Arc<RetryBudget>,
-    /// The hosted runs of this pod, which include those that this run starts.
-    hosted: Arc<HostedRuns>,
+    /// The runs of this pod, which include those that this run starts.
+    runs: RunsHandle,
 }
 
 impl RunActor {
     /// Creates the actor and its initial state.
-    pub(super) fn new(
-        args: RunArgs,
-        progress: watch::Sender<Progress>,
-        hosted: Arc<HostedRuns>,
-    ) -> (Self, RunActorState) {
-        let RunArgs { fence, seq, state, context, first, ctx, tickets } = args;
+    pub(super) fn new(args: RunArgs, progress: watch::Sender<Progress>, runs: RunsHandle) -> (Self, RunActorState) {
+        let RunArgs { seq, state, context, first, caller: _, ctx, tickets } = args;
         let started = &ctx.started;
         let retries = match state.started() {
-            // A resumed run has the retries that remain according to its journal.
+            // The journal of a resumed root has the retries that its tree has left.
             Some(_) => state.retries_remaining(),
             None => started.retry_budget,
         };
-        let budget = ctx.env.budgets.open(&started.run, started.parent.as_ref(), retries);
+        let budget = ctx.env.budgets.open(&started.root, retries);
         let state = RunActorState {
             machine: state,
             seq,
             tasks: LinkedTasks::default(),
-            context: context.map(|data| RunContext::new(ctx.env.clone(), started.run.clone(), fence, data)),
+            context: context.map(|data| RunContext::new(ctx.env.clone(), started.run.clone(), ctx.tree.fence(), data)),
             children: HashMap::new(),
             reported_waits: None,
             first: Some(first),
             tickets,
         };
-        (Self { fence, ctx, progress, budget, hosted }, state)
+        (Self { ctx, progress, budget, runs }, state)
     }
 
     /// The run of this actor.
     fn run(&self) -> &RunId {
         &self.ctx.started.run
+    }
+
+    /// True if no run called it; it records the retries of its whole tree.
+    fn is_root(&self) -> bool {
+        self.ctx.started.run == self.ctx.started.root
     }
 }
 
@@ -125,11 +126,6 @@ impl Actor for RunActor {
             RunMsg::RestoreContext(port) => self.on_restore_context(&myself, state, port).await,
             RunMsg::RetryTaken => self.process_event(&myself, state, &Event::RetryTaken).await.map(drop),
             RunMsg::CallWaits(run, waits) => self.on_call_waits(&myself, state, &run, waits).await,
-            RunMsg::ReportWaits => {
-                state.reported_waits = None;
-                self.report_waits(state);
-                Ok(())
-            }
             RunMsg::Terminate(cause) => {
                 self.process_event(&myself, state, &Event::Terminated { cause }).await.map(drop)
             }
@@ -165,12 +161,13 @@ impl RunActor {
         {
             return Ok(());
         }
-        self.renew_lease(myself, state);
-        let me = myself.clone();
-        self.budget.on_take(move || {
-            // If the actor has stopped, the next owner reads the retries from the journal.
-            let _ = me.send_message(RunMsg::RetryTaken);
-        });
+        if self.is_root() {
+            let me = myself.clone();
+            self.budget.on_take(move || {
+                // If the actor has stopped, the next owner reads the retries from the journal.
+                let _ = me.send_message(RunMsg::RetryTaken);
+            });
+        }
         match first {
             FirstAction::Start(decision, receipt) => self.release(myself, state, *decision, &receipt).await,
             FirstAction::Resume(event) => drop(self.process_event(myself, state, &event).await?),
@@ -189,21 +186,22 @@ impl RunActor {
         if !state.tasks.acknowledge(&task) {
             return Ok(());
         }
+        if let Task::Call(key, _) = &task
+            && let Some(called) = state.children.remove(key)
+        {
+            // It has ended, unless the call has failed before it did.
+            let cause = Cause::new(ErrorCode::Cancelled, format!("the call of {} has ended", self.run()));
+            self.end_inner(&called.run, cause);
+        }
         let EffectOutcome { event, settled } = match (outcome, &task) {
             (TaskOutcome::Completed(outcome), _) => outcome,
             (TaskOutcome::TimedOut, _) => {
-                match failure_event(task, Cause::new(ErrorCode::TimedOut, "the effect exceeded its timeout")) {
-                    Some(event) => event.into(),
-                    None => return Ok(()),
-                }
+                failure_event(task, Cause::new(ErrorCode::TimedOut, "the effect exceeded its timeout")).into()
             }
             (TaskOutcome::Panicked(message), _) => {
                 tracing::error!(run.id = %self.run(), "effect of a run panicked");
                 tracing::debug!(run.id = %self.run(), panic.message = %message, "effect of a run panicked");
-                match failure_event(task, Cause::new(ErrorCode::Internal, "an effect of the run panicked")) {
-                    Some(event) => event.into(),
-                    None => return Ok(()),
-                }
+                failure_event(task, Cause::new(ErrorCode::Internal, "an effect of the run panicked")).into()
             }
         };
         let event = match &state.context {
@@ -225,8 +223,17 @@ impl RunActor {
         self.stop(myself, "ended");
     }
 
+    /// Ends a run that a step has called and does not need any more. It belongs to a permitted call, so its end needs
+    /// no permit of its own.
+    fn end_inner(&self, called: &RunId, cause: Cause) {
+        if self.runs.hosted_runs().end_inner(self.run(), called, cause.clone()) == InnerEnd::InStore {
+            let (run, caller, tree) = (called.clone(), Some(self.run().clone()), self.ctx.tree.clone());
+            self.runs.end_unneeded(UnneededRun { run, caller, tree, cause });
+        }
+    }
+
     fn stop(&self, myself: &ActorRef<RunMsg>, reason: &str) {
-        self.hosted.remove(self.run(), myself.get_id());
+        drop(self.runs.hosted_runs().remove(self.run(), myself.get_id()));
         myself.stop(Some(reason.to_owned()));
     }
 
@@ -241,16 +248,13 @@ impl RunActor {
 }
 
 /// The event for a task that ended without an event.
-fn failure_event(task: Task, cause: Cause) -> Option<Event> {
+fn failure_event(task: Task, cause: Cause) -> Event {
     let usage = Usage::default();
     match task {
-        Task::Call(key, attempt) => {
-            Some(Event::CallCompleted { key, attempt, result: CallResult::Failed { cause, usage } })
-        }
-        Task::Compensate(key, attempt) => Some(Event::Compensated { key, attempt, cause: Some(cause), usage }),
-        Task::Evaluate(key) => Some(Event::StepEvaluated { step: key.step, evaluation: Err(cause) }),
-        Task::CollectOutputs => Some(Event::OutputsCollected { outputs: Err(cause) }),
-        Task::Timer(timer) => Some(Event::TimerFired { timer }),
-        Task::Lease => None,
+        Task::Call(key, attempt) => Event::CallCompleted { key, attempt, result: CallResult::Failed { cause, usage } },
+        Task::Compensate(key, attempt) => Event::Compensated { key, attempt, cause: Some(cause), usage },
+        Task::Evaluate(key) => Event::StepEvaluated { step: key.step, evaluation: Err(cause) },
+        Task::CollectOutputs => Event::OutputsCollected { outputs: Err(cause) },
+        Task::Timer(timer) => Event::TimerFired { timer },
     }
 }

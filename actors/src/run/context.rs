@@ -1,5 +1,6 @@
-//! The shared context of a team, which belongs to the run of the team: its actor decides each change in order, the
-//! journal has it, and what members and users read is a view that the actor writes after the receipt.
+//! The shared context of a team, which belongs to the run that the team was formed for: its actor decides each change in
+//! order, the journal has it, and what members and users read is a view that the actor writes after the receipt. The runs
+//! that this run calls in the same team read the view too, and their writes are requests to it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,7 +64,7 @@ pub(crate) fn initial_context(values: &Values) -> Result<ContextData, Cause> {
     ContextData::new(values, INITIAL_VERSION).map_err(|error| error.cause())
 }
 
-/// Replays the context of a run from its journal; `None` if no team runs it.
+/// Replays the context of a run from its journal; `None` if no team was formed for it.
 ///
 /// # Errors
 /// An error of the stores.
@@ -72,7 +73,7 @@ pub(super) async fn replay_context(
     started: &RunStarted,
     artifacts: RunArtifacts<'_>,
 ) -> Result<Option<ContextData>, Cause> {
-    if started.team.is_none() {
+    if started.team_run.as_ref() != Some(&started.run) {
         return Ok(None);
     }
     let mut data = initial_context(&fetch(&started.context, &Names::All, artifacts).await?)?;

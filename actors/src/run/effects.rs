@@ -27,6 +27,7 @@ use super::loops::Loops;
 use super::machine::{CallResult, CallTarget, Event};
 use super::offload::{offload_large, store_result};
 use super::pinned::PinnedDefinitions;
+use super::tree::RunTree;
 use super::values::{EffectInputs, LoadedValues};
 use crate::pipeline::{CallScope, CommitWaiter, Settlements};
 
@@ -37,6 +38,8 @@ const CALL_GRACE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(super) struct EffectContext {
     pub(super) env: Arc<RunEnv>,
+    /// The tree that the run belongs to.
+    pub(super) tree: Arc<RunTree>,
     pub(super) pinned: Arc<PinnedDefinitions>,
     pub(super) grant: Grant,
     pub(super) started: Arc<RunStarted>,
@@ -111,7 +114,7 @@ async fn try_call(
     commit: CommitWaiter,
     costs: &mut CallCosts,
 ) -> Result<(Values, ProvidedValues), Cause> {
-    if ctx.started.team.is_some() {
+    if ctx.started.team_run.is_some() {
         // The team's context is read first, which is a call of its own.
         commit.clone().wait().await?;
     }
@@ -269,9 +272,10 @@ impl EffectContext {
         Ok(items.unwrap_or_default().into_owned())
     }
 
-    /// The plan of a workflow that a step calls, which pins its own version at its start.
+    /// The plan of a workflow that a step calls, in the version that is pinned with this run.
     pub(super) async fn called_plan(&self, workflow: &WorkflowId) -> Result<Arc<Plan>, Cause> {
-        Ok(self.env.resolver.workflow(workflow, None).await?.plan().clone())
+        let version = self.started.inner.workflows.get(workflow);
+        Ok(self.env.resolver.workflow(workflow, version).await?.plan().clone())
     }
 
     /// The artifacts of the run.
@@ -303,14 +307,19 @@ impl EffectContext {
             }
             CallTarget::Workflow { workflow } => {
                 let inputs = bind_workflow(step, &*self.called_plan(workflow).await?, scope)?;
+                let version = self.started.inner.workflows.get(workflow).copied();
                 let (workflow, options) = (workflow.clone(), self.call_options());
-                let start = StartRun { workflow, inputs, context, version: None, detach: false, key, options };
+                let start = StartRun { workflow, inputs, context, version, detach: false, key, options };
                 (Request::StartRun(start), None)
             }
             CallTarget::Team { team, workflow } => {
                 let inputs = bind_workflow(step, &*self.called_plan(workflow).await?, scope)?;
-                let (team, workflow, options) = (team.clone(), workflow.clone(), self.call_options());
-                let start = StartTeam { team, workflow, inputs, context, detach: false, key, options };
+                let inner = &self.started.inner;
+                let workflow_version = inner.workflows.get(workflow).copied();
+                let (version, detach, options) = (inner.teams.get(team).copied(), false, self.call_options());
+                let (team, workflow) = (team.clone(), workflow.clone());
+                let start =
+                    StartTeam { team, workflow, inputs, context, version, workflow_version, detach, key, options };
                 (Request::StartTeam(start), None)
             }
         })
@@ -319,8 +328,8 @@ impl EffectContext {
     /// Issues a nested request and awaits its reply, bounded by the timeout of the step.
     async fn issue(&self, call: &Call, time_max: Option<Duration>, request: Request, scope: CallScope) -> Reply {
         let grant = match time_max.filter(|_| matches!(call.target, CallTarget::Agent { .. })) {
-            // The agent knows how long it may wait for a model. A called run does not: its time stops while it waits for
-            // people.
+            // The agent knows how long it may wait for a model. A called run does not: its time stops while it waits
+            // for people, and it ends with the call.
             Some(time_max) => {
                 let latest = Deadline::after(self.env.clock.now(), time_max.saturating_add(CALL_GRACE));
                 self.grant.with_earlier_deadline(latest)
@@ -340,15 +349,9 @@ impl EffectContext {
         }
     }
 
-    /// The options of every call: the model, and the cost limit of the whole run.
+    /// The options of every call. The grant has the limits on spending, which bind the whole run together.
     fn call_options(&self) -> CallOptions {
-        let request = self.started.options.cost_max;
-        let written = self.pinned.plan.cost_max;
-        let cost_max = match (request, written) {
-            (Some(one), Some(commit)) => Some(one.min(commit)),
-            (one, commit) => one.or(commit),
-        };
-        CallOptions { cost_max, ..self.started.options.clone() }
+        CallOptions { cost_max: None, ..self.started.options.clone() }
     }
 
     pub(super) fn child_key(&self, step: &StepId, part: &str) -> CallKey {

@@ -3,7 +3,8 @@
 //! The store I/O of a start happens in the caller's task, so that a thousand starts share group commits; the run
 //! supervisor only starts actors. The work of a run is in `actor`.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -11,22 +12,27 @@ use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::SignalRun;
 use greenroom_protocol::{Cause, Deadline, ErrorCode, Reply, RequestId, RunId, Status, Values};
-use greenroom_registry::runs::RunRecord;
+use greenroom_registry::runs::{ClaimedTree, Fence, RunRecord};
 use greenroom_rego::{Caller, Grant, Permitted};
 use ractor::ActorRef;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::effects::failed_reply;
-use super::hosted::HostedRuns;
-use super::message::{RunArgs, RunInfo, RunMsg, RunSupervisorInfo, RunSupervisorMsg};
+use super::hosted::{HostedRun, HostedRuns};
+use super::message::{PendingResume, RunArgs, RunInfo, RunMsg, RunSupervisorInfo, RunSupervisorMsg, UnneededRun};
 use super::parent_run::parent_run;
 use super::pinned::StoredDefinitions;
+use super::tree::RunTree;
 use super::{RunEnv, TeamRestorer};
+use crate::supervision::ChildKind;
 
 /// Grace after its deadline within which a run reports that it timed out.
 const KILL_GRACE: Duration = Duration::from_secs(1);
 /// Longest wait until recovery has resumed an interrupted run: its lease expires first.
 const RESUME_WAIT_MAX: Duration = Duration::from_secs(15);
+/// Longest wait for the actor of an inner run whose tree is active.
+const ACTIVATION_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Longest wait for introspection of an actor, in milliseconds.
 const INFO_WAIT_MS_MAX: u64 = 1_000;
 
@@ -36,6 +42,10 @@ struct Inner {
     stored_definitions: StoredDefinitions,
     supervisor: Mutex<Option<ActorRef<RunSupervisorMsg>>>,
     team_restorer: OnceLock<Weak<dyn TeamRestorer>>,
+    /// Runs of claimed trees, until the request that resumes each is permitted.
+    pending: Mutex<HashMap<RunId, PendingResume>>,
+    /// Roots of trees that failed, and when recovery may resume them.
+    delays: Mutex<HashMap<RunId, Instant>>,
 }
 
 /// The handle of the runs of this pod. Cheap to clone.
@@ -54,6 +64,8 @@ impl RunsHandle {
             stored_definitions: StoredDefinitions::default(),
             supervisor: Mutex::default(),
             team_restorer: OnceLock::new(),
+            pending: Mutex::default(),
+            delays: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -118,7 +130,7 @@ impl RunsHandle {
         Ok(status_to_reply(run, record.status))
     }
 
-    async fn record(&self, run: &RunId) -> Result<RunRecord, Cause> {
+    pub(super) async fn record(&self, run: &RunId) -> Result<RunRecord, Cause> {
         let record = self.env().stores.runs.get(run).await.map_err(|error| error.cause())?;
         record.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, format!("there is no run `{run}`")))
     }
@@ -155,7 +167,7 @@ impl RunsHandle {
     /// As [`RunsHandle::wait_ended`]; [`ErrorCode::Interrupted`] if recovery does not resume the run soon.
     pub(crate) async fn wait_existing(&self, run: &RunId, detach: bool, grant: &Grant) -> Result<Reply, Cause> {
         let caller_waits = || self.wait_as_caller(run, detach, grant);
-        // A caller that is no user was resumed, and recovery resumes the runs that it has called after it.
+        // A caller that is no user was resumed, and its call has resumed the run.
         if detach || !matches!(grant.caller(), Caller::User { .. }) {
             return caller_waits().await;
         }
@@ -204,7 +216,9 @@ impl RunsHandle {
     async fn try_signal(&self, permit: Permitted<SignalRun>) -> Result<Reply, Cause> {
         let run = permit.request().run.clone();
         let deadline = permit.grant().deadline();
-        if let Some(result) = self.request(&run, deadline, |port| RunMsg::Signal(permit, port)).await? {
+        if let Some(hosted) = self.find_activating(&run, deadline).await?
+            && let Some(result) = self.request_from(&hosted, deadline, |port| RunMsg::Signal(permit, port)).await?
+        {
             return result.map(|state| status_to_reply(&run, state));
         }
         // The run is not hosted here, or its actor stopped before it read the signal; the store has the status of the run.
@@ -224,13 +238,37 @@ impl RunsHandle {
         deadline: Deadline,
         message: impl FnOnce(oneshot::Sender<T>) -> RunMsg + Send,
     ) -> Result<Option<T>, Cause> {
-        let Some(hosted) = self.inner.hosted.find(run) else { return Ok(None) };
+        match self.inner.hosted.find(run) {
+            Some(hosted) => self.request_from(&hosted, deadline, message).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn request_from<T>(
+        &self,
+        hosted: &HostedRun,
+        deadline: Deadline,
+        message: impl FnOnce(oneshot::Sender<T>) -> RunMsg + Send,
+    ) -> Result<Option<T>, Cause> {
         let (port, reply) = oneshot::channel();
         if hosted.actor.send_message(message(port)).is_err() {
             return Ok(None);
         }
         let timeout = deadline.remaining(self.env().clock.now());
         tokio::time::timeout(timeout, reply).await.map(Result::ok).map_err(|_elapsed| deadline_error())
+    }
+
+    /// A hosted run. An inner run whose tree is being resumed is hosted in a moment.
+    async fn find_activating(&self, run: &RunId, deadline: Deadline) -> Result<Option<HostedRun>, Cause> {
+        if let Some(hosted) = self.inner.hosted.find(run) {
+            return Ok(Some(hosted));
+        }
+        let record = self.record(run).await?;
+        if record.status.is_terminal() || !self.inner.hosted.has_tree(&record.root) {
+            return Ok(None);
+        }
+        let timeout = deadline.remaining(self.env().clock.now()).min(ACTIVATION_WAIT_MAX);
+        Ok(tokio::time::timeout(timeout, self.inner.hosted.wait_hosted(run)).await.ok())
     }
 
     /// Introspection of the supervisor; `None` if it does not run.
@@ -249,7 +287,7 @@ impl RunsHandle {
         self.inner.supervisor.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Registers a started supervisor. The actors of its predecessor stopped with it; recovery claims their runs when
+    /// Registers a started supervisor. The actors of its predecessor stopped with it; recovery claims their trees when
     /// the leases have expired.
     pub(super) fn set_supervisor(&self, supervisor: ActorRef<RunSupervisorMsg>) {
         self.inner.hosted.clear();
@@ -267,6 +305,70 @@ impl RunsHandle {
     /// Ends a run for a cause from outside.
     pub fn terminate(&self, run: &RunId, cause: Cause) {
         self.inner.hosted.terminate(run, cause);
+    }
+
+    /// Ends a run that its caller does not need any more, whether or not it has an actor.
+    pub(super) fn end_unneeded(&self, unneeded: UnneededRun) {
+        // Without a supervisor the pod is stopping, and the next one ends the run.
+        self.notify_supervisor(RunSupervisorMsg::End(unneeded));
+    }
+
+    /// The tree of a run that was started on this pod.
+    pub(super) fn own_started_tree(&self, root: RunId, fence: Fence) -> Arc<RunTree> {
+        self.own_tree(RunTree::started(root, fence, self.lease_releaser()))
+    }
+
+    /// A tree that this pod has claimed.
+    pub(super) fn own_claimed_tree(&self, root: RunId, claim: ClaimedTree) -> Arc<RunTree> {
+        self.own_tree(RunTree::claimed(root, claim, self.lease_releaser()))
+    }
+
+    fn own_tree(&self, tree: RunTree) -> Arc<RunTree> {
+        let tree = Arc::new(tree);
+        // Without a supervisor, no actor of the tree can start either.
+        self.notify_supervisor(RunSupervisorMsg::RenewLease(Arc::downgrade(&tree)));
+        tree
+    }
+
+    fn lease_releaser(&self) -> impl Fn(&RunId, Fence) + Send + Sync + 'static {
+        let inner = Arc::downgrade(&self.inner);
+        move |root, fence| {
+            // Without a supervisor, the lease expires.
+            if let Some(inner) = inner.upgrade() {
+                Self { inner }.notify_supervisor(RunSupervisorMsg::ReleaseLease(root.clone(), fence));
+            }
+        }
+    }
+
+    /// Sends a message to the supervisor, if there is one.
+    fn notify_supervisor(&self, message: RunSupervisorMsg) {
+        if let Some(supervisor) = self.supervisor() {
+            // A supervisor that is stopping does nothing any more.
+            let _ = supervisor.send_message(message);
+        }
+    }
+
+    /// The runs of claimed trees whose resumption was requested.
+    pub(super) fn pending_resumes(&self) -> MutexGuard<'_, HashMap<RunId, PendingResume>> {
+        self.inner.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Delays the next attempt to resume a tree that has failed, by the restart policy of runs.
+    pub(super) fn delay_recovery(&self, tree: &RunTree) {
+        let delay = ChildKind::Run.restart_policy().backoff.delay_before(tree.failures().saturating_add(1));
+        self.delays().insert(tree.root().clone(), Instant::now() + delay);
+    }
+
+    /// True if recovery has to wait before it resumes this tree.
+    pub(super) fn is_delayed(&self, root: &RunId) -> bool {
+        let mut delays = self.delays();
+        let now = Instant::now();
+        delays.retain(|_, until| *until > now);
+        delays.contains_key(root)
+    }
+
+    fn delays(&self) -> MutexGuard<'_, HashMap<RunId, Instant>> {
+        self.inner.delays.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

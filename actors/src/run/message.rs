@@ -1,6 +1,6 @@
 //! The messages of the runs' actors and of their supervisor, with the types that they carry.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::StepKey;
@@ -16,7 +16,9 @@ use tokio::sync::oneshot;
 
 use super::effects::{EffectContext, EffectOutcome};
 use super::machine::{CallWaits, Decision, Event, State, TimerId};
+use super::tree::RunTree;
 use crate::concurrency::OwnedTickets;
+use crate::dispatcher::RunTicket;
 use crate::supervision::TaskOutcome;
 
 /// Progress of a run, for callers that wait for it.
@@ -38,15 +40,16 @@ pub(super) enum FirstAction {
 
 /// Start arguments of a run's actor. Its id is that of the start in `ctx`.
 pub(super) struct RunArgs {
-    pub(super) fence: Fence,
     /// The number of the last entry in the journal.
     pub(super) seq: Seq,
     /// The state that the journal gives.
     pub(super) state: State,
-    /// The context of its team, if a team runs it.
+    /// The context of the team that was formed for it.
     pub(super) context: Option<ContextData>,
     /// The first action.
     pub(super) first: FirstAction,
+    /// The run whose call activates it; none for a root, and for a run whose caller has ended.
+    pub(super) caller: Option<RunId>,
     pub(super) ctx: EffectContext,
     /// Released when the actor of the run stops.
     pub(super) tickets: OwnedTickets,
@@ -67,7 +70,6 @@ pub(super) enum Task {
     Evaluate(StepKey),
     CollectOutputs,
     Timer(TimerId),
-    Lease,
 }
 
 /// Receives the outcome of a write of the context.
@@ -89,15 +91,13 @@ pub(super) enum RunMsg {
     WriteContext(Permitted<ContextWrite>, WritePort),
     /// The view of the context has lost something: make it anew.
     RestoreContext(oneshot::Sender<Result<(), Cause>>),
-    /// A nested call took one of the retries of this run.
+    /// A call below took one of the retries of the tree; only its root has this message.
     RetryTaken,
     /// A run that this one called waits for other approvals than before.
     CallWaits(RunId, CallWaits),
-    /// Report again to the calling run what this one waits for.
-    ReportWaits,
     /// End the run for a cause from outside.
     Terminate(Cause),
-    /// Another pod owns the run.
+    /// Stop without a further write: another pod owns the tree, or the next attempt to resume it will.
     Fenced,
     /// Return introspection data.
     GetInfo(RpcReplyPort<RunInfo>),
@@ -114,7 +114,7 @@ pub struct RunInfo {
     pub status: RunStatus,
     /// Number of entries in its journal.
     pub entries: u64,
-    /// Linked tasks that run, including timers and the lease.
+    /// Linked tasks that run, including timers.
     pub tasks: usize,
 }
 
@@ -122,11 +122,47 @@ pub struct RunInfo {
 pub(super) enum RunSupervisorMsg {
     /// Start the actor of this run.
     Activate(Box<RunArgs>, oneshot::Sender<Result<(), Cause>>),
+    /// Renew the lease of this tree until it is dropped.
+    RenewLease(Weak<RunTree>),
+    /// Release the lease of a tree, because it was dropped.
+    ReleaseLease(RunId, Fence),
+    /// Stop the actors of a tree that this pod does not own any more.
+    TreeLost(RunId, Fence),
+    /// End a run for this cause that may have no actor.
+    End(UnneededRun),
+    /// A linked task of the supervisor has ended.
+    TaskEnded(SupervisorTask),
     /// Return introspection data.
     GetInfo(RpcReplyPort<RunSupervisorInfo>),
 }
 
 impl ractor::Message for RunSupervisorMsg {}
+
+/// A run of a claimed tree, until the request that resumes it is permitted.
+pub(super) struct PendingResume {
+    pub(super) tree: Arc<RunTree>,
+    pub(super) ticket: Option<RunTicket>,
+    /// The cause by which it ends once it is resumed; it may have steps to compensate.
+    pub(super) end: Option<Cause>,
+}
+
+/// A run that its caller does not need any more.
+pub(super) struct UnneededRun {
+    pub(super) run: RunId,
+    /// The hosted run that called it, if that is known.
+    pub(super) caller: Option<RunId>,
+    pub(super) tree: Arc<RunTree>,
+    pub(super) cause: Cause,
+}
+
+/// Identifies a linked task of the run supervisor.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum SupervisorTask {
+    Lease(RunId, Fence),
+    Release(RunId, Fence),
+    Fail(RunId),
+    End(RunId),
+}
 
 /// Introspection of the run supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,16 +1,19 @@
-//! Starts a run: prepares its record, writes it with the first journal entries, and activates the run.
+//! Starts a run: prepares its record, writes it with the first journal entries, and activates the run. A run that a
+//! step calls is started in the tree of its caller, or resumed there if its caller was.
 
 use std::sync::Arc;
 
+use greenroom_definitions::Workflow;
 use greenroom_protocol::journal::RunStarted;
 use greenroom_protocol::request::StartRun;
 use greenroom_protocol::value::for_each_artifact;
-use greenroom_protocol::{AgentId, Cause, Deadline, ErrorCode, Reply, RunId, Timestamp};
+use greenroom_protocol::{AgentId, Cause, Deadline, ErrorCode, MicroUsd, Reply, RunId, SpendingLimits, Timestamp};
 use greenroom_registry::Stores;
+use greenroom_registry::context::ContextData;
 use greenroom_registry::core::PendingAuditEntry;
 use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::{Created, NewRun};
-use greenroom_rego::{Grant, Permitted};
+use greenroom_rego::{Caller, Grant, Permitted, SpendingScope};
 
 use super::actor::decide_with_outputs;
 use super::artifacts::RunArtifacts;
@@ -18,16 +21,32 @@ use super::context::initial_context;
 use super::dedup_key::{dedup_key, key_conflict_error};
 use super::effects::EffectContext;
 use super::handle::{RunsHandle, into_reply};
+use super::inner_start::InnerStart;
 use super::loops::Loops;
 use super::machine::{Event, RUN_RETRIES_MAX, State};
 use super::message::{FirstAction, RunArgs};
 use super::offload::store_result;
 use super::parent_run::parent_run;
 use super::personal_data::has_personal_data;
-use super::pinned::PinnedDefinitions;
+use super::pinned::{NewestInner, PinnedDefinitions};
 use super::{RUN_TIME_MAX, RunEnv};
 use crate::concurrency::OwnedTickets;
 use crate::dispatcher::RunTicket;
+
+/// The run that a request has.
+enum RunOfRequest {
+    /// It started this run, or resumed it.
+    New(RunId),
+    /// An earlier request with its key, or with its id, started this run.
+    Existing(RunId),
+}
+
+/// A run that is ready to be created.
+struct PreparedRun {
+    started: Arc<RunStarted>,
+    pinned: PinnedDefinitions,
+    personal_data: bool,
+}
 
 impl RunsHandle {
     /// Starts a run and waits for its end; with `detach`, until its start is durable. A repeated request does not
@@ -53,22 +72,46 @@ impl RunsHandle {
         audit_entry: &mut PendingAuditEntry,
         ticket: Option<RunTicket>,
     ) -> Result<Reply, Cause> {
+        let detach = start.detach;
+        match Box::pin(self.start_or_resume(&grant, start, audit_entry, ticket)).await? {
+            RunOfRequest::New(run) => self.wait_as_caller(&run, detach, &grant).await,
+            RunOfRequest::Existing(run) => self.wait_existing(&run, detach, &grant).await,
+        }
+    }
+
+    /// Creates and activates the run, resumes it with the run that calls it, or finds the one that the same request has
+    /// started.
+    async fn start_or_resume(
+        &self,
+        grant: &Grant,
+        start: StartRun,
+        audit_entry: &mut PendingAuditEntry,
+        ticket: Option<RunTicket>,
+    ) -> Result<RunOfRequest, Cause> {
         let env = self.env();
         let now = env.clock.now();
         let run = grant.run().cloned().ok_or_else(|| Cause::new(ErrorCode::Internal, "the permit starts no run"))?;
-        let detach = start.detach;
-        if let Some(existing) = self.find_existing_run(&grant).await? {
-            return self.wait_existing(&existing, detach, &grant).await;
+        let inner = self.begin_inner_start(grant, &run)?;
+        let (body, key) = dedup_key(grant, &start);
+        if let Some(inner_start) = &inner
+            && inner_start.tree().is_claimed()
+            && self.resume_inner(&run, &body, inner_start, grant).await?
+        {
+            return Ok(RunOfRequest::New(complete_start(run, inner)));
         }
-        let (body, key) = dedup_key(&grant, &start);
-        let context = grant.team().is_some().then(|| initial_context(&start.context)).transpose()?;
-        let (started, pinned, personal_data) = self.prepare(&run, &grant, start, now).await?;
-        let started = Arc::new(started);
+        // After the resumption, because no other request resumes a run that its caller calls again.
+        if let Some(existing) = self.find_existing_run(grant).await? {
+            return Ok(RunOfRequest::Existing(complete_start(existing, inner)));
+        }
+        let context = own_context(grant, &run, &start)?;
+        let PreparedRun { started, pinned, personal_data } =
+            self.prepare(&run, grant, start, inner.as_ref(), now).await?;
         let new = NewRun {
             started: Arc::clone(&started),
             tenant: grant.principal().tenant.clone(),
             request_hash: body,
             personal_data,
+            tree_fence: inner.as_ref().map(|inner| inner.tree().fence()),
             pod: env.pod.clone(),
             lease: env.lease,
         };
@@ -76,28 +119,35 @@ impl RunsHandle {
         let created = env.stores.core.create_run(new, key.as_ref(), decision.entries(), now).await;
         match created.map_err(|error| error.cause())? {
             (Created::New(fence), Some(receipt)) => {
+                let tree = match &inner {
+                    Some(inner) => inner.tree().clone(),
+                    None => self.own_started_tree(run.clone(), fence),
+                };
                 if let Err(error) = audit_entry.wait_durable().await {
                     self.cancel_start(&run, fence, receipt.through(), decision.next(), error.cause()).await;
                     return Err(error.cause());
                 }
                 let run_deadline = decision.next().effective_deadline().unwrap_or(started.deadline);
+                let scope = SpendingScope::Run(run.clone());
                 let ctx = EffectContext {
                     env: env.clone(),
+                    tree,
                     pinned: Arc::new(pinned),
-                    grant: grant.with_run_deadline(run_deadline),
+                    grant: grant.with_run_deadline(run_deadline).with_spending_limits(scope, started.limits),
                     started,
                     loops: Loops::default(),
                 };
                 let (seq, state, first) = (Seq(0), State::default(), FirstAction::Start(Box::new(decision), receipt));
                 // A run without a ticket of its own is a part of the work that has started it.
                 let tickets = ticket.map_or_else(OwnedTickets::of_task, |own| OwnedTickets::default().with(own));
-                self.activate(RunArgs { fence, seq, state, context, first, ctx, tickets }).await?;
-                self.wait_as_caller(&run, detach, &grant).await
+                let caller = inner.as_ref().map(|inner| inner.caller().run.clone());
+                self.activate(RunArgs { seq, state, context, first, caller, ctx, tickets }).await?;
+                Ok(RunOfRequest::New(complete_start(run, inner)))
             }
             (Created::New(_), None) => {
                 Err(Cause::new(ErrorCode::Internal, "the run was created without journal entries"))
             }
-            (Created::Existing(first), _) => self.wait_existing(&first, detach, &grant).await,
+            (Created::Existing(first), _) => Ok(RunOfRequest::Existing(complete_start(first, inner))),
             (Created::Conflict, _) => Err(key_conflict_error()),
         }
     }
@@ -110,14 +160,16 @@ impl RunsHandle {
         run: &RunId,
         grant: &Grant,
         mut start: StartRun,
+        inner: Option<&InnerStart>,
         now: Timestamp,
-    ) -> Result<(RunStarted, PinnedDefinitions, bool), Cause> {
-        let RunEnv { resolver, stores, .. } = &**self.env();
+    ) -> Result<PreparedRun, Cause> {
+        let RunEnv { resolver, stores, budgets, .. } = &**self.env();
         let workflow = resolver.workflow(&start.workflow, grant.version()).await?;
         let receives_personal_data = received_personal_data(stores, grant, &mut start).await?;
-        let pinned = PinnedDefinitions::from_newest(&workflow, &**resolver)?;
+        let (pinned, below) = self.pin(&workflow, inner).await?;
         let inputs = workflow.validate_inputs(start.inputs)?;
-        self.stored_definitions().ensure_stored(&pinned, &workflow, &*stores.definitions).await?;
+        let definitions = pinned.definitions(&workflow).into_iter().chain(below.definitions);
+        self.stored_definitions().ensure_stored(definitions, &*stores.definitions).await?;
         let personal_data = receives_personal_data || has_personal_data(&workflow, grant.team(), &resolver.catalogue());
         let artifacts = RunArtifacts { stores, run, tenant: &grant.principal().tenant, personal_data };
         let (inputs, _) = store_result(inputs, "inputs", artifacts).await?;
@@ -125,35 +177,71 @@ impl RunsHandle {
         let parent = parent_run(grant);
         let is_called = parent.is_some() && !start.detach;
         let run_deadline = Deadline::after(now, workflow.plan().timeout.unwrap_or(RUN_TIME_MAX));
+        let root = grant.root().unwrap_or(run).clone();
         let started = RunStarted {
             run: run.clone(),
             workflow: workflow.id().clone(),
             version: workflow.hash(),
             agents: pinned.versions(),
+            inner: below.versions,
             team: grant.team().cloned(),
+            team_run: grant.team_run().cloned(),
             request_deadline: (!start.detach && !is_called).then(|| grant.deadline()),
             deadline: if is_called { run_deadline.earlier(grant.deadline()) } else { run_deadline },
             parent,
+            retry_budget: budgets.remaining(&root).unwrap_or(RUN_RETRIES_MAX),
+            root,
             owner: grant.principal().user.clone(),
             inputs,
             context,
+            limits: spending_limits(run, grant, &workflow, start.options.cost_max),
             options: start.options,
             steps: u32::try_from(workflow.plan().steps.len()).unwrap_or(u32::MAX),
-            retry_budget: RUN_RETRIES_MAX,
-            members: self.members(grant),
+            members: self.members(grant, inner).await?,
             checks: grant.checks().to_vec(),
             policies: Some(grant.policies().iter().map(str::to_owned).collect()),
             trace: Some(grant.trace().clone()),
         };
-        Ok((started, pinned, personal_data))
+        Ok(PreparedRun { started: Arc::new(started), pinned, personal_data })
+    }
+
+    /// The agents of a run, and the versions of all runs below it: those that its caller is pinned to, else the newest.
+    async fn pin(
+        &self,
+        workflow: &Workflow,
+        inner: Option<&InnerStart>,
+    ) -> Result<(PinnedDefinitions, NewestInner), Cause> {
+        let resolver = &*self.env().resolver;
+        match inner {
+            Some(inner) => {
+                let versions = inner.caller().inner.clone();
+                let pinned = PinnedDefinitions::from_inner(workflow, &versions, resolver).await?;
+                // The caller has stored them.
+                Ok((pinned, NewestInner { versions, definitions: Vec::new() }))
+            }
+            None => {
+                let pinned = PinnedDefinitions::from_newest(workflow, resolver)?;
+                Ok((pinned, NewestInner::below(workflow.plan(), &resolver.catalogue())))
+            }
+        }
     }
 
     /// The full ids of the members of the run's team.
-    fn members(&self, grant: &Grant) -> Vec<AgentId> {
-        let catalogue = self.env().resolver.catalogue();
-        let Some(team) = grant.team().and_then(|team| catalogue.team(team)) else { return Vec::new() };
+    async fn members(&self, grant: &Grant, inner: Option<&InnerStart>) -> Result<Vec<AgentId>, Cause> {
+        let RunEnv { resolver, .. } = &**self.env();
+        let catalogue = resolver.catalogue();
+        let team = match (grant.caller(), inner, grant.team()) {
+            // The version of a team that was formed just now need not be stored.
+            (Caller::Team { team, version, .. }, ..) => match resolver.team(team, Some(version)).await {
+                Ok(team) => team,
+                Err(_) => catalogue.require_team(team)?.clone(),
+            },
+            (_, Some(inner), Some(_)) => return Ok(inner.caller().members.clone()),
+            (_, None, Some(team)) => catalogue.require_team(team)?.clone(),
+            (_, _, None) => return Ok(Vec::new()),
+        };
         let agents = team.spec().agents.iter().filter_map(|agent_id| catalogue.agent(agent_id));
-        agents.map(|agent| agent.id().clone()).collect()
+        Ok(agents.map(|agent| agent.id().clone()).collect())
     }
 }
 
@@ -176,4 +264,28 @@ async fn received_personal_data(stores: &Stores, grant: &Grant, start: &mut Star
         }
     }
     Ok(false)
+}
+
+/// The context of the run that a team was formed for. A run that this one calls in the same team has no context of its
+/// own.
+fn own_context(grant: &Grant, run: &RunId, start: &StartRun) -> Result<Option<ContextData>, Cause> {
+    let is_own = grant.team_run() == Some(run);
+    is_own.then(|| initial_context(&start.context)).transpose()
+}
+
+fn complete_start(run: RunId, inner: Option<InnerStart>) -> RunId {
+    if let Some(inner) = inner {
+        inner.complete();
+    }
+    run
+}
+
+/// The limits of a run: the tightest of its request, its workflow and its team, which the grant has.
+fn spending_limits(run: &RunId, grant: &Grant, workflow: &Workflow, requested: Option<MicroUsd>) -> SpendingLimits {
+    let plan = workflow.plan();
+    let written = SpendingLimits { cost_max: plan.cost_max, tokens_max: plan.tokens_max };
+    let own = SpendingLimits { cost_max: requested, tokens_max: None }.tightest(written);
+    let scope = SpendingScope::Run(run.clone());
+    let of_team = grant.spending().iter().find(|bound| bound.scope == scope).map(|bound| bound.limits);
+    own.tightest(of_team.unwrap_or_default())
 }

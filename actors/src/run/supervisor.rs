@@ -1,17 +1,23 @@
-//! The supervisor of all runs of this pod: it starts their actors and removes those that have stopped. It does no I/O
-//! and restarts no actor: recovery resumes a run whose actor has failed.
+//! The supervisor of all runs of this pod: it starts their actors, removes those that have stopped, and renews the
+//! leases of their trees. It restarts no actor: if the actor of a run fails, all actors of its tree stop, and
+//! recovery resumes the tree.
 
 use std::collections::HashMap;
+use std::sync::Weak;
 
-use greenroom_protocol::{Cause, ErrorCode, RunId};
+use greenroom_protocol::{Cause, RunId};
+use greenroom_registry::runs::Fence;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::sync::{oneshot, watch};
 
+use super::RunEnv;
 use super::actor::RunActor;
 use super::handle::RunsHandle;
-use super::hosted::HostedRun;
-use super::message::{Progress, RunArgs, RunSupervisorInfo, RunSupervisorMsg};
-use crate::supervision::{ChildEvent, ExitKind};
+use super::hosted::{Activation, HostedRun, not_started_error};
+use super::message::{Progress, RunArgs, RunMsg, RunSupervisorInfo, RunSupervisorMsg, SupervisorTask, UnneededRun};
+use super::tree::{RunTree, renew_lease};
+use crate::supervision::linked_tasks::UNBOUNDED;
+use crate::supervision::{ChildEvent, ExitKind, LinkedTasks, TaskOutcome};
 
 impl RunsHandle {
     /// Starts the supervisor of the runs, linked to `parent`.
@@ -29,14 +35,21 @@ struct RunSupervisor {
     runs: RunsHandle,
 }
 
+/// State of the supervisor.
+#[derive(Default)]
+struct RunSupervisorState {
+    runs: HashMap<ActorId, RunId>,
+    tasks: LinkedTasks<SupervisorTask>,
+}
+
 impl Actor for RunSupervisor {
     type Msg = RunSupervisorMsg;
-    type State = HashMap<ActorId, RunId>;
+    type State = RunSupervisorState;
     type Arguments = ();
 
     async fn pre_start(&self, myself: ActorRef<RunSupervisorMsg>, (): ()) -> Result<Self::State, ActorProcessingErr> {
         self.runs.set_supervisor(myself);
-        Ok(HashMap::new())
+        Ok(RunSupervisorState::default())
     }
 
     async fn handle(
@@ -47,6 +60,11 @@ impl Actor for RunSupervisor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             RunSupervisorMsg::Activate(args, port) => self.host(&myself, state, *args, port).await,
+            RunSupervisorMsg::RenewLease(tree) => self.renew_lease(&myself, state, tree),
+            RunSupervisorMsg::ReleaseLease(root, fence) => self.release_lease(&myself, state, root, fence),
+            RunSupervisorMsg::TreeLost(root, fence) => self.runs.hosted_runs().stop_tree(&root, fence),
+            RunSupervisorMsg::End(unneeded) => self.end_run(&myself, state, unneeded),
+            RunSupervisorMsg::TaskEnded(task) => drop(state.tasks.acknowledge(&task)),
             // The caller may have dropped its request.
             RunSupervisorMsg::GetInfo(port) => drop(port.send(RunSupervisorInfo { hosted: self.runs.hosted() })),
         }
@@ -55,16 +73,19 @@ impl Actor for RunSupervisor {
 
     async fn handle_supervisor_evt(
         &self,
-        _: ActorRef<RunSupervisorMsg>,
+        myself: ActorRef<RunSupervisorMsg>,
         event: SupervisionEvent,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         if let ChildEvent::Ended { child, exit, reason } = ChildEvent::from_event(event)
-            && let Some(run) = state.remove(&child)
+            && let Some(run) = state.runs.remove(&child)
         {
-            self.runs.hosted_runs().remove(&run, child);
+            let hosted = self.runs.hosted_runs().remove(&run, child);
             if exit != ExitKind::Stopped {
-                tracing::error!(run.id = %run, child.exit = ?exit, child.reason = %reason, "actor of a run failed; recovery resumes the run");
+                tracing::error!(run.id = %run, child.exit = ?exit, child.reason = %reason, "actor of a run failed; recovery resumes its tree");
+                if let Some(hosted) = hosted {
+                    self.fail_tree(&myself, state, &hosted.tree);
+                }
             }
         }
         Ok(())
@@ -75,28 +96,107 @@ impl RunSupervisor {
     async fn host(
         &self,
         myself: &ActorRef<RunSupervisorMsg>,
-        state: &mut HashMap<ActorId, RunId>,
+        state: &mut RunSupervisorState,
         args: RunArgs,
         port: oneshot::Sender<Result<(), Cause>>,
     ) {
         let run = args.run().clone();
+        let (started, tree, caller) = (args.ctx.started.clone(), args.ctx.tree.clone(), args.caller.clone());
         let (progress_sender, progress) = watch::channel(Progress::default());
-        let (actor, start) = RunActor::new(args, progress_sender, self.runs.hosted_runs().clone());
+        let (actor, start) = RunActor::new(args, progress_sender, self.runs.clone());
         let context = start.context_version();
         let result = Actor::spawn_linked(None, actor, start, myself.get_cell()).await;
         let result = match result {
             Ok((actor, _)) => {
-                state.insert(actor.get_id(), run.clone());
-                let outcome = self.runs.hosted_runs().begin(run, HostedRun { actor, progress, context });
-                outcome.map_err(|error| not_started_error(&*error))
+                state.runs.insert(actor.get_id(), run.clone());
+                let hosted = HostedRun { actor: actor.clone(), progress, context, started, tree };
+                let activation = self.runs.hosted_runs().insert(run, hosted, caller.as_ref());
+                let message = match &activation {
+                    Ok(Activation::Needed) | Err(_) => None,
+                    Ok(Activation::Unneeded(cause)) => Some(RunMsg::Terminate(cause.clone())),
+                    Ok(Activation::CallerFailed) => Some(RunMsg::Fenced),
+                };
+                if let Some(message) = message {
+                    // An actor that is stopping at this moment does not continue either.
+                    let _ = actor.send_message(message);
+                }
+                activation.map(drop)
             }
             Err(error) => Err(not_started_error(&error)),
         };
         // If the caller has dropped its request, the run continues.
         let _ = port.send(result);
     }
-}
 
-fn not_started_error(error: &dyn std::error::Error) -> Cause {
-    Cause::new(ErrorCode::ShuttingDown, format!("the actor of the run could not be started: {error}"))
+    /// Renews the lease of a tree for as long as this pod uses the tree.
+    fn renew_lease(&self, myself: &ActorRef<RunSupervisorMsg>, state: &mut RunSupervisorState, tree: Weak<RunTree>) {
+        let Some(current) = tree.upgrade() else { return };
+        let (root, fence) = (current.root().clone(), current.fence());
+        drop(current);
+        let env = self.runs.env();
+        let work = renew_lease(tree, env.stores.core.clone(), env.clock.clone(), env.lease);
+        let (task, me) = (SupervisorTask::Lease(root.clone(), fence), myself.clone());
+        state.tasks.spawn(task.clone(), UNBOUNDED, work, move |outcome| {
+            // If the supervisor has stopped, so have all actors.
+            if outcome != TaskOutcome::Completed(true) {
+                let _ = me.send_message(RunSupervisorMsg::TreeLost(root, fence));
+            }
+            let _ = me.send_message(RunSupervisorMsg::TaskEnded(task));
+        });
+    }
+
+    fn release_lease(
+        &self,
+        myself: &ActorRef<RunSupervisorMsg>,
+        state: &mut RunSupervisorState,
+        root: RunId,
+        fence: Fence,
+    ) {
+        state.tasks.abort(&SupervisorTask::Lease(root.clone(), fence));
+        let RunEnv { stores, clock, .. } = &**self.runs.env();
+        let (core, now, me) = (stores.core.clone(), clock.now(), myself.clone());
+        let task = SupervisorTask::Release(root.clone(), fence);
+        let work = async move { core.release_tree(&root, fence, now).await };
+        state.tasks.spawn(task.clone(), UNBOUNDED, work, move |_| {
+            // If the supervisor has stopped, its tasks have too.
+            let _ = me.send_message(RunSupervisorMsg::TaskEnded(task));
+        });
+    }
+
+    /// Stops all actors of a tree, because one of them has failed, and counts the failure.
+    fn fail_tree(&self, myself: &ActorRef<RunSupervisorMsg>, state: &mut RunSupervisorState, tree: &RunTree) {
+        let (root, fence) = (tree.root().clone(), tree.fence());
+        self.runs.delay_recovery(tree);
+        self.runs.hosted_runs().stop_tree(&root, fence);
+        let RunEnv { stores, clock, .. } = &**self.runs.env();
+        let (core, now) = (stores.core.clone(), clock.now());
+        let (me, task) = (myself.clone(), SupervisorTask::Fail(root.clone()));
+        let work = async move {
+            if let Err(error) = core.fail_tree(&root, fence, now).await {
+                tracing::warn!(run.id = %root, error = %error, "failure of a tree of runs was not counted");
+            }
+        };
+        state.tasks.spawn(task.clone(), UNBOUNDED, work, move |_| {
+            // If the supervisor has stopped, its tasks have too.
+            let _ = me.send_message(RunSupervisorMsg::TaskEnded(task));
+        });
+    }
+
+    /// Ends a run that may have no actor: its caller did not need it any more while it was being started.
+    fn end_run(&self, myself: &ActorRef<RunSupervisorMsg>, state: &mut RunSupervisorState, unneeded: UnneededRun) {
+        let UnneededRun { run, caller, tree, cause } = unneeded;
+        // Its activation, if it was requested, is before this message in the mailbox.
+        if let Some(caller) = caller {
+            self.runs.hosted_runs().complete_start(&caller, &run);
+        }
+        if self.runs.hosted_runs().find(&run).is_some() {
+            return self.runs.hosted_runs().terminate(&run, cause);
+        }
+        let (runs, me, task) = (self.runs.clone(), myself.clone(), SupervisorTask::End(run.clone()));
+        let work = async move { runs.end_unhosted(&run, &tree, &cause).await };
+        state.tasks.spawn(task.clone(), UNBOUNDED, work, move |_| {
+            // If the supervisor has stopped, its tasks have too.
+            let _ = me.send_message(RunSupervisorMsg::TaskEnded(task));
+        });
+    }
 }

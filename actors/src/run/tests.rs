@@ -9,4 +9,5 @@ mod keys;
 mod loops;
 mod signals;
 mod steps;
+mod trees;
 mod waiting;

@@ -131,7 +131,7 @@ impl<K: Eq + Hash + Clone, J, M: WakeMessage> ChildTable<K, J, M> {
                 SupervisorAction::CircuitOpened(key)
             }
             // A queue serves many callers, so there is no one run to end.
-            RestartDecision::MaxRestarts(OnMaxRestarts::Escalate | OnMaxRestarts::EndRun) => {
+            RestartDecision::MaxRestarts(OnMaxRestarts::Escalate | OnMaxRestarts::EndRun | OnMaxRestarts::GiveUp) => {
                 SupervisorAction::Escalate(key)
             }
             RestartDecision::MaxRestarts(OnMaxRestarts::StopPod) => SupervisorAction::StopPod(key),

@@ -1,7 +1,7 @@
 //! The restart policies: one row for each kind of child, actors and background services alike.
 //!
-//! Each row has a reader: the supervisor of its kind. The actor of a run has none, because its supervisor never starts
-//! it again: recovery resumes the run from its journal.
+//! Each row has a reader: the supervisor of its kind. That of a run is recovery, which resumes its tree from the
+//! journals: the supervisor of the runs never starts an actor again.
 
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub enum ChildKind {
     Members,
     /// The supervisor of all runs.
     RunSupervisor,
+    /// One run of a workflow.
+    Run,
     /// The service that writes the audit and all other stores.
     AuditWriter,
     /// The service that watches the files of definitions and policy.
@@ -57,6 +59,8 @@ pub enum OnMaxRestarts {
     Escalate,
     /// The run that it serves ends, with a retryable cause.
     EndRun,
+    /// It is not started again, and its work ends as failed.
+    GiveUp,
     /// The pod stops with an exit code of its own.
     StopPod,
 }
@@ -101,6 +105,17 @@ pub struct RestartPolicy {
 const FAST_BACKOFF: Backoff = Backoff { first: Duration::from_millis(1), max: Duration::from_millis(100) };
 /// For children that the input of one caller may have made fail.
 const SLOW_BACKOFF: Backoff = Backoff { first: Duration::from_millis(10), max: Duration::from_secs(1) };
+/// For runs, which recovery resumes.
+const RECOVERY_BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) };
+/// Recovery resumes the run's tree. The failures without progress since are counted in its record, and have no window.
+const RUN_POLICY: RestartPolicy = RestartPolicy {
+    mode: RestartMode::Transient,
+    restarts_max: 5,
+    window: Duration::MAX,
+    backoff: RECOVERY_BACKOFF,
+    stalled_after: None,
+    on_max_restarts: OnMaxRestarts::GiveUp,
+};
 
 impl ChildKind {
     /// The restart policy of this kind. The match is exhaustive, so a new kind needs a row.
@@ -164,6 +179,7 @@ impl ChildKind {
                 stalled_after: None,
                 on_max_restarts: OnMaxRestarts::EndRun,
             },
+            Self::Run => RUN_POLICY,
             Self::Members => RestartPolicy {
                 mode: RestartMode::Permanent,
                 restarts_max: 3,
@@ -187,6 +203,7 @@ impl ChildKind {
             Self::Team => "team",
             Self::Members => "members",
             Self::RunSupervisor => "run_supervisor",
+            Self::Run => "run",
             Self::AuditWriter => "audit_writer",
             Self::Watcher => "watcher",
             Self::Periodic => "periodic",

@@ -104,7 +104,9 @@ impl TeamActor {
         self.formation.send_replace(Some(Ok(())));
         self.runs.env().observer.on_event(ActorEvent::TeamFormed { team: self.team.clone(), elapsed: since.elapsed() });
         match origin {
-            TeamOrigin::Request(run_start) => self.start_run(myself, state, run_start, ticket),
+            TeamOrigin::Request(run_start) | TeamOrigin::Call(run_start) => {
+                self.start_run(myself, state, run_start, ticket);
+            }
             TeamOrigin::ResumedRun | TeamOrigin::Restart => self.await_end(myself, state),
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use greenroom_protocol::request::{ContextRead, ContextWrite, StartTeam};
 use greenroom_protocol::{AgentId, Cause, ErrorCode, Outcome, Reply, RunId, TeamId};
-use greenroom_rego::Permitted;
+use greenroom_rego::{Permitted, SpendingScope};
 use ractor::ActorRef;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -14,13 +14,13 @@ use tokio::time::Instant;
 use super::message::{
     FormationSender, TeamArgs, TeamInfo, TeamMsg, TeamOrigin, TeamRunStart, TeamSupervisorInfo, TeamSupervisorMsg,
 };
-use super::setup::{member_ids, run_request, team_context};
+use super::setup::{member_ids, run_request, spending_limits, team_context};
 use crate::agent::ExecutionResult;
 use crate::category::{CategoryConfig, CategoryHandle};
 use crate::dispatcher::{RunTicket, TeamHost};
 use crate::execution::ExecutionEnv;
 use crate::execution::invocation::Invocation;
-use crate::run::{RunsHandle, TeamRestorer, initial_context, into_reply};
+use crate::run::{RunsHandle, TeamRestorer, initial_context, into_reply, parent_run};
 
 /// Longest wait for introspection of an actor, in milliseconds.
 const INFO_WAIT_MS_MAX: u64 = 1_000;
@@ -137,23 +137,26 @@ impl Inner {
         let run = grant.run().cloned().ok_or_else(|| Cause::new(ErrorCode::Internal, "the permit forms no team"))?;
         let env = self.runs.env();
         let catalogue = env.resolver.catalogue();
-        let team = catalogue.require_team(&start.team)?;
+        let team = env.resolver.team(&start.team, start.version.as_ref()).await?;
         if grant.version() != Some(&team.hash()) {
             let message = "the team's definition changed while the request was authorized; send it again";
             return Err(Cause::new(ErrorCode::VersionConflict, message));
         }
-        let context = team_context(team, &start.context);
+        let context = team_context(&team, &start.context);
         let (request, detach) = (grant.request_id().clone(), start.detach);
         // Two concurrent requests may both form a team; there is still one run.
         if let Some(existing) = self.runs.find_existing_run(&grant).await? {
             return self.runs.wait_existing(&existing, detach, &grant).await;
         }
-        // Checked before anything is started for it.
+        // Checked before anything is started for it. A run that is resumed has its context in its journal.
         initial_context(&context)?;
-        let run_request = run_request(team, start, context);
+        let run_request = run_request(start, context);
+        let grant = grant.with_spending_limits(SpendingScope::Run(run.clone()), spending_limits(&team));
         let (port, reply) = oneshot::channel();
-        let origin = TeamOrigin::Request(TeamRunStart { grant: grant.clone(), request, run: run_request, port });
-        let (team, members) = (team.id().clone(), member_ids(team, &catalogue));
+        let run_start = TeamRunStart { grant: grant.clone(), request, run: run_request, port };
+        let is_called = parent_run(&grant).is_some();
+        let origin = if is_called { TeamOrigin::Call(run_start) } else { TeamOrigin::Request(run_start) };
+        let (team, members) = (team.id().clone(), member_ids(&team, &catalogue));
         self.form(TeamArgs { team, run: run.clone(), members, origin, since, ticket }).await?;
         match reply.await {
             Ok(reply) => Ok(reply),

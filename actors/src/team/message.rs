@@ -26,6 +26,9 @@ pub(super) struct TeamRunStart {
 pub(super) enum TeamOrigin {
     /// A request forms the team; it then starts this run.
     Request(TeamRunStart),
+    /// The call of a step forms the team; it then starts this run, or resumes it if the run that calls it was resumed.
+    /// A team that was formed for the call before is replaced.
+    Call(TeamRunStart),
     /// A run that has started already was resumed.
     ResumedRun,
     /// The actor has failed, and its supervisor starts it again.

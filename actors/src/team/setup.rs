@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use greenroom_definitions::{Catalogue, Team};
-use greenroom_protocol::request::{CallOptions, StartRun, StartTeam};
-use greenroom_protocol::{AgentId, Values};
+use greenroom_protocol::request::{StartRun, StartTeam};
+use greenroom_protocol::{AgentId, SpendingLimits, Values};
 
 /// The initial context of a team: that of its definition, overridden by that of the caller.
 pub(super) fn team_context(team: &Team, added: &Values) -> Values {
@@ -19,19 +19,21 @@ pub(super) fn member_ids(team: &Team, catalogue: &Catalogue) -> BTreeSet<AgentId
     agents.map(|agent| agent.id().clone()).collect()
 }
 
+/// The limits of the team on the spending of its run.
+pub(super) fn spending_limits(team: &Team) -> SpendingLimits {
+    let limits = &team.spec().limits;
+    SpendingLimits { cost_max: limits.cost_max(), tokens_max: limits.max_tokens }
+}
+
 /// The request for the team's run, which has the effect of the request for the team.
-pub(super) fn run_request(team: &Team, start: StartTeam, context: Values) -> StartRun {
-    let cost_max = match (start.options.cost_max, team.spec().limits.cost_max()) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    };
+pub(super) fn run_request(start: StartTeam, context: Values) -> StartRun {
     StartRun {
         workflow: start.workflow,
         inputs: start.inputs,
         context,
-        version: None,
+        version: start.workflow_version,
         detach: start.detach,
         key: None,
-        options: CallOptions { cost_max, ..start.options },
+        options: start.options,
     }
 }

@@ -89,6 +89,8 @@ impl Actor for TeamSupervisor {
     ) -> Result<(), ActorProcessingErr> {
         if let ChildEvent::Ended { child, exit, reason } = ChildEvent::from_event(event)
             && let Some(run) = state.runs.remove(&child)
+            // Another team may have been formed for the run meanwhile.
+            && self.teams.find(&run).is_some_and(|hosted| hosted.actor.get_id() == child)
         {
             self.on_team_exit(&myself, state, run, exit, &reason);
         }
@@ -106,6 +108,10 @@ impl TeamSupervisor {
         let inner = &self.teams;
         let (run, known) = (args.run.clone(), inner.find(&args.run));
         let (member_handle, formation) = match known {
+            Some(earlier) if matches!(args.origin, TeamOrigin::Call(_)) => {
+                self.replace_team(state, &run, &earlier);
+                (self.new_member_handle()?, Arc::new(watch::Sender::new(None)))
+            }
             // The request has formed the team before; its caller waits for the run.
             Some(hosted) if !matches!(args.origin, TeamOrigin::Restart) => return Ok(hosted.formation.subscribe()),
             Some(hosted) => (hosted.member_handle, hosted.formation),
@@ -168,11 +174,23 @@ impl TeamSupervisor {
         }
     }
 
+    /// Removes the team that was formed for the same call before. The run that calls it was interrupted, so nobody waits
+    /// for the team.
+    fn replace_team(&self, state: &mut TeamSupervisorState, run: &RunId, earlier: &HostedTeam) {
+        state.restart_timers.abort(run);
+        self.remove_team(state, run, ended_error());
+        earlier.actor.stop(Some("replaced".to_owned()));
+    }
+
     /// Restarts a failed team for its run.
     async fn restart_team(&self, myself: &ActorRef<TeamSupervisorMsg>, state: &mut TeamSupervisorState, run: RunId) {
         state.restart_timers.acknowledge(&run);
         let inner = &self.teams;
         let Some(hosted) = inner.find(&run) else { return };
+        if state.runs.contains_key(&hosted.actor.get_id()) {
+            // It has replaced the failed one.
+            return;
+        }
         let members = hosted.members.as_ref().clone();
         let (team, since, ticket) = (hosted.team, Instant::now(), hosted.ticket);
         let args = TeamArgs { team, run: run.clone(), members, origin: TeamOrigin::Restart, since, ticket };

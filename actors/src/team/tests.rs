@@ -1,6 +1,7 @@
 //! Teams as actors: members, shared context, end and restarts.
 
 mod failures;
+mod nested;
 
 use std::sync::Arc;
 use std::time::Duration;

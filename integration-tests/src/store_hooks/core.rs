@@ -9,7 +9,8 @@ use greenroom_registry::core::{CoreStore, PendingUnit, Unit};
 use greenroom_registry::group_commit::CommitTiming;
 use greenroom_registry::journal::JournalError;
 use greenroom_registry::ledger::{
-    Budget, Charged, CostRow, Ledger, Periods, RequestKind, Reservation, Settled, Settlement, UsageKey, UsageSummary,
+    Budget, Charged, CostRow, Ledger, Periods, RequestKind, Reservation, ReservationRequest, ReserveError,
+    ReserveTicket, Settled, Settlement, UsageKey, UsageSummary,
 };
 use greenroom_registry::runs::Fence;
 
@@ -32,8 +33,8 @@ impl CoreStore for Hooked<dyn CoreStore> {
         self.write_through(self.inner.send(unit)).await
     }
 
-    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
-        self.write_through(self.inner.renew(run, fence, lease, now)).await
+    async fn renew(&self, root: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
+        self.write_through(self.inner.renew(root, fence, lease, now)).await
     }
 }
 
@@ -53,6 +54,16 @@ impl Ledger for Hooked<dyn Ledger> {
     async fn usage(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
         self.hook.before_read(HookedRead::Usage)?;
         self.inner.usage(key, periods, now).await
+    }
+
+    async fn wait_for_budgets(
+        &self,
+        request: ReservationRequest<'_>,
+        wait_max: Duration,
+        now: Timestamp,
+    ) -> Result<ReserveTicket, ReserveError> {
+        // It writes nothing.
+        self.inner.wait_for_budgets(request, wait_max, now).await
     }
 
     fn settle(&self, reservation: Reservation, settlement: Settlement, now: Timestamp) -> Settled {

@@ -24,6 +24,10 @@ impl RunStore for Hooked<dyn RunStore> {
         self.inner.list(filter, before, limit).await
     }
 
+    async fn list_tree(&self, root: &RunId) -> Result<Vec<RunRecord>, StoreError> {
+        self.inner.list_tree(root).await
+    }
+
     async fn list_unclaimed(
         &self,
         tenant: Option<&TenantId>,

@@ -5,6 +5,8 @@
 //! An ordinary test run crashes at every write once, with the sides alternating; `GREENROOM_CRASHES=all`
 //! takes both sides of each write.
 
+mod shapes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -16,8 +18,8 @@ use greenroom_integration_tests::script_server::{
 };
 use greenroom_integration_tests::test_pod::{StoreKind, test_config};
 use greenroom_protocol::event::RunStatus;
-use greenroom_protocol::journal::{Entry, StepKey};
-use greenroom_protocol::{AgentId, Clock, IdGenerator, RunId, TenantId};
+use greenroom_protocol::journal::{Entry, ResultRef, StepKey};
+use greenroom_protocol::{AgentId, Clock, IdGenerator, RunId, TenantId, Timestamp};
 use greenroom_registry::Stores;
 use greenroom_registry::agent_memory::{MEMORIES_MAX, MemoryOwner};
 use greenroom_registry::journal::{JournalRecord, Seq};
@@ -26,6 +28,8 @@ use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose;
 use serde_json::json;
 
+use self::shapes::{COMPENSATED, NESTED, REMEMBERED, ROW, Shape};
+
 const AGENT: &str = "llm_agent";
 const REMEMBERING: &str = "remembering_agent";
 /// Maximum rounds of resuming and approving that a run needs.
@@ -33,65 +37,8 @@ const ROUNDS_MAX: usize = 4;
 /// Upper bound of the writes of a run; far above the number of each of these.
 const WRITES_MAX: u64 = 1_000;
 
-/// A workflow and its expected status.
-struct Shape {
-    workflow: &'static str,
-    team: Option<&'static str>,
-    yaml: &'static str,
-    ends: RunStatus,
-    /// Calls that may be in flight at one time.
-    parallel: u64,
-}
-
-const ROW: Shape = Shape {
-    workflow: "in_a_row",
-    team: None,
-    yaml: "steps:
-  - { id: first, agent: llm_agent, inputs: { text: 'say first' }, outputs: [text] }
-  - { id: second, agent: llm_agent, inputs: { text: 'say second ${steps.first.outputs.text}' }, outputs: [text] }
-  - { id: third, agent: llm_agent, inputs: { text: 'say third ${steps.second.outputs.text}' }, outputs: [text] }
-",
-    ends: RunStatus::Success,
-    parallel: 1,
-};
-
-/// Steps whose outputs are remembered before they are recorded.
-const REMEMBERED: Shape = Shape {
-    workflow: "remembered",
-    team: None,
-    yaml: "steps:
-  - { id: first, agent: remembering_agent, inputs: { text: 'say first' }, outputs: [text] }
-  - { id: second, agent: remembering_agent, inputs: { text: 'say second ${steps.first.outputs.text}' }, outputs: [text] }
-",
-    ends: RunStatus::Success,
-    parallel: 1,
-};
-
-/// A team, a `for_each` step, an approval, and a last step that fails so that all steps are compensated.
-const COMPENSATED: Shape = Shape {
-    workflow: "compensated",
-    team: Some("llm_team"),
-    yaml: "steps:
-  - id: first
-    agent: llm_agent
-    inputs: { text: 'say first' }
-    outputs: [text]
-    compensate: { agent: llm_agent, inputs: { text: 'compensate first' } }
-  - id: each
-    agent: llm_agent
-    depends_on: [first]
-    for_each: { items: [alpha, beta, gamma], max_concurrency: 2 }
-    inputs: { text: 'say ${item}' }
-    outputs: [text]
-    compensate: { agent: llm_agent, inputs: { text: 'compensate ${item}' } }
-  - id: approve
-    approval: { prompt: 'Continue?' }
-    depends_on: [each]
-  - { id: last, agent: llm_agent, depends_on: [approve], inputs: { text: 'say last' }, outputs: [text] }
-",
-    ends: RunStatus::Failed,
-    parallel: 2,
-};
+/// Inner runs of a run that has some.
+const INNER_RUNS: usize = 3;
 
 /// The label of a request: the verb and word in its prompt, without the remembered texts of other steps.
 fn label(request: &RecordedRequest) -> String {
@@ -117,13 +64,34 @@ fn label_of_step(verb: &str, key: &StepKey) -> String {
     format!("{verb} {}", item.unwrap_or(key.step.as_str()))
 }
 
-/// Labels that the journal had recorded at the crash: those before the first `RunResumed` entry.
-fn recorded_before_resume(journal: &[JournalRecord]) -> BTreeSet<String> {
-    let before =
-        journal.iter().map(|record| &record.entry).take_while(|entry| !matches!(entry, Entry::RunResumed { .. }));
+/// The label of a step of any run: that of an inner run has the input of the run.
+fn label_of_run_step(journal: &[JournalRecord], verb: &str, key: &StepKey) -> String {
+    let inputs = journal.iter().find_map(|record| match &record.entry {
+        Entry::RunStarted(started) if started.run != started.root => Some(&started.inputs),
+        _ => None,
+    });
+    match inputs {
+        Some(ResultRef::Inline(values)) => {
+            let text = values.get("text").and_then(|text| text.as_str()).unwrap_or_default();
+            format!("{verb} {text}{}", key.step)
+        }
+        _ => label_of_step(verb, key),
+    }
+}
+
+/// When the tree of a run was resumed: the first such entry of its root.
+fn resumed_at(journal: &[JournalRecord]) -> Option<Timestamp> {
+    let resumed = journal.iter().find(|record| matches!(record.entry, Entry::RunResumed { .. }));
+    resumed.map(|record| record.at)
+}
+
+/// Labels that the journal had recorded before its tree was resumed.
+fn recorded_before_resume(journal: &[JournalRecord], resumed_at: Option<Timestamp>) -> BTreeSet<String> {
+    let is_before = |record: &&JournalRecord| resumed_at.is_none_or(|resumed_at| record.at < resumed_at);
+    let before = journal.iter().take_while(is_before).map(|record| &record.entry);
     let label = |entry: &Entry| match entry {
-        Entry::StepDone { key, .. } | Entry::StepFailed { key, .. } => Some(label_of_step("say", key)),
-        Entry::StepCompensationEnded { key, .. } => Some(label_of_step("compensate", key)),
+        Entry::StepDone { key, .. } | Entry::StepFailed { key, .. } => Some(label_of_run_step(journal, "say", key)),
+        Entry::StepCompensationEnded { key, .. } => Some(label_of_run_step(journal, "compensate", key)),
         _ => None,
     };
     before.filter_map(label).collect()
@@ -162,6 +130,11 @@ async fn inspect<T, F: Future<Output = Result<T>>>(dir: &Path, inspect: impl FnO
 async fn run_statuses(stores: &Stores) -> Result<BTreeMap<RunId, RunStatus>> {
     let page = stores.runs.list(&RunFilter::default(), None, 1_000).await?;
     Ok(page.runs.into_iter().map(|record| (record.run, record.status)).collect())
+}
+
+async fn roots(stores: &Stores) -> Result<BTreeSet<RunId>> {
+    let page = stores.runs.list(&RunFilter::default(), None, 1_000).await?;
+    Ok(page.runs.into_iter().map(|record| record.root).collect())
 }
 
 /// Settled calls: those with actual usage, their tokens, and those settled as estimated.
@@ -205,6 +178,9 @@ impl Harness {
         fixture
             .definitions
             .write_workflow(shape.workflow, &format!("workflow_id: {}\n{head}{}", shape.workflow, shape.yaml))?;
+        if let Some(inner) = shape.inner {
+            fixture.definitions.write_workflow("inner", &format!("workflow_id: inner\n{head}{inner}"))?;
+        }
         if let Some(team) = shape.team {
             let members = format!("agents: [{AGENT}]\npolicies: [tenant_isolation]\nshared_context: {{ region: A }}\n");
             fixture
@@ -249,17 +225,25 @@ impl Harness {
         let repeated: BTreeSet<String> = requests.iter().skip(requests_at_kill - requests_before).map(label).collect();
         let data = self.fixture.terminal.data_dir();
         let (known_runs, ends, parallel) = (self.runs.clone(), self.shape.ends, self.shape.parallel);
-        let remembers = self.shape.workflow == REMEMBERED.workflow;
+        let (remembers, has_inner) = (self.shape.workflow == REMEMBERED.workflow, self.shape.inner.is_some());
         let ((calls, tokens, estimated), runs) = inspect(&data, |stores| async move {
-            let runs = run_statuses(&stores).await?;
+            let (runs, roots) = (run_statuses(&stores).await?, roots(&stores).await?);
             let new_runs: Vec<_> = runs.iter().filter(|(run, _)| !known_runs.contains(*run)).collect();
-            ensure!(new_runs.len() <= 1, "{new_runs:?}");
+            let inner_runs = if has_inner { INNER_RUNS } else { 0 };
+            ensure!(new_runs.len() <= 1 + inner_runs, "{new_runs:?}");
+            let roots: BTreeSet<_> = roots.into_iter().filter(|root| !known_runs.contains(root)).collect();
+            ensure!(roots.len() <= 1, "{roots:?}");
+            let resumed_at = match roots.first() {
+                Some(root) => resumed_at(&stores.journal.read(root, Seq(0), 1_000).await?),
+                None => None,
+            };
             for (run, status) in new_runs {
                 let journal = stores.journal.read(run, Seq(0), 1_000).await?;
                 let first = journal.first().map(|record| &record.entry);
                 ensure!(matches!(first, Some(Entry::RunStarted(_))), "a run exists without its first entry");
                 ensure!(*status == ends, "the run has ended as {status:?}");
-                let done_twice: Vec<_> = recorded_before_resume(&journal).intersection(&repeated).cloned().collect();
+                let done_twice: Vec<_> =
+                    recorded_before_resume(&journal, resumed_at).intersection(&repeated).cloned().collect();
                 ensure!(done_twice.is_empty(), "{done_twice:?} was recorded, and repeated");
                 ensure!(done_counts(&journal).values().all(|times| *times == 1), "{:?}", done_counts(&journal));
                 if ends == RunStatus::Failed {
@@ -343,4 +327,9 @@ async fn an_agent_that_crashes_around_a_memory_write_remembers_each_step_once() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_team_run_that_crashes_at_any_write_is_compensated_once() -> Result<()> {
     crash_at_every_write(&COMPENSATED).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tree_of_runs_that_crashes_at_any_write_succeeds_as_a_whole() -> Result<()> {
+    crash_at_every_write(&NESTED).await
 }

@@ -167,6 +167,8 @@ async fn approval_pod() -> Result<(TestPod, RunId)> {
         workflow: WorkflowId::new(APPROVED)?,
         inputs: text("hello"),
         context: Values::new(),
+        version: None,
+        workflow_version: None,
         detach: true,
         key: None,
         options: CallOptions::default(),

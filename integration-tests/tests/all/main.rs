@@ -58,6 +58,7 @@ mod shutdown;
 mod signals;
 mod tenants;
 mod tidy;
+mod trees;
 mod typed_values;
 mod units;
 mod up_log;

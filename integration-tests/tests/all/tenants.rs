@@ -115,7 +115,18 @@ async fn possess(pod: &TestPod) -> Result<Possessions> {
         let workflow = WorkflowId::new(WORKFLOW)?;
         anyhow::Ok(if team {
             let team = TeamId::new(TEAM)?;
-            Request::StartTeam(StartTeam { team, workflow, inputs, context, detach: true, key: None, options })
+            let (version, workflow_version, detach, key) = (None, None, true, None);
+            Request::StartTeam(StartTeam {
+                team,
+                workflow,
+                inputs,
+                context,
+                version,
+                workflow_version,
+                detach,
+                key,
+                options,
+            })
         } else {
             Request::StartRun(StartRun { workflow, inputs, context, version: None, detach: true, key: None, options })
         })

@@ -54,8 +54,8 @@ impl CoreStore for RecordingCore {
         self.inner.send(unit).await
     }
 
-    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
-        self.inner.renew(run, fence, lease, now).await
+    async fn renew(&self, root: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
+        self.inner.renew(root, fence, lease, now).await
     }
 }
 

@@ -27,6 +27,7 @@ fn a_step_sends_the_same_request_id_after_a_crash_and_a_new_one_for_a_retry() {
     assert_eq!(key.compensation().as_str(), "run_0000000000000000000000000000000a/gather[3]/undo");
     let of_run = key.compensation().child("turn[1]").run_compensation();
     assert_eq!(of_run, key.compensation().run_compensation(), "all compensations of a run have one");
+    assert_eq!(of_run, Some(CallKey::for_run_compensation(&run)));
     assert_eq!(of_run.map(|key| key.to_string()), Some(format!("{run}//undo")));
     let reserved_name = StepId::new("undo").unwrap_or_else(|_| unreachable!());
     assert_eq!(CallKey::for_step(&run, &reserved_name, None).run_compensation(), None);

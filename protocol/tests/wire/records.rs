@@ -3,11 +3,13 @@
 use greenroom_protocol::audit::{Closing, Event, Opening, Record, RecordRef, Restored};
 use greenroom_protocol::event::{RunEvent, RunEventKind, RunStatus};
 use greenroom_protocol::journal::{
-    Entry, ItemChunk, ItemList, PendingApproval, ResultRef, RunStarted, SkipReason, StepKey,
+    Entry, InnerVersions, ItemChunk, ItemList, PendingApproval, ResultRef, RunStarted, SkipReason, StepKey,
 };
 use greenroom_protocol::raw_input::{RawFile, RawInput, RawItem};
 use greenroom_protocol::request::{CallOptions, ContextChange};
-use greenroom_protocol::{Cause, ContentHash, Deadline, ErrorCode, MicroUsd, Status, StepId, TenantId, Tokens};
+use greenroom_protocol::{
+    Cause, ContentHash, Deadline, ErrorCode, MicroUsd, SpendingLimits, Status, StepId, TenantId, Tokens,
+};
 use serde_json::json;
 
 use super::assert_written;
@@ -23,12 +25,20 @@ fn run_started() -> Entry {
         workflow: id("generate_quarterly_report"),
         version: hash(),
         agents: [(id("executive_summary_agent_001"), hash())].into(),
+        inner: InnerVersions {
+            workflows: [(id("collect"), hash())].into(),
+            teams: [(id("audit_team"), hash())].into(),
+            agents: [(id("data_collection_agent_001"), hash())].into(),
+        },
         team: Some(id("reporting_team")),
+        team_run: Some(id("run_01")),
         parent: Some(id("run_00")),
+        root: id("run_00"),
         owner: id("admin"),
         inputs: ResultRef::Inline(values()),
         context: ResultRef::Stored(artifact()),
         options: CallOptions::default(),
+        limits: SpendingLimits { cost_max: Some(MicroUsd(2_000_000)), tokens_max: Some(10_000) },
         deadline: Deadline(at(300)),
         request_deadline: Some(Deadline(at(400))),
         steps: 5,

@@ -41,6 +41,8 @@ fn calls() -> Vec<Request> {
         workflow: id("generate_quarterly_report"),
         inputs: values(),
         context: values(),
+        version: Some(hash()),
+        workflow_version: Some(hash()),
         detach: false,
         key: Some(id("run_01/report")),
         options: CallOptions::default(),

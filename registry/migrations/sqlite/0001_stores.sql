@@ -22,6 +22,8 @@ CREATE TABLE runs (
     version           BLOB    NOT NULL,
     team              TEXT,
     parent            TEXT,
+    -- The run that no run called; its own id for such a run. Fence and pod are those of the whole tree.
+    root              TEXT    NOT NULL,
     request_hash      BLOB    NOT NULL,
     -- 1 if an agent of the run, or of a run that it called, processes personal data.
     personal_data     INTEGER NOT NULL,
@@ -31,11 +33,14 @@ CREATE TABLE runs (
     pending_approvals INTEGER NOT NULL,
     fence             INTEGER NOT NULL,
     pod               TEXT    NOT NULL,
+    -- Of a root: how often its tree has failed since one of its runs last made progress.
+    failures          INTEGER NOT NULL,
     created           INTEGER NOT NULL,
     updated           INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX runs_by_tenant ON runs (tenant, number);
 CREATE INDEX runs_unfinished ON runs (number) WHERE ended = 0;
+CREATE INDEX runs_unfinished_by_root ON runs (root) WHERE ended = 0;
 
 -- `run` is runs.number, so that the key of an entry is short. Entries are stored in the order of
 -- their commits: a commit of many runs appends to the end of the table. A table clustered by run

@@ -10,14 +10,16 @@ use crate::error::StoreError;
 use crate::idempotency::{KeyStatus, ReservedKey};
 use crate::journal::{JournalError, Receipt, Seq};
 use crate::ledger::{Reservation, ReserveError};
-use crate::runs::{Created, Fence};
+use crate::runs::{ClaimedTree, Created, Fence};
 
 /// The proofs that a unit is durable, one for each request that it had.
 #[derive(Debug, Default)]
 #[must_use = "the receipts are the proof that the unit is durable"]
 pub struct Receipts {
-    /// The fence of the run that was created or claimed.
+    /// The fence of the run that was created.
     pub fence: Option<Fence>,
+    /// The tree that was claimed.
+    pub tree: Option<ClaimedTree>,
     /// The proof that the entries of the run are durable.
     pub journal: Option<Receipt>,
     /// The key that was reserved.
@@ -76,9 +78,9 @@ pub enum Conflict {
     Run(Option<RunId>),
     /// The run does not exist.
     UnknownRun,
-    /// The run has ended.
+    /// The run has ended, or all runs of its tree.
     Ended,
-    /// The run has an owner.
+    /// The tree of the run has an owner.
     Owned,
     /// The entries do not follow the run's last one, which is this.
     OutOfOrder(Seq),

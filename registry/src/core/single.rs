@@ -10,14 +10,14 @@ use protocol::{ContentHash, PodId, Reply, RunId, TenantId, Timestamp};
 use crate::audit::{AuditError, AuditSeq, OpenAuditEntry};
 use crate::core::CoreStore;
 use crate::core::pending::{PendingAppend, PendingAuditEntry, missing_receipt};
-use crate::core::receipts::{Conflict, UnitError};
+use crate::core::receipts::{Conflict, Refusal, UnitError};
 use crate::core::unit::Unit;
 use crate::error::StoreError;
 use crate::group_commit::CommitTiming;
 use crate::idempotency::{KeyStatus, ReservedKey};
 use crate::journal::{AppendPosition, JournalError, Receipt};
-use crate::ledger::{Reservation, ReservationRequest, ReserveError, Settled};
-use crate::runs::{Created, DedupKey, Fence, NewRun};
+use crate::ledger::{Ledger, Reservation, ReservationRequest, ReserveError, Settled};
+use crate::runs::{ClaimedTree, Created, DedupKey, Fence, NewRun};
 
 /// The result of [`CoreStore::begin_key`](trait.CoreStore.html).
 #[derive(Debug)]
@@ -33,7 +33,8 @@ impl dyn CoreStore + '_ {
     /// first run. A new run comes with the receipt of its entries.
     ///
     /// # Errors
-    /// [`JournalError`], and then no run was created.
+    /// [`JournalError::Ended`] if the run that calls it has ended, [`JournalError::Fenced`] if its tree has another
+    /// owner; [`JournalError`]. No run was created then.
     pub async fn create_run(
         &self,
         run: NewRun,
@@ -50,29 +51,37 @@ impl dyn CoreStore + '_ {
         }
     }
 
-    /// Claims a run; `None` if the run does not exist, has ended, or has an owner.
+    /// Claims a tree; `None` if its root does not exist, if no run of it is open, or if it has an owner.
     ///
     /// # Errors
-    /// [`StoreError`], and then the run was not claimed.
-    pub async fn claim_run(
+    /// [`StoreError`], and then the tree was not claimed.
+    pub async fn claim_tree(
         &self,
-        run: &RunId,
+        root: &RunId,
         pod: &PodId,
         lease: Duration,
         now: Timestamp,
-    ) -> Result<Option<Fence>, StoreError> {
-        match self.commit(Unit::new(now).claim(run, pod, lease)).await {
-            Ok(receipts) => receipts.fence.ok_or_else(missing_receipt).map(Some),
+    ) -> Result<Option<ClaimedTree>, StoreError> {
+        match self.commit(Unit::new(now).claim(root, pod, lease)).await {
+            Ok(receipts) => receipts.tree.ok_or_else(missing_receipt).map(Some),
             Err(UnitError::Conflict(Conflict::UnknownRun | Conflict::Ended | Conflict::Owned)) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Releases a run. A release by an earlier owner does nothing.
-    pub async fn release_run(&self, run: &RunId, fence: Fence, now: Timestamp) {
-        if let Err(error) = self.commit(Unit::new(now).release(run, fence)).await {
-            tracing::debug!(run.id = %run, error = %error, "a run is not released, but its lease expires");
+    /// Releases a tree. A release by an earlier owner does nothing.
+    pub async fn release_tree(&self, root: &RunId, fence: Fence, now: Timestamp) {
+        if let Err(error) = self.commit(Unit::new(now).release(root, fence)).await {
+            tracing::debug!(run.id = %root, error = %error, "a tree is not released, but its lease expires");
         }
+    }
+
+    /// Releases a tree that has failed, and counts the failure. A call of an earlier owner does nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`], and then the failure is not counted.
+    pub async fn fail_tree(&self, root: &RunId, fence: Fence, now: Timestamp) -> Result<(), StoreError> {
+        Ok(self.commit(Unit::new(now).fail(root, fence)).await.map(drop)?)
     }
 
     /// Appends entries and waits until they are durable.
@@ -205,6 +214,30 @@ impl dyn CoreStore + '_ {
     /// [`ReserveError::Exceeded`] names the first limit that would be exceeded; nothing was reserved.
     pub async fn reserve(&self, request: ReservationRequest<'_>, now: Timestamp) -> Result<Reservation, ReserveError> {
         let receipts = self.commit(Unit::new(now).reserve(request)).await?;
+        Ok(receipts.reservation.ok_or_else(missing_receipt)?)
+    }
+
+    /// Reserves the worst case of a call as `reserve` does. These settlements become durable in the same unit, or before
+    /// it. If only the reservations of calls in flight are in the way of the call, it waits for them, for at most
+    /// `wait_max`.
+    ///
+    /// # Errors
+    /// [`ReserveError::Exceeded`] names the first limit that would be exceeded; nothing was reserved.
+    pub async fn reserve_or_wait(
+        &self,
+        request: ReservationRequest<'_>,
+        settled: Vec<Settled>,
+        ledger: &dyn Ledger,
+        wait_max: Duration,
+        now: Timestamp,
+    ) -> Result<Reservation, ReserveError> {
+        let receipts = match self.commit(Unit::new(now).reserve(request).settle(settled)).await {
+            Err(UnitError::Refused(Refusal::Budget(error))) if error.may_fit_later() => {
+                let ticket = ledger.wait_for_budgets(request, wait_max, now).await?;
+                self.commit(Unit::new(now).reserve_with(request, ticket)).await?
+            }
+            taken => taken?,
+        };
         Ok(receipts.reservation.ok_or_else(missing_receipt)?)
     }
 

@@ -10,16 +10,17 @@ use protocol::{ContentHash, PodId, Reply, RunId, TenantId, Timestamp};
 use crate::audit::OpenAuditEntry;
 use crate::idempotency::ReservedKey;
 use crate::journal::AppendPosition;
-use crate::ledger::{ReservationRequest, Settled};
+use crate::ledger::{ReservationRequest, ReserveTicket, Settled};
 use crate::runs::{DedupKey, Fence, NewRun};
 
-/// The change of one run.
+/// The change of one run, or of the ownership of one tree.
 #[derive(Debug)]
 pub(crate) enum RunChange<'u> {
     Create { run: NewRun, key: Option<&'u DedupKey>, entries: &'u [Entry] },
-    Claim { run: &'u RunId, pod: &'u PodId, lease: Duration },
+    Claim { root: &'u RunId, pod: &'u PodId, lease: Duration },
     Append { position: AppendPosition<'u>, entries: &'u [Entry] },
-    Release { run: &'u RunId, fence: Fence },
+    Release { root: &'u RunId, fence: Fence },
+    Fail { root: &'u RunId, fence: Fence },
 }
 
 /// A key to reserve for a request.
@@ -45,6 +46,7 @@ pub struct Unit<'u> {
     pub(crate) run: Option<RunChange<'u>>,
     pub(crate) key: Option<KeyRequest<'u>>,
     pub(crate) reserve: Option<ReservationRequest<'u>>,
+    pub(crate) ticket: Option<ReserveTicket>,
     pub(crate) opening: Option<Opening>,
     pub(crate) event: Option<Event>,
     pub(crate) closing: Option<(OpenAuditEntry, Closing)>,
@@ -60,6 +62,7 @@ impl<'u> Unit<'u> {
             run: None,
             key: None,
             reserve: None,
+            ticket: None,
             opening: None,
             event: None,
             closing: None,
@@ -71,16 +74,18 @@ impl<'u> Unit<'u> {
     /// Creates a run with its first entries; its creator owns it. The receipts have its fence.
     ///
     /// It is not taken if a request with the same key, or with the same run id, has created a run before:
-    /// [`super::Conflict::Run`].
+    /// [`super::Conflict::Run`]. A run that another run calls is not taken if that run has ended, or if its tree has
+    /// another owner.
     pub fn create(self, run: NewRun, key: Option<&'u DedupKey>, entries: &'u [Entry]) -> Self {
         Self { run: Some(RunChange::Create { run, key, entries }), ..self }
     }
 
-    /// Claims a run that has no owner. The receipts have its fence.
+    /// Claims a tree that has no owner, by its root. The receipts have the tree.
     ///
-    /// It is not taken if the run does not exist, has ended, or has an owner.
-    pub fn claim(self, run: &'u RunId, pod: &'u PodId, lease: Duration) -> Self {
-        Self { run: Some(RunChange::Claim { run, pod, lease }), ..self }
+    /// It is not taken if the root does not exist, if no run of the tree is open, or if the tree has an owner. After a
+    /// restart no tree has an owner, because one process owns the data directory.
+    pub fn claim(self, root: &'u RunId, pod: &'u PodId, lease: Duration) -> Self {
+        Self { run: Some(RunChange::Claim { root, pod, lease }), ..self }
     }
 
     /// Appends entries to the journal of a run, all or none, and updates the record of the run with them. The receipts
@@ -91,9 +96,16 @@ impl<'u> Unit<'u> {
         Self { run: Some(RunChange::Append { position, entries }), ..self }
     }
 
-    /// Ends the ownership of a run after every earlier unit, so that it can be claimed at once.
-    pub fn release(self, run: &'u RunId, fence: Fence) -> Self {
-        Self { run: Some(RunChange::Release { run, fence }), ..self }
+    /// Ends the ownership of a tree after every earlier unit, so that it can be claimed at once. A release by an
+    /// earlier owner does nothing.
+    pub fn release(self, root: &'u RunId, fence: Fence) -> Self {
+        Self { run: Some(RunChange::Release { root, fence }), ..self }
+    }
+
+    /// As [`Unit::release`], because the tree has failed: one of its actors did, or it could not be resumed. The
+    /// failure is counted until one of the tree's runs makes progress.
+    pub fn fail(self, root: &'u RunId, fence: Fence) -> Self {
+        Self { run: Some(RunChange::Fail { root, fence }), ..self }
     }
 
     /// Reserves an idempotency key for a request. The receipts have the [`ReservedKey`].
@@ -107,10 +119,16 @@ impl<'u> Unit<'u> {
     /// Reserves the worst case of a call in the budgets of its account and of every limit, or in none. The receipts
     /// have the [`crate::ledger::Reservation`].
     ///
-    /// It is not taken if a limit would be exceeded: [`super::Refusal::Budget`].
+    /// It is not taken if a limit would be exceeded: [`super::Refusal::Budget`]. It does not wait; see
+    /// [`crate::ledger::Ledger::wait_for_budgets`].
     pub const fn reserve(mut self, request: ReservationRequest<'u>) -> Self {
         self.reserve = Some(request);
         self
+    }
+
+    /// As [`Unit::reserve`], for a call that has waited for its budgets.
+    pub fn reserve_with(self, request: ReservationRequest<'u>, ticket: ReserveTicket) -> Self {
+        Self { reserve: Some(request), ticket: Some(ticket), ..self }
     }
 
     /// Opens an audit entry. The receipts have the [`OpenAuditEntry`]; if the unit is not taken, the entry is
@@ -157,7 +175,22 @@ impl<'u> Unit<'u> {
     pub const fn appended(&self) -> Option<&'u [Entry]> {
         match self.run {
             Some(RunChange::Append { entries, .. }) => Some(entries),
-            Some(RunChange::Create { .. } | RunChange::Claim { .. } | RunChange::Release { .. }) | None => None,
+            Some(
+                RunChange::Create { .. } | RunChange::Claim { .. } | RunChange::Release { .. } | RunChange::Fail { .. },
+            )
+            | None => None,
+        }
+    }
+
+    /// The run that the unit creates, for decorators of a store.
+    #[must_use]
+    pub const fn created(&self) -> Option<&NewRun> {
+        match &self.run {
+            Some(RunChange::Create { run, .. }) => Some(run),
+            Some(
+                RunChange::Claim { .. } | RunChange::Append { .. } | RunChange::Release { .. } | RunChange::Fail { .. },
+            )
+            | None => None,
         }
     }
 

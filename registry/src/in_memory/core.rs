@@ -18,9 +18,10 @@ use crate::in_memory::run_data::{KeyUse, Runs};
 use crate::in_memory::shared::Shared;
 use crate::journal::{JournalError, JournalRecord, Receipt, Seq};
 use crate::ledger::reservation::ReservationId;
-use crate::ledger::{Reservation, ReservationRequest, Settled, Settlement};
+use crate::ledger::reserve::ticket;
+use crate::ledger::{Reservation, ReservationRequest, ReserveTicket, Settled, Settlement};
 use crate::runs::record::{StatusChange, releases_key};
-use crate::runs::{Fence, RunRecord};
+use crate::runs::{ClaimedTree, Fence, RunRecord};
 
 /// The writer of units.
 pub(super) struct InMemoryCore(pub(super) Arc<Shared>);
@@ -40,17 +41,17 @@ impl CoreStore for InMemoryCore {
         Ok(())
     }
 
-    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
+    async fn renew(&self, root: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
         self.0.check_open()?;
-        self.0.leases.renew(run, fence, Some(lease), now)
+        self.0.leases.renew(root, fence, Some(lease), now)
     }
 }
 
 impl InMemoryCore {
-    fn write(&self, unit: Unit<'_>) -> Result<Receipts, UnitError> {
+    fn write(&self, mut unit: Unit<'_>) -> Result<Receipts, UnitError> {
         let mut runs = self.0.runs();
-        let checked = self.check(&unit, &runs);
-        let Unit { at, run, key, reserve, opening, event, closing, settled, key_reply } = unit;
+        let checked = self.check(&mut unit, &runs);
+        let Unit { at, run, key, reserve, ticket, opening, event, closing, settled, key_reply } = unit;
         let mut receipts = Receipts::default();
         if let Some(opening) = opening {
             let subject = EntrySubject::from_opening(&opening);
@@ -75,7 +76,7 @@ impl InMemoryCore {
                     self.apply(change, at, &mut runs, &mut receipts);
                 }
                 receipts.key = key.map(|key| self.begin_key(&key, at, &mut runs));
-                receipts.reservation = reserve.map(|request| self.reserve(&request, at));
+                receipts.reservation = reserve.zip(ticket).map(|(request, ticket)| self.reserve(&request, ticket));
                 Ok(receipts)
             }
             Err(error) => {
@@ -89,7 +90,9 @@ impl InMemoryCore {
         }
     }
 
-    fn check(&self, unit: &Unit<'_>, runs: &Runs) -> Result<(), UnitError> {
+    /// Checks every request. What is reserved is set aside at once, because the calls that wait are given tickets by
+    /// other threads too.
+    fn check(&self, unit: &mut Unit<'_>, runs: &Runs) -> Result<(), UnitError> {
         if let Some(change) = &unit.run {
             self.check_change(change, unit.at, runs)?;
         }
@@ -98,8 +101,9 @@ impl InMemoryCore {
         {
             return Err(UnitError::Conflict(Conflict::Key(key_use.status_for(request_hash))));
         }
-        if let Some(request) = &unit.reserve {
-            self.0.ledger().state.check_reserve(request.limits, request.upper_bound, unit.at)?;
+        if let Some(request) = unit.reserve.filter(|_| unit.ticket.is_none()) {
+            let id = self.0.ledger().state.reserve(request.into(), unit.at)?;
+            unit.ticket = Some(ticket(self.0.clone(), id));
         }
         Ok(())
     }
@@ -115,19 +119,25 @@ impl InMemoryCore {
                     let is_same = key_use.request_hash == run.request_hash;
                     return Err(UnitError::Conflict(Conflict::Run(key_use.run.clone().filter(|_| is_same))));
                 }
-                match runs.find(run.id()) {
-                    Some(existing) => Err(UnitError::Conflict(existing.record.conflict_with(run))),
+                if let Some(existing) = runs.find(run.id()) {
+                    return Err(UnitError::Conflict(existing.record.conflict_with(run)));
+                }
+                match run.caller() {
+                    Some((parent, fence)) => Ok(record(parent)?.check_calls(fence)?),
                     None => Ok(()),
                 }
             }
-            RunChange::Claim { run, .. } => {
-                record(run)?.check_claim(self.0.leases.is_leased(run, at)).map_err(UnitError::Conflict)
+            RunChange::Claim { root, .. } => {
+                record(root)?;
+                let (has_open_run, is_leased) =
+                    (runs.open_runs(root).next().is_some(), self.0.leases.is_leased(root, at));
+                RunRecord::check_claim(has_open_run, is_leased).map_err(UnitError::Conflict)
             }
             RunChange::Append { position, entries } => {
                 let changes = StatusChange::from_entries(entries);
                 Ok(record(position.run)?.check_append(position.fence, position.after, &changes)?)
             }
-            RunChange::Release { .. } => Ok(()),
+            RunChange::Release { .. } | RunChange::Fail { .. } => Ok(()),
         }
     }
 
@@ -140,8 +150,10 @@ impl InMemoryCore {
                 let (fence, is_ended) = (record.fence, record.status.is_terminal());
                 let key = key.filter(|_| !releases_key(entries)).map(|key| (key.to_stored(), new.tenant.clone()));
                 let number = runs.insert(record, key, at);
-                if !is_ended {
-                    self.0.leases.grant(&run, number, fence, new.lease, at);
+                match new.caller() {
+                    _ if is_ended => {}
+                    Some(_) => self.0.leases.add_run(&new.started.root, fence),
+                    None => self.0.leases.grant((&run, number), 1, fence, new.lease, at),
                 }
                 receipts.fence = Some(fence);
                 if !entries.is_empty() {
@@ -149,20 +161,32 @@ impl InMemoryCore {
                     self.0.journal_notifiers.notify(&run);
                 }
             }
-            RunChange::Claim { run, pod, lease } => {
-                let Some((number, stored)) = runs.find_mut(run) else { return };
+            RunChange::Claim { root, pod, lease } => {
+                let Some((number, stored)) = runs.find_mut(root) else { return };
                 let fence = stored.record.transfer_to(pod);
-                self.0.leases.grant(run, number, fence, lease, at);
-                receipts.fence = Some(fence);
+                let (failures, owned) = (stored.record.failures, stored.record.clone());
+                let transfer = |record: &mut RunRecord| {
+                    record.follow(&owned);
+                    record.clone()
+                };
+                let tree: Vec<_> = runs.open_runs_mut(root).map(transfer).collect();
+                let last_active = self.0.leases.renewed_at(root);
+                self.0.leases.grant((root, number), tree.len(), fence, lease, at);
+                receipts.tree = Some(ClaimedTree { fence, failures, runs: tree, last_active });
             }
             RunChange::Append { position, entries } => {
-                let Some((number, stored)) = runs.find_mut(position.run) else { return };
-                stored.record.append(&StatusChange::from_entries(entries), at);
-                if stored.record.status.is_terminal() {
-                    self.0.leases.forget(position.run, number);
-                } else {
-                    // An owner whose lease expired keeps the run as long as no other owner has claimed it.
-                    let _ = self.0.leases.renew(position.run, position.fence, None, at);
+                let Some((_, stored)) = runs.find_mut(position.run) else { return };
+                let changes = StatusChange::from_entries(entries);
+                stored.record.append(&changes, at);
+                let (root, is_ended) = (stored.record.root.clone(), stored.record.status.is_terminal());
+                if let Some((_, stored)) = runs.find_mut(&root).filter(|_| StatusChange::are_progress(&changes)) {
+                    stored.record.failures = 0;
+                }
+                // An owner whose lease expired keeps the tree as long as no other owner has claimed it.
+                let _ = self.0.leases.renew(&root, position.fence, None, at);
+                if is_ended {
+                    self.0.leases.remove_run(&root, position.fence);
+                    self.0.leases.forget_ended(&root, position.fence);
                 }
                 if releases_key(entries) {
                     runs.release_key(position.run);
@@ -170,7 +194,13 @@ impl InMemoryCore {
                 receipts.journal = Some(runs.extend_journal(position.run, position.after, entries, at));
                 self.0.journal_notifiers.notify(position.run);
             }
-            RunChange::Release { run, fence } => self.0.leases.release(run, fence),
+            RunChange::Release { root, fence } => self.0.leases.release(root, fence),
+            RunChange::Fail { root, fence } => {
+                if let Some((_, stored)) = runs.find_mut(root).filter(|(_, stored)| stored.record.fence == fence) {
+                    stored.record.failures = stored.record.failures.saturating_add(1);
+                }
+                self.0.leases.release(root, fence);
+            }
         }
     }
 
@@ -195,9 +225,11 @@ impl InMemoryCore {
         ReservedKey::new(key, Some(Box::new(release)))
     }
 
-    fn reserve(&self, request: &ReservationRequest<'_>, at: Timestamp) -> Reservation {
-        let ReservationRequest { account, limits, upper_bound, key } = *request;
-        let id = self.0.ledger().state.reserve(account.clone(), limits, upper_bound, key.clone(), at);
+    /// Confirms what the check has set aside.
+    fn reserve(&self, request: &ReservationRequest<'_>, ticket: ReserveTicket) -> Reservation {
+        let ReservationRequest { upper_bound, key, .. } = *request;
+        let id = ticket.into_id();
+        self.0.ledger().state.confirm_reservation(id);
         let shared = self.0.clone();
         let settle = move |id: ReservationId, settlement: Settlement| {
             let mut ledger = shared.ledger();

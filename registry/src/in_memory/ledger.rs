@@ -1,20 +1,29 @@
 //! Usage and money in memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol::Timestamp;
 
 use crate::error::StoreError;
 use crate::in_memory::shared::Shared;
+use crate::ledger::reserve::{LockLedger, wait_for_budgets};
+use crate::ledger::state::LedgerState;
 use crate::ledger::usage::day_of;
 use crate::ledger::{
-    Amount, Budget, Charged, CostRow, Ledger, Periods, RequestKind, Reservation, Settled, Settlement, UsageKey,
-    UsageSummary,
+    Amount, Budget, Charged, CostRow, Ledger, Periods, RequestKind, Reservation, ReservationRequest, ReserveError,
+    ReserveTicket, Settled, Settlement, UsageKey, UsageSummary,
 };
 
 /// The ledger.
 pub(super) struct InMemoryLedger(pub(super) Arc<Shared>);
+
+impl LockLedger for Arc<Shared> {
+    fn with_state<R>(&self, change: impl FnOnce(&mut LedgerState, Timestamp) -> R) -> R {
+        change(&mut self.ledger().state, self.clock.now())
+    }
+}
 
 #[async_trait]
 impl Ledger for InMemoryLedger {
@@ -35,6 +44,16 @@ impl Ledger for InMemoryLedger {
 
     async fn usage(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
         Ok(self.0.ledger().state.usage(key, periods, now))
+    }
+
+    async fn wait_for_budgets(
+        &self,
+        request: ReservationRequest<'_>,
+        wait_max: Duration,
+        now: Timestamp,
+    ) -> Result<ReserveTicket, ReserveError> {
+        self.0.check_open()?;
+        wait_for_budgets(&self.0, request.into(), wait_max, now).await
     }
 
     fn settle(&self, reservation: Reservation, settlement: Settlement, now: Timestamp) -> Settled {

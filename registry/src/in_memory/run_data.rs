@@ -1,6 +1,6 @@
 //! The data of the in-memory runs and idempotency keys, which their two stores share.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use greenroom_protocol as protocol;
 use protocol::{ContentHash, Reply, RunId, Timestamp};
@@ -72,6 +72,24 @@ impl Runs {
     pub(super) fn find_mut(&mut self, run: &RunId) -> Option<(RunNumber, &mut StoredRun)> {
         let number = *self.numbers.get(run)?;
         Some((number, self.runs.get_mut(&number)?))
+    }
+
+    /// The runs of a tree that have not ended, in the order of their creation.
+    pub(super) fn open_runs(&self, root: &RunId) -> impl Iterator<Item = &RunRecord> {
+        let records = self.runs.values().map(|stored| &stored.record);
+        records.filter(move |record| record.root == *root && !record.status.is_terminal())
+    }
+
+    /// As [`Runs::open_runs`], to change them.
+    pub(super) fn open_runs_mut(&mut self, root: &RunId) -> impl Iterator<Item = &mut RunRecord> {
+        let records = self.runs.values_mut().map(|stored| &mut stored.record);
+        records.filter(move |record| record.root == *root && !record.status.is_terminal())
+    }
+
+    /// The roots of the trees with a run that has not ended.
+    pub(super) fn open_roots(&self) -> HashSet<RunId> {
+        let open = self.runs.values().map(|stored| &stored.record).filter(|record| !record.status.is_terminal());
+        open.map(|record| record.root.clone()).collect()
     }
 
     /// Marks a run, and the runs that called it, as runs with personal data.

@@ -1,5 +1,6 @@
 //! Runs and their journals in memory.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -62,6 +63,10 @@ impl RunStore for InMemoryRuns {
         Ok(RunPage { runs: page.into_iter().map(|(_, stored)| stored.record.clone()).collect(), next })
     }
 
+    async fn list_tree(&self, root: &RunId) -> Result<Vec<RunRecord>, StoreError> {
+        Ok(self.0.runs().open_runs(root).cloned().collect())
+    }
+
     async fn list_unclaimed(
         &self,
         tenant: Option<&TenantId>,
@@ -70,8 +75,16 @@ impl RunStore for InMemoryRuns {
     ) -> Result<Vec<RunRecord>, StoreError> {
         let runs = self.0.runs();
         let unclaimed = self.0.leases.unclaimed(now).into_iter().filter_map(|number| runs.runs.get(&number));
-        let is_of_tenant = |record: &&RunRecord| tenant.is_none_or(|tenant| record.tenant == *tenant);
-        Ok(unclaimed.map(|stored| &stored.record).filter(is_of_tenant).take(limit as usize).cloned().collect())
+        let roots: HashSet<_> = unclaimed.map(|stored| &stored.record.run).collect();
+        if roots.is_empty() {
+            return Ok(Vec::new());
+        }
+        let is_unclaimed = |record: &&RunRecord| {
+            roots.contains(&record.root)
+                && !record.status.is_terminal()
+                && tenant.is_none_or(|tenant| record.tenant == *tenant)
+        };
+        Ok(runs.runs.values().map(|stored| &stored.record).filter(is_unclaimed).take(limit as usize).cloned().collect())
     }
 }
 

@@ -33,6 +33,44 @@ pub(crate) struct SettlementRecord {
 /// Called with the number of a reservation that is dropped before it is settled, and with its settlement.
 pub(crate) type OnDrop = Box<dyn FnOnce(ReservationId, Settlement) + Send + Sync>;
 
+/// Called with the number of a ticket that is dropped before a unit has taken it.
+pub(crate) type OnTicketDropped = Box<dyn FnOnce(ReservationId) + Send + Sync>;
+
+/// The worst case of a call that has waited for the reservations of others. It counts in its budgets, so that no other
+/// call takes what the call has waited for, but only in the memory of this process: the unit that takes the ticket makes
+/// the [`Reservation`] of it. If the ticket is dropped, its amount is free again.
+#[must_use = "a ticket is for the unit that reserves"]
+pub struct ReserveTicket {
+    id: ReservationId,
+    on_drop: Option<OnTicketDropped>,
+}
+
+impl ReserveTicket {
+    pub(crate) const fn new(id: ReservationId, on_drop: OnTicketDropped) -> Self {
+        Self { id, on_drop: Some(on_drop) }
+    }
+
+    /// Disables the callback, because the reservation is being confirmed.
+    pub(crate) fn into_id(mut self) -> ReservationId {
+        self.on_drop = None;
+        self.id
+    }
+}
+
+impl Drop for ReserveTicket {
+    fn drop(&mut self) {
+        if let Some(on_drop) = self.on_drop.take() {
+            on_drop(self.id);
+        }
+    }
+}
+
+impl std::fmt::Debug for ReserveTicket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReserveTicket").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 /// Money that is durably reserved for one call. A model call borrows the reservation and
 /// [`crate::ledger::Ledger::settle`] consumes it. A reservation that is dropped, or that was open at a crash, is settled
 /// as estimated. Only a unit of the stores yields it:

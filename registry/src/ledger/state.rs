@@ -4,14 +4,15 @@
 use std::collections::HashMap;
 
 use greenroom_protocol as protocol;
-use protocol::{CallKey, MicroUsd, Timestamp};
+use protocol::{MicroUsd, Timestamp};
 
 use crate::ledger::deltas::Deltas;
 use crate::ledger::reservation::{ReservationId, ReservationRecord, SettlementRecord};
 use crate::ledger::usage::{BudgetUsage, UsageCounts, Window, day_of, minute_of};
+use crate::ledger::waiting::{Arrival, OwnedRequest, ReserveOutcome, WaitingCalls};
 use crate::ledger::{
     Account, Amount, Budget, Charged, LIMITS_MAX, Limit, PERIOD_DAYS_MAX, Period, Periods, RequestKind, ReserveError,
-    Settlement, UsageKey, UsageSummary,
+    Settlement, UsageKey, UsageSummary, WAITING_MAX,
 };
 
 /// Days after which the budget of an execution is removed; every retry of it has ended by then.
@@ -24,7 +25,9 @@ pub(crate) const RUN_DAYS_MAX: i64 = 366;
 pub(crate) struct LedgerState {
     windows: HashMap<UsageKey, Window>,
     usages: HashMap<Budget, BudgetUsage>,
+    /// Those that were confirmed, and those whose unit is not decided yet.
     reservations: HashMap<ReservationId, ReservationRecord>,
+    waiting: WaitingCalls,
     last_id: u64,
     last_sweep_day: i64,
     deltas: Deltas,
@@ -72,13 +75,96 @@ impl LedgerState {
         self.usages.get(budget).map_or_else(Charged::default, BudgetUsage::charged)
     }
 
-    /// Rejects a reservation that would exceed a budget.
-    pub(crate) fn check_reserve(
-        &self,
-        limits: &[Limit],
-        upper_bound: Amount,
+    /// Reserves the worst case of a call in every budget of its account and of its limits, or in none. A call that would
+    /// overtake a call that waits for one of its budgets is rejected. The unit of the call must confirm the reservation,
+    /// or cancel it.
+    pub(crate) fn reserve(&mut self, request: OwnedRequest, now: Timestamp) -> Result<ReservationId, ReserveError> {
+        let OwnedRequest { limits, upper_bound, .. } = &request;
+        self.check_limits(limits, *upper_bound, now)?;
+        match self.waiting.first_queue(limits) {
+            Some(budget) => Err(self.contended(budget, limits, *upper_bound, now)),
+            None => Ok(self.add_request(request, now)),
+        }
+    }
+
+    /// As [`LedgerState::reserve`], but a call that would fit but for the reservations of others waits for them, and so
+    /// does one that would overtake a call that waits for one of its budgets.
+    pub(crate) fn reserve_or_wait(
+        &mut self,
+        request: OwnedRequest,
         now: Timestamp,
-    ) -> Result<(), ReserveError> {
+    ) -> Result<ReserveOutcome, ReserveError> {
+        let OwnedRequest { limits, upper_bound, .. } = &request;
+        let checked = self.check_limits(limits, *upper_bound, now);
+        let queue = self.waiting.first_queue(limits).cloned();
+        let (queue, error) = match (checked, queue) {
+            (Ok(()), None) => return Ok(ReserveOutcome::Reserved(self.add_request(request, now))),
+            (Ok(()), Some(queue)) => {
+                let error = self.contended(&queue, limits, *upper_bound, now);
+                (queue, error)
+            }
+            (Err(ReserveError::Exceeded { budget, by }), queue) if by.may_fit_later() => {
+                (queue.unwrap_or_else(|| budget.clone()), ReserveError::Exceeded { budget, by })
+            }
+            (Err(error), _) => return Err(error),
+        };
+        if self.waiting.count() >= WAITING_MAX {
+            return Err(error);
+        }
+        Ok(self.waiting.push(queue, request, error))
+    }
+
+    /// The error of a call that waits behind others for this budget.
+    fn contended(&self, budget: &Budget, limits: &[Limit], upper_bound: Amount, now: Timestamp) -> ReserveError {
+        let unused = BudgetUsage::default();
+        let usage = self.usages.get(budget).unwrap_or(&unused);
+        let limit = limits.iter().find(|limit| limit.budget == *budget);
+        match limit.map(|limit| usage.compare(limit, upper_bound, day_of(now))) {
+            Some(by) => ReserveError::Exceeded { budget: budget.clone(), by },
+            None => ReserveError::Bounds,
+        }
+    }
+
+    /// Removes a call whose caller does not wait any more, and returns the error that it waited with. Those behind it
+    /// may be served now.
+    pub(crate) fn stop_waiting(&mut self, arrival: Arrival, now: Timestamp) -> Option<ReserveError> {
+        let (budget, call) = self.waiting.remove(arrival)?;
+        self.serve_waiting(&[budget], now);
+        Some(call.error)
+    }
+
+    /// Serves the calls that wait for these budgets, in the order of their arrival: each is reserved, is rejected, or
+    /// waits for what is still reserved.
+    fn serve_waiting(&mut self, budgets: &[Budget], now: Timestamp) {
+        if self.waiting.count() == 0 {
+            return;
+        }
+        for budget in budgets {
+            while let Some(mut call) = self.waiting.pop(budget) {
+                match self.check_limits(&call.request.limits, call.request.upper_bound, now) {
+                    _ if call.is_abandoned() => {}
+                    Ok(()) => {
+                        let id = self.add_request(call.request.clone(), now);
+                        if call.reply(Ok(id)).is_err() {
+                            self.remove_reservation(id);
+                        }
+                    }
+                    Err(ReserveError::Exceeded { budget: full, by }) if by.may_fit_later() => {
+                        let waits_again = full == *budget;
+                        call.error = ReserveError::Exceeded { budget: full.clone(), by };
+                        self.waiting.insert(full, call);
+                        if waits_again {
+                            break;
+                        }
+                    }
+                    // Its caller may not wait any more.
+                    Err(error) => drop(call.reply(Err(error))),
+                }
+            }
+        }
+    }
+
+    fn check_limits(&self, limits: &[Limit], upper_bound: Amount, now: Timestamp) -> Result<(), ReserveError> {
         let is_too_long = |limit: &Limit| matches!(limit.period, Period::Days(days) if days > PERIOD_DAYS_MAX);
         if limits.len() > LIMITS_MAX || limits.iter().any(is_too_long) {
             return Err(ReserveError::Bounds);
@@ -94,21 +180,24 @@ impl LedgerState {
         Ok(())
     }
 
-    /// Reserves `upper_bound` in every budget of the account and of the limits, which were checked.
-    pub(crate) fn reserve(
-        &mut self,
-        account: Account,
-        limits: &[Limit],
-        upper_bound: Amount,
-        key: CallKey,
-        now: Timestamp,
-    ) -> ReservationId {
+    /// Writes a reservation with the next commit.
+    pub(crate) fn confirm_reservation(&mut self, id: ReservationId) {
+        self.deltas.reserved.extend(self.reservations.get(&id).cloned());
+    }
+
+    /// Removes a reservation that no unit has confirmed, as if it had never been made.
+    pub(crate) fn cancel_reservation(&mut self, id: ReservationId, now: Timestamp) {
+        if let Some(record) = self.remove_reservation(id) {
+            self.serve_waiting(&record.budgets, now);
+        }
+    }
+
+    fn add_request(&mut self, request: OwnedRequest, now: Timestamp) -> ReservationId {
+        let OwnedRequest { account, limits, upper_bound, key } = request;
         self.last_id = self.last_id.saturating_add(1);
-        let budgets = budgets_of(&account, limits);
+        let budgets = budgets_of(&account, &limits);
         let id = ReservationId(self.last_id);
-        let record = ReservationRecord { id, key, account, budgets, upper_bound, at: now };
-        self.deltas.reserved.push(record.clone());
-        self.add_reservation(record);
+        self.add_reservation(ReservationRecord { id, key, account, budgets, upper_bound, at: now });
         id
     }
 
@@ -123,6 +212,7 @@ impl LedgerState {
         let reservation = self.remove_reservation(id)?;
         let record = SettlementRecord { reservation, settlement, at: now };
         if settlement == Settlement::Unused {
+            self.serve_waiting(&record.reservation.budgets, now);
             return Some(record);
         }
         let (amount, day) = (record.amount(), day_of(now));
@@ -132,6 +222,7 @@ impl LedgerState {
         let Account { tenant, user, .. } = &record.reservation.account;
         let usage_key = UsageKey { tenant: tenant.clone(), user: user.clone() };
         self.add_to_window(&usage_key, minute_of(now), UsageCounts::of_amount(amount));
+        self.serve_waiting(&record.reservation.budgets, now);
         self.sweep(day);
         Some(record)
     }

@@ -144,21 +144,27 @@ impl BudgetUsage {
     /// Returns how the limit would be exceeded if `upper_bound` were reserved too.
     pub(crate) fn exceeded(&self, limit: &Limit, upper_bound: Amount, today: i64) -> Option<Exceeded> {
         let spent = self.spent(limit.period, today);
-        if let Some(max) = limit.cost_max
-            && spent.cost + self.reserved.cost + upper_bound.cost > max
-        {
-            let (spent, reserved, requested) = (spent.cost, self.reserved.cost, upper_bound.cost);
-            return Some(Exceeded::Cost { max, spent, reserved, requested });
+        let cost = limit.cost_max.map(|max| self.cost(max, spent, upper_bound));
+        let tokens = limit.tokens_max.map(|max| self.tokens(max, spent, upper_bound));
+        [cost, tokens].into_iter().flatten().find(Exceeded::is_exceeded)
+    }
+
+    /// Compares the limit with what is spent, reserved and requested: the cost if that is limited, else the tokens.
+    pub(crate) fn compare(&self, limit: &Limit, upper_bound: Amount, today: i64) -> Exceeded {
+        let spent = self.spent(limit.period, today);
+        match limit.cost_max {
+            Some(max) => self.cost(max, spent, upper_bound),
+            None => self.tokens(limit.tokens_max.unwrap_or(u64::MAX), spent, upper_bound),
         }
-        let (spent, reserved, requested) =
-            (spent.tokens.total(), self.reserved.tokens.total(), upper_bound.tokens.total());
-        let max = limit.tokens_max?;
-        (spent.saturating_add(reserved).saturating_add(requested) > max).then_some(Exceeded::Tokens {
-            max,
-            spent,
-            reserved,
-            requested,
-        })
+    }
+
+    const fn cost(&self, max: MicroUsd, spent: Amount, upper_bound: Amount) -> Exceeded {
+        Exceeded::Cost { max, spent: spent.cost, reserved: self.reserved.cost, requested: upper_bound.cost }
+    }
+
+    const fn tokens(&self, max: u64, spent: Amount, upper_bound: Amount) -> Exceeded {
+        let (spent, reserved) = (spent.tokens.total(), self.reserved.tokens.total());
+        Exceeded::Tokens { max, spent, reserved, requested: upper_bound.tokens.total() }
     }
 
     /// Returns what was charged in all.
@@ -176,6 +182,26 @@ impl BudgetUsage {
         let mut sum = Amount::default();
         self.days.range(first..).for_each(|(_, amount)| sum += *amount);
         sum
+    }
+}
+
+impl Exceeded {
+    pub(crate) fn is_exceeded(&self) -> bool {
+        match *self {
+            Self::Cost { max, spent, reserved, requested } => spent + reserved + requested > max,
+            Self::Tokens { max, spent, reserved, requested } => {
+                spent.saturating_add(reserved).saturating_add(requested) > max
+            }
+        }
+    }
+
+    /// True if the call would fit once the calls in flight are settled for nothing.
+    #[must_use]
+    pub fn may_fit_later(&self) -> bool {
+        match *self {
+            Self::Cost { max, spent, requested, .. } => spent + requested <= max,
+            Self::Tokens { max, spent, requested, .. } => spent.saturating_add(requested) <= max,
+        }
     }
 }
 

@@ -24,24 +24,27 @@ impl RunRecord {
             version: started.version,
             team: started.team.clone(),
             parent: started.parent.clone(),
+            root: started.root.clone(),
             request_hash: run.request_hash,
             personal_data: run.personal_data,
             status: RunStatus::Queued,
             pending_approvals: 0,
-            fence: FENCE_FIRST,
+            fence: run.tree_fence.unwrap_or(FENCE_FIRST),
             pod: run.pod.clone(),
+            failures: 0,
             seq: Seq(0),
             created: now,
             updated: now,
         }
     }
 
-    /// Rejects the claim of a run that has ended, or that has an owner.
-    pub(crate) const fn check_claim(&self, is_leased: bool) -> Result<(), Conflict> {
-        match (self.status.is_terminal(), is_leased) {
-            (true, _) => Err(Conflict::Ended),
-            (false, true) => Err(Conflict::Owned),
-            (false, false) => Ok(()),
+    /// Rejects the claim of a tree of which no run is open, or that has an owner. Its root may have ended before the
+    /// runs that it has called.
+    pub(crate) const fn check_claim(has_open_run: bool, is_leased: bool) -> Result<(), Conflict> {
+        match (has_open_run, is_leased) {
+            (false, _) => Err(Conflict::Ended),
+            (true, true) => Err(Conflict::Owned),
+            (true, false) => Ok(()),
         }
     }
 
@@ -51,11 +54,26 @@ impl RunRecord {
         Conflict::Run(is_same.then(|| self.run.clone()))
     }
 
-    /// Transfers the run to its next owner, and returns the owner's fence.
+    /// Checks that a run with this fence may be started by this one.
+    pub(crate) fn check_calls(&self, fence: Fence) -> Result<(), JournalError> {
+        match (self.fence == fence, self.status.is_terminal()) {
+            (false, _) => Err(JournalError::Fenced),
+            (true, true) => Err(JournalError::Ended),
+            (true, false) => Ok(()),
+        }
+    }
+
+    /// Transfers a root, and with it its tree, to its next owner. Returns the owner's fence.
     pub(crate) fn transfer_to(&mut self, pod: &PodId) -> Fence {
         self.fence = Fence(self.fence.0.saturating_add(1));
         self.pod.clone_from(pod);
         self.fence
+    }
+
+    /// Transfers a run with its tree.
+    pub(crate) fn follow(&mut self, root: &Self) {
+        self.fence = root.fence;
+        self.pod.clone_from(&root.pod);
     }
 
     /// The record of a new run that is created together with checked journal entries.
@@ -101,6 +119,8 @@ impl RunRecord {
 pub(crate) enum StatusChange {
     /// No change.
     None,
+    /// No change, and no progress either: what a called run waits for is recorded again at each resumption.
+    CallWaits,
     /// The run is running.
     Running,
     /// The run was resumed; if it awaited an approval, it still does.
@@ -114,6 +134,11 @@ pub(crate) enum StatusChange {
 }
 
 impl StatusChange {
+    /// True if one of the entries is more than a resumption and what is recorded again because of it.
+    pub(crate) fn are_progress(changes: &[Self]) -> bool {
+        changes.iter().any(|change| !matches!(change, Self::Resumed | Self::CallWaits))
+    }
+
     /// Returns the change of each entry.
     pub(crate) fn from_entries(entries: &[Entry]) -> Vec<Self> {
         entries.iter().map(Self::from_entry).collect()
@@ -138,6 +163,7 @@ impl StatusChange {
             Entry::RunResumed { .. } => Self::Resumed,
             Entry::ApprovalRequested { .. } => Self::ApprovalRequested,
             Entry::RunEnded { reply } => Self::Ended(reply.status.into()),
+            Entry::CallAwaitsApproval { .. } => Self::CallWaits,
             Entry::StepReady { .. }
             | Entry::ItemsExpanded { .. }
             | Entry::StepStarted { .. }
@@ -147,7 +173,6 @@ impl StatusChange {
             | Entry::NestedRetryTaken
             | Entry::StepFailed { .. }
             | Entry::StepCancelled { .. }
-            | Entry::CallAwaitsApproval { .. }
             | Entry::StepCompensationStarted { .. }
             | Entry::StepCompensationEnded { .. }
             | Entry::ContextChanged { .. } => Self::None,
@@ -157,7 +182,7 @@ impl StatusChange {
     /// Returns the status after the entry, and the number of steps that await an approval.
     fn apply_to(self, status: RunStatus, pending: u32) -> (RunStatus, u32) {
         match self {
-            Self::None => (status, pending),
+            Self::None | Self::CallWaits => (status, pending),
             Self::Resumed if status == RunStatus::WaitingApproval => (status, pending),
             Self::Running | Self::Resumed => (RunStatus::Running, 0),
             Self::ApprovalRequested => (RunStatus::WaitingApproval, pending.saturating_add(1)),

@@ -16,6 +16,8 @@ use crate::sqlite::writer_state::WriterState;
 pub(super) struct Needs<'c> {
     /// The records of these runs.
     pub(super) runs: Vec<&'c RunId>,
+    /// The records of all runs of these trees that have not ended.
+    pub(super) trees: Vec<&'c RunId>,
     /// These idempotency keys.
     pub(super) keys: Vec<&'c StoredKey>,
 }

@@ -13,32 +13,51 @@ use crate::sqlite::audit::chain::ChainChange;
 use crate::sqlite::idempotency::key_row::{KeyRow, KeyRows};
 use crate::sqlite::statement_batch::StatementBatch;
 
-/// What a commit means for the lease of a run.
+/// What a commit means for the lease of a tree.
 pub(super) enum LeaseChange {
-    /// The run was created, and its lease granted.
-    Created { run: RunId, number: RunNumber },
-    /// The run was claimed, and its lease granted.
-    Claimed { run: RunId, fence: Fence },
-    /// Its owner has appended entries.
-    Appended { run: RunId, fence: Fence, at: Timestamp },
-    /// Its owner has ended it.
-    Ended { run: RunId, number: RunNumber, fence: Fence, at: Timestamp },
+    /// The root was created, and its lease granted.
+    Created { root: RunId, number: RunNumber },
+    /// A run that another one calls was created, and counted.
+    Called { root: RunId, fence: Fence },
+    /// The tree was claimed, and its lease granted.
+    Claimed { root: RunId, fence: Fence },
+    /// The owner has appended entries to one of its runs.
+    Appended { root: RunId, fence: Fence, at: Timestamp },
+    /// The owner has ended one of its runs, which is not counted any more.
+    Ended { root: RunId, fence: Fence, at: Timestamp },
 }
 
 impl LeaseChange {
-    /// Follows a commit that is durable, or that has failed.
-    fn apply(self, is_durable: bool, leases: &Leases) {
+    /// Follows a commit that is durable.
+    fn apply(self, leases: &Leases) {
         match self {
-            Self::Created { run, number } if !is_durable => leases.forget(&run, number),
-            Self::Claimed { run, fence } if !is_durable => leases.release(&run, fence),
-            Self::Created { .. } | Self::Claimed { .. } => {}
-            Self::Ended { run, number, .. } if is_durable => leases.forget(&run, number),
-            Self::Appended { run, fence, at } | Self::Ended { run, fence, at, .. } => {
-                // An owner whose lease expired keeps the run as long as no other owner has claimed it.
-                let _ = leases.renew(&run, fence, None, at);
+            Self::Created { .. } | Self::Called { .. } | Self::Claimed { .. } => {}
+            Self::Appended { root, fence, at } => renew(&root, fence, at, leases),
+            Self::Ended { root, fence, at } => {
+                renew(&root, fence, at, leases);
+                leases.forget_ended(&root, fence);
             }
         }
     }
+
+    /// Follows a commit that has failed. Later changes are rolled back before earlier ones.
+    fn roll_back(self, leases: &Leases) {
+        match self {
+            Self::Created { root, number } => leases.forget(&root, number),
+            Self::Called { root, fence } => leases.remove_run(&root, fence),
+            Self::Claimed { root, fence } => leases.release(&root, fence),
+            Self::Appended { root, fence, at } => renew(&root, fence, at, leases),
+            Self::Ended { root, fence, at } => {
+                leases.add_run(&root, fence);
+                renew(&root, fence, at, leases);
+            }
+        }
+    }
+}
+
+/// An owner whose lease expired keeps the tree as long as no other owner has claimed it.
+fn renew(root: &RunId, fence: Fence, at: Timestamp, leases: &Leases) {
+    let _ = leases.renew(root, fence, None, at);
 }
 
 /// Runs after the commit; its argument is the failure, or none if the commit is durable.
@@ -52,7 +71,7 @@ pub(super) struct Commit {
     pub(super) audit: ChainChange,
     /// The idempotency keys that its commands use, as they are after the commands so far.
     pub(super) keys: KeyRows,
-    /// The leases of the runs that its units change.
+    /// The leases of the trees whose runs its units change.
     pub(super) leases: Vec<LeaseChange>,
     /// Runs whose journal changes: their watchers are notified once the commit is durable.
     pub(super) journal_notify: Vec<RunId>,
@@ -126,7 +145,10 @@ impl Commit {
 
     /// Renews or ends the leases, and replies to all callers.
     pub(super) fn finish(self, failure: Option<&StoreError>, leases: &Leases) {
-        self.leases.into_iter().for_each(|change| change.apply(failure.is_none(), leases));
+        match failure {
+            None => self.leases.into_iter().for_each(|change| change.apply(leases)),
+            Some(_) => self.leases.into_iter().rev().for_each(|change| change.roll_back(leases)),
+        }
         for (reply, result) in self.unit_replies {
             match failure {
                 None => reply.send(result),

@@ -31,7 +31,7 @@ impl CoreStore for SqliteCore {
         self.0.queue.send(Box::new(unit)).await
     }
 
-    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
-        self.0.leases.renew(run, fence, Some(lease), now)
+    async fn renew(&self, root: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
+        self.0.leases.renew(root, fence, Some(lease), now)
     }
 }

@@ -61,6 +61,11 @@ impl StoreHandle {
         Self { shared, queue }
     }
 
+    /// The shared state, for what outlives the handle.
+    pub(super) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Waits until every command submitted before is durable.
     pub(super) async fn flush(&self) -> Result<(), StoreError> {
         self.queue.execute(Flush).await

@@ -1,6 +1,7 @@
 //! Usage and money in SQLite: decided in the ledger's state, which all callers share. Settlements are written by
 //! their units, all else as sums with the next commit.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,16 +12,19 @@ use sqlx::sqlite::SqliteRow;
 use crate::error::StoreError;
 use crate::group_commit::LINGER;
 use crate::ledger::deltas::{CostEntry, CostKey};
+use crate::ledger::reserve::{LockLedger, wait_for_budgets};
+use crate::ledger::state::LedgerState;
 use crate::ledger::usage::day_of;
 use crate::ledger::{
-    Amount, Budget, Charged, CostRow, Ledger, Periods, RequestKind, Reservation, Settled, Settlement, UsageKey,
-    UsageSummary,
+    Amount, Budget, Charged, CostRow, Ledger, Periods, RequestKind, Reservation, ReservationRequest, ReserveError,
+    ReserveTicket, Settled, Settlement, UsageKey, UsageSummary,
 };
 use crate::sqlite::columns::Columns as _;
 use crate::sqlite::command::{WriteCommand, without_reply};
 use crate::sqlite::commit::Commit;
 use crate::sqlite::error::sqlx_error;
 use crate::sqlite::handle::{StoreHandle, WriterQueue};
+use crate::sqlite::shared::Shared;
 use crate::sqlite::writer_state::WriterState;
 
 use rows::{actual_amount, estimated_amount};
@@ -54,6 +58,12 @@ pub(super) fn flush_soon(queue: &WriterQueue) {
     }
 }
 
+impl LockLedger for Arc<Shared> {
+    fn with_state<R>(&self, change: impl FnOnce(&mut LedgerState, Timestamp) -> R) -> R {
+        change(&mut self.ledger(), self.clock.now())
+    }
+}
+
 #[async_trait]
 impl Ledger for SqliteLedger {
     async fn count(
@@ -68,6 +78,15 @@ impl Ledger for SqliteLedger {
 
     async fn usage(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
         Ok(self.0.ledger().usage(key, periods, now))
+    }
+
+    async fn wait_for_budgets(
+        &self,
+        request: ReservationRequest<'_>,
+        wait_max: Duration,
+        now: Timestamp,
+    ) -> Result<ReserveTicket, ReserveError> {
+        wait_for_budgets(self.0.shared(), request.into(), wait_max, now).await
     }
 
     fn settle(&self, reservation: Reservation, settlement: Settlement, now: Timestamp) -> Settled {

@@ -88,6 +88,15 @@ impl RunStore for SqliteRuns {
         Ok(RunPage { runs: records.into_iter().map(|(_, record)| record).collect(), next })
     }
 
+    async fn list_tree(&self, root: &RunId) -> Result<Vec<RunRecord>, StoreError> {
+        let rows = sqlx::query(select_records!("WHERE root = ? AND ended = 0 ORDER BY number"))
+            .bind(root.as_str())
+            .fetch_all(&self.0.readers)
+            .await
+            .map_err(|error| sqlx_error(&error))?;
+        rows.iter().map(|row| Ok(decode_record(row)?.1)).collect()
+    }
+
     async fn list_unclaimed(
         &self,
         tenant: Option<&TenantId>,
@@ -101,8 +110,8 @@ impl RunStore for SqliteRuns {
                 break;
             }
             let rows = sqlx::query(select_records!(
-                "WHERE number IN (SELECT value FROM json_each(?1)) AND ended = 0 AND (?2 IS NULL OR tenant = ?2) \
-                 ORDER BY number LIMIT ?3"
+                "WHERE root IN (SELECT run FROM runs WHERE number IN (SELECT value FROM json_each(?1))) \
+                 AND ended = 0 AND (?2 IS NULL OR tenant = ?2) ORDER BY number LIMIT ?3"
             ))
             .bind(serde_json::to_string(numbers)?)
             .bind(tenant.map(TenantId::as_str))

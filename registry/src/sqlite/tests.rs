@@ -75,7 +75,7 @@ async fn every_durable_write_survives_a_crash() {
     let stores = TestStores::open(dir).await.unwrap();
     let free = stores.stores.runs.list_unclaimed(None, NOW, 10).await.unwrap();
     assert_eq!((free.len(), &free[0].run, free[0].seq), (1, &run_id(1), Seq(2)));
-    let second = stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, NOW).await.unwrap().unwrap();
+    let second = stores.stores.core.claim_tree(&run_id(1), &pod(), MINUTE, NOW).await.unwrap().unwrap().fence;
     let stale = stores.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await;
     assert!(matches!(stale, Err(JournalError::Fenced)));
     let _ = stores.append(&run_id(1), second, Seq(2), &[ended()], NOW).await.unwrap();
@@ -333,6 +333,7 @@ const UNREFERENCING: &[&str] = &[
     "runs.owner",
     "runs.parent",
     "runs.pod",
+    "runs.root",
     "runs.run",
     "runs.status",
     "runs.team",

@@ -49,7 +49,7 @@ pub(super) struct QueuedUnit {
 impl QueuedUnit {
     /// Encodes a unit.
     pub(super) fn encode(unit: Unit<'_>, max_delay: Duration, queue: WriterQueue) -> Result<Self, StoreError> {
-        let Unit { at, run, key, reserve, opening, event, closing, settled, key_reply } = unit;
+        let Unit { at, run, key, reserve, ticket, opening, event, closing, settled, key_reply } = unit;
         let opening = match opening {
             Some(opening) => {
                 let subject = EntrySubject::from_opening(&opening);
@@ -71,7 +71,7 @@ impl QueuedUnit {
             max_delay,
             run: run.map(ChangeRun::encode).transpose()?,
             key: key.map(BeginKey::encode),
-            reserve: reserve.map(Reserve::encode),
+            reserve: reserve.map(|request| Reserve::encode(request, ticket)),
             opening,
             event: event.as_ref().map(EventJson::from_event).transpose()?,
             closing,
@@ -125,15 +125,15 @@ impl QueuedUnit {
         self.event = None;
     }
 
-    /// Checks every request.
-    fn check(&self, state: &WriterState, commit: &Commit) -> Result<(), UnitError> {
+    /// Checks every request; what is reserved last is set aside.
+    fn check(&mut self, state: &WriterState, commit: &Commit) -> Result<(), UnitError> {
         if let Some(run) = &self.run {
             run.check(self.at, state, commit)?;
         }
         if let Some(key) = &self.key {
             key.check(commit)?;
         }
-        if let Some(reserve) = &self.reserve {
+        if let Some(reserve) = &mut self.reserve {
             reserve.check(state, self.at)?;
         }
         Ok(())
@@ -186,7 +186,7 @@ impl QueuedCommand for QueuedUnit {
                     run.apply(at, state, commit, &mut receipts);
                 }
                 receipts.key = key.map(|key| key.apply(at, &queue, state, commit));
-                receipts.reservation = reserve.map(|reserve| reserve.apply(at, &queue, state));
+                receipts.reservation = reserve.and_then(|reserve| reserve.apply(&queue, state));
                 Ok(receipts)
             }
             Err(error) => {

@@ -175,8 +175,10 @@ impl Writer {
         let mut needs = Needs::default();
         batch.iter().for_each(|command| command.add_needs(&mut needs));
         let runs = needs.runs.into_iter().filter(|run| !self.state.runs.contains(run)).cloned().collect();
+        let trees = needs.trees.into_iter().cloned().collect();
         let keys = needs.keys.into_iter().cloned().collect();
         self.state.runs.prefetch(&self.conn, runs);
+        self.state.runs.prefetch_trees(&self.conn, trees);
         prefetch_keys(&self.conn, keys, &mut commit.keys);
     }
 }

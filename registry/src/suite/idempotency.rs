@@ -91,7 +91,7 @@ async fn a_key_names_its_run_until_the_run_ends_by_a_failure_that_may_pass() {
             };
             let _ = stores.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await.unwrap();
             // Interrupted: nobody owns it, and it can be resumed.
-            core.release_run(&run_id(1), fence, NOW).await;
+            core.release_tree(&run_id(1), fence, NOW).await;
             let repeated = stores.create(&new_run(2), Some(&key())).await.unwrap();
             assert_eq!(repeated, Created::Existing(run_id(1)), "it has not ended");
             let _ = stores.append(&run_id(1), fence, Seq(1), std::slice::from_ref(&end), NOW).await.unwrap();

@@ -109,6 +109,7 @@ fn run_of(texts: &Texts) -> NewRun {
     let new = new_run(1);
     let started = RunStarted {
         run: RunId::for_request(&texts.request),
+        root: RunId::for_request(&texts.request),
         owner: texts.user.clone(),
         workflow: texts.workflow.clone(),
         parent: Some(RunId::for_request(&RequestId::for_caller(&texts.tenant, &texts.user, &texts.request))),

@@ -3,9 +3,10 @@
 use protocol::{AgentId, CallKey, ErrorCode, PriceBasis};
 
 use super::*;
+use crate::core::{Conflict, Unit, UnitError};
 use crate::ledger::{
-    Account, Amount, Budget, Charged, Limit, Period, Periods, RequestKind, Reservation, ReserveError, Settlement,
-    UsageKey,
+    Account, Amount, Budget, Charged, Limit, Period, Periods, RequestKind, Reservation, ReservationRequest,
+    ReserveError, Settlement, UsageKey,
 };
 
 fn account(user: &str) -> Account {
@@ -102,6 +103,77 @@ async fn a_rejection_names_the_exceeded_budget() {
         assert_eq!(cause.details["owner"], "acme");
         assert_eq!(cause.details["reserved_usd"], 0.00006);
         stores.settle(reservation, Settlement::Unused, NOW).await;
+        assert!(reserve(&stores, 100, 100, 3).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn concurrent_calls_wait_for_each_other_and_all_of_them_are_made() {
+    for stores in TestStores::each().await {
+        let (account, limits) = (account("alice"), limits(1_000));
+        let call = async |number: u64| {
+            let key = CallKey::new(format!("call/{number}")).unwrap();
+            let request = ReservationRequest { account: &account, limits: &limits, upper_bound: cost(300), key: &key };
+            let reserved = stores.reserve_or_wait(request, MINUTE, NOW).await;
+            // The others ask while this call is in flight.
+            tokio::task::yield_now().await;
+            stores.settle(reserved.unwrap(), Settlement::Actual(cost(30)), NOW).await.cost.0
+        };
+        let spent: u64 = futures::future::join_all((0..20).map(call)).await.into_iter().sum();
+        assert_eq!(spent, 600, "the worst cases of three calls fill the budget");
+        let rejected = reserve(&stores, 1_000, 500, 21).await.unwrap_err();
+        assert!(matches!(rejected, ReserveError::Exceeded { .. }));
+    }
+}
+
+#[tokio::test]
+async fn a_call_waits_no_longer_than_it_may_and_learns_what_is_only_reserved() {
+    for stores in TestStores::each().await {
+        let _open = reserve(&stores, 100, 60, 1).await.unwrap();
+        let (account, limits, key) = (account("alice"), limits(100), CallKey::new("call/2").unwrap());
+        let request = ReservationRequest { account: &account, limits: &limits, upper_bound: cost(60), key: &key };
+        let reserved = stores.reserve_or_wait(request, Duration::from_millis(20), NOW).await;
+        let cause = reserved.unwrap_err().cause();
+        assert_eq!(cause.code, ErrorCode::BudgetExceeded);
+        assert!(cause.message.contains("$0.000060 only reserved by calls in flight"), "{}", cause.message);
+        let later = reserve(&stores, 100, 40, 3).await;
+        assert!(later.is_ok(), "a call that has stopped waiting is in nobody's way: {later:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_while_it_waits_holds_nothing() {
+    for stores in TestStores::each().await {
+        let open = reserve(&stores, 100, 60, 1).await.unwrap();
+        let (account, limits, key) = (account("alice"), limits(100), CallKey::new("call/2").unwrap());
+        let request = ReservationRequest { account: &account, limits: &limits, upper_bound: cost(60), key: &key };
+        {
+            let mut waiting = std::pin::pin!(stores.stores.ledger.wait_for_budgets(request, MINUTE, NOW));
+            assert!(futures::poll!(&mut waiting).is_pending());
+            stores.settle(open, Settlement::Unused, NOW).await;
+            // It is reserved for a caller that goes before it learns of it.
+        }
+        let ticket = stores.stores.ledger.wait_for_budgets(request, MINUTE, NOW).await.unwrap();
+        assert!(reserve(&stores, 100, 100, 3).await.is_err(), "the ticket counts");
+        drop(ticket);
+        assert!(reserve(&stores, 100, 100, 4).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_whose_unit_is_not_taken_holds_nothing() {
+    for stores in TestStores::each().await {
+        let core = &stores.stores.core;
+        let (account, limits, key) = (account("alice"), limits(100), CallKey::new("call/1").unwrap());
+        let request = ReservationRequest { account: &account, limits: &limits, upper_bound: cost(60), key: &key };
+        let ticket = stores.stores.ledger.wait_for_budgets(request, MINUTE, NOW).await.unwrap();
+        let (run, entries) = (run_id(9), [started("a")]);
+        let position = AppendPosition { run: &run, fence: Fence(1), after: Seq(0) };
+        let refused = core.commit(Unit::new(NOW).append(position, &entries).reserve_with(request, ticket)).await;
+        assert!(matches!(refused, Err(UnitError::Conflict(Conflict::UnknownRun))), "{refused:?}");
+        let ticket = stores.stores.ledger.wait_for_budgets(request, MINUTE, NOW).await.unwrap();
+        let receipts = core.commit(Unit::new(NOW).reserve_with(request, ticket)).await.unwrap();
+        stores.settle(receipts.reservation.unwrap(), Settlement::Unused, NOW).await;
         assert!(reserve(&stores, 100, 100, 3).await.is_ok());
     }
 }

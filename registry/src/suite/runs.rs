@@ -55,26 +55,26 @@ async fn a_run_has_one_owner_until_its_lease_expires() {
     for stores in TestStores::each().await {
         let runs = &stores.stores.runs;
         let first = stores.create_run(1).await;
-        assert_eq!(stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, NOW).await.unwrap(), None);
+        assert_eq!(stores.stores.core.claim_tree(&run_id(1), &pod(), MINUTE, NOW).await.unwrap(), None);
         stores.stores.core.renew(&run_id(1), first, MINUTE, NOW.saturating_add(MINUTE)).await.unwrap();
         assert_eq!(
-            stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE)).await.unwrap(),
+            stores.stores.core.claim_tree(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE)).await.unwrap(),
             None
         );
         let later = NOW.saturating_add(MINUTE * 3);
         assert_eq!(runs.list_unclaimed(None, later, 10).await.unwrap().len(), 1);
         let next = PodId::new("pod_2").unwrap();
-        let second = stores.stores.core.claim_run(&run_id(1), &next, MINUTE, later).await.unwrap().unwrap();
+        let second = stores.stores.core.claim_tree(&run_id(1), &next, MINUTE, later).await.unwrap().unwrap().fence;
         assert!(second > first);
         assert_eq!(runs.list_unclaimed(None, later, 10).await.unwrap(), []);
         let record = runs.get(&run_id(1)).await.unwrap().unwrap();
         assert_eq!((record.fence, record.pod), (second, next));
         assert!(matches!(stores.stores.core.renew(&run_id(1), first, MINUTE, later).await, Err(JournalError::Fenced)));
-        stores.stores.core.release_run(&run_id(1), first, NOW).await;
-        assert_eq!(stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, later).await.unwrap(), None);
-        stores.stores.core.release_run(&run_id(1), second, NOW).await;
-        assert!(stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, later).await.unwrap().is_some());
-        assert_eq!(stores.stores.core.claim_run(&run_id(9), &pod(), MINUTE, later).await.unwrap(), None);
+        stores.stores.core.release_tree(&run_id(1), first, NOW).await;
+        assert_eq!(stores.stores.core.claim_tree(&run_id(1), &pod(), MINUTE, later).await.unwrap(), None);
+        stores.stores.core.release_tree(&run_id(1), second, NOW).await;
+        assert!(stores.stores.core.claim_tree(&run_id(1), &pod(), MINUTE, later).await.unwrap().is_some());
+        assert_eq!(stores.stores.core.claim_tree(&run_id(9), &pod(), MINUTE, later).await.unwrap(), None);
     }
 }
 
@@ -83,8 +83,8 @@ async fn a_stale_owner_writes_nothing() {
     for stores in TestStores::each().await {
         let journal = &stores.stores.journal;
         let first = stores.create_run(1).await;
-        stores.stores.core.release_run(&run_id(1), first, NOW).await;
-        let second = stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, NOW).await.unwrap().unwrap();
+        stores.stores.core.release_tree(&run_id(1), first, NOW).await;
+        let second = stores.stores.core.claim_tree(&run_id(1), &pod(), MINUTE, NOW).await.unwrap().unwrap().fence;
         let stale = stores.append(&run_id(1), first, Seq(0), &[started("a")], NOW).await;
         assert!(matches!(stale, Err(JournalError::Fenced)));
         let receipt = stores.append(&run_id(1), second, Seq(0), &[started("a")], NOW).await.unwrap();
@@ -133,7 +133,7 @@ async fn a_run_record_follows_its_journal_to_the_end_and_no_further() {
         let after = stores.append(&run_id(1), fence, Seq(3), &[started("b")], NOW).await;
         assert!(matches!(after, Err(JournalError::Ended)), "{after:?}");
         assert_eq!(
-            stores.stores.core.claim_run(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE * 9)).await.unwrap(),
+            stores.stores.core.claim_tree(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE * 9)).await.unwrap(),
             None
         );
         assert_eq!(runs.list_unclaimed(None, NOW.saturating_add(MINUTE * 9), 10).await.unwrap(), []);
@@ -273,10 +273,11 @@ async fn a_run_with_personal_data_marks_the_runs_that_called_it() {
         let fence = stores
             .stores
             .core
-            .claim_run(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE * 2))
+            .claim_tree(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE * 2))
             .await
             .unwrap()
-            .unwrap();
+            .unwrap()
+            .fence;
         let appended = stores.append(&run_id(1), fence, Seq(0), &[ended()], NOW).await;
         let _ = appended.unwrap();
         assert!(runs.get(&run_id(1)).await.unwrap().unwrap().personal_data);

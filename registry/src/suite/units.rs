@@ -106,8 +106,8 @@ async fn a_unit_that_is_not_taken_keeps_its_opening_and_its_consequences() {
         let reservation =
             stores.reserve(&account, &limit(100), COST, &CallKey::new("call").unwrap(), NOW).await.unwrap();
         let entry = stores.stores.core.open_entry(opening(1), NOW).await.unwrap();
-        stores.stores.core.release_run(&run, fence, NOW).await;
-        stores.stores.core.claim_run(&run, &pod(), MINUTE, NOW).await.unwrap().unwrap();
+        stores.stores.core.release_tree(&run, fence, NOW).await;
+        stores.stores.core.claim_tree(&run, &pod(), MINUTE, NOW).await.unwrap().unwrap();
         let settled = stores.stores.ledger.settle(reservation, Settlement::Actual(COST), NOW);
         let entries = [done("a", "x")];
         let unit = Unit::new(NOW).append(at(&run, fence, 0), &entries).open(opening(2));
@@ -164,11 +164,11 @@ async fn a_release_follows_the_units_before_it() {
         let (fence, run) = (stores.create_run(1).await, run_id(1));
         let entries = [started("a")];
         let append = stores.append(&run, fence, Seq(0), &entries, NOW);
-        let release = stores.stores.core.release_run(&run, fence, NOW);
+        let release = stores.stores.core.release_tree(&run, fence, NOW);
         let pod = pod();
-        let claim = stores.stores.core.claim_run(&run, &pod, MINUTE, NOW);
+        let claim = stores.stores.core.claim_tree(&run, &pod, MINUTE, NOW);
         let (appended, (), claimed) = tokio::join!(append, release, claim);
         assert_eq!(appended.unwrap().through(), Seq(1));
-        assert!(claimed.unwrap().is_some_and(|next| next > fence));
+        assert!(claimed.unwrap().is_some_and(|next| next.fence > fence));
     }
 }

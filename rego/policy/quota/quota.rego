@@ -12,6 +12,8 @@ rate_limit_ok if {
 # Nested requests are not counted: the user's request was.
 rate_limit_ok if data.cfg.callers.inner[input.caller] == 1
 
+rate_limit_ok if resumes
+
 # Queries have a limit of their own: a dashboard that polls uses up no other request.
 query_limit_ok if {
 	input.caller == "user"
@@ -26,9 +28,21 @@ tokens_ok if has_remaining(input.usage.tokens_left)
 
 tokens_ok if input.usage.unlimited == 1
 
+tokens_ok if resumes
+
 budget_ok if has_remaining(input.usage.usd_left)
 
 budget_ok if input.usage.unlimited == 1
+
+budget_ok if resumes
+
+# The host continues work that was permitted before: it resumes a run after its process ended, or a run that
+# is resumed calls an inner run that has started already. That is no request of the user, and needs no quota; each
+# further call of the run does.
+resumes if {
+	input.facts.resumes == 1
+	data.cfg.calls.resumable[input.action] == 1
+}
 
 # The host writes -1 for an amount without a limit if the other amount has one.
 has_remaining(amount) if amount == -1

@@ -67,6 +67,32 @@ test_an_exhausted_quota_denies_at_every_hop if {
 	}
 }
 
+test_work_that_is_resumed_needs_no_quota if {
+	nothing_left := {"usage": {"requests": 101, "tokens_left": 0, "usd_left": 0}}
+	every action in ["resume_run", "start_run", "start_team"] {
+		resumed := fixtures.with_facts(object.union(fixtures.act(action), nothing_left), ["resumes"])
+		guard.allowed with input as resumed
+		decision := guard.decision with input as resumed
+		decision.allow
+	}
+	not guard.allowed with input as object.union(fixtures.act("start_run"), nothing_left)
+}
+
+test_only_work_that_can_be_resumed_needs_no_quota if {
+	nothing_left := {"usage": {"tokens_left": 0}}
+	every document in [fixtures.invoke, fixtures.step, fixtures.delegation, fixtures.tool] {
+		not guard.allowed with input as fixtures.with_facts(object.union(document, nothing_left), ["resumes"])
+	}
+}
+
+test_a_user_who_resumes_a_run_needs_no_money_of_their_own if {
+	resumed := object.union(fixtures.act("resume_run"), {"usage": {"tokens_left": 0, "usd_left": 0}})
+	guard.allowed with input as resumed
+	above := object.union(resumed, {"usage": {"requests": 101}})
+	decision := guard.decision with input as above
+	fixtures.codes(decision) == {"rate_limit_exceeded"}
+}
+
 test_a_remaining_amount_allows if {
 	guard.allowed with input as with_usage({"tokens_left": 1, "usd_left": 1})
 }

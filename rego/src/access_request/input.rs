@@ -302,6 +302,11 @@ pub struct FactFlags {
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub no_personal_data: Flag,
+    /// The host continues work that was permitted before: recovery resumes a run, or a run that was resumed calls an
+    /// inner run that has started already.
+    #[serde(skip_serializing_if = "Flag::is_off")]
+    #[schemars(with = "u8")]
+    pub resumes: Flag,
 }
 
 /// The usage so far, and the remaining amounts.

@@ -88,11 +88,13 @@ pub enum InputField {
     OwnMemory,
     /// `facts.no_personal_data`
     NoPersonalData,
+    /// `facts.resumes`
+    Resumes,
 }
 
 impl InputField {
     /// Every field, with its name in the `reads` of a bundle and its path below `input`.
-    pub(crate) const ALL: [(Self, &'static str, &'static str); 21] = [
+    pub(crate) const ALL: [(Self, &'static str, &'static str); 22] = [
         (Self::AgentId, "agent_id", "agent.id"),
         (Self::Resource, "resource", "resource"),
         (Self::UserId, "user_id", "user.id"),
@@ -114,6 +116,7 @@ impl InputField {
         (Self::ProvidesToTeam, "provides_to_team", "facts.provides_to_team"),
         (Self::OwnMemory, "own_memory", "facts.own_memory"),
         (Self::NoPersonalData, "no_personal_data", "facts.no_personal_data"),
+        (Self::Resumes, "resumes", "facts.resumes"),
     ];
 
     /// The field that a bundle's `reads` calls by this name.
@@ -177,6 +180,7 @@ impl InputFields {
             provides_to_team: select(facts.provides_to_team, InputField::ProvidesToTeam),
             own_memory: select(facts.own_memory, InputField::OwnMemory),
             no_personal_data: select(facts.no_personal_data, InputField::NoPersonalData),
+            resumes: select(facts.resumes, InputField::Resumes),
         }
     }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use greenroom_protocol::raw_input::RawInput;
 use greenroom_protocol::{
-    ContentHash, Deadline, IdempotencyKey, Json, Request, RequestId, RunId, TeamId, TenantId, Timestamp, TraceId,
+    CallKey, ContentHash, Deadline, IdempotencyKey, Json, Request, RequestId, RunId, SpendingLimits, TeamId, TenantId,
+    Timestamp, TraceId,
 };
 
 use super::{AuthMethod, Caller, NameSet, Principal, ResolvedPrincipal};
@@ -41,6 +42,28 @@ pub(crate) struct Inherited {
     pub(crate) policies: NameSet,
     /// The tenant of the innermost run of the call chain.
     pub(crate) run_tenant: Option<TenantId>,
+    /// The root of the tree of runs that the call chain belongs to.
+    pub(crate) root: Option<RunId>,
+    /// The limits of the runs and executions of the call chain, the outermost first.
+    pub(crate) spending: Arc<[SpendingBound]>,
+}
+
+/// Whose spending is limited: that of the run or the execution itself, and of all calls below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SpendingScope {
+    /// A run.
+    Run(RunId),
+    /// An execution of an agent.
+    Execution(CallKey),
+}
+
+/// Limits that bind a caller and all calls below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpendingBound {
+    /// Whose limits.
+    pub scope: SpendingScope,
+    /// The limits.
+    pub limits: SpendingLimits,
 }
 
 /// A request whose principal is authenticated. It can be neither cloned nor serialized, and only this
@@ -168,6 +191,24 @@ impl Authenticated {
         self.inherited.run_tenant.as_ref()
     }
 
+    /// The root of the tree of runs that the call chain belongs to; none outside of a run.
+    #[must_use]
+    pub const fn root(&self) -> Option<&RunId> {
+        self.inherited.root.as_ref()
+    }
+
+    /// The limits of the runs and executions of the call chain, the outermost first.
+    #[must_use]
+    pub const fn spending(&self) -> &Arc<[SpendingBound]> {
+        &self.inherited.spending
+    }
+
+    /// True for the request by which the platform itself resumes a run, in the name of its recorded owner.
+    #[must_use]
+    pub fn is_recovery(&self) -> bool {
+        self.chain.len() == 1 && self.resolved.auth_method == AuthMethod::RecordedOwner
+    }
+
     /// The policies of the definitions of all callers, each in the version that was permitted.
     #[must_use]
     pub const fn caller_policies(&self) -> &NameSet {
@@ -178,6 +219,12 @@ impl Authenticated {
     #[must_use]
     pub fn team(&self) -> Option<&TeamId> {
         innermost_team(&self.chain)
+    }
+
+    /// The run that the innermost team was formed for.
+    #[must_use]
+    pub fn team_run(&self) -> Option<&RunId> {
+        innermost_team_run(self.chain.iter())
     }
 }
 
@@ -207,4 +254,20 @@ pub(crate) fn innermost_team(chain: &[Caller]) -> Option<&TeamId> {
         Caller::Workflow { team, .. } => team.as_ref(),
         Caller::User { .. } | Caller::Agent { .. } | Caller::None => None,
     })
+}
+
+/// The run that the innermost team of a call chain was formed for: the run of the team, or the outermost of the runs
+/// below it. A team that was restored is not a caller itself.
+pub(crate) fn innermost_team_run<'c>(chain: impl DoubleEndedIterator<Item = &'c Caller>) -> Option<&'c RunId> {
+    let mut outermost = None;
+    for caller in chain.rev() {
+        match caller {
+            Caller::Team { run, .. } => return Some(run),
+            Caller::Workflow { run, team: Some(_), .. } => outermost = Some(run),
+            // A run without a team calls the team, so the team is below it.
+            Caller::Workflow { team: None, .. } => return outermost,
+            Caller::User { .. } | Caller::Agent { .. } | Caller::None => {}
+        }
+    }
+    outermost
 }

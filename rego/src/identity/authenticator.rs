@@ -13,7 +13,7 @@ use greenroom_protocol::{
 use super::authenticated::{Authenticated, Idempotency, RequestMeta};
 use super::{AuthMethod, Principal, ResolvedPrincipal};
 
-/// Maximum age of a principal before it is read again: a revoked right ends within this time.
+/// Maximum age of the principal of a user's own request before it is read again. Nested requests read it anew each time.
 pub const PRINCIPAL_AGE_MAX: Duration = Duration::from_secs(60);
 
 /// Resolves credentials and names to principals. The composition root implements it; it never learns
@@ -131,15 +131,17 @@ impl Authenticator {
         Ok(Authenticated::for_user(resolved, Request::ResumeRun(ResumeRun { run }), meta))
     }
 
-    /// Resolves the principal again if it is older than [`PRINCIPAL_AGE_MAX`]. The pipeline does so at
-    /// every hop, since a run may wait a week between two of them.
+    /// Resolves the principal of a nested request again, and that of a user's own request if it is older than
+    /// [`PRINCIPAL_AGE_MAX`]. The pipeline does so at every hop: a run may wait a week between two of them, and each
+    /// is permitted what its owner may do at that time.
     ///
     /// # Errors
     /// [`ErrorCode::Unauthenticated`] if the user does not exist any more; the cause of the
     /// [`IdentityProvider`] if that is unavailable.
     pub async fn refresh(&self, mut authenticated: Authenticated, now: Timestamp) -> Result<Authenticated, Cause> {
         let resolved = &authenticated.resolved;
-        if now.saturating_duration_since(resolved.resolved_at) <= PRINCIPAL_AGE_MAX {
+        let is_own = authenticated.chain.len() <= 1;
+        if is_own && now.saturating_duration_since(resolved.resolved_at) <= PRINCIPAL_AGE_MAX {
             return Ok(authenticated);
         }
         let principal = match resolved.auth_method {

@@ -81,6 +81,7 @@ async fn only_an_approver_of_the_same_tenant_approves_a_step() {
     let run = RunId::for_request(&harness::request_id(5));
     let resource = || Resource::Run {
         run: run.clone(),
+        root: run.clone(),
         workflow: greenroom_protocol::WorkflowId::new("w").unwrap(),
         version: harness::version(),
         team: None,

@@ -67,8 +67,14 @@ async fn a_run_is_resumed_for_its_owner_and_is_the_caller_of_its_steps() {
     let workflow = greenroom_protocol::WorkflowId::new("generate_quarterly_report").unwrap();
     let team = greenroom_protocol::TeamId::new("report_team").ok();
     let tenant = greenroom_protocol::TenantId::new("default").unwrap();
-    let resource =
-        Resource::Run { run: run.clone(), workflow, version: harness::version(), team: team.clone(), tenant };
+    let resource = Resource::Run {
+        run: run.clone(),
+        root: run.clone(),
+        workflow,
+        version: harness::version(),
+        team: team.clone(),
+        tenant,
+    };
     let permit = harness::guard().await.permit(AccessRequest::new(request, harness::facts(resource))).await.unwrap();
     let nested = permit.grant().issue_request(harness::request_id(9), harness::invoke("an_agent"));
     assert_eq!(nested.run(), Some(&run));
@@ -99,4 +105,21 @@ async fn an_old_principal_is_resolved_again() {
     let request = harness::request_as(principal, harness::invoke("an_agent")).await;
     let error = authenticator.refresh(request, later).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_nested_request_has_the_rights_that_its_user_has_now() {
+    let authenticator = harness::authenticator();
+    let mut principal = harness::user("admin").unwrap();
+    principal.permissions.pii_access = true;
+    let nested = |principal| async move {
+        let grant = harness::run_grant_of_principal(principal).await;
+        grant.issue_request(harness::request_id(9), harness::invoke("an_agent"))
+    };
+    let request = authenticator.refresh(nested(principal.clone()).await, harness::NOW).await.unwrap();
+    assert!(!request.principal().permissions.pii_access, "it was withdrawn within the same second");
+    principal.user = UserId::new("dismissed").unwrap();
+    let error = authenticator.refresh(nested(principal).await, harness::NOW).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Unauthenticated);
+    assert!(error.message.contains("`dismissed` does not exist any more"), "{}", error.message);
 }

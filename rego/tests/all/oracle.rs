@@ -73,6 +73,7 @@ const FACTS: &[&str] = &[
     "provides_to_team",
     "own_memory",
     "no_personal_data",
+    "resumes",
 ];
 const ROLES: &[&str] = &["admin", "agent_operator", "approver", "auditor", "internal", "unknown_action"];
 

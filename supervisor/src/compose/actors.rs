@@ -78,6 +78,8 @@ pub(crate) async fn spawn_tree(parts: &PodParts, env: &Arc<ExecutionEnv>) -> Res
         observer: Arc::clone(&parts.observer),
         budgets: Arc::clone(env.budgets()),
         admission: Arc::new(parts.admission.clone()),
+        authenticator: parts.authenticator.clone(),
+        ids: Arc::clone(&parts.ids),
         pod: parts.config.pod.clone(),
         lease: LEASE,
     });

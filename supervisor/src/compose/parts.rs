@@ -8,6 +8,7 @@ use greenroom_actors::observer::Observer;
 use greenroom_actors::pipeline::PipelineHandle;
 use greenroom_protocol::{Clock, IdGenerator};
 use greenroom_registry::Stores;
+use greenroom_rego::Authenticator;
 
 use super::overrides::RestorePod;
 use crate::cached_definitions::CachedDefinitions;
@@ -33,6 +34,8 @@ pub(crate) struct PodParts {
     pub models: ModelRegistry,
     /// Bounds the requests and runs in flight.
     pub admission: AdmissionControl,
+    /// Authenticates users.
+    pub authenticator: Authenticator,
     /// The guard; its supervisor is a child of the actor tree.
     pub guard: GuardHandle,
     /// Metrics of this pod.

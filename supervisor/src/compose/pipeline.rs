@@ -7,12 +7,11 @@ use greenroom_actors::dispatcher::Dispatcher;
 use greenroom_actors::run::RunsHandle;
 use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_registry::agent_memory::embedder;
-use greenroom_rego::{Authenticator, Evaluator, Guard, IdentityProvider};
+use greenroom_rego::{Evaluator, Guard};
 
 use super::overrides::WrapEvaluator;
 use super::parts::PodParts;
 use crate::admin::AdminOps;
-use crate::identity::ConfigIdentityProvider;
 use crate::ingress::local::LocalIngress;
 use crate::pipeline::Pipeline;
 use crate::pipeline::artifacts::ArtifactLookup;
@@ -31,7 +30,6 @@ pub(crate) fn build(
     parts: &PodParts,
     dispatcher: Dispatcher,
     runs: RunsHandle,
-    identities: Option<Arc<dyn IdentityProvider>>,
     wrap_evaluator: Option<WrapEvaluator>,
 ) -> Result<(Arc<Pipeline>, KeyReleaser), Cause> {
     let PodParts { config, clock, stores, definitions, models, admission, guard, metrics, .. } = parts;
@@ -41,20 +39,12 @@ pub(crate) fn build(
         Some(wrap) => wrap(engines),
         None => engines,
     };
-    let identities = identities.unwrap_or_else(|| Arc::new(ConfigIdentityProvider::new(config.users.clone())));
-    let authenticator = Authenticator::new(identities);
-    let admin = AdminOps {
-        runs,
-        authenticator: authenticator.clone(),
-        stores: stores.clone(),
-        clock: Arc::clone(clock),
-        ids: Arc::clone(&parts.ids),
-        is_restoring: parts.restores.is_some(),
-    };
+    let is_restoring = parts.restores.is_some();
+    let admin = AdminOps { runs, stores: stores.clone(), clock: Arc::clone(clock), is_restoring };
     let (idempotency, releaser) = IdempotencyKeys::new(Arc::clone(&stores.core), Arc::clone(clock));
     let pipeline = Arc::new(Pipeline {
         admission: admission.clone(),
-        authenticator,
+        authenticator: parts.authenticator.clone(),
         core: Arc::clone(&stores.core),
         artifacts: ArtifactLookup { store: Arc::clone(&stores.artifacts) },
         raw_inputs: RawInputs { definitions: Arc::clone(&definitions), artifacts: Arc::clone(&stores.artifacts) },

@@ -77,12 +77,12 @@ impl FactCollector {
     }
 
     /// The usage so far. A request of a user counts itself, a query apart from the calls; its nested requests
-    /// are part of it.
+    /// are part of it, and the resumption of a run by the platform is no request of the user.
     async fn usage(&self, request: &Authenticated, now: Timestamp) -> Result<UsageFacts, Cause> {
         let principal = request.principal();
         let scope = UsageKey { tenant: principal.tenant.clone(), user: principal.user.clone() };
         let periods = Periods { user: principal.limits.period, tenant: principal.tenant_limits.period };
-        let usage = if request.chain().len() <= 1 {
+        let usage = if request.chain().len() <= 1 && !request.is_recovery() {
             let kind = if request.request().is_read() { RequestKind::Query } else { RequestKind::Call };
             self.ledger.count(&scope, kind, periods, now).await
         } else {
@@ -136,11 +136,10 @@ impl FactCollector {
     async fn start_run(&self, request: &Authenticated, start: &StartRun) -> Result<Facts, Cause> {
         let workflow = self.definitions.workflow(&start.workflow, start.version.as_ref()).await?;
         let resource = Resource::Workflow { workflow: workflow.id().clone(), version: workflow.hash() };
-        let team_workflow =
-            request.team().and_then(|team| self.definitions.catalogue().team(team).cloned()).is_some_and(|team| {
-                let named = &team.spec().workflows;
-                named.is_empty() || named.contains(workflow.id())
-            });
+        let team_workflow = self.calling_team(request).await?.is_some_and(|team| {
+            let named = &team.spec().workflows;
+            named.is_empty() || named.contains(workflow.id())
+        });
         let relation = Relation {
             team_workflow,
             workflow_step: self
@@ -156,13 +155,14 @@ impl FactCollector {
             relation,
             document_bytes: largest([&start.inputs, &start.context]),
             cost_limited: workflow.spec().limits.cost_max().is_some(),
+            resumes: self.resumes_inner_run(request).await?,
             ..Facts::for_resource(resource)
         })
     }
 
     async fn start_team(&self, request: &Authenticated, start: &StartTeam) -> Result<Facts, Cause> {
-        let team = self.definitions.catalogue().require_team(&start.team).cloned()?;
-        let workflow = self.definitions.workflow(&start.workflow, None).await?;
+        let team = self.definitions.team(&start.team, start.version.as_ref()).await?;
+        let workflow = self.definitions.workflow(&start.workflow, start.workflow_version.as_ref()).await?;
         let named = &team.spec().workflows;
         let relation = Relation {
             team_workflow: named.is_empty() || named.contains(workflow.id()),
@@ -179,6 +179,7 @@ impl FactCollector {
             relation,
             document_bytes: largest([&start.inputs, &start.context]),
             cost_limited: team.spec().limits.cost_max().is_some() || workflow.spec().limits.cost_max().is_some(),
+            resumes: self.resumes_inner_run(request).await?,
             ..Facts::for_resource(Resource::Team { team: team.id().clone(), version: team.hash() })
         })
     }
@@ -187,8 +188,8 @@ impl FactCollector {
         let record = self.run_record(request, run).await?;
         let relation = Relation { own_tenant: is_own_tenant(request, &record), ..Relation::default() };
         let policies = self.run_policies(&record).await?;
-        let RunRecord { run, workflow, version, team, tenant, .. } = record;
-        let resource = Resource::Run { run, workflow, version, team, tenant };
+        let RunRecord { run, root, workflow, version, team, tenant, .. } = record;
+        let resource = Resource::Run { run, root, workflow, version, team, tenant };
         Ok(Facts { policies, relation, ..Facts::for_resource(resource) })
     }
 
@@ -212,7 +213,8 @@ impl FactCollector {
     ) -> Result<Facts, Cause> {
         let record = self.run_record(request, run).await?;
         let caller = self.calling_agent(request).await?;
-        let own_run = request.chain().len() <= 1 || request.run() == Some(run);
+        // The runs that a team's run calls have the context of the team.
+        let own_run = request.chain().len() <= 1 || request.team_run() == Some(run);
         let relation = Relation {
             own_tenant: own_run && is_own_tenant(request, &record),
             no_personal_data: !record.personal_data,
@@ -319,6 +321,16 @@ impl FactCollector {
         let record = self.runs.get(run).await.map_err(|error| error.cause())?;
         let record = record.filter(|record| record.tenant == request.principal().tenant);
         record.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, format!("there is no run {run}")))
+    }
+
+    /// True if the run that a nested request starts has started already and has not ended: the run that calls it
+    /// was resumed.
+    async fn resumes_inner_run(&self, request: &Authenticated) -> Result<bool, Cause> {
+        if request.root().is_none() {
+            return Ok(false);
+        }
+        let record = self.runs.get(&RunId::for_request(request.id())).await.map_err(|error| error.cause())?;
+        Ok(record.is_some_and(|record| Some(&record.root) == request.root() && !record.status.is_terminal()))
     }
 
     /// The policies with which a run started: those of its workflow, and those of all that called it.

@@ -197,21 +197,21 @@ async fn nested(test_env: &TestEnv, grant: &Grant, invoke: Invoke) -> Box<Invoca
 
 #[tokio::test(start_paused = true)]
 async fn the_limit_of_a_request_covers_the_agents_that_are_called_at_the_same_time() {
-    let limit = |key: Option<&str>| {
+    let limited = || {
         let mut request = invoke("writer", "x");
         request.options.cost_max = Some(MicroUsd(15_000));
-        request.key = key.map(|key| CallKey::new(key).unwrap());
         request
     };
+    let delegated = |key: &str| Invoke { key: Some(CallKey::new(key).unwrap()), ..invoke("writer", "x") };
     // Each call reserves more than half of what the whole request may cost.
     let model = ScriptedModel::new("play", true, vec![ScriptedAnswer::Hang, ScriptedAnswer::Hang]);
     let test_env = test_env(&model);
-    let (grant, _) = test_env.permit(testing::admin(), limit(None)).await.redeem();
-    let (repeated, _) = test_env.permit(testing::admin(), limit(None)).await.redeem();
+    let grant = test_env.invocation_for(testing::admin(), limited(), None).await.grant;
+    let repeated = test_env.invocation_for(testing::admin(), limited(), None).await.grant;
     // The key of an effect is the same at each repetition of its request; the budget is not.
-    let first = nested(&test_env, &grant, limit(Some("key_1/tool[0]"))).await;
-    let second = nested(&test_env, &grant, limit(Some("key_1/tool[1]"))).await;
-    let of_repetition = nested(&test_env, &repeated, limit(Some("key_1/tool[0]"))).await;
+    let first = nested(&test_env, &grant, delegated("key_1/tool[0]")).await;
+    let second = nested(&test_env, &grant, delegated("key_1/tool[1]")).await;
+    let of_repetition = nested(&test_env, &repeated, delegated("key_1/tool[0]")).await;
     assert_eq!(of_repetition.budget_key().root().as_str(), repeated.request_id().as_str());
     let mut running = Box::pin(execute(test_env.env.clone(), first, UsageMeter::default()));
     while model.calls().is_empty() {

@@ -136,14 +136,16 @@ impl RunActor {
         }
     }
 
-    /// Nested calls share the retries of a run and may have taken the last one. In that case the decision is repeated
-    /// for a state without retries.
+    /// All runs of a tree and their calls share its retries and may have taken the last one. In that case the decision is
+    /// repeated for a state without retries.
     fn decide_within_budget(&self, state: &State, event: &Event, now: Timestamp) -> Decision {
         let pinned = &self.ctx.pinned;
         let decision = decide_with_outputs(pinned, state, event, now);
         let is_retry = |entry: &&Entry| matches!(entry, Entry::StepRetried { .. });
         let retries = decision.entries().iter().filter(is_retry).count();
-        if (0..retries).all(|_| self.budget.try_take_unobserved()) {
+        // The root records its own retries by this decision, and those of all other runs when it learns of them.
+        let take = || if self.is_root() { self.budget.try_take_unobserved() } else { self.budget.try_take() };
+        if (0..retries).all(|_| take()) {
             return decision;
         }
         decide_with_outputs(pinned, &state.without_retries(), event, now)
@@ -161,7 +163,7 @@ impl RunActor {
     ) -> Result<PendingAppend, JournalError> {
         let core = &self.ctx.env.stores.core;
         let (mut after, mut entries, mut settled) = (after, entries, settled);
-        let position = |after| AppendPosition { run: self.run(), fence: self.fence, after };
+        let position = |after| AppendPosition { run: self.run(), fence: self.ctx.tree.fence(), after };
         while let Some((chunk, rest)) = entries.split_at_checked(ENTRIES_MAX).filter(|(_, rest)| !rest.is_empty()) {
             let unit = Unit::new(now).append(position(after), chunk).settle(std::mem::take(&mut settled));
             after = core.submit_entries(unit, CommitTiming::Immediate).await?.wait_receipt().await?.through();

@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use greenroom_protocol::journal::StepKey;
 use greenroom_protocol::{CallKey, Cause, Deadline, ErrorCode, RunId, StepId};
-use greenroom_registry::journal::JournalError;
 use ractor::ActorRef;
 use tokio::sync::watch;
 
 use super::waits::CalledRun;
 use super::{RunActor, RunActorState};
 use crate::pipeline::CommitWaiter;
-use crate::run::RunEnv;
 use crate::run::effects::{self, Call, CallInputs, EffectContext, EffectOutcome};
 use crate::run::evaluate::evaluate_step;
 use crate::run::machine::{CallTarget, Effect, Event, Phase, State};
@@ -122,7 +120,7 @@ impl RunActor {
         Some(CallInputs { values, list, list_values })
     }
 
-    /// Registers the run that a call starts, and returns whether that run only waits for approvals.
+    /// Registers the run that a call starts, before it is requested. Returns whether that run only waits for approvals.
     fn register_called_run(
         &self,
         state: &mut RunActorState,
@@ -135,8 +133,7 @@ impl RunActor {
             return None;
         }
         let run = RunId::for_request(&call.request_id(attempt));
-        // After a restart of this actor alone, the called run has reported to its predecessor.
-        self.hosted.request_report(&run);
+        self.runs.hosted_runs().expect_inner(self.run(), run.clone());
         let (idle, is_idle) = watch::channel(false);
         state.children.insert(key.clone(), CalledRun { run, idle });
         Some(is_idle)
@@ -153,35 +150,14 @@ impl RunActor {
         });
     }
 
-    /// Aborts the effects in flight of a step, and terminates a run that the step has started. That run belongs to a
-    /// permitted call, so its termination needs no permit of its own.
+    /// Aborts the effects in flight of a step, and ends a run that the step has called.
     pub(super) fn abort_step(&self, state: &mut RunActorState, key: &StepKey) {
-        state.tasks.abort(&Task::Evaluate(key.clone()));
-        state.tasks.abort_if(|task| matches!(task, Task::Call(of, _) | Task::Compensate(of, _) if of == key));
+        // Before the call is aborted, so that a start of the run that is dropped with it ends the run.
         if let Some(called) = state.children.remove(key) {
             let cause = Cause::new(ErrorCode::Cancelled, format!("the run {} that started it was stopped", self.run()));
-            self.hosted.terminate(&called.run, cause);
+            self.end_inner(&called.run, cause);
         }
-    }
-
-    /// Renews the lease until another pod owns the run.
-    pub(super) fn renew_lease(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState) {
-        let RunEnv { stores, clock, lease, .. } = &*self.ctx.env;
-        let (core, clock, lease) = (stores.core.clone(), clock.clone(), *lease);
-        let (run, fence, me) = (self.run().clone(), self.fence, myself.clone());
-        let work = async move {
-            loop {
-                tokio::time::sleep(lease / 3).await;
-                match core.renew(&run, fence, lease, clock.now()).await {
-                    Ok(()) => {}
-                    Err(JournalError::Fenced | JournalError::Unknown | JournalError::Ended) => return,
-                    Err(error) => tracing::warn!(run.id = %run, error = %error, "lease could not be renewed"),
-                }
-            }
-        };
-        state.tasks.spawn(Task::Lease, UNBOUNDED, work, move |_| {
-            // If the actor has stopped, it no longer uses the lease.
-            let _ = me.send_message(RunMsg::Fenced);
-        });
+        state.tasks.abort(&Task::Evaluate(key.clone()));
+        state.tasks.abort_if(|task| matches!(task, Task::Call(of, _) | Task::Compensate(of, _) if of == key));
     }
 }

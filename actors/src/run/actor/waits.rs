@@ -41,7 +41,7 @@ impl RunActor {
             None => waits.approvals.is_empty(),
         };
         if !is_known {
-            self.hosted.report_waits(caller, self.run(), waits.clone());
+            self.runs.hosted_runs().report_waits(caller, self.run(), waits.clone());
             state.reported_waits = Some(waits);
         }
     }

@@ -1,5 +1,5 @@
-//! The requests of a run to the shared context of its team. The run itself has the context, so a team that is being
-//! restarted does not delay them.
+//! The requests of a run to the shared context of its team. The run that the team was formed for has the context, so a
+//! team that is being restarted does not delay them.
 
 use greenroom_definitions::Agent;
 use greenroom_protocol::reply::Usage;
@@ -19,10 +19,8 @@ impl EffectContext {
         attempt: u32,
     ) -> Result<Usage, Cause> {
         let mut usage = Usage::default();
-        if self.started.team.is_none() {
-            return Ok(usage);
-        }
-        let read = Request::ContextRead(ContextRead { run: self.started.run.clone(), keys: Vec::new() });
+        let Some(run) = self.started.team_run.clone() else { return Ok(usage) };
+        let read = Request::ContextRead(ContextRead { run, keys: Vec::new() });
         let outputs =
             self.issue_to_context(&call.child("context"), attempt, read, &NameSet::default(), &mut usage).await?;
         context.extend(outputs);
@@ -30,7 +28,9 @@ impl EffectContext {
     }
 
     /// The outputs that a member provides to its team: the output named like the key, or else the first output. Each
-    /// write is permitted and audited by itself; the run records the values together with the end of the step.
+    /// write is permitted and audited by itself; the run of the team records the values together with the end of the
+    /// step. If a run above this one has the context, it has recorded each value once its write is permitted, and
+    /// nothing is returned: a step that is repeated after a crash writes the same keys again.
     pub(super) async fn permit_provided(
         &self,
         call: &Call,
@@ -39,18 +39,21 @@ impl EffectContext {
         usage: &mut Usage,
     ) -> Result<ProvidedValues, Cause> {
         let mut provided = ProvidedValues::new();
-        if self.started.team.is_none() || !self.started.members.contains(agent.id()) {
+        let Some(team_run) = self.started.team_run.as_ref().filter(|_| self.started.members.contains(agent.id()))
+        else {
             return Ok(provided);
-        }
+        };
         // The run writes what the agent provides, so the agent's policies bind the write.
         let policies: NameSet = agent.spec().policies.iter().collect();
         for (key, value) in team_outputs(agent, outputs) {
             let value = offload_if_large(key.as_str(), value, self.artifacts()).await?;
             let write_key = call.call.child(key.as_str());
-            let (run, change) = (self.started.run.clone(), ContextChange::Put(value.clone()));
+            let (run, change) = (team_run.clone(), ContextChange::Put(value.clone()));
             let write = ContextWrite { run, key: key.clone(), expect: None, change, ttl_ms: None };
             self.issue_to_context(&write_key, call.attempt, Request::ContextWrite(write), &policies, usage).await?;
-            provided.insert(key, value);
+            if *team_run == self.started.run {
+                provided.insert(key, value);
+            }
         }
         Ok(provided)
     }

@@ -104,9 +104,13 @@ impl State {
         }
     }
 
-    /// The time without a process does not count. The runs that this one called report again what they wait for.
+    /// The time without an owner does not count. The runs that this one called report again what they wait for.
     fn resume(&mut self, at: Timestamp, before: Timestamp, deadline: Deadline) {
-        let pause = at.saturating_duration_since(before);
+        // The deadline has moved by that time, unless the run only waits: then it moves when the run continues.
+        let pause = match self.deadline.filter(|_| !self.is_paused()) {
+            Some(known) => deadline.0.saturating_duration_since(known.0),
+            None => at.saturating_duration_since(before),
+        };
         self.deadline = Some(deadline);
         self.request_deadline = self.request_deadline.map(|deadline| Deadline(deadline.0.saturating_add(pause)));
         self.waiting_calls.clear();

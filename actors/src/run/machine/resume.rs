@@ -69,10 +69,12 @@ impl DecisionBuilder<'_> {
     }
 }
 
-/// The deadline of a resumed run: the time between its last entry and now does not count. That of a run that only
-/// waited for approvals moves when it continues.
-pub(crate) fn deadline_after_pause(state: &State, now: Timestamp) -> Deadline {
-    let pause = if state.is_paused() { Duration::ZERO } else { now.saturating_duration_since(state.last_at()) };
+/// The deadline of a resumed run: the time in which it had no owner does not count. Its last owner was active until
+/// its last entry at least, and until `last_active` if that is known: a run without entries for hours was not paused.
+/// The deadline of a run that only waited for approvals moves when it continues.
+pub(crate) fn deadline_after_pause(state: &State, last_active: Option<Timestamp>, now: Timestamp) -> Deadline {
+    let paused_at = last_active.map_or_else(|| state.last_at(), |active| active.max(state.last_at()));
+    let pause = if state.is_paused() { Duration::ZERO } else { now.saturating_duration_since(paused_at) };
     Deadline(state.deadline().map_or(now, |deadline| deadline.0.saturating_add(pause)))
 }
 

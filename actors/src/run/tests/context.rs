@@ -97,8 +97,8 @@ async fn a_stale_owner_writes_nothing_and_stops() {
     // Another pod claims the run.
     let (stores, now) = (&harness.stores, harness.clock.now());
     let record = stores.runs.get(&run).await.unwrap().unwrap();
-    stores.core.release_run(&run, record.fence, now).await;
-    stores.core.claim_run(&run, &record.pod, crate::run::LEASE, now).await.unwrap().unwrap();
+    stores.core.release_tree(&run, record.fence, now).await;
+    stores.core.claim_tree(&run, &record.pod, crate::run::LEASE, now).await.unwrap().unwrap();
     let rejected = write(&harness, &run, "notes", ContextChange::Put(json!("late"))).await;
     assert_eq!(rejected.error.map(|cause| cause.code), Some(ErrorCode::LeaseLost));
     assert_eq!(stores.runs.get(&run).await.unwrap().unwrap().seq, record.seq);

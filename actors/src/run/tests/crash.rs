@@ -17,9 +17,10 @@ use greenroom_registry::runs::{Fence, RunFilter};
 use serde_json::json;
 
 use super::harness::{
-    Harness, Script, TestDefinitions, agent, detached, immediate, run_id, start, until, values, workflow,
+    Harness, Script, TestDefinitions, agent, detached, immediate, run_id, start, until, until_entry, values, workflow,
 };
 use crate::run::RecoveryReport;
+use crate::run::machine::RUN_RETRIES_MAX;
 
 fn chain() -> TestDefinitions {
     let steps = json!([
@@ -65,7 +66,7 @@ async fn a_resumed_run_has_a_ticket_until_it_ends_and_its_inner_run_has_none() {
     let run = run_id(&harness.request(detached("outer", json!({}))).await);
     until("the second step is under way", || harness.calls().len() == 2).await;
     let harness = harness.crash(vec![nested()], stuck_at_b()).await;
-    assert_eq!(harness.recover().await.resumed, 2);
+    assert_eq!(harness.recover().await.resumed, 1, "a tree is resumed from its root");
     until("the second step is under way again", || !harness.calls().is_empty()).await;
     assert_eq!(harness.tickets(), 1, "the outer run covers the inner one");
     harness.runs.terminate(&run, greenroom_protocol::Cause::new(ErrorCode::Cancelled, "for the test"));
@@ -144,28 +145,24 @@ async fn a_nested_run_is_found_after_a_crash_and_not_started_twice() {
     let run = run_id(&harness.request(detached("outer", json!({}))).await);
     until("the second step is under way", || harness.calls().len() == 2).await;
     let harness = harness.crash(vec![nested()], echo()).await;
-    assert_eq!(harness.recover().await.resumed, 2);
+    assert_eq!(harness.recover().await.resumed, 1);
     assert_eq!(end_of(&harness, &run).await.outputs["end"], json!("abc"));
     assert_eq!(harness.calls().len(), 2);
     assert_eq!(harness.stores.runs.list(&RunFilter::default(), None, 50).await.unwrap().runs.len(), 2);
 }
 
-/// A nested run takes retries from its parent's budget, which must be open first.
 #[tokio::test(start_paused = true)]
-async fn a_run_is_resumed_after_its_parent() {
+async fn all_runs_of_a_resumed_tree_share_the_retries_that_it_has_left() {
     let harness = Harness::new(nested(), stuck_at_b()).await;
     let outer = run_id(&harness.request(detached("outer", json!({}))).await);
     until("the second step is under way", || harness.calls().len() == 2).await;
+    let budget = harness.runs.env().budgets.open(&outer, 0);
+    assert!(budget.try_take() && budget.try_take());
+    until_entry(&harness, &outer, 2, |entry| matches!(entry, Entry::NestedRetryTaken)).await;
     let harness = harness.crash(vec![nested()], stuck_at_b()).await;
-    harness.pipeline.delays_outer_resume.store(true, Ordering::Relaxed);
-    assert_eq!(harness.recover().await.resumed, 2);
-    let records = harness.stores.runs.list(&RunFilter::default(), None, 50).await.unwrap().runs;
-    let inner = records.iter().find(|record| record.parent.is_some()).unwrap().run.clone();
-    let budgets = &harness.runs.env().budgets;
-    let (outer_budget, inner_budget) = (budgets.open(&outer, None, 0), budgets.open(&inner, None, 0));
-    let remaining = outer_budget.remaining();
-    assert!(remaining > 0 && inner_budget.try_take());
-    assert_eq!(outer_budget.remaining(), remaining - 1);
+    assert_eq!(harness.recover().await.resumed, 1);
+    until("the second step is under way again", || !harness.calls().is_empty()).await;
+    assert_eq!(harness.runs.env().budgets.remaining(&outer), Some(RUN_RETRIES_MAX - 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -202,7 +199,7 @@ async fn a_fenced_owner_stops_without_an_error_and_changes_nothing() {
     until("the first step is under way", || first.calls().len() == 1).await;
     // The first owner releases the run but continues.
     let fence = stores.runs.get(&run).await.unwrap().unwrap().fence;
-    stores.core.release_run(&run, fence, clock.now()).await;
+    stores.core.release_tree(&run, fence, clock.now()).await;
     let second = Harness::open("pod_2", vec![chain()], echo(), stores.clone(), clock.clone()).await;
     assert_eq!(second.recover().await.resumed, 1);
     assert_eq!(end_of(&second, &run).await.status, Status::Success);

@@ -38,7 +38,7 @@ pub(crate) use definitions::{
     RecordedCall, Script, TestDefinitions, agent, detached, immediate, names, run_of, start, start_team, values,
     workflow,
 };
-pub(crate) use pipeline::FakePipeline;
+pub(crate) use pipeline::{FakePipeline, Gate};
 
 /// Follows tokio's clock, so that a paused test decides both.
 pub(crate) struct TestClock(tokio::time::Instant);
@@ -184,7 +184,7 @@ impl Harness {
             calls: Mutex::default(),
             attempts: Mutex::default(),
             requests: Mutex::default(),
-            delays_outer_resume: AtomicBool::default(),
+            request_gate: Mutex::default(),
             fails_audit_opening: AtomicBool::default(),
             holds_starts: AtomicBool::default(),
         });
@@ -204,7 +204,7 @@ impl Harness {
             clock: clock.clone(),
             ids: ids.clone(),
         });
-        let tickets = Arc::new(());
+        let (tickets, users) = (Arc::new(()), Arc::<Users>::default());
         let env = RunEnv {
             pipeline,
             resolver,
@@ -213,6 +213,8 @@ impl Harness {
             observer: observer.clone(),
             budgets: Arc::new(RetryBudgets::default()),
             admission: Arc::new(TicketCounter(tickets.clone())),
+            authenticator: Authenticator::new(users.clone()),
+            ids: ids.clone(),
             pod: PodId::new(pod).unwrap(),
             lease: LEASE,
         };
@@ -222,7 +224,7 @@ impl Harness {
         let root = TestRoot::start().await;
         runs.start_supervisor(root.get_cell()).await.unwrap();
         teams.start_supervisor(root.get_cell()).await.unwrap();
-        Self { runs, teams, stores, clock, events: observer, pipeline: fake, users: Arc::default(), root, ids, tickets }
+        Self { runs, teams, stores, clock, events: observer, pipeline: fake, users, root, ids, tickets }
     }
 
     /// Simulates a crash: kills all actors and starts a new pod over the same stores.
@@ -251,7 +253,7 @@ impl Harness {
     }
 
     pub(crate) async fn recover(&self) -> RecoveryReport {
-        self.runs.recover(&self.authenticator(), &*self.ids, None).await.unwrap()
+        self.runs.recover(None).await.unwrap()
     }
 
     /// Sends a request as the administrator.
@@ -296,4 +298,15 @@ pub(crate) async fn until(condition: &str, is_true: impl Fn() -> bool) {
         }
     };
     assert!(tokio::time::timeout(Duration::from_secs(60), waiting).await.is_ok(), "not within 10 s: {condition}");
+}
+
+/// Waits until the journal of a run has this many matching entries, for at most a minute of the test's clock.
+pub(crate) async fn until_entry(harness: &Harness, run: &RunId, count: usize, matches: impl Fn(&Entry) -> bool) {
+    let waiting = async {
+        let mut interval = tokio::time::interval(Duration::from_millis(1));
+        while harness.entries(run).await.iter().filter(|entry| matches(entry)).count() < count {
+            interval.tick().await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(60), waiting).await.is_ok(), "{:?}", harness.entries(run).await);
 }

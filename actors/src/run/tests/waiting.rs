@@ -98,7 +98,7 @@ async fn a_crash_while_an_inner_run_waits_changes_nothing_and_repeats_nothing() 
     let runs = waiting(&harness, "outer", 1).await;
     tokio::time::sleep(WEEK).await;
     let harness = harness.crash(vec![five_seconds()], names()).await;
-    assert_eq!(harness.recover().await.resumed, 2);
+    assert_eq!(harness.recover().await.resumed, 1, "a tree is resumed from its root");
     tokio::time::sleep(WEEK).await;
     let refused = harness.signal(&runs[0], Signal::Approve { step: step("ask") }).await.error.unwrap();
     assert!(refused.message.contains(&format!("`ask` of {}", runs[1])), "{}", refused.message);

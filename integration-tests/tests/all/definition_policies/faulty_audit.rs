@@ -74,7 +74,7 @@ impl CoreStore for FaultyAudit {
         self.inner.send(unit).await
     }
 
-    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
-        self.inner.renew(run, fence, lease, now).await
+    async fn renew(&self, root: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
+        self.inner.renew(root, fence, lease, now).await
     }
 }

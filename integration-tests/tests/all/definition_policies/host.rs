@@ -183,7 +183,18 @@ fn request(policy: &str, level: Level) -> Result<Request> {
         Level::Workflow => Request::StartRun(StartRun { workflow, inputs, context, version, detach, key, options }),
         Level::Team => {
             let team = TeamId::new(format!("{name}_team"))?;
-            Request::StartTeam(StartTeam { team, workflow, inputs, context, detach, key, options })
+            let workflow_version = None;
+            Request::StartTeam(StartTeam {
+                team,
+                workflow,
+                inputs,
+                context,
+                version,
+                workflow_version,
+                detach,
+                key,
+                options,
+            })
         }
     })
 }

@@ -1,7 +1,8 @@
 //! Pruning of ended runs in bounded pieces, so that other commits go on between them.
 //!
-//! A reader chooses each piece, and the writer deletes it. An ended run never becomes active again, so what a
-//! reader has chosen is still right when the writer comes to it.
+//! A reader chooses each piece, and the writer deletes it. A run is pruned only if all runs of its tree have ended,
+//! because the run that called it may need its reply again. Such a tree never becomes active again, so what a reader has
+//! chosen is still right when the writer comes to it.
 
 use greenroom_protocol as protocol;
 use protocol::{RunId, TenantId, Timestamp};
@@ -24,6 +25,7 @@ const PRUNED_RUNS_MAX: u32 = 256;
 
 const SELECT_ENDED: &str = "SELECT number, run, (SELECT COUNT(*) FROM journal WHERE journal.run = runs.number) AS entries \
                             FROM runs WHERE ended = 1 AND updated < ?1 AND (?2 IS NULL OR tenant = ?2) AND number > ?3 \
+                            AND root NOT IN (SELECT root FROM runs WHERE ended = 0) \
                             ORDER BY number LIMIT ?4";
 
 /// Deletes what belongs to pruned runs, by their ids.

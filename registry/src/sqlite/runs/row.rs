@@ -11,8 +11,8 @@ use crate::sqlite::statement_batch::{SqlValue, from_int};
 macro_rules! select_records {
     ($rest:literal) => {
         concat!(
-            "SELECT number, run, tenant, owner, workflow, version, team, parent, request_hash, personal_data, status, ",
-            "pending_approvals, fence, pod, created, updated, ",
+            "SELECT number, run, tenant, owner, workflow, version, team, parent, root, request_hash, personal_data, ",
+            "status, pending_approvals, fence, pod, failures, created, updated, ",
             "COALESCE((SELECT MAX(seq) FROM journal WHERE journal.run = runs.number), 0) AS seq FROM runs ",
             $rest
         )
@@ -21,12 +21,19 @@ macro_rules! select_records {
 pub(super) use select_records;
 
 pub(in crate::sqlite) const INSERT_RUN: &str = "INSERT INTO runs (number, run, tenant, owner, workflow, version, team, parent, \
-                                     request_hash, personal_data, status, ended, pending_approvals, fence, pod, created, updated) \
-                                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                                     root, request_hash, personal_data, status, ended, pending_approvals, fence, pod, \
+                                     failures, created, updated) \
+                                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// Updates the columns of an existing run that can change.
 pub(in crate::sqlite) const UPDATE_RUN: &str = "UPDATE runs SET status = ?, ended = ?, pending_approvals = ?, fence = ?, pod = ?, \
-                                     updated = ? WHERE number = ?";
+                                     failures = ?, updated = ? WHERE number = ?";
+
+/// Transfers all runs of a tree that have not ended.
+pub(in crate::sqlite) const UPDATE_TREE: &str = "UPDATE runs SET fence = ?, pod = ? WHERE root = ? AND ended = 0";
+
+/// Sets the number of failures of a tree.
+pub(in crate::sqlite) const UPDATE_FAILURES: &str = "UPDATE runs SET failures = ? WHERE run = ?";
 
 /// Marks a run, and the runs that called it, as runs with personal data.
 pub(in crate::sqlite) const MARK_PERSONAL_DATA: &str = "WITH RECURSIVE callers(run) AS (SELECT ? UNION SELECT runs.parent FROM runs \
@@ -41,6 +48,7 @@ pub(in crate::sqlite) fn update_values(number: i64, record: &RunRecord) -> Vec<S
         i64::from(record.pending_approvals).into(),
         record.fence.0.into(),
         record.pod.as_str().into(),
+        i64::from(record.failures).into(),
         record.updated.as_micros().into(),
         number.into(),
     ]
@@ -57,6 +65,7 @@ pub(in crate::sqlite) fn insert_values(number: i64, record: &RunRecord) -> Vec<S
         SqlValue::from(&record.version),
         record.team.as_ref().map(|team| team.as_str()).into(),
         record.parent.as_ref().map(|parent| parent.as_str()).into(),
+        record.root.as_str().into(),
         SqlValue::from(&record.request_hash),
         i64::from(record.personal_data).into(),
         record.status.as_str().into(),
@@ -64,6 +73,7 @@ pub(in crate::sqlite) fn insert_values(number: i64, record: &RunRecord) -> Vec<S
         i64::from(record.pending_approvals).into(),
         record.fence.0.into(),
         record.pod.as_str().into(),
+        i64::from(record.failures).into(),
         record.created.as_micros().into(),
         record.updated.as_micros().into(),
     ]
@@ -81,12 +91,14 @@ pub(super) fn decode_record(row: &impl Columns) -> Result<(i64, RunRecord), Stor
         version: row.hash("version")?,
         team: row.optional_id("team")?,
         parent: row.optional_id("parent")?,
+        root: row.id("root")?,
         request_hash: row.hash("request_hash")?,
         personal_data: row.int("personal_data")? != 0,
         status: parse_status(status).ok_or_else(unknown_status)?,
         pending_approvals: u32::try_from(row.int("pending_approvals")?).unwrap_or_default(),
         fence: Fence(row.number("fence")?),
         pod: row.id("pod")?,
+        failures: u32::try_from(row.int("failures")?).unwrap_or(u32::MAX),
         seq: Seq(from_int(row.int("seq")?)),
         created: row.timestamp("created")?,
         updated: row.timestamp("updated")?,

@@ -1,37 +1,42 @@
 //! A reservation in a unit.
 
-use greenroom_protocol as protocol;
-use protocol::{CallKey, Timestamp};
+use greenroom_protocol::Timestamp;
 
 use crate::core::UnitError;
 use crate::ledger::reservation::ReservationId;
-use crate::ledger::{Account, Amount, Limit, Reservation, ReservationRequest, Settlement};
+use crate::ledger::reserve::ticket;
+use crate::ledger::waiting::OwnedRequest;
+use crate::ledger::{Reservation, ReservationRequest, ReserveTicket, Settlement};
 use crate::sqlite::handle::WriterQueue;
 use crate::sqlite::ledger::flush_soon;
 use crate::sqlite::writer_state::WriterState;
 
 /// Reserves the worst case of a call.
 pub(super) struct Reserve {
-    account: Account,
-    limits: Vec<Limit>,
-    upper_bound: Amount,
-    key: CallKey,
+    request: OwnedRequest,
+    /// Given to a call that has waited for its budgets, else by the check.
+    ticket: Option<ReserveTicket>,
 }
 
 impl Reserve {
-    pub(super) fn encode(request: ReservationRequest<'_>) -> Self {
-        let ReservationRequest { account, limits, upper_bound, key } = request;
-        Self { account: account.clone(), limits: limits.to_vec(), upper_bound, key: key.clone() }
+    pub(super) fn encode(request: ReservationRequest<'_>, ticket: Option<ReserveTicket>) -> Self {
+        Self { request: request.into(), ticket }
     }
 
-    pub(super) fn check(&self, state: &WriterState, at: Timestamp) -> Result<(), UnitError> {
-        Ok(state.shared.ledger().check_reserve(&self.limits, self.upper_bound, at)?)
+    /// Sets the amount aside at once, because the calls that wait are given tickets by other threads too.
+    pub(super) fn check(&mut self, state: &WriterState, at: Timestamp) -> Result<(), UnitError> {
+        if self.ticket.is_none() {
+            let id = state.shared.ledger().reserve(self.request.clone(), at)?;
+            self.ticket = Some(ticket(state.shared.clone(), id));
+        }
+        Ok(())
     }
 
-    /// Reserves a checked amount: only the writer reserves, so nothing was reserved since the check.
-    pub(super) fn apply(self, at: Timestamp, queue: &WriterQueue, state: &WriterState) -> Reservation {
-        let Self { account, limits, upper_bound, key } = self;
-        let id = state.shared.ledger().reserve(account, &limits, upper_bound, key.clone(), at);
+    /// Confirms what the check has set aside.
+    pub(super) fn apply(self, queue: &WriterQueue, state: &WriterState) -> Option<Reservation> {
+        let OwnedRequest { upper_bound, key, .. } = self.request;
+        let id = self.ticket?.into_id();
+        state.shared.ledger().confirm_reservation(id);
         let (shared, queue) = (state.shared.clone(), queue.clone());
         let settle = move |id: ReservationId, settlement: Settlement| {
             let mut ledger = shared.ledger();
@@ -41,6 +46,6 @@ impl Reserve {
             drop(ledger);
             flush_soon(&queue);
         };
-        Reservation::new(id, key, upper_bound, Some(Box::new(settle)))
+        Some(Reservation::new(id, key, upper_bound, Some(Box::new(settle))))
     }
 }

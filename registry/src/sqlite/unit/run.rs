@@ -1,4 +1,4 @@
-//! The change of one run: create, claim, append, release.
+//! The change of one run, or of the ownership of its tree: create, claim, append, release, fail.
 
 use std::time::Duration;
 
@@ -11,12 +11,14 @@ use crate::error::StoreError;
 use crate::idempotency::StoredKey;
 use crate::journal::{AppendPosition, Receipt, Seq};
 use crate::runs::record::{StatusChange, releases_key};
-use crate::runs::{Fence, NewRun, RunRecord};
+use crate::runs::{ClaimedTree, Fence, NewRun, RunRecord};
 use crate::sqlite::command::Needs;
 use crate::sqlite::commit::{Commit, LeaseChange};
 use crate::sqlite::idempotency::key_row::KeyRow;
 use crate::sqlite::runs::cache::CachedRecord;
-use crate::sqlite::runs::row::{INSERT_RUN, MARK_PERSONAL_DATA, UPDATE_RUN, insert_values, update_values};
+use crate::sqlite::runs::row::{
+    INSERT_RUN, MARK_PERSONAL_DATA, UPDATE_FAILURES, UPDATE_RUN, UPDATE_TREE, insert_values, update_values,
+};
 use crate::sqlite::statement_batch::{SqlValue, StatementBatch, from_int};
 use crate::sqlite::writer_state::WriterState;
 
@@ -51,12 +53,13 @@ pub(super) struct CreateRun {
     entries: EncodedEntries,
 }
 
-/// The change of one run.
+/// The change of one run, or of the ownership of one tree.
 pub(super) enum ChangeRun {
     Create(CreateRun),
-    Claim { run: RunId, pod: PodId, lease: Duration },
+    Claim { root: RunId, pod: PodId, lease: Duration },
     Append { run: RunId, fence: Fence, after: Seq, entries: EncodedEntries },
-    Release { run: RunId, fence: Fence },
+    Release { root: RunId, fence: Fence },
+    Fail { root: RunId, fence: Fence },
 }
 
 impl ChangeRun {
@@ -66,11 +69,12 @@ impl ChangeRun {
                 let key = key.map(|key| (key.to_stored(), run.tenant.clone()));
                 Self::Create(CreateRun { new: run, key, entries: EncodedEntries::from_entries(entries)? })
             }
-            RunChange::Claim { run, pod, lease } => Self::Claim { run: run.clone(), pod: pod.clone(), lease },
+            RunChange::Claim { root, pod, lease } => Self::Claim { root: root.clone(), pod: pod.clone(), lease },
             RunChange::Append { position: AppendPosition { run, fence, after }, entries } => {
                 Self::Append { run: run.clone(), fence, after, entries: EncodedEntries::from_entries(entries)? }
             }
-            RunChange::Release { run, fence } => Self::Release { run: run.clone(), fence },
+            RunChange::Release { root, fence } => Self::Release { root: root.clone(), fence },
+            RunChange::Fail { root, fence } => Self::Fail { root: root.clone(), fence },
         })
     }
 
@@ -78,9 +82,14 @@ impl ChangeRun {
         match self {
             Self::Create(CreateRun { new, key, .. }) => {
                 needs.runs.push(new.id());
+                needs.runs.extend(new.caller().map(|(parent, _)| parent));
                 needs.keys.extend(key);
             }
-            Self::Claim { run, .. } | Self::Append { run, .. } => needs.runs.push(run),
+            Self::Claim { root, .. } => {
+                needs.runs.push(root);
+                needs.trees.push(root);
+            }
+            Self::Append { run, .. } | Self::Fail { root: run, .. } => needs.runs.push(run),
             Self::Release { .. } => {}
         }
     }
@@ -95,19 +104,27 @@ impl ChangeRun {
                     let is_same = row.request_hash == new.request_hash;
                     return Err(UnitError::Conflict(Conflict::Run(row.run.clone().filter(|_| is_same))));
                 }
-                match record(new.id())? {
-                    Some(existing) => Err(UnitError::Conflict(existing.conflict_with(new))),
+                if let Some(existing) = record(new.id())? {
+                    return Err(UnitError::Conflict(existing.conflict_with(new)));
+                }
+                match new.caller() {
+                    Some((parent, fence)) => {
+                        let caller = record(parent)?.ok_or(UnitError::Conflict(Conflict::UnknownRun))?;
+                        Ok(caller.check_calls(fence)?)
+                    }
                     None => Ok(()),
                 }
             }
-            Self::Claim { run, .. } => {
-                let record = record(run)?.ok_or(UnitError::Conflict(Conflict::UnknownRun))?;
-                record.check_claim(state.shared.leases.is_leased(run, at)).map_err(UnitError::Conflict)
+            Self::Claim { root, .. } => {
+                record(root)?.ok_or(UnitError::Conflict(Conflict::UnknownRun))?;
+                let is_leased = state.shared.leases.is_leased(root, at);
+                RunRecord::check_claim(state.runs.has_open_run(root), is_leased).map_err(UnitError::Conflict)
             }
             Self::Append { run, fence, after, entries } => {
                 let record = record(run)?.ok_or(UnitError::Conflict(Conflict::UnknownRun))?;
                 Ok(record.check_append(*fence, *after, &entries.changes)?)
             }
+            Self::Fail { root, .. } => record(root).map(drop),
             Self::Release { .. } => Ok(()),
         }
     }
@@ -116,17 +133,11 @@ impl ChangeRun {
     pub(super) fn apply(self, at: Timestamp, state: &mut WriterState, commit: &mut Commit, receipts: &mut Receipts) {
         match self {
             Self::Create(create) => create.apply(at, state, commit, receipts),
-            Self::Claim { run, pod, lease } => {
-                let Some(CachedRecord { number, record }) = state.runs.find_mut(&run) else { return };
-                let fence = record.transfer_to(&pod);
-                commit.statements.add(UPDATE_RUN, update_values(*number, record));
-                state.shared.leases.grant(&run, from_int(*number), fence, lease, at);
-                commit.leases.push(LeaseChange::Claimed { run, fence });
-                receipts.fence = Some(fence);
-            }
+            Self::Claim { root, pod, lease } => receipts.tree = claim(root, &pod, lease, at, state, commit),
             Self::Append { run, fence, after, entries } => {
                 let Some(CachedRecord { number, record }) = state.runs.find_mut(&run) else { return };
                 let is_changed = record.append(&entries.changes, at);
+                let is_progress = StatusChange::are_progress(&entries.changes);
                 if entries.releases_key {
                     commit.release_key_of(&run);
                 }
@@ -136,17 +147,49 @@ impl ChangeRun {
                 }
                 receipts.journal = Some(Receipt::new(run.clone(), after, record.seq));
                 commit.journal_notify.push(run.clone());
-                if record.status.is_terminal() {
-                    let number = from_int(*number);
-                    state.runs.mark_ended(run.clone());
-                    commit.leases.push(LeaseChange::Ended { run, number, fence, at });
+                let (root, is_ended) = (record.root.clone(), record.status.is_terminal());
+                if is_progress && state.runs.on_progress(&root) {
+                    commit.statements.add(UPDATE_FAILURES, vec![0_i64.into(), root.as_str().into()]);
+                }
+                if is_ended {
+                    state.runs.mark_ended(run);
+                    state.shared.leases.remove_run(&root, fence);
+                    commit.leases.push(LeaseChange::Ended { root, fence, at });
                 } else {
-                    commit.leases.push(LeaseChange::Appended { run, fence, at });
+                    commit.leases.push(LeaseChange::Appended { root, fence, at });
                 }
             }
-            Self::Release { run, fence } => state.shared.leases.release(&run, fence),
+            Self::Release { root, fence } => state.shared.leases.release(&root, fence),
+            Self::Fail { root, fence } => {
+                if let Some(failures) = state.runs.on_failed(&root, fence) {
+                    commit.statements.add(UPDATE_FAILURES, vec![i64::from(failures).into(), root.as_str().into()]);
+                }
+                state.shared.leases.release(&root, fence);
+            }
         }
     }
+}
+
+/// Transfers the runs of a checked tree to the next owner.
+fn claim(
+    root: RunId,
+    pod: &PodId,
+    lease: Duration,
+    at: Timestamp,
+    state: &mut WriterState,
+    commit: &mut Commit,
+) -> Option<ClaimedTree> {
+    let CachedRecord { number, record } = state.runs.find_mut(&root)?;
+    let fence = record.transfer_to(pod);
+    let (number, owned) = (*number, record.clone());
+    commit.statements.add(UPDATE_RUN, update_values(number, &owned));
+    commit.statements.add(UPDATE_TREE, vec![fence.0.into(), pod.as_str().into(), root.as_str().into()]);
+    let runs = state.runs.transfer_tree(&owned);
+    let leases = &state.shared.leases;
+    let last_active = leases.renewed_at(&root);
+    leases.grant((&root, from_int(number)), runs.len(), fence, lease, at);
+    commit.leases.push(LeaseChange::Claimed { root, fence });
+    Some(ClaimedTree { fence, failures: owned.failures, runs, last_active })
 }
 
 impl CreateRun {
@@ -167,9 +210,13 @@ impl CreateRun {
         }
         if is_ended {
             state.runs.mark_ended(run.clone());
+        } else if new.caller().is_some() {
+            let root = new.started.root.clone();
+            state.shared.leases.add_run(&root, fence);
+            commit.leases.push(LeaseChange::Called { root, fence });
         } else {
-            state.shared.leases.grant(&run, from_int(number), fence, new.lease, at);
-            commit.leases.push(LeaseChange::Created { run: run.clone(), number: from_int(number) });
+            state.shared.leases.grant((&run, from_int(number)), 1, fence, new.lease, at);
+            commit.leases.push(LeaseChange::Created { root: run.clone(), number: from_int(number) });
         }
         receipts.fence = Some(fence);
         let last = Seq(entries.texts.len() as u64);

@@ -22,7 +22,7 @@ const ACTION_STRIDE: usize = 5;
 type Change = Box<dyn Fn(&mut Input)>;
 
 /// Every fact.
-const FACTS: [fn(&mut FactFlags) -> &mut Flag; 14] = [
+const FACTS: [fn(&mut FactFlags) -> &mut Flag; 15] = [
     |facts| &mut facts.audited,
     |facts| &mut facts.authenticated,
     |facts| &mut facts.internal_model,
@@ -37,6 +37,7 @@ const FACTS: [fn(&mut FactFlags) -> &mut Flag; 14] = [
     |facts| &mut facts.provides_to_team,
     |facts| &mut facts.own_memory,
     |facts| &mut facts.no_personal_data,
+    |facts| &mut facts.resumes,
 ];
 
 /// Generates the inputs, at most [`INPUTS_MAX`].
@@ -45,6 +46,7 @@ pub(super) fn generate(vocabulary: &Vocabulary) -> Vec<Input> {
         .into_iter()
         .flat_map(|action| CALLERS.into_iter().filter_map(move |caller| baseline(action, caller, vocabulary)))
         .collect();
+    inputs.extend(Action::ALL.into_iter().filter_map(|action| resumed(action, vocabulary)));
     let changes = changes(vocabulary);
     let actions = (0..).step_by(ACTION_STRIDE).map(|number| Action::ALL.get(number % Action::ALL.len()));
     // Each change of a call of an agent, and of one more action.
@@ -62,12 +64,22 @@ fn changed(action: Action, vocabulary: &Vocabulary, change: &Change) -> Option<I
     Some(input)
 }
 
-/// An input with all facts, roles and permissions.
+/// An input of work that is resumed by a user who has nothing left.
+fn resumed(action: Action, vocabulary: &Vocabulary) -> Option<Input> {
+    let mut input = baseline(action, "user", vocabulary)?;
+    input.facts.resumes = Flag(true);
+    (input.usage.unlimited, input.usage.tokens_left, input.usage.usd_left) = (Flag(false), Some(0), Some(0));
+    Some(input)
+}
+
+/// An input with the roles, the permissions and the facts that support an allow without a resumption.
 fn baseline(action: Action, caller: &'static str, vocabulary: &Vocabulary) -> Option<Input> {
     let names = |names: &[String]| names.iter().map(String::as_str).collect::<NameSet>();
     let category = CategoryId::new("business_ops").ok()?;
     let mut facts = FactFlags::default();
     FACTS.iter().for_each(|fact| *fact(&mut facts) = Flag(true));
+    // It lifts the limits of the usage, on which the decision has to depend.
+    facts.resumes = Flag(false);
     let agent = AgentInput {
         id: AgentId::new("an_agent").ok()?,
         category: category.clone(),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use greenroom_definitions::plan::StepTarget;
-use greenroom_definitions::{Agent, Workflow};
-use greenroom_protocol::{AgentId, Cause, TeamId};
+use greenroom_definitions::{Agent, Team, Workflow};
+use greenroom_protocol::{AgentId, Cause, ErrorCode, TeamId};
 use greenroom_rego::{Authenticated, Caller};
 
 use super::FactCollector;
@@ -24,6 +24,23 @@ impl FactCollector {
                 self.definitions.workflow(workflow, Some(version)).await.map(Some)
             }
             Caller::User { .. } | Caller::Agent { .. } | Caller::Team { .. } | Caller::None => Ok(None),
+        }
+    }
+
+    /// The calling team: in the version of its permit if that is known, else the newest one.
+    pub(super) async fn calling_team(&self, request: &Authenticated) -> Result<Option<Arc<Team>>, Cause> {
+        let catalogue = self.definitions.catalogue();
+        match request.caller() {
+            Caller::Team { team, version, .. } => match catalogue.team(team).filter(|team| team.hash() == *version) {
+                Some(team) => Ok(Some(Arc::clone(team))),
+                None => match self.definitions.team(team, Some(version)).await {
+                    Ok(team) => Ok(Some(team)),
+                    // A version that no run is pinned to is not stored.
+                    Err(cause) if cause.code == ErrorCode::UnknownTeam => Ok(catalogue.team(team).cloned()),
+                    Err(cause) => Err(cause),
+                },
+            },
+            Caller::User { .. } | Caller::Workflow { .. } | Caller::Agent { .. } | Caller::None => Ok(None),
         }
     }
 

@@ -1,15 +1,16 @@
 //! Stopped, denied, compensated and resumed runs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::reply::Usage;
-use greenroom_protocol::{Cause, ErrorCode, Status};
+use greenroom_protocol::{Cause, Deadline, ErrorCode, Status};
 use serde_json::json;
 
 use super::cases::{evaluation_with_items, quarterly, retried};
 use super::simulation::{START, Simulation, TIME, admin, completed_call, failed_call, key, plan, workflow};
-use crate::run::machine::{CallResult, Effect, Event, Phase, TimerId};
+use crate::run::machine::{CallResult, Effect, Event, Phase, TimerId, deadline_after_pause};
 
 #[test]
 fn a_terminated_run_aborts_its_effects_and_ignores_their_results() {
@@ -175,10 +176,38 @@ fn a_resumed_run_keeps_its_timers_and_its_deadline_excludes_the_pause() {
         Box::new(|_| evaluation_with_items(None)),
     );
     next.now = next.now.saturating_add(TIME).saturating_add(TIME);
-    let deadline = crate::run::machine::deadline_after_pause(&next.state, next.now);
+    let deadline = deadline_after_pause(&next.state, None, next.now);
     assert_eq!(deadline.remaining(next.now), TIME);
     next.resume();
     assert_eq!(next.timers[&TimerId::Retry(key("a"))], START.saturating_add(Duration::from_secs(2)));
     assert_eq!(next.run_to_end().status, Status::Success);
     assert!(next.entries().any(|entry| matches!(entry, Entry::RunResumed { .. })));
+}
+
+#[test]
+fn a_run_that_is_quiet_while_its_owner_is_active_was_not_paused() {
+    let mut simulation = retried(ErrorCode::Overloaded);
+    simulation.complete(0);
+    let recorded = simulation.state.deadline().unwrap();
+    let now = simulation.now.saturating_add(TIME).saturating_add(TIME);
+    let deadline = |last_active| deadline_after_pause(&simulation.state, last_active, now);
+    assert_eq!(deadline(Some(now)), recorded, "its owner was active until now");
+    assert_eq!(deadline(Some(START)).remaining(now), TIME, "its last entry is newer than what is known of its owner");
+    let stopped = simulation.now.saturating_add(TIME);
+    assert_eq!(deadline(Some(stopped)).0, recorded.0.saturating_add(TIME), "only the time without an owner");
+}
+
+#[test]
+fn the_deadline_of_the_request_that_waits_moves_by_the_time_without_an_owner_only() {
+    let mut simulation = quarterly();
+    Arc::make_mut(&mut simulation.started).request_deadline = Some(Deadline::after(START, TIME));
+    simulation.start();
+    simulation.now = simulation.now.saturating_add(TIME);
+    for (without_owner, expected) in [(Duration::ZERO, TIME), (TIME, TIME + TIME)] {
+        let active = simulation.now;
+        simulation.wait(without_owner);
+        let deadline = deadline_after_pause(&simulation.state, Some(active), simulation.now);
+        simulation.process(&Event::Resumed { definitions_changed: false, deadline });
+        assert_eq!(simulation.state.request_deadline(), Some(Deadline::after(START, expected)));
+    }
 }

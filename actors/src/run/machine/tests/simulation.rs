@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use greenroom_definitions::plan::Plan;
 use greenroom_definitions::workflow::Workflow;
-use greenroom_protocol::journal::{Entry, ResultRef, RunStarted, StepKey};
+use greenroom_protocol::journal::{Entry, InnerVersions, ResultRef, RunStarted, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::CallOptions;
 use greenroom_protocol::{
-    Cause, ContentHash, Deadline, ErrorCode, Json, Reply, RunId, StepId, Timestamp, UserId, Values,
+    Cause, ContentHash, Deadline, ErrorCode, Json, Reply, RunId, SpendingLimits, StepId, Timestamp, UserId, Values,
 };
 use greenroom_registry::journal::{Receipt, Seq};
 use serde_json::json;
@@ -101,12 +101,16 @@ pub(super) fn run_started(plan: &Plan) -> RunStarted {
         workflow: plan.workflow.clone(),
         version: plan.hash,
         agents: agents.collect(),
+        inner: InnerVersions::default(),
         team: None,
+        team_run: None,
         parent: None,
+        root: RunId::new("run_1").unwrap(),
         owner: admin(),
         inputs: ResultRef::Inline(Values::new()),
         context: ResultRef::Inline(Values::new()),
         options: CallOptions::default(),
+        limits: SpendingLimits::default(),
         deadline: Deadline::after(START, TIME),
         request_deadline: None,
         steps: u32::try_from(plan.steps.len()).unwrap(),
@@ -158,7 +162,7 @@ impl Simulation {
     }
 
     pub(super) fn resume(&mut self) -> &mut Self {
-        let deadline = deadline_after_pause(&self.state, self.now);
+        let deadline = deadline_after_pause(&self.state, None, self.now);
         self.process(&Event::Resumed { definitions_changed: false, deadline })
     }
 

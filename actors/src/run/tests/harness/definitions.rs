@@ -90,6 +90,11 @@ impl DefinitionResolver for FakeResolver {
         let found = self.all.iter().rev().filter_map(|catalogue| catalogue.workflow(id)).find(matches);
         found.cloned().ok_or_else(|| Cause::new(ErrorCode::UnknownWorkflow, id.to_string()))
     }
+    async fn team(&self, id: &TeamId, version: Option<&ContentHash>) -> Result<Arc<Team>, Cause> {
+        let matches = |team: &&Arc<Team>| version.is_none_or(|version| team.hash() == *version);
+        let found = self.all.iter().rev().filter_map(|catalogue| catalogue.team(id)).find(matches);
+        found.cloned().ok_or_else(|| Cause::new(ErrorCode::UnknownTeam, id.to_string()))
+    }
 }
 
 pub(super) fn catalogue(files: &TestDefinitions) -> Arc<Catalogue> {
@@ -130,6 +135,8 @@ pub(crate) fn start_team(team: &str, workflow: &str, inputs: Json, context: Json
         workflow: WorkflowId::new(workflow).unwrap(),
         inputs: values(inputs),
         context: values(context),
+        version: None,
+        workflow_version: None,
         detach: false,
         key: None,
         options: CallOptions::default(),

@@ -1,9 +1,8 @@
 //! A small pipeline.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol::audit::Opening;
@@ -18,6 +17,7 @@ use greenroom_registry::core::PendingAuditEntry;
 use greenroom_registry::group_commit::CommitTiming;
 use greenroom_registry::runs::RunRecord;
 use greenroom_rego::{Authenticated, Resource, TypedPermit, testing};
+use tokio::sync::watch;
 
 use super::definitions::{FakeResolver, RecordedCall, Script};
 use crate::definition_resolver::DefinitionResolver;
@@ -27,6 +27,33 @@ use crate::pipeline::{CallScope, CommitWaiter, RequestPipeline, Settlements};
 use crate::run::RunsHandle;
 use crate::run::effects::failed_reply;
 use crate::team::TeamsHandle;
+
+/// Holds whoever passes until it is opened.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    opened: watch::Sender<bool>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Gate {
+    pub(crate) fn closed() -> Self {
+        Self { opened: watch::Sender::new(false), waiting: Arc::default() }
+    }
+
+    pub(crate) fn open(&self) {
+        self.opened.send_replace(true);
+    }
+
+    /// Number of those who have come to the gate.
+    pub(crate) fn arrived(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
+    pub(crate) async fn pass(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        self.opened.subscribe().wait_for(|is_open| *is_open).await.unwrap();
+    }
+}
 
 /// A small pipeline: permits every request and dispatches it.
 pub(crate) struct FakePipeline {
@@ -39,8 +66,8 @@ pub(crate) struct FakePipeline {
     pub(super) attempts: Mutex<HashMap<String, usize>>,
     /// Every request, by verb and caller.
     pub(crate) requests: Mutex<Vec<String>>,
-    /// Delays the resumption of a run without a parent.
-    pub(crate) delays_outer_resume: AtomicBool,
+    /// Holds the requests of this verb and kind of caller until the gate is open.
+    pub(crate) request_gate: Mutex<Option<(&'static str, Gate)>>,
     /// Fails every open audit entry.
     pub(crate) fails_audit_opening: AtomicBool,
     /// The start of a run never ends, and no run is created.
@@ -49,12 +76,11 @@ pub(crate) struct FakePipeline {
 
 impl FakePipeline {
     async fn target(&self, request: &Request) -> Result<Resource, Cause> {
-        let catalogue = self.resolver.catalogue();
         let of_run = async |run: &RunId| -> Result<Resource, Cause> {
             let record = self.stores.runs.get(run).await.map_err(|error| error.cause())?;
             let record = record.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, run.to_string()))?;
-            let RunRecord { run, workflow, version, team, tenant, .. } = record;
-            Ok(Resource::Run { run, workflow, version, team, tenant })
+            let RunRecord { run, root, workflow, version, team, tenant, .. } = record;
+            Ok(Resource::Run { run, root, workflow, version, team, tenant })
         };
         Ok(match request {
             Request::Invoke(invoke) => {
@@ -62,11 +88,11 @@ impl FakePipeline {
                 Resource::Agent { agent: agent.id().clone(), version: agent.hash() }
             }
             Request::StartRun(start) => {
-                let workflow = catalogue.require_workflow(&start.workflow)?;
+                let workflow = self.resolver.workflow(&start.workflow, start.version.as_ref()).await?;
                 Resource::Workflow { workflow: workflow.id().clone(), version: workflow.hash() }
             }
             Request::StartTeam(start) => {
-                let team = catalogue.require_team(&start.team)?;
+                let team = self.resolver.team(&start.team, start.version.as_ref()).await?;
                 Resource::Team { team: team.id().clone(), version: team.hash() }
             }
             Request::SignalRun(signal) => of_run(&signal.run).await?,
@@ -101,9 +127,14 @@ impl FakePipeline {
     }
 
     async fn try_handle(&self, request: Authenticated, other: CommitWaiter) -> Result<Reply, Cause> {
-        self.requests.lock().unwrap().push(format!("{} {}", request.request().verb(), request.caller()));
+        let name = format!("{} {}", request.request().verb(), request.caller());
+        self.requests.lock().unwrap().push(name.clone());
         if request.deadline().has_passed(self.clock.now()) {
             return Err(Cause::new(ErrorCode::TimedOut, "the deadline passed before the request was executed"));
+        }
+        let gate = self.request_gate.lock().unwrap().clone().filter(|(prefix, _)| name.starts_with(prefix));
+        if let Some((_, gate)) = gate {
+            gate.pass().await;
         }
         let (runs, teams) = self.runs.lock().unwrap().clone().unwrap();
         let (target, id) = (self.target(request.request()).await?, request.id().clone());
@@ -116,20 +147,14 @@ impl FakePipeline {
                 }
                 return Ok(runs.start(permit, &mut self.open_audit_entry(&id).await?, None).await);
             }
-            TypedPermit::ResumeRun(permit) => {
-                let record = self.stores.runs.get(&permit.request().run).await.unwrap().unwrap();
-                if self.delays_outer_resume.load(Ordering::Relaxed) && record.parent.is_none() {
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-                return Ok(runs.resume(permit).await);
-            }
+            TypedPermit::ResumeRun(permit) => return Ok(runs.resume(permit).await),
             TypedPermit::SignalRun(permit) => return Ok(runs.signal(permit).await),
             TypedPermit::StartTeam(permit) => return Ok(TeamHost::start(&teams, permit, None).await),
             TypedPermit::ContextRead(permit) => teams.read(permit).await?,
             TypedPermit::ContextWrite(permit) => teams.write(permit).await?,
             TypedPermit::Invoke(permit) => {
                 let call = self.record_call(permit.request(), &id);
-                let run = permit.grant().run().cloned().unwrap();
+                let run = permit.grant().team_run().or_else(|| permit.grant().run()).cloned().unwrap();
                 let agent = self.resolver.agent(&permit.request().agent, permit.grant().version()).await?;
                 let name = agent.id().clone();
                 let assignment = Invocation::from_permit(permit, agent, None, Settlements::default())?;

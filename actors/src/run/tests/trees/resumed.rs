@@ -1,0 +1,169 @@
+//! A tree is resumed as a whole or given up, as its owner, with the versions and the retries of its root.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use greenroom_protocol::event::RunStatus;
+use greenroom_protocol::journal::Entry;
+use greenroom_protocol::request::{ResumeRun, Signal};
+use greenroom_protocol::{Cause, ErrorCode, Request, RunId, Status, StepId, Timestamp};
+use greenroom_registry::core::{CoreStore, PendingUnit, Unit};
+use greenroom_registry::group_commit::CommitTiming;
+use greenroom_registry::journal::JournalError;
+use greenroom_registry::runs::Fence;
+use greenroom_registry::{StoreError, Stores};
+use serde_json::json;
+
+use super::super::harness::{Harness, detached, immediate, names, run_id, start, stores, until, until_entry, values};
+use super::{inner_runs, inner_statuses, nested, stuck_at_last, wait_called, waiting_step};
+use crate::run::machine::RUN_RETRIES_MAX;
+
+/// True for the appends at which a store panics.
+type Panics = Arc<dyn Fn(&[Entry]) -> bool + Send + Sync>;
+
+/// A store that panics at appends of its choice.
+struct PanickingStore {
+    inner: Arc<dyn CoreStore>,
+    panics: Panics,
+}
+
+#[async_trait]
+impl CoreStore for PanickingStore {
+    async fn submit(&self, unit: Unit<'_>, timing: CommitTiming) -> Result<PendingUnit, StoreError> {
+        assert!(!unit.appended().is_some_and(|entries| (self.panics)(entries)), "a defect of the run's actor");
+        self.inner.submit(unit, timing).await
+    }
+
+    async fn send(&self, unit: Unit<'_>) -> Result<(), StoreError> {
+        self.inner.send(unit).await
+    }
+
+    async fn renew(&self, root: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
+        self.inner.renew(root, fence, lease, now).await
+    }
+}
+
+fn with_panics(stores: Stores, panics: impl Fn(&[Entry]) -> bool + Send + Sync + 'static) -> Stores {
+    let core = Arc::new(PanickingStore { inner: stores.core.clone(), panics: Arc::new(panics) });
+    Stores { core, ..stores }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tree_that_fails_at_each_resumption_is_resumed_later_and_later_and_then_given_up() {
+    let definitions = nested(json!({}), waiting_step());
+    let (all, clock) = stores();
+    let is_broken = Arc::new(AtomicBool::new(false));
+    let broken = is_broken.clone();
+    let is_resumption = |entry: &Entry| matches!(entry, Entry::RunResumed { .. });
+    let all = with_panics(all, move |entries| broken.load(Ordering::SeqCst) && entries.iter().any(is_resumption));
+    let harness = Harness::open("pod_1", vec![definitions.clone()], stuck_at_last(), all, clock).await;
+    let run = run_id(&harness.request(detached("outer", json!({}))).await);
+    wait_called(&harness, 2).await;
+    let harness = harness.crash(vec![definitions], stuck_at_last()).await;
+    is_broken.store(true, Ordering::SeqCst);
+    let mut attempts = 0;
+    let mut waits = Vec::new();
+    while !harness.stores.runs.get(&run).await.unwrap().unwrap().status.is_terminal() {
+        let started = tokio::time::Instant::now();
+        let report = loop {
+            let report = harness.recover().await;
+            if report != crate::run::RecoveryReport::default() {
+                break report;
+            }
+            tokio::time::advance(Duration::from_millis(100)).await;
+            assert!(started.elapsed() < Duration::from_secs(120), "recovery has stopped");
+        };
+        waits.push(started.elapsed());
+        attempts += report.resumed;
+        until("the actor has failed", || harness.runs.hosted() == 0).await;
+    }
+    assert_eq!(attempts, 6, "the first attempt, and five more");
+    assert!(waits.windows(2).skip(1).take(4).all(|pair| pair[1] > pair[0]), "{waits:?}");
+    let reply = harness.stores.runs.reply(&run).await.unwrap().unwrap();
+    let cause = reply.error.unwrap();
+    assert_eq!(
+        (reply.status, cause.code, &cause.details["failures"]),
+        (Status::Failed, ErrorCode::Internal, &json!(6))
+    );
+    assert_eq!(inner_statuses(&harness).await, [RunStatus::Failed], "its inner run has ended too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tree_stops_as_a_whole_if_one_of_its_actors_fails_and_repeats_nothing_recorded() {
+    let definitions = nested(json!({}), waiting_step());
+    let (all, clock) = stores();
+    let failures = Arc::new(AtomicUsize::new(1));
+    let left = failures.clone();
+    let is_last_done = |entry: &Entry| matches!(entry, Entry::StepDone { key, .. } if key.step.as_str() == "last");
+    let fails = move || left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+    let all = with_panics(all, move |entries| entries.iter().any(is_last_done) && fails());
+    let harness = Harness::open("pod_1", vec![definitions], names(), all, clock).await;
+    let run = run_id(&harness.request(detached("outer", json!({}))).await);
+    until("no actor of the tree is left", || harness.runs.hosted() == 0 && harness.calls().len() == 2).await;
+    assert!(harness.stores.runs.list_tree(&run).await.unwrap().iter().all(|record| !record.status.is_terminal()));
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(harness.recover().await.resumed, 1);
+    assert_eq!(inner_statuses(&harness).await, [RunStatus::Success]);
+    let keys: Vec<String> = harness.calls().into_iter().map(|call| call.key).collect();
+    assert_eq!(keys.iter().filter(|key| key.ends_with("/first")).count(), 1, "{keys:?}");
+    assert_eq!(keys.iter().filter(|key| key.ends_with("/last")).count(), 2, "its result was lost: {keys:?}");
+    assert_eq!(harness.stores.runs.get(&run).await.unwrap().unwrap().failures, 0, "it has made progress since");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_resumed_as_its_owner_by_any_user() {
+    let definitions = nested(json!({}), waiting_step());
+    let harness = Harness::new(definitions.clone(), stuck_at_last()).await;
+    let run = run_id(&harness.request(detached("outer", json!({}))).await);
+    wait_called(&harness, 2).await;
+    let harness = harness.crash(vec![definitions], names()).await;
+    let inner = inner_runs(&harness).await.remove(0).run;
+    // Resuming an inner run resumes its tree.
+    let resumed = harness.request(Request::ResumeRun(ResumeRun { run: inner })).await;
+    assert_eq!(resumed.status, Status::Success);
+    assert_eq!(inner_statuses(&harness).await, [RunStatus::Success]);
+    let requests = harness.pipeline.requests.lock().unwrap().clone();
+    assert_eq!(requests.iter().filter(|request| request.starts_with("resume_run")).count(), 2, "{requests:?}");
+    let repeated = harness.request(Request::ResumeRun(ResumeRun { run })).await;
+    assert_eq!(repeated.error.unwrap().code, ErrorCode::RunNotActive);
+}
+
+#[tokio::test(start_paused = true)]
+async fn inner_runs_are_pinned_with_the_run_that_calls_them() {
+    let mut definitions = nested(json!({"depends_on": ["wait"]}), waiting_step());
+    let wait = json!({"id": "wait", "approval": {"prompt": "Go on?"}});
+    definitions.workflows[0]["steps"].as_array_mut().unwrap().push(wait);
+    let mut changed = definitions.clone();
+    changed.workflows[1]["steps"][1]["agent"] = json!("undoer");
+    changed.agents[0]["description"] = json!("does other things");
+    let harness = Harness::new(definitions.clone(), names()).await;
+    let run = run_id(&harness.request(detached("outer", json!({}))).await);
+    let step = StepId::new("wait").unwrap();
+    until_entry(&harness, &run, 1, |entry| matches!(entry, Entry::ApprovalRequested { .. })).await;
+    let harness = harness.crash(vec![definitions, changed], names()).await;
+    assert_eq!(harness.recover().await.resumed, 1);
+    let approved = harness.signal(&run, Signal::Approve { step }).await;
+    assert_eq!(approved.status, Status::Success, "{approved:?}");
+    assert_eq!(inner_statuses(&harness).await, [RunStatus::Success]);
+    let reply = harness.stores.runs.reply(&run).await.unwrap().unwrap();
+    assert_eq!(reply.outputs["end"], json!("worker"), "the newest version of `inner` ends with another agent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_retries_of_an_inner_run_are_those_of_its_tree() {
+    let retry = json!({"max_attempts": 100, "delay": 0.001, "backoff": "fixed"});
+    let last = json!({"id": "last", "agent": "worker", "depends_on": ["first"], "retry": retry});
+    let definitions = nested(json!({"retry": retry}), last);
+    let script = immediate(|call| match call.key.ends_with("/last") {
+        true => Err(Cause::new(ErrorCode::ModelOverloaded, "busy")),
+        false => Ok(values(json!({"out": call.agent}))),
+    });
+    let harness = Harness::new(definitions, script).await;
+    let reply = harness.request(start("outer", json!({}))).await;
+    assert_eq!(reply.error.unwrap().code, ErrorCode::ModelOverloaded);
+    let calls = harness.calls().iter().filter(|call| call.key.ends_with("/last")).count();
+    assert_eq!(calls, 1 + RUN_RETRIES_MAX as usize, "one call, and all retries of the tree");
+    assert_eq!(inner_statuses(&harness).await.len(), 1, "no retry was left for the step of the outer run");
+}

@@ -1,0 +1,99 @@
+//! What the runs of one tree share on this pod: its owner's fence and lease, and what was known when it was claimed.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use greenroom_protocol::{Clock, RunId, Timestamp};
+use greenroom_registry::core::CoreStore;
+use greenroom_registry::journal::JournalError;
+use greenroom_registry::runs::{ClaimedTree, Fence, RunRecord};
+
+/// A tree of runs that this pod owns. Each of its actors and each of its starts holds a clone; the lease is released
+/// when the last one is dropped.
+pub(super) struct RunTree {
+    root: RunId,
+    fence: Fence,
+    failures: u32,
+    last_active: Option<Timestamp>,
+    claimed: Vec<RunRecord>,
+    on_drop: OnDrop,
+}
+
+/// Called when a tree is dropped.
+type OnDrop = Box<dyn Fn(&RunId, Fence) + Send + Sync>;
+
+impl RunTree {
+    /// A tree that was started on this pod, with the fence of its root.
+    pub(super) fn started(root: RunId, fence: Fence, on_drop: impl Fn(&RunId, Fence) + Send + Sync + 'static) -> Self {
+        Self { root, fence, failures: 0, last_active: None, claimed: Vec::new(), on_drop: Box::new(on_drop) }
+    }
+
+    /// A tree that this pod has claimed.
+    pub(super) fn claimed(
+        root: RunId,
+        claim: ClaimedTree,
+        on_drop: impl Fn(&RunId, Fence) + Send + Sync + 'static,
+    ) -> Self {
+        let ClaimedTree { fence, failures, runs: claimed, last_active } = claim;
+        Self { root, fence, failures, last_active, claimed, on_drop: Box::new(on_drop) }
+    }
+
+    /// The run that no run called.
+    pub(super) const fn root(&self) -> &RunId {
+        &self.root
+    }
+
+    /// The fence of all writes to runs of the tree.
+    pub(super) const fn fence(&self) -> Fence {
+        self.fence
+    }
+
+    /// How often the tree has failed since one of its runs last made progress.
+    pub(super) const fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// True if this pod has claimed the tree, and not started it.
+    pub(super) const fn is_claimed(&self) -> bool {
+        !self.claimed.is_empty()
+    }
+
+    /// When its last owner was last active; none if that is not known, or if there was none.
+    pub(super) const fn last_active(&self) -> Option<Timestamp> {
+        self.last_active
+    }
+
+    /// The runs that had not ended when the tree was claimed, each after the run that called it.
+    pub(super) fn claimed_runs(&self) -> &[RunRecord] {
+        &self.claimed
+    }
+
+    /// The runs that a run had called and that had not ended when the tree was claimed.
+    pub(super) fn claimed_below<'t>(&'t self, parent: &'t RunId) -> impl Iterator<Item = &'t RunRecord> {
+        self.claimed.iter().filter(move |record| record.parent.as_ref() == Some(parent))
+    }
+}
+
+impl Drop for RunTree {
+    fn drop(&mut self) {
+        (self.on_drop)(&self.root, self.fence);
+    }
+}
+
+/// Renews the lease of a tree until it is dropped. Returns false if another pod owns the tree.
+pub(super) async fn renew_lease(
+    tree: Weak<RunTree>,
+    core: Arc<dyn CoreStore>,
+    clock: Arc<dyn Clock>,
+    lease: Duration,
+) -> bool {
+    loop {
+        tokio::time::sleep(lease / 3).await;
+        let Some(tree) = tree.upgrade() else { return true };
+        match core.renew(&tree.root, tree.fence, lease, clock.now()).await {
+            Ok(()) => {}
+            Err(JournalError::Fenced | JournalError::Unknown | JournalError::Ended) => return false,
+            Err(error) => tracing::warn!(run.id = %tree.root, error = %error, "lease could not be renewed"),
+        }
+    }
+}

@@ -4,8 +4,10 @@
 //! resumed is tried again after a delay, as often as the restart policy of runs allows.
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use greenroom_protocol::request::ResumeRun;
 use greenroom_protocol::{Cause, Deadline, ErrorCode, Reply, RequestId, RunId, Status, TenantId, TraceId};
 use greenroom_registry::runs::{ClaimedTree, RunRecord};
@@ -13,8 +15,9 @@ use greenroom_rego::{AuthMethod, Permitted, RecoveryRequest};
 use serde_json::json;
 
 use super::handle::{RunsHandle, into_reply};
-use super::message::PendingResume;
+use super::message::{PendingResume, UnneededRun};
 use super::resume::ResumedRun;
+use super::tree::RunTree;
 use super::{RECOVERY_CONCURRENCY, RunEnv};
 use crate::supervision::ChildKind;
 
@@ -95,12 +98,9 @@ impl RunsHandle {
         let is_root_open = claim.runs.iter().any(RunRecord::is_root);
         let tree = self.own_claimed_tree(root.clone(), claim);
         if !is_root_open {
-            let cause = Cause::new(ErrorCode::Cancelled, format!("the run {root} that called it has ended"));
-            let is_open = |run: &RunId| tree.claimed_runs().iter().any(|record| record.run == *run);
-            for record in tree.claimed_runs() {
-                if !record.parent.as_ref().is_some_and(is_open) {
-                    self.end_unhosted(&record.run, &tree, &cause).await;
-                }
+            let cause = caller_ended_error(root);
+            for record in tree.claimed_orphans() {
+                self.end_unhosted(&record.run, &tree, &cause).await;
             }
             return Ok(TreeRecovery::Ended(cause));
         }
@@ -110,7 +110,10 @@ impl RunsHandle {
             return Ok(TreeRecovery::Ended(cause));
         }
         let pending = PendingResume { tree: tree.clone(), ticket, end: None };
-        let Err(cause) = self.request_resume(root, pending).await else { return Ok(TreeRecovery::Resumed) };
+        let Err(cause) = self.request_resume(root, pending).await else {
+            self.end_orphans(&tree);
+            return Ok(TreeRecovery::Resumed);
+        };
         match cause.code {
             ErrorCode::Unauthenticated | ErrorCode::PolicyDenied | ErrorCode::TooManyHops => {
                 self.end_tree(&tree, &cause).await?;
@@ -122,6 +125,15 @@ impl RunsHandle {
                 stores.core.fail_tree(root, fence, clock.now()).await.map_err(|error| error.cause())?;
                 Err(cause)
             }
+        }
+    }
+
+    /// Ends the runs of a resumed tree whose caller had ended before its process could end them.
+    fn end_orphans(&self, tree: &Arc<RunTree>) {
+        for record in tree.claimed_orphans() {
+            let caller = record.parent.as_ref().unwrap_or(&record.root);
+            let (run, cause) = (record.run.clone(), caller_ended_error(caller));
+            self.end_unneeded(UnneededRun { run, caller: None, tree: tree.clone(), cause });
         }
     }
 
@@ -142,7 +154,7 @@ impl RunsHandle {
     /// Resumes a run of a claimed tree by a request in the name of its recorded owner.
     ///
     /// # Errors
-    /// The cause by which the request was rejected, denied or failed.
+    /// The cause by which the request was rejected, denied or failed, or [`ErrorCode::Internal`] if it panicked.
     pub(super) async fn request_resume(&self, run: &RunId, pending: PendingResume) -> Result<(), Cause> {
         let RunEnv { pipeline, clock, authenticator, ids, .. } = &**self.env();
         let (record, now) = (self.record(run).await?, clock.now());
@@ -156,8 +168,10 @@ impl RunsHandle {
         };
         let request = authenticator.recover(recovery).await?;
         self.pending_resumes().insert(run.clone(), pending);
-        let reply = pipeline.handle(request).await;
+        // A run that cannot be read must not end the round of recovery for all others.
+        let handled = AssertUnwindSafe(pipeline.handle(request)).catch_unwind().await;
         self.pending_resumes().remove(run);
+        let reply = handled.map_err(|_| Cause::new(ErrorCode::Internal, "the resumption of the run panicked"))?;
         match (reply.status, reply.error) {
             (Status::Success, _) => Ok(()),
             // The run exists, but not for the tenant that its owner belongs to now.
@@ -206,7 +220,12 @@ impl RunsHandle {
     }
 }
 
-/// The cause of a run whose actor failed again at each attempt to resume it.
+/// The cause of a run that no call resumes, because the run that called it has ended.
+fn caller_ended_error(caller: &RunId) -> Cause {
+    Cause::new(ErrorCode::Cancelled, format!("the run {caller} that called it has ended"))
+}
+
+/// The cause of a run that failed again at each attempt to resume it.
 fn given_up_error(failures: u32) -> Cause {
     let message = format!("the run failed {failures} times in a row without progress, and is not resumed any more");
     Cause::new(ErrorCode::Internal, message).with_details(json!({ "failures": failures }))

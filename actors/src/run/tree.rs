@@ -68,6 +68,13 @@ impl RunTree {
         &self.claimed
     }
 
+    /// The runs that had not ended when the tree was claimed although the run that called them had: no call resumes
+    /// them.
+    pub(super) fn claimed_orphans(&self) -> impl Iterator<Item = &RunRecord> {
+        let is_open = |run: &RunId| self.claimed.iter().any(|record| record.run == *run);
+        self.claimed.iter().filter(move |record| record.parent.as_ref().is_some_and(|parent| !is_open(parent)))
+    }
+
     /// The runs that a run had called and that had not ended when the tree was claimed.
     pub(super) fn claimed_below<'t>(&'t self, parent: &'t RunId) -> impl Iterator<Item = &'t RunRecord> {
         self.claimed.iter().filter(move |record| record.parent.as_ref() == Some(parent))

@@ -187,6 +187,7 @@ impl Harness {
             request_gate: Mutex::default(),
             fails_audit_opening: AtomicBool::default(),
             holds_starts: AtomicBool::default(),
+            panics_at_resumption: Mutex::default(),
         });
         pipeline.bind(fake.clone()).unwrap();
         let accounting = Accounting::new(&stores, clock.clone());

@@ -21,6 +21,7 @@ use serde_json::json;
 use super::harness::{
     Gate, Harness, Script, TestDefinitions, agent, detached, names, run_id, start, stores, until, values, workflow,
 };
+use super::signals::until_state;
 use crate::run::LEASE;
 
 /// The workflow `outer`, whose step `sub` has these further members and calls `inner` with this one step more.
@@ -219,6 +220,28 @@ async fn a_run_whose_caller_ended_before_the_crash_is_compensated_and_ends() {
     assert_eq!((report.resumed, report.terminated), (0, 1));
     assert_eq!(inner_statuses(&harness).await, [RunStatus::Cancelled]);
     assert!(harness.calls().iter().any(|call| call.key.ends_with("/first/undo")), "{:?}", harness.calls());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_caller_ended_before_the_crash_ends_although_its_tree_continues() {
+    let mut definitions = nested(json!({}), waiting_step());
+    let each = json!({"items": ["a"], "on_error": "continue"});
+    let steps = json!([{"id": "middle", "workflow": "outer", "for_each": each}, {"id": "last", "agent": "worker"}]);
+    definitions.workflows.push(workflow("outermost", steps));
+    let harness = Harness::new(definitions.clone(), stuck_at_last()).await;
+    let root = run_id(&harness.request(detached("outermost", json!({}))).await);
+    wait_called(&harness, 3).await;
+    let of = |records: &[RunRecord], workflow: &str| {
+        records.iter().find(|record| record.workflow.as_str() == workflow).unwrap().run.clone()
+    };
+    let all = records(&harness).await;
+    let (middle, innermost) = (of(&all, "outer"), of(&all, "inner"));
+    let harness = harness.crash(vec![definitions], stuck_at_last()).await;
+    append(&harness, &middle, &[ended_reply(&middle)]).await;
+    assert_eq!(harness.recover().await.resumed, 1);
+    until_state(&harness, &innermost, RunStatus::Cancelled).await;
+    assert!(harness.calls().iter().any(|call| call.key.ends_with("/first/undo")), "{:?}", harness.calls());
+    assert_eq!(harness.stores.runs.get(&root).await.unwrap().unwrap().status, RunStatus::Running);
 }
 
 #[tokio::test(start_paused = true)]

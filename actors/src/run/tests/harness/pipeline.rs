@@ -72,6 +72,8 @@ pub(crate) struct FakePipeline {
     pub(crate) fails_audit_opening: AtomicBool,
     /// The start of a run never ends, and no run is created.
     pub(crate) holds_starts: AtomicBool,
+    /// The request that resumes this run panics.
+    pub(crate) panics_at_resumption: Mutex<Option<RunId>>,
 }
 
 impl FakePipeline {
@@ -131,6 +133,10 @@ impl FakePipeline {
         self.requests.lock().unwrap().push(name.clone());
         if request.deadline().has_passed(self.clock.now()) {
             return Err(Cause::new(ErrorCode::TimedOut, "the deadline passed before the request was executed"));
+        }
+        if let Request::ResumeRun(resume) = request.request() {
+            let panics_at = self.panics_at_resumption.lock().unwrap().clone();
+            assert_ne!(panics_at.as_ref(), Some(&resume.run), "a defect of the resumption");
         }
         let gate = self.request_gate.lock().unwrap().clone().filter(|(prefix, _)| name.starts_with(prefix));
         if let Some((_, gate)) = gate {

@@ -91,6 +91,31 @@ async fn a_tree_that_fails_at_each_resumption_is_resumed_later_and_later_and_the
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_tree_whose_resumption_panics_is_given_up_and_every_other_one_is_resumed() {
+    let definitions = nested(json!({}), waiting_step());
+    let harness = Harness::new(definitions.clone(), stuck_at_last()).await;
+    let run = run_id(&harness.request(detached("outer", json!({}))).await);
+    harness.request(detached("outer", json!({}))).await;
+    wait_called(&harness, 4).await;
+    let harness = harness.crash(vec![definitions], stuck_at_last()).await;
+    *harness.pipeline.panics_at_resumption.lock().unwrap() = Some(run.clone());
+    let first = harness.recover().await;
+    assert_eq!((first.resumed, first.deferred), (1, 1));
+    let mut attempts = 1;
+    for _ in 0..200 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        attempts += harness.recover().await.deferred;
+    }
+    assert_eq!(attempts, 6, "the first attempt, and five more");
+    let reply = harness.stores.runs.reply(&run).await.unwrap().unwrap();
+    let cause = reply.error.unwrap();
+    assert_eq!(
+        (reply.status, cause.code, &cause.details["failures"]),
+        (Status::Failed, ErrorCode::Internal, &json!(6))
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tree_stops_as_a_whole_if_one_of_its_actors_fails_and_repeats_nothing_recorded() {
     let definitions = nested(json!({}), waiting_step());
     let (all, clock) = stores();

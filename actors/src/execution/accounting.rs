@@ -15,10 +15,11 @@ use greenroom_rego::{Caller, Grant, Limits, SpendingBound, SpendingScope};
 
 use super::invocation::{Invocation, UsageMeter};
 use super::model_registry::Candidate;
+use super::runtime::ExecutionContext;
 use crate::model::{Message, OutputSchema, Part, ToolSpec};
 use crate::pipeline::Settlements;
 
-/// Share of the time of an execution for which a call waits for the reservations of others.
+/// Share of the time left to an execution for which a call waits for the reservations of others.
 const WAIT_SHARE: f64 = 0.9;
 /// Tokens that a provider may add to a message for its role and its delimiters.
 const MESSAGE_TOKENS: u64 = 16;
@@ -42,19 +43,19 @@ impl Accounting {
 
     /// Reserves the worst-case cost of one call in every budget above it. The settlements of the calls before it become
     /// durable in the same unit. While only the reservations of other calls in flight are in its way, it waits for them,
-    /// for most of the time that the execution has.
+    /// for most of the time that is left to the execution.
     ///
     /// # Errors
     /// [`ErrorCode::BudgetExceeded`], [`ErrorCode::PriceUnknown`] or [`ErrorCode::StoreUnavailable`]; nothing
     /// was reserved, and the call must not be sent.
     pub async fn reserve<'a>(
         &'a self,
-        invocation: &'a Invocation,
-        meter: &'a UsageMeter,
+        ctx: &ExecutionContext<'a>,
         candidate: &Candidate,
         upper_bound: Tokens,
         key: &CallKey,
     ) -> Result<OpenReservation<'a>, Cause> {
+        let (invocation, meter) = (ctx.invocation, ctx.meter);
         let limits = limits(invocation);
         let cost = match candidate.price {
             Some(priced) => priced.price.cost_max(upper_bound),
@@ -70,7 +71,7 @@ impl Accounting {
         let request = ReservationRequest { account: &account, limits: &limits, upper_bound, key };
         let now = self.clock.now();
         // Not all of it, so that the caller learns of the budget and not of a timeout.
-        let wait_max = invocation.grant.deadline().remaining(now).min(invocation.agent.timeout()).mul_f64(WAIT_SHARE);
+        let wait_max = ctx.time_left().mul_f64(WAIT_SHARE);
         let settlements = &invocation.settlements;
         let reserved = self.core.reserve_or_wait(request, settlements.take(), &*self.ledger, wait_max, now).await;
         let reservation = Some(reserved.map_err(|error| error.cause())?);

@@ -211,10 +211,8 @@ async fn attempt(
         Some(_) => Tokens::default(),
     };
     let accounting = &ctx.env.accounting;
-    let reservation = accounting
-        .reserve(ctx.invocation, ctx.meter, candidate, upper_bound, request.key)
-        .await
-        .map_err(AttemptError::Internal)?;
+    let reservation =
+        accounting.reserve(ctx, candidate, upper_bound, request.key).await.map_err(AttemptError::Internal)?;
     let timeouts = Timeouts {
         connect: CONNECT_TIMEOUT,
         first_token: FIRST_TOKEN_TIMEOUT,

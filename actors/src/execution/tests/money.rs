@@ -1,6 +1,9 @@
 //! Budgets: a call whose worst case exceeds one is refused before a byte is sent, and every call that was
 //! sent is settled.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use greenroom_definitions::models::TokenCounts;
 use greenroom_protocol::request::Invoke;
 use greenroom_protocol::{CallKey, ErrorCode, MicroUsd, PriceBasis, Request, Tokens};
@@ -10,13 +13,13 @@ use serde_json::json;
 
 use super::{execute, test_env};
 use crate::execution::invocation::{Invocation, UsageMeter};
-use crate::model::{Delta, StopReason};
+use crate::model::{Delta, ModelError, ModelProvider, StopReason};
 use crate::pipeline::Settlements;
 use crate::test_env::{ScriptedAnswer, ScriptedModel, TestEnv, TestEnvOptions, agent, invoke, text_answer};
 
 const GOOD: &str = r#"{"summary": "ok"}"#;
 
-fn limited(members: serde_json::Value, model: &std::sync::Arc<ScriptedModel>) -> TestEnv {
+fn limited(members: serde_json::Value, model: &Arc<ScriptedModel>) -> TestEnv {
     TestEnv::new(TestEnvOptions {
         agents: vec![agent("writer", members)],
         providers: vec![model.clone()],
@@ -160,6 +163,42 @@ async fn concurrent_executions_cannot_exceed_a_budget() {
     assert_eq!(total, MicroUsd(succeeded * 100), "exactly the reported usage");
     assert!(succeeded > 0 && total <= MicroUsd(30_000), "{succeeded} calls, {total}");
     assert_eq!(model.calls().len() as u64, succeeded, "a refused execution sends nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_waits_for_a_budget_within_the_time_that_is_left_to_its_execution() {
+    let mut models = crate::test_env::prices();
+    models["models"]["play.bare"] = json!({"context_tokens": 1000, "tier": "standard"});
+    let busy = ModelError::Overloaded { status: 429, retry_after: Some(Duration::from_secs(20)) };
+    let model = ScriptedModel::new("play", true, vec![ScriptedAnswer::Fail(busy)]);
+    let other = ScriptedModel::new("other", true, vec![ScriptedAnswer::Hang]);
+    let of_model = |name: &str| json!({"implementation": {"runtime": "llm", "model": name, "timeout": 30}});
+    let test_env = TestEnv::new(TestEnvOptions {
+        agents: vec![agent("writer", of_model("play.bare")), agent("reader", of_model("other.two"))],
+        providers: vec![model.clone(), other.clone() as Arc<dyn ModelProvider>],
+        models,
+        ..TestEnvOptions::default()
+    });
+    // Two worst cases do not fit together.
+    let mut principal = testing::admin();
+    principal.limits.usd = Some(MicroUsd(15_000));
+    let first = test_env.invocation_for(principal.clone(), invoke("writer", "x"), None).await;
+    let second = test_env.invocation_for(principal, invoke("reader", "x"), None).await;
+    let started = tokio::time::Instant::now();
+    let mut waiting = Box::pin(execute(test_env.env.clone(), first, UsageMeter::default()));
+    let mut silent = Box::pin(execute(test_env.env.clone(), second, UsageMeter::default()));
+    for (execution, provider) in [(&mut waiting, &model), (&mut silent, &other)] {
+        while provider.calls().is_empty() {
+            assert!(futures::poll!(&mut *execution).is_pending());
+            tokio::task::yield_now().await;
+        }
+    }
+    let error = waiting.await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::BudgetExceeded, "{error}");
+    assert!(error.message.contains("only reserved by calls in flight"), "{error}");
+    let elapsed = started.elapsed();
+    assert!((Duration::from_secs(20)..Duration::from_secs(30)).contains(&elapsed), "{elapsed:?} of 30 s");
+    drop(silent);
 }
 
 #[tokio::test(start_paused = true)]

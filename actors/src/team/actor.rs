@@ -14,6 +14,7 @@ use crate::concurrency::OwnedTickets;
 use crate::dispatcher::RunTicket;
 use crate::observer::ActorEvent;
 use crate::run::{RUN_TIME_MAX, RunsHandle};
+use crate::supervision::linked_tasks::UNBOUNDED;
 use crate::supervision::{
     ChildEvent, ChildKind, ExitKind, LinkedTasks, RestartDecision, RestartIntensity, TaskOutcome,
 };
@@ -132,20 +133,22 @@ impl TeamActor {
         });
     }
 
-    /// Waits for the end of a run that has no waiting caller.
+    /// Waits for the end of a run that has no waiting caller. The run ends by its own deadline, which moves while it
+    /// waits for people, so its team has no other one.
     fn await_end(&self, myself: &ActorRef<TeamMsg>, state: &mut TeamState) {
         let (runs, run, me) = (self.runs.clone(), self.run.clone(), myself.clone());
         let work = async move {
-            let until = Deadline::after(runs.env().clock.now(), RUN_TIME_MAX);
-            while let Err(cause) = runs.wait_ended(&run, until).await {
+            loop {
+                let until = Deadline::after(runs.env().clock.now(), RUN_TIME_MAX);
+                let Err(cause) = runs.wait_ended(&run, until).await else { return };
                 tracing::debug!(run.id = %run, cause = %cause, "cannot observe the end of the run");
-                if !cause.code.is_retryable() || until.has_passed(runs.env().clock.now()) {
+                if !cause.code.is_retryable() {
                     return;
                 }
                 tokio::time::sleep(OBSERVE_RETRY_DELAY).await;
             }
         };
-        state.tasks.spawn("end", RUN_TIME_MAX.saturating_add(Duration::from_secs(60)), work, move |_| {
+        state.tasks.spawn("end", UNBOUNDED, work, move |_| {
             // If the team has stopped, it has disbanded already.
             let _ = me.send_message(TeamMsg::Disband);
         });

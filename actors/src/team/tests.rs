@@ -6,13 +6,16 @@ mod nested;
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_protocol::request::{ContextChange, ContextRead, ContextWrite, StartTeam};
-use greenroom_protocol::{ContextKey, ErrorCode, Request, RunId, Status};
+use greenroom_protocol::journal::Entry;
+use greenroom_protocol::request::{ContextChange, ContextRead, ContextWrite, Signal, StartTeam};
+use greenroom_protocol::{ContextKey, ErrorCode, Request, RunId, Status, StepId};
 use serde_json::json;
 
 use crate::observer::ActorEvent;
+use crate::run::RUN_TIME_MAX;
 use crate::run::tests::harness::{
-    Harness, Script, TestDefinitions, agent, detached, immediate, run_id, start_team, until, values, workflow,
+    Harness, Script, TestDefinitions, agent, detached, immediate, run_id, start_team, until, until_entry, values,
+    workflow,
 };
 
 /// A team of two, and a workflow that also calls an agent that is not a member.
@@ -173,6 +176,27 @@ async fn a_team_as_a_step_is_formed_for_it_and_stopped_with_it() {
     until("the second step is active", || harness.calls().len() == 2).await;
     harness.signal(&run, greenroom_protocol::request::Signal::Cancel).await;
     until("no run is left", || harness.runs.hosted() == 0).await;
+    until("the team has gone", || harness.events.count(|event| matches!(event, ActorEvent::TeamDisbanded(_))) == 1)
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_team_waits_for_a_person_as_long_as_its_run() {
+    let mut waiting = definitions();
+    waiting.workflows[0]["steps"][1] = json!({"id": "check", "approval": {"prompt": "Go on?"}, "depends_on": ["find"]});
+    let harness = Harness::new(waiting, script()).await;
+    let Request::StartTeam(start) = crew(json!({})) else { panic!("a team") };
+    let run = run_id(&harness.request(Request::StartTeam(StartTeam { detach: true, ..start })).await);
+    until_entry(&harness, &run, 1, |entry| matches!(entry, Entry::ApprovalRequested { .. })).await;
+    tokio::time::advance(RUN_TIME_MAX * 2).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(harness.events.count(|event| matches!(event, ActorEvent::TeamDisbanded(_))), 0);
+    let approved = harness.signal(&run, Signal::Approve { step: StepId::new("check").unwrap() }).await;
+    assert_eq!(approved.status, Status::Success, "{approved:?}");
+    let deadline = greenroom_protocol::Deadline::after(harness.clock.now(), Duration::from_secs(60));
+    let reply = harness.runs.wait_ended(&run, deadline).await.unwrap();
+    assert_eq!((reply.status, &reply.error), (Status::Success, &None));
+    assert_eq!(reply.outputs["report"], json!("writer_001:finder_001:Q4 2024 Acme"));
     until("the team has gone", || harness.events.count(|event| matches!(event, ActorEvent::TeamDisbanded(_))) == 1)
         .await;
 }

@@ -310,7 +310,8 @@ impl CallKey {
     }
 
     /// Returns the key of a nested call of this one; `part` is an id or a word. A key that would be too
-    /// long, or that a key may not contain, is replaced by its digest below the run or request.
+    /// long, or that a key may not contain, is replaced by its digest below the run or request. It remains a part of the
+    /// compensation of its run, which has money of its own.
     #[must_use]
     pub fn child(&self, part: &str) -> Self {
         let key = format!("{self}/{part}");
@@ -318,7 +319,11 @@ impl CallKey {
             return Self(Arc::from(key));
         }
         let root = self.0.split('/').next().filter(|root| root.len() <= ID_BYTES_MAX).unwrap_or("call");
-        Self(Arc::from(format!("{root}/{}", ContentHash::from_content(key.as_bytes()))))
+        let digest = format!("{root}/{}", ContentHash::from_content(key.as_bytes()));
+        Self(Arc::from(match self.run_compensation() {
+            Some(_) => format!("{digest}/{COMPENSATION_PART}"),
+            None => digest,
+        }))
     }
 
     /// Returns the key of the outermost call that this one is nested in: this one itself, if it is not nested.

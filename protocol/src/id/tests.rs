@@ -29,6 +29,9 @@ fn a_step_sends_the_same_request_id_after_a_crash_and_a_new_one_for_a_retry() {
     assert_eq!(of_run, key.compensation().run_compensation(), "all compensations of a run have one");
     assert_eq!(of_run, Some(CallKey::for_run_compensation(&run)));
     assert_eq!(of_run.map(|key| key.to_string()), Some(format!("{run}//undo")));
+    let long = key.compensation().child(&"x".repeat(600));
+    assert_eq!(long.run_compensation(), Some(CallKey::for_run_compensation(&run)), "{long}");
+    assert_eq!(key.child(&"x".repeat(600)).run_compensation(), None);
     let reserved_name = StepId::new("undo").unwrap_or_else(|_| unreachable!());
     assert_eq!(CallKey::for_step(&run, &reserved_name, None).run_compensation(), None);
     assert_eq!(CallKey::for_step(&run, &reserved_name, None).child("turn[1]").run_compensation(), None);

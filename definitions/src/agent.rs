@@ -106,10 +106,10 @@ impl Agent {
         self.spec.limits.max_turns.unwrap_or(TURNS_DEFAULT)
     }
 
-    /// The maximum cost of one execution.
+    /// The maximum cost of one execution. An amount that is none permits nothing; it would be no limit otherwise.
     #[must_use]
     pub fn cost_max(&self) -> Option<MicroUsd> {
-        self.spec.limits.max_cost_usd.and_then(MicroUsd::from_usd)
+        self.spec.limits.max_cost_usd.map(|usd| MicroUsd::from_usd(usd).unwrap_or_default())
     }
 
     /// The model that it calls first; the standard tier if it names none.

@@ -68,10 +68,10 @@ impl RunLimits {
         self.max_tokens.is_none() && self.max_cost_usd.is_none()
     }
 
-    /// The maximum cost of all calls.
+    /// The maximum cost of all calls. An amount that is none permits nothing; it would be no limit otherwise.
     #[must_use]
     pub fn cost_max(&self) -> Option<MicroUsd> {
-        self.max_cost_usd.and_then(MicroUsd::from_usd)
+        self.max_cost_usd.map(|usd| MicroUsd::from_usd(usd).unwrap_or_default())
     }
 }
 

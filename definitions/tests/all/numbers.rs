@@ -1,6 +1,7 @@
 //! Numbers in definitions: none loses a digit silently.
 
-use greenroom_protocol::AgentId;
+use greenroom_definitions::{Agent, AgentSpec};
+use greenroom_protocol::{AgentId, MicroUsd};
 use serde_json::json;
 
 use crate::folder::{Folder, agent};
@@ -144,4 +145,12 @@ fn an_amount_of_money_that_is_none_is_reported_instead_of_being_no_limit() {
         assert!(found.len() == 1 && found[0].contains("error[invalid_value]"), "{number}: {found:?}");
     }
     assert_eq!(as_limit("1e9"), Vec::<String>::new());
+    // A definition that no check has read permits nothing.
+    let spec = json!({
+        "agent_id": "x", "name": "x", "category": "c", "description": "d", "version": "1",
+        "outputs": [{"name": "t", "type": "text"}],
+        "implementation": {"runtime": "llm"}, "limits": {"max_cost_usd": -1.0},
+    });
+    let agent = Agent::new(serde_json::from_value::<AgentSpec>(spec).unwrap()).unwrap();
+    assert_eq!(agent.cost_max(), Some(MicroUsd(0)));
 }

@@ -1,7 +1,7 @@
 //! `greenroom costs`: model costs by day, user, agent and workflow. Estimated costs and costs at the
 //! assumed price of a tier have columns of their own.
 
-use greenroom_protocol::{Cause, Clock, Json};
+use greenroom_protocol::{Cause, Clock, Json, MicroUsd};
 
 use super::output::{Output, table};
 use super::session::Session;
@@ -36,8 +36,9 @@ pub async fn costs(session: &Session, since: Option<humantime::Duration>, output
             ("calls_assumed", "PRICE ASSUMED"),
             ("assumed_usd", "USD ASSUMED"),
         ];
-        let total = reply.outputs.get("total_usd").and_then(Json::as_f64).unwrap_or_default();
-        format!("{}\n\ntotal ${total:.6}", table(rows, &columns))
+        let total = reply.outputs.get("total_micro_usd").and_then(Json::as_u64);
+        let total = total.map_or_else(|| "unknown".to_owned(), |micros| MicroUsd(micros).to_string());
+        format!("{}\n\ntotal {total}", table(rows, &columns))
     });
     Ok(0)
 }

@@ -57,6 +57,8 @@ async fn money_on_the_wire_is_a_whole_number() {
     assert_eq!((&metadata["cost_micro_usd"], metadata["cost_usd"].as_f64()), (&json!(6_000), Some(0.006)));
     let costs = outcome.costs().await;
     assert_eq!(costs["costs"][0]["cost_micro_usd"], Value::from(COUNTED_MICROS));
+    let table = outcome.fixture.terminal.run(&["costs", "-o", "table"]).await.expect("an end");
+    assert!(table.out.ends_with("total $0.006000\n"), "{table:?}");
     let model = metadata["model"].as_str().expect("a text");
     assert_eq!((model, &metadata["models"]), ("openai.scripted-model", &json!(["openai.scripted-model"])));
 }

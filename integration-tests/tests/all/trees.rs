@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use greenroom_client::{CallParams, Client};
 use greenroom_integration_tests::model_fixture::ModelFixture;
-use greenroom_integration_tests::script_server::{ScriptServer, ServerBehavior, TOKENS_IN, TOKENS_OUT};
+use greenroom_integration_tests::script_server::{
+    RecordedRequest, ScriptServer, ServerBehavior, TOKENS_IN, TOKENS_OUT,
+};
 use greenroom_integration_tests::test_pod::text;
 use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::{Json, RunId, WorkflowId};
@@ -47,8 +49,7 @@ fn fixture(server: &ScriptServer) -> Result<ModelFixture> {
 
 async fn spent_micros(fixture: &ModelFixture) -> Result<u64> {
     let document = fixture.terminal.run(&["costs"]).await?.expect_success()?;
-    let usd = document["total_usd"].as_f64().context("a sum")?;
-    Ok(format!("{:.0}", usd * 1e6).parse()?)
+    document["total_micro_usd"].as_u64().context("a sum")
 }
 
 #[tokio::test]
@@ -191,5 +192,39 @@ async fn a_run_is_recovered_without_a_quota_of_its_owner() -> Result<()> {
     assert_eq!(statuses, [json!("waiting_approval"), json!("running")]);
     assert_eq!(server.count(), 1, "nothing was repeated");
     drop(process);
+    Ok(())
+}
+
+/// The users of the audited requests with this action, the oldest first.
+async fn audited_users(fixture: &ModelFixture, action: &str) -> Result<Vec<String>> {
+    let list = fixture.terminal.run(&["audit", "list", "--limit", "1000"]).await?.expect_success()?;
+    let records = list["records"].as_array().context("records")?;
+    let opened = records.iter().rev().filter(|record| record["event"]["action"] == action);
+    Ok(opened.map(|record| record["event"]["user"].as_str().unwrap_or_default().to_owned()).collect())
+}
+
+#[tokio::test]
+async fn a_run_that_another_user_resumes_continues_as_its_owner_and_both_are_audited() -> Result<()> {
+    let silent_once = |request: &RecordedRequest| match request.number {
+        0 => ServerBehavior::Silence,
+        _ => ServerBehavior::Good,
+    };
+    let server = ScriptServer::start(silent_once).await?;
+    let fixture = fixture(&server)?;
+    let users = "[[users]]\nname = \"admin\"\nroles = [\"admin\"]\n[[users]]\nname = \"clara\"\nroles = [\"admin\"]\n";
+    fixture.terminal.write_file("greenroom.toml", users)?;
+    let process = fixture.terminal.start(&["run", "workflow", "inner", "--input", "text=hello"])?;
+    wait_until("the call is in flight", WAIT_MAX, || async { (server.count() == 1).then_some(()) }).await?;
+    drop(process);
+    let run = runs(&fixture).await?[0]["run_id"].as_str().context("a run")?.to_owned();
+    let resumed = fixture.terminal.run(&["runs", "resume", &run, "--user", "clara"]).await?;
+    ensure!(resumed.code == 0, "{resumed:?}");
+    let output = fixture.terminal.run(&["runs", "show", &run]).await?.expect_success()?;
+    assert_eq!((&output["run"]["status"], &output["run"]["owner"]), (&json!("success"), &json!("admin")));
+    assert_eq!(audited_users(&fixture, "resume_run").await?, ["clara", "admin"], "the act, and what follows from it");
+    assert_eq!(audited_users(&fixture, "invoke").await?, ["admin", "admin"]);
+    let costs = fixture.terminal.run(&["costs"]).await?.expect_success()?;
+    let rows = costs["costs"].as_array().context("rows")?;
+    ensure!(!rows.is_empty() && rows.iter().all(|row| row["user"] == "admin"), "{costs:#}");
     Ok(())
 }

@@ -101,7 +101,10 @@ async fn a_rejection_names_the_exceeded_budget() {
         assert_eq!(cause.code, ErrorCode::BudgetExceeded);
         assert_eq!(cause.details["budget"], "tenant");
         assert_eq!(cause.details["owner"], "acme");
-        assert_eq!(cause.details["reserved_usd"], 0.00006);
+        let micros = [("max", 100), ("spent", 0), ("reserved", 60), ("requested", 60)];
+        for (name, expected) in micros {
+            assert_eq!(cause.details[format!("{name}_micro_usd")], expected, "whole millionths: {:#}", cause.details);
+        }
         stores.settle(reservation, Settlement::Unused, NOW).await;
         assert!(reserve(&stores, 100, 100, 3).await.is_ok());
     }

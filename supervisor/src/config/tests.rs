@@ -154,6 +154,24 @@ fn a_key_an_address_or_a_table_configures_a_provider() {
 }
 
 #[test]
+fn a_provider_is_internal_if_its_configuration_states_it_and_not_by_its_address() {
+    let table = |name: &str, members: &str| {
+        format!(
+            "[[providers]]\nname = {name:?}\napi = \"openai\"\nbase_url = \"http://127.0.0.1:8000/v1\"\n{members}\n"
+        )
+    };
+    let (_dir, flags) = file(&(table("near", "") + &table("own", "internal = true")));
+    let variables = environment(&[
+        ("OPENAI_BASE_URL", "http://localhost:8000/v1"),
+        ("OLLAMA_BASE_URL", "http://127.0.0.1:11434"),
+        ("GREENROOM_OLLAMA_INTERNAL", "true"),
+    ]);
+    let providers = load(&flags, variables.into_iter()).unwrap().config.models.providers;
+    let is_internal: Vec<_> = providers.iter().map(|provider| (provider.name.as_str(), provider.internal)).collect();
+    assert_eq!(is_internal, [("near", false), ("own", true), ("openai", false), ("ollama", true)]);
+}
+
+#[test]
 fn a_settings_file_is_overridden_by_an_owner_only_if_files_and_results_differ() {
     let settings_hash = |text: &str, variables: &[(&str, &str)]| {
         let (_dir, flags) = file(text);

@@ -242,6 +242,17 @@ fn a_call_that_stops_waiting_makes_room_for_those_after_it() {
 }
 
 #[test]
+fn no_more_calls_wait_than_the_bound_allows() {
+    let mut state = LedgerState::default();
+    let limits = [tenant(100)];
+    let _open = reserve(&mut state, &limits, cost(80), &key(0), NOW).unwrap();
+    let mut waiting: Vec<Reply> = (0..WAITING_MAX).map(|number| wait(&mut state, &limits, 80, number as u64)).collect();
+    let refused = state.reserve_or_wait(request(&limits, cost(80), &key(0)), NOW).unwrap_err();
+    assert!(refused.may_fit_later(), "it learns what is only reserved: {refused:?}");
+    assert!(waiting.iter_mut().all(is_waiting));
+}
+
+#[test]
 fn a_call_that_waits_for_two_budgets_gets_both_or_none() {
     let mut state = LedgerState::default();
     let run = limit(Budget::Run(RunId::new("run_1").unwrap()), 100);

@@ -134,6 +134,55 @@ async fn commit_batch_if_any(writer: &mut Writer, commands: &mut CommandReceiver
     writer.commit(batch);
 }
 
+/// Prunes every run that has ended, and returns their number and that of the commits that it needs.
+async fn prune_all(stepped: &mut SteppedWriter) -> (u64, usize) {
+    let SteppedWriter { writer, commands, maintenance, .. } = stepped;
+    let later = NOW.saturating_add(std::time::Duration::from_secs(60));
+    let mut prune = pin!(maintenance.prune_runs(None, later));
+    let mut commits = 0;
+    loop {
+        let mut batch = Vec::new();
+        tokio::select! {
+            biased;
+            pruned = &mut prune => return (pruned.unwrap(), commits),
+            _ = commands.next_batch(&mut batch, Instant::now() + std::time::Duration::from_secs(10)) => {}
+        }
+        writer.commit(batch);
+        commits += 1;
+    }
+}
+
+#[tokio::test]
+async fn many_runs_and_a_long_journal_are_pruned_in_pieces() {
+    let mut stepped = SteppedWriter::open().await;
+    for number in 1..=300 {
+        create(&mut stepped, number, &[started("a"), ended()]).await;
+    }
+    assert_eq!(prune_all(&mut stepped).await, (300, 2), "other commits go on between the pieces");
+    let fence = create(&mut stepped, 301, &[]).await;
+    let (run, mut entries) = (run_id(301), vec![started("a"); 9_000]);
+    entries.push(ended());
+    let appended = drive(&mut stepped, async |core| core.append(at(&run, fence, 0), &entries, NOW).await).await;
+    assert_eq!(appended.unwrap().through(), Seq(9_001));
+    assert_eq!(prune_all(&mut stepped).await, (1, 3));
+    let count = stepped.writer.conn.query_row("SELECT COUNT(*) FROM journal", [], |row| row.get::<_, i64>(0));
+    assert_eq!(count.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn of_the_signed_heads_of_an_hour_the_last_is_stored() {
+    let mut stepped = SteppedWriter::open().await;
+    let mut entries = Vec::new();
+    for number in 1..=4 {
+        entries.push(drive(&mut stepped, async |core| core.open_entry(opening(number), NOW).await.unwrap()).await);
+        stepped.writer.sign(HeadKind::Running).await.unwrap();
+    }
+    let heads = stepped.writer.conn.query_row("SELECT COUNT(*), MAX(number) FROM audit_heads", [], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+    });
+    assert_eq!(heads.unwrap(), (1, 4));
+}
+
 #[tokio::test]
 async fn a_run_that_cannot_be_read_does_not_refuse_the_others_of_its_batch() {
     let mut stepped = SteppedWriter::open().await;

@@ -4,7 +4,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
-use greenroom_protocol::{IdempotencyKey, Metadata, RunId, Status, TenantId, Timestamp, UserId, Values};
+use greenroom_protocol::request::{ContextChange, ContextRead, ContextWrite, ResumeRun, Signal, SignalRun};
+use greenroom_protocol::{
+    ContextKey, IdempotencyKey, Json, Metadata, RunId, Status, TenantId, Timestamp, UserId, Values,
+};
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::core::PendingUnit;
 use greenroom_registry::group_commit::CommitTiming;
@@ -121,6 +124,23 @@ async fn beside<T>(releaser: &mut KeyReleaser, work: impl Future<Output = T>) ->
     tokio::select! {
         done = work => done,
         () = releaser.run() => panic!("the releaser ends before the pipeline"),
+    }
+}
+
+#[test]
+fn writes_and_signals_honour_their_key_and_reads_have_no_effect_to_keep() {
+    let run = RunId::new("run_1").unwrap();
+    let key = ContextKey::new("notes").unwrap();
+    let change = ContextChange::Append(Json::from("a"));
+    let write = ContextWrite { run: run.clone(), key, expect: Some(0), change, ttl_ms: None };
+    let signal = SignalRun { run: run.clone(), signal: Signal::Cancel };
+    for (request, is_stored) in [
+        (Request::ContextWrite(write), true),
+        (Request::SignalRun(signal), true),
+        (Request::ResumeRun(ResumeRun { run: run.clone() }), true),
+        (Request::ContextRead(ContextRead { run, keys: Vec::new() }), false),
+    ] {
+        assert_eq!(stores_reply(&request), is_stored, "{}", request.verb());
     }
 }
 

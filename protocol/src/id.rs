@@ -211,6 +211,18 @@ text_id!(
     CallKey, KEY_BYTES_MAX, printable
 );
 
+impl PodId {
+    /// The id of one start of the pod with this name, from a generated number. A process that starts again is another
+    /// pod, so that what the one before has left open is not taken for its own.
+    #[must_use]
+    pub fn for_start(name: &Self, number: u128) -> Self {
+        let name = name.as_str();
+        // An id is ASCII. A name that leaves no room for the number is cut.
+        let name = name.get(..ID_BYTES_MAX - DIGEST_CHARS - 1).unwrap_or(name);
+        Self(Arc::from(format!("{name}-{number:032x}")))
+    }
+}
+
 impl RequestId {
     /// Formats a generated number as the id of a request.
     #[must_use]

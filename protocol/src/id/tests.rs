@@ -13,6 +13,18 @@ fn an_id_with_a_disallowed_character_or_length_is_rejected() {
 }
 
 #[test]
+fn each_start_of_a_pod_has_an_id_of_its_own_whatever_its_name() {
+    for name in ["local".to_owned(), "x".repeat(ID_BYTES_MAX)] {
+        let name = PodId::new(name).unwrap_or_else(|_| unreachable!());
+        let starts = [1, 2].map(|number| PodId::for_start(&name, number));
+        assert_ne!(starts[0], starts[1]);
+        assert!(starts.iter().all(|pod| PodId::new(pod).as_ref() == Ok(pod)), "{starts:?}");
+    }
+    let local = PodId::new("local").unwrap_or_else(|_| unreachable!());
+    assert_eq!(PodId::for_start(&local, 10).as_str(), "local-0000000000000000000000000000000a");
+}
+
+#[test]
 fn a_run_is_named_after_its_request() {
     let request = RequestId::from_u128(10);
     assert_eq!(RunId::for_request(&request).as_str(), "run_0000000000000000000000000000000a");

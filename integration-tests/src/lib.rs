@@ -11,6 +11,7 @@ pub mod definitions_dir;
 pub mod fuzz;
 pub mod model_fixture;
 pub mod script_server;
+pub mod shifted_clock;
 pub mod store_hooks;
 pub mod terminal;
 pub mod test_pod;

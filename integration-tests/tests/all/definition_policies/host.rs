@@ -3,7 +3,7 @@
 //! requests by other means, so the tests put other ones into it: users of an ingress that needs no credential,
 //! an audit that fails, a user who is moved to another tenant while a run waits.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
 use greenroom_client::CallParams;
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
+use greenroom_integration_tests::shifted_clock::ShiftedClock;
 use greenroom_integration_tests::terminal::COMMAND_WAIT_MAX;
 use greenroom_integration_tests::test_pod::{StoreKind, test_config, text};
 use greenroom_integration_tests::wait::wait_until;
@@ -23,7 +24,7 @@ use greenroom_rego::{
     EvaluationError, Evaluator, Explanation, IdentityProvider, Input, Limits, NameSet, Permissions, PolicyDecision,
     Principal,
 };
-use greenroom_supervisor::clock::{TimeOrdered, WallClock};
+use greenroom_supervisor::clock::TimeOrdered;
 use greenroom_supervisor::compose::{Overrides, compose_with};
 use greenroom_supervisor::pod::Pod;
 use tempfile::TempDir;
@@ -70,17 +71,6 @@ impl IdentityProvider for Users {
 
     async fn find_anonymous_user(&self, _: Timestamp) -> Result<Option<Principal>, Cause> {
         Ok(self.principal("anyone"))
-    }
-}
-
-/// The wall clock, put forward.
-#[derive(Default)]
-struct ShiftedClock(AtomicI64);
-
-impl Clock for ShiftedClock {
-    fn now(&self) -> Timestamp {
-        let shift = Duration::from_micros(self.0.load(Ordering::SeqCst).unsigned_abs());
-        WallClock.now().saturating_add(shift)
     }
 }
 
@@ -289,8 +279,7 @@ impl Host {
         ensure!(started.status == Status::Success, "{started:?}");
         let run = wait_status(&self.pod, &flow, "waiting_approval").await?;
         self.users.is_moved.store(is_moved, Ordering::SeqCst);
-        let shift = i64::try_from(PRINCIPAL_AGES.as_micros())?;
-        self.clock.0.fetch_add(shift, Ordering::SeqCst);
+        self.clock.put_forward(PRINCIPAL_AGES);
         let approved = self.pod.client(&UserId::new("approver")?).approve(run.clone(), StepId::new("ask")?).await?;
         ensure!(approved.status == Status::Success, "{approved:?}");
         let has_ended = || async {

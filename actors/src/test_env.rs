@@ -15,8 +15,8 @@ use greenroom_definitions::catalogue::CatalogueParts;
 use greenroom_definitions::{Agent, AgentSpec, Catalogue, Models, Team, Workflow};
 use greenroom_protocol::request::Invoke;
 use greenroom_protocol::{
-    AgentId, ArtifactRef, Cause, Clock, ContentHash, ErrorCode, IdGenerator, Json, Reply, Request, TeamId, Timestamp,
-    Tokens, Values, WorkflowId,
+    AgentId, ArtifactRef, Cause, Clock, ContentHash, ErrorCode, IdGenerator, Json, PodId, Reply, Request, TeamId,
+    Timestamp, Tokens, Values, WorkflowId,
 };
 use greenroom_registry::artifacts::ArtifactOwner;
 use greenroom_registry::audit::signer::Signer;
@@ -280,6 +280,7 @@ impl TestEnv {
             clock: Arc::clone(&clock),
             signer: Signer::ephemeral([7; 32]),
             artifacts: Arc::clone(&artifacts),
+            pod: PodId::new("pod_1").unwrap(),
         };
         let stores = open_in_memory(parts).stores;
         let specs = options.agents.into_iter().map(|spec| serde_json::from_value::<AgentSpec>(spec).unwrap());

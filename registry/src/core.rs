@@ -56,7 +56,8 @@ pub trait CoreStore: Send + Sync {
     /// [`StoreError`] if the unit could not be submitted.
     async fn send(&self, unit: Unit<'_>) -> Result<(), StoreError>;
 
-    /// Renews the lease of the owner of a tree. Every append to a run of the tree renews it too.
+    /// Renews the lease of the owner of a tree. Every append to a run of the tree renews it too. A store on a disk
+    /// records every few seconds that its pod is active, so that the next process knows it.
     ///
     /// # Errors
     /// [`JournalError::Fenced`] if the tree has another owner.

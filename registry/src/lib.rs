@@ -97,8 +97,9 @@ pub async fn commit_restore(
 /// Opens the database at `path`, or creates it, and locks it until its writer ends: no other process can
 /// have it open for writing.
 ///
-/// Opening recovers from an unclean shutdown first: audit entries that are still open are closed as
-/// interrupted, reservations are settled as estimated, and leases are void.
+/// Opening recovers from an unclean shutdown first. The pods that have owned the database before are dead: the audit
+/// entries that they have left open are closed as interrupted, their reservations are settled as estimated, the keys of
+/// their requests in flight are released, and their leases are void.
 ///
 /// # Errors
 /// [`StoreError::InUse`] if another process owns it; [`StoreError`] if the file cannot be opened, is damaged, is newer than this release, or does not

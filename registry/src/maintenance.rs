@@ -73,8 +73,8 @@ pub trait StoreMaintenance: Send + Sync {
     /// As [`StoreMaintenance::prune_runs`]; the chain is valid in any case.
     async fn prune_audit(&self, before: Timestamp, now: Timestamp) -> Result<PruneReport, StoreError>;
 
-    /// Writes all queued commands, signs the end of the audit and ends the store's tasks. Every later
-    /// write is rejected with [`StoreError::Closed`].
+    /// Writes all queued commands, records that the pod was active until now, signs the end of the audit and ends the
+    /// store's tasks. Every later write is rejected with [`StoreError::Closed`].
     ///
     /// # Errors
     /// [`StoreError`] if the end of the audit could not be signed.

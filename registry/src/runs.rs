@@ -144,6 +144,16 @@ impl RunRecord {
     }
 }
 
+/// The time in which an owner of a tree was active. It worked on a run of the tree only if it has written to the
+/// journal of the run since: before that, it had not resumed the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnerActivity {
+    /// Since when it could be the owner.
+    pub since: Timestamp,
+    /// Until when it is known to have been active.
+    pub until: Timestamp,
+}
+
 /// A tree that was claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimedTree {
@@ -153,8 +163,8 @@ pub struct ClaimedTree {
     pub failures: u32,
     /// Its runs that have not ended, each after the run that called it.
     pub runs: Vec<RunRecord>,
-    /// When its last owner was last known to be active; none if that is not known.
-    pub last_active: Option<Timestamp>,
+    /// When the last owner that has written to one of its runs was active; none if that is not known.
+    pub last_activity: Option<OwnerActivity>,
 }
 
 /// Which runs to list.

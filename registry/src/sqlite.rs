@@ -39,6 +39,7 @@ pub(crate) mod inspect;
 mod ledger;
 mod maintenance;
 mod owner_lock;
+mod pods;
 mod recovery;
 pub(crate) mod restore;
 mod runs;
@@ -50,10 +51,10 @@ mod writer_state;
 
 /// Opens every store.
 pub(crate) async fn open(path: &Path, sync_mode: SyncMode, parts: StoreParts) -> Result<OpenedStores, StoreError> {
-    let StoreParts { clock, signer, artifacts } = parts;
+    let StoreParts { clock, signer, artifacts, pod } = parts;
     let lock = OwnerLock::acquire(path)?;
     let readers = open_readers(path, sync_mode).await?;
-    let shared = Arc::new(Shared::new(path.to_owned(), readers, clock));
+    let shared = Arc::new(Shared::new(path.to_owned(), readers, clock, pod));
     let signer = Arc::new(signer);
     let (sender, commands) = queue();
     let queue = WriterQueue::new(sender);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use greenroom_protocol::Clock;
+use greenroom_protocol::{Clock, PodId};
 
 use crate::agent_memory::MemoryStore;
 use crate::artifacts::ArtifactStore;
@@ -72,6 +72,9 @@ pub struct StoreParts {
     pub signer: Signer,
     /// The artifact store.
     pub artifacts: Arc<dyn ArtifactStore>,
+    /// The pod that opens the stores, with an id of this start ([`PodId::for_start`]). A store that other pods have
+    /// owned before settles, releases and closes what these have left open.
+    pub pod: PodId,
 }
 
 /// The durability of a commit.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use greenroom_protocol as protocol;
@@ -50,6 +51,12 @@ fn fixed_clock() -> Arc<dyn Clock> {
     Arc::new(FixedClock)
 }
 
+/// The id of another start of the pod.
+pub(crate) fn next_pod() -> PodId {
+    static STARTS: AtomicU64 = AtomicU64::new(1);
+    PodId::for_start(&pod(), STARTS.fetch_add(1, Ordering::Relaxed).into())
+}
+
 /// A time in 2023.
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -57,6 +64,8 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 /// Stores with their tasks.
 pub(crate) struct TestStores {
     pub(crate) stores: Stores,
+    /// The pod that has opened them.
+    pub(crate) pod: PodId,
     dir: Option<TempDir>,
     tasks: JoinSet<Result<(), StoreError>>,
 }
@@ -68,9 +77,9 @@ impl TestStores {
     }
 
     fn in_memory() -> Self {
-        let signer = Signer::ephemeral([7; 32]);
-        let opened = open_in_memory(StoreParts { clock: fixed_clock(), signer, artifacts: in_memory_artifacts() });
-        Self::run(opened, None)
+        let (clock, signer, artifacts) = (fixed_clock(), Signer::ephemeral([7; 32]), in_memory_artifacts());
+        let opened = open_in_memory(StoreParts { clock, signer, artifacts, pod: pod() });
+        Self::run(opened, pod(), None)
     }
 
     /// A new database in a directory of its own.
@@ -85,18 +94,28 @@ impl TestStores {
 
     /// Opens the database in a directory with this sync mode.
     pub(crate) async fn open_with(dir: TempDir, sync_mode: SyncMode) -> Result<Self, StoreError> {
-        let signer = Signer::open(&dir.path().join("audit.key"), || Ok([7; 32]))?;
-        let parts = StoreParts { clock: fixed_clock(), signer, artifacts: in_memory_artifacts() };
-        let opened = open_sqlite(&dir.path().join("greenroom.db"), sync_mode, parts).await?;
-        Ok(Self::run(opened, Some(dir)))
+        Self::open_as(dir, sync_mode, next_pod(), fixed_clock()).await
     }
 
-    fn run(opened: OpenedStores, dir: Option<TempDir>) -> Self {
+    /// Opens the database in a directory as this pod, with this clock.
+    pub(crate) async fn open_as(
+        dir: TempDir,
+        sync_mode: SyncMode,
+        pod: PodId,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
+        let signer = Signer::open(&dir.path().join("audit.key"), || Ok([7; 32]))?;
+        let parts = StoreParts { clock, signer, artifacts: in_memory_artifacts(), pod: pod.clone() };
+        let opened = open_sqlite(&dir.path().join("greenroom.db"), sync_mode, parts).await?;
+        Ok(Self::run(opened, pod, Some(dir)))
+    }
+
+    fn run(opened: OpenedStores, pod: PodId, dir: Option<TempDir>) -> Self {
         let mut tasks = JoinSet::new();
         for task in opened.tasks {
             tasks.spawn(task.run);
         }
-        Self { stores: opened.stores, dir, tasks }
+        Self { stores: opened.stores, pod, dir, tasks }
     }
 
     /// The path of the database.
@@ -180,8 +199,13 @@ impl TestStores {
     }
 
     /// Closes the stores, and returns the directory.
-    pub(crate) async fn close(mut self) -> TempDir {
-        self.stores.maintenance.close(NOW).await.unwrap();
+    pub(crate) async fn close(self) -> TempDir {
+        self.close_at(NOW).await
+    }
+
+    /// Closes the stores at this time, and returns the directory.
+    pub(crate) async fn close_at(mut self, now: Timestamp) -> TempDir {
+        self.stores.maintenance.close(now).await.unwrap();
         while let Some(result) = self.tasks.join_next().await {
             result.unwrap().unwrap();
         }

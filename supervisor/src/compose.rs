@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use greenroom_actors::execution::Accounting;
 use greenroom_actors::pipeline::PipelineHandle;
-use greenroom_protocol::{Cause, Clock, IdGenerator};
+use greenroom_protocol::{Cause, Clock, IdGenerator, PodId};
 use greenroom_registry::OpenedStores;
 use greenroom_rego::{Authenticator, IdentityProvider};
 
@@ -68,10 +68,11 @@ pub async fn compose_with(
     let tools = [greenroom_runtimes::tools(), tools].concat();
     let bundle = policy::open_bundle(config)?;
     let known_names = catalogue::collect_known_names(config, &bundle, &handlers, &tools);
+    let pod = PodId::for_start(&config.pod, ids.next_id());
     let (policy, catalogue, OpenedStores { stores, tasks: writers }) = tokio::try_join!(
         policy::compile(config, bundle),
         catalogue::load(config, known_names.clone()),
-        stores::open(config, &clock, &ids, restores.as_ref()),
+        stores::open(config, &pod, &clock, &ids, restores.as_ref()),
     )?;
     let stores = if let Some(wrap) = wrap_stores { wrap(stores) } else { stores };
 
@@ -86,6 +87,7 @@ pub async fn compose_with(
     let accounting = Accounting::new(&stores, Arc::clone(&clock));
     let parts = PodParts {
         config: config.clone(),
+        pod,
         definitions: Arc::new(CachedDefinitions::new(catalogue, Arc::clone(&stores.definitions))),
         models: models::open(config, providers)?,
         admission: AdmissionControl::new(config.admission.resolve_concurrency()),

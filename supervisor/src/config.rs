@@ -59,7 +59,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The directory of the control socket if its path in the data directory is too long.
     pub runtime_dir: PathBuf,
-    /// The name of this pod in replies and in the audit.
+    /// The name of this pod, for replies. Its id for what it stores is that of this start ([`PodId::for_start`]).
     pub pod: PodId,
     /// A directory of definitions instead of the embedded catalogue; it is watched.
     pub definitions_dir: Option<PathBuf>,

@@ -63,6 +63,9 @@ pub struct Pipeline {
     pub(crate) admin: Arc<AdminOps>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// The name of the pod, for replies.
+    pub(crate) pod_name: PodId,
+    /// The id of this start of the pod, for the audit: the next start closes what this one has left open.
     pub(crate) pod: PodId,
     pub(crate) store: StoreConfig,
 }
@@ -174,7 +177,7 @@ impl Pipeline {
             let cause = name_store(failure.cause, &self.store, Some(&info.id));
             ExecutionFailure { cause, ..failure }
         });
-        let reply = reply::make_reply(&info, &self.pod, &decision, outcome);
+        let reply = reply::make_reply(&info, &self.pod_name, &decision, outcome);
         reply::log_execution(&info, &decision, &reply);
         let closing = reply::make_closing(&info, &decision, &reply);
         let unit = Unit::new(self.clock.now()).close(open_entry, closing);
@@ -376,7 +379,7 @@ impl Pipeline {
         tracing::info!(
             request.id = %info.id, trace_id = %info.trace, error.code = %cause.code, "request rejected before audit"
         );
-        reply::make_reply(info, &self.pod, &PolicyOutcome::default(), Err(cause.into()))
+        reply::make_reply(info, &self.pod_name, &PolicyOutcome::default(), Err(cause.into()))
     }
 }
 

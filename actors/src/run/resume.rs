@@ -78,7 +78,7 @@ impl RunsHandle {
         };
         let definitions = PinnedDefinitions::from_recorded(&started, &*env.resolver).await?;
         let now = env.clock.now();
-        let deadline = deadline_after_pause(&state, tree.last_active(), now);
+        let deadline = deadline_after_pause(&state, tree.last_activity(), now);
         let definitions_changed = definitions.is_outdated(&started.inner, &*env.resolver);
         let first = FirstAction::Resume(Box::new(Event::Resumed { definitions_changed, deadline }));
         let needed = called_runs(run, &state, &definitions.plan);

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use greenroom_protocol::{Clock, RunId, Timestamp};
+use greenroom_protocol::{Clock, RunId};
 use greenroom_registry::core::CoreStore;
 use greenroom_registry::journal::JournalError;
-use greenroom_registry::runs::{ClaimedTree, Fence, RunRecord};
+use greenroom_registry::runs::{ClaimedTree, Fence, OwnerActivity, RunRecord};
 
 /// A tree of runs that this pod owns. Each of its actors and each of its starts holds a clone; the lease is released
 /// when the last one is dropped.
@@ -14,7 +14,7 @@ pub(super) struct RunTree {
     root: RunId,
     fence: Fence,
     failures: u32,
-    last_active: Option<Timestamp>,
+    last_activity: Option<OwnerActivity>,
     claimed: Vec<RunRecord>,
     on_drop: OnDrop,
 }
@@ -25,7 +25,7 @@ type OnDrop = Box<dyn Fn(&RunId, Fence) + Send + Sync>;
 impl RunTree {
     /// A tree that was started on this pod, with the fence of its root.
     pub(super) fn started(root: RunId, fence: Fence, on_drop: impl Fn(&RunId, Fence) + Send + Sync + 'static) -> Self {
-        Self { root, fence, failures: 0, last_active: None, claimed: Vec::new(), on_drop: Box::new(on_drop) }
+        Self { root, fence, failures: 0, last_activity: None, claimed: Vec::new(), on_drop: Box::new(on_drop) }
     }
 
     /// A tree that this pod has claimed.
@@ -34,8 +34,8 @@ impl RunTree {
         claim: ClaimedTree,
         on_drop: impl Fn(&RunId, Fence) + Send + Sync + 'static,
     ) -> Self {
-        let ClaimedTree { fence, failures, runs: claimed, last_active } = claim;
-        Self { root, fence, failures, last_active, claimed, on_drop: Box::new(on_drop) }
+        let ClaimedTree { fence, failures, runs: claimed, last_activity } = claim;
+        Self { root, fence, failures, last_activity, claimed, on_drop: Box::new(on_drop) }
     }
 
     /// The run that no run called.
@@ -58,9 +58,9 @@ impl RunTree {
         !self.claimed.is_empty()
     }
 
-    /// When its last owner was last active; none if that is not known, or if there was none.
-    pub(super) const fn last_active(&self) -> Option<Timestamp> {
-        self.last_active
+    /// When its last owner was active; none if that is not known, or if there was none.
+    pub(super) const fn last_activity(&self) -> Option<OwnerActivity> {
+        self.last_activity
     }
 
     /// The runs that had not ended when the tree was claimed, each after the run that called it.

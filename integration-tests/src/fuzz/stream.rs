@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use futures::StreamExt;
 use greenroom_actors::model::{Delta, Message, ModelCall, ModelName, ModelProvider, Role, Timeouts};
-use greenroom_protocol::{AgentId, CallKey, Clock, PriceBasis, TenantId, UserId, Values};
+use greenroom_protocol::{AgentId, CallKey, Clock, PodId, PriceBasis, TenantId, UserId, Values};
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::core::CoreStore;
 use greenroom_registry::ledger::{Account, Amount, ReservationRequest};
@@ -81,6 +81,7 @@ impl StreamFixture {
             clock: Arc::new(WallClock),
             signer: Signer::ephemeral([7; 32]),
             artifacts: in_memory_artifacts(),
+            pod: PodId::new("fuzz")?,
         };
         Ok(Self { runtime, body, providers, core: open_in_memory(parts).stores.core })
     }

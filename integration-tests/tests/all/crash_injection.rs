@@ -19,7 +19,7 @@ use greenroom_integration_tests::script_server::{
 use greenroom_integration_tests::test_pod::{StoreKind, test_config};
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::{Entry, ResultRef, StepKey};
-use greenroom_protocol::{AgentId, Clock, IdGenerator, RunId, TenantId, Timestamp};
+use greenroom_protocol::{AgentId, Clock, IdGenerator, PodId, RunId, TenantId, Timestamp};
 use greenroom_registry::Stores;
 use greenroom_registry::agent_memory::{MEMORIES_MAX, MemoryOwner};
 use greenroom_registry::journal::{JournalRecord, Seq};
@@ -116,8 +116,9 @@ fn done_counts(journal: &[JournalRecord]) -> BTreeMap<String, u32> {
 async fn inspect<T, F: Future<Output = Result<T>>>(dir: &Path, inspect: impl FnOnce(Stores) -> F) -> Result<T> {
     let config = test_config(dir, StoreKind::Full, None)?;
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn IdGenerator>) = (Arc::new(WallClock), Arc::new(TimeOrdered));
-    let opened =
-        compose::stores::open(&config, &clock, &ids, None).await.map_err(|cause| anyhow::anyhow!("{cause:?}"))?;
+    let pod = PodId::for_start(&config.pod, ids.next_id());
+    let opened = compose::stores::open(&config, &pod, &clock, &ids, None).await;
+    let opened = opened.map_err(|cause| anyhow::anyhow!("{cause:?}"))?;
     let writers: Vec<_> = opened.tasks.into_iter().map(|writer| tokio::spawn(writer.run)).collect();
     let found = inspect(opened.stores.clone()).await;
     opened.stores.maintenance.close(WallClock.now()).await?;

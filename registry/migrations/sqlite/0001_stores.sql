@@ -13,6 +13,16 @@ CREATE TABLE store_identity (
 ) STRICT;
 INSERT INTO store_identity (id, database) VALUES (1, lower(hex(randomblob(16))));
 
+-- The processes that have owned the database, each with an id of its own. One is alive. A dead one remains for as
+-- long as it is the last owner of a run that has not ended: the run was not paused until `active_at`, which is
+-- recorded every few seconds.
+CREATE TABLE pods (
+    pod        TEXT    NOT NULL PRIMARY KEY,
+    started_at INTEGER NOT NULL,
+    active_at  INTEGER NOT NULL,
+    dead       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE runs (
     number            INTEGER PRIMARY KEY,
     run               TEXT    NOT NULL UNIQUE,
@@ -89,6 +99,8 @@ CREATE TABLE idempotency_keys (
     run          TEXT,
     reply        TEXT,
     at           INTEGER NOT NULL,
+    -- The pod that has reserved the key.
+    pod          TEXT    NOT NULL,
     PRIMARY KEY (key, tenant)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_keys_by_run ON idempotency_keys (run) WHERE run IS NOT NULL;
@@ -158,6 +170,8 @@ CREATE TABLE budgets (
 -- Reservations that are not settled yet.
 CREATE TABLE reservations (
     id          INTEGER PRIMARY KEY,
+    -- The pod whose call it is for.
+    pod         TEXT    NOT NULL,
     reservation TEXT    NOT NULL
 ) STRICT;
 

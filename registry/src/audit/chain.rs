@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use greenroom_protocol as protocol;
 use protocol::audit::{Event, RecordRef, Restored};
-use protocol::{ContentHash, RequestId, TenantId, Timestamp};
+use protocol::{ContentHash, PodId, RequestId, TenantId, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -81,11 +81,13 @@ pub(crate) struct EventLink {
     /// The record that opened the entry which the event ends.
     #[serde(default)]
     pub(crate) opened: Option<u64>,
-    /// The request and the tenant of an entry that the event opens.
+    /// The request, the tenant and the pod of an entry that the event opens.
     #[serde(default)]
     pub(crate) request: Option<RequestId>,
     #[serde(default)]
     pub(crate) tenant: Option<TenantId>,
+    #[serde(default)]
+    pub(crate) pod: Option<PodId>,
 }
 
 impl<'r> RecordLink<'r> {

@@ -20,6 +20,7 @@ use crate::journal::{JournalError, JournalRecord, Receipt, Seq};
 use crate::ledger::reservation::ReservationId;
 use crate::ledger::reserve::ticket;
 use crate::ledger::{Reservation, ReservationRequest, ReserveTicket, Settled, Settlement};
+use crate::runs::leases::NewLease;
 use crate::runs::record::{StatusChange, releases_key};
 use crate::runs::{ClaimedTree, Fence, RunRecord};
 
@@ -147,13 +148,16 @@ impl InMemoryCore {
             RunChange::Create { run: new, key, entries } => {
                 let run = new.id().clone();
                 let record = RunRecord::with_entries(&new, &StatusChange::from_entries(entries), at);
-                let (fence, is_ended) = (record.fence, record.status.is_terminal());
+                let (fence, duration, is_ended) = (record.fence, new.lease, record.status.is_terminal());
                 let key = key.filter(|_| !releases_key(entries)).map(|key| (key.to_stored(), new.tenant.clone()));
                 let number = runs.insert(record, key, at);
                 match new.caller() {
                     _ if is_ended => {}
                     Some(_) => self.0.leases.add_run(&new.started.root, fence),
-                    None => self.0.leases.grant((&run, number), 1, fence, new.lease, at),
+                    None => {
+                        let lease = NewLease { root: &run, number, fence, duration, granted_at: at };
+                        self.0.leases.grant_created(lease);
+                    }
                 }
                 receipts.fence = Some(fence);
                 if !entries.is_empty() {
@@ -161,7 +165,7 @@ impl InMemoryCore {
                     self.0.journal_notifiers.notify(&run);
                 }
             }
-            RunChange::Claim { root, pod, lease } => {
+            RunChange::Claim { root, pod, lease: duration } => {
                 let Some((number, stored)) = runs.find_mut(root) else { return };
                 let fence = stored.record.transfer_to(pod);
                 let (failures, owned) = (stored.record.failures, stored.record.clone());
@@ -170,9 +174,10 @@ impl InMemoryCore {
                     record.clone()
                 };
                 let tree: Vec<_> = runs.open_runs_mut(root).map(transfer).collect();
-                let last_active = self.0.leases.renewed_at(root);
-                self.0.leases.grant((root, number), tree.len(), fence, lease, at);
-                receipts.tree = Some(ClaimedTree { fence, failures, runs: tree, last_active });
+                let last_activity = self.0.leases.last_activity(root);
+                let lease = NewLease { root, number, fence, duration, granted_at: at };
+                self.0.leases.grant_claimed(lease, tree.len(), last_activity);
+                receipts.tree = Some(ClaimedTree { fence, failures, runs: tree, last_activity });
             }
             RunChange::Append { position, entries } => {
                 let Some((_, stored)) = runs.find_mut(position.run) else { return };
@@ -182,6 +187,7 @@ impl InMemoryCore {
                 if let Some((_, stored)) = runs.find_mut(&root).filter(|_| StatusChange::are_progress(&changes)) {
                     stored.record.failures = 0;
                 }
+                self.0.leases.on_written(&root, position.fence);
                 // An owner whose lease expired keeps the tree as long as no other owner has claimed it.
                 let _ = self.0.leases.renew(&root, position.fence, None, at);
                 if is_ended {
@@ -194,12 +200,12 @@ impl InMemoryCore {
                 receipts.journal = Some(runs.extend_journal(position.run, position.after, entries, at));
                 self.0.journal_notifiers.notify(position.run);
             }
-            RunChange::Release { root, fence } => self.0.leases.release(root, fence),
+            RunChange::Release { root, fence } => self.0.leases.release(root, fence, at),
             RunChange::Fail { root, fence } => {
                 if let Some((_, stored)) = runs.find_mut(root).filter(|(_, stored)| stored.record.fence == fence) {
                     stored.record.failures = stored.record.failures.saturating_add(1);
                 }
-                self.0.leases.release(root, fence);
+                self.0.leases.release(root, fence, at);
             }
         }
     }

@@ -232,15 +232,17 @@ impl LedgerState {
         self.deltas.add_settlement(record);
     }
 
-    /// Settles every open reservation as estimated, after a crash.
-    pub(crate) fn settle_outstanding(&mut self, now: Timestamp) -> u64 {
-        let ids: Vec<_> = self.reservations.keys().copied().collect();
-        for id in &ids {
+    /// Settles these reservations as estimated, because the pod of their calls is dead. Returns the number of those
+    /// that were open.
+    pub(crate) fn settle_estimated(&mut self, ids: &[ReservationId], now: Timestamp) -> u64 {
+        let mut settled = 0;
+        for id in ids {
             if let Some(record) = self.settle(*id, Settlement::Estimated, now) {
                 self.add_settlement(record);
+                settled += 1;
             }
         }
-        ids.len() as u64
+        settled
     }
 
     /// Returns the changes since the last call.

@@ -5,6 +5,9 @@
 //! runs are active. A renewal does not touch the index of expiries: an entry that is due and whose lease was
 //! renewed meanwhile moves to the new time. A lease ends with the last run of its tree, so it counts the runs that
 //! have not ended: a run counts from the decision that creates it, and until the decision that ends it.
+//!
+//! A lease that expired or was released has the last activity of its owner, for the next owner of the tree: a run was
+//! not paused while an owner worked on it, even if it was quiet.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,21 +17,49 @@ use greenroom_protocol as protocol;
 use protocol::{RunId, Timestamp};
 
 use crate::journal::JournalError;
-use crate::runs::Fence;
+use crate::runs::{Fence, OwnerActivity};
 
 /// The number of a run in its store, by which runs are ordered by age.
 pub(crate) type RunNumber = u64;
 
+/// A lease to grant.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewLease<'l> {
+    /// The root of the tree.
+    pub(crate) root: &'l RunId,
+    /// The number of the root.
+    pub(crate) number: RunNumber,
+    /// The fence of the owner.
+    pub(crate) fence: Fence,
+    /// How long it lasts without a renewal.
+    pub(crate) duration: Duration,
+    pub(crate) granted_at: Timestamp,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Lease {
-    /// The number of the root.
     number: RunNumber,
     fence: Fence,
     duration: Duration,
-    renewed_at: Timestamp,
-    expires_at: Timestamp,
+    granted_at: Timestamp,
+    /// None if it was released.
+    expires_at: Option<Timestamp>,
+    /// The activity of the last owner that has written to a run of the tree.
+    last_activity: Option<OwnerActivity>,
+    /// True if that is the owner of this lease.
+    has_written: bool,
     /// Runs of the tree that have not ended.
     open_runs: usize,
+}
+
+impl Lease {
+    /// Records that its owner is active. As long as an owner has not written that a run of the tree is resumed, the
+    /// time of the runs does not pass.
+    const fn on_active(&mut self, now: Timestamp) {
+        if self.has_written {
+            self.last_activity = Some(OwnerActivity { since: self.granted_at, until: now });
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -36,7 +67,7 @@ struct Owners {
     leases: HashMap<RunId, Lease>,
     /// No lease expires before its entry here.
     expiries: BTreeSet<(Timestamp, RunId)>,
-    /// Roots of unfinished trees whose lease has expired, or that have none.
+    /// Roots of unfinished trees whose lease has expired or was released, or that have none.
     unclaimed: BTreeSet<RunNumber>,
 }
 
@@ -44,6 +75,16 @@ impl Owners {
     /// The lease of the owner with this fence.
     fn lease_mut(&mut self, root: &RunId, fence: Fence) -> Option<&mut Lease> {
         self.leases.get_mut(root).filter(|lease| lease.fence == fence)
+    }
+
+    fn grant(&mut self, new: NewLease<'_>, open_runs: usize, last_activity: Option<OwnerActivity>, has_written: bool) {
+        let NewLease { root, number, fence, duration, granted_at } = new;
+        let expires_at = granted_at.saturating_add(duration);
+        self.unclaimed.remove(&number);
+        self.expiries.insert((expires_at, root.clone()));
+        let expires_at = Some(expires_at);
+        let lease = Lease { number, fence, duration, granted_at, expires_at, last_activity, has_written, open_runs };
+        self.leases.insert(root.clone(), lease);
     }
 }
 
@@ -63,29 +104,25 @@ impl Leases {
 
     /// True if the tree has an owner now.
     pub(crate) fn is_leased(&self, root: &RunId, now: Timestamp) -> bool {
-        self.owners().leases.get(root).is_some_and(|lease| lease.expires_at > now)
+        let expires_at = self.owners().leases.get(root).and_then(|lease| lease.expires_at);
+        expires_at.is_some_and(|expires_at| expires_at > now)
     }
 
-    /// When the owner renewed its lease last; `None` if the tree has no lease, expired or not.
-    pub(crate) fn renewed_at(&self, root: &RunId) -> Option<Timestamp> {
-        self.owners().leases.get(root).map(|lease| lease.renewed_at)
+    /// When the last owner that has written to a run of the tree was active; `None` if it was none of this process.
+    pub(crate) fn last_activity(&self, root: &RunId) -> Option<OwnerActivity> {
+        self.owners().leases.get(root).and_then(|lease| lease.last_activity)
     }
 
-    /// Grants the lease of a tree with this many unfinished runs to the owner with this fence.
-    pub(crate) fn grant(
-        &self,
-        (root, number): (&RunId, RunNumber),
-        open_runs: usize,
-        fence: Fence,
-        duration: Duration,
-        now: Timestamp,
-    ) {
-        let expires_at = now.saturating_add(duration);
-        let mut owners = self.owners();
-        owners.unclaimed.remove(&number);
-        owners.expiries.insert((expires_at, root.clone()));
-        let lease = Lease { number, fence, duration, renewed_at: now, expires_at, open_runs };
-        owners.leases.insert(root.clone(), lease);
+    /// Grants the lease of a new tree, which has one run, to its creator.
+    pub(crate) fn grant_created(&self, new: NewLease<'_>) {
+        let activity = OwnerActivity { since: new.granted_at, until: new.granted_at };
+        self.owners().grant(new, 1, Some(activity), true);
+    }
+
+    /// Grants the lease of a claimed tree with this many unfinished runs. The last activity is that of the owner
+    /// before.
+    pub(crate) fn grant_claimed(&self, new: NewLease<'_>, open_runs: usize, last_activity: Option<OwnerActivity>) {
+        self.owners().grant(new, open_runs, last_activity, false);
     }
 
     /// Renews the owner's lease, for the same duration or another one.
@@ -99,15 +136,24 @@ impl Leases {
         let mut owners = self.owners();
         let Owners { leases, expiries, unclaimed } = &mut *owners;
         let lease = leases.get_mut(root).filter(|lease| lease.fence == fence).ok_or(JournalError::Fenced)?;
-        let had_expired = lease.expires_at <= now;
+        // A lease that was released is not renewed: its tree waits for the next owner.
+        let had_expired = lease.expires_at.ok_or(JournalError::Fenced)? <= now;
         lease.duration = duration.unwrap_or(lease.duration);
-        lease.renewed_at = now;
-        lease.expires_at = now.saturating_add(lease.duration);
+        let expires_at = now.saturating_add(lease.duration);
+        lease.expires_at = Some(expires_at);
+        lease.on_active(now);
         if had_expired {
             unclaimed.remove(&lease.number);
-            expiries.insert((lease.expires_at, root.clone()));
+            expiries.insert((expires_at, root.clone()));
         }
         Ok(())
+    }
+
+    /// Records that the owner has written to a run of the tree, which it has claimed: from now on it works on it.
+    pub(crate) fn on_written(&self, root: &RunId, fence: Fence) {
+        if let Some(lease) = self.owners().lease_mut(root, fence) {
+            lease.has_written = true;
+        }
     }
 
     /// Counts a run that the owner creates, or whose end could not be written.
@@ -124,14 +170,16 @@ impl Leases {
         }
     }
 
-    /// Ends the owner's lease, but not that of another owner; the tree can be claimed at once. If the last run of the
-    /// tree is being ended, the lease ends with it.
-    pub(crate) fn release(&self, root: &RunId, fence: Fence) {
+    /// Releases the owner's lease, but not that of another owner; the tree can be claimed at once. If the last run of
+    /// the tree is being ended, the lease ends with it.
+    pub(crate) fn release(&self, root: &RunId, fence: Fence, now: Timestamp) {
         let mut owners = self.owners();
-        if owners.lease_mut(root, fence).is_some_and(|lease| lease.open_runs > 0)
-            && let Some(lease) = owners.leases.remove(root)
-        {
-            owners.unclaimed.insert(lease.number);
+        let lease = owners.lease_mut(root, fence).filter(|lease| lease.open_runs > 0 && lease.expires_at.is_some());
+        if let Some(lease) = lease {
+            lease.expires_at = None;
+            lease.on_active(now);
+            let number = lease.number;
+            owners.unclaimed.insert(number);
         }
     }
 
@@ -158,9 +206,9 @@ impl Leases {
         let Owners { leases, expiries, unclaimed } = &mut *owners;
         while let Some((_, root)) = expiries.first().filter(|(expires_at, _)| *expires_at <= now).cloned() {
             expiries.pop_first();
-            match leases.get(&root) {
-                Some(lease) if lease.expires_at > now => drop(expiries.insert((lease.expires_at, root))),
-                Some(lease) => drop(unclaimed.insert(lease.number)),
+            match leases.get(&root).map(|lease| (lease.number, lease.expires_at)) {
+                Some((_, Some(expires_at))) if expires_at > now => drop(expiries.insert((expires_at, root))),
+                Some((number, _)) => drop(unclaimed.insert(number)),
                 None => {}
             }
         }
@@ -169,71 +217,4 @@ impl Leases {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-    const START: Timestamp = Timestamp::from_micros(0);
-
-    fn run(name: &str) -> RunId {
-        RunId::new(name).unwrap()
-    }
-
-    #[test]
-    fn a_lease_expires_and_an_earlier_owner_cannot_change_it() {
-        let (leases, root) = (Leases::default(), run("run_1"));
-        let later = START.saturating_add(SECOND * 2);
-        leases.grant((&root, 1), 1, Fence(2), SECOND, START);
-        assert!(leases.is_leased(&root, START));
-        assert!(!leases.is_leased(&root, later));
-        assert!(matches!(leases.renew(&root, Fence(1), None, START), Err(JournalError::Fenced)));
-        leases.release(&root, Fence(1));
-        leases.renew(&root, Fence(2), None, later).unwrap();
-        assert!(leases.is_leased(&root, later));
-        assert_eq!(leases.renewed_at(&root), Some(later));
-        leases.release(&root, Fence(2));
-        assert!(!leases.is_leased(&root, START));
-        assert_eq!(leases.renewed_at(&root), None);
-    }
-
-    #[test]
-    fn the_trees_without_an_owner_are_known_without_a_look_at_the_others() {
-        let leases = Leases::default();
-        leases.add_unclaimed([7, 3]);
-        assert_eq!(leases.unclaimed(START), [3, 7]);
-        leases.grant((&run("run_3"), 3), 1, Fence(1), SECOND, START);
-        leases.grant((&run("run_9"), 9), 1, Fence(1), SECOND, START);
-        assert_eq!(leases.unclaimed(START), [7]);
-        let (half, end) = (START.saturating_add(SECOND / 2), START.saturating_add(SECOND));
-        leases.renew(&run("run_9"), Fence(1), None, half).unwrap();
-        assert_eq!(leases.unclaimed(end), [3, 7], "a renewed lease has not expired");
-        let later = end.saturating_add(SECOND);
-        assert_eq!(leases.unclaimed(later), [3, 7, 9]);
-        // Nobody else has claimed it, so its owner goes on.
-        leases.renew(&run("run_9"), Fence(1), None, later).unwrap();
-        assert_eq!(leases.unclaimed(later), [3, 7]);
-        leases.remove_run(&run("run_3"), Fence(1));
-        leases.forget_ended(&run("run_3"), Fence(1));
-        leases.forget(&run("run_7"), 7);
-        leases.release(&run("run_9"), Fence(1));
-        assert_eq!(leases.unclaimed(later), [9]);
-        leases.forget(&run("run_9"), 9);
-        assert!(leases.unclaimed(later.saturating_add(SECOND * 9)).is_empty());
-    }
-
-    #[test]
-    fn a_lease_lasts_until_the_last_run_of_its_tree_has_ended() {
-        let (leases, root) = (Leases::default(), run("run_1"));
-        leases.grant((&root, 1), 1, Fence(1), SECOND, START);
-        leases.add_run(&root, Fence(1));
-        // The root ends before the run that it has called.
-        leases.remove_run(&root, Fence(1));
-        leases.forget_ended(&root, Fence(1));
-        assert!(leases.is_leased(&root, START));
-        leases.remove_run(&root, Fence(1));
-        leases.release(&root, Fence(1));
-        assert!(leases.is_leased(&root, START), "the end is not durable yet");
-        leases.forget_ended(&root, Fence(1));
-        assert_eq!((leases.is_leased(&root, START), leases.unclaimed(START)), (false, Vec::new()));
-    }
-}
+mod tests;

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use greenroom_protocol::RunId;
+use greenroom_protocol::{RunId, Timestamp};
 
 use crate::error::StoreError;
-use crate::group_commit::{BatchCommand, ReplySender};
+use crate::group_commit::{BatchCommand, LINGER, ReplySender};
 use crate::idempotency::StoredKey;
 use crate::sqlite::commit::Commit;
 use crate::sqlite::writer_state::WriterState;
@@ -106,8 +106,29 @@ impl WriteCommand for Flush {
     }
 }
 
-/// Writes every queued command, signs the end of the audit and ends the writer, which replies last.
+/// Records that this pod is active, because it hosts a run that writes nothing.
+pub(super) struct RecordActive {
+    pub(super) now: Timestamp,
+}
+
+impl WriteCommand for RecordActive {
+    type Output = ();
+    type Error = StoreError;
+
+    fn max_delay(&self) -> Duration {
+        LINGER
+    }
+
+    fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<(), StoreError> {
+        state.shared.pods.record_active(self.now, &mut commit.statements);
+        Ok(())
+    }
+}
+
+/// Writes every queued command, records until when this pod was active, signs the end of the audit and ends the
+/// writer, which replies last.
 pub(super) struct CloseStore {
+    pub(super) now: Timestamp,
     pub(super) reply: ReplySender<()>,
 }
 
@@ -120,7 +141,8 @@ impl BatchCommand for CloseStore {
 impl QueuedCommand for CloseStore {
     fn add_needs<'c>(&'c self, _needs: &mut Needs<'c>) {}
 
-    fn apply(self: Box<Self>, _state: &mut WriterState, commit: &mut Commit) {
+    fn apply(self: Box<Self>, state: &mut WriterState, commit: &mut Commit) {
+        state.shared.pods.record_active(self.now, &mut commit.statements);
         commit.close = Some(self.reply);
     }
 }

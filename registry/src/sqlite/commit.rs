@@ -20,7 +20,7 @@ pub(super) enum LeaseChange {
     /// A run that another one calls was created, and counted.
     Called { root: RunId, fence: Fence },
     /// The tree was claimed, and its lease granted.
-    Claimed { root: RunId, fence: Fence },
+    Claimed { root: RunId, fence: Fence, at: Timestamp },
     /// The owner has appended entries to one of its runs.
     Appended { root: RunId, fence: Fence, at: Timestamp },
     /// The owner has ended one of its runs, which is not counted any more.
@@ -32,8 +32,12 @@ impl LeaseChange {
     fn apply(self, leases: &Leases) {
         match self {
             Self::Created { .. } | Self::Called { .. } | Self::Claimed { .. } => {}
-            Self::Appended { root, fence, at } => renew(&root, fence, at, leases),
+            Self::Appended { root, fence, at } => {
+                leases.on_written(&root, fence);
+                renew(&root, fence, at, leases);
+            }
             Self::Ended { root, fence, at } => {
+                leases.on_written(&root, fence);
                 renew(&root, fence, at, leases);
                 leases.forget_ended(&root, fence);
             }
@@ -45,7 +49,7 @@ impl LeaseChange {
         match self {
             Self::Created { root, number } => leases.forget(&root, number),
             Self::Called { root, fence } => leases.remove_run(&root, fence),
-            Self::Claimed { root, fence } => leases.release(&root, fence),
+            Self::Claimed { root, fence, at } => leases.release(&root, fence, at),
             Self::Appended { root, fence, at } => renew(&root, fence, at, leases),
             Self::Ended { root, fence, at } => {
                 leases.add_run(&root, fence);

@@ -11,7 +11,7 @@ use crate::error::StoreError;
 use crate::group_commit::{CommitTiming, LINGER};
 use crate::journal::JournalError;
 use crate::runs::Fence;
-use crate::sqlite::command::Command;
+use crate::sqlite::command::{Command, RecordActive, without_reply};
 use crate::sqlite::handle::StoreHandle;
 use crate::sqlite::unit::QueuedUnit;
 
@@ -32,6 +32,13 @@ impl CoreStore for SqliteCore {
     }
 
     async fn renew(&self, root: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
-        self.0.leases.renew(root, fence, Some(lease), now)
+        self.0.leases.renew(root, fence, Some(lease), now)?;
+        if self.0.pods.take_due(now)
+            && let Err(error) = self.0.queue.try_send(without_reply(RecordActive { now }))
+        {
+            // A later commit or renewal records it.
+            tracing::debug!(error = %error, "the activity of this pod is not recorded");
+        }
+        Ok(())
     }
 }

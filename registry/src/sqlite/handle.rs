@@ -3,6 +3,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use greenroom_protocol::Timestamp;
+
 use crate::error::StoreError;
 use crate::group_commit::{CommandSender, ReplySender, SubmittedCommand};
 use crate::sqlite::command::{CloseStore, Command, Flush, WriteCommand, with_reply};
@@ -80,8 +82,8 @@ impl StoreHandle {
     }
 
     /// Ends the writer. Closing a closed store does nothing.
-    pub(super) async fn close(&self) -> Result<(), StoreError> {
-        match self.queue.0.request(|reply| Box::new(CloseStore { reply }) as Command).await {
+    pub(super) async fn close(&self, now: Timestamp) -> Result<(), StoreError> {
+        match self.queue.0.request(|reply| Box::new(CloseStore { now, reply }) as Command).await {
             Ok(()) | Err(StoreError::Closed) => Ok(()),
             Err(error) => Err(error),
         }

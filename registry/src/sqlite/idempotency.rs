@@ -10,7 +10,7 @@ use crate::runs::DedupKey;
 use crate::sqlite::error::sqlx_error;
 use crate::sqlite::handle::StoreHandle;
 
-use key_row::decode_row;
+use key_row::{SELECT_KEY, decode_row};
 
 pub(super) mod key_row;
 pub(super) mod prune;
@@ -26,7 +26,7 @@ impl IdempotencyStore for SqliteIdempotency {
         key: &DedupKey,
         request_hash: &ContentHash,
     ) -> Result<KeyStatus, StoreError> {
-        let row = sqlx::query("SELECT request_hash, run, reply FROM idempotency_keys WHERE key = ? AND tenant = ?")
+        let row = sqlx::query(SELECT_KEY)
             .bind(key.to_stored())
             .bind(tenant.as_str())
             .fetch_optional(&self.0.readers)

@@ -75,7 +75,7 @@ impl StoreMaintenance for SqliteMaintenance {
         audit::prune::prune(&self.store, before, now).await
     }
 
-    async fn close(&self, _now: Timestamp) -> Result<(), StoreError> {
-        self.store.close().await
+    async fn close(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.store.close(now).await
     }
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use greenroom_protocol::Clock;
+use greenroom_protocol::{Clock, PodId};
 use sqlx::sqlite::SqlitePool;
 
 use crate::ledger::state::LedgerState;
 use crate::notify::RunNotifiers;
 use crate::runs::leases::Leases;
+use crate::sqlite::pods::Pods;
 
 /// State that the writer and the stores of one file share.
 pub(super) struct Shared {
@@ -18,19 +19,21 @@ pub(super) struct Shared {
     pub(super) leases: Leases,
     pub(super) journal_notifiers: RunNotifiers,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) pods: Pods,
     ledger: Mutex<LedgerState>,
     /// The numbers of the open audit entries.
     open_entries: Mutex<BTreeSet<u64>>,
 }
 
 impl Shared {
-    pub(super) fn new(path: PathBuf, readers: SqlitePool, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(path: PathBuf, readers: SqlitePool, clock: Arc<dyn Clock>, pod: PodId) -> Self {
         Self {
             path,
             readers,
             leases: Leases::default(),
             journal_notifiers: RunNotifiers::default(),
             clock,
+            pods: Pods::new(pod),
             ledger: Mutex::default(),
             open_entries: Mutex::default(),
         }

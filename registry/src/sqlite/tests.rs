@@ -1,6 +1,7 @@
 //! Tests that need a file on a disk: crashes, tampering, locked and damaged files, backups.
 
 mod ledger;
+mod pods;
 
 use std::path::Path;
 
@@ -325,10 +326,13 @@ const UNREFERENCING: &[&str] = &[
     "definitions_in_service.kind",
     "definitions_in_service.source",
     "idempotency_keys.key",
+    "idempotency_keys.pod",
     "idempotency_keys.run",
     "idempotency_keys.tenant",
     "memories.agent",
     "memories.tenant",
+    "pods.pod",
+    "reservations.pod",
     "reservations.reservation",
     "runs.owner",
     "runs.parent",

@@ -113,13 +113,19 @@ impl Writer {
         close
     }
 
-    /// Writes a commit together with the pending changes of the ledger.
+    /// Writes a commit together with the pending changes of the ledger. If there is anything to write, the pod is
+    /// active, and if it is time, that is recorded too.
     pub(super) fn write(&mut self, commit: &mut Commit) -> Result<(), StoreError> {
+        let Shared { pods, clock, .. } = &*self.state.shared;
         let deltas = self.state.shared.ledger().drain_deltas();
-        rows::add(&deltas, &mut commit.statements);
-        let statements = std::mem::take(&mut commit.statements);
+        rows::add(&deltas, pods.own(), &mut commit.statements);
+        let mut statements = std::mem::take(&mut commit.statements);
         if statements.is_empty() {
             return Ok(());
+        }
+        let now = clock.now();
+        if pods.take_due(now) {
+            pods.record_active(now, &mut statements);
         }
         let written = statements.execute(&mut self.conn);
         let change = std::mem::take(&mut commit.audit);

@@ -3,7 +3,7 @@
 use protocol::PodId;
 
 use super::*;
-use crate::runs::{ClaimedTree, RunRecord};
+use crate::runs::{ClaimedTree, OwnerActivity, RunRecord};
 
 /// A run that `parent` calls, in the tree of `root`, whose owner has this fence.
 fn called_run(number: u128, parent: u128, root: u128, fence: Fence) -> NewRun {
@@ -164,5 +164,40 @@ async fn a_tree_whose_runs_have_all_ended_is_not_looked_for_any_more() {
         let _ = stores.append(&run_id(1), fence, Seq(0), &[ended()], NOW).await.unwrap();
         core.release_tree(&run_id(1), fence, NOW).await;
         assert_eq!(unclaimed().await, []);
+    }
+}
+
+#[tokio::test]
+async fn a_tree_without_an_owner_was_active_as_long_as_the_last_owner_that_has_written_to_it() {
+    let [hour, later, end] = [1, 2, 3].map(|hours| NOW.saturating_add(MINUTE * 60 * hours));
+    for stores in TestStores::each().await {
+        let core = &stores.stores.core;
+        let first = stores.create_run(1).await;
+        core.renew(&run_id(1), first, MINUTE, hour).await.unwrap();
+        let active = Some(OwnerActivity { since: NOW, until: hour });
+        core.fail_tree(&run_id(1), first, hour).await.unwrap();
+        let renewed = core.renew(&run_id(1), first, MINUTE, later).await;
+        assert!(matches!(renewed, Err(JournalError::Fenced)), "the tree waits for its next owner");
+        let second = claim(&stores, 1, later).await.unwrap();
+        assert_eq!((second.failures, second.last_activity), (1, active));
+        core.renew(&run_id(1), second.fence, MINUTE, later).await.unwrap();
+        core.release_tree(&run_id(1), second.fence, later).await;
+        let third = claim(&stores, 1, later).await.unwrap();
+        assert_eq!(third.last_activity, active, "no run was resumed in between");
+        let _ = stores.append(&run_id(1), third.fence, Seq(0), &[resumed()], later).await.unwrap();
+        core.release_tree(&run_id(1), third.fence, end).await;
+        let fourth = claim(&stores, 1, end).await.unwrap();
+        assert_eq!(fourth.last_activity, Some(OwnerActivity { since: later, until: end }));
+    }
+}
+
+#[tokio::test]
+async fn a_tree_whose_lease_expired_was_active_until_its_last_renewal() {
+    for stores in TestStores::each().await {
+        let fence = stores.create_run(1).await;
+        let renewed = NOW.saturating_add(MINUTE);
+        stores.stores.core.renew(&run_id(1), fence, MINUTE, renewed).await.unwrap();
+        let tree = claim(&stores, 1, renewed.saturating_add(MINUTE * 60)).await.unwrap();
+        assert_eq!(tree.last_activity, Some(OwnerActivity { since: NOW, until: renewed }));
     }
 }

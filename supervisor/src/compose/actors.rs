@@ -80,7 +80,7 @@ pub(crate) async fn spawn_tree(parts: &PodParts, env: &Arc<ExecutionEnv>) -> Res
         admission: Arc::new(parts.admission.clone()),
         authenticator: parts.authenticator.clone(),
         ids: Arc::clone(&parts.ids),
-        pod: parts.config.pod.clone(),
+        pod: parts.pod.clone(),
         lease: LEASE,
     });
     let teams = TeamsHandle::new(runs.clone(), Arc::clone(env), CategoryConfig::default());

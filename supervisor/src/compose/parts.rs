@@ -6,7 +6,7 @@ use greenroom_actors::execution::ModelRegistry;
 use greenroom_actors::guard::GuardHandle;
 use greenroom_actors::observer::Observer;
 use greenroom_actors::pipeline::PipelineHandle;
-use greenroom_protocol::{Clock, IdGenerator};
+use greenroom_protocol::{Clock, IdGenerator, PodId};
 use greenroom_registry::Stores;
 use greenroom_rego::Authenticator;
 
@@ -20,6 +20,8 @@ use crate::telemetry::Metrics;
 pub(crate) struct PodParts {
     /// The configuration.
     pub config: Config,
+    /// The id of this start of the pod: the owner of what it stores.
+    pub pod: PodId,
     /// Reads the wall clock.
     pub clock: Arc<dyn Clock>,
     /// Generates ids.

@@ -68,7 +68,8 @@ pub(crate) fn build(
         admin: Arc::new(admin),
         metrics: Arc::clone(metrics),
         clock: Arc::clone(clock),
-        pod: config.pod.clone(),
+        pod_name: config.pod.clone(),
+        pod: parts.pod.clone(),
         store: config.store.clone(),
     });
     let bound = parts.pipeline.bind(pipeline.clone());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use greenroom_protocol::{Cause, Clock, ErrorCode, IdGenerator};
+use greenroom_protocol::{Cause, Clock, ErrorCode, IdGenerator, PodId};
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::maintenance::CheckReport;
 use greenroom_registry::{OpenedStores, StoreParts};
@@ -12,23 +12,24 @@ use crate::config::Config;
 use crate::config::store::SupportedStore;
 use crate::pipeline::store_failure::name_store;
 
-/// Opens the stores.
+/// Opens the stores as this pod.
 ///
 /// # Errors
 /// Those of the store; [`ErrorCode::StoreUnavailable`] if a directory cannot be created;
 /// [`ErrorCode::InvalidConfiguration`] if its URL names no store of this version.
 pub async fn open(
     config: &Config,
+    pod: &PodId,
     clock: &Arc<dyn Clock>,
     ids: &Arc<dyn IdGenerator>,
     restores: Option<&RestorePod>,
 ) -> Result<OpenedStores, Cause> {
-    let clock = Arc::clone(clock);
+    let (pod, clock) = (pod.clone(), Arc::clone(clock));
     match config.store.supported()? {
         SupportedStore::Memory => {
             let signer = Signer::ephemeral(seed(&**ids));
             let artifacts = greenroom_registry::in_memory_artifacts();
-            Ok(greenroom_registry::open_in_memory(StoreParts { clock, signer, artifacts }))
+            Ok(greenroom_registry::open_in_memory(StoreParts { clock, signer, artifacts, pod }))
         }
         SupportedStore::Sqlite(path, sync) => {
             for root in &config.files_roots {
@@ -45,7 +46,8 @@ pub async fn open(
                 }
                 Some(RestorePod::OverDatabase) | None => (path, signer),
             };
-            let opened = greenroom_registry::open_sqlite(path, sync, StoreParts { clock, signer, artifacts }).await;
+            let parts = StoreParts { clock, signer, artifacts, pod };
+            let opened = greenroom_registry::open_sqlite(path, sync, parts).await;
             opened.map_err(|error| name_store(error.cause(), &config.store, None))
         }
     }

@@ -19,7 +19,12 @@ pub const SETTINGS: &[Setting] = &[
         "directory of the control socket if its path in the data directory is too long for one",
     )
     .or(RUNTIME_DIR_DEFAULT),
-    Setting::text("pod", &["GREENROOM_POD"], "the name of this pod in replies and in the audit").or("local"),
+    Setting::text(
+        "pod",
+        &["GREENROOM_POD"],
+        "the name of this pod in replies; in the audit, the number of its start follows",
+    )
+    .or("local"),
     Setting::text("user", &["GREENROOM_USER"], "user that the command line authenticates as").or("admin"),
 ];
 

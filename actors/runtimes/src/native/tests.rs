@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use greenroom_actors::handler::{FileAccess, FileSources, Handler, HandlerInput};
 use greenroom_definitions::Agent;
 use greenroom_protocol::{
-    ArtifactRef, CallKey, Cause, Clock, ContentHash, Deadline, ErrorCode, Json, TenantId, Timestamp, Values,
+    ArtifactRef, CallKey, Cause, Clock, ContentHash, Deadline, ErrorCode, Json, PodId, TenantId, Timestamp, Values,
 };
 use greenroom_registry::artifacts::{ArtifactError, ArtifactInfo, ArtifactOwner, ArtifactStore, SweepReport};
 use greenroom_registry::audit::signer::Signer;
@@ -82,8 +82,12 @@ fn harness() -> Harness {
     let store = Arc::new(TestArtifacts::default());
     let files = crate::files::open(vec![PathBuf::from(folder.path())]);
     let agent = input(json!({}), json!({})).agent;
-    let parts =
-        StoreParts { clock: Arc::new(StoppedClock), signer: Signer::ephemeral([7; 32]), artifacts: store.clone() };
+    let parts = StoreParts {
+        clock: Arc::new(StoppedClock),
+        signer: Signer::ephemeral([7; 32]),
+        artifacts: store.clone(),
+        pod: PodId::new("pod_1").unwrap(),
+    };
     let runs = open_in_memory(parts).stores.runs;
     let files = FileSources::new(files, store.clone(), runs).for_agent(&TenantId::default(), &agent, None);
     Harness { files, store, folder }

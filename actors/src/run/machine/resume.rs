@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use greenroom_protocol::journal::{Entry, StepKey};
 use greenroom_protocol::{CallKey, Deadline, Timestamp};
+use greenroom_registry::runs::OwnerActivity;
 
 use super::decide::DecisionBuilder;
 use super::effect::{CallTarget, Effect, TimerId};
@@ -69,11 +70,14 @@ impl DecisionBuilder<'_> {
     }
 }
 
-/// The deadline of a resumed run: the time in which it had no owner does not count. Its last owner was active until
-/// its last entry at least, and until `last_active` if that is known: a run without entries for hours was not paused.
-/// The deadline of a run that only waited for approvals moves when it continues.
-pub(crate) fn deadline_after_pause(state: &State, last_active: Option<Timestamp>, now: Timestamp) -> Deadline {
-    let paused_at = last_active.map_or_else(|| state.last_at(), |active| active.max(state.last_at()));
+/// The deadline of a resumed run: the time in which it had no owner does not count. It had one until its last entry at
+/// least. An owner that has written to it worked on it for as long as that owner was active, also if the run was quiet
+/// for hours; an owner that has written nothing to it has not resumed it. The deadline of a run that only waited for
+/// approvals moves when it continues.
+pub(crate) fn deadline_after_pause(state: &State, last_owner: Option<OwnerActivity>, now: Timestamp) -> Deadline {
+    let last_at = state.last_at();
+    let worked_until = last_owner.filter(|owner| last_at >= owner.since).map(|owner| owner.until);
+    let paused_at = worked_until.map_or(last_at, |until| until.max(last_at));
     let pause = if state.is_paused() { Duration::ZERO } else { now.saturating_duration_since(paused_at) };
     Deadline(state.deadline().map_or(now, |deadline| deadline.0.saturating_add(pause)))
 }

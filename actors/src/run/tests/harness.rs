@@ -153,8 +153,9 @@ pub(crate) struct Harness {
 pub(crate) fn stores() -> (Stores, Arc<dyn Clock>) {
     let clock: Arc<dyn Clock> = Arc::new(TestClock(tokio::time::Instant::now()));
     let (signer, artifacts) = (Signer::ephemeral([7; 32]), in_memory_artifacts());
-    let audit_entry = open_in_memory(StoreParts { clock: clock.clone(), signer, artifacts });
-    (audit_entry.stores, clock)
+    let pod = PodId::new("pod_1").unwrap();
+    let opened = open_in_memory(StoreParts { clock: clock.clone(), signer, artifacts, pod });
+    (opened.stores, clock)
 }
 
 impl Harness {

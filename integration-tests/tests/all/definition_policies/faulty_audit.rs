@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use greenroom_protocol::{RunId, Timestamp};
+use greenroom_protocol::{PodId, RunId, Timestamp};
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::core::{CoreStore, PendingUnit, Unit};
 use greenroom_registry::group_commit::CommitTiming;
@@ -34,6 +34,7 @@ pub(super) async fn open_databases(folder: &Path) -> anyhow::Result<Vec<OpenedSt
             clock: Arc::new(WallClock),
             signer: Signer::ephemeral([7; 32]),
             artifacts: greenroom_registry::in_memory_artifacts(),
+            pod: PodId::new("faulty")?,
         };
         let path = folder.join(format!("faulty_{number}.db"));
         databases.push(greenroom_registry::open_sqlite(&path, SyncMode::Normal, parts).await?);

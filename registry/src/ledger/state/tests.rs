@@ -156,15 +156,16 @@ fn a_reservation_that_no_unit_confirms_counts_until_it_is_cancelled_and_is_not_w
 }
 
 #[test]
-fn a_reservation_open_at_a_crash_is_settled_as_estimated() {
+fn a_reservation_of_a_dead_pod_is_settled_as_estimated_and_no_other_one() {
     let mut state = LedgerState::default();
-    let _open = reserve(&mut state, &[], cost(60), &key(1), NOW).unwrap();
-    let mut open = state.drain_deltas().reserved;
+    let dead = reserve(&mut state, &[], cost(60), &key(1), NOW).unwrap();
+    let _live = reserve(&mut state, &[], cost(5), &key(2), NOW).unwrap();
     let mut next = LedgerState::default();
-    next.restore_reservation(open.remove(0));
-    assert_eq!(next.settle_outstanding(NOW), 1);
-    assert_eq!(next.settle_outstanding(NOW), 0);
+    state.drain_deltas().reserved.into_iter().for_each(|record| next.restore_reservation(record));
+    assert_eq!(next.settle_estimated(&[dead], NOW), 1);
+    assert_eq!(next.settle_estimated(&[dead], NOW), 0, "it is not open any more");
     assert_eq!(next.usage(&usage_key(), Periods::default(), NOW).cost_spent, MicroUsd(60));
+    assert_eq!(next.charged(&Budget::Run(RunId::new("run_1").unwrap())).reserved, cost(5));
 }
 
 #[test]

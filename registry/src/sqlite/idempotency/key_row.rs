@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use greenroom_protocol as protocol;
-use protocol::{ContentHash, Reply, RunId, Timestamp};
+use protocol::{ContentHash, PodId, Reply, RunId, Timestamp};
 use rusqlite::Connection;
 
 use crate::error::StoreError;
@@ -13,10 +13,12 @@ use crate::sqlite::statement_batch::{SqlValue, StatementBatch};
 
 /// Inserts a key, or stores the reply of an existing one. Only this column and the time of an existing
 /// key change.
-const UPSERT_KEY: &str = "INSERT INTO idempotency_keys (key, tenant, request_hash, run, reply, at) \
-                          VALUES (?, ?, ?, ?, ?, ?) \
+const UPSERT_KEY: &str = "INSERT INTO idempotency_keys (key, tenant, request_hash, run, reply, at, pod) \
+                          VALUES (?, ?, ?, ?, ?, ?, ?) \
                           ON CONFLICT (key, tenant) DO UPDATE SET reply = excluded.reply, at = excluded.at";
-const SELECT_KEY: &str = "SELECT request_hash, run, reply FROM idempotency_keys WHERE key = ? AND tenant = ?";
+/// Selects what [`decode_row`] reads.
+pub(super) const SELECT_KEY: &str = "SELECT request_hash, run, reply, pod FROM idempotency_keys \
+                                     WHERE key = ? AND tenant = ?";
 
 /// The stored keys of one batch; `None` for a key that does not exist, an error for one that cannot be read.
 pub(in crate::sqlite) type KeyRows = HashMap<StoredKey, Result<Option<KeyRow>, StoreError>>;
@@ -28,6 +30,8 @@ pub(in crate::sqlite) struct KeyRow {
     pub(in crate::sqlite) run: Option<RunId>,
     /// The reply as JSON.
     pub(in crate::sqlite) reply: Option<String>,
+    /// The pod that has reserved the key.
+    pub(in crate::sqlite) pod: PodId,
 }
 
 impl KeyRow {
@@ -40,6 +44,7 @@ impl KeyRow {
             self.run.as_ref().map(|run| run.as_str()).into(),
             self.reply.clone().into(),
             at.as_micros().into(),
+            self.pod.as_str().into(),
         ];
         statements.add(UPSERT_KEY, values);
     }
@@ -60,7 +65,7 @@ impl KeyRow {
 /// Decodes a row.
 pub(super) fn decode_row(row: &impl Columns) -> Result<KeyRow, StoreError> {
     let reply = row.optional_text("reply")?.map(str::to_owned);
-    Ok(KeyRow { request_hash: row.hash("request_hash")?, run: row.optional_id("run")?, reply })
+    Ok(KeyRow { request_hash: row.hash("request_hash")?, run: row.optional_id("run")?, reply, pod: row.id("pod")? })
 }
 
 /// Reads these keys.

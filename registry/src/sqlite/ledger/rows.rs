@@ -1,7 +1,7 @@
 //! The ledger as rows: its changes as statements, and its state from the stored rows.
 
 use greenroom_protocol as protocol;
-use protocol::{MicroUsd, Timestamp, Tokens};
+use protocol::{MicroUsd, PodId, Timestamp, Tokens};
 use rusqlite::{Connection, Row};
 use serde::Serialize;
 
@@ -46,13 +46,13 @@ const ADD_BUDGET: &str = concat!(
 );
 /// Deletes the budgets of one kind whose last call is too long ago.
 const DELETE_BUDGETS: &str = "DELETE FROM budgets WHERE budget GLOB ? AND day <= ?";
-const INSERT_RESERVATION: &str = "INSERT INTO reservations (id, reservation) VALUES (?, ?)";
+const INSERT_RESERVATION: &str = "INSERT INTO reservations (id, pod, reservation) VALUES (?, ?, ?)";
 
 /// Minutes outside the usage window are deleted only once per this interval.
 const CLEANUP_INTERVAL_MINUTES: i64 = 16;
 
-/// Adds the statements that store the changes.
-pub(in crate::sqlite) fn add(deltas: &Deltas, statements: &mut StatementBatch) {
+/// Adds the statements that store the changes; the reservations are for calls of this pod.
+pub(in crate::sqlite) fn add(deltas: &Deltas, pod: &PodId, statements: &mut StatementBatch) {
     if deltas.is_empty() {
         return;
     }
@@ -75,7 +75,7 @@ pub(in crate::sqlite) fn add(deltas: &Deltas, statements: &mut StatementBatch) {
         if !deltas.settled.contains(&record.id)
             && let Some(text) = encode(record)
         {
-            statements.add(INSERT_RESERVATION, vec![record.id.0.into(), text]);
+            statements.add(INSERT_RESERVATION, vec![record.id.0.into(), pod.as_str().into(), text]);
         }
     }
     if !deltas.settled.is_empty() {

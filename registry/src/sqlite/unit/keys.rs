@@ -44,7 +44,8 @@ impl BeginKey {
         commit: &mut Commit,
     ) -> ReservedKey {
         let Self { key, request_hash } = self;
-        commit.upsert_key(key.clone(), KeyRow { request_hash, run: None, reply: None }, at);
+        let pod = state.shared.pods.own().clone();
+        commit.upsert_key(key.clone(), KeyRow { request_hash, run: None, reply: None, pod }, at);
         let (queue, clock) = (queue.clone(), state.shared.clock.clone());
         let release = move |key: StoredKey| {
             if let Err(error) = queue.try_send(Box::new(QueuedUnit::releasing(key, clock.now(), queue.clone()))) {

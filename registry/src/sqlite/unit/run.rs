@@ -10,6 +10,7 @@ use crate::core::{Conflict, Receipts, RunChange, UnitError};
 use crate::error::StoreError;
 use crate::idempotency::StoredKey;
 use crate::journal::{AppendPosition, Receipt, Seq};
+use crate::runs::leases::NewLease;
 use crate::runs::record::{StatusChange, releases_key};
 use crate::runs::{ClaimedTree, Fence, NewRun, RunRecord};
 use crate::sqlite::command::Needs;
@@ -19,6 +20,7 @@ use crate::sqlite::runs::cache::CachedRecord;
 use crate::sqlite::runs::row::{
     INSERT_RUN, MARK_PERSONAL_DATA, UPDATE_FAILURES, UPDATE_RUN, UPDATE_TREE, insert_values, update_values,
 };
+use crate::sqlite::shared::Shared;
 use crate::sqlite::statement_batch::{SqlValue, StatementBatch, from_int};
 use crate::sqlite::writer_state::WriterState;
 
@@ -159,12 +161,12 @@ impl ChangeRun {
                     commit.leases.push(LeaseChange::Appended { root, fence, at });
                 }
             }
-            Self::Release { root, fence } => state.shared.leases.release(&root, fence),
+            Self::Release { root, fence } => state.shared.leases.release(&root, fence, at),
             Self::Fail { root, fence } => {
                 if let Some(failures) = state.runs.on_failed(&root, fence) {
                     commit.statements.add(UPDATE_FAILURES, vec![i64::from(failures).into(), root.as_str().into()]);
                 }
-                state.shared.leases.release(&root, fence);
+                state.shared.leases.release(&root, fence, at);
             }
         }
     }
@@ -174,22 +176,25 @@ impl ChangeRun {
 fn claim(
     root: RunId,
     pod: &PodId,
-    lease: Duration,
+    duration: Duration,
     at: Timestamp,
     state: &mut WriterState,
     commit: &mut Commit,
 ) -> Option<ClaimedTree> {
     let CachedRecord { number, record } = state.runs.find_mut(&root)?;
+    let last_owner = record.pod.clone();
     let fence = record.transfer_to(pod);
     let (number, owned) = (*number, record.clone());
     commit.statements.add(UPDATE_RUN, update_values(number, &owned));
     commit.statements.add(UPDATE_TREE, vec![fence.0.into(), pod.as_str().into(), root.as_str().into()]);
     let runs = state.runs.transfer_tree(&owned);
-    let leases = &state.shared.leases;
-    let last_active = leases.renewed_at(&root);
-    leases.grant((&root, from_int(number)), runs.len(), fence, lease, at);
-    commit.leases.push(LeaseChange::Claimed { root, fence });
-    Some(ClaimedTree { fence, failures: owned.failures, runs, last_active })
+    let Shared { leases, pods, .. } = &*state.shared;
+    // An owner of this process has a lease, and one of an earlier process has died with it.
+    let last_activity = leases.last_activity(&root).or_else(|| pods.activity_of_dead(&last_owner));
+    let lease = NewLease { root: &root, number: from_int(number), fence, duration, granted_at: at };
+    leases.grant_claimed(lease, runs.len(), last_activity);
+    commit.leases.push(LeaseChange::Claimed { root, fence, at });
+    Some(ClaimedTree { fence, failures: owned.failures, runs, last_activity })
 }
 
 impl CreateRun {
@@ -205,7 +210,8 @@ impl CreateRun {
         }
         state.runs.insert(number, record);
         if let Some(key) = key.filter(|_| !entries.releases_key) {
-            let row = KeyRow { request_hash: new.request_hash, run: Some(run.clone()), reply: None };
+            let pod = state.shared.pods.own().clone();
+            let row = KeyRow { request_hash: new.request_hash, run: Some(run.clone()), reply: None, pod };
             commit.upsert_key(key, row, at);
         }
         if is_ended {
@@ -215,8 +221,10 @@ impl CreateRun {
             state.shared.leases.add_run(&root, fence);
             commit.leases.push(LeaseChange::Called { root, fence });
         } else {
-            state.shared.leases.grant((&run, from_int(number)), 1, fence, new.lease, at);
-            commit.leases.push(LeaseChange::Created { root: run.clone(), number: from_int(number) });
+            let number = from_int(number);
+            let lease = NewLease { root: &run, number, fence, duration: new.lease, granted_at: at };
+            state.shared.leases.grant_created(lease);
+            commit.leases.push(LeaseChange::Created { root: run.clone(), number });
         }
         receipts.fence = Some(fence);
         let last = Seq(entries.texts.len() as u64);

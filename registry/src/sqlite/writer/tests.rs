@@ -19,7 +19,7 @@ use crate::sqlite::connection::{open_readers, open_write_connection};
 use crate::sqlite::core::SqliteCore;
 use crate::sqlite::handle::StoreHandle;
 use crate::sqlite::maintenance::SqliteMaintenance;
-use crate::suite::{FixedClock, NOW, closing, done, ended, new_run, opening, run_id, started};
+use crate::suite::{FixedClock, NOW, closing, done, ended, new_run, opening, pod, run_id, started};
 
 /// A writer that writes when the test says so.
 struct SteppedWriter {
@@ -37,7 +37,7 @@ impl SteppedWriter {
         let path = dir.path().join("greenroom.db");
         let lock = OwnerLock::acquire(&path).unwrap();
         let readers = open_readers(&path, SyncMode::Normal).await.unwrap();
-        let shared = Arc::new(Shared::new(path.clone(), readers, Arc::new(FixedClock)));
+        let shared = Arc::new(Shared::new(path.clone(), readers, Arc::new(FixedClock), pod()));
         let signer = Arc::new(Signer::ephemeral([7; 32]));
         let (sender, commands) = queue();
         let queue = WriterQueue::new(sender);

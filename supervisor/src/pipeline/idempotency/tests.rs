@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use greenroom_protocol::request::{ContextChange, ContextRead, ContextWrite, ResumeRun, Signal, SignalRun};
 use greenroom_protocol::{
-    ContextKey, IdempotencyKey, Json, Metadata, RunId, Status, TenantId, Timestamp, UserId, Values,
+    ContextKey, IdempotencyKey, Json, Metadata, PodId, RunId, Status, TenantId, Timestamp, UserId, Values,
 };
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::core::PendingUnit;
@@ -79,7 +79,8 @@ struct Harness {
 
 fn harness(faults: &[Fault]) -> Harness {
     let signer = Signer::ephemeral([7; 32]);
-    let parts = StoreParts { clock: Arc::new(WallClock), signer, artifacts: in_memory_artifacts() };
+    let pod = PodId::new("pod_1").unwrap();
+    let parts = StoreParts { clock: Arc::new(WallClock), signer, artifacts: in_memory_artifacts(), pod };
     let inner = open_in_memory(parts).stores.core;
     let (reservations, ends) = (AtomicU32::new(0), AtomicU32::new(0));
     let store = Arc::new(FaultyStore { inner, faults: Mutex::new(faults.to_vec()), reservations, ends });

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::reply::Usage;
-use greenroom_protocol::{Cause, Deadline, ErrorCode, Status};
+use greenroom_protocol::{Cause, Deadline, ErrorCode, Status, Timestamp};
+use greenroom_registry::runs::OwnerActivity;
 use serde_json::json;
 
 use super::cases::{evaluation_with_items, quarterly, retried};
@@ -184,17 +185,26 @@ fn a_resumed_run_keeps_its_timers_and_its_deadline_excludes_the_pause() {
     assert!(next.entries().any(|entry| matches!(entry, Entry::RunResumed { .. })));
 }
 
+/// The last owner, which has started the run and was active until then.
+const fn active_until(until: Timestamp) -> Option<OwnerActivity> {
+    Some(OwnerActivity { since: START, until })
+}
+
 #[test]
 fn a_run_that_is_quiet_while_its_owner_is_active_was_not_paused() {
     let mut simulation = retried(ErrorCode::Overloaded);
     simulation.complete(0);
     let recorded = simulation.state.deadline().unwrap();
     let now = simulation.now.saturating_add(TIME).saturating_add(TIME);
-    let deadline = |last_active| deadline_after_pause(&simulation.state, last_active, now);
-    assert_eq!(deadline(Some(now)), recorded, "its owner was active until now");
-    assert_eq!(deadline(Some(START)).remaining(now), TIME, "its last entry is newer than what is known of its owner");
+    let deadline = |last_owner| deadline_after_pause(&simulation.state, last_owner, now);
+    assert_eq!(deadline(active_until(now)), recorded, "its owner was active until now");
+    let outdated = active_until(START);
+    assert_eq!(deadline(outdated).remaining(now), TIME, "its last entry is newer than what is known of its owner");
     let stopped = simulation.now.saturating_add(TIME);
-    assert_eq!(deadline(Some(stopped)).0, recorded.0.saturating_add(TIME), "only the time without an owner");
+    assert_eq!(deadline(active_until(stopped)).0, recorded.0.saturating_add(TIME), "only the time without an owner");
+    // An owner that died before it had resumed the run did not work on it.
+    let idle = OwnerActivity { since: stopped, until: now };
+    assert_eq!(deadline(Some(idle)), deadline(None));
 }
 
 #[test]
@@ -206,7 +216,7 @@ fn the_deadline_of_the_request_that_waits_moves_by_the_time_without_an_owner_onl
     for (without_owner, expected) in [(Duration::ZERO, TIME), (TIME, TIME + TIME)] {
         let active = simulation.now;
         simulation.wait(without_owner);
-        let deadline = deadline_after_pause(&simulation.state, Some(active), simulation.now);
+        let deadline = deadline_after_pause(&simulation.state, active_until(active), simulation.now);
         simulation.process(&Event::Resumed { definitions_changed: false, deadline });
         assert_eq!(simulation.state.request_deadline(), Some(Deadline::after(START, expected)));
     }

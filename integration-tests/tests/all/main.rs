@@ -49,6 +49,7 @@ mod public_key;
 mod quarantine;
 mod reload;
 mod report;
+mod restart;
 mod restore;
 mod retries;
 mod run_cases;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorCode;
 use crate::hash::ContentHash;
-use crate::id::{PodId, RequestId, TenantId, TraceId, UserId};
+use crate::id::{Issuer, PodId, RequestId, TenantId, TraceId, UserId};
 use crate::money::{MicroUsd, Tokens};
 use crate::reply::Status;
 use crate::time::Timestamp;
@@ -23,6 +23,9 @@ pub struct Opening {
     pub trace: TraceId,
     /// The pod that received the request.
     pub pod: PodId,
+    /// The issuer of the principal; `local` in the record of a release without issuers.
+    #[serde(default)]
+    pub issuer: Issuer,
     /// The tenant of the principal.
     pub tenant: TenantId,
     /// The user of the principal.
@@ -83,7 +86,7 @@ pub enum Event {
     },
     /// An event of the platform itself: a policy or a definition was replaced, or its reload rejected.
     System {
-        /// The subject: `policy`, `definitions`, `audit`.
+        /// The subject: `policy`, `definitions`, `users`, `audit`.
         subject: String,
         /// A sentence that describes the event.
         message: String,
@@ -99,6 +102,9 @@ pub enum Event {
 /// The break of a chain by a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Restored {
+    /// The issuer of the user; `local` in the record of a release without issuers.
+    #[serde(default)]
+    pub issuer: Issuer,
     /// The tenant of the user.
     pub tenant: TenantId,
     /// The user who has restored the backup.

@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::hash::ContentHash;
 use crate::limits::{ID_BYTES_MAX, KEY_BYTES_MAX};
 
+mod principal;
+
+pub use principal::PrincipalId;
+
 /// Why a text is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
@@ -182,6 +186,17 @@ text_id!(
     UserId, ID_BYTES_MAX, plain
 );
 text_id!(
+    /// Who vouches for a user: `local` for the configuration of the pod.
+    Issuer, ID_BYTES_MAX, plain
+);
+impl Default for Issuer {
+    /// The issuer of the users of the configuration: `local`.
+    fn default() -> Self {
+        Self(Arc::from("local"))
+    }
+}
+
+text_id!(
     /// One process of the cluster.
     PodId, ID_BYTES_MAX, plain
 );
@@ -235,9 +250,9 @@ impl RequestId {
     ///
     /// The id begins with the time of the name, if that was generated (see [`CallKey::request_id`]).
     #[must_use]
-    pub fn for_caller(tenant: &TenantId, user: &UserId, name: &Self) -> Self {
+    pub fn for_caller(caller: &PrincipalId, name: &Self) -> Self {
         // No id contains a slash, so different callers and names give different texts.
-        Self::from_digest(&format!("{tenant}/{user}/{name}"), generated_timestamp(name.as_str()))
+        Self::from_digest(&format!("{caller}/{name}"), generated_timestamp(name.as_str()))
     }
 
     /// An id of the generated form: this timestamp, and the digest of a text.
@@ -281,9 +296,9 @@ impl CallKey {
     /// Derives the key of the call of a request that its caller can repeat, from the caller's idempotency key and
     /// the hash of the request: it is the same for each repetition, and no other caller has it.
     #[must_use]
-    pub fn for_caller(tenant: &TenantId, user: &UserId, key: &IdempotencyKey, request_hash: &ContentHash) -> Self {
+    pub fn for_caller(caller: &PrincipalId, key: &IdempotencyKey, request_hash: &ContentHash) -> Self {
         // No id and no hash contains a slash, so different callers, requests and keys give different texts.
-        let text = format!("{tenant}/{user}/{request_hash}/{key}");
+        let text = format!("{caller}/{request_hash}/{key}");
         Self(Arc::from(format!("key_{}", ContentHash::from_content(text.as_bytes()))))
     }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Cause;
 use crate::hash::ContentHash;
-use crate::id::{AgentId, ContextKey, RunId, StepId, TeamId, TraceId, UserId, WorkflowId};
+use crate::id::{AgentId, ContextKey, PrincipalId, RunId, StepId, TeamId, TraceId, UserId, WorkflowId};
 use crate::money::SpendingLimits;
 use crate::reply::{Reply, Usage};
 use crate::request::{CallOptions, ContextChange};
@@ -99,8 +99,8 @@ pub struct RunStarted {
     pub parent: Option<RunId>,
     /// The outermost run of its tree; its own id if no run called it.
     pub root: RunId,
-    /// Its owner, whose roles and permissions are looked up again when the run resumes.
-    pub owner: UserId,
+    /// Its owner, whose roles and permissions are read again at each of its hops.
+    pub owner: PrincipalId,
     /// Its inputs.
     pub inputs: ResultRef,
     /// Its context at the start.

@@ -66,3 +66,34 @@ fn request_ids_of_a_run_begin_with_its_timestamp() {
     let named = CallKey::new("team/1").unwrap_or_else(|_| unreachable!()).request_id(1);
     assert_eq!(named.as_str().len(), "req_".len() + 32);
 }
+
+fn principal(issuer: &str, tenant: &str, user: &str) -> Option<PrincipalId> {
+    let (issuer, tenant) = (Issuer::new(issuer).ok()?, TenantId::new(tenant).ok()?);
+    Some(PrincipalId { issuer, tenant, user: UserId::new(user).ok()? })
+}
+
+#[test]
+fn the_hash_of_a_principal_never_changes() {
+    let alice = principal("local", "acme", "alice").unwrap_or_else(|| unreachable!());
+    assert_eq!(alice, PrincipalId::local(alice.tenant.clone(), alice.user.clone()));
+    assert_eq!(alice.to_string(), "local/acme/alice");
+    assert_eq!(alice.hash().to_string(), "a9b9cb2febccdd1cabb7e7ad3bb589c215f0593861c2e75990714d40f2457678");
+}
+
+#[test]
+fn principals_differ_by_issuer_tenant_and_user() {
+    let names = [("local", "acme", "alice"), ("login", "acme", "alice"), ("local", "globex", "alice")];
+    // The same characters, divided otherwise.
+    let divided = [("local", "acmea", "lice"), ("locala", "cme", "alice"), ("l", "ocalacme", "alice")];
+    let all = names.into_iter().chain(divided).filter_map(|(issuer, tenant, user)| principal(issuer, tenant, user));
+    let all: Vec<_> = all.collect();
+    assert_eq!(all.len(), 6);
+    let name = RequestId::from_u128(1);
+    let key = IdempotencyKey::new("k").unwrap_or_else(|_| unreachable!());
+    let body = ContentHash::from_content(b"body");
+    let hashes: std::collections::HashSet<_> = all.iter().map(PrincipalId::hash).collect();
+    let requests: std::collections::HashSet<_> = all.iter().map(|id| RequestId::for_caller(id, &name)).collect();
+    let calls: std::collections::HashSet<_> = all.iter().map(|id| CallKey::for_caller(id, &key, &body)).collect();
+    assert_eq!((hashes.len(), requests.len(), calls.len()), (6, 6, 6));
+    assert_eq!(principal("https://login", "acme", "alice"), None, "an issuer is an id, and no address");
+}

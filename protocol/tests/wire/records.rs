@@ -8,7 +8,8 @@ use greenroom_protocol::journal::{
 use greenroom_protocol::raw_input::{RawFile, RawInput, RawItem};
 use greenroom_protocol::request::{CallOptions, ContextChange};
 use greenroom_protocol::{
-    Cause, ContentHash, Deadline, ErrorCode, MicroUsd, SpendingLimits, Status, StepId, TenantId, Tokens,
+    Cause, ContentHash, Deadline, ErrorCode, Issuer, MicroUsd, PrincipalId, SpendingLimits, Status, StepId, TenantId,
+    Tokens,
 };
 use serde_json::json;
 
@@ -34,7 +35,7 @@ fn run_started() -> Entry {
         team_run: Some(id("run_01")),
         parent: Some(id("run_00")),
         root: id("run_00"),
-        owner: id("admin"),
+        owner: PrincipalId::local(TenantId::default(), id("admin")),
         inputs: ResultRef::Inline(values()),
         context: ResultRef::Stored(artifact()),
         options: CallOptions::default(),
@@ -160,6 +161,7 @@ fn the_audit_is_written_record_by_record() {
         request: id("req_01"),
         trace: id("4bf92f3577b34da6a3ce929d0e0e4736"),
         pod: id("pod-a"),
+        issuer: Issuer::default(),
         tenant: id("default"),
         user: id("guest"),
         caller: "user:guest".into(),
@@ -183,6 +185,7 @@ fn the_audit_is_written_record_by_record() {
         Event::Interrupted { opened: 1 },
         Event::System { subject: "policy".into(), message: "revision 0123456789ab is active".into() },
         Event::Restored(Restored {
+            issuer: Issuer::default(),
             tenant: TenantId::default(),
             user: id("admin"),
             backup: "/backups/monday.db".into(),
@@ -196,6 +199,20 @@ fn the_audit_is_written_record_by_record() {
         .map(|(number, event)| Record { number, previous: ContentHash::from_content(b""), at: at(0), event })
         .collect();
     assert_written("audit_records", &records);
+}
+
+#[test]
+fn an_audit_entry_without_an_issuer_is_of_a_configured_user() {
+    let old = json!({
+        "kind": "opened", "request": "req_01", "trace": "4bf92f3577b34da6a3ce929d0e0e4736", "pod": "pod-a",
+        "tenant": "default", "user": "guest", "caller": "user:guest", "action": "invoke", "resource": "an_agent",
+    });
+    let opened = serde_json::from_value::<Event>(old).expect("it can be read");
+    assert!(matches!(opened, Event::Opened(opening) if opening.issuer == Issuer::default()));
+    let last = json!({ "number": 4, "hash": hash() });
+    let old = json!({ "kind": "restored", "tenant": "default", "user": "admin", "backup": "/x", "restored": last });
+    let restored = serde_json::from_value::<Event>(old).expect("it can be read");
+    assert!(matches!(restored, Event::Restored(restored) if restored.issuer == Issuer::default()));
 }
 
 #[test]

@@ -110,8 +110,8 @@ fn build_input(request: &Authenticated, facts: &Facts, policies: &NameSet) -> In
         },
         usage: build_usage(&principal.limits, &principal.tenant_limits, facts),
         user: UserInput {
-            id: principal.user.clone(),
-            tenant: principal.tenant.clone(),
+            id: principal.id.user.clone(),
+            tenant: principal.id.tenant.clone(),
             roles: principal.roles.clone(),
             permissions: PermissionsInput {
                 allowed_categories: principal.permissions.allowed_categories.clone(),
@@ -196,7 +196,7 @@ fn callee_of(request: &Authenticated, resource: &Resource) -> Option<Caller> {
 /// else of the innermost one of the call chain.
 fn run_tenant(request: &Authenticated, resource: &Resource) -> Option<TenantId> {
     match (request.request(), resource) {
-        (Request::StartRun(_) | Request::StartTeam(_), _) => Some(request.principal().tenant.clone()),
+        (Request::StartRun(_) | Request::StartTeam(_), _) => Some(request.principal().id.tenant.clone()),
         (Request::ResumeRun(_), Resource::Run { tenant, .. }) => Some(tenant.clone()),
         _ => request.run_tenant().cloned(),
     }

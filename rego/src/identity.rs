@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use greenroom_protocol::{
-    AgentId, ContentHash, MicroUsd, Period, RunId, TeamId, TenantId, Timestamp, UserId, WorkflowId,
+    AgentId, ContentHash, MicroUsd, Period, PrincipalId, RunId, TeamId, Timestamp, UserId, WorkflowId,
 };
 use schemars::JsonSchema;
 use serde::de::{Error as _, MapAccess, Visitor};
@@ -135,10 +135,8 @@ pub struct Limits {
 /// A user as the configuration, or an identity provider, defines them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// The tenant whose accounts are charged.
-    pub tenant: TenantId,
-    /// The user's id.
-    pub user: UserId,
+    /// The issuer, the tenant and the user: whose runs, keys, budgets and audit entries they are.
+    pub id: PrincipalId,
     /// The user's roles: `admin`, `agent_operator`, `approver`, `auditor`, `internal`.
     pub roles: NameSet,
     /// The permissions that restrict or extend the roles.

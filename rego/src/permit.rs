@@ -340,11 +340,8 @@ impl Grant {
     /// effect: for a request with an idempotency key it is the same at each repetition.
     #[must_use]
     pub fn effect_key(&self) -> CallKey {
-        let principal = self.principal();
         match self.idempotency() {
-            Some(Idempotency { key, request_hash }) => {
-                CallKey::for_caller(&principal.tenant, &principal.user, key, request_hash)
-            }
+            Some(Idempotency { key, request_hash }) => CallKey::for_caller(&self.principal().id, key, request_hash),
             None => CallKey::for_request(self.request_id()),
         }
     }
@@ -391,7 +388,7 @@ impl fmt::Debug for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Grant")
             .field("request", &self.0.meta.id)
-            .field("user", &self.0.resolved.principal.user)
+            .field("principal", &self.0.resolved.principal.id)
             .field("resource", &self.0.resource.name())
             .finish_non_exhaustive()
     }

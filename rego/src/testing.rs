@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use greenroom_protocol::limits::REQUEST_TIMEOUT;
-use greenroom_protocol::{Deadline, Request, RequestId, TenantId, Timestamp, TraceId, UserId};
+use greenroom_protocol::{Deadline, PrincipalId, Request, RequestId, TenantId, Timestamp, TraceId, UserId};
 
 use crate::access_request::{AccessRequest, Input};
 use crate::engine::allowed::{AllowDetails, PolicyDecision};
@@ -92,9 +92,9 @@ pub fn admin() -> Principal {
 #[must_use]
 #[expect(clippy::expect_used, reason = "for tests, and of constants that are valid ids")]
 pub fn user(name: &str, roles: &[&str], categories: &[&str]) -> Principal {
+    let tenant = TenantId::new("acme").expect("an id");
     Principal {
-        tenant: TenantId::new("acme").expect("an id"),
-        user: UserId::new(name).or_else(|_| UserId::new("user")).expect("an id"),
+        id: PrincipalId::local(tenant, UserId::new(name).or_else(|_| UserId::new("user")).expect("an id")),
         roles: roles.iter().copied().collect(),
         permissions: Permissions { allowed_categories: categories.iter().copied().collect(), pii_access: false },
         rate_limit: 1_000,

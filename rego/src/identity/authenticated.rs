@@ -80,7 +80,7 @@ pub struct Authenticated {
 impl Authenticated {
     /// Makes the first request of a call chain: the user's own.
     pub(crate) fn for_user(resolved: ResolvedPrincipal, request: Request, meta: RequestMeta) -> Self {
-        let user = Caller::User { user: resolved.principal.user.clone() };
+        let user = Caller::User { user: resolved.principal.id.user.clone() };
         Self { meta, resolved, chain: Arc::new([user]), inherited: Inherited::default(), request }
     }
 
@@ -232,7 +232,7 @@ impl fmt::Debug for Authenticated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authenticated")
             .field("id", &self.meta.id)
-            .field("user", &self.resolved.principal.user)
+            .field("principal", &self.resolved.principal.id)
             .field("caller", self.caller())
             .field("verb", &self.request.verb())
             .finish_non_exhaustive()

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use greenroom_protocol::received::ClaimedIdentity;
 use greenroom_protocol::request::ResumeRun;
 use greenroom_protocol::{
-    Cause, Credential, Deadline, ErrorCode, Received, Request, RequestId, RunId, Timestamp, TraceId, UserId,
+    Cause, Credential, Deadline, ErrorCode, PrincipalId, Received, Request, RequestId, RunId, Timestamp, TraceId,
+    UserId,
 };
 
 use super::authenticated::{Authenticated, Idempotency, RequestMeta};
@@ -26,11 +27,18 @@ pub trait IdentityProvider: Send + Sync {
     /// A cause if the provider is unavailable; the request is then rejected with it.
     async fn verify_credential(&self, credential: &Credential, now: Timestamp) -> Result<Option<Principal>, Cause>;
 
-    /// Returns the user of this name; `None` if there is none (any more).
+    /// Returns the configured user of this name, whom the operating system has authenticated; `None` if there is none.
     ///
     /// # Errors
     /// As [`IdentityProvider::verify_credential`].
-    async fn find_user(&self, user: &UserId, now: Timestamp) -> Result<Option<Principal>, Cause>;
+    async fn find_local_user(&self, user: &UserId, now: Timestamp) -> Result<Option<Principal>, Cause>;
+
+    /// Returns exactly this principal with the roles, permissions and limits of now; `None` if it does not exist (any
+    /// more), also if its user belongs to another tenant now.
+    ///
+    /// # Errors
+    /// As [`IdentityProvider::verify_credential`].
+    async fn find_user(&self, id: &PrincipalId, now: Timestamp) -> Result<Option<Principal>, Cause>;
 
     /// Returns the user for requests without a credential. By default there is none.
     ///
@@ -49,7 +57,7 @@ pub struct RecoveryRequest {
     /// The trace of the run.
     pub trace: TraceId,
     /// The recorded owner of the run.
-    pub owner: UserId,
+    pub owner: PrincipalId,
     /// The run to resume.
     pub run: RunId,
     /// The deadline of the request.
@@ -80,7 +88,7 @@ impl Authenticator {
         let parts = received.into_parts();
         let (principal, auth_method) = match &parts.identity {
             ClaimedIdentity::LocalUser(user) => {
-                (self.identities.find_user(user, parts.at).await?, AuthMethod::LocalUser)
+                (self.identities.find_local_user(user, parts.at).await?, AuthMethod::LocalUser)
             }
             ClaimedIdentity::Credential(credential) => {
                 (self.identities.verify_credential(credential, parts.at).await?, AuthMethod::Credential)
@@ -100,7 +108,7 @@ impl Authenticator {
         let idempotency =
             parts.idempotency_key.zip(parts.body_hash).map(|(key, body)| Idempotency { key, request_hash: body });
         let id = match parts.is_named {
-            true => RequestId::for_caller(&resolved.principal.tenant, &resolved.principal.user, &parts.id),
+            true => RequestId::for_caller(&resolved.principal.id, &parts.id),
             false => parts.id,
         };
         let meta = RequestMeta {
@@ -117,11 +125,11 @@ impl Authenticator {
     /// Makes the request that resumes a run in the name of its recorded owner, whom it resolves again.
     ///
     /// # Errors
-    /// [`ErrorCode::Unauthenticated`] if the owner does not exist any more; the cause of the
-    /// [`IdentityProvider`] if that is unavailable.
+    /// [`ErrorCode::Unauthenticated`] if the owner does not exist any more, or belongs to another tenant now; the cause
+    /// of the [`IdentityProvider`] if that is unavailable.
     pub async fn recover(&self, recovery: RecoveryRequest) -> Result<Authenticated, Cause> {
         let RecoveryRequest { id, trace, owner, run, deadline, now } = recovery;
-        let principal = self.find_existing_user(&owner, now).await?;
+        let principal = self.find_existing(&owner, now).await?;
         let resolved = ResolvedPrincipal {
             principal: Arc::new(principal),
             auth_method: AuthMethod::RecordedOwner,
@@ -136,22 +144,19 @@ impl Authenticator {
     /// is permitted what its owner may do at that time.
     ///
     /// # Errors
-    /// [`ErrorCode::Unauthenticated`] if the user does not exist any more; the cause of the
-    /// [`IdentityProvider`] if that is unavailable.
+    /// [`ErrorCode::Unauthenticated`] if the user does not exist any more, or belongs to another tenant now; the cause
+    /// of the [`IdentityProvider`] if that is unavailable.
     pub async fn refresh(&self, mut authenticated: Authenticated, now: Timestamp) -> Result<Authenticated, Cause> {
         let resolved = &authenticated.resolved;
         let is_own = authenticated.chain.len() <= 1;
         if is_own && now.saturating_duration_since(resolved.resolved_at) <= PRINCIPAL_AGE_MAX {
             return Ok(authenticated);
         }
+        let id = &resolved.principal.id;
         let principal = match resolved.auth_method {
-            AuthMethod::None => self
-                .identities
-                .find_anonymous_user(now)
-                .await?
-                .ok_or_else(|| unknown_user_error(&resolved.principal.user))?,
+            AuthMethod::None => require_same(id, self.identities.find_anonymous_user(now).await?)?,
             AuthMethod::LocalUser | AuthMethod::Credential | AuthMethod::RecordedOwner => {
-                self.find_existing_user(&resolved.principal.user, now).await?
+                self.find_existing(id, now).await?
             }
         };
         authenticated.resolved =
@@ -159,11 +164,17 @@ impl Authenticator {
         Ok(authenticated)
     }
 
-    async fn find_existing_user(&self, user: &UserId, now: Timestamp) -> Result<Principal, Cause> {
-        self.identities.find_user(user, now).await?.ok_or_else(|| unknown_user_error(user))
+    async fn find_existing(&self, id: &PrincipalId, now: Timestamp) -> Result<Principal, Cause> {
+        require_same(id, self.identities.find_user(id, now).await?)
     }
 }
 
-fn unknown_user_error(user: &UserId) -> Cause {
-    Cause::new(ErrorCode::Unauthenticated, format!("the user `{user}` does not exist any more"))
+/// The principal that was found for this id. A principal of another tenant or issuer has nothing of this one, whatever
+/// the provider resolves: its rights must not be those of an earlier request.
+fn require_same(id: &PrincipalId, found: Option<Principal>) -> Result<Principal, Cause> {
+    found.filter(|principal| principal.id == *id).ok_or_else(|| {
+        let PrincipalId { user, tenant, .. } = id;
+        let message = format!("the user `{user}` does not exist any more in the tenant `{tenant}`");
+        Cause::new(ErrorCode::Unauthenticated, message)
+    })
 }

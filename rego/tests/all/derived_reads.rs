@@ -3,9 +3,7 @@
 
 use greenroom_protocol::{Cause, ErrorCode, UserId};
 use greenroom_rego::rego_text::TextProblem;
-use greenroom_rego::{
-    AccessRequest, Bundle, CacheDir, Compiler, Engine, PolicySnapshot, PolicyWarning, Principal, SnapshotError,
-};
+use greenroom_rego::{AccessRequest, Bundle, CacheDir, Compiler, Engine, PolicySnapshot, PolicyWarning, SnapshotError};
 use std::sync::Arc;
 
 use crate::harness;
@@ -23,7 +21,8 @@ async fn load_error(bundle: &Bundle) -> SnapshotError {
 
 /// A request of an administrator of this name.
 async fn request_of(name: &str) -> AccessRequest {
-    let principal = Principal { user: UserId::new(name).unwrap(), ..harness::user("admin").unwrap() };
+    let mut principal = harness::user("admin").unwrap();
+    principal.id.user = UserId::new(name).unwrap();
     let request = harness::request_as(principal, harness::start_run("a_workflow")).await;
     AccessRequest::new(request, harness::facts(harness::workflow_resource("a_workflow")))
 }

@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use greenroom_protocol::request::{Invoke, StartRun};
 use greenroom_protocol::{
-    AgentId, CategoryId, Cause, ContentHash, Credential, Envelope, IdGenerator, Received, Request, RequestId, TenantId,
-    Timestamp, UserId, Values, WorkflowId,
+    AgentId, CategoryId, Cause, ContentHash, Credential, Envelope, IdGenerator, PrincipalId, Received, Request,
+    RequestId, TenantId, Timestamp, UserId, Values, WorkflowId,
 };
 use greenroom_rego::snapshot::Compiler;
 use greenroom_rego::{
@@ -33,8 +33,7 @@ pub(crate) fn user(name: &str) -> Option<Principal> {
         _ => return None,
     };
     Some(Principal {
-        tenant: TenantId::new("default").unwrap(),
-        user: UserId::new(name).unwrap(),
+        id: PrincipalId::local(TenantId::default(), UserId::new(name).unwrap()),
         roles: names(roles),
         permissions: Permissions { allowed_categories: names(categories), pii_access: false },
         rate_limit: 1_000,
@@ -55,8 +54,13 @@ impl IdentityProvider for ConfiguredUsers {
         })
     }
 
-    async fn find_user(&self, name: &UserId, _: Timestamp) -> Result<Option<Principal>, Cause> {
+    async fn find_local_user(&self, name: &UserId, _: Timestamp) -> Result<Option<Principal>, Cause> {
         Ok(user(name.as_str()))
+    }
+
+    /// Resolves the name alone, as no provider should.
+    async fn find_user(&self, id: &PrincipalId, _: Timestamp) -> Result<Option<Principal>, Cause> {
+        Ok(user(id.user.as_str()))
     }
 }
 
@@ -246,14 +250,18 @@ impl IdentityProvider for SingleUser {
         Ok(None)
     }
 
-    async fn find_user(&self, _: &UserId, _: Timestamp) -> Result<Option<Principal>, Cause> {
+    async fn find_local_user(&self, _: &UserId, _: Timestamp) -> Result<Option<Principal>, Cause> {
+        Ok(Some(self.0.clone()))
+    }
+
+    async fn find_user(&self, _: &PrincipalId, _: Timestamp) -> Result<Option<Principal>, Cause> {
         Ok(Some(self.0.clone()))
     }
 }
 
 /// An authenticated request of any principal.
 pub(crate) async fn request_as(principal: Principal, request: Request) -> Authenticated {
-    let received = Received::local(principal.user.clone(), Envelope::new(request), &FixedIds, NOW).unwrap();
+    let received = Received::local(principal.id.user.clone(), Envelope::new(request), &FixedIds, NOW).unwrap();
     Authenticator::new(Arc::new(SingleUser(principal))).authenticate(received).await.unwrap()
 }
 
@@ -265,7 +273,11 @@ impl IdentityProvider for AnonymousAllowed {
         Ok(None)
     }
 
-    async fn find_user(&self, _: &UserId, _: Timestamp) -> Result<Option<Principal>, Cause> {
+    async fn find_local_user(&self, _: &UserId, _: Timestamp) -> Result<Option<Principal>, Cause> {
+        Ok(None)
+    }
+
+    async fn find_user(&self, _: &PrincipalId, _: Timestamp) -> Result<Option<Principal>, Cause> {
         Ok(None)
     }
 

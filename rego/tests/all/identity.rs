@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use greenroom_protocol::{Credential, Deadline, Envelope, ErrorCode, IngressKind, Received, Request, TraceId, UserId};
+use greenroom_protocol::{
+    Credential, Deadline, Envelope, ErrorCode, IngressKind, Issuer, PrincipalId, Received, Request, TenantId, TraceId,
+    UserId,
+};
 use greenroom_rego::identity::authenticator::PRINCIPAL_AGE_MAX;
 use greenroom_rego::{AccessRequest, AuthMethod, Caller, RecoveryRequest, Resource};
 
@@ -18,7 +21,7 @@ async fn authenticate_decoded(credential: Option<Credential>) -> Result<greenroo
 #[tokio::test]
 async fn a_credential_names_its_user() {
     let request = authenticate_decoded(Some(Credential::ApiKey("key-of-operator".into()))).await.unwrap();
-    assert_eq!(request.principal().user.as_str(), "operator");
+    assert_eq!(request.principal().id.to_string(), "local/default/operator");
     assert_eq!(request.auth_method(), AuthMethod::Credential);
     assert_eq!(request.caller(), &Caller::User { user: UserId::new("operator").unwrap() });
     assert_eq!(request.chain().len(), 1);
@@ -51,7 +54,7 @@ fn recovery(owner: &str) -> RecoveryRequest {
     RecoveryRequest {
         id: harness::request_id(8),
         trace: TraceId::from_u128(8),
-        owner: UserId::new(owner).unwrap(),
+        owner: PrincipalId::local(TenantId::default(), UserId::new(owner).unwrap()),
         run: greenroom_protocol::RunId::for_request(&harness::request_id(1)),
         deadline: Deadline::after(harness::NOW, Duration::from_secs(60)),
         now: harness::NOW,
@@ -89,6 +92,24 @@ async fn a_run_whose_owner_does_not_exist_is_not_resumed() {
 }
 
 #[tokio::test]
+async fn a_user_of_another_tenant_or_issuer_is_not_the_recorded_owner() {
+    let change_tenant = |id: &mut PrincipalId| id.tenant = TenantId::new("acme").unwrap();
+    let change_issuer = |id: &mut PrincipalId| id.issuer = Issuer::new("login").unwrap();
+    let authenticator = harness::authenticator();
+    for change in [&change_tenant as &dyn Fn(&mut PrincipalId), &change_issuer] {
+        let mut request = recovery("operator");
+        change(&mut request.owner);
+        assert_eq!(authenticator.recover(request).await.unwrap_err().code, ErrorCode::Unauthenticated);
+        let mut principal = harness::user("admin").unwrap();
+        change(&mut principal.id);
+        let grant = harness::run_grant_of_principal(principal).await;
+        let nested = grant.issue_request(harness::request_id(9), harness::invoke("an_agent"));
+        let error = authenticator.refresh(nested, harness::NOW).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::Unauthenticated);
+    }
+}
+
+#[tokio::test]
 async fn an_old_principal_is_resolved_again() {
     let authenticator = harness::authenticator();
     let mut principal = harness::user("operator").unwrap();
@@ -101,7 +122,7 @@ async fn an_old_principal_is_resolved_again() {
     let refreshed = authenticator.refresh(request, later).await.unwrap();
     assert!(!refreshed.principal().roles.contains("admin"), "the role was withdrawn");
     assert_eq!(refreshed.principal_read_at(), later);
-    principal.user = UserId::new("dismissed").unwrap();
+    principal.id.user = UserId::new("dismissed").unwrap();
     let request = harness::request_as(principal, harness::invoke("an_agent")).await;
     let error = authenticator.refresh(request, later).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Unauthenticated);
@@ -118,7 +139,7 @@ async fn a_nested_request_has_the_rights_that_its_user_has_now() {
     };
     let request = authenticator.refresh(nested(principal.clone()).await, harness::NOW).await.unwrap();
     assert!(!request.principal().permissions.pii_access, "it was withdrawn within the same second");
-    principal.user = UserId::new("dismissed").unwrap();
+    principal.id.user = UserId::new("dismissed").unwrap();
     let error = authenticator.refresh(nested(principal).await, harness::NOW).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Unauthenticated);
     assert!(error.message.contains("`dismissed` does not exist any more"), "{}", error.message);

@@ -79,7 +79,7 @@ impl StoreMaintenance for InMemoryMaintenance {
         let mut runs = self.shared.runs();
         let open = runs.open_roots();
         let is_old = |record: &RunRecord| {
-            tenant.is_none_or(|tenant| record.tenant == *tenant)
+            tenant.is_none_or(|tenant| record.owner.tenant == *tenant)
                 && record.status.is_terminal()
                 && record.updated < before
                 && !open.contains(&record.root)

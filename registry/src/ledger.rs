@@ -8,13 +8,14 @@ use async_trait::async_trait;
 use greenroom_protocol as protocol;
 pub use protocol::Period;
 use protocol::{
-    AgentId, CallKey, Cause, ErrorCode, MicroUsd, PriceBasis, RunId, TenantId, Timestamp, Tokens, UserId, WorkflowId,
+    AgentId, CallKey, Cause, ErrorCode, MicroUsd, PriceBasis, PrincipalId, RunId, TenantId, Timestamp, Tokens,
+    WorkflowId,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
 
-pub use counters::{Periods, RequestKind, UsageKey, UsageSummary};
+pub use counters::{Periods, RequestKind, UsageSummary};
 pub use reservation::{Reservation, ReserveTicket, Settled};
 
 mod counters;
@@ -37,10 +38,8 @@ pub const WAITING_MAX: usize = 10_000;
 /// The account that a call is charged to, and the basis of its price.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Account {
-    /// The tenant.
-    pub tenant: TenantId,
-    /// The user.
-    pub user: UserId,
+    /// The principal behind the call.
+    pub principal: PrincipalId,
     /// The agent that makes the call.
     pub agent: AgentId,
     /// The workflow that the agent works for.
@@ -61,8 +60,8 @@ pub enum Budget {
     Run(RunId),
     /// All executions of one agent.
     Agent(AgentId),
-    /// One user of one tenant.
-    User(TenantId, UserId),
+    /// One principal.
+    User(PrincipalId),
     /// One tenant.
     Tenant(TenantId),
 }
@@ -75,7 +74,7 @@ impl Budget {
             Self::Execution(_) => "execution",
             Self::Run(_) => "run",
             Self::Agent(_) => "agent",
-            Self::User(..) => "user",
+            Self::User(_) => "user",
             Self::Tenant(_) => "tenant",
         }
     }
@@ -87,7 +86,7 @@ impl Budget {
             Self::Execution(key) => key.as_str(),
             Self::Run(run) => run.as_str(),
             Self::Agent(agent) => agent.as_str(),
-            Self::User(_, user) => user.as_str(),
+            Self::User(principal) => principal.user.as_str(),
             Self::Tenant(tenant) => tenant.as_str(),
         }
     }
@@ -244,15 +243,13 @@ impl ReserveError {
     }
 }
 
-/// The costs of one day, tenant, user, agent and workflow.
+/// The costs of one day, principal, agent and workflow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CostRow {
     /// The start of the day, UTC.
     pub day: Timestamp,
-    /// The tenant.
-    pub tenant: TenantId,
-    /// The user.
-    pub user: UserId,
+    /// The principal.
+    pub principal: PrincipalId,
     /// The agent.
     pub agent: AgentId,
     /// The workflow that the agent worked for.
@@ -287,14 +284,14 @@ pub struct ReservationRequest<'r> {
 /// The ledger of usage and money.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Counts one request of this user and returns the usage, with spending summed over these periods.
+    /// Counts one request of this principal and returns the usage, with spending summed over these periods.
     /// The count survives a restart, except for the requests of the last second before a crash.
     ///
     /// # Errors
     /// [`StoreError`] once the store is closed.
     async fn count(
         &self,
-        key: &UsageKey,
+        principal: &PrincipalId,
         kind: RequestKind,
         periods: Periods,
         now: Timestamp,
@@ -304,7 +301,12 @@ pub trait Ledger: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`] once the store is closed.
-    async fn usage(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError>;
+    async fn usage(
+        &self,
+        principal: &PrincipalId,
+        periods: Periods,
+        now: Timestamp,
+    ) -> Result<UsageSummary, StoreError>;
 
     /// Waits until a call fits into the budgets of its account and of every limit, for at most `wait_max`: if it would
     /// fit but for the reservations of calls in flight, it waits for them. The calls that wait for one budget are served

@@ -40,9 +40,9 @@ pub use stores::{OpenedStores, StoreParts, StoreTask, Stores, SyncMode};
 
 use audit::signer::Signer;
 use audit::{ChainKey, ChainReport};
-use greenroom_protocol::Timestamp;
+use greenroom_protocol::{PrincipalId, Timestamp};
 use maintenance::CheckReport;
-use restore::{RestoreError, RestoreReport, RestoringUser, StagedRestore};
+use restore::{RestoreError, RestoreReport, StagedRestore};
 
 /// Opens stores that live as long as the process.
 #[must_use]
@@ -86,7 +86,7 @@ pub async fn prepare_restore(backup: &Path, database: &Path, key: &ChainKey) -> 
 pub async fn commit_restore(
     staged: StagedRestore,
     signer: Signer,
-    by: RestoringUser,
+    by: PrincipalId,
     now: Timestamp,
 ) -> Result<RestoreReport, StoreError> {
     tokio::task::spawn_blocking(move || sqlite::restore::commit(&staged, &signer, by, now))

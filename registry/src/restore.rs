@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use greenroom_protocol::audit::Restored;
-use greenroom_protocol::{Cause, ErrorCode, TenantId, UserId};
+use greenroom_protocol::{Cause, ErrorCode};
 
 use crate::error::StoreError;
 
@@ -73,15 +73,6 @@ impl Drop for StagedRestore {
         // What remains is replaced by the next copy.
         let _ = self.remove_files();
     }
-}
-
-/// Whose command a restoration is.
-#[derive(Debug, Clone)]
-pub struct RestoringUser {
-    /// The tenant of the user.
-    pub tenant: TenantId,
-    /// The user.
-    pub user: UserId,
 }
 
 /// The result of a restoration.

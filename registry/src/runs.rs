@@ -13,7 +13,7 @@ use greenroom_protocol as protocol;
 use protocol::event::RunStatus;
 use protocol::journal::RunStarted;
 use protocol::{
-    CallKey, ContentHash, IdempotencyKey, PodId, Reply, RunId, TeamId, TenantId, Timestamp, UserId, WorkflowId,
+    CallKey, ContentHash, IdempotencyKey, PodId, PrincipalId, Reply, RunId, TeamId, TenantId, Timestamp, WorkflowId,
 };
 
 use crate::error::StoreError;
@@ -28,10 +28,10 @@ pub(crate) mod record;
 /// The key by which a repeated request is recognized and executed once, within one tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum DedupKey {
-    /// The idempotency key of a user. The keys of another user are other keys.
+    /// The idempotency key of a principal. The keys of another one are other keys.
     Caller {
-        /// The user.
-        user: UserId,
+        /// The principal.
+        principal: PrincipalId,
         /// The key.
         key: IdempotencyKey,
     },
@@ -44,8 +44,8 @@ impl DedupKey {
     #[must_use]
     pub fn to_stored(&self) -> String {
         match self {
-            // No id of a user contains a slash.
-            Self::Caller { user, key } => format!("caller:{user}/{key}"),
+            // A hash contains no slash.
+            Self::Caller { principal, key } => format!("caller:{}/{key}", principal.hash()),
             Self::Call(key) => format!("call:{key}"),
         }
     }
@@ -56,8 +56,6 @@ impl DedupKey {
 pub struct NewRun {
     /// The first entry of its journal: its id, owner, workflow, team and parent among others.
     pub started: Arc<RunStarted>,
-    /// Its tenant.
-    pub tenant: TenantId,
     /// The hash of the request, by which a repeated request is recognized.
     pub request_hash: ContentHash,
     /// True if one of its agents processes personal data; the runs that called it then do too.
@@ -76,6 +74,11 @@ impl NewRun {
     #[must_use]
     pub fn id(&self) -> &RunId {
         &self.started.run
+    }
+
+    /// The tenant of its owner.
+    pub(crate) fn tenant(&self) -> &TenantId {
+        &self.started.owner.tenant
     }
 
     /// The run that calls it, and the fence of the owner of their tree.
@@ -100,10 +103,8 @@ pub enum Created {
 pub struct RunRecord {
     /// Its id.
     pub run: RunId,
-    /// Its tenant.
-    pub tenant: TenantId,
-    /// The user who started it.
-    pub owner: UserId,
+    /// The principal who started it; it belongs to the tenant of its owner.
+    pub owner: PrincipalId,
     /// Its workflow.
     pub workflow: WorkflowId,
     /// The version of the workflow that it is pinned to.

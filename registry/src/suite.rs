@@ -11,8 +11,8 @@ use protocol::audit::{Closing, Opening};
 use protocol::journal::{Entry, InnerVersions, ResultRef, RunStarted, StepKey};
 use protocol::request::CallOptions;
 use protocol::{
-    CallKey, Clock, ContentHash, Deadline, Metadata, MicroUsd, PodId, Reply, RequestId, RunId, SpendingLimits, Status,
-    StepId, TenantId, Timestamp, Tokens, TraceId, UserId, Values, WorkflowId,
+    CallKey, Clock, ContentHash, Deadline, Issuer, Metadata, MicroUsd, PodId, PrincipalId, Reply, RequestId, RunId,
+    SpendingLimits, Status, StepId, TenantId, Timestamp, Tokens, TraceId, UserId, Values, WorkflowId,
 };
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -230,6 +230,18 @@ pub(crate) fn pod() -> PodId {
     PodId::new("pod_1").unwrap()
 }
 
+/// A configured user of the tenant `acme`.
+pub(crate) fn principal(user: &str) -> PrincipalId {
+    PrincipalId::local(tenant("acme"), UserId::new(user).unwrap())
+}
+
+/// As [`new_run`], of a user of this tenant.
+pub(crate) fn new_run_of(name: &str, number: u128) -> NewRun {
+    let new = new_run(number);
+    let owner = PrincipalId { tenant: tenant(name), ..new.started.owner.clone() };
+    NewRun { started: Arc::new(RunStarted { owner, ..new.started.as_ref().clone() }), ..new }
+}
+
 /// A run of the tenant `acme`.
 pub(crate) fn new_run(number: u128) -> NewRun {
     let started = RunStarted {
@@ -242,7 +254,7 @@ pub(crate) fn new_run(number: u128) -> NewRun {
         team_run: None,
         parent: None,
         root: run_id(number),
-        owner: UserId::new("alice").unwrap(),
+        owner: principal("alice"),
         inputs: ResultRef::Inline(Values::new()),
         context: ResultRef::Inline(Values::new()),
         options: CallOptions::default(),
@@ -258,7 +270,6 @@ pub(crate) fn new_run(number: u128) -> NewRun {
     };
     NewRun {
         started: Arc::new(started),
-        tenant: tenant("acme"),
         request_hash: ContentHash::from_content(b"body"),
         personal_data: false,
         tree_fence: None,
@@ -309,6 +320,7 @@ pub(crate) fn opening(number: u128) -> Opening {
         request: RequestId::from_u128(number),
         trace: TraceId::from_u128(number),
         pod: pod(),
+        issuer: Issuer::default(),
         tenant: tenant("acme"),
         user: UserId::new("alice").unwrap(),
         caller: "user:alice".into(),

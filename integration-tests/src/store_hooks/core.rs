@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use greenroom_protocol::{RunId, Timestamp};
+use greenroom_protocol::{PrincipalId, RunId, Timestamp};
 use greenroom_registry::StoreError;
 use greenroom_registry::core::{CoreStore, PendingUnit, Unit};
 use greenroom_registry::group_commit::CommitTiming;
 use greenroom_registry::journal::JournalError;
 use greenroom_registry::ledger::{
     Budget, Charged, CostRow, Ledger, Periods, RequestKind, Reservation, ReservationRequest, ReserveError,
-    ReserveTicket, Settled, Settlement, UsageKey, UsageSummary,
+    ReserveTicket, Settled, Settlement, UsageSummary,
 };
 use greenroom_registry::runs::Fence;
 
@@ -42,18 +42,23 @@ impl CoreStore for Hooked<dyn CoreStore> {
 impl Ledger for Hooked<dyn Ledger> {
     async fn count(
         &self,
-        key: &UsageKey,
+        principal: &PrincipalId,
         kind: RequestKind,
         periods: Periods,
         now: Timestamp,
     ) -> Result<UsageSummary, StoreError> {
         self.hook.before_read(HookedRead::Usage)?;
-        self.write_through(self.inner.count(key, kind, periods, now)).await
+        self.write_through(self.inner.count(principal, kind, periods, now)).await
     }
 
-    async fn usage(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
+    async fn usage(
+        &self,
+        principal: &PrincipalId,
+        periods: Periods,
+        now: Timestamp,
+    ) -> Result<UsageSummary, StoreError> {
         self.hook.before_read(HookedRead::Usage)?;
-        self.inner.usage(key, periods, now).await
+        self.inner.usage(principal, periods, now).await
     }
 
     async fn wait_for_budgets(

@@ -27,7 +27,8 @@ CREATE TABLE runs (
     number            INTEGER PRIMARY KEY,
     run               TEXT    NOT NULL UNIQUE,
     tenant            TEXT    NOT NULL,
-    owner             TEXT    NOT NULL,
+    -- The owner, by the hash of the row of `principals`. `tenant` is that of the owner.
+    principal         BLOB    NOT NULL,
     workflow          TEXT    NOT NULL,
     version           BLOB    NOT NULL,
     team              TEXT,
@@ -51,6 +52,14 @@ CREATE TABLE runs (
 CREATE INDEX runs_by_tenant ON runs (tenant, number);
 CREATE INDEX runs_unfinished ON runs (number) WHERE ended = 0;
 CREATE INDEX runs_unfinished_by_root ON runs (root) WHERE ended = 0;
+
+-- The owners of runs. `hash` is that of issuer, tenant and user, each after its length.
+CREATE TABLE principals (
+    hash   BLOB NOT NULL PRIMARY KEY,
+    issuer TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    user   TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- `run` is runs.number, so that the key of an entry is short. Entries are stored in the order of
 -- their commits: a commit of many runs appends to the end of the table. A table clustered by run
@@ -128,19 +137,21 @@ CREATE INDEX memories_by_age ON memories (tenant, agent, at, id);
 -- Queries are counted apart from the requests that execute something (`requests`).
 CREATE TABLE usage_minutes (
     minute   INTEGER NOT NULL,
+    issuer   TEXT    NOT NULL,
     tenant   TEXT    NOT NULL,
     user     TEXT    NOT NULL,
     requests INTEGER NOT NULL,
     queries  INTEGER NOT NULL,
     tokens   INTEGER NOT NULL,
     cost     INTEGER NOT NULL,
-    PRIMARY KEY (minute, tenant, user)
+    PRIMARY KEY (minute, issuer, tenant, user)
 ) STRICT, WITHOUT ROWID;
 
 -- `workflow` is empty for a call outside a workflow. The `assumed` columns count calls that were
 -- priced by their tier, because their model has no price of its own.
 CREATE TABLE costs (
     day              INTEGER NOT NULL,
+    issuer           TEXT    NOT NULL,
     tenant           TEXT    NOT NULL,
     user             TEXT    NOT NULL,
     agent            TEXT    NOT NULL,
@@ -155,7 +166,7 @@ CREATE TABLE costs (
     estimated_cost   INTEGER NOT NULL,
     calls_assumed    INTEGER NOT NULL,
     assumed_cost     INTEGER NOT NULL,
-    PRIMARY KEY (day, tenant, user, agent, workflow)
+    PRIMARY KEY (day, issuer, tenant, user, agent, workflow)
 ) STRICT, WITHOUT ROWID;
 
 -- Spending of executions and runs. The other budgets are computed from the costs.

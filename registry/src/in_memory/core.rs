@@ -115,7 +115,7 @@ impl InMemoryCore {
         match change {
             RunChange::Create { run, key, entries } => {
                 StatusChange::check_entries(&StatusChange::from_entries(entries))?;
-                let key = key.map(|key| (key.to_stored(), run.tenant.clone()));
+                let key = key.map(|key| (key.to_stored(), run.tenant().clone()));
                 if let Some(key_use) = key.and_then(|key| runs.keys.get(&key)) {
                     let is_same = key_use.request_hash == run.request_hash;
                     return Err(UnitError::Conflict(Conflict::Run(key_use.run.clone().filter(|_| is_same))));
@@ -149,7 +149,7 @@ impl InMemoryCore {
                 let run = new.id().clone();
                 let record = RunRecord::with_entries(&new, &StatusChange::from_entries(entries), at);
                 let (fence, duration, is_ended) = (record.fence, new.lease, record.status.is_terminal());
-                let key = key.filter(|_| !releases_key(entries)).map(|key| (key.to_stored(), new.tenant.clone()));
+                let key = key.filter(|_| !releases_key(entries)).map(|key| (key.to_stored(), new.tenant().clone()));
                 let number = runs.insert(record, key, at);
                 match new.caller() {
                     _ if is_ended => {}

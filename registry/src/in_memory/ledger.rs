@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use greenroom_protocol::Timestamp;
+use greenroom_protocol::{PrincipalId, Timestamp};
 
 use crate::error::StoreError;
 use crate::in_memory::shared::Shared;
@@ -13,7 +13,7 @@ use crate::ledger::state::LedgerState;
 use crate::ledger::usage::day_of;
 use crate::ledger::{
     Amount, Budget, Charged, CostRow, Ledger, Periods, RequestKind, Reservation, ReservationRequest, ReserveError,
-    ReserveTicket, Settled, Settlement, UsageKey, UsageSummary,
+    ReserveTicket, Settled, Settlement, UsageSummary,
 };
 
 /// The ledger.
@@ -29,21 +29,26 @@ impl LockLedger for Arc<Shared> {
 impl Ledger for InMemoryLedger {
     async fn count(
         &self,
-        key: &UsageKey,
+        principal: &PrincipalId,
         kind: RequestKind,
         periods: Periods,
         now: Timestamp,
     ) -> Result<UsageSummary, StoreError> {
         self.0.check_open()?;
         let mut ledger = self.0.ledger();
-        let usage = ledger.state.count(key, kind, periods, now);
+        let usage = ledger.state.count(principal, kind, periods, now);
         // The changes are not written anywhere.
         ledger.state.drain_deltas();
         Ok(usage)
     }
 
-    async fn usage(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
-        Ok(self.0.ledger().state.usage(key, periods, now))
+    async fn usage(
+        &self,
+        principal: &PrincipalId,
+        periods: Periods,
+        now: Timestamp,
+    ) -> Result<UsageSummary, StoreError> {
+        Ok(self.0.ledger().state.usage(principal, periods, now))
     }
 
     async fn wait_for_budgets(

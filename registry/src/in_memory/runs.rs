@@ -51,7 +51,7 @@ impl RunStore for InMemoryRuns {
         let (before, limit) = (before.unwrap_or(u64::MAX), limit as usize);
         let runs = self.0.runs();
         let matches = |record: &RunRecord| {
-            filter.tenant.as_ref().is_none_or(|tenant| *tenant == record.tenant)
+            filter.tenant.as_ref().is_none_or(|tenant| *tenant == record.owner.tenant)
                 && filter.status.is_none_or(|status| status == record.status)
                 && filter.workflow.as_ref().is_none_or(|workflow| *workflow == record.workflow)
         };
@@ -82,7 +82,7 @@ impl RunStore for InMemoryRuns {
         let is_unclaimed = |record: &&RunRecord| {
             roots.contains(&record.root)
                 && !record.status.is_terminal()
-                && tenant.is_none_or(|tenant| record.tenant == *tenant)
+                && tenant.is_none_or(|tenant| record.owner.tenant == *tenant)
         };
         Ok(runs.runs.values().map(|stored| &stored.record).filter(is_unclaimed).take(limit as usize).cloned().collect())
     }

@@ -1,16 +1,7 @@
-//! The counters of a user: whose they are, what they count, and over which periods.
+//! The counters of a principal: what they count, and over which periods.
 
 use greenroom_protocol as protocol;
-use protocol::{MicroUsd, Period, TenantId, UserId};
-
-/// The user whose usage is counted.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UsageKey {
-    /// The tenant.
-    pub tenant: TenantId,
-    /// The user.
-    pub user: UserId,
-}
+use protocol::{MicroUsd, Period};
 
 /// The periods over which spending is summed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -4,18 +4,17 @@
 use std::collections::HashMap;
 
 use greenroom_protocol as protocol;
-use protocol::{AgentId, MicroUsd, PriceBasis, TenantId, UserId, WorkflowId};
+use protocol::{AgentId, MicroUsd, PriceBasis, PrincipalId, WorkflowId};
 
 use crate::ledger::reservation::{ReservationId, ReservationRecord, SettlementRecord};
 use crate::ledger::usage::{UsageCounts, day_of, day_start, minute_of};
-use crate::ledger::{Account, Amount, Budget, CostRow, Settlement, UsageKey};
+use crate::ledger::{Account, Amount, Budget, CostRow, Settlement};
 
 /// The key of a row of the costs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct CostKey {
     pub(crate) day: i64,
-    pub(crate) tenant: TenantId,
-    pub(crate) user: UserId,
+    pub(crate) principal: PrincipalId,
     pub(crate) agent: AgentId,
     pub(crate) workflow: Option<WorkflowId>,
 }
@@ -48,8 +47,7 @@ impl CostKey {
     pub(crate) fn to_row(&self, entry: &CostEntry) -> CostRow {
         CostRow {
             day: day_start(self.day),
-            tenant: self.tenant.clone(),
-            user: self.user.clone(),
+            principal: self.principal.clone(),
             agent: self.agent.clone(),
             workflow: self.workflow.clone(),
             calls: entry.calls,
@@ -72,7 +70,7 @@ impl SettlementRecord {
 /// The changes since the last commit.
 #[derive(Debug, Default)]
 pub(crate) struct Deltas {
-    pub(crate) minutes: HashMap<(UsageKey, i64), UsageCounts>,
+    pub(crate) minutes: HashMap<(PrincipalId, i64), UsageCounts>,
     pub(crate) costs: HashMap<CostKey, CostEntry>,
     /// Budgets of executions and runs, with the day; the other budgets are computed from the costs.
     pub(crate) budgets: HashMap<Budget, (Amount, i64)>,
@@ -107,19 +105,18 @@ impl Deltas {
         for budget in &reservation.budgets {
             self.add_budget(budget, amount, day);
         }
-        let Account { tenant, user, agent, workflow, run: _, price } = reservation.account;
+        let Account { principal, agent, workflow, run: _, price } = reservation.account;
         if price == PriceBasis::Assumed {
             (cost.calls_assumed, cost.assumed) = (1, amount.cost);
         }
-        let key = UsageKey { tenant: tenant.clone(), user: user.clone() };
-        self.add_minute(&key, minute_of(at), UsageCounts::of_amount(amount));
-        self.add_cost(CostKey { day, tenant, user, agent, workflow }, &cost);
+        self.add_minute(&principal, minute_of(at), UsageCounts::of_amount(amount));
+        self.add_cost(CostKey { day, principal, agent, workflow }, &cost);
     }
 
     /// Adds to the usage of a minute.
-    pub(crate) fn add_minute(&mut self, key: &UsageKey, minute: i64, counts: UsageCounts) {
+    pub(crate) fn add_minute(&mut self, principal: &PrincipalId, minute: i64, counts: UsageCounts) {
         if counts != UsageCounts::default() {
-            *self.minutes.entry((key.clone(), minute)).or_default() += counts;
+            *self.minutes.entry((principal.clone(), minute)).or_default() += counts;
         }
     }
 
@@ -136,7 +133,7 @@ impl Deltas {
                 *sum += amount;
                 *last = day.max(*last);
             }
-            Budget::Agent(_) | Budget::User(..) | Budget::Tenant(_) => {}
+            Budget::Agent(_) | Budget::User(_) | Budget::Tenant(_) => {}
         }
     }
 

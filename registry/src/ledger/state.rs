@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use greenroom_protocol as protocol;
-use protocol::{MicroUsd, Timestamp};
+use protocol::{MicroUsd, PrincipalId, Timestamp};
 
 use crate::ledger::deltas::Deltas;
 use crate::ledger::reservation::{ReservationId, ReservationRecord, SettlementRecord};
@@ -12,7 +12,7 @@ use crate::ledger::usage::{BudgetUsage, UsageCounts, Window, day_of, minute_of};
 use crate::ledger::waiting::{Arrival, OwnedRequest, ReserveOutcome, WaitingCalls};
 use crate::ledger::{
     Account, Amount, Budget, Charged, LIMITS_MAX, Limit, PERIOD_DAYS_MAX, Period, Periods, RequestKind, ReserveError,
-    Settlement, UsageKey, UsageSummary, WAITING_MAX,
+    Settlement, UsageSummary, WAITING_MAX,
 };
 
 /// Days after which the budget of an execution is removed; every retry of it has ended by then.
@@ -23,7 +23,7 @@ pub(crate) const RUN_DAYS_MAX: i64 = 366;
 /// All usage, spending and open reservations.
 #[derive(Debug, Default)]
 pub(crate) struct LedgerState {
-    windows: HashMap<UsageKey, Window>,
+    windows: HashMap<PrincipalId, Window>,
     usages: HashMap<Budget, BudgetUsage>,
     /// Those that were confirmed, and those whose unit is not decided yet.
     reservations: HashMap<ReservationId, ReservationRecord>,
@@ -37,7 +37,7 @@ impl LedgerState {
     /// Counts one request and returns the usage.
     pub(crate) fn count(
         &mut self,
-        key: &UsageKey,
+        principal: &PrincipalId,
         kind: RequestKind,
         periods: Periods,
         now: Timestamp,
@@ -46,18 +46,18 @@ impl LedgerState {
             RequestKind::Call => UsageCounts { calls: 1, ..UsageCounts::default() },
             RequestKind::Query => UsageCounts { queries: 1, ..UsageCounts::default() },
         };
-        self.add_minute(key, minute_of(now), counts);
-        self.usage(key, periods, now)
+        self.add_minute(principal, minute_of(now), counts);
+        self.usage(principal, periods, now)
     }
 
     /// Returns the usage without counting a request.
-    pub(crate) fn usage(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> UsageSummary {
-        let hour = self.windows.get(key).map_or_else(UsageCounts::default, |window| window.sum(minute_of(now)));
+    pub(crate) fn usage(&self, principal: &PrincipalId, periods: Periods, now: Timestamp) -> UsageSummary {
+        let hour = self.windows.get(principal).map_or_else(UsageCounts::default, |window| window.sum(minute_of(now)));
         let spent = |budget, period| {
             self.usages.get(&budget).map_or_else(Amount::default, |usage| usage.spent(period, day_of(now)))
         };
-        let tenant = spent(Budget::Tenant(key.tenant.clone()), periods.tenant);
-        let user = spent(Budget::User(key.tenant.clone(), key.user.clone()), periods.user);
+        let tenant = spent(Budget::Tenant(principal.tenant.clone()), periods.tenant);
+        let user = spent(Budget::User(principal.clone()), periods.user);
         UsageSummary {
             calls_hour: hour.calls,
             queries_hour: hour.queries,
@@ -219,9 +219,7 @@ impl LedgerState {
         for budget in &record.reservation.budgets {
             self.usages.entry(budget.clone()).or_default().spend(day, amount);
         }
-        let Account { tenant, user, .. } = &record.reservation.account;
-        let usage_key = UsageKey { tenant: tenant.clone(), user: user.clone() };
-        self.add_to_window(&usage_key, minute_of(now), UsageCounts::of_amount(amount));
+        self.add_to_window(&record.reservation.account.principal, minute_of(now), UsageCounts::of_amount(amount));
         self.serve_waiting(&record.reservation.budgets, now);
         self.sweep(day);
         Some(record)
@@ -258,8 +256,8 @@ impl LedgerState {
     }
 
     /// Restores a stored minute.
-    pub(crate) fn restore_minute(&mut self, key: &UsageKey, minute: i64, counts: UsageCounts) {
-        self.add_to_window(key, minute, counts);
+    pub(crate) fn restore_minute(&mut self, principal: &PrincipalId, minute: i64, counts: UsageCounts) {
+        self.add_to_window(principal, minute, counts);
     }
 
     /// Restores the spending of a budget on a day.
@@ -273,15 +271,15 @@ impl LedgerState {
         self.add_reservation(record);
     }
 
-    fn add_minute(&mut self, key: &UsageKey, minute: i64, counts: UsageCounts) {
-        self.add_to_window(key, minute, counts);
-        self.deltas.add_minute(key, minute, counts);
+    fn add_minute(&mut self, principal: &PrincipalId, minute: i64, counts: UsageCounts) {
+        self.add_to_window(principal, minute, counts);
+        self.deltas.add_minute(principal, minute, counts);
     }
 
-    fn add_to_window(&mut self, key: &UsageKey, minute: i64, counts: UsageCounts) {
-        match self.windows.get_mut(key) {
+    fn add_to_window(&mut self, principal: &PrincipalId, minute: i64, counts: UsageCounts) {
+        match self.windows.get_mut(principal) {
             Some(window) => window.add(minute, counts),
-            None => self.windows.entry(key.clone()).or_default().add(minute, counts),
+            None => self.windows.entry(principal.clone()).or_default().add(minute, counts),
         }
     }
 
@@ -314,7 +312,7 @@ impl LedgerState {
             let days = match budget {
                 Budget::Execution(_) => EXECUTION_DAYS_MAX,
                 Budget::Run(_) => RUN_DAYS_MAX,
-                Budget::Agent(_) | Budget::User(..) | Budget::Tenant(_) => return true,
+                Budget::Agent(_) | Budget::User(_) | Budget::Tenant(_) => return true,
             };
             !usage.is_settled() || usage.last_change_day() > today.saturating_sub(days)
         });
@@ -326,8 +324,8 @@ impl LedgerState {
 /// Returns the budgets of the account and of the limits, each once.
 fn budgets_of(account: &Account, limits: &[Limit]) -> Vec<Budget> {
     let mut budgets = vec![
-        Budget::Tenant(account.tenant.clone()),
-        Budget::User(account.tenant.clone(), account.user.clone()),
+        Budget::Tenant(account.principal.tenant.clone()),
+        Budget::User(account.principal.clone()),
         Budget::Agent(account.agent.clone()),
     ];
     budgets.extend(account.run.clone().map(Budget::Run));

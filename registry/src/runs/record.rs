@@ -18,7 +18,6 @@ impl RunRecord {
         let started = &run.started;
         Self {
             run: started.run.clone(),
-            tenant: run.tenant.clone(),
             owner: started.owner.clone(),
             workflow: started.workflow.clone(),
             version: started.version,
@@ -50,7 +49,7 @@ impl RunRecord {
 
     /// The conflict of a request to create a run with the id of this one.
     pub(crate) fn conflict_with(&self, run: &NewRun) -> Conflict {
-        let is_same = self.tenant == run.tenant && self.request_hash == run.request_hash;
+        let is_same = self.owner == run.started.owner && self.request_hash == run.request_hash;
         Conflict::Run(is_same.then(|| self.run.clone()))
     }
 

@@ -3,7 +3,7 @@
 
 use greenroom_protocol as protocol;
 use protocol::id::IdError;
-use protocol::{ContentHash, Timestamp};
+use protocol::{ContentHash, PrincipalId, Timestamp};
 use sqlx::Row as _;
 
 use crate::error::StoreError;
@@ -49,6 +49,11 @@ pub(super) trait Columns {
     /// An id.
     fn id<T: std::str::FromStr<Err = IdError>>(&self, column: &str) -> Result<T, StoreError> {
         parse_id(self.text(column)?)
+    }
+
+    /// The principal of the columns `issuer`, `tenant` and `user`.
+    fn principal(&self) -> Result<PrincipalId, StoreError> {
+        Ok(PrincipalId { issuer: self.id("issuer")?, tenant: self.id("tenant")?, user: self.id("user")? })
     }
 
     /// An id, or none for NULL.

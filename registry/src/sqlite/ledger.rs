@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::{MicroUsd, Timestamp};
+use protocol::{MicroUsd, PrincipalId, Timestamp};
 use sqlx::sqlite::SqliteRow;
 
 use crate::error::StoreError;
@@ -17,7 +17,7 @@ use crate::ledger::state::LedgerState;
 use crate::ledger::usage::day_of;
 use crate::ledger::{
     Amount, Budget, Charged, CostRow, Ledger, Periods, RequestKind, Reservation, ReservationRequest, ReserveError,
-    ReserveTicket, Settled, Settlement, UsageKey, UsageSummary,
+    ReserveTicket, Settled, Settlement, UsageSummary,
 };
 use crate::sqlite::columns::Columns as _;
 use crate::sqlite::command::{WriteCommand, without_reply};
@@ -68,16 +68,21 @@ impl LockLedger for Arc<Shared> {
 impl Ledger for SqliteLedger {
     async fn count(
         &self,
-        key: &UsageKey,
+        principal: &PrincipalId,
         kind: RequestKind,
         periods: Periods,
         now: Timestamp,
     ) -> Result<UsageSummary, StoreError> {
-        Ok(self.0.ledger().count(key, kind, periods, now))
+        Ok(self.0.ledger().count(principal, kind, periods, now))
     }
 
-    async fn usage(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
-        Ok(self.0.ledger().usage(key, periods, now))
+    async fn usage(
+        &self,
+        principal: &PrincipalId,
+        periods: Periods,
+        now: Timestamp,
+    ) -> Result<UsageSummary, StoreError> {
+        Ok(self.0.ledger().usage(principal, periods, now))
     }
 
     async fn wait_for_budgets(
@@ -108,11 +113,12 @@ impl Ledger for SqliteLedger {
 
     async fn costs(&self, since: Option<Timestamp>) -> Result<Vec<CostRow>, StoreError> {
         self.0.flush_if_open().await?;
-        let rows = sqlx::query("SELECT * FROM costs WHERE day >= ? ORDER BY day, tenant, user, agent, workflow")
-            .bind(since.map_or(i64::MIN, day_of))
-            .fetch_all(&self.0.readers)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
+        let rows =
+            sqlx::query("SELECT * FROM costs WHERE day >= ? ORDER BY day, issuer, tenant, user, agent, workflow")
+                .bind(since.map_or(i64::MIN, day_of))
+                .fetch_all(&self.0.readers)
+                .await
+                .map_err(|error| sqlx_error(&error))?;
         rows.iter().map(decode_cost).collect()
     }
 }
@@ -121,8 +127,7 @@ fn decode_cost(row: &SqliteRow) -> Result<CostRow, StoreError> {
     let workflow = row.text("workflow")?;
     let key = CostKey {
         day: row.int("day")?,
-        tenant: row.id("tenant")?,
-        user: row.id("user")?,
+        principal: row.principal()?,
         agent: row.id("agent")?,
         workflow: if workflow.is_empty() { None } else { Some(row.id("workflow")?) },
     };

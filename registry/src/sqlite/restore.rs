@@ -5,8 +5,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use greenroom_protocol::Timestamp;
 use greenroom_protocol::audit::{Event, RecordRef, Restored};
+use greenroom_protocol::{PrincipalId, Timestamp};
 use sqlx::Connection as _;
 
 use crate::audit::ChainKey;
@@ -16,7 +16,7 @@ use crate::audit::head::HeadKind;
 use crate::audit::signer::Signer;
 use crate::error::StoreError;
 use crate::maintenance::CheckReport;
-use crate::restore::{RestoreError, RestoreReport, RestoringUser, StagedRestore, with_suffix};
+use crate::restore::{RestoreError, RestoreReport, StagedRestore, with_suffix};
 use crate::sqlite::audit::chain::{Chain, ChainChange, add_head};
 use crate::sqlite::connection::{checkpoint, open_readers, open_write_connection};
 use crate::sqlite::error::sqlx_error;
@@ -72,7 +72,7 @@ async fn copy(backup: &Path, to: &Path) -> Result<(), StoreError> {
 pub(crate) fn commit(
     staged: &StagedRestore,
     signer: &Signer,
-    by: RestoringUser,
+    by: PrincipalId,
     now: Timestamp,
 ) -> Result<RestoreReport, StoreError> {
     // Closing a file releases the locks that SQLite has on it in this process. No connection to it is open here.
@@ -97,15 +97,15 @@ pub(crate) fn commit(
 fn record_break(
     staged: &StagedRestore,
     signer: &Signer,
-    by: RestoringUser,
+    by: PrincipalId,
     replaced: Option<RecordRef>,
     now: Timestamp,
 ) -> Result<(u64, Restored, SavedHead), StoreError> {
     let mut conn = open_write_connection(&staged.copy, SyncMode::Full)?;
     let (mut chain, open) = Chain::load(&conn, &staged.copy, &signer.chain_key().clone().without_head_file())?;
-    let RestoringUser { tenant, user } = by;
+    let PrincipalId { issuer, tenant, user } = by;
     let backup = staged.backup.display().to_string();
-    let restored = Restored { tenant, user, backup, restored: chain.tip().as_record(), replaced };
+    let restored = Restored { issuer, tenant, user, backup, restored: chain.tip().as_record(), replaced };
     let event = EventJson::from_event(&Event::Restored(restored.clone()))?;
     let mut statements = StatementBatch::default();
     let number = chain.append(&event, None, now, &mut ChainChange::default(), &mut statements);

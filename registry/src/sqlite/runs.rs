@@ -63,7 +63,7 @@ impl RunStore for SqliteRuns {
         let status = filter.status.map(protocol::event::RunStatus::as_str);
         let select = if tenant.is_some() {
             select_records!(
-                "WHERE number < ? AND tenant = ? AND (?3 IS NULL OR status = ?3) \
+                "WHERE number < ? AND runs.tenant = ? AND (?3 IS NULL OR status = ?3) \
                  AND (?5 IS NULL OR workflow = ?5) ORDER BY number DESC LIMIT ?4"
             )
         } else {
@@ -111,7 +111,7 @@ impl RunStore for SqliteRuns {
             }
             let rows = sqlx::query(select_records!(
                 "WHERE root IN (SELECT run FROM runs WHERE number IN (SELECT value FROM json_each(?1))) \
-                 AND ended = 0 AND (?2 IS NULL OR tenant = ?2) ORDER BY number LIMIT ?3"
+                 AND ended = 0 AND (?2 IS NULL OR runs.tenant = ?2) ORDER BY number LIMIT ?3"
             ))
             .bind(serde_json::to_string(numbers)?)
             .bind(tenant.map(TenantId::as_str))

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use greenroom_protocol as protocol;
 use protocol::audit::Event;
-use protocol::{AgentId, CallKey, MicroUsd, PriceBasis, UserId, WorkflowId};
+use protocol::{AgentId, CallKey, MicroUsd, PriceBasis, WorkflowId};
 use sqlx::{Connection, Executor};
 use tempfile::TempDir;
 
@@ -19,10 +19,11 @@ use crate::core::Unit;
 use crate::error::StoreError;
 use crate::idempotency::KeyStatus;
 use crate::journal::{JournalError, Seq};
-use crate::ledger::{Account, Amount, Budget, Limit, Period, Periods, RequestKind, Settlement, UsageKey};
-use crate::runs::DedupKey;
+use crate::ledger::{Account, Amount, Budget, Limit, Period, Periods, RequestKind, Settlement};
+use crate::runs::{Created, DedupKey};
 use crate::suite::{
-    MINUTE, NOW, TestStores, closing, done, ended, new_run, opening, pod, reply, run_id, started, tenant,
+    MINUTE, NOW, TestStores, closing, done, ended, new_run, new_run_of, opening, pod, principal, reply, run_id,
+    started, tenant,
 };
 
 /// Executes a statement on the file itself, past the stores.
@@ -86,12 +87,33 @@ async fn every_durable_write_survives_a_crash() {
 }
 
 #[tokio::test]
+async fn the_owners_of_runs_are_stored_once_and_survive_a_crash() {
+    let stores = TestStores::sqlite().await;
+    for new in [new_run(1), new_run(2), new_run_of("globex", 3)] {
+        stores.create(&new, None).await.unwrap();
+    }
+    let refused = stores.create(&new_run_of("initech", 3), None).await.unwrap();
+    assert_eq!(refused, Created::Conflict);
+    assert_eq!(count(&stores.database(), "SELECT COUNT(*) FROM principals").await, 2, "none of a unit that is refused");
+    let stores = stores.crash_and_reopen().await;
+    for new in [new_run(1), new_run(2), new_run_of("globex", 3)] {
+        let record = stores.stores.runs.get(new.id()).await.unwrap().unwrap();
+        assert_eq!(record.owner, new.started.owner);
+    }
+    tamper(&stores.database(), "DELETE FROM principals WHERE tenant = 'globex'").await;
+    let unreadable = stores.stores.runs.get(&run_id(3)).await;
+    assert!(
+        matches!(unreadable, Err(StoreError::Codec(_))),
+        "a run without its owner is no unknown run: {unreadable:?}"
+    );
+}
+
+#[tokio::test]
 async fn limits_survive_a_crash_and_open_reservations_are_settled_as_estimated() {
     let stores = TestStores::sqlite().await;
-    let usage_key = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
+    let alice = principal("alice");
     let account = Account {
-        tenant: usage_key.tenant.clone(),
-        user: usage_key.user.clone(),
+        principal: alice.clone(),
         agent: AgentId::new("writer").unwrap(),
         workflow: Some(WorkflowId::new("report").unwrap()),
         run: Some(run_id(1)),
@@ -102,8 +124,8 @@ async fn limits_survive_a_crash_and_open_reservations_are_settled_as_estimated()
     let upper_bound = |micros| Amount::of_cost(MicroUsd(micros));
     let key = CallKey::new("call/1").unwrap();
     let ledger = &stores.stores.ledger;
-    ledger.count(&usage_key, RequestKind::Call, Periods::default(), NOW).await.unwrap();
-    ledger.count(&usage_key, RequestKind::Query, Periods::default(), NOW).await.unwrap();
+    ledger.count(&alice, RequestKind::Call, Periods::default(), NOW).await.unwrap();
+    ledger.count(&alice, RequestKind::Query, Periods::default(), NOW).await.unwrap();
     let settled = stores.reserve(&account, &limits, upper_bound(20), &key, NOW).await.unwrap();
     stores.settle(settled, Settlement::Actual(upper_bound(10)), NOW).await;
     let open = stores.reserve(&account, &limits, upper_bound(60), &key, NOW).await.unwrap();
@@ -111,9 +133,9 @@ async fn limits_survive_a_crash_and_open_reservations_are_settled_as_estimated()
     std::mem::forget(open);
     let stores = TestStores::open(dir).await.unwrap();
     let ledger = &stores.stores.ledger;
-    let usage = ledger.usage(&usage_key, Periods::default(), NOW).await.unwrap();
+    let usage = ledger.usage(&alice, Periods::default(), NOW).await.unwrap();
     assert_eq!((usage.calls_hour, usage.queries_hour), (1, 1));
-    assert_eq!(ledger.usage(&usage_key, Periods::default(), NOW).await.unwrap().cost_spent, MicroUsd(70));
+    assert_eq!(ledger.usage(&alice, Periods::default(), NOW).await.unwrap().cost_spent, MicroUsd(70));
     assert!(stores.reserve(&account, &limits, upper_bound(31), &key, NOW).await.is_err());
     assert!(stores.reserve(&account, &limits, upper_bound(30), &key, NOW).await.is_ok());
     let stores = stores.crash_and_reopen().await;
@@ -281,11 +303,11 @@ async fn audit_entries_of_many_callers_share_their_commits() {
         let start = std::time::Instant::now();
         let call = |caller: u128| {
             let (core, ledger) = (stores.stores.core.clone(), stores.stores.ledger.clone());
-            let usage_key = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
+            let alice = principal("alice");
             async move {
                 for number in 0..count / callers.min(8) {
                     let entry = core.open_entry(opening(caller * 100_000 + number), NOW).await.unwrap();
-                    ledger.count(&usage_key, RequestKind::Call, Periods::default(), NOW).await.unwrap();
+                    ledger.count(&alice, RequestKind::Call, Periods::default(), NOW).await.unwrap();
                     core.close_entry(entry, closing(), NOW).await;
                 }
             }
@@ -317,6 +339,7 @@ const UNREFERENCING: &[&str] = &[
     "audit_open.open",
     "budgets.budget",
     "costs.agent",
+    "costs.issuer",
     "costs.tenant",
     "costs.user",
     "costs.workflow",
@@ -332,9 +355,11 @@ const UNREFERENCING: &[&str] = &[
     "memories.agent",
     "memories.tenant",
     "pods.pod",
+    "principals.issuer",
+    "principals.tenant",
+    "principals.user",
     "reservations.pod",
     "reservations.reservation",
-    "runs.owner",
     "runs.parent",
     "runs.pod",
     "runs.root",
@@ -345,6 +370,7 @@ const UNREFERENCING: &[&str] = &[
     "runs.workflow",
     "store_identity.audit_key",
     "store_identity.database",
+    "usage_minutes.issuer",
     "usage_minutes.tenant",
     "usage_minutes.user",
 ];

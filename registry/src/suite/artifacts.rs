@@ -201,8 +201,7 @@ async fn journals_replies_and_contexts_reference_artifacts_until_pruned() {
         let usage = protocol::reply::Usage::default();
         let entry = Entry::StepDone { key, attempt: 1, result, hash, usage, duration_ms: 1 };
         let _ = fixture.append(&run_id(1), fence, Seq(0), &[entry, ended()], NOW).await.unwrap();
-        let dedup_key =
-            DedupKey::Caller { user: UserId::new("alice").unwrap(), key: IdempotencyKey::new("k").unwrap() };
+        let dedup_key = DedupKey::Caller { principal: principal("alice"), key: IdempotencyKey::new("k").unwrap() };
         let (_, reserved) = fixture.begin(&tenant("acme"), &dedup_key, &ContentHash::from_content(b"body")).await;
         let outputs = Values::from([("file".to_owned(), artifact("reply").to_json())]);
         let reply = Reply { outputs, ..reply("req_1") };

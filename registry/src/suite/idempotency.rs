@@ -8,7 +8,11 @@ use crate::idempotency::KeyStatus;
 use crate::runs::DedupKey;
 
 fn key() -> DedupKey {
-    DedupKey::Caller { user: UserId::new("alice").unwrap(), key: IdempotencyKey::new("k").unwrap() }
+    key_of(principal("alice"))
+}
+
+fn key_of(principal: PrincipalId) -> DedupKey {
+    DedupKey::Caller { principal, key: IdempotencyKey::new("k").unwrap() }
 }
 
 #[tokio::test]
@@ -26,8 +30,10 @@ async fn the_same_request_gets_the_same_reply() {
         assert_eq!(lookup().await, completed);
         assert_eq!(stores.begin(&acme, &key(), &ContentHash::from_content(b"x")).await.0, KeyStatus::Conflict);
         assert_eq!(stores.begin(&tenant("other"), &key(), &body).await.0, KeyStatus::New);
-        let of_bob = DedupKey::Caller { user: UserId::new("bob").unwrap(), key: IdempotencyKey::new("k").unwrap() };
-        assert_eq!(stores.begin(&acme, &of_bob, &body).await.0, KeyStatus::New);
+        let of_another_issuer = PrincipalId { issuer: Issuer::new("login").unwrap(), ..principal("alice") };
+        for other in [principal("bob"), of_another_issuer] {
+            assert_eq!(stores.begin(&acme, &key_of(other), &body).await.0, KeyStatus::New);
+        }
         let call = DedupKey::Call(CallKey::new("k").unwrap());
         assert_eq!(stores.begin(&acme, &call, &body).await.0, KeyStatus::New);
     }

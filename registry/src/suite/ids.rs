@@ -20,8 +20,7 @@ const SAMPLES: usize = 200;
 #[derive(Debug)]
 struct Texts {
     request: RequestId,
-    tenant: TenantId,
-    user: UserId,
+    principal: PrincipalId,
     step: StepId,
     workflow: WorkflowId,
     key: IdempotencyKey,
@@ -34,11 +33,15 @@ fn texts() -> impl Strategy<Value = Texts> {
     let request = "[A-Za-z0-9_.-]{3,128}|[A-Za-z0-9_.-]{128}|req_|req_[0-9a-f]{32}|req_[a-z]{124}";
     let key = || "[!-~]{1,512}|[!-~]{512}";
     let part = "\\PC{0,40}|[a-z]{128}|.{0,600}";
-    (request, id(), id(), id(), id(), key(), key(), part).prop_map(
-        |(request, tenant, user, step, workflow, key, call, part)| Texts {
+    let principal = (id(), id(), id()).prop_map(|(issuer, tenant, user)| PrincipalId {
+        issuer: Issuer::new(issuer).unwrap(),
+        tenant: TenantId::new(tenant).unwrap(),
+        user: UserId::new(user).unwrap(),
+    });
+    (request, principal, id(), id(), key(), key(), part).prop_map(
+        |(request, principal, step, workflow, key, call, part)| Texts {
             request: RequestId::new(request).unwrap(),
-            tenant: TenantId::new(tenant).unwrap(),
-            user: UserId::new(user).unwrap(),
+            principal,
             step: StepId::new(step).unwrap(),
             workflow: WorkflowId::new(workflow).unwrap(),
             key: IdempotencyKey::new(key).unwrap(),
@@ -66,7 +69,7 @@ fn assert_json<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(id
 #[test]
 fn every_id_that_is_made_can_be_read_back_from_json() {
     for texts in samples() {
-        let named = RequestId::for_caller(&texts.tenant, &texts.user, &texts.request);
+        let named = RequestId::for_caller(&texts.principal, &texts.request);
         for request in [&texts.request, &named, &RequestId::from_u128(u128::MAX)] {
             let run = RunId::for_request(request);
             assert_json(request);
@@ -96,12 +99,15 @@ fn different_requests_start_different_runs() {
     let requests = ["req_a", "a", "req_req_a", "run_a", "req_"].map(|text| RequestId::new(text).unwrap());
     let runs: std::collections::HashSet<_> = requests.iter().map(RunId::for_request).collect();
     assert_eq!(runs.len(), requests.len(), "{runs:?}");
-    let (acme, globex, alice) = (tenant("acme"), tenant("globex"), UserId::new("alice").unwrap());
     let name = RequestId::new("req_a").unwrap();
-    let own = RequestId::for_caller(&acme, &alice, &name);
-    assert_eq!(own, RequestId::for_caller(&acme, &alice, &name));
-    assert_ne!(own, RequestId::for_caller(&globex, &alice, &name));
-    assert_ne!(own, RequestId::for_caller(&acme, &UserId::new("bob").unwrap(), &name));
+    let alice = principal("alice");
+    let own = RequestId::for_caller(&alice, &name);
+    assert_eq!(own, RequestId::for_caller(&alice, &name));
+    let of_another_tenant = PrincipalId { tenant: tenant("globex"), ..alice.clone() };
+    let of_another_issuer = PrincipalId { issuer: Issuer::new("login").unwrap(), ..alice };
+    for other in [of_another_tenant, of_another_issuer, principal("bob")] {
+        assert_ne!(own, RequestId::for_caller(&other, &name), "{other}");
+    }
     assert_ne!(own, name, "a name is never an id");
 }
 
@@ -110,12 +116,12 @@ fn run_of(texts: &Texts) -> NewRun {
     let started = RunStarted {
         run: RunId::for_request(&texts.request),
         root: RunId::for_request(&texts.request),
-        owner: texts.user.clone(),
+        owner: texts.principal.clone(),
         workflow: texts.workflow.clone(),
-        parent: Some(RunId::for_request(&RequestId::for_caller(&texts.tenant, &texts.user, &texts.request))),
+        parent: Some(RunId::for_request(&RequestId::for_caller(&texts.principal, &texts.request))),
         ..new.started.as_ref().clone()
     };
-    NewRun { started: Arc::new(started), tenant: texts.tenant.clone(), ..new }
+    NewRun { started: Arc::new(started), ..new }
 }
 
 #[tokio::test]
@@ -126,12 +132,13 @@ async fn every_id_that_is_made_can_be_read_back_from_the_stores() {
             let key = DedupKey::Call(CallKey::for_request(&texts.request).child(&texts.part));
             let entries = [started(texts.step.as_str())];
             let _ = stores.stores.core.create_run(run_of(texts), Some(&key), &entries, NOW).await.unwrap();
-            let (tenant, user) = (texts.tenant.clone(), texts.user.clone());
-            let request = RequestId::for_caller(&tenant, &user, &texts.request);
-            let opening = Opening { request, tenant: tenant.clone(), user: user.clone(), ..opening(1) };
+            let principal = texts.principal.clone();
+            let request = RequestId::for_caller(&principal, &texts.request);
+            let PrincipalId { issuer, tenant, user } = principal.clone();
+            let opening = Opening { request, issuer, tenant: tenant.clone(), user, ..opening(1) };
             let entry = stores.stores.core.open_entry(opening, NOW).await.unwrap();
             stores.stores.core.close_entry(entry, closing(), NOW).await;
-            let key = DedupKey::Caller { user, key: texts.key.clone() };
+            let key = DedupKey::Caller { principal, key: texts.key.clone() };
             let body = ContentHash::from_content(b"body");
             let _ = stores.begin(&tenant, &key, &body).await;
         }
@@ -150,13 +157,14 @@ async fn assert_readable(opened: &TestStores, samples: &[Texts]) {
     for texts in samples {
         let run = run_of(texts).id().clone();
         let record = stores.runs.get(&run).await.unwrap().unwrap();
-        assert!(all.contains(&record), "{run}");
+        assert!(all.contains(&record) && record.owner == texts.principal, "{run}");
         assert_eq!(stores.journal.read(&run, Seq(0), 10).await.unwrap()[0].entry, started(texts.step.as_str()));
-        let request = RequestId::for_caller(&texts.tenant, &texts.user, &texts.request);
+        let request = RequestId::for_caller(&texts.principal, &texts.request);
         let records = stores.audit.find(&AuditScope::All, request.as_str()).await.unwrap();
-        assert!(matches!(&records[0].event, Event::Opened(opening) if opening.tenant == texts.tenant));
+        assert!(matches!(&records[0].event, Event::Opened(opening) if opening.issuer == texts.principal.issuer));
         let key = DedupKey::Call(CallKey::for_request(&texts.request).child(&texts.part));
-        let status = stores.idempotency.lookup(&texts.tenant, &key, &ContentHash::from_content(b"body")).await.unwrap();
+        let (tenant, body) = (&texts.principal.tenant, ContentHash::from_content(b"body"));
+        let status = stores.idempotency.lookup(tenant, &key, &body).await.unwrap();
         assert_eq!(status, KeyStatus::RunStarted(run));
     }
     assert!(stores.audit.verify().await.unwrap().is_valid());

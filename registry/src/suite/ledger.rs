@@ -6,13 +6,12 @@ use super::*;
 use crate::core::{Conflict, Unit, UnitError};
 use crate::ledger::{
     Account, Amount, Budget, Charged, Limit, Period, Periods, RequestKind, Reservation, ReservationRequest,
-    ReserveError, Settlement, UsageKey,
+    ReserveError, Settlement,
 };
 
 fn account(user: &str) -> Account {
     Account {
-        tenant: tenant("acme"),
-        user: UserId::new(user).unwrap(),
+        principal: principal(user),
         agent: AgentId::new("writer").unwrap(),
         workflow: Some(WorkflowId::new("report").unwrap()),
         run: Some(run_id(1)),
@@ -38,8 +37,8 @@ async fn reserve(stores: &TestStores, limit: u64, upper_bound: u64, number: u64)
 async fn requests_count_at_once_and_not_after_an_hour() {
     for stores in TestStores::each().await {
         let ledger = &stores.stores.ledger;
-        let alice = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
-        let bob = UsageKey { tenant: tenant("acme"), user: UserId::new("bob").unwrap() };
+        let alice = principal("alice");
+        let bob = principal("bob");
         for expected in 1..=10 {
             assert_eq!(
                 ledger.count(&alice, RequestKind::Call, Periods::default(), NOW).await.unwrap().calls_hour,
@@ -62,7 +61,7 @@ async fn requests_count_at_once_and_not_after_an_hour() {
 async fn queries_are_counted_apart_from_calls() {
     for stores in TestStores::each().await {
         let ledger = &stores.stores.ledger;
-        let alice = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
+        let alice = principal("alice");
         for expected in 1..=3 {
             let usage = ledger.count(&alice, RequestKind::Query, Periods::default(), NOW).await.unwrap();
             assert_eq!((usage.calls_hour, usage.queries_hour), (0, expected));
@@ -220,12 +219,12 @@ async fn costs_name_the_user_the_amount_and_the_day() {
             stores.settle(reservation, Settlement::Actual(cost(5)), at).await;
         }
         let all = ledger.costs(None).await.unwrap();
-        let rows: Vec<_> = all.iter().map(|row| (row.user.as_str(), row.calls, row.actual.cost.0)).collect();
+        let rows: Vec<_> = all.iter().map(|row| (row.principal.user.as_str(), row.calls, row.actual.cost.0)).collect();
         assert_eq!(rows, [("alice", 1, 5), ("bob", 1, 5), ("alice", 2, 10)]);
         assert!(all[0].day <= NOW && NOW < all[2].day);
         assert_eq!(all[0].workflow, Some(WorkflowId::new("report").unwrap()));
         assert_eq!(ledger.costs(Some(tomorrow)).await.unwrap().len(), 1);
-        let alice = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
+        let alice = principal("alice");
         let usage = ledger.usage(&alice, Periods::default(), tomorrow).await.unwrap();
         assert_eq!((usage.cost_hour, usage.cost_spent, usage.tokens_spent), (MicroUsd(10), MicroUsd(15), 21));
         assert_eq!((usage.tenant_cost_spent, usage.tenant_tokens_spent), (MicroUsd(20), 28), "including bob's");
@@ -235,7 +234,7 @@ async fn costs_name_the_user_the_amount_and_the_day() {
 /// Reserves and settles `micros` for alice, whose limit in this period is 100.
 async fn pay(stores: &TestStores, period: Period, micros: u64, at: Timestamp) -> Result<(), ReserveError> {
     let account = account("alice");
-    let budget = Budget::User(account.tenant.clone(), account.user.clone());
+    let budget = Budget::User(account.principal.clone());
     let limit = Limit { budget, period, cost_max: Some(MicroUsd(100)), tokens_max: None };
     let key = CallKey::new("call").unwrap();
     let reservation = stores.reserve(&account, &[limit], cost(micros), &key, at).await?;
@@ -248,7 +247,7 @@ async fn a_limit_is_free_again_at_the_midnight_that_ends_its_period() {
     // The last second of 30 January 2024, UTC, and the days after it.
     let evening = Timestamp::from_micros(1_706_659_199_000_000);
     let days = |days: u32| evening.saturating_add(MINUTE * 24 * 60 * days + MINUTE);
-    let alice = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
+    let alice = principal("alice");
     let cases = [
         // A period, the first time at which its limit is free again, and the last at which it is exceeded.
         (Period::Days(1), Some(days(0)), evening),
@@ -277,6 +276,31 @@ async fn a_limit_is_free_again_at_the_midnight_that_ends_its_period() {
                 stores.stores.ledger.usage(&alice, Periods { user: period, tenant: period }, free_at).await.unwrap();
             assert_eq!(spent.cost_spent, MicroUsd(90), "{period:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn users_of_one_name_and_different_issuers_have_accounts_of_their_own() {
+    let of_another_issuer = PrincipalId { issuer: Issuer::new("login").unwrap(), ..principal("alice") };
+    for mut stores in TestStores::each().await {
+        let key = CallKey::new("call").unwrap();
+        let account = Account { principal: of_another_issuer.clone(), ..account("alice") };
+        let ledger = &stores.stores.ledger;
+        ledger.count(&of_another_issuer, RequestKind::Call, Periods::default(), NOW).await.unwrap();
+        let reservation = stores.reserve(&account, &[], cost(9), &key, NOW).await.unwrap();
+        stores.settle(reservation, Settlement::Actual(cost(5)), NOW).await;
+        pay(&stores, Period::AllTime, 90, NOW).await.unwrap();
+        if stores.dir.is_some() {
+            stores = stores.crash_and_reopen().await;
+        }
+        let ledger = &stores.stores.ledger;
+        for (id, calls, spent) in [(&of_another_issuer, 1, 5), (&principal("alice"), 0, 90)] {
+            let usage = ledger.usage(id, Periods::default(), NOW).await.unwrap();
+            assert_eq!((usage.calls_hour, usage.cost_spent), (calls, MicroUsd(spent)), "{id}");
+            assert_eq!(usage.tenant_cost_spent, MicroUsd(95), "the tenant has one account");
+        }
+        let owners: Vec<_> = ledger.costs(None).await.unwrap().into_iter().map(|row| row.principal).collect();
+        assert_eq!(owners, [principal("alice"), of_another_issuer.clone()]);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::journal::{JournalError, Seq};
 use crate::runs::{Created, DedupKey, RunFilter};
 
 fn key(text: &str) -> DedupKey {
-    DedupKey::Caller { user: UserId::new("alice").unwrap(), key: IdempotencyKey::new(text).unwrap() }
+    DedupKey::Caller { principal: principal("alice"), key: IdempotencyKey::new(text).unwrap() }
 }
 
 #[tokio::test]
@@ -21,7 +21,7 @@ async fn the_same_key_and_request_find_the_first_run_and_another_request_conflic
         assert_eq!(repeated, Created::Existing(run_id(1)));
         let other = NewRun { request_hash: ContentHash::from_content(b"other"), ..new_run(3) };
         assert_eq!(stores.create(&other, Some(&key("k"))).await.unwrap(), Created::Conflict);
-        let other_tenant = NewRun { tenant: tenant("other"), ..new_run(4) };
+        let other_tenant = new_run_of("other", 4);
         assert!(matches!(stores.create(&other_tenant, Some(&key("k"))).await.unwrap(), Created::New(_)));
         assert_eq!(runs.get(&run_id(2)).await.unwrap(), None);
     }
@@ -193,7 +193,7 @@ async fn lists_show_one_tenants_runs_newest_first_page_by_page() {
         for number in 1..=5 {
             stores.create_run(number).await;
         }
-        let other = NewRun { tenant: tenant("other"), ..new_run(6) };
+        let other = new_run_of("other", 6);
         let _ = stores.create(&other, None).await.unwrap();
         let filter = RunFilter { tenant: Some(tenant("acme")), ..RunFilter::default() };
         let first = runs.list(&filter, None, 3).await.unwrap();
@@ -290,7 +290,7 @@ async fn pruning_runs_and_keys_of_one_tenant_leaves_those_of_another() {
         let runs = &stores.stores.runs;
         let later = NOW.saturating_add(MINUTE);
         for (number, name) in [(1, "acme"), (2, "globex")] {
-            let new = NewRun { tenant: tenant(name), ..new_run(number) };
+            let new = new_run_of(name, number);
             let Created::New(fence) = stores.create(&new, None).await.unwrap() else { panic!() };
             let _ = stores.append(&run_id(number), fence, Seq(0), &[ended()], NOW).await.unwrap();
             let body = ContentHash::from_content(b"body");
@@ -304,7 +304,7 @@ async fn pruning_runs_and_keys_of_one_tenant_leaves_those_of_another() {
         assert!(runs.get(&run_id(2)).await.unwrap().is_some());
         assert_eq!(stores.stores.maintenance.prune_runs(Some(&acme), later).await.unwrap(), 0);
         assert_eq!(stores.stores.maintenance.prune_keys(None, later).await.unwrap(), 1);
-        let unclaimed = NewRun { tenant: tenant("globex"), ..new_run(3) };
+        let unclaimed = new_run_of("globex", 3);
         let _ = stores.create(&unclaimed, None).await.unwrap();
         let after_lease = NOW.saturating_add(MINUTE * 2);
         assert_eq!(runs.list_unclaimed(Some(&acme), after_lease, 10).await.unwrap(), []);

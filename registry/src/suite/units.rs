@@ -11,8 +11,7 @@ use crate::ledger::Period;
 
 fn account() -> Account {
     Account {
-        tenant: tenant("acme"),
-        user: UserId::new("alice").unwrap(),
+        principal: principal("alice"),
         agent: AgentId::new("writer").unwrap(),
         workflow: None,
         run: Some(run_id(1)),

@@ -3,7 +3,7 @@
 use ed25519_dalek::VerifyingKey;
 use greenroom_protocol as protocol;
 use protocol::audit::{Event, RecordRef, Restored};
-use protocol::{TenantId, Timestamp, UserId};
+use protocol::{Issuer, TenantId, Timestamp, UserId};
 
 use crate::audit::chain::{ChainRow, ChainTip, EventJson, hash};
 use crate::audit::head::{HeadKind, SignedHead};
@@ -177,8 +177,8 @@ fn a_break_is_reported_with_both_heads_and_is_no_violation() {
     let mut chain = chain();
     let mut tip = ChainTip { number: RECORDS, hash: chain.rows[19].hash };
     let (backup, replaced) = ("/monday.db".to_owned(), RecordRef { number: 99, hash: tip.hash });
-    let (tenant, user) = (TenantId::default(), UserId::new("admin").unwrap());
-    let restored = Restored { tenant, user, backup, restored: tip.as_record(), replaced: Some(replaced) };
+    let (issuer, tenant, user) = (Issuer::default(), TenantId::default(), UserId::new("admin").unwrap());
+    let restored = Restored { issuer, tenant, user, backup, restored: tip.as_record(), replaced: Some(replaced) };
     let event = EventJson::from_event(&Event::Restored(restored.clone())).unwrap();
     chain.rows.push(tip.append(Timestamp::from_micros(5), &event));
     chain.heads.push(chain.signer.sign_break(tip, Timestamp::from_micros(5), Some(replaced)));

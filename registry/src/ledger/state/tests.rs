@@ -9,8 +9,7 @@ use crate::ledger::Exceeded;
 
 fn account() -> Account {
     Account {
-        tenant: TenantId::new("acme").unwrap(),
-        user: UserId::new("alice").unwrap(),
+        principal: alice(),
         agent: AgentId::new("writer").unwrap(),
         workflow: None,
         run: Some(RunId::new("run_1").unwrap()),
@@ -18,8 +17,8 @@ fn account() -> Account {
     }
 }
 
-fn usage_key() -> UsageKey {
-    UsageKey { tenant: account().tenant, user: account().user }
+fn alice() -> PrincipalId {
+    PrincipalId::local(TenantId::new("acme").unwrap(), UserId::new("alice").unwrap())
 }
 
 fn limit(budget: Budget, micros: u64) -> Limit {
@@ -35,7 +34,7 @@ fn cost(micros: u64) -> Amount {
 }
 
 fn tenant(micros: u64) -> Limit {
-    limit(Budget::Tenant(account().tenant), micros)
+    limit(Budget::Tenant(alice().tenant), micros)
 }
 
 fn request(limits: &[Limit], upper_bound: Amount, key: &CallKey) -> OwnedRequest {
@@ -82,11 +81,11 @@ const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 #[test]
 fn a_request_counts_itself() {
     let mut state = LedgerState::default();
-    assert_eq!(state.count(&usage_key(), RequestKind::Call, Periods::default(), NOW).calls_hour, 1);
-    assert_eq!(state.count(&usage_key(), RequestKind::Call, Periods::default(), NOW).calls_hour, 2);
-    assert_eq!(state.usage(&usage_key(), Periods::default(), NOW).calls_hour, 2);
+    assert_eq!(state.count(&alice(), RequestKind::Call, Periods::default(), NOW).calls_hour, 1);
+    assert_eq!(state.count(&alice(), RequestKind::Call, Periods::default(), NOW).calls_hour, 2);
+    assert_eq!(state.usage(&alice(), Periods::default(), NOW).calls_hour, 2);
     let later = NOW.saturating_add(std::time::Duration::from_secs(62 * 60));
-    assert_eq!(state.usage(&usage_key(), Periods::default(), later).calls_hour, 0);
+    assert_eq!(state.usage(&alice(), Periods::default(), later).calls_hour, 0);
 }
 
 #[test]
@@ -123,7 +122,7 @@ fn an_unsent_call_is_free_and_an_unreported_one_costs_its_reservation() {
     let deltas = state.drain_deltas();
     let (_, cost) = deltas.costs.iter().next().unwrap();
     assert_eq!((cost.calls, cost.calls_estimated, cost.estimated), (0, 1, Amount::of_cost(MicroUsd(60))));
-    assert_eq!(state.usage(&usage_key(), Periods::default(), NOW).cost_spent, MicroUsd(60));
+    assert_eq!(state.usage(&alice(), Periods::default(), NOW).cost_spent, MicroUsd(60));
 }
 
 #[test]
@@ -164,7 +163,7 @@ fn a_reservation_of_a_dead_pod_is_settled_as_estimated_and_no_other_one() {
     state.drain_deltas().reserved.into_iter().for_each(|record| next.restore_reservation(record));
     assert_eq!(next.settle_estimated(&[dead], NOW), 1);
     assert_eq!(next.settle_estimated(&[dead], NOW), 0, "it is not open any more");
-    assert_eq!(next.usage(&usage_key(), Periods::default(), NOW).cost_spent, MicroUsd(60));
+    assert_eq!(next.usage(&alice(), Periods::default(), NOW).cost_spent, MicroUsd(60));
     assert_eq!(next.charged(&Budget::Run(RunId::new("run_1").unwrap())).reserved, cost(5));
 }
 
@@ -289,6 +288,6 @@ proptest! {
                 spent += settle(&mut state, reservation, Settlement::Actual(cost(actual)), NOW).cost.0;
             }
         }
-        prop_assert_eq!(state.usage(&usage_key(), Periods::default(), NOW).cost_spent.0, spent);
+        prop_assert_eq!(state.usage(&alice(), Periods::default(), NOW).cost_spent.0, spent);
     }
 }

@@ -1,7 +1,7 @@
 //! The ledger as rows: its changes as statements, and its state from the stored rows.
 
 use greenroom_protocol as protocol;
-use protocol::{MicroUsd, PodId, Timestamp, Tokens};
+use protocol::{MicroUsd, PodId, PrincipalId, Timestamp, Tokens};
 use rusqlite::{Connection, Row};
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use crate::error::StoreError;
 use crate::ledger::deltas::{CostEntry, CostKey, Deltas};
 use crate::ledger::state::{EXECUTION_DAYS_MAX, RUN_DAYS_MAX};
 use crate::ledger::usage::{UsageCounts, day_of, minute_of, window_minutes};
-use crate::ledger::{Amount, Budget, PERIOD_DAYS_MAX, UsageKey};
+use crate::ledger::{Amount, Budget, PERIOD_DAYS_MAX};
 use crate::sqlite::columns::{Columns, select};
 use crate::sqlite::shared::Shared;
 use crate::sqlite::statement_batch::{SqlValue, StatementBatch};
@@ -26,15 +26,15 @@ macro_rules! add {
 }
 
 const ADD_MINUTE: &str = concat!(
-    "INSERT INTO usage_minutes (minute, tenant, user, requests, queries, tokens, cost) VALUES (?, ?, ?, ?, ?, ?, ?) ",
-    "ON CONFLICT (minute, tenant, user) DO UPDATE SET ",
+    "INSERT INTO usage_minutes (minute, issuer, tenant, user, requests, queries, tokens, cost) ",
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (minute, issuer, tenant, user) DO UPDATE SET ",
     add!("requests", "queries", "tokens", "cost")
 );
 const ADD_COST: &str = concat!(
-    "INSERT INTO costs (day, tenant, user, agent, workflow, calls, tokens_input, tokens_output, cost, ",
+    "INSERT INTO costs (day, issuer, tenant, user, agent, workflow, calls, tokens_input, tokens_output, cost, ",
     "calls_estimated, estimated_input, estimated_output, estimated_cost, calls_assumed, assumed_cost) ",
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ",
-    "ON CONFLICT (day, tenant, user, agent, workflow) DO UPDATE SET ",
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ",
+    "ON CONFLICT (day, issuer, tenant, user, agent, workflow) DO UPDATE SET ",
     add!("calls", "tokens_input", "tokens_output", "cost", "calls_estimated", "estimated_input", "estimated_output"),
     ", ",
     add!("estimated_cost", "calls_assumed", "assumed_cost")
@@ -56,11 +56,11 @@ pub(in crate::sqlite) fn add(deltas: &Deltas, pod: &PodId, statements: &mut Stat
     if deltas.is_empty() {
         return;
     }
-    for ((usage_key, minute), counts) in &deltas.minutes {
+    for ((principal, minute), counts) in &deltas.minutes {
         let UsageCounts { calls, queries, tokens, cost } = *counts;
-        let (tenant, user) = (usage_key.tenant.as_str().into(), usage_key.user.as_str().into());
+        let key = std::iter::once(SqlValue::from(*minute)).chain(principal_values(principal));
         let counts = [calls.into(), queries.into(), tokens.into(), cost.0.into()];
-        statements.add_sum(ADD_MINUTE, [(*minute).into(), tenant, user].into_iter().chain(counts).collect());
+        statements.add_sum(ADD_MINUTE, key.chain(counts).collect());
     }
     for (key, entry) in &deltas.costs {
         statements.add_sum(ADD_COST, cost_values(key, entry));
@@ -107,10 +107,12 @@ fn encode(value: &impl Serialize) -> Option<SqlValue> {
 fn cost_values(key: &CostKey, entry: &CostEntry) -> Vec<SqlValue> {
     let [input, output, cost] = amount_values(entry.actual);
     let [estimated_input, estimated_output, estimated_cost] = amount_values(entry.estimated);
+    let [issuer, tenant, user] = principal_values(&key.principal);
     vec![
         key.day.into(),
-        key.tenant.as_str().into(),
-        key.user.as_str().into(),
+        issuer,
+        tenant,
+        user,
         key.agent.as_str().into(),
         key.workflow.as_ref().map_or("", |workflow| workflow.as_str()).into(),
         entry.calls.into(),
@@ -124,6 +126,11 @@ fn cost_values(key: &CostKey, entry: &CostEntry) -> Vec<SqlValue> {
         entry.calls_assumed.into(),
         entry.assumed.0.into(),
     ]
+}
+
+fn principal_values(principal: &PrincipalId) -> [SqlValue; 3] {
+    let PrincipalId { issuer, tenant, user } = principal;
+    [issuer.as_str().into(), tenant.as_str().into(), user.as_str().into()]
 }
 
 fn amount_values(amount: Amount) -> [SqlValue; 3] {
@@ -143,11 +150,10 @@ pub(in crate::sqlite) fn load(conn: &Connection, shared: &Shared) -> Result<(), 
     let now = shared.clock.now();
     let mut ledger = shared.ledger();
     select_each(conn, "SELECT * FROM usage_minutes WHERE minute > ?", oldest_minute(now), |row| {
-        let usage_key = UsageKey { tenant: row.id("tenant")?, user: row.id("user")? };
         let cost = MicroUsd(row.number("cost")?);
         let (calls, queries) = (row.number("requests")?, row.number("queries")?);
         let counts = UsageCounts { calls, queries, tokens: row.number("tokens")?, cost };
-        ledger.restore_minute(&usage_key, row.int("minute")?, counts);
+        ledger.restore_minute(&row.principal()?, row.int("minute")?, counts);
         Ok(())
     })?;
     // Days before the longest sliding period are loaded as one sum.
@@ -155,20 +161,19 @@ pub(in crate::sqlite) fn load(conn: &Connection, shared: &Shared) -> Result<(), 
     select_each(
         conn,
         concat!(
-            "SELECT MAX(day) AS day, tenant, user, agent, ",
+            "SELECT MAX(day) AS day, issuer, tenant, user, agent, ",
             sum!("tokens_input", "estimated_input"),
             ", ",
             sum!("tokens_output", "estimated_output"),
             ", ",
             sum!("cost", "estimated_cost"),
-            " FROM costs GROUP BY MAX(day, ?), tenant, user, agent ORDER BY 1"
+            " FROM costs GROUP BY MAX(day, ?), issuer, tenant, user, agent ORDER BY 1"
         ),
         first_day,
         |row| {
-            let (tenant, user): (protocol::TenantId, protocol::UserId) = (row.id("tenant")?, row.id("user")?);
-            let (day, amount) = (row.int("day")?, actual_amount(row)?);
-            ledger.restore_spent(Budget::Tenant(tenant.clone()), day, amount);
-            ledger.restore_spent(Budget::User(tenant, user), day, amount);
+            let (principal, day, amount) = (row.principal()?, row.int("day")?, actual_amount(row)?);
+            ledger.restore_spent(Budget::Tenant(principal.tenant.clone()), day, amount);
+            ledger.restore_spent(Budget::User(principal), day, amount);
             ledger.restore_spent(Budget::Agent(row.id("agent")?), day, amount);
             Ok(())
         },

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use greenroom_protocol::audit::{Event, RecordRef};
-use greenroom_protocol::{TenantId, Timestamp, UserId};
+use greenroom_protocol::{PrincipalId, TenantId, Timestamp, UserId};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -11,7 +11,7 @@ use crate::audit::chain::{ChainTip, EventJson};
 use crate::audit::signer::Signer;
 use crate::audit::{AuditScope, ChainReport};
 use crate::error::StoreError;
-use crate::restore::{RestoreError, RestoreReport, RestoringUser};
+use crate::restore::{RestoreError, RestoreReport};
 use crate::suite::{NOW, TestStores, run_id};
 use crate::{commit_restore, prepare_restore};
 
@@ -23,8 +23,8 @@ fn signer(dir: &Path) -> Signer {
     Signer::open_existing(&dir.join("audit.key")).unwrap().unwrap()
 }
 
-fn by() -> RestoringUser {
-    RestoringUser { tenant: TenantId::default(), user: UserId::new("admin").unwrap() }
+fn by() -> PrincipalId {
+    PrincipalId::local(TenantId::default(), UserId::new("admin").unwrap())
 }
 
 async fn record_events(stores: &TestStores, count: u32) {

@@ -1,5 +1,7 @@
 //! The record of a run as a row, and back.
 
+use greenroom_protocol::PrincipalId;
+
 use crate::error::StoreError;
 use crate::journal::Seq;
 use crate::runs::record::parse_status;
@@ -7,23 +9,29 @@ use crate::runs::{Fence, RunRecord};
 use crate::sqlite::columns::Columns;
 use crate::sqlite::statement_batch::{SqlValue, from_int};
 
-/// Selects run records; the argument is the rest of the statement.
+/// Selects run records; the argument is the rest of the statement. A run without its principal is an error, and not a
+/// run that does not exist.
 macro_rules! select_records {
     ($rest:literal) => {
         concat!(
-            "SELECT number, run, tenant, owner, workflow, version, team, parent, root, request_hash, personal_data, ",
-            "status, pending_approvals, fence, pod, failures, created, updated, ",
-            "COALESCE((SELECT MAX(seq) FROM journal WHERE journal.run = runs.number), 0) AS seq FROM runs ",
+            "SELECT number, run, issuer, principals.tenant AS tenant, user, workflow, version, team, parent, root, ",
+            "request_hash, personal_data, status, pending_approvals, fence, pod, failures, created, updated, ",
+            "COALESCE((SELECT MAX(seq) FROM journal WHERE journal.run = runs.number), 0) AS seq ",
+            "FROM runs LEFT JOIN principals ON principals.hash = runs.principal ",
             $rest
         )
     };
 }
 pub(super) use select_records;
 
-pub(in crate::sqlite) const INSERT_RUN: &str = "INSERT INTO runs (number, run, tenant, owner, workflow, version, team, parent, \
+pub(in crate::sqlite) const INSERT_RUN: &str = "INSERT INTO runs (number, run, tenant, principal, workflow, version, team, parent, \
                                      root, request_hash, personal_data, status, ended, pending_approvals, fence, pod, \
                                      failures, created, updated) \
                                      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+/// Inserts the principal who owns a run, if it is the first run of this principal.
+pub(in crate::sqlite) const INSERT_PRINCIPAL: &str = "INSERT INTO principals (hash, issuer, tenant, user) VALUES (?, ?, ?, ?) \
+                                           ON CONFLICT (hash) DO NOTHING";
 
 /// Updates the columns of an existing run that can change.
 pub(in crate::sqlite) const UPDATE_RUN: &str = "UPDATE runs SET status = ?, ended = ?, pending_approvals = ?, fence = ?, pod = ?, \
@@ -54,13 +62,19 @@ pub(in crate::sqlite) fn update_values(number: i64, record: &RunRecord) -> Vec<S
     ]
 }
 
+/// The values of [`INSERT_PRINCIPAL`].
+pub(in crate::sqlite) fn principal_values(principal: &PrincipalId) -> Vec<SqlValue> {
+    let PrincipalId { issuer, tenant, user } = principal;
+    vec![SqlValue::from(&principal.hash()), issuer.as_str().into(), tenant.as_str().into(), user.as_str().into()]
+}
+
 /// The values of [`INSERT_RUN`].
 pub(in crate::sqlite) fn insert_values(number: i64, record: &RunRecord) -> Vec<SqlValue> {
     vec![
         number.into(),
         record.run.as_str().into(),
-        record.tenant.as_str().into(),
-        record.owner.as_str().into(),
+        record.owner.tenant.as_str().into(),
+        SqlValue::from(&record.owner.hash()),
         record.workflow.as_str().into(),
         SqlValue::from(&record.version),
         record.team.as_ref().map(|team| team.as_str()).into(),
@@ -85,8 +99,7 @@ pub(super) fn decode_record(row: &impl Columns) -> Result<(i64, RunRecord), Stor
     let unknown_status = || StoreError::Codec(format!("a run has the unknown status {status:?}"));
     let record = RunRecord {
         run: row.id("run")?,
-        tenant: row.id("tenant")?,
-        owner: row.id("owner")?,
+        owner: row.principal()?,
         workflow: row.id("workflow")?,
         version: row.hash("version")?,
         team: row.optional_id("team")?,

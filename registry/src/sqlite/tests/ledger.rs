@@ -2,19 +2,18 @@
 //! more.
 
 use greenroom_protocol as protocol;
-use protocol::{AgentId, CallKey, MicroUsd, PriceBasis, Timestamp, UserId};
+use protocol::{AgentId, CallKey, MicroUsd, PriceBasis, Timestamp};
 
 use super::{count, tamper};
 use crate::journal::Seq;
 use crate::ledger::{Account, Amount, Budget, Limit, Period, Settlement};
-use crate::suite::{MINUTE, NOW, TestStores, run_id, started, tenant};
+use crate::suite::{MINUTE, NOW, TestStores, principal, run_id, started};
 
 const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
 
 fn account() -> Account {
     Account {
-        tenant: tenant("acme"),
-        user: UserId::new("alice").unwrap(),
+        principal: principal("alice"),
         agent: AgentId::new("writer").unwrap(),
         workflow: None,
         run: Some(run_id(1)),

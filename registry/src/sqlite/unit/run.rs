@@ -18,7 +18,8 @@ use crate::sqlite::commit::{Commit, LeaseChange};
 use crate::sqlite::idempotency::key_row::KeyRow;
 use crate::sqlite::runs::cache::CachedRecord;
 use crate::sqlite::runs::row::{
-    INSERT_RUN, MARK_PERSONAL_DATA, UPDATE_FAILURES, UPDATE_RUN, UPDATE_TREE, insert_values, update_values,
+    INSERT_PRINCIPAL, INSERT_RUN, MARK_PERSONAL_DATA, UPDATE_FAILURES, UPDATE_RUN, UPDATE_TREE, insert_values,
+    principal_values, update_values,
 };
 use crate::sqlite::shared::Shared;
 use crate::sqlite::statement_batch::{SqlValue, StatementBatch, from_int};
@@ -68,7 +69,7 @@ impl ChangeRun {
     pub(super) fn encode(change: RunChange<'_>) -> Result<Self, StoreError> {
         Ok(match change {
             RunChange::Create { run, key, entries } => {
-                let key = key.map(|key| (key.to_stored(), run.tenant.clone()));
+                let key = key.map(|key| (key.to_stored(), run.tenant().clone()));
                 Self::Create(CreateRun { new: run, key, entries: EncodedEntries::from_entries(entries)? })
             }
             RunChange::Claim { root, pod, lease } => Self::Claim { root: root.clone(), pod: pod.clone(), lease },
@@ -204,6 +205,7 @@ impl CreateRun {
         let record = RunRecord::with_entries(&new, &entries.changes, at);
         let (fence, is_ended) = (record.fence, record.status.is_terminal());
         let number = state.runs.next_number();
+        commit.statements.add(INSERT_PRINCIPAL, principal_values(&record.owner));
         commit.statements.add(INSERT_RUN, insert_values(number, &record));
         if let Some(parent) = record.parent.as_ref().filter(|_| record.personal_data) {
             commit.statements.add(MARK_PERSONAL_DATA, vec![parent.as_str().into()]);

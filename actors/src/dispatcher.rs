@@ -228,7 +228,7 @@ impl Dispatcher {
 
     /// The file access of a caller of a tool: that of the calling agent.
     async fn caller_files(&self, grant: &Grant) -> Result<FileAccess, Cause> {
-        let tenant = &grant.principal().tenant;
+        let tenant = &grant.principal().id.tenant;
         match grant.caller() {
             Caller::Agent { agent, version } => {
                 let agent = self.env.resolver.agent(agent, Some(version)).await?;

@@ -180,7 +180,7 @@ pub async fn execute(
     // Futures that end before a model is awaited are boxed, here and below, so that an execution in
     // flight does not carry their state.
     let grant = &invocation.grant;
-    let files = env.files.for_agent(&grant.principal().tenant, &agent, grant.run());
+    let files = env.files.for_agent(&grant.principal().id.tenant, &agent, grant.run());
     Box::pin(invocation::load_artifacts(&files, &mut invocation)).await?;
     invocation.invoke.inputs = agent.validate_inputs(std::mem::take(&mut invocation.invoke.inputs))?;
     let runtime = env.runtime(agent.spec().implementation.runtime)?;

@@ -326,7 +326,7 @@ impl TestEnv {
 
     /// Stores an artifact of the administrator's tenant.
     pub(crate) async fn put_artifact(&self, bytes: &[u8], media_type: &str, name: &str) -> ArtifactRef {
-        let owner = ArtifactOwner { tenant: testing::admin().tenant, personal_data: false };
+        let owner = ArtifactOwner { tenant: testing::admin().id.tenant, personal_data: false };
         self.stores.artifacts.put(&owner, bytes.to_vec(), media_type, name).await.unwrap()
     }
 

@@ -39,7 +39,7 @@ impl AdminOps {
     /// Those of the stores.
     pub async fn run(&self, permit: Permitted<Maintenance>) -> Result<Json, Cause> {
         let (grant, command) = permit.redeem();
-        let tenant = &grant.principal().tenant;
+        let tenant = &grant.principal().id.tenant;
         match command {
             Maintenance::VerifyAudit => {
                 let report = self.stores.audit.verify().await.map_err(|error| error.cause())?;
@@ -67,15 +67,15 @@ impl AdminOps {
         }
     }
 
-    /// The report of a permitted restoration, which the command executes once this pod has shut down. It has the user
-    /// whom the audit of the restored database names.
+    /// The report of a permitted restoration, which the command executes once this pod has shut down. It has the
+    /// principal whom the audit of the restored database names.
     fn permit_restore(&self, from: String, principal: &Principal) -> Result<Json, Cause> {
         if !self.is_restoring {
             let process = std::process::id().to_string();
             let message = format!("process {process} owns the database; stop it, and run the command again");
             return Err(Cause::new(ErrorCode::DataDirectoryInUse, message).with_details(json!({ "owner": process })));
         }
-        Ok(json!({ "backup": from, "tenant": principal.tenant, "user": principal.user }))
+        Ok(json!({ "backup": from, "principal": principal.id }))
     }
 
     async fn prune_runs(&self, tenant: &TenantId, before: Timestamp) -> Result<Json, Cause> {

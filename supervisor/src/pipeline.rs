@@ -129,7 +129,7 @@ impl Pipeline {
         let mut in_flight = self.admission.admit().map_err(reject)?;
         let request = self.authenticator.authenticate(received).await.map_err(reject)?;
         let timeout = request.deadline().remaining(self.clock.now());
-        let tenant = &request.principal().tenant;
+        let tenant = &request.principal().id.tenant;
         let ticket = in_flight.wait_pipeline_ticket(tenant, timeout).await.map_err(reject)?;
         Ok((in_flight, ticket, Box::new(request)))
     }
@@ -268,7 +268,7 @@ impl Pipeline {
     ) -> Result<Option<RunTicket>, Cause> {
         match permit.request() {
             Request::StartRun(start) if start.detach => {
-                Ok(Some(Arc::new(self.admission.admit_detached_run(&permit.grant().principal().tenant)?)))
+                Ok(Some(Arc::new(self.admission.admit_detached_run(&permit.grant().principal().id.tenant)?)))
             }
             Request::StartRun(_) => Ok(tickets.map(|tickets| tickets.run)),
             Request::StartTeam(start) if !start.detach => Ok(tickets.map(|tickets| tickets.run)),

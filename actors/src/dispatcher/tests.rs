@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use greenroom_protocol::audit::Opening;
 use greenroom_protocol::request::{ContextChange, Invoke};
 use greenroom_protocol::{CallKey, CategoryId, ContentHash, RequestId};
-use greenroom_protocol::{ContextKey, PodId, Request, Status, TeamId, TenantId, TraceId, UserId, WorkflowId};
+use greenroom_protocol::{ContextKey, Issuer, PodId, Request, Status, TeamId, TenantId, TraceId, UserId, WorkflowId};
 use greenroom_rego::{Grant, TypedPermit, testing};
 use ractor::ActorRef;
 use serde_json::json;
@@ -100,6 +100,7 @@ async fn harness() -> Harness {
         request: RequestId::from_u128(1),
         trace: TraceId::from_u128(1),
         pod: PodId::new("pod").unwrap(),
+        issuer: Issuer::default(),
         tenant: TenantId::new("acme").unwrap(),
         user: UserId::new("admin").unwrap(),
         caller: "user:admin".into(),

@@ -143,10 +143,8 @@ impl Drop for OpenReservation<'_> {
 
 /// The account that a call is charged to.
 fn account(invocation: &Invocation, price: PriceBasis) -> Account {
-    let principal = invocation.grant.principal();
     Account {
-        tenant: principal.tenant.clone(),
-        user: principal.user.clone(),
+        principal: invocation.grant.principal().id.clone(),
         agent: invocation.agent.id().clone(),
         workflow: workflow_of(&invocation.grant),
         run: invocation.grant.root().cloned(),
@@ -191,7 +189,6 @@ fn budget_above(scope: &SpendingScope, is_compensation: bool) -> Budget {
 fn limits(invocation: &Invocation) -> Vec<Limit> {
     let principal = invocation.grant.principal();
     let is_compensation = invocation.key().run_compensation().is_some();
-    let (tenant, user) = (principal.tenant.clone(), principal.user.clone());
     let own = Limit {
         budget: Budget::Execution(invocation.budget_key()),
         period: Period::AllTime,
@@ -211,8 +208,8 @@ fn limits(invocation: &Invocation) -> Vec<Limit> {
         tokens_max: limits.tokens,
     };
     let accounts = [
-        periodic(Budget::User(tenant.clone(), user), &principal.limits),
-        periodic(Budget::Tenant(tenant), &principal.tenant_limits),
+        periodic(Budget::User(principal.id.clone()), &principal.limits),
+        periodic(Budget::Tenant(principal.id.tenant.clone()), &principal.tenant_limits),
     ];
     let all = std::iter::once(own).chain(above).chain(accounts);
     let mut limits: Vec<Limit> = all.filter(|limit| limit.cost_max.is_some() || limit.tokens_max.is_some()).collect();

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use greenroom_protocol::{CallKey, RunId, TenantId, UserId};
+use greenroom_protocol::{CallKey, PrincipalId, RunId};
 use greenroom_rego::Grant;
 
 /// Retries of a request that belongs to no run, whatever their reason and whichever of its calls makes them: attempts
@@ -70,8 +70,8 @@ impl fmt::Debug for RetryBudget {
 enum BudgetKey {
     /// A tree of runs, by its root.
     Tree(RunId),
-    /// A request that belongs to no run: tenant, user and its first call key.
-    Call(TenantId, UserId, String),
+    /// A request that belongs to no run: its principal and its first call key.
+    Call(PrincipalId, String),
 }
 
 impl BudgetKey {
@@ -81,7 +81,7 @@ impl BudgetKey {
         }
         // The key of a nested call starts with the key of its parent call.
         let first = key.as_str().split('/').next().unwrap_or_default().to_owned();
-        Self::Call(grant.principal().tenant.clone(), grant.principal().user.clone(), first)
+        Self::Call(grant.principal().id.clone(), first)
     }
 }
 

@@ -34,7 +34,7 @@ impl RunsHandle {
     /// [`ErrorCode::IdempotencyConflict`] if another request has the key; those of the store.
     pub(crate) async fn find_existing_run(&self, grant: &Grant) -> Result<Option<RunId>, Cause> {
         let Some((key, body)) = caller_key(grant) else { return Ok(None) };
-        let known = self.env().stores.idempotency.lookup(&grant.principal().tenant, &key, &body).await;
+        let known = self.env().stores.idempotency.lookup(&grant.principal().id.tenant, &key, &body).await;
         match known.map_err(|error| error.cause())? {
             KeyStatus::RunStarted(run) => Ok(Some(run)),
             KeyStatus::Conflict => Err(key_conflict_error()),
@@ -46,7 +46,7 @@ impl RunsHandle {
 /// The idempotency key that the caller sent, as it is stored, and the hash of its request.
 fn caller_key(grant: &Grant) -> Option<(DedupKey, ContentHash)> {
     let idempotency = grant.idempotency()?;
-    let key = DedupKey::Caller { user: grant.principal().user.clone(), key: idempotency.key.clone() };
+    let key = DedupKey::Caller { principal: grant.principal().id.clone(), key: idempotency.key.clone() };
     Some((key, idempotency.request_hash))
 }
 

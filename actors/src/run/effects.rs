@@ -283,7 +283,7 @@ impl EffectContext {
         RunArtifacts {
             stores: &self.env.stores,
             run: &self.started.run,
-            tenant: &self.grant.principal().tenant,
+            tenant: &self.grant.principal().id.tenant,
             personal_data: self.pinned.has_personal_data(),
         }
     }

@@ -65,7 +65,7 @@ impl RunsHandle {
         let trees: Vec<RunRecord> = records.into_iter().filter(is_due).collect();
         let mut report = RecoveryReport::default();
         let each = futures::stream::iter(trees).map(async |record| {
-            let recovered = self.recover_tree(&record.root, &record.tenant).await;
+            let recovered = self.recover_tree(&record.root, &record.owner.tenant).await;
             (record, recovered)
         });
         let mut recovered = std::pin::pin!(each.buffer_unordered(RECOVERY_CONCURRENCY));
@@ -174,10 +174,6 @@ impl RunsHandle {
         let reply = handled.map_err(|_| Cause::new(ErrorCode::Internal, "the resumption of the run panicked"))?;
         match (reply.status, reply.error) {
             (Status::Success, _) => Ok(()),
-            // The run exists, but not for the tenant that its owner belongs to now.
-            (_, Some(cause)) if cause.code == ErrorCode::UnknownRun => {
-                Err(Cause::new(ErrorCode::Unauthenticated, "the owner of the run belongs to another tenant now"))
-            }
             (_, Some(cause)) => Err(cause),
             (status, None) => {
                 Err(Cause::new(ErrorCode::Internal, format!("the resumption ended as {}", status.as_str())))
@@ -213,7 +209,7 @@ impl RunsHandle {
         if self.hosted_runs().has_tree(&record.root) {
             return self.status_reply(&run).await;
         }
-        match self.recover_tree(&record.root, &record.tenant).await? {
+        match self.recover_tree(&record.root, &record.owner.tenant).await? {
             TreeRecovery::Resumed => self.status_reply(&run).await,
             TreeRecovery::Ended(cause) => Err(cause),
         }

@@ -108,7 +108,6 @@ impl RunsHandle {
             self.prepare(&run, grant, start, inner.as_ref(), now).await?;
         let new = NewRun {
             started: Arc::clone(&started),
-            tenant: grant.principal().tenant.clone(),
             request_hash: body,
             personal_data,
             tree_fence: inner.as_ref().map(|inner| inner.tree().fence()),
@@ -171,7 +170,7 @@ impl RunsHandle {
         let definitions = pinned.definitions(&workflow).into_iter().chain(below.definitions);
         self.stored_definitions().ensure_stored(definitions, &*stores.definitions).await?;
         let personal_data = receives_personal_data || has_personal_data(&workflow, grant.team(), &resolver.catalogue());
-        let artifacts = RunArtifacts { stores, run, tenant: &grant.principal().tenant, personal_data };
+        let artifacts = RunArtifacts { stores, run, tenant: &grant.principal().id.tenant, personal_data };
         let (inputs, _) = store_result(inputs, "inputs", artifacts).await?;
         let (context, _) = store_result(start.context, "context", artifacts).await?;
         let parent = parent_run(grant);
@@ -191,7 +190,7 @@ impl RunsHandle {
             parent,
             retry_budget: budgets.remaining(&root).unwrap_or(RUN_RETRIES_MAX),
             root,
-            owner: grant.principal().user.clone(),
+            owner: grant.principal().id.clone(),
             inputs,
             context,
             limits: spending_limits(run, grant, &workflow, start.options.cost_max),
@@ -258,7 +257,7 @@ async fn received_personal_data(stores: &Stores, grant: &Grant, start: &mut Star
         for_each_artifact(value, &mut |artifact| hashes.push(artifact.hash));
     }
     for hash in hashes {
-        let info = stores.artifacts.info(&grant.principal().tenant, &hash).await.map_err(|error| error.cause())?;
+        let info = stores.artifacts.info(&grant.principal().id.tenant, &hash).await.map_err(|error| error.cause())?;
         if info.is_some_and(|info| info.personal_data) {
             return Ok(true);
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use futures::StreamExt;
 use greenroom_actors::model::{Delta, Message, ModelCall, ModelName, ModelProvider, Role, Timeouts};
-use greenroom_protocol::{AgentId, CallKey, Clock, PodId, PriceBasis, TenantId, UserId, Values};
+use greenroom_protocol::{AgentId, CallKey, Clock, PodId, PriceBasis, PrincipalId, TenantId, UserId, Values};
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::core::CoreStore;
 use greenroom_registry::ledger::{Account, Amount, ReservationRequest};
@@ -94,8 +94,7 @@ impl StreamFixture {
             format!("{}.test-model", provider.name()).parse().map_err(|_| anyhow::anyhow!("a model"))?;
         let key = CallKey::new("run_1/step")?;
         let account = Account {
-            tenant: TenantId::new("acme")?,
-            user: UserId::new("alice")?,
+            principal: PrincipalId::local(TenantId::new("acme")?, UserId::new("alice")?),
             agent: AgentId::new("writer")?,
             workflow: None,
             run: None,

@@ -87,7 +87,7 @@ fn row(record: &Json) -> Option<Json> {
         Event::System { subject, message } => {
             json!({ "number": number, "at": at, "event": "system", "resource": subject, "result": message })
         }
-        Event::Restored(Restored { user, backup, restored, replaced, tenant: _ }) => {
+        Event::Restored(Restored { user, backup, restored, replaced, issuer: _, tenant: _ }) => {
             let replaced = replaced.map(|record| format!(" instead of {}", record.number)).unwrap_or_default();
             let result = format!("the chain continues after record {}{replaced}", restored.number);
             json!({

@@ -151,7 +151,7 @@ impl LocalIngress {
             return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
         }
         let request = self.authenticate(user, None).await?;
-        let owner = ArtifactOwner { tenant: request.principal().tenant.clone(), personal_data: false };
+        let owner = ArtifactOwner { tenant: request.principal().id.tenant.clone(), personal_data: false };
         self.stores.artifacts.put(&owner, bytes, media_type, name).await.map_err(|error| error.cause())
     }
 }

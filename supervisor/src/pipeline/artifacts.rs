@@ -33,7 +33,7 @@ impl ArtifactLookup {
         }
         let (mut sizes, mut has_personal_data) = (BTreeMap::new(), false);
         for hash in hashes {
-            let info = self.store.info(&request.principal().tenant, &hash).await.map_err(|error| error.cause())?;
+            let info = self.store.info(&request.principal().id.tenant, &hash).await.map_err(|error| error.cause())?;
             let info = info.ok_or_else(|| unknown_artifact_error(&hash))?;
             has_personal_data |= info.personal_data;
             sizes.insert(hash, info.bytes);

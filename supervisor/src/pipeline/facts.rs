@@ -19,7 +19,7 @@ use greenroom_protocol::{AgentId, Cause, ContextKey, ErrorCode, Request, RunId, 
 use greenroom_registry::artifacts::ArtifactStore;
 use greenroom_registry::core::PendingAuditEntry;
 use greenroom_registry::journal::{Journal, Seq};
-use greenroom_registry::ledger::{Ledger, Periods, RequestKind, UsageKey};
+use greenroom_registry::ledger::{Ledger, Periods, RequestKind};
 use greenroom_registry::runs::{RunRecord, RunStore};
 use greenroom_rego::{AgentFacts, Authenticated, Caller, Facts, NameSet, Relation, Resource, UsageFacts, UsageTotals};
 
@@ -80,13 +80,12 @@ impl FactCollector {
     /// are part of it, and the resumption of a run by the platform is no request of the user.
     async fn usage(&self, request: &Authenticated, now: Timestamp) -> Result<UsageFacts, Cause> {
         let principal = request.principal();
-        let scope = UsageKey { tenant: principal.tenant.clone(), user: principal.user.clone() };
         let periods = Periods { user: principal.limits.period, tenant: principal.tenant_limits.period };
         let usage = if request.chain().len() <= 1 && !request.is_recovery() {
             let kind = if request.request().is_read() { RequestKind::Query } else { RequestKind::Call };
-            self.ledger.count(&scope, kind, periods, now).await
+            self.ledger.count(&principal.id, kind, periods, now).await
         } else {
-            self.ledger.usage(&scope, periods, now).await
+            self.ledger.usage(&principal.id, periods, now).await
         };
         let usage = usage.map_err(|error| error.cause())?;
         Ok(UsageFacts {
@@ -188,8 +187,8 @@ impl FactCollector {
         let record = self.run_record(request, run).await?;
         let relation = Relation { own_tenant: is_own_tenant(request, &record), ..Relation::default() };
         let policies = self.run_policies(&record).await?;
-        let RunRecord { run, root, workflow, version, team, tenant, .. } = record;
-        let resource = Resource::Run { run, root, workflow, version, team, tenant };
+        let RunRecord { run, root, workflow, version, team, owner, .. } = record;
+        let resource = Resource::Run { run, root, workflow, version, team, tenant: owner.tenant };
         Ok(Facts { policies, relation, ..Facts::for_resource(resource) })
     }
 
@@ -294,7 +293,7 @@ impl FactCollector {
             }
             Query::Artifact { hash, .. } => {
                 let info =
-                    self.artifacts.info(&request.principal().tenant, hash).await.map_err(|error| error.cause())?;
+                    self.artifacts.info(&request.principal().id.tenant, hash).await.map_err(|error| error.cause())?;
                 let info = info.ok_or_else(|| unknown_artifact_error(hash))?;
                 Relation { no_personal_data: !info.personal_data, ..tenant_relation(request) }
             }
@@ -319,7 +318,7 @@ impl FactCollector {
     /// cause is the same as for an id that nothing has.
     async fn run_record(&self, request: &Authenticated, run: &RunId) -> Result<RunRecord, Cause> {
         let record = self.runs.get(run).await.map_err(|error| error.cause())?;
-        let record = record.filter(|record| record.tenant == request.principal().tenant);
+        let record = record.filter(|record| record.owner.tenant == request.principal().id.tenant);
         record.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, format!("there is no run {run}")))
     }
 
@@ -375,16 +374,15 @@ fn with_personal_data(capabilities: &NameSet) -> NameSet {
 }
 
 fn is_own_tenant(request: &Authenticated, record: &RunRecord) -> bool {
-    record.tenant == request.principal().tenant
+    record.owner.tenant == request.principal().id.tenant
 }
 
-/// How the innermost run of the call chain relates to the user's tenant. The grants of the chain have its
-/// tenant; the user may have been moved to another one since.
+/// How the innermost run of the call chain relates to the user's tenant. The grants of the chain have its tenant.
 fn tenant_relation(request: &Authenticated) -> Relation {
     match (request.run(), request.run_tenant()) {
         (None, _) => Relation { without_run: true, ..Relation::default() },
         (Some(_), Some(tenant)) => {
-            Relation { own_tenant: *tenant == request.principal().tenant, ..Relation::default() }
+            Relation { own_tenant: *tenant == request.principal().id.tenant, ..Relation::default() }
         }
         (Some(_), None) => Relation::default(),
     }

@@ -90,8 +90,8 @@ impl IdempotencyKeys {
     pub async fn claim<T>(&self, grant: &Grant, tickets: T) -> Result<Option<RequestClaim>, Cause> {
         let Some(Idempotency { key, request_hash }) = grant.idempotency() else { return Ok(None) };
         let principal = grant.principal();
-        let dedup_key = DedupKey::Caller { user: principal.user.clone(), key: key.clone() };
-        let key = (principal.tenant.clone(), dedup_key);
+        let dedup_key = DedupKey::Caller { principal: principal.id.clone(), key: key.clone() };
+        let key = (principal.id.tenant.clone(), dedup_key);
         self.claim_key(&key, request_hash, grant.deadline(), tickets).await.map(Some)
     }
 

@@ -82,7 +82,7 @@ impl MemoryHandler {
 fn owner(grant: &Grant) -> Result<MemoryOwner, Cause> {
     match grant.resource() {
         Resource::Memory { agent } => {
-            Ok(MemoryOwner { tenant: grant.principal().tenant.clone(), agent: agent.clone() })
+            Ok(MemoryOwner { tenant: grant.principal().id.tenant.clone(), agent: agent.clone() })
         }
         Resource::Agent { .. }
         | Resource::Workflow { .. }

@@ -38,7 +38,7 @@ impl QueryHandler {
     /// A code of the class "rejected" if the resource does not exist; those of a store.
     pub async fn handle(&self, permit: Permitted<Query>) -> Result<Outcome, Cause> {
         let (grant, query) = permit.redeem();
-        let tenant = &grant.principal().tenant;
+        let tenant = &grant.principal().id.tenant;
         match query {
             Query::Agents => Ok(self.agents()),
             Query::Agent { id } => {
@@ -146,7 +146,7 @@ impl QueryHandler {
 
     async fn costs(&self, tenant: &TenantId, since: Option<Timestamp>) -> Result<Outcome, Cause> {
         let rows = self.stores.ledger.costs(since).await.map_err(|error| error.cause())?;
-        let own: Vec<_> = rows.iter().filter(|row| row.tenant == *tenant).collect();
+        let own: Vec<_> = rows.iter().filter(|row| row.principal.tenant == *tenant).collect();
         let total: MicroUsd = own.iter().map(|row| row.actual.cost + row.estimated.cost).sum();
         let costs: Vec<Json> = own.iter().map(|row| cost_json(row)).collect();
         let totals = [("total_micro_usd", json!(total)), ("total_usd", json!(total.as_usd()))];
@@ -178,7 +178,7 @@ fn runtime_json(runtime: RuntimeKind) -> Json {
 fn cost_json(row: &CostRow) -> Json {
     json!({
         "day": row.day.to_string().chars().take(10).collect::<String>(),
-        "tenant": row.tenant, "user": row.user, "agent_id": row.agent, "workflow_id": row.workflow,
+        "tenant": row.principal.tenant, "user": row.principal.user, "agent_id": row.agent, "workflow_id": row.workflow,
         "calls": row.calls, "tokens": row.actual.tokens,
         "cost_usd": row.actual.cost.as_usd(), "cost_micro_usd": row.actual.cost,
         "calls_estimated": row.calls_estimated,

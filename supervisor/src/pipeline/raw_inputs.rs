@@ -35,7 +35,7 @@ impl RawInputs {
             return Ok(());
         }
         let types = self.types(request.request()).await?;
-        let owner = ArtifactOwner { tenant: request.principal().tenant.clone(), personal_data: false };
+        let owner = ArtifactOwner { tenant: request.principal().id.tenant.clone(), personal_data: false };
         for (name, RawInput(items)) in raw_inputs {
             let value = self.value(&owner, &name, items, types.get(&name)).await?;
             request.set_raw_input(&name, value);

@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use greenroom_protocol::audit::Opening;
-use greenroom_protocol::{AgentId, PodId, Received, Request, RequestId, RunId, TeamId, TraceId, WorkflowId};
+use greenroom_protocol::{
+    AgentId, PodId, PrincipalId, Received, Request, RequestId, RunId, TeamId, TraceId, WorkflowId,
+};
 use greenroom_rego::{Authenticated, Caller};
 
 /// One request at one hop.
@@ -39,7 +41,7 @@ impl RequestInfo {
     #[must_use]
     pub fn from_authenticated(request: &Authenticated) -> Self {
         let mut info = Self::new(request.id(), request.trace(), request.request());
-        info.user = Some(request.principal().user.to_string());
+        info.user = Some(request.principal().id.user.to_string());
         info.team = info.team.or_else(|| request.team().cloned());
         if info.workflow.is_none() {
             info.workflow = request.chain().iter().rev().find_map(|caller| match caller {
@@ -101,14 +103,15 @@ impl RequestInfo {
 /// The opening of the audit entry of a request.
 #[must_use]
 pub fn make_opening(request: &Authenticated, info: &RequestInfo, pod: &PodId) -> Opening {
-    let principal = request.principal();
+    let PrincipalId { issuer, tenant, user } = request.principal().id.clone();
     let run = info.run.as_ref().or_else(|| request.run());
     Opening {
         request: request.id().clone(),
         trace: request.trace().clone(),
         pod: pod.clone(),
-        tenant: principal.tenant.clone(),
-        user: principal.user.clone(),
+        issuer,
+        tenant,
+        user,
         caller: request.caller().to_string(),
         action: request.request().verb().to_owned(),
         resource: request.request().resource(),

@@ -203,7 +203,7 @@ async fn a_long_result_is_truncated_and_marked() {
 async fn a_tool_is_called_by_scheme_and_name() {
     let model = ScriptedModel::new("play", true, vec![]);
     let test_env = test_env(&model, vec![], 1);
-    let tenant = greenroom_rego::testing::admin().tenant;
+    let tenant = greenroom_rego::testing::admin().id.tenant;
     let files = test_env.env.files.for_agent(&tenant, &test_env.agent("writer"), None);
     let input = |arguments: Values| ToolInput { arguments, key: CallKey::new("req_1/tool[0]").unwrap() };
     let addends = Values::from([("a".into(), json!(2)), ("b".into(), json!(3))]);

@@ -48,7 +48,7 @@ impl RunActor {
 /// The event of a signal, if the run accepts it.
 fn signal_event(state: &State, permit: Permitted<SignalRun>) -> Result<Event, Cause> {
     let (grant, signal) = permit.redeem();
-    let by = grant.principal().user.clone();
+    let by = grant.principal().id.user.clone();
     match signal.signal {
         Signal::Cancel => require_running(state).map(|()| Event::CancelRequested { by }),
         Signal::Approve { step } => require_awaiting_approval(state, &step).map(|()| Event::Approved { step, by }),

@@ -112,17 +112,20 @@ async fn a_run_keeps_its_pinned_definitions_and_reports_that_they_changed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_whose_user_was_removed_ends_instead_of_resuming() {
-    let harness = Harness::new(chain(), stuck_at_b()).await;
-    let run = run_id(&harness.request(detached("w", json!({}))).await);
-    until("the second step is under way", || harness.calls().len() == 2).await;
-    let harness = harness.crash(vec![chain()], echo()).await;
-    harness.users.removed.store(true, Ordering::Relaxed);
-    assert_eq!(harness.recover().await.terminated, 1);
-    let reply = harness.stores.runs.reply(&run).await.unwrap().unwrap();
-    assert_eq!((reply.status, reply.error.unwrap().code), (Status::Denied, ErrorCode::Unauthenticated));
-    assert_eq!(reply.metadata.workflow_steps, 1);
-    assert!(harness.calls().is_empty());
+async fn a_run_whose_user_was_removed_or_moved_ends_instead_of_resuming() {
+    for is_moved in [false, true] {
+        let harness = Harness::new(chain(), stuck_at_b()).await;
+        let run = run_id(&harness.request(detached("w", json!({}))).await);
+        until("the second step is under way", || harness.calls().len() == 2).await;
+        let harness = harness.crash(vec![chain()], echo()).await;
+        let change = if is_moved { &harness.users.moved } else { &harness.users.removed };
+        change.store(true, Ordering::Relaxed);
+        assert_eq!(harness.recover().await.terminated, 1);
+        let reply = harness.stores.runs.reply(&run).await.unwrap().unwrap();
+        assert_eq!((reply.status, reply.error.unwrap().code), (Status::Denied, ErrorCode::Unauthenticated));
+        assert_eq!(reply.metadata.workflow_steps, 1);
+        assert!(harness.calls().is_empty());
+    }
 }
 
 /// A run whose request was rejected must not be executed by the next pod.

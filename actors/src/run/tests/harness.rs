@@ -13,8 +13,8 @@ use greenroom_definitions::Catalogue;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::{Signal, SignalRun};
 use greenroom_protocol::{
-    Cause, Clock, Credential, Envelope, ErrorCode, IdGenerator, IdempotencyKey, PodId, Received, Reply, Request,
-    RequestId, RunId, TenantId, Timestamp, UserId, Values,
+    Cause, Clock, Credential, Envelope, ErrorCode, IdGenerator, IdempotencyKey, PodId, PrincipalId, Received, Reply,
+    Request, RequestId, RunId, TenantId, Timestamp, UserId, Values,
 };
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::journal::Seq;
@@ -86,10 +86,21 @@ impl RecordingObserver {
     }
 }
 
-/// One user, who can be removed.
+/// One user, who can be removed, or moved to another tenant.
 #[derive(Default)]
 pub(crate) struct Users {
     pub(crate) removed: AtomicBool,
+    pub(crate) moved: AtomicBool,
+}
+
+impl Users {
+    fn user(&self) -> Option<Principal> {
+        let mut user = testing::admin();
+        if self.moved.load(Ordering::Relaxed) {
+            user.id.tenant = TenantId::default();
+        }
+        (!self.removed.load(Ordering::Relaxed)).then_some(user)
+    }
 }
 
 #[async_trait]
@@ -97,8 +108,11 @@ impl IdentityProvider for Users {
     async fn verify_credential(&self, _: &Credential, _: Timestamp) -> Result<Option<Principal>, Cause> {
         Ok(None)
     }
-    async fn find_user(&self, _: &UserId, _: Timestamp) -> Result<Option<Principal>, Cause> {
-        Ok((!self.removed.load(Ordering::Relaxed)).then(testing::admin))
+    async fn find_local_user(&self, _: &UserId, _: Timestamp) -> Result<Option<Principal>, Cause> {
+        Ok(self.user())
+    }
+    async fn find_user(&self, _: &PrincipalId, _: Timestamp) -> Result<Option<Principal>, Cause> {
+        Ok(self.user())
     }
 }
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use greenroom_client::Client;
 use greenroom_protocol::limits::REQUEST_TIMEOUT_MAX;
 use greenroom_protocol::request::Maintenance;
-use greenroom_protocol::{Cause, Clock, Deadline, ErrorCode, Json};
+use greenroom_protocol::{Cause, Clock, Deadline, ErrorCode, Json, PrincipalId};
 use greenroom_registry::audit::signer::Signer;
-use greenroom_registry::restore::{RestoreReport, RestoringUser, StagedRestore};
+use greenroom_registry::restore::{RestoreReport, StagedRestore};
 use serde_json::json;
 
 use super::absolute;
@@ -69,8 +69,8 @@ fn open_signer(config: &Config) -> Result<Option<Signer>, Cause> {
     Signer::open_existing(&config.audit_key()).map_err(|error| error.cause())
 }
 
-/// Has a pod decide, and returns the user whom it has permitted.
-async fn decide(config: &Config, staged: &StagedRestore, from: &str) -> Result<RestoringUser, Cause> {
+/// Has a pod decide, and returns the principal whom it has permitted.
+async fn decide(config: &Config, staged: &StagedRestore, from: &str) -> Result<PrincipalId, Cause> {
     let over_copy = RestorePod::OverCopy { database: staged.copy().to_owned(), head_file: staged.head_file() };
     match decide_with(config, RestorePod::OverDatabase, from).await {
         Err(Undecided::NotOpened(cause)) if is_remedied(&cause) => {
@@ -95,7 +95,7 @@ enum Undecided {
     NotPermitted(Cause),
 }
 
-async fn decide_with(config: &Config, restores: RestorePod, from: &str) -> Result<RestoringUser, Undecided> {
+async fn decide_with(config: &Config, restores: RestorePod, from: &str) -> Result<PrincipalId, Undecided> {
     let overrides = Overrides { restores: Some(restores), ..Overrides::default() };
     let pod = compose_with(config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides).await;
     let pod = pod.map_err(Undecided::NotOpened)?;
@@ -106,7 +106,7 @@ async fn decide_with(config: &Config, restores: RestorePod, from: &str) -> Resul
 }
 
 /// Requests the permission.
-async fn permit(client: &Client, from: &str) -> Result<RestoringUser, Cause> {
+async fn permit(client: &Client, from: &str) -> Result<PrincipalId, Cause> {
     let deadline = Deadline::after(WallClock.now(), REQUEST_TIMEOUT_MAX);
     let request = Maintenance::RestoreStore { from: from.to_owned() };
     let mut reply = client.clone().with_deadline(deadline).maintain(request).await?;
@@ -114,12 +114,8 @@ async fn permit(client: &Client, from: &str) -> Result<RestoringUser, Cause> {
         return Err(cause);
     }
     let report = reply.outputs.remove("report").unwrap_or_default();
-    let member = |name: &str| report.get(name).and_then(Json::as_str).unwrap_or_default();
-    let invalid = |error: greenroom_protocol::id::IdError| Cause::new(ErrorCode::Internal, error.to_string());
-    Ok(RestoringUser {
-        tenant: member("tenant").parse().map_err(invalid)?,
-        user: member("user").parse().map_err(invalid)?,
-    })
+    let principal = report.get("principal").cloned().unwrap_or_default();
+    serde_json::from_value(principal).map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))
 }
 
 /// True if a backup is the remedy of the failure.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use greenroom_protocol::request::{ContextChange, ContextRead, ContextWrite, ResumeRun, Signal, SignalRun};
 use greenroom_protocol::{
-    ContextKey, IdempotencyKey, Json, Metadata, PodId, RunId, Status, TenantId, Timestamp, UserId, Values,
+    ContextKey, IdempotencyKey, Json, Metadata, PodId, PrincipalId, RunId, Status, TenantId, Timestamp, UserId, Values,
 };
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::core::PendingUnit;
@@ -89,8 +89,8 @@ fn harness(faults: &[Fault]) -> Harness {
 }
 
 fn key(user: &str) -> TenantKey {
-    let (user, key) = (UserId::new(user).unwrap(), IdempotencyKey::new("k").unwrap());
-    (TenantId::new("acme").unwrap(), DedupKey::Caller { user, key })
+    let principal = PrincipalId::local(TenantId::new("acme").unwrap(), UserId::new(user).unwrap());
+    (principal.tenant.clone(), DedupKey::Caller { principal, key: IdempotencyKey::new("k").unwrap() })
 }
 
 impl IdempotencyKeys {

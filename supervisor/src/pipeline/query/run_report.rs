@@ -95,7 +95,7 @@ fn progress(state: &State, now: Timestamp) -> impl Iterator<Item = (String, Json
 pub(super) fn run_json(record: &RunRecord) -> Json {
     json!({
         "run_id": record.run, "workflow_id": record.workflow, "version": record.version, "team_id": record.team,
-        "status": record.status, "owner": record.owner, "tenant": record.tenant, "parent": record.parent,
+        "status": record.status, "owner": record.owner.user, "tenant": record.owner.tenant, "parent": record.parent,
         "created": record.created, "updated": record.updated, "entries": record.seq.0,
     })
 }

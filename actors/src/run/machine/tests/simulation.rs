@@ -10,7 +10,8 @@ use greenroom_protocol::journal::{Entry, InnerVersions, ResultRef, RunStarted, S
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::CallOptions;
 use greenroom_protocol::{
-    Cause, ContentHash, Deadline, ErrorCode, Json, Reply, RunId, SpendingLimits, StepId, Timestamp, UserId, Values,
+    Cause, ContentHash, Deadline, ErrorCode, Json, PrincipalId, Reply, RunId, SpendingLimits, StepId, TenantId,
+    Timestamp, UserId, Values,
 };
 use greenroom_registry::journal::{Receipt, Seq};
 use serde_json::json;
@@ -106,7 +107,7 @@ pub(super) fn run_started(plan: &Plan) -> RunStarted {
         team_run: None,
         parent: None,
         root: RunId::new("run_1").unwrap(),
-        owner: admin(),
+        owner: PrincipalId::local(TenantId::default(), admin()),
         inputs: ResultRef::Inline(Values::new()),
         context: ResultRef::Inline(Values::new()),
         options: CallOptions::default(),

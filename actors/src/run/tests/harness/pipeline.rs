@@ -9,8 +9,8 @@ use greenroom_protocol::audit::Opening;
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::Invoke;
 use greenroom_protocol::{
-    Cause, Clock, ErrorCode, Metadata, Outcome, PodId, Reply, Request, RequestId, RunId, Status, TenantId, Timestamp,
-    TraceId, UserId,
+    Cause, Clock, ErrorCode, Issuer, Metadata, Outcome, PodId, Reply, Request, RequestId, RunId, Status, TenantId,
+    Timestamp, TraceId, UserId,
 };
 use greenroom_registry::Stores;
 use greenroom_registry::core::PendingAuditEntry;
@@ -81,8 +81,8 @@ impl FakePipeline {
         let of_run = async |run: &RunId| -> Result<Resource, Cause> {
             let record = self.stores.runs.get(run).await.map_err(|error| error.cause())?;
             let record = record.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, run.to_string()))?;
-            let RunRecord { run, root, workflow, version, team, tenant, .. } = record;
-            Ok(Resource::Run { run, root, workflow, version, team, tenant })
+            let RunRecord { run, root, workflow, version, team, owner, .. } = record;
+            Ok(Resource::Run { run, root, workflow, version, team, tenant: owner.tenant })
         };
         Ok(match request {
             Request::Invoke(invoke) => {
@@ -117,6 +117,7 @@ impl FakePipeline {
             request: id.clone(),
             trace: TraceId::from_u128(1),
             pod: PodId::new("pod").unwrap(),
+            issuer: Issuer::default(),
             tenant: TenantId::new("acme").unwrap(),
             user: UserId::new("admin").unwrap(),
             caller: "user:admin".into(),

@@ -17,6 +17,7 @@ pub mod stores;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use greenroom_actors::execution::Accounting;
 use greenroom_actors::pipeline::PipelineHandle;
 use greenroom_protocol::{Cause, Clock, IdGenerator, PodId};
@@ -85,13 +86,16 @@ pub async fn compose_with(
     catalogue::log_quarantined(&catalogue, LoadTime::Start);
     metrics.set_quarantined(catalogue.quarantined().len());
     let accounting = Accounting::new(&stores, Arc::clone(&clock));
+    let (authenticator, identities) = authenticator(config, identities);
     let parts = PodParts {
         config: config.clone(),
         pod,
         definitions: Arc::new(CachedDefinitions::new(catalogue, Arc::clone(&stores.definitions))),
         models: models::open(config, providers)?,
         admission: AdmissionControl::new(config.admission.resolve_concurrency()),
-        authenticator: authenticator(config, identities),
+        authenticator,
+        identities,
+        settings_hash: Arc::new(ArcSwap::from_pointee(config.settings_hash.clone())),
         guard: policy::guard(config, policy),
         observer: services::tee_observer(&metrics, observer),
         pipeline: PipelineHandle::default(),
@@ -111,7 +115,17 @@ pub async fn compose_with(
     Ok(Pod { parts, ingress, tree: built.tree, services, reloader, _lock: lock })
 }
 
-/// Authenticates users by the configuration, unless something else resolves them.
-fn authenticator(config: &Config, identities: Option<Arc<dyn IdentityProvider>>) -> Authenticator {
-    Authenticator::new(identities.unwrap_or_else(|| Arc::new(ConfigIdentityProvider::new(config.users.clone()))))
+/// Authenticates users by the configuration, unless something else resolves them. A reload replaces the users of the
+/// configuration.
+fn authenticator(
+    config: &Config,
+    other: Option<Arc<dyn IdentityProvider>>,
+) -> (Authenticator, Option<Arc<ConfigIdentityProvider>>) {
+    match other {
+        Some(other) => (Authenticator::new(other), None),
+        None => {
+            let identities = Arc::new(ConfigIdentityProvider::new(config.users.clone()));
+            (Authenticator::new(identities.clone()), Some(identities))
+        }
+    }
 }

@@ -87,6 +87,8 @@ pub struct Config {
     pub users: UserDirectory,
     /// The user that the command line authenticates as.
     pub user: UserId,
+    /// The settings file, absolute; its users and tenants are read again when it changes. `None` if there is none.
+    pub settings_file: Option<PathBuf>,
     /// The hashes of the settings of the pod as they were loaded, for a comparison with those of another process.
     pub settings_hash: SettingsHash,
 }

@@ -98,7 +98,7 @@ impl Pod {
         Ok(())
     }
 
-    /// Watches the directories of definitions and policy, where the configuration names any.
+    /// Watches the settings file, and the directories of definitions and policy, where the configuration names any.
     pub fn watch(&mut self) {
         if self.reloader.is_enabled() {
             self.services.start(services::watcher(Arc::clone(&self.reloader)));

@@ -1,5 +1,6 @@
-//! Reloads definitions and policy. A changed file is active within a second once the directory no longer changes; an
-//! invalid definition is quarantined, an invalid policy changes nothing, and the log and the audit record it.
+//! Reloads users, definitions and policy. A changed file is active within a second once nothing changes any more; an
+//! invalid definition is quarantined, an invalid settings file or policy changes nothing, and the log and the audit
+//! record it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,15 +16,18 @@ use tokio::time::Instant;
 
 use self::look::{Fingerprints, Settling};
 use self::progress::{Progress, Round};
+pub(crate) use self::users::UserFile;
 use self::watch::Watch;
 use crate::cached_definitions::CachedDefinitions;
 use crate::compose::catalogue::{self, LoadTime};
 use crate::compose::category_spawner::CategorySpawner;
 use crate::compose::in_service::InService;
+use crate::config::source::read_users_again;
 use crate::telemetry::Metrics;
 
 mod look;
 mod progress;
+mod users;
 mod watch;
 
 #[cfg(test)]
@@ -32,7 +36,7 @@ mod tests;
 /// Time from the last change of a directory until the change is active or rejected.
 pub const RELOAD_MAX: Duration = Duration::from_secs(1);
 
-/// Activates changed definitions and policies.
+/// Activates changed users, definitions and policies.
 pub struct Reloader {
     pub(crate) definitions: Arc<CachedDefinitions>,
     pub(crate) in_service: InService,
@@ -45,23 +49,25 @@ pub struct Reloader {
     pub(crate) strict: bool,
     pub(crate) definitions_dir: Option<PathBuf>,
     pub(crate) policy_dir: Option<PathBuf>,
+    /// `None` if the pod has no settings file, or if something else than the configuration resolves users.
+    pub(crate) users: Option<UserFile>,
 }
 
 impl Reloader {
-    /// True if there is a directory to watch.
+    /// True if there is a directory or a file to watch.
     #[must_use]
     pub const fn is_enabled(&self) -> bool {
-        self.definitions_dir.is_some() || self.policy_dir.is_some()
+        self.definitions_dir.is_some() || self.policy_dir.is_some() || self.users.is_some()
     }
 
-    /// Watches the directories until it is dropped.
+    /// Watches the directories and the settings file until it is dropped.
     ///
     /// # Errors
     /// Those of the operating system for the directories.
     pub async fn run(&self) -> Result<(), String> {
         let dirs = [&self.definitions_dir, &self.policy_dir];
-        let mut watch = Watch::start(dirs.into_iter().flatten().cloned().collect())?;
-        // The first round reads both directories: they may have changed between start and first watch.
+        let mut watch = Watch::start(dirs.into_iter().flatten().cloned().collect(), self.user_file_path())?;
+        // The first round reads everything: it may have changed between start and first watch.
         let active = self.policy_dir.as_ref().map(|_| *self.guard.active_policy().hash());
         let mut progress = Progress::new(active);
         loop {
@@ -84,14 +90,25 @@ impl Reloader {
 
     async fn look(&self) -> Fingerprints {
         let (definitions, policy) = (self.definitions_dir.clone(), self.policy_dir.clone());
-        let look =
-            tokio::task::spawn_blocking(move || Fingerprints::take(definitions.as_deref(), policy.as_deref())).await;
-        look.unwrap_or_default()
+        let users = self.user_file_path();
+        let take = move || Fingerprints::take(definitions.as_deref(), policy.as_deref(), users.as_deref());
+        tokio::task::spawn_blocking(take).await.unwrap_or_default()
     }
 
-    /// Loads what has changed: the policy first, because it has the names of policies that definitions may list.
+    fn user_file_path(&self) -> Option<PathBuf> {
+        self.users.as_ref().map(|file| file.path.clone())
+    }
+
+    /// Loads what has changed: users first, because a right may have been withdrawn; the policy before the definitions,
+    /// because it has the names of policies that definitions may list.
     async fn reload(&self, look: Fingerprints, progress: &mut Progress, since: Instant) -> Round {
         let mut round = Round::Done;
+        if progress.needs_users(look) {
+            match self.reload_users(look, since).await {
+                Round::Done => progress.on_users(look),
+                Round::Retry => round = Round::Retry,
+            }
+        }
         if progress.needs_policy(look) {
             match self.reload_policy(since).await {
                 Round::Done => progress.on_policy(look),
@@ -106,6 +123,26 @@ impl Reloader {
             }
         }
         round
+    }
+
+    async fn reload_users(&self, look: Fingerprints, since: Instant) -> Round {
+        let Some(file) = &self.users else { return Round::Done };
+        let path = file.path.clone();
+        let loaded = tokio::task::spawn_blocking(move || read_users_again(&path)).await;
+        // The file changed while it was read.
+        if self.look().await.users != look.users {
+            return Round::Retry;
+        }
+        let outcome = match loaded {
+            Ok(Ok(changed)) => match file.activate(changed) {
+                Some(message) => Ok(message),
+                None => return Round::Done,
+            },
+            Ok(Err(error)) => Err(Cause::from(error)),
+            Err(error) => Err(Cause::new(ErrorCode::Internal, error.to_string())),
+        };
+        self.report("users", outcome, since).await;
+        Round::Done
     }
 
     /// The names that definitions may use, with those of the active policy.

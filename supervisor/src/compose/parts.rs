@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use greenroom_actors::execution::ModelRegistry;
 use greenroom_actors::guard::GuardHandle;
 use greenroom_actors::observer::Observer;
@@ -12,7 +13,8 @@ use greenroom_rego::Authenticator;
 
 use super::overrides::RestorePod;
 use crate::cached_definitions::CachedDefinitions;
-use crate::config::Config;
+use crate::config::{Config, SettingsHash};
+use crate::identity::ConfigIdentityProvider;
 use crate::pipeline::admission::AdmissionControl;
 use crate::telemetry::Metrics;
 
@@ -38,6 +40,10 @@ pub(crate) struct PodParts {
     pub admission: AdmissionControl,
     /// Authenticates users.
     pub authenticator: Authenticator,
+    /// The users of the configuration; `None` if something else resolves users.
+    pub identities: Option<Arc<ConfigIdentityProvider>>,
+    /// The hashes of the settings that are in effect.
+    pub settings_hash: Arc<ArcSwap<SettingsHash>>,
     /// The guard; its supervisor is a child of the actor tree.
     pub guard: GuardHandle,
     /// Metrics of this pod.

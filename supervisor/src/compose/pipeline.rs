@@ -84,6 +84,6 @@ pub(crate) fn ingress(parts: &PodParts, pipeline: Arc<Pipeline>) -> LocalIngress
         stores: parts.stores.clone(),
         clock: Arc::clone(&parts.clock),
         ids: Arc::clone(&parts.ids),
-        settings_hash: Arc::new(parts.config.settings_hash.clone()),
+        settings_hash: Arc::clone(&parts.settings_hash),
     }
 }

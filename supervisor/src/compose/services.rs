@@ -21,7 +21,7 @@ use crate::admin::AdminOps;
 use crate::ingress::control::ControlServer;
 use crate::ingress::local::LocalIngress;
 use crate::pipeline::idempotency::KeyReleaser;
-use crate::reload::Reloader;
+use crate::reload::{Reloader, UserFile};
 use crate::services::{Phase, Service, Services, run_once};
 use crate::telemetry::{Metrics, MetricsServer, metrics};
 
@@ -95,7 +95,7 @@ pub(crate) fn control_socket(server: ControlServer, ingress: LocalIngress) -> Se
     })
 }
 
-/// What reloads changed definitions and policies.
+/// What reloads changed users, definitions and policies.
 pub(crate) fn reloader(
     parts: &PodParts,
     known_names: KnownNames,
@@ -114,10 +114,17 @@ pub(crate) fn reloader(
         strict: parts.config.strict,
         definitions_dir: parts.config.definitions_dir.clone(),
         policy_dir: parts.config.policy_dir.clone(),
+        users: user_file(parts),
     }
 }
 
-/// Reloads definitions and policy when their files change.
+/// The settings file with the users whom the pod knows.
+fn user_file(parts: &PodParts) -> Option<UserFile> {
+    let (path, identities) = (parts.config.settings_file.clone()?, parts.identities.clone()?);
+    Some(UserFile { path, identities, settings_hash: Arc::clone(&parts.settings_hash) })
+}
+
+/// Reloads users, definitions and policy when their files change.
 pub(crate) fn watcher(reloader: Arc<Reloader>) -> Service {
     Service::droppable("watcher", ChildKind::Watcher, move || {
         let reloader = Arc::clone(&reloader);

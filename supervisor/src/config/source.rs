@@ -17,7 +17,10 @@ pub use super::resolved::ResolvedSetting;
 use super::settings::CONFIG_FILE_VARIABLE;
 use super::settings_hash::{SettingsHash, is_of_the_pod};
 use super::users::BUILT_IN_USERS;
-use super::{Config, ConfigError, admission, definitions, files, guard, models, pod, process, resolved, store, users};
+use super::{
+    Config, ConfigError, UserDirectory, admission, definitions, files, guard, models, pod, process, resolved, store,
+    users,
+};
 
 /// The file that is read if it exists and no other is named.
 const DEFAULT_FILE: &str = "greenroom.toml";
@@ -69,7 +72,8 @@ pub fn load<T: Into<OsString>>(
     // The keys that no setting knows are reported already.
     let of_file = resolved::list(&of_file.cache, &mut Vec::new());
     let mut reader = ConfigReader::new(&merged);
-    let config = read(&mut reader, SettingsHash::new(&resolved, &of_file));
+    let settings_file = file.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+    let config = read(&mut reader, settings_file, SettingsHash::new(&resolved, &of_file));
     problems.extend(reader.into_problems());
     match config {
         Some(config) if problems.is_empty() => {
@@ -79,6 +83,35 @@ pub fn load<T: Into<OsString>>(
         }
         Some(_) | None => Err(ConfigError(problems)),
     }
+}
+
+/// The users and tenants of a settings file that has changed.
+#[derive(Debug)]
+pub(crate) struct ChangedUsers {
+    /// The users and tenants.
+    pub(crate) users: UserDirectory,
+    /// The hashes of the file.
+    pub(crate) settings_hash: SettingsHash,
+}
+
+/// Reads the users and tenants of a settings file again. Of the other settings only the names are checked: a misspelt
+/// table must not replace the configured users by the built-in ones.
+///
+/// # Errors
+/// [`ConfigError`] with every problem, and then no user of the file counts.
+pub(crate) fn read_users_again(path: &Path) -> Result<ChangedUsers, ConfigError> {
+    check_syntax(path).map_err(|problem| ConfigError(vec![problem]))?;
+    let (merged, _) = merge(Some(path), &Environment::default(), &Flags::default())
+        .map_err(|error| ConfigError(vec![reader::describe(&error)]))?;
+    let mut problems = Vec::new();
+    let resolved = resolved::list(&merged.cache, &mut problems);
+    let mut reader = ConfigReader::new(&merged);
+    let users = users::read(&mut reader);
+    problems.extend(reader.into_problems());
+    if !problems.is_empty() {
+        return Err(ConfigError(problems));
+    }
+    Ok(ChangedUsers { users, settings_hash: SettingsHash::new(&resolved, &resolved) })
 }
 
 impl Config {
@@ -125,7 +158,7 @@ fn check_syntax(path: &Path) -> Result<(), String> {
 }
 
 /// Reads every section; `None` only beside a problem.
-fn read(reader: &mut ConfigReader<'_>, settings_hash: SettingsHash) -> Option<Config> {
+fn read(reader: &mut ConfigReader<'_>, settings_file: Option<PathBuf>, settings_hash: SettingsHash) -> Option<Config> {
     let data_dir = pod::read_data_dir(reader);
     let (pod, user) = (pod::read_pod(reader), pod::read_user(reader));
     let admission = admission::read(reader);
@@ -146,6 +179,7 @@ fn read(reader: &mut ConfigReader<'_>, settings_hash: SettingsHash) -> Option<Co
         admission: admission?,
         user: user?,
         data_dir,
+        settings_file,
         settings_hash,
     };
     Some(config)

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use greenroom_protocol::Period;
 
-use super::source::load;
+use super::source::{load, read_users_again};
 use super::*;
 
 fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -194,6 +194,35 @@ fn a_settings_file_is_overridden_by_an_owner_only_if_files_and_results_differ() 
     }
     let key = |key: &str| settings_hash(&format!("openai.api_key = {key:?}"), &[]);
     assert_eq!(key("sk-one"), key("sk-two"), "a hash reveals nothing about a secret");
+}
+
+#[test]
+fn users_are_read_again_from_the_settings_file() {
+    let (_dir, flags) = file("[[users]]\nname = \"clara\"\n");
+    let path = flags.config.clone().unwrap();
+    let pod = load(&flags, environment(&[]).into_iter()).unwrap().config;
+    assert_eq!(pod.settings_file.as_ref(), Some(&path));
+    let robot = "[[users]]\nname = \"robot\"\n";
+    std::fs::write(&path, robot).unwrap();
+    let command = load(&flags, environment(&[]).into_iter()).unwrap().config;
+    assert!(command.settings_hash.is_overridden_by(&pod.settings_hash));
+    // The other settings of the file take effect with the next start only.
+    std::fs::write(&path, format!("guard.workers = \"many\"\n{robot}")).unwrap();
+    let changed = read_users_again(&path).unwrap();
+    assert_eq!(changed.users, command.users);
+    assert!(!command.settings_hash.is_overridden_by(&pod.settings_hash.with_users_of(&changed.settings_hash)));
+    for broken in [
+        "[[users]",
+        "[[user]]\nname = \"clara\"\n",
+        "[[users]]\nname = \"clara\"\nrole = [\"admin\"]\n",
+        "[[users]]\nname = \"clara\"\n[[users]]\nname = \"clara\"\n",
+        "[tenants.acme]\nlimits = { usd = -1.0 }\n",
+    ] {
+        std::fs::write(&path, broken).unwrap();
+        assert!(read_users_again(&path).is_err(), "{broken}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert!(read_users_again(&path).is_err(), "a file that was removed has no users, and not the built-in ones");
 }
 
 #[test]

@@ -166,7 +166,7 @@ async fn handle_request(
             Err(cause) => ControlResponse::Refused { cause },
         },
         ControlRequest::Identify => {
-            let settings = Some((*ingress.settings_hash).clone());
+            let settings = Some(ingress.settings_hash.load_full().as_ref().clone());
             ControlResponse::Owner { process: std::process::id(), settings }
         }
     };

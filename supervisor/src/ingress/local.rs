@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
@@ -36,8 +37,8 @@ pub struct LocalIngress {
     pub(crate) stores: Stores,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn IdGenerator>,
-    /// The hashes of the settings of the pod.
-    pub(crate) settings_hash: Arc<SettingsHash>,
+    /// The hashes of the settings of the pod; those of its users change with a reload.
+    pub(crate) settings_hash: Arc<ArcSwap<SettingsHash>>,
 }
 
 impl LocalIngress {

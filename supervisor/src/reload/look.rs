@@ -8,7 +8,7 @@ use greenroom_protocol::ContentHash;
 use greenroom_rego::Bundle;
 use tokio::time::Instant;
 
-use super::RELOAD_MAX;
+use super::{RELOAD_MAX, users};
 
 /// Time during which all looks must agree. The rest of [`RELOAD_MAX`] is for reading and compiling.
 pub(super) const QUIET_MIN: Duration = Duration::from_millis(400);
@@ -19,21 +19,24 @@ const UNSETTLED_MAX: Duration = Duration::from_secs(10);
 
 const _: () = assert!(QUIET_MIN.as_millis() * 2 < RELOAD_MAX.as_millis());
 
-/// The content of the watched directories at one time.
+/// The content of the watched directories and of the settings file at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Fingerprints {
     /// The hash of every definition and its name.
     pub(super) definitions: Option<ContentHash>,
     /// The hash of the policy bundle.
     pub(super) policy: Option<ContentHash>,
+    /// The hash of the settings file.
+    pub(super) users: Option<ContentHash>,
 }
 
 impl Fingerprints {
-    /// Reads the directories.
-    pub(super) fn take(definitions: Option<&Path>, policy: Option<&Path>) -> Self {
+    /// Reads the directories and the file.
+    pub(super) fn take(definitions: Option<&Path>, policy: Option<&Path>, users: Option<&Path>) -> Self {
         Self {
             definitions: definitions.map(greenroom_definitions::loader::fingerprint),
             policy: policy.map(Bundle::fingerprint),
+            users: users.and_then(users::fingerprint),
         }
     }
 
@@ -85,7 +88,7 @@ mod tests {
     use super::*;
 
     fn look(content: &str) -> Fingerprints {
-        Fingerprints { definitions: Some(ContentHash::from_content(content.as_bytes())), policy: None }
+        Fingerprints { definitions: Some(ContentHash::from_content(content.as_bytes())), ..Fingerprints::default() }
     }
 
     /// Takes the looks of a script, one every [`LOOK_INTERVAL`], and returns the look that settled and its time.

@@ -33,6 +33,7 @@ impl Round {
 pub(super) struct Progress {
     policy: Option<ContentHash>,
     definitions: Option<ContentHash>,
+    users: Option<ContentHash>,
     /// The names with which the definitions were checked.
     known_names: Option<KnownNames>,
 }
@@ -40,7 +41,15 @@ pub(super) struct Progress {
 impl Progress {
     /// Nothing is examined but the policy with this hash.
     pub(super) const fn new(policy: Option<ContentHash>) -> Self {
-        Self { policy, definitions: None, known_names: None }
+        Self { policy, definitions: None, users: None, known_names: None }
+    }
+
+    pub(super) fn needs_users(&self, look: Fingerprints) -> bool {
+        look.users != self.users
+    }
+
+    pub(super) fn on_users(&mut self, look: Fingerprints) {
+        self.users = look.users;
     }
 
     pub(super) fn needs_policy(&self, look: Fingerprints) -> bool {
@@ -73,8 +82,8 @@ mod tests {
     fn a_policy_that_was_not_examined_is_loaded_again_and_one_that_was_is_not() {
         let hash = |content: &str| Some(ContentHash::from_content(content.as_bytes()));
         let mut progress = Progress::new(hash("first"));
-        assert!(!progress.needs_policy(Fingerprints { definitions: None, policy: hash("first") }));
-        let changed = Fingerprints { definitions: None, policy: hash("second") };
+        assert!(!progress.needs_policy(Fingerprints { policy: hash("first"), ..Fingerprints::default() }));
+        let changed = Fingerprints { policy: hash("second"), ..Fingerprints::default() };
         // The guard was being restarted: nothing was recorded, so the next round needs the policy still.
         assert!(progress.needs_policy(changed) && progress.needs_policy(changed));
         assert!(Round::Retry.retry_delay().is_some() && Round::Done.retry_delay().is_none());
@@ -84,7 +93,7 @@ mod tests {
 
     #[test]
     fn definitions_are_checked_again_when_the_policy_has_other_names() {
-        let look = Fingerprints { definitions: Some(ContentHash::from_content(b"a")), policy: None };
+        let look = Fingerprints { definitions: Some(ContentHash::from_content(b"a")), ..Fingerprints::default() };
         let mut progress = Progress::new(None);
         assert!(progress.needs_definitions(look, &names(&["a"])));
         progress.on_definitions(look, names(&["a"]));

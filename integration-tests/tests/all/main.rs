@@ -63,4 +63,5 @@ mod trees;
 mod typed_values;
 mod units;
 mod up_log;
+mod user_reload;
 mod users;

@@ -94,8 +94,8 @@ pub(crate) struct ChangedUsers {
     pub(crate) settings_hash: SettingsHash,
 }
 
-/// Reads the users and tenants of a settings file again. Of the other settings only the names are checked: a misspelt
-/// table must not replace the configured users by the built-in ones.
+/// Reads the users and tenants of a settings file again. The whole file is checked: one with a misspelt table must not
+/// replace the configured users by the built-in ones.
 ///
 /// # Errors
 /// [`ConfigError`] with every problem, and then no user of the file counts.
@@ -106,12 +106,12 @@ pub(crate) fn read_users_again(path: &Path) -> Result<ChangedUsers, ConfigError>
     let mut problems = Vec::new();
     let resolved = resolved::list(&merged.cache, &mut problems);
     let mut reader = ConfigReader::new(&merged);
-    let users = users::read(&mut reader);
+    let config = read(&mut reader, None, SettingsHash::new(&resolved, &resolved));
     problems.extend(reader.into_problems());
-    if !problems.is_empty() {
-        return Err(ConfigError(problems));
+    match config {
+        Some(Config { users, settings_hash, .. }) if problems.is_empty() => Ok(ChangedUsers { users, settings_hash }),
+        Some(_) | None => Err(ConfigError(problems)),
     }
-    Ok(ChangedUsers { users, settings_hash: SettingsHash::new(&resolved, &resolved) })
 }
 
 impl Config {

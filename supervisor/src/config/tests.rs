@@ -206,14 +206,15 @@ fn users_are_read_again_from_the_settings_file() {
     std::fs::write(&path, robot).unwrap();
     let command = load(&flags, environment(&[]).into_iter()).unwrap().config;
     assert!(command.settings_hash.is_overridden_by(&pod.settings_hash));
-    // The other settings of the file take effect with the next start only.
-    std::fs::write(&path, format!("guard.workers = \"many\"\n{robot}")).unwrap();
+    std::fs::write(&path, format!("guard.workers = 3\n{robot}")).unwrap();
     let changed = read_users_again(&path).unwrap();
     assert_eq!(changed.users, command.users);
     assert!(!command.settings_hash.is_overridden_by(&pod.settings_hash.with_users_of(&changed.settings_hash)));
     for broken in [
         "[[users]",
         "[[user]]\nname = \"clara\"\n",
+        "[[tenant]]\nname = \"acme\"\n",
+        "guard.workers = \"many\"\n[[users]]\nname = \"clara\"\n",
         "[[users]]\nname = \"clara\"\nrole = [\"admin\"]\n",
         "[[users]]\nname = \"clara\"\n[[users]]\nname = \"clara\"\n",
         "[tenants.acme]\nlimits = { usd = -1.0 }\n",

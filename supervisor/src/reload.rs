@@ -22,7 +22,7 @@ use crate::cached_definitions::CachedDefinitions;
 use crate::compose::catalogue::{self, LoadTime};
 use crate::compose::category_spawner::CategorySpawner;
 use crate::compose::in_service::InService;
-use crate::config::source::read_users_again;
+use crate::config::source::load_users;
 use crate::telemetry::Metrics;
 
 mod look;
@@ -128,7 +128,7 @@ impl Reloader {
     async fn reload_users(&self, look: Fingerprints, since: Instant) -> Round {
         let Some(file) = &self.users else { return Round::Done };
         let path = file.path.clone();
-        let loaded = tokio::task::spawn_blocking(move || read_users_again(&path)).await;
+        let loaded = tokio::task::spawn_blocking(move || load_users(&path)).await;
         // The file changed while it was read.
         if self.look().await.users != look.users {
             return Round::Retry;

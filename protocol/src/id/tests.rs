@@ -95,5 +95,5 @@ fn principals_differ_by_issuer_tenant_and_user() {
     let requests: std::collections::HashSet<_> = all.iter().map(|id| RequestId::for_caller(id, &name)).collect();
     let calls: std::collections::HashSet<_> = all.iter().map(|id| CallKey::for_caller(id, &key, &body)).collect();
     assert_eq!((hashes.len(), requests.len(), calls.len()), (6, 6, 6));
-    assert_eq!(principal("https://login", "acme", "alice"), None, "an issuer is an id, and no address");
+    assert_eq!(principal("https://example.com", "acme", "alice"), None, "an issuer is an id, and no address");
 }

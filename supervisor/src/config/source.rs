@@ -99,7 +99,7 @@ pub(crate) struct ChangedUsers {
 ///
 /// # Errors
 /// [`ConfigError`] with every problem, and then no user of the file counts.
-pub(crate) fn read_users_again(path: &Path) -> Result<ChangedUsers, ConfigError> {
+pub(crate) fn load_users(path: &Path) -> Result<ChangedUsers, ConfigError> {
     check_syntax(path).map_err(|problem| ConfigError(vec![problem]))?;
     let (merged, _) = merge(Some(path), &Environment::default(), &Flags::default())
         .map_err(|error| ConfigError(vec![reader::describe(&error)]))?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use greenroom_protocol::Period;
 
-use super::source::{load, read_users_again};
+use super::source::{load, load_users};
 use super::*;
 
 fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -207,7 +207,7 @@ fn users_are_read_again_from_the_settings_file() {
     let command = load(&flags, environment(&[]).into_iter()).unwrap().config;
     assert!(command.settings_hash.is_overridden_by(&pod.settings_hash));
     std::fs::write(&path, format!("guard.workers = 3\n{robot}")).unwrap();
-    let changed = read_users_again(&path).unwrap();
+    let changed = load_users(&path).unwrap();
     assert_eq!(changed.users, command.users);
     assert!(!command.settings_hash.is_overridden_by(&pod.settings_hash.with_users_of(&changed.settings_hash)));
     for broken in [
@@ -220,10 +220,10 @@ fn users_are_read_again_from_the_settings_file() {
         "[tenants.acme]\nlimits = { usd = -1.0 }\n",
     ] {
         std::fs::write(&path, broken).unwrap();
-        assert!(read_users_again(&path).is_err(), "{broken}");
+        assert!(load_users(&path).is_err(), "{broken}");
     }
     std::fs::remove_file(&path).unwrap();
-    assert!(read_users_again(&path).is_err(), "a file that was removed has no users, and not the built-in ones");
+    assert!(load_users(&path).is_err(), "a file that was removed has no users, and not the built-in ones");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use greenroom_protocol as protocol;
 use protocol::audit::{Event, Opening};
-use protocol::{AgentId, CallKey, Clock, ContentHash, MicroUsd, PodId, PriceBasis, Timestamp, UserId};
+use protocol::{AgentId, CallKey, Clock, ContentHash, MicroUsd, PodId, PriceBasis, PrincipalId, Timestamp, UserId};
 use sqlx::{Connection, Executor};
 
 use super::{count, database, tamper};
@@ -163,8 +163,7 @@ async fn what_belongs_to_a_pod_that_is_alive_is_not_settled_released_or_closed()
     let (live, acme, body) = (PodId::new("pod_live").unwrap(), tenant("acme"), ContentHash::from_content(b"body"));
     let key = |name: &str| DedupKey::Call(CallKey::new(name).unwrap());
     let account = Account {
-        tenant: acme.clone(),
-        user: UserId::new("alice").unwrap(),
+        principal: PrincipalId::local(acme.clone(), UserId::new("alice").unwrap()),
         agent: AgentId::new("writer").unwrap(),
         workflow: None,
         run: None,

@@ -192,7 +192,12 @@ impl RunSupervisor {
         if self.runs.hosted_runs().find(&run).is_some() {
             return self.runs.hosted_runs().terminate(&run, cause);
         }
-        let (runs, me, task) = (self.runs.clone(), myself.clone(), SupervisorTask::End(run.clone()));
+        let task = SupervisorTask::End(run.clone());
+        if state.tasks.contains(&task) {
+            // Its end is under way, and may resume it; a second one would give it a second actor.
+            return;
+        }
+        let (runs, me) = (self.runs.clone(), myself.clone());
         let work = async move { runs.end_unhosted(&run, &tree, &cause).await };
         state.tasks.spawn(task.clone(), UNBOUNDED, work, move |_| {
             // If the supervisor has stopped, its tasks have too.

@@ -134,6 +134,12 @@ impl<K: Eq + Hash + Clone> LinkedTasks<K> {
         });
     }
 
+    /// True if a task with this key has not ended, or its outcome was not acknowledged.
+    #[must_use]
+    pub fn contains(&self, key: &K) -> bool {
+        self.tasks.contains_key(key)
+    }
+
     /// Number of tasks that have not ended.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -226,9 +232,10 @@ mod tests {
             std::future::pending().await
         };
         tasks.spawn(1, LONG, work, on_end(&sender, 1));
+        assert!(tasks.contains(&1));
         assert!(tasks.abort(&1));
         dropped.await.unwrap();
-        assert!(!tasks.acknowledge(&1));
+        assert!(!tasks.contains(&1) && !tasks.acknowledge(&1));
     }
 
     #[tokio::test]

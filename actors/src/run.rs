@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A run and the runs that its steps call are a tree. A tree has one owner, one lease and one fence, one budget of
-//! retries, and is resumed from its root: each run resumes those that its steps have in flight. A run ends with the
-//! call that started it.
+//! retries, and is resumed from its root: each run resumes those that its steps have in flight. A run is ended with the
+//! call that started it, and the run of that call ends after it: the reply of a run has the cost of all runs below.
 //!
 //! [`machine`] decides the next effects of a run without side effects. The execution of an agent, authorization
 //! and the storage of the journal are elsewhere.

@@ -282,7 +282,7 @@ pub enum Entry {
     },
     /// The run's deadline passed.
     DeadlinePassed,
-    /// Compensation of the finished steps started.
+    /// Compensation of the finished steps started, also in the runs whose calls have ended without a result.
     RunCompensationStarted {
         /// The cause.
         cause: Cause,

@@ -32,6 +32,7 @@ use crate::concurrency::OwnedTickets;
 use crate::failure::RetryBudget;
 use crate::observer::ActorEvent;
 use crate::supervision::{ChildEvent, LinkedTasks, TaskOutcome};
+use process_event::EventOutcome;
 pub(super) use process_event::decide_with_outputs;
 use waits::CalledRun;
 
@@ -186,13 +187,7 @@ impl RunActor {
         if !state.tasks.acknowledge(&task) {
             return Ok(());
         }
-        if let Task::Call(key, _) = &task
-            && let Some(called) = state.children.remove(key)
-        {
-            // It has ended, unless the call has failed before it did.
-            let cause = Cause::new(ErrorCode::Cancelled, format!("the call of {} has ended", self.run()));
-            self.end_inner(&called.run, cause);
-        }
+        let called = if let Task::Call(key, _) = &task { state.children.remove(key) } else { None };
         let EffectOutcome { event, settled } = match (outcome, &task) {
             (TaskOutcome::Completed(outcome), _) => outcome,
             (TaskOutcome::TimedOut, _) => {
@@ -208,7 +203,14 @@ impl RunActor {
             Some(context) => context.check_provided(event, self.ctx.env.clock.now()),
             None => event,
         };
-        self.process_settled_event(myself, state, &event, settled).await.map(drop)
+        let processed = self.process_settled_event(myself, state, &event, settled).await?;
+        if let Some(called) = called.filter(|_| processed != EventOutcome::Fenced) {
+            // It has ended, unless the call has failed before it did. It is ended once the failure is durable: if that
+            // is lost, the call is repeated, and needs the run.
+            let cause = Cause::new(ErrorCode::Cancelled, format!("the call of {} has ended", self.run()));
+            self.end_inner(&called.run, cause);
+        }
+        Ok(())
     }
 
     fn finish(&self, myself: &ActorRef<RunMsg>, state: &RunActorState, reply: Reply) {
@@ -254,6 +256,7 @@ fn failure_event(task: Task, cause: Cause) -> Event {
         Task::Call(key, attempt) => Event::CallCompleted { key, attempt, result: CallResult::Failed { cause, usage } },
         Task::Compensate(key, attempt) => Event::Compensated { key, attempt, cause: Some(cause), usage },
         Task::Evaluate(key) => Event::StepEvaluated { step: key.step, evaluation: Err(cause) },
+        Task::EndInnerRuns => Event::InnerRunsEnded,
         Task::CollectOutputs => Event::OutputsCollected { outputs: Err(cause) },
         Task::Timer(timer) => Event::TimerFired { timer },
     }

@@ -2,7 +2,8 @@
 //!
 //! The journal has the cost of every call that returned. A call that was aborted, that exceeded the timeout of its step
 //! or that was in flight when a process ended is only in the ledger, settled at its reservation. The reply of a run is
-//! what was booked, so both agree.
+//! what was booked, so both agree: nothing is booked for a run after its end, because the runs that it called have ended
+//! before it.
 
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ const SETTLEMENT_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Interval between two looks at the ledger.
 const SETTLEMENT_INTERVAL: Duration = Duration::from_millis(5);
 
-/// The cost that was booked for a run and the runs that it called, if the ledger can be read. With `waits`, calls were
-/// aborted just now and are awaited; a call that is still open counts with its reservation, at which it is settled.
+/// The cost that was booked for a run and the runs that it called, if the ledger can be read. With `waits`, calls that
+/// are still open were aborted before and are awaited; one that remains open counts with its reservation, at which it is
+/// settled.
 pub(super) async fn booked_cost(ledger: &dyn Ledger, run: &RunId, waits: bool) -> Option<MicroUsd> {
     let budget = Budget::Run(run.clone());
     let wait_until = Instant::now() + if waits { SETTLEMENT_WAIT_MAX } else { Duration::ZERO };

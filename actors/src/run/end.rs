@@ -1,22 +1,73 @@
-//! Ends runs that have no actor: one whose caller does not need it any more, one whose request was rejected after its
-//! record was written, and the runs of a tree that cannot be resumed.
+//! Ends the runs that a run has called before that run itself, and runs that have no actor: one whose caller does not
+//! need it any more, one whose request was rejected after its record was written, and the runs of a tree that cannot be
+//! resumed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use greenroom_protocol::journal::Entry;
-use greenroom_protocol::{Cause, RunId};
+use greenroom_protocol::{Cause, ErrorCode, RunId};
 use greenroom_registry::journal::{AppendPosition, Seq};
 use greenroom_registry::runs::Fence;
 
-use super::RunEnv;
 use super::booked_cost::{booked_cost, raise_cost};
 use super::handle::RunsHandle;
 use super::machine::{Phase, State, StepStatus, terminated_reply};
-use super::message::PendingResume;
+use super::message::{PendingResume, UnneededRun};
 use super::pinned::PinnedDefinitions;
 use super::tree::RunTree;
+use super::{JOURNAL_WAIT_MAX, RunEnv};
+
+/// Interval at which runs that should have ended are looked for in the store again.
+const END_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 impl RunsHandle {
+    /// Ends the runs that a run has called, and waits until all of them have ended, with their compensation: its own end
+    /// follows theirs, and has their cost. No step of the run needs one of them any more. Each of them is bounded by its
+    /// own `compensation_timeout`.
+    pub(super) async fn end_inner_runs(&self, run: &RunId, tree: &Arc<RunTree>) {
+        let starts = self.hosted_runs().wait_inner_starts(run);
+        if tokio::time::timeout(JOURNAL_WAIT_MAX, starts).await.is_err() {
+            tracing::warn!(run.id = %run, "the start of a called run takes too long");
+        }
+        loop {
+            match self.open_inner_runs(run, tree).await {
+                Ok(open) if open.is_empty() => return,
+                Ok(open) => self.end_and_wait(run, open, tree).await,
+                Err(cause) => {
+                    tracing::warn!(run.id = %run, cause = %cause, "called runs cannot be read");
+                    tokio::time::sleep(END_CHECK_INTERVAL).await;
+                }
+            }
+        }
+    }
+
+    /// The runs that a run has called and that have not ended.
+    async fn open_inner_runs(&self, run: &RunId, tree: &RunTree) -> Result<Vec<RunId>, Cause> {
+        let open = self.env().stores.runs.list_tree(tree.root()).await.map_err(|error| error.cause())?;
+        let called = open.into_iter().filter(|record| record.parent.as_ref() == Some(run));
+        Ok(called.map(|record| record.run).collect())
+    }
+
+    /// Ends these runs and waits for their end, for at most [`END_CHECK_INTERVAL`]: the end of a run without an actor
+    /// may fail.
+    async fn end_and_wait(&self, caller: &RunId, open: Vec<RunId>, tree: &Arc<RunTree>) {
+        for run in &open {
+            let cause = Cause::new(ErrorCode::Cancelled, format!("the run {caller} that called it does not need it"));
+            self.end_unneeded(UnneededRun { run: run.clone(), caller: None, tree: tree.clone(), cause });
+        }
+        let ended = async {
+            for run in &open {
+                if let Err(cause) = self.wait_reply(run).await {
+                    tracing::debug!(run.id = %run, cause = %cause, "cannot observe the end of a called run");
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        // After the interval the store has those that are still open.
+        let _ = tokio::time::timeout(END_CHECK_INTERVAL, ended).await;
+    }
+
     /// Ends a run that its caller does not need any more and that has no actor, with all runs below it.
     pub(super) async fn end_unhosted(&self, run: &RunId, tree: &Arc<RunTree>, cause: &Cause) {
         if let Err(error) = self.try_end_unhosted(run, tree, cause).await {
@@ -39,11 +90,8 @@ impl RunsHandle {
                 }
             }
         }
-        self.append_run_ended(run, tree.fence(), seq, &state, cause.clone()).await?;
-        for below in tree.claimed_below(run) {
-            Box::pin(self.end_unhosted(&below.run, tree, cause)).await;
-        }
-        Ok(())
+        self.end_inner_runs(run, tree).await;
+        self.append_run_ended(run, tree.fence(), seq, &state, cause.clone()).await
     }
 
     /// True if a completed step of the run has a compensation, or one is under way.
@@ -65,12 +113,12 @@ impl RunsHandle {
         }
     }
 
-    /// Ends every run of a claimed tree that has not ended, the root first.
+    /// Ends every run of a claimed tree that has not ended, each before the run that called it.
     ///
     /// # Errors
     /// An error of the stores.
     pub(super) async fn end_tree(&self, tree: &RunTree, cause: &Cause) -> Result<(), Cause> {
-        for record in tree.claimed_runs() {
+        for record in tree.claimed_runs().iter().rev() {
             let (seq, state) = self.replay(&record.run).await?;
             self.append_run_ended(&record.run, tree.fence(), seq, &state, cause.clone()).await?;
         }

@@ -2,7 +2,7 @@
 //!
 //! A run that a step calls is registered by its caller before it is requested, and its start asks here whether it is
 //! still needed. So it ends with its caller at every moment: before it is created, while its start is in a mailbox,
-//! while it is in the store only, and while its actor is active.
+//! while it is in the store only, and while its actor is active. The end of the caller waits for it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,6 +48,17 @@ enum InnerRun {
     },
 }
 
+impl InnerRun {
+    /// True if its start is under way, or may still begin.
+    const fn may_start(&self) -> bool {
+        match self {
+            Self::Expected | Self::Starting | Self::Dropped => true,
+            Self::Unneeded { is_pending, .. } => *is_pending,
+            Self::Activated => false,
+        }
+    }
+}
+
 /// What becomes of a run whose actor was activated.
 #[derive(Debug)]
 pub(super) enum Activation {
@@ -79,8 +90,8 @@ struct Hosted {
 #[derive(Default)]
 pub(super) struct HostedRuns {
     hosted: Mutex<Hosted>,
-    /// The number of activations.
-    activations: watch::Sender<u64>,
+    /// Counts the activations, and the starts that are over.
+    changes: watch::Sender<u64>,
 }
 
 impl HostedRuns {
@@ -88,17 +99,37 @@ impl HostedRuns {
         self.hosted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notifies those who wait for an activation, or for the end of a start.
+    fn notify(&self) {
+        self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+    }
+
     /// Waits until a run is hosted.
     pub(super) async fn wait_hosted(&self, run: &RunId) -> HostedRun {
-        let mut activations = self.activations.subscribe();
+        let mut changes = self.changes.subscribe();
         loop {
             if let Some(hosted) = self.find(run) {
                 return hosted;
             }
-            if activations.changed().await.is_err() {
+            if changes.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    /// Waits until no run that the steps of this one have called is being started or will be. Its steps need none of
+    /// them any more.
+    pub(super) async fn wait_inner_starts(&self, parent: &RunId) {
+        let mut changes = self.changes.subscribe();
+        while self.has_inner_start(parent) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn has_inner_start(&self, parent: &RunId) -> bool {
+        self.all().inner.get(parent).is_some_and(|inner| inner.values().any(InnerRun::may_start))
     }
 
     pub(super) fn find(&self, run: &RunId) -> Option<HostedRun> {
@@ -114,7 +145,7 @@ impl HostedRuns {
         let mut all = self.all();
         hosted.actor.send_message(RunMsg::Begin).map_err(|error| not_started_error(&error))?;
         all.runs.insert(run.clone(), hosted);
-        self.activations.send_modify(|activations| *activations = activations.wrapping_add(1));
+        self.notify();
         let Some(caller) = caller else { return Ok(Activation::Needed) };
         Ok(match all.inner.get_mut(caller).and_then(|inner| inner.get_mut(&run)) {
             Some(InnerRun::Unneeded { cause, .. }) => Activation::Unneeded(cause.clone()),
@@ -232,11 +263,14 @@ impl HostedRuns {
         match inner.get_mut(run) {
             Some(InnerRun::Unneeded { is_pending, .. }) if is_hosted => *is_pending = false,
             Some(InnerRun::Unneeded { .. }) => drop(inner.remove(run)),
-            Some(InnerRun::Expected | InnerRun::Starting | InnerRun::Dropped | InnerRun::Activated) | None => {}
+            // It was active before its start, or it had ended.
+            Some(state @ InnerRun::Starting) => *state = InnerRun::Activated,
+            Some(InnerRun::Expected | InnerRun::Dropped | InnerRun::Activated) | None => {}
         }
         if inner.is_empty() {
             all.inner.remove(parent);
         }
+        self.notify();
     }
 
     /// Ends a run that a step has called, because the step does not need it any more: its caller stops, its timeout
@@ -258,6 +292,7 @@ impl HostedRuns {
                     *state = InnerRun::Unneeded { cause: cause.clone(), is_pending };
                 }
             }
+            self.notify();
             match hosted {
                 Some(hosted) => hosted,
                 None if was_dropped => return InnerEnd::InStore,

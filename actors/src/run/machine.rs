@@ -18,6 +18,10 @@
 //! the results of skipped steps.
 //!
 //! The time of a run passes only while it works: [`State::is_paused`] says when it waits for people.
+//!
+//! A run ends after the runs that its steps have called. If a call ends without a result, its run is ended and may
+//! compensate; [`State::has_unneeded_runs`] says so, and then [`Effect::EndInnerRuns`] is before the end of a run that
+//! fails, and a part of [`Effect::CollectOutputs`] for one that succeeds.
 
 mod activity;
 mod apply;

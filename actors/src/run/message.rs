@@ -68,6 +68,7 @@ pub(super) enum Task {
     Call(StepKey, u32),
     Compensate(StepKey, u32),
     Evaluate(StepKey),
+    EndInnerRuns,
     CollectOutputs,
     Timer(TimerId),
 }

@@ -97,12 +97,12 @@ impl RunActor {
         Ok(EventOutcome::Recorded)
     }
 
-    /// Aborts the calls in flight of a run that ends, and replies with what was booked for all of its calls.
+    /// Aborts the calls in flight of a run that ends, and replies with what was booked for all of its calls. None of
+    /// these calls has started a run: the runs that it called have ended before it.
     async fn raise_reply_cost(&self, state: &mut RunActorState, decision: &mut Decision) {
-        let aborted = decision.take_aborts();
-        aborted.iter().for_each(|key| self.abort_step(state, key));
+        decision.take_aborts().iter().for_each(|key| self.abort_step(state, key));
         let ledger = &*self.ctx.env.stores.ledger;
-        let booked = booked_cost(ledger, self.run(), !aborted.is_empty()).await;
+        let booked = booked_cost(ledger, self.run(), true).await;
         let ended = decision.reply_mut().zip(booked).map(|(reply, booked)| {
             raise_cost(reply, booked);
             reply.clone()
@@ -173,8 +173,8 @@ impl RunActor {
     }
 }
 
-/// Decides an event. If the outputs of a run are all inline, its last step and its end are one decision and one
-/// append.
+/// Decides an event. If the outputs of a run are all inline, and it waits for no run that it called, its last step and
+/// its end are one decision and one append.
 pub(in crate::run) fn decide_with_outputs(
     pinned: &PinnedDefinitions,
     state: &State,
@@ -183,7 +183,7 @@ pub(in crate::run) fn decide_with_outputs(
 ) -> Decision {
     let plan = &pinned.plan;
     let decision = decide(state, plan, event, now);
-    if !decision.collects_outputs() {
+    if !decision.collects_outputs() || decision.next().has_unneeded_runs() {
         return decision;
     }
     match inline_outputs(decision.next(), pinned) {

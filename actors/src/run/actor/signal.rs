@@ -59,7 +59,9 @@ fn signal_event(state: &State, permit: Permitted<SignalRun>) -> Result<Event, Ca
 fn require_running(state: &State) -> Result<(), Cause> {
     let message = match state.phase() {
         Phase::Running => return Ok(()),
-        Phase::Compensating { .. } => "the run is ending already: its finished steps are being compensated",
+        Phase::Compensating { .. } => {
+            "the run is ending already: its finished steps, and those of the runs that it called, are being compensated"
+        }
         Phase::New | Phase::Ended(_) => "the run has ended",
     };
     Err(Cause::new(ErrorCode::RunNotActive, message))

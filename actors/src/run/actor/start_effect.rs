@@ -59,14 +59,14 @@ impl RunActor {
                 self.spawn_task(myself, state, Task::Timer(timer), work);
             }
             Effect::Abort { key } => self.abort_step(state, &key),
+            Effect::EndInnerRuns => {
+                let ended = std::future::ready(EffectOutcome::from(Event::InnerRunsEnded));
+                self.spawn_after_inner_runs(myself, state, next, Task::EndInnerRuns, ended);
+            }
             Effect::CollectOutputs => {
                 let Some(inputs) = EffectInputs::for_outputs(next, &self.ctx.pinned) else { return };
-                self.spawn_task(
-                    myself,
-                    state,
-                    Task::CollectOutputs,
-                    effects::collect_outputs(self.ctx.clone(), inputs),
-                );
+                let work = effects::collect_outputs(self.ctx.clone(), inputs);
+                self.spawn_after_inner_runs(myself, state, next, Task::CollectOutputs, work);
             }
             Effect::Finish { reply } => self.finish(myself, state, *reply),
         }
@@ -137,6 +137,28 @@ impl RunActor {
         let (idle, is_idle) = watch::channel(false);
         state.children.insert(key.clone(), CalledRun { run, idle });
         Some(is_idle)
+    }
+
+    /// Starts a task whose work begins after the end of the runs that no step needs any more.
+    fn spawn_after_inner_runs<F>(
+        &self,
+        myself: &ActorRef<RunMsg>,
+        state: &mut RunActorState,
+        next: &State,
+        task: Task,
+        work: F,
+    ) where
+        F: Future<Output = EffectOutcome> + Send + 'static,
+    {
+        if !next.has_unneeded_runs() {
+            return self.spawn_task(myself, state, task, work);
+        }
+        let (runs, run, tree) = (self.runs.clone(), self.run().clone(), self.ctx.tree.clone());
+        let work = async move {
+            runs.end_inner_runs(&run, &tree).await;
+            work.await
+        };
+        self.spawn_task(myself, state, task, work);
     }
 
     fn spawn_task<F>(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState, task: Task, work: F)

@@ -93,6 +93,9 @@ impl State {
 
     /// Sets the status of a step, or of one of its items, and updates the counts.
     pub(super) fn set_status(&mut self, key: &StepKey, new: StepStatus) {
+        if !matches!(new, StepStatus::Done { .. }) && self.has_run_in_flight(key) {
+            self.has_unneeded_runs = true;
+        }
         let is = new.counts();
         let was = match key.index {
             None => {
@@ -111,6 +114,12 @@ impl State {
         if !self.waiting_calls.is_empty() {
             self.waiting_calls.remove(key);
         }
+    }
+
+    /// True if the call in flight of a step, or of one of its items, has started a run.
+    fn has_run_in_flight(&self, key: &StepKey) -> bool {
+        let calls_run = self.step_state(&key.step).is_some_and(|step_state| step_state.calls_run);
+        calls_run && matches!(self.step_status(key), StepStatus::InFlight { .. })
     }
 
     /// True if everything that the run has begun waits for approvals.

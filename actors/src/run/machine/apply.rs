@@ -24,8 +24,11 @@ impl State {
             Entry::StepReady { step } => self.set_status(&step_key(step), StepStatus::Evaluating),
             Entry::ItemsExpanded { step, items, skipped, list } => self.expand(step, *items, skipped, list.as_ref()),
             Entry::StepStarted { key, attempt, agent } => {
-                if let Some(agent) = agent.as_ref().filter(|agent| !self.usage.agents.contains(agent)) {
-                    self.usage.agents.push(agent.clone());
+                match agent {
+                    Some(agent) if self.usage.agents.contains(agent) => {}
+                    Some(agent) => self.usage.agents.push(agent.clone()),
+                    // A step that calls no agent calls a run.
+                    None => self.step_state_mut(&key.step).calls_run = true,
                 }
                 self.set_status(key, StepStatus::InFlight { attempt: *attempt, since: at });
             }

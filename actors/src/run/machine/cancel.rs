@@ -1,5 +1,5 @@
 //! Stop of a run: by a user, by its deadline, or by a failed step. All effects in flight are aborted at once; then
-//! completed steps are compensated where the plan defines it.
+//! completed steps are compensated where the plan defines it, and the runs end that the aborted calls had started.
 
 use greenroom_definitions::workflow::OnError;
 use greenroom_protocol::journal::{Entry, StepKey};

@@ -1,5 +1,8 @@
 //! Compensation of completed steps, in reverse order of completion, one at a time. A failed compensation is retried a
 //! few times; the reply names the steps whose compensation failed.
+//!
+//! A run whose call ended without a result compensates its own steps, in time of its own, and the run that called it
+//! ends after it: the cost of the one is a part of the cost of the other.
 
 use std::time::Duration;
 
@@ -19,23 +22,42 @@ use super::state::{Phase, State, StepState, StepStatus};
 const COMPENSATION_DELAY: Duration = Duration::from_millis(500);
 
 impl DecisionBuilder<'_> {
+    /// True if there are steps to compensate, or runs that have to end, before the run ends.
     pub(super) fn needs_compensation(&self) -> bool {
-        self.last_completed().is_some()
+        self.last_completed().is_some() || self.next.has_unneeded_runs()
     }
 
     /// Compensates the step that completed last, unless a compensation is in flight.
     pub(super) fn compensate_next(&mut self) {
-        if compensating(&self.next).is_some() {
-            return;
-        }
-        match self.last_completed() {
-            Some(key) => self.start_compensation(key, 1, Duration::ZERO),
-            None => {
-                let Phase::Compensating { cause, .. } = self.next.phase() else { return };
-                let cause = cause.as_ref().clone();
-                self.end(Err(cause));
+        // A compensation that cannot start has failed, and the next step follows at once.
+        while compensating(&self.next).is_none() {
+            match self.last_completed() {
+                Some(key) => self.start_compensation(key, 1, Duration::ZERO),
+                None if self.next.has_unneeded_runs() => return self.end_inner_runs(),
+                None => return self.end_compensated(),
             }
         }
+    }
+
+    /// Ends the runs that no step needs any more. The effect is started again with each further entry and with each
+    /// resumption, so the state has nothing of it.
+    fn end_inner_runs(&mut self) {
+        if !self.effects.contains(&Effect::EndInnerRuns) {
+            self.effects.push(Effect::EndInnerRuns);
+        }
+    }
+
+    pub(super) fn on_inner_runs_ended(&mut self) {
+        if compensating(&self.next).is_none() && self.last_completed().is_none() {
+            self.end_compensated();
+        }
+    }
+
+    /// Ends the run with the cause of its compensation.
+    fn end_compensated(&mut self) {
+        let Phase::Compensating { cause, .. } = self.next.phase() else { return };
+        let cause = cause.as_ref().clone();
+        self.end(Err(cause));
     }
 
     /// Calls the agent that compensates a step.

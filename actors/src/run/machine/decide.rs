@@ -120,6 +120,7 @@ pub fn decide(state: &State, plan: &Plan, event: &Event, now: Timestamp) -> Deci
         Event::Rejected { step, by } => builder.on_rejected(step, by),
         Event::CancelRequested { by } => builder.on_cancel_requested(by),
         Event::Terminated { cause } => builder.on_terminated(cause),
+        Event::InnerRunsEnded => builder.on_inner_runs_ended(),
         Event::OutputsCollected { outputs } => builder.on_outputs_collected(outputs),
     }
     builder.advance();

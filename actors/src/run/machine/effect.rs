@@ -88,7 +88,9 @@ pub enum Effect {
         /// The step.
         key: StepKey,
     },
-    /// Collect the outputs; ends in `Event::OutputsCollected`.
+    /// End the runs that no step needs any more, and wait until they have ended; ends in `Event::InnerRunsEnded`.
+    EndInnerRuns,
+    /// Collect the outputs, after the end of the runs that no step needs any more; ends in `Event::OutputsCollected`.
     CollectOutputs,
     /// Send the reply to waiting callers and stop the actor.
     Finish {

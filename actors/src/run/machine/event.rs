@@ -135,6 +135,8 @@ pub enum Event {
         /// Why.
         cause: Cause,
     },
+    /// All runs that the steps have called have ended.
+    InnerRunsEnded,
     /// The outputs of the run were collected.
     OutputsCollected {
         /// The outputs.

@@ -22,7 +22,7 @@ pub enum Phase {
     New,
     /// Steps are executed.
     Running,
-    /// Completed steps are compensated.
+    /// Completed steps are compensated, and the runs end whose calls ended without a result.
     Compensating {
         /// Why.
         cause: Arc<Cause>,
@@ -245,6 +245,8 @@ pub struct StepState {
     pub items: Option<Items>,
     /// True if a user has approved it.
     pub approved: bool,
+    /// True if its calls start runs.
+    pub(super) calls_run: bool,
 }
 
 impl StepState {
@@ -277,6 +279,8 @@ pub struct State {
     pub(super) retries_remaining: u32,
     pub(super) cancelled_by: Option<UserId>,
     pub(super) deadline_passed: bool,
+    /// True if a call that started a run ended without a result.
+    pub(super) has_unneeded_runs: bool,
     pub(super) last_at: Timestamp,
 }
 
@@ -326,6 +330,13 @@ impl State {
     #[must_use]
     pub fn without_retries(&self) -> Self {
         Self { retries_remaining: 0, ..self.clone() }
+    }
+
+    /// True if a call that started a run ended without a result: that run may not have ended, and the end of this run
+    /// waits for it.
+    #[must_use]
+    pub const fn has_unneeded_runs(&self) -> bool {
+        self.has_unneeded_runs
     }
 
     /// The state of a step; `None` if the journal has no entry of it.

@@ -3,5 +3,6 @@
 mod approvals;
 mod cases;
 mod completion;
+mod inner_runs;
 mod random_runs;
 mod simulation;

@@ -198,7 +198,7 @@ impl Simulation {
                 self.compensated.push(key.clone());
                 self.open.push(effect);
             }
-            Effect::EvaluateStep { .. } | Effect::CollectOutputs => self.open.push(effect),
+            Effect::EvaluateStep { .. } | Effect::EndInnerRuns | Effect::CollectOutputs => self.open.push(effect),
             Effect::SetTimer { timer, at } => {
                 self.timers.insert(timer, at);
             }
@@ -223,6 +223,7 @@ impl Simulation {
                 CallResult::Completed { usage, .. } => Event::Compensated { key, attempt, cause: None, usage },
                 CallResult::Failed { cause, usage } => Event::Compensated { key, attempt, cause: Some(cause), usage },
             },
+            Effect::EndInnerRuns => Event::InnerRunsEnded,
             Effect::CollectOutputs => Event::OutputsCollected { outputs: Ok(self.outputs()) },
             Effect::SetTimer { .. } | Effect::Abort { .. } | Effect::Finish { .. } => return self,
         };
@@ -323,6 +324,10 @@ impl Simulation {
 fn effect_key(effect: &Effect) -> Option<&StepKey> {
     match effect {
         Effect::Call { key, .. } | Effect::Compensate { key, .. } | Effect::Abort { key } => Some(key),
-        Effect::EvaluateStep { .. } | Effect::SetTimer { .. } | Effect::CollectOutputs | Effect::Finish { .. } => None,
+        Effect::EvaluateStep { .. }
+        | Effect::SetTimer { .. }
+        | Effect::EndInnerRuns
+        | Effect::CollectOutputs
+        | Effect::Finish { .. } => None,
     }
 }

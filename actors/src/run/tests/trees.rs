@@ -1,5 +1,6 @@
 //! Trees of runs: a run ends with the call that started it, at whatever point that ends.
 
+mod costs;
 mod resumed;
 
 use std::sync::Arc;

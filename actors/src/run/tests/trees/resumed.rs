@@ -45,7 +45,7 @@ impl CoreStore for PanickingStore {
     }
 }
 
-fn with_panics(stores: Stores, panics: impl Fn(&[Entry]) -> bool + Send + Sync + 'static) -> Stores {
+pub(super) fn with_panics(stores: Stores, panics: impl Fn(&[Entry]) -> bool + Send + Sync + 'static) -> Stores {
     let core = Arc::new(PanickingStore { inner: stores.core.clone(), panics: Arc::new(panics) });
     Stores { core, ..stores }
 }

@@ -15,9 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
 
+pub use charged_models::{CHARGED_MODELS_MAX, ChargedModels};
 pub use counters::{Periods, RequestKind, UsageSummary};
 pub use reservation::{Reservation, ReserveTicket, Settled};
 
+mod charged_models;
 mod counters;
 pub(crate) mod deltas;
 pub(crate) mod reservation;
@@ -35,7 +37,7 @@ pub const LIMITS_MAX: usize = 32;
 /// Calls that may wait at once for the reservations of others; a further one is rejected.
 pub const WAITING_MAX: usize = 10_000;
 
-/// The account that a call is charged to, and the basis of its price.
+/// The account that a call is charged to, and the model that it pays.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Account {
     /// The principal behind the call.
@@ -46,7 +48,9 @@ pub struct Account {
     pub workflow: Option<WorkflowId>,
     /// The run that the agent works for.
     pub run: Option<RunId>,
-    /// The basis of the price.
+    /// The model (`provider.name`).
+    pub model: String,
+    /// The basis of its price.
     #[serde(default)]
     pub price: PriceBasis,
 }
@@ -90,6 +94,14 @@ impl Budget {
             Self::Tenant(tenant) => tenant.as_str(),
         }
     }
+
+    /// True if the budget has a row of its own, with its models; the others are computed from the costs.
+    pub(crate) const fn has_row(&self) -> bool {
+        match self {
+            Self::Execution(_) | Self::Run(_) => true,
+            Self::Agent(_) | Self::User(_) | Self::Tenant(_) => false,
+        }
+    }
 }
 
 /// The limit of one budget.
@@ -122,12 +134,14 @@ impl std::ops::AddAssign for Amount {
 }
 
 /// What a budget has been charged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Charged {
     /// The settled calls, of all time.
     pub settled: Amount,
     /// The reservations of calls in flight.
     pub reserved: Amount,
+    /// The models of both, for a run or an execution; the other budgets have none.
+    pub models: ChargedModels,
 }
 
 /// The actual usage of a call.

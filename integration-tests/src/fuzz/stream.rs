@@ -98,6 +98,7 @@ impl StreamFixture {
             agent: AgentId::new("writer")?,
             workflow: None,
             run: None,
+            model: model.to_string(),
             price: PriceBasis::Listed,
         };
         self.runtime.block_on(async {

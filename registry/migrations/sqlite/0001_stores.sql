@@ -175,7 +175,9 @@ CREATE TABLE budgets (
     day           INTEGER NOT NULL,
     tokens_input  INTEGER NOT NULL,
     tokens_output INTEGER NOT NULL,
-    cost          INTEGER NOT NULL
+    cost          INTEGER NOT NULL,
+    -- The models that were charged, and the basis of their prices, as JSON.
+    models        TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- Reservations that are not settled yet.

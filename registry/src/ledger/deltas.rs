@@ -8,7 +8,7 @@ use protocol::{AgentId, MicroUsd, PriceBasis, PrincipalId, WorkflowId};
 
 use crate::ledger::reservation::{ReservationId, ReservationRecord, SettlementRecord};
 use crate::ledger::usage::{UsageCounts, day_of, day_start, minute_of};
-use crate::ledger::{Account, Amount, Budget, CostRow, Settlement};
+use crate::ledger::{Account, Amount, Budget, ChargedModels, CostRow, Settlement};
 
 /// The key of a row of the costs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,13 +67,23 @@ impl SettlementRecord {
     }
 }
 
+/// The changes of a budget that has a row of its own.
+#[derive(Debug, Default)]
+pub(crate) struct BudgetDelta {
+    pub(crate) amount: Amount,
+    /// The day of the last change.
+    pub(crate) day: i64,
+    /// All models that the budget was charged for, and not those of these changes alone.
+    pub(crate) models: ChargedModels,
+}
+
 /// The changes since the last commit.
 #[derive(Debug, Default)]
 pub(crate) struct Deltas {
     pub(crate) minutes: HashMap<(PrincipalId, i64), UsageCounts>,
     pub(crate) costs: HashMap<CostKey, CostEntry>,
-    /// Budgets of executions and runs, with the day; the other budgets are computed from the costs.
-    pub(crate) budgets: HashMap<Budget, (Amount, i64)>,
+    /// Budgets of executions and runs; the other budgets are computed from the costs.
+    pub(crate) budgets: HashMap<Budget, BudgetDelta>,
     pub(crate) reserved: Vec<ReservationRecord>,
     pub(crate) settled: Vec<ReservationId>,
     /// The day on which budgets that no request can use any more were removed.
@@ -91,8 +101,13 @@ impl Deltas {
             && self.swept_on.is_none()
     }
 
-    /// Adds a settlement to the costs, the budgets and the usage.
-    pub(crate) fn add_settlement(&mut self, record: SettlementRecord) {
+    /// Adds a settlement to the costs, the budgets and the usage. `models_of` are the models of a budget, that of the
+    /// settled call among them.
+    pub(crate) fn add_settlement<'m>(
+        &mut self,
+        record: SettlementRecord,
+        models_of: impl Fn(&Budget) -> Option<&'m ChargedModels>,
+    ) {
         let amount = record.amount();
         let SettlementRecord { reservation, settlement, at } = record;
         self.settled.push(reservation.id);
@@ -102,10 +117,11 @@ impl Deltas {
             Settlement::Estimated => CostEntry { calls_estimated: 1, estimated: amount, ..CostEntry::default() },
         };
         let day = day_of(at);
-        for budget in &reservation.budgets {
-            self.add_budget(budget, amount, day);
+        for budget in reservation.budgets.iter().filter(|budget| budget.has_row()) {
+            let models = models_of(budget).cloned().unwrap_or_default();
+            self.add_budget(budget.clone(), BudgetDelta { amount, day, models });
         }
-        let Account { principal, agent, workflow, run: _, price } = reservation.account;
+        let Account { principal, agent, workflow, run: _, model: _, price } = reservation.account;
         if price == PriceBasis::Assumed {
             (cost.calls_assumed, cost.assumed) = (1, amount.cost);
         }
@@ -125,16 +141,12 @@ impl Deltas {
         self.costs.entry(key).or_default().add(entry);
     }
 
-    /// Adds to a budget that has a row of its own.
-    pub(crate) fn add_budget(&mut self, budget: &Budget, amount: Amount, day: i64) {
-        match budget {
-            Budget::Execution(_) | Budget::Run(_) => {
-                let (sum, last) = self.budgets.entry(budget.clone()).or_default();
-                *sum += amount;
-                *last = day.max(*last);
-            }
-            Budget::Agent(_) | Budget::User(_) | Budget::Tenant(_) => {}
-        }
+    /// Adds later changes of a budget that has a row of its own.
+    fn add_budget(&mut self, budget: Budget, later: BudgetDelta) {
+        let delta = self.budgets.entry(budget).or_default();
+        delta.amount += later.amount;
+        delta.day = delta.day.max(later.day);
+        delta.models = later.models;
     }
 
     /// Adds later changes to these.
@@ -145,8 +157,8 @@ impl Deltas {
         for (key, entry) in later.costs {
             self.add_cost(key, &entry);
         }
-        for (budget, (amount, day)) in later.budgets {
-            self.add_budget(&budget, amount, day);
+        for (budget, delta) in later.budgets {
+            self.add_budget(budget, delta);
         }
         self.reserved.extend(later.reserved);
         self.settled.extend(later.settled);

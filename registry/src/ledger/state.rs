@@ -11,8 +11,8 @@ use crate::ledger::reservation::{ReservationId, ReservationRecord, SettlementRec
 use crate::ledger::usage::{BudgetUsage, UsageCounts, Window, day_of, minute_of};
 use crate::ledger::waiting::{Arrival, OwnedRequest, ReserveOutcome, WaitingCalls};
 use crate::ledger::{
-    Account, Amount, Budget, Charged, LIMITS_MAX, Limit, PERIOD_DAYS_MAX, Period, Periods, RequestKind, ReserveError,
-    Settlement, UsageSummary, WAITING_MAX,
+    Account, Amount, Budget, Charged, ChargedModels, LIMITS_MAX, Limit, PERIOD_DAYS_MAX, Period, Periods, RequestKind,
+    ReserveError, Settlement, UsageSummary, WAITING_MAX,
 };
 
 /// Days after which the budget of an execution is removed; every retry of it has ended by then.
@@ -70,9 +70,15 @@ impl LedgerState {
         }
     }
 
-    /// Returns what a budget has been charged.
+    /// Returns what a budget has been charged, with the models of calls in flight too.
     pub(crate) fn charged(&self, budget: &Budget) -> Charged {
-        self.usages.get(budget).map_or_else(Charged::default, BudgetUsage::charged)
+        let Some(usage) = self.usages.get(budget) else { return Charged::default() };
+        let mut charged = usage.charged();
+        if budget.has_row() && !usage.is_settled() {
+            let open = self.reservations.values().filter(|record| record.budgets.contains(budget));
+            open.for_each(|record| charged.models.add(&record.account.model, record.account.price));
+        }
+        charged
     }
 
     /// Reserves the worst case of a call in every budget of its account and of its limits, or in none. A call that would
@@ -215,11 +221,15 @@ impl LedgerState {
             self.serve_waiting(&record.reservation.budgets, now);
             return Some(record);
         }
-        let (amount, day) = (record.amount(), day_of(now));
+        let (amount, day, account) = (record.amount(), day_of(now), &record.reservation.account);
         for budget in &record.reservation.budgets {
-            self.usages.entry(budget.clone()).or_default().spend(day, amount);
+            let usage = self.usages.entry(budget.clone()).or_default();
+            usage.spend(day, amount);
+            if budget.has_row() {
+                usage.add_model(&account.model, account.price);
+            }
         }
-        self.add_to_window(&record.reservation.account.principal, minute_of(now), UsageCounts::of_amount(amount));
+        self.add_to_window(&account.principal, minute_of(now), UsageCounts::of_amount(amount));
         self.serve_waiting(&record.reservation.budgets, now);
         self.sweep(day);
         Some(record)
@@ -227,7 +237,8 @@ impl LedgerState {
 
     /// Writes a settlement with the next commit.
     pub(crate) fn add_settlement(&mut self, record: SettlementRecord) {
-        self.deltas.add_settlement(record);
+        let (usages, deltas) = (&self.usages, &mut self.deltas);
+        deltas.add_settlement(record, |budget| usages.get(budget).map(BudgetUsage::models));
     }
 
     /// Settles these reservations as estimated, because the pod of their calls is dead. Returns the number of those
@@ -263,6 +274,13 @@ impl LedgerState {
     /// Restores the spending of a budget on a day.
     pub(crate) fn restore_spent(&mut self, budget: Budget, day: i64, amount: Amount) {
         self.usages.entry(budget).or_default().spend(day, amount);
+    }
+
+    /// Restores a budget that has a row of its own.
+    pub(crate) fn restore_budget(&mut self, budget: Budget, day: i64, amount: Amount, models: ChargedModels) {
+        let usage = self.usages.entry(budget).or_default();
+        usage.spend(day, amount);
+        usage.restore_models(models);
     }
 
     /// Restores a stored reservation that is not settled.

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use greenroom_protocol as protocol;
-use protocol::{MicroUsd, Timestamp};
+use protocol::{MicroUsd, PriceBasis, Timestamp};
 
-use crate::ledger::{Amount, Charged, Exceeded, Limit, PERIOD_DAYS_MAX, Period, USAGE_WINDOW};
+use crate::ledger::{Amount, Charged, ChargedModels, Exceeded, Limit, PERIOD_DAYS_MAX, Period, USAGE_WINDOW};
 
 const MICROS_PER_MINUTE: i64 = 60 * 1_000_000;
 const MICROS_PER_DAY: i64 = 24 * 60 * MICROS_PER_MINUTE;
@@ -103,6 +103,7 @@ pub(crate) struct BudgetUsage {
     days: BTreeMap<i64, Amount>,
     total: Amount,
     reserved: Amount,
+    models: ChargedModels,
     last_change_day: i64,
 }
 
@@ -126,6 +127,21 @@ impl BudgetUsage {
         while self.days.first_key_value().is_some_and(|(first, _)| *first <= oldest) {
             self.days.pop_first();
         }
+    }
+
+    /// Adds the model of a settled call.
+    pub(crate) fn add_model(&mut self, name: &str, price: PriceBasis) {
+        self.models.add(name, price);
+    }
+
+    /// Restores the models of the settled calls.
+    pub(crate) fn restore_models(&mut self, models: ChargedModels) {
+        self.models = models;
+    }
+
+    /// The models of the settled calls.
+    pub(crate) const fn models(&self) -> &ChargedModels {
+        &self.models
     }
 
     /// Adds a reservation.
@@ -167,9 +183,9 @@ impl BudgetUsage {
         Exceeded::Tokens { max, spent, reserved, requested: upper_bound.tokens.total() }
     }
 
-    /// Returns what was charged in all.
-    pub(crate) const fn charged(&self) -> Charged {
-        Charged { settled: self.total, reserved: self.reserved }
+    /// Returns what was charged in all, with the models of the settled calls.
+    pub(crate) fn charged(&self) -> Charged {
+        Charged { settled: self.total, reserved: self.reserved, models: self.models.clone() }
     }
 
     /// Returns the spending in this period.

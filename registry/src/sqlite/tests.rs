@@ -117,12 +117,12 @@ async fn limits_survive_a_crash_and_open_reservations_are_settled_as_estimated()
         agent: AgentId::new("writer").unwrap(),
         workflow: Some(WorkflowId::new("report").unwrap()),
         run: Some(run_id(1)),
+        model: "play.one".into(),
         price: PriceBasis::Listed,
     };
-    let run = Budget::Run(run_id(1));
+    let (run, key) = (Budget::Run(run_id(1)), CallKey::new("call/1").unwrap());
     let limits = [Limit { budget: run, period: Period::AllTime, cost_max: Some(MicroUsd(100)), tokens_max: None }];
     let upper_bound = |micros| Amount::of_cost(MicroUsd(micros));
-    let key = CallKey::new("call/1").unwrap();
     let ledger = &stores.stores.ledger;
     ledger.count(&alice, RequestKind::Call, Periods::default(), NOW).await.unwrap();
     ledger.count(&alice, RequestKind::Query, Periods::default(), NOW).await.unwrap();
@@ -338,6 +338,7 @@ const UNREFERENCING: &[&str] = &[
     "audit_heads.head",
     "audit_open.open",
     "budgets.budget",
+    "budgets.models",
     "costs.agent",
     "costs.issuer",
     "costs.tenant",

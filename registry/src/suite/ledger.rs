@@ -5,8 +5,8 @@ use protocol::{AgentId, CallKey, ErrorCode, PriceBasis};
 use super::*;
 use crate::core::{Conflict, Unit, UnitError};
 use crate::ledger::{
-    Account, Amount, Budget, Charged, Limit, Period, Periods, RequestKind, Reservation, ReservationRequest,
-    ReserveError, Settlement,
+    Account, Amount, Budget, Charged, ChargedModels, Limit, Period, Periods, RequestKind, Reservation,
+    ReservationRequest, ReserveError, Settlement,
 };
 
 fn account(user: &str) -> Account {
@@ -15,6 +15,7 @@ fn account(user: &str) -> Account {
         agent: AgentId::new("writer").unwrap(),
         workflow: Some(WorkflowId::new("report").unwrap()),
         run: Some(run_id(1)),
+        model: "play.one".into(),
         price: PriceBasis::Listed,
     }
 }
@@ -205,6 +206,48 @@ async fn a_budget_shows_what_is_settled_and_what_is_reserved() {
         stores.settle(second, Settlement::Estimated, NOW).await;
         let charged = ledger.charged(&run).await.unwrap();
         assert_eq!((charged.settled.cost, charged.reserved.cost), (MicroUsd(57), MicroUsd(0)));
+    }
+}
+
+#[tokio::test]
+async fn the_budgets_of_a_run_and_an_execution_name_the_models_that_were_charged() {
+    for mut stores in TestStores::each().await {
+        let (run, execution) = (Budget::Run(run_id(1)), Budget::Execution(CallKey::new("execution").unwrap()));
+        let limit = Limit { budget: execution.clone(), period: Period::AllTime, cost_max: None, tokens_max: None };
+        let reserve = async |stores: &TestStores, model: &str, price| {
+            let account = Account { model: model.into(), price, ..account("alice") };
+            let key = CallKey::new("call").unwrap();
+            stores.reserve(&account, std::slice::from_ref(&limit), cost(9), &key, NOW).await.unwrap()
+        };
+        let actual = Settlement::Actual(cost(5));
+        for (model, price, settlement) in [
+            ("play.two", PriceBasis::Listed, actual),
+            ("play.none", PriceBasis::Assumed, Settlement::Unused),
+            ("other.one", PriceBasis::Listed, Settlement::Estimated),
+            ("play.two", PriceBasis::Listed, actual),
+        ] {
+            stores.settle(reserve(&stores, model, price).await, settlement, NOW).await;
+        }
+        let names = ["other.one", "play.two"];
+        for budget in [&run, &execution] {
+            let models = stores.stores.ledger.charged(budget).await.unwrap().models;
+            assert_eq!((models.names(), models.price()), (&names.map(str::to_owned)[..], PriceBasis::Listed));
+        }
+        let open = reserve(&stores, "play.open", PriceBasis::Assumed).await;
+        let models = stores.stores.ledger.charged(&run).await.unwrap().models;
+        assert_eq!(models.names(), ["other.one", "play.open", "play.two"], "it counts with its reservation");
+        stores.settle(open, Settlement::Unused, NOW).await;
+        stores.stores.ledger.costs(None).await.unwrap();
+        if stores.dir.is_some() {
+            stores = stores.crash_and_reopen().await;
+        }
+        let ledger = &stores.stores.ledger;
+        for budget in [&run, &execution] {
+            let models = ledger.charged(budget).await.unwrap().models;
+            assert_eq!((models.names(), models.price()), (&names.map(str::to_owned)[..], PriceBasis::Listed));
+        }
+        let tenant = ledger.charged(&Budget::Tenant(tenant("acme"))).await.unwrap();
+        assert_eq!((tenant.settled.cost, tenant.models), (MicroUsd(19), ChargedModels::default()));
     }
 }
 

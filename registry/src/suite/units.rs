@@ -15,6 +15,7 @@ fn account() -> Account {
         agent: AgentId::new("writer").unwrap(),
         workflow: None,
         run: Some(run_id(1)),
+        model: "play.one".into(),
         price: PriceBasis::Listed,
     }
 }

@@ -13,6 +13,7 @@ fn account() -> Account {
         agent: AgentId::new("writer").unwrap(),
         workflow: None,
         run: Some(RunId::new("run_1").unwrap()),
+        model: "play.one".into(),
         price: PriceBasis::Listed,
     }
 }

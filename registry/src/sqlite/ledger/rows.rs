@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row};
 use serde::Serialize;
 
 use crate::error::StoreError;
-use crate::ledger::deltas::{CostEntry, CostKey, Deltas};
+use crate::ledger::deltas::{BudgetDelta, CostEntry, CostKey, Deltas};
 use crate::ledger::state::{EXECUTION_DAYS_MAX, RUN_DAYS_MAX};
 use crate::ledger::usage::{UsageCounts, day_of, minute_of, window_minutes};
 use crate::ledger::{Amount, Budget, PERIOD_DAYS_MAX};
@@ -40,8 +40,8 @@ const ADD_COST: &str = concat!(
     add!("estimated_cost", "calls_assumed", "assumed_cost")
 );
 const ADD_BUDGET: &str = concat!(
-    "INSERT INTO budgets (budget, day, tokens_input, tokens_output, cost) VALUES (?, ?, ?, ?, ?) ",
-    "ON CONFLICT (budget) DO UPDATE SET day = excluded.day, ",
+    "INSERT INTO budgets (budget, day, tokens_input, tokens_output, cost, models) VALUES (?, ?, ?, ?, ?, ?) ",
+    "ON CONFLICT (budget) DO UPDATE SET day = excluded.day, models = excluded.models, ",
     add!("tokens_input", "tokens_output", "cost")
 );
 /// Deletes the budgets of one kind whose last call is too long ago.
@@ -65,10 +65,10 @@ pub(in crate::sqlite) fn add(deltas: &Deltas, pod: &PodId, statements: &mut Stat
     for (key, entry) in &deltas.costs {
         statements.add_sum(ADD_COST, cost_values(key, entry));
     }
-    for (budget, (amount, day)) in &deltas.budgets {
-        let Some(budget) = encode(budget) else { continue };
+    for (budget, BudgetDelta { amount, day, models }) in &deltas.budgets {
+        let (Some(budget), Some(models)) = (encode(budget), encode(models)) else { continue };
         let [input, output, cost] = amount_values(*amount);
-        statements.add_sum(ADD_BUDGET, vec![budget, (*day).into(), input, output, cost]);
+        statements.add_sum(ADD_BUDGET, vec![budget, (*day).into(), input, output, cost, models]);
     }
     for record in &deltas.reserved {
         // A reservation that is settled in the same commit is not stored at all.
@@ -179,7 +179,8 @@ pub(in crate::sqlite) fn load(conn: &Connection, shared: &Shared) -> Result<(), 
         },
     )?;
     select_each(conn, "SELECT * FROM budgets WHERE day > ?", day_of(now) - RUN_DAYS_MAX, |row| {
-        ledger.restore_spent(serde_json::from_str(row.text("budget")?)?, row.int("day")?, actual_amount(row)?);
+        let (budget, models) = (serde_json::from_str(row.text("budget")?)?, serde_json::from_str(row.text("models")?)?);
+        ledger.restore_budget(budget, row.int("day")?, actual_amount(row)?, models);
         Ok(())
     })?;
     select_each(conn, "SELECT reservation FROM reservations WHERE id > ?", i64::MIN, |row| {

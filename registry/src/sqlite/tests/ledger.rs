@@ -17,6 +17,7 @@ fn account() -> Account {
         agent: AgentId::new("writer").unwrap(),
         workflow: None,
         run: Some(run_id(1)),
+        model: "play.one".into(),
         price: PriceBasis::Listed,
     }
 }
@@ -62,6 +63,28 @@ async fn a_sum_that_is_too_large_remains_the_largest_and_the_database_can_be_ope
     assert_eq!(costs.iter().map(|row| row.actual.cost.0).max(), Some(i64::MAX.unsigned_abs()));
     let stores = stores.crash_and_reopen().await;
     assert_eq!(stores.stores.ledger.costs(None).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn the_model_of_a_call_in_flight_at_a_crash_is_one_that_was_charged() {
+    let stores = TestStores::sqlite().await;
+    let key = CallKey::new("call").unwrap();
+    let names = async |stores: &TestStores| {
+        let models = stores.stores.ledger.charged(&Budget::Run(run_id(1))).await.unwrap().models;
+        (models.names().to_vec(), models.price())
+    };
+    pay(&stores, "first", 5, NOW).await;
+    let other = Account { model: "other.two".into(), price: PriceBasis::Assumed, ..account() };
+    let open = stores.reserve(&other, &[], Amount::of_cost(MicroUsd(60)), &key, NOW).await.unwrap();
+    let dir = stores.crash().await;
+    std::mem::forget(open);
+    let stores = TestStores::open(dir).await.unwrap();
+    let both = (vec!["other.two".to_owned(), "play.one".to_owned()], PriceBasis::Assumed);
+    assert_eq!(names(&stores).await, both);
+    pay(&stores, "second", 5, NOW).await;
+    stores.stores.ledger.costs(None).await.unwrap();
+    let stores = stores.crash_and_reopen().await;
+    assert_eq!(names(&stores).await, both, "the row has all of them after each change");
 }
 
 #[tokio::test]

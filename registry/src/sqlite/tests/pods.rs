@@ -16,7 +16,7 @@ use crate::audit::AuditScope;
 use crate::error::StoreError;
 use crate::idempotency::KeyStatus;
 use crate::journal::Seq;
-use crate::ledger::{Account, Amount, Budget, Charged};
+use crate::ledger::{Account, Amount, Budget, Charged, ChargedModels};
 use crate::runs::{ClaimedTree, Created, DedupKey, Fence, NewRun, OwnerActivity};
 use crate::sqlite::connection::connect_dedicated;
 use crate::suite::{FixedClock, MINUTE, NOW, TestStores, ended, new_run, next_pod, opening, run_id, tenant};
@@ -167,6 +167,7 @@ async fn what_belongs_to_a_pod_that_is_alive_is_not_settled_released_or_closed()
         agent: AgentId::new("writer").unwrap(),
         workflow: None,
         run: None,
+        model: "play.one".into(),
         price: PriceBasis::Listed,
     };
     let cost = |micros| Amount::of_cost(MicroUsd(micros));
@@ -185,7 +186,7 @@ async fn what_belongs_to_a_pod_that_is_alive_is_not_settled_released_or_closed()
     tamper(&database(&dir), "UPDATE idempotency_keys SET pod = 'pod_live' WHERE key = 'call:live'").await;
     let stores = TestStores::open_as(dir, SyncMode::Full, live, Arc::new(FixedClock)).await.unwrap();
     let charged = stores.stores.ledger.charged(&Budget::Tenant(acme.clone())).await.unwrap();
-    assert_eq!(charged, Charged { settled: cost(60), reserved: cost(5) });
+    assert_eq!(charged, Charged { settled: cost(60), reserved: cost(5), models: ChargedModels::default() });
     assert_eq!(stores.begin(&acme, &key("dead"), &body).await.0, KeyStatus::New);
     assert_eq!(stores.begin(&acme, &key("live"), &body).await.0, KeyStatus::InProgress);
     let mut ends = Vec::new();

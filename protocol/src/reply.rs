@@ -76,7 +76,8 @@ pub struct Metadata {
     /// (`provider.name`), or `native`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// The distinct models that answered or cost money, in the order of their first call; native agents have none.
+    /// The distinct models that answered or cost money, in the order of their first call; native agents have none. Of
+    /// a run, those whose calls did not return follow, in the order of their names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
     /// The disclaimer of the outputs, if one of the `models` is not a language model.
@@ -170,6 +171,17 @@ impl From<Usage> for Metadata {
             policy_denials: usage.denials,
             policy_revisions: usage.revisions,
             ..Self::default()
+        }
+    }
+}
+
+impl Metadata {
+    /// Adds models that cost money, and the basis of their prices. Those that are named already remain where they are.
+    pub fn add_models(&mut self, names: &[String], price: PriceBasis) {
+        self.price = self.price.combine(price);
+        add_distinct(&mut self.models, names);
+        if !self.models.is_empty() {
+            self.model = Some(self.models.join(", "));
         }
     }
 }
@@ -310,5 +322,17 @@ mod tests {
         let metadata = Metadata::from(usage);
         assert_eq!(metadata.model.as_deref(), Some("a.one, b.two"));
         assert_eq!(metadata.models, ["a.one", "b.two"]);
+    }
+
+    #[test]
+    fn a_model_whose_call_did_not_return_follows_the_others_and_is_named_once() {
+        let mut metadata = Metadata { model: Some("native".into()), ..Metadata::default() };
+        metadata.add_models(&[], PriceBasis::Listed);
+        assert_eq!((metadata.model.as_deref(), metadata.models.len()), (Some("native"), 0));
+        metadata.models = vec!["b.two".into()];
+        metadata.add_models(&["a.one".into(), "b.two".into()], PriceBasis::Assumed);
+        assert_eq!((metadata.model.as_deref(), metadata.price), (Some("b.two, a.one"), PriceBasis::Assumed));
+        metadata.add_models(&[], PriceBasis::Listed);
+        assert_eq!((metadata.models.len(), metadata.price), (2, PriceBasis::Assumed));
     }
 }

@@ -66,8 +66,7 @@ impl Accounting {
             None => MicroUsd::default(),
         };
         let upper_bound = Amount { tokens: upper_bound, cost };
-        let (model, price) = (candidate.name.to_string(), candidate.basis());
-        let account = account(invocation, price);
+        let account = account(invocation, candidate);
         let request = ReservationRequest { account: &account, limits: &limits, upper_bound, key };
         let now = self.clock.now();
         // Not all of it, so that the caller learns of the budget and not of a timeout.
@@ -75,6 +74,7 @@ impl Accounting {
         let settlements = &invocation.settlements;
         let reserved = self.core.reserve_or_wait(request, settlements.take(), &*self.ledger, wait_max, now).await;
         let reservation = Some(reserved.map_err(|error| error.cause())?);
+        let Account { model, price, .. } = account;
         Ok(OpenReservation { accounting: self, meter, settlements, reservation, upper_bound, model, price })
     }
 }
@@ -142,13 +142,14 @@ impl Drop for OpenReservation<'_> {
 }
 
 /// The account that a call is charged to.
-fn account(invocation: &Invocation, price: PriceBasis) -> Account {
+fn account(invocation: &Invocation, candidate: &Candidate) -> Account {
     Account {
         principal: invocation.grant.principal().id.clone(),
         agent: invocation.agent.id().clone(),
         workflow: workflow_of(&invocation.grant),
         run: invocation.grant.root().cloned(),
-        price,
+        model: candidate.name.to_string(),
+        price: candidate.basis(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The cost of a run as the ledger has it.
+//! The cost of a run as the ledger has it, and the models that were paid.
 //!
 //! The journal has the cost of every call that returned. A call that was aborted, that exceeded the timeout of its step
 //! or that was in flight when a process ended is only in the ledger, settled at its reservation. The reply of a run is
@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use greenroom_protocol::{MicroUsd, Reply, RunId};
-use greenroom_registry::ledger::{Budget, Ledger};
+use greenroom_registry::ledger::{Budget, Charged, ChargedModels, Ledger};
 use tokio::time::Instant;
 
 /// Longest wait for the settlement of calls that were aborted.
@@ -16,31 +16,39 @@ const SETTLEMENT_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Interval between two looks at the ledger.
 const SETTLEMENT_INTERVAL: Duration = Duration::from_millis(5);
 
-/// The cost that was booked for a run and the runs that it called, if the ledger can be read. With `waits`, calls that
-/// are still open were aborted before and are awaited; one that remains open counts with its reservation, at which it is
-/// settled.
-pub(super) async fn booked_cost(ledger: &dyn Ledger, run: &RunId, waits: bool) -> Option<MicroUsd> {
+/// What was booked for a run and the runs that it called.
+pub(super) struct BookedCost {
+    cost: MicroUsd,
+    models: ChargedModels,
+}
+
+/// What was booked for a run and the runs that it called, if the ledger can be read. With `waits`, calls that are still
+/// open were aborted before and are awaited; one that remains open counts with its reservation, at which it is settled.
+pub(super) async fn booked_cost(ledger: &dyn Ledger, run: &RunId, waits: bool) -> Option<BookedCost> {
     let budget = Budget::Run(run.clone());
     let wait_until = Instant::now() + if waits { SETTLEMENT_WAIT_MAX } else { Duration::ZERO };
     loop {
-        let charged = match ledger.charged(&budget).await {
+        let Charged { settled, reserved, models } = match ledger.charged(&budget).await {
             Ok(charged) => charged,
             Err(error) => {
                 tracing::warn!(run.id = %run, error = %error, "the booked cost of the run cannot be read");
                 return None;
             }
         };
-        if charged.reserved.cost == MicroUsd::default() || Instant::now() >= wait_until {
-            return Some(charged.settled.cost + charged.reserved.cost);
+        if reserved.cost == MicroUsd::default() || Instant::now() >= wait_until {
+            return Some(BookedCost { cost: settled.cost + reserved.cost, models });
         }
         tokio::time::sleep(SETTLEMENT_INTERVAL).await;
     }
 }
 
-/// Raises the cost of a reply to the booked one. The difference was never reported by a provider.
-pub(super) fn raise_cost(reply: &mut Reply, booked: MicroUsd) {
-    if booked > reply.metadata.cost {
-        reply.metadata.cost = booked;
-        reply.metadata.estimated = true;
+/// Raises the cost of a reply to the booked one, of which the difference was never reported by a provider, and adds the
+/// models of the calls that did not return.
+pub(super) fn add_booked_cost(reply: &mut Reply, BookedCost { cost, models }: &BookedCost) {
+    let metadata = &mut reply.metadata;
+    if *cost > metadata.cost {
+        metadata.cost = *cost;
+        metadata.estimated = true;
     }
+    metadata.add_models(models.names(), models.price());
 }

@@ -10,7 +10,7 @@ use greenroom_protocol::{Cause, ErrorCode, RunId};
 use greenroom_registry::journal::{AppendPosition, Seq};
 use greenroom_registry::runs::Fence;
 
-use super::booked_cost::{booked_cost, raise_cost};
+use super::booked_cost::{add_booked_cost, booked_cost};
 use super::handle::RunsHandle;
 use super::machine::{Phase, State, StepStatus, terminated_reply};
 use super::message::{PendingResume, UnneededRun};
@@ -148,7 +148,7 @@ impl RunsHandle {
         let RunEnv { stores, clock, .. } = &**self.env();
         let mut reply = Box::new(terminated_reply(run, state, cause));
         if let Some(booked) = booked_cost(&*stores.ledger, run, false).await {
-            raise_cost(&mut reply, booked);
+            add_booked_cost(&mut reply, &booked);
         }
         let ended = [Entry::RunEnded { reply }];
         let position = AppendPosition { run, fence, after: seq };

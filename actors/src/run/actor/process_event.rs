@@ -11,7 +11,7 @@ use ractor::{ActorProcessingErr, ActorRef};
 use super::{RunActor, RunActorState};
 use crate::pipeline::{CommitWaiter, commit_signal};
 use crate::run::JOURNAL_WAIT_MAX;
-use crate::run::booked_cost::{booked_cost, raise_cost};
+use crate::run::booked_cost::{add_booked_cost, booked_cost};
 use crate::run::machine::{Decision, Event, Phase, State, decide};
 use crate::run::message::RunMsg;
 use crate::run::pinned::PinnedDefinitions;
@@ -59,7 +59,7 @@ impl RunActor {
             return Ok(EventOutcome::Unchanged);
         }
         if decision.reply_mut().is_some() {
-            self.raise_reply_cost(state, &mut decision).await;
+            self.add_booked_cost(state, &mut decision).await;
         }
         let calls = decision.take_calls();
         let timing = if calls.is_empty() { CommitTiming::Immediate } else { CommitTiming::Coalesce };
@@ -99,12 +99,12 @@ impl RunActor {
 
     /// Aborts the calls in flight of a run that ends, and replies with what was booked for all of its calls. None of
     /// these calls has started a run: the runs that it called have ended before it.
-    async fn raise_reply_cost(&self, state: &mut RunActorState, decision: &mut Decision) {
+    async fn add_booked_cost(&self, state: &mut RunActorState, decision: &mut Decision) {
         decision.take_aborts().iter().for_each(|key| self.abort_step(state, key));
         let ledger = &*self.ctx.env.stores.ledger;
         let booked = booked_cost(ledger, self.run(), true).await;
         let ended = decision.reply_mut().zip(booked).map(|(reply, booked)| {
-            raise_cost(reply, booked);
+            add_booked_cost(reply, &booked);
             reply.clone()
         });
         if let Some(ended) = ended {

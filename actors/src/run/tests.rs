@@ -3,6 +3,7 @@
 mod basics;
 mod compensation;
 mod context;
+mod costs;
 mod crash;
 pub(crate) mod harness;
 mod keys;

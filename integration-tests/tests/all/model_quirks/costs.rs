@@ -87,7 +87,7 @@ async fn document(fixture: &ModelFixture, words: &[&str]) -> Value {
     fixture.terminal.run(words).await.expect("an end").expect_success().expect("a document")
 }
 
-/// Fails unless the run reports the cost that `greenroom costs` has in all, and marks it as estimated.
+/// Fails unless the run reports the cost that `greenroom costs` has in all, marks it as estimated and names the model.
 async fn expect_booked(fixture: &ModelFixture, run: &str) {
     let output = document(fixture, &["runs", "show", run]).await;
     let metadata = &output["reply"]["metadata"];
@@ -95,22 +95,42 @@ async fn expect_booked(fixture: &ModelFixture, run: &str) {
     assert_eq!(metadata["cost_micro_usd"], costs["total_micro_usd"], "{output:#} {costs:#}");
     assert_eq!(metadata["estimated"], true, "{output:#}");
     assert!(costs["total_micro_usd"].as_u64() > Some(10_000), "the reservation is more than the first call: {costs:#}");
+    let model = "openai.scripted-model";
+    assert_eq!((&metadata["model"], &metadata["models"]), (&json!(model), &json!([model])), "{output:#}");
+}
+
+/// Cancels a run of this workflow in a call, and returns its id once it has ended.
+async fn cancel_in_call(fixture: &ModelFixture, server: &ScriptServer, workflow: &str, call: usize) -> String {
+    let started = document(fixture, &["run", "workflow", workflow, "--input", "text=hello", "--detach"]).await;
+    let run = started["id"].as_str().expect("an id").to_owned();
+    let is_in_call = || async { (server.count() == call).then_some(()) };
+    wait_until("the call", WAIT_MAX, is_in_call).await.expect("a call");
+    document(fixture, &["runs", "cancel", &run]).await;
+    let ended = || async {
+        let output = document(fixture, &["runs", "show", &run]).await;
+        output.get("reply").is_some_and(|reply| !reply.is_null()).then_some(())
+    };
+    wait_until("the end of the run", WAIT_MAX, ended).await.expect("an end");
+    run
 }
 
 #[tokio::test]
 async fn a_cancelled_run_reports_what_was_booked_for_it() {
     let (server, fixture) = broken_off().await;
     let (process, _) = fixture.up().await.expect("a pod");
-    let started = document(&fixture, &["run", "workflow", "outer", "--input", "text=hello", "--detach"]).await;
-    let run = started["id"].as_str().expect("an id").to_owned();
-    let is_in_second_call = || async { (server.count() == 2).then_some(()) };
-    wait_until("the second call", WAIT_MAX, is_in_second_call).await.expect("a call");
-    document(&fixture, &["runs", "cancel", &run]).await;
-    let ended = || async {
-        let output = document(&fixture, &["runs", "show", &run]).await;
-        output.get("reply").is_some_and(|reply| !reply.is_null()).then_some(())
-    };
-    wait_until("the end of the run", WAIT_MAX, ended).await.expect("an end");
+    let run = cancel_in_call(&fixture, &server, "outer", 2).await;
+    expect_booked(&fixture, &run).await;
+    drop(process);
+}
+
+#[tokio::test]
+async fn a_run_that_is_cancelled_in_its_only_call_names_its_model() {
+    let server = ScriptServer::start(|_| ServerBehavior::Silence).await.expect("a server");
+    let fixture = ModelFixture::with_openai(server.url()).expect("a fixture");
+    fixture.write_llm_agent(AGENT, 120, 1_000).expect("a file");
+    fixture.definitions.write_row_workflow("single", AGENT, 1).expect("a workflow");
+    let (process, _) = fixture.up().await.expect("a pod");
+    let run = cancel_in_call(&fixture, &server, "single", 1).await;
     expect_booked(&fixture, &run).await;
     drop(process);
 }

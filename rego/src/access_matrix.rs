@@ -109,6 +109,7 @@ fn baseline_input(action: Action, category: Option<&CategoryId>, subject: &Subje
             own_memory: Flag(from_agent),
             no_personal_data: Flag(true),
             resumes: Flag(false),
+            compensates: Flag(false),
         },
         caller: Cow::Borrowed(if from_agent { "agent" } else { "user" }),
         resource: Some("a_resource".to_owned()),

@@ -9,7 +9,7 @@ use greenroom_protocol::{MicroUsd, Request, RunId, TenantId};
 
 use crate::facts::{Facts, Resource};
 use crate::identity::authenticated::{Authenticated, Inherited, SpendingBound};
-use crate::identity::{AuthMethod, Caller, Limits, NameSet};
+use crate::identity::{AuthMethod, Caller, Limits};
 
 pub(crate) mod declared_reads;
 pub(crate) mod derived_reads;
@@ -42,9 +42,10 @@ impl AccessRequest {
             policies: facts.policies.union(request.caller_policies()),
             run_tenant: run_tenant(&request, &facts.resource),
             root: root_run(&request, &facts.resource),
+            is_compensation: is_compensation(&request, &facts),
             spending: request.spending().clone(),
         };
-        let input = Arc::new(build_input(&request, &facts, &inherited.policies));
+        let input = Arc::new(build_input(&request, &facts, &inherited));
         let callee = callee_of(&request, &facts.resource);
         let resource_matches = resource_matches(request.request(), &facts.resource);
         Self { request, resource: facts.resource, inherited, callee, resource_matches, input }
@@ -68,7 +69,7 @@ impl AccessRequest {
     }
 }
 
-fn build_input(request: &Authenticated, facts: &Facts, policies: &NameSet) -> Input {
+fn build_input(request: &Authenticated, facts: &Facts, inherited: &Inherited) -> Input {
     let principal = request.principal();
     let relation = &facts.relation;
     let is_bounded = |bound: &SpendingBound| bound.limits.cost_max.is_some();
@@ -85,7 +86,7 @@ fn build_input(request: &Authenticated, facts: &Facts, policies: &NameSet) -> In
         caller_policies: request.caller_policies().clone(),
         document_bytes: facts.document_bytes,
         hops: u32::try_from(request.chain().len()).unwrap_or(u32::MAX),
-        policies: policies.clone(),
+        policies: inherited.policies.clone(),
         facts: FactFlags {
             audited: Flag(facts.audited),
             authenticated: Flag(request.auth_method() != AuthMethod::None),
@@ -102,6 +103,7 @@ fn build_input(request: &Authenticated, facts: &Facts, policies: &NameSet) -> In
             own_memory: Flag(relation.own_memory),
             no_personal_data: Flag(relation.no_personal_data),
             resumes: Flag(facts.resumes || request.is_recovery()),
+            compensates: Flag(inherited.is_compensation),
         },
         caller: request.caller().kind().into(),
         resource: match &facts.resource {
@@ -211,6 +213,22 @@ fn root_run(request: &Authenticated, resource: &Resource) -> Option<RunId> {
         }
         (Request::ResumeRun(_), Resource::Run { root, .. }) => Some(root.clone()),
         _ => request.root().cloned(),
+    }
+}
+
+/// True for the compensation of a step, and for everything that it calls. A run that it starts is work of its own.
+const fn is_compensation(request: &Authenticated, facts: &Facts) -> bool {
+    match request.request() {
+        Request::StartRun(_) | Request::StartTeam(_) | Request::ResumeRun(_) => false,
+        Request::Invoke(_)
+        | Request::SignalRun(_)
+        | Request::ContextRead(_)
+        | Request::ContextWrite(_)
+        | Request::MemoryRead(_)
+        | Request::MemoryWrite(_)
+        | Request::CallTool(_)
+        | Request::Query(_)
+        | Request::Maintain(_) => facts.compensates || request.inherited.is_compensation,
     }
 }
 

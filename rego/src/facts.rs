@@ -185,6 +185,8 @@ pub struct Facts {
     pub cost_limited: bool,
     /// True if the run that the request starts has started already: the run that calls it was resumed.
     pub resumes: bool,
+    /// True if the call compensates a step of the run that makes it. The call of the step was permitted before.
+    pub compensates: bool,
     /// True once the audit entry is open.
     pub audited: bool,
 }
@@ -202,6 +204,7 @@ impl Facts {
             usage: UsageFacts::default(),
             cost_limited: false,
             resumes: false,
+            compensates: false,
             audited: false,
         }
     }

@@ -352,8 +352,7 @@ impl Grant {
         self.0.meta.received_at
     }
 
-    /// The run of the request: the one that the permit starts or resumes, else the innermost one of the
-    /// call chain.
+    /// The run of the request: the one that the permit starts or resumes, else the innermost one of the call chain.
     #[must_use]
     pub fn run(&self) -> Option<&RunId> {
         innermost_run(self.0.callee.as_slice()).or_else(|| innermost_run(&self.0.chain))
@@ -363,6 +362,12 @@ impl Grant {
     #[must_use]
     pub fn root(&self) -> Option<&RunId> {
         self.0.inherited.root.as_ref()
+    }
+
+    /// True if the request is a part of the compensation of its run.
+    #[must_use]
+    pub fn is_compensation(&self) -> bool {
+        self.0.inherited.is_compensation
     }
 
     /// The limits on the spending of the runs and executions above, and of the callee, the outermost first.

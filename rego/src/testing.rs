@@ -137,6 +137,13 @@ pub async fn permit(
 /// # Errors
 /// [`Denied`] if the resource does not match the request, or the call chain is too long.
 pub async fn permit_request(request: Authenticated, resource: Resource) -> Result<Permitted<Request>, Denied> {
-    let facts = Facts { policies: NameSet::default(), ..Facts::for_resource(resource) };
+    permit_with_facts(request, Facts { policies: NameSet::default(), ..Facts::for_resource(resource) }).await
+}
+
+/// As [`permit_request`], with these facts about its resource.
+///
+/// # Errors
+/// As [`permit_request`].
+pub async fn permit_with_facts(request: Authenticated, facts: Facts) -> Result<Permitted<Request>, Denied> {
     Guard::new(permit_all()).permit(AccessRequest::new(request, facts)).await
 }

@@ -30,11 +30,15 @@ tokens_ok if input.usage.unlimited == 1
 
 tokens_ok if resumes
 
+tokens_ok if compensates
+
 budget_ok if has_remaining(input.usage.usd_left)
 
 budget_ok if input.usage.unlimited == 1
 
 budget_ok if resumes
+
+budget_ok if compensates
 
 # The host continues work that was permitted before: it resumes a run after its process ended, or a run that
 # is resumed calls an inner run that has started already. That is no request of the user, and needs no quota; each
@@ -42,6 +46,14 @@ budget_ok if resumes
 resumes if {
 	input.facts.resumes == 1
 	data.cfg.calls.resumable[input.action] == 1
+}
+
+# The host compensates a step of a run: the call of the step was permitted before, and what it did has to be reversible
+# also if the user or the tenant has nothing left. What a compensation may spend is bounded by its own budget.
+compensates if {
+	input.facts.compensates == 1
+	data.cfg.callers.inner[input.caller] == 1
+	data.cfg.calls.compensating[input.action] == 1
 }
 
 # The host writes -1 for an amount without a limit if the other amount has one.

@@ -85,6 +85,53 @@ test_only_work_that_can_be_resumed_needs_no_quota if {
 	}
 }
 
+compensation(document) := fixtures.with_facts(
+	object.union(document, {"usage": {"requests": 101, "tokens_left": 0, "usd_left": 0}}),
+	["compensates"],
+)
+
+test_a_compensation_needs_no_quota if {
+	every document in [fixtures.step, fixtures.delegation, fixtures.tool] {
+		guard.allowed with input as compensation(document)
+		decision := guard.decision with input as compensation(document)
+		decision.allow
+	}
+}
+
+test_a_fact_with_another_value_is_no_compensation if {
+	every document in [fixtures.step, fixtures.delegation, fixtures.tool] {
+		not guard.allowed with input as object.union(compensation(document), {"facts": {"compensates": 0}})
+		not guard.allowed with input as object.union(compensation(document), {"facts": {"compensates": true}})
+	}
+}
+
+test_every_other_rule_binds_a_compensation if {
+	step := compensation(fixtures.step)
+	by_a_guest := object.union(object.remove(step, ["user"]), {"user": fixtures.guest})
+	role := guard.decision with input as by_a_guest
+	fixtures.codes(role) == {"role_missing"}
+	caller := guard.decision with input as fixtures.without(step, ["workflow_step"])
+	fixtures.codes(caller) == {"caller_not_allowed"}
+	large := object.union(fixtures.with_policies(step, ["max_document_size_1mb"]), {"document_bytes": 2000000})
+	size := guard.decision with input as large
+	fixtures.codes(size) == {"max_document_size_1mb"}
+	tools := guard.decision with input as fixtures.with_caller_policies(compensation(fixtures.tool), ["no_tools"])
+	"no_tools" in fixtures.codes(tools)
+}
+
+test_only_a_nested_call_of_an_agent_or_a_tool_is_a_compensation if {
+	decision := guard.decision with input as compensation(fixtures.invoke)
+	{"tokens_exhausted", "budget_exhausted"} - fixtures.codes(decision) == set()
+	every action in ["start_run", "start_team"] {
+		start := object.union(
+			fixtures.with_facts(fixtures.act(action), ["workflow_step"]),
+			{"caller": "workflow", "hops": 2},
+		)
+		guard.allowed with input as start
+		not guard.allowed with input as compensation(start)
+	}
+}
+
 test_a_user_who_resumes_a_run_needs_no_money_of_their_own if {
 	resumed := object.union(fixtures.act("resume_run"), {"usage": {"tokens_left": 0, "usd_left": 0}})
 	guard.allowed with input as resumed

@@ -307,6 +307,10 @@ pub struct FactFlags {
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub resumes: Flag,
+    /// The call is a part of the compensation of a run: it reverses a step whose call was permitted before.
+    #[serde(skip_serializing_if = "Flag::is_off")]
+    #[schemars(with = "u8")]
+    pub compensates: Flag,
 }
 
 /// The usage so far, and the remaining amounts.

@@ -90,11 +90,13 @@ pub enum InputField {
     NoPersonalData,
     /// `facts.resumes`
     Resumes,
+    /// `facts.compensates`
+    Compensates,
 }
 
 impl InputField {
     /// Every field, with its name in the `reads` of a bundle and its path below `input`.
-    pub(crate) const ALL: [(Self, &'static str, &'static str); 22] = [
+    pub(crate) const ALL: [(Self, &'static str, &'static str); 23] = [
         (Self::AgentId, "agent_id", "agent.id"),
         (Self::Resource, "resource", "resource"),
         (Self::UserId, "user_id", "user.id"),
@@ -117,6 +119,7 @@ impl InputField {
         (Self::OwnMemory, "own_memory", "facts.own_memory"),
         (Self::NoPersonalData, "no_personal_data", "facts.no_personal_data"),
         (Self::Resumes, "resumes", "facts.resumes"),
+        (Self::Compensates, "compensates", "facts.compensates"),
     ];
 
     /// The field that a bundle's `reads` calls by this name.
@@ -181,6 +184,7 @@ impl InputFields {
             own_memory: select(facts.own_memory, InputField::OwnMemory),
             no_personal_data: select(facts.no_personal_data, InputField::NoPersonalData),
             resumes: select(facts.resumes, InputField::Resumes),
+            compensates: select(facts.compensates, InputField::Compensates),
         }
     }
 }

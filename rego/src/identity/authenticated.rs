@@ -44,6 +44,8 @@ pub(crate) struct Inherited {
     pub(crate) run_tenant: Option<TenantId>,
     /// The root of the tree of runs that the call chain belongs to.
     pub(crate) root: Option<RunId>,
+    /// True if the call chain is the compensation of a step of its innermost run.
+    pub(crate) is_compensation: bool,
     /// The limits of the runs and executions of the call chain, the outermost first.
     pub(crate) spending: Arc<[SpendingBound]>,
 }

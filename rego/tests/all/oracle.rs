@@ -74,6 +74,7 @@ const FACTS: &[&str] = &[
     "own_memory",
     "no_personal_data",
     "resumes",
+    "compensates",
 ];
 const ROLES: &[&str] = &["admin", "agent_operator", "approver", "auditor", "internal", "unknown_action"];
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use greenroom_protocol::limits::HOPS_MAX;
 use greenroom_protocol::request::Query;
-use greenroom_protocol::{Cause, Envelope, ErrorCode, IdempotencyKey, Received, Request, RunId, UserId};
+use greenroom_protocol::{Cause, Envelope, ErrorCode, IdempotencyKey, MicroUsd, Received, Request, RunId, UserId};
 use greenroom_rego::{
-    AccessRequest, Caller, Denied, Engine, EvaluationError, Evaluator, Explanation, Facts, Guard, Input,
-    PolicyDecision, Relation, Resource, TypedPermit,
+    AccessRequest, Caller, Denied, Engine, EvaluationError, Evaluator, Explanation, Facts, Guard, Input, Limits,
+    PolicyDecision, Principal, Relation, Resource, TypedPermit, UsageFacts, UsageTotals,
 };
 use tokio::sync::Mutex;
 
@@ -113,6 +113,41 @@ async fn the_length_of_a_call_chain_is_limited() {
     let denied = guard.permit(request).await.unwrap_err();
     assert_eq!(denied, Denied::TooManyHops { hops: HOPS_MAX + 1 });
     assert_eq!(Cause::from(denied).code, ErrorCode::TooManyHops);
+}
+
+#[tokio::test]
+async fn a_compensation_and_what_it_calls_need_no_money_of_their_user() {
+    let guard = harness::guard().await;
+    let limits = Limits { usd: Some(MicroUsd(100)), ..Limits::default() };
+    let run = harness::run_grant_of_principal(Principal { limits, ..harness::user("admin").unwrap() }).await;
+    let relation = Relation { own_tenant: true, workflow_step: true, can_work_with: true, ..Relation::default() };
+    let relation = Relation { tool_declared: true, ..relation };
+    let spent = UsageTotals { usd: MicroUsd(100), ..UsageTotals::default() };
+    let usage = UsageFacts { user: spent, available: true, ..UsageFacts::default() };
+    let facts = |compensates| Facts { relation, usage, compensates, ..harness::summary_facts() };
+    let call = || run.issue_request(harness::request_id(2), harness::invoke("executive_summary_agent"));
+    let denied = guard.permit(AccessRequest::new(call(), facts(false))).await.unwrap_err();
+    assert_eq!(denied.codes(), ["budget_exhausted"]);
+    let grant = guard.permit(AccessRequest::new(call(), facts(true))).await.unwrap().redeem().0;
+    assert_eq!((run.is_compensation(), grant.is_compensation()), (false, true));
+    let nested = grant.issue_request(harness::request_id(3), harness::invoke("executive_summary_agent"));
+    let permit = guard.permit(AccessRequest::new(nested, facts(false))).await.unwrap();
+    assert!(permit.grant().is_compensation(), "what it calls is a part of it");
+    let started = grant.issue_request(harness::request_id(4), harness::start_run("generate_quarterly_report"));
+    let resource = harness::workflow_resource("generate_quarterly_report");
+    let started = AccessRequest::new(started, Facts { resource, ..facts(true) });
+    let input = serde_json::to_value(started.input().as_ref()).unwrap();
+    assert_eq!(input["facts"].get("compensates"), None, "a run that it starts is work of its own");
+}
+
+#[tokio::test]
+async fn a_compensation_by_an_agent_that_the_user_may_not_call_is_denied() {
+    let run = harness::run_grant("operator").await;
+    let call = run.issue_request(harness::request_id(2), harness::invoke("an_agent"));
+    let facts = harness::step_facts(harness::agent_facts("an_agent", "security_risk", &[], &[]));
+    let request = AccessRequest::new(call, Facts { compensates: true, ..facts });
+    let denied = harness::guard().await.permit(request).await.unwrap_err();
+    assert_eq!(denied.codes(), ["category_not_allowed"]);
 }
 
 #[tokio::test]

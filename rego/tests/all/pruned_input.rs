@@ -51,6 +51,8 @@ fn maximal_facts(agent: &str, private: bool, of_team: bool) -> Facts {
         usage: UsageFacts { requests: 99_999, ..facts.usage },
         document_bytes: 1_000_000,
         cost_limited: true,
+        // A user's own request compensates nothing.
+        compensates: of_team,
         ..facts
     }
 }

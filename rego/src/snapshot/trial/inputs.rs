@@ -12,7 +12,7 @@ use crate::access_request::input::{
 use crate::identity::NameSet;
 
 /// Maximum inputs of a trial.
-const INPUTS_MAX: usize = 384;
+const INPUTS_MAX: usize = 408;
 /// The kinds of callers.
 const CALLERS: [&str; 4] = ["user", "workflow", "agent", "team"];
 /// A step through the actions that visits each of them before it repeats one.
@@ -22,7 +22,7 @@ const ACTION_STRIDE: usize = 5;
 type Change = Box<dyn Fn(&mut Input)>;
 
 /// Every fact.
-const FACTS: [fn(&mut FactFlags) -> &mut Flag; 15] = [
+const FACTS: [fn(&mut FactFlags) -> &mut Flag; 16] = [
     |facts| &mut facts.audited,
     |facts| &mut facts.authenticated,
     |facts| &mut facts.internal_model,
@@ -38,6 +38,7 @@ const FACTS: [fn(&mut FactFlags) -> &mut Flag; 15] = [
     |facts| &mut facts.own_memory,
     |facts| &mut facts.no_personal_data,
     |facts| &mut facts.resumes,
+    |facts| &mut facts.compensates,
 ];
 
 /// Generates the inputs, at most [`INPUTS_MAX`].
@@ -46,7 +47,10 @@ pub(super) fn generate(vocabulary: &Vocabulary) -> Vec<Input> {
         .into_iter()
         .flat_map(|action| CALLERS.into_iter().filter_map(move |caller| baseline(action, caller, vocabulary)))
         .collect();
-    inputs.extend(Action::ALL.into_iter().filter_map(|action| resumed(action, vocabulary)));
+    let resumption = |action| without_quota(action, "user", |facts| &mut facts.resumes, vocabulary);
+    let compensation = |action| without_quota(action, "workflow", |facts| &mut facts.compensates, vocabulary);
+    inputs.extend(Action::ALL.into_iter().filter_map(resumption));
+    inputs.extend(Action::ALL.into_iter().filter_map(compensation));
     let changes = changes(vocabulary);
     let actions = (0..).step_by(ACTION_STRIDE).map(|number| Action::ALL.get(number % Action::ALL.len()));
     // Each change of a call of an agent, and of one more action.
@@ -64,22 +68,27 @@ fn changed(action: Action, vocabulary: &Vocabulary, change: &Change) -> Option<I
     Some(input)
 }
 
-/// An input of work that is resumed by a user who has nothing left.
-fn resumed(action: Action, vocabulary: &Vocabulary) -> Option<Input> {
-    let mut input = baseline(action, "user", vocabulary)?;
-    input.facts.resumes = Flag(true);
+/// An input of work that was permitted before, as this fact states, of a user who has nothing left.
+fn without_quota(
+    action: Action,
+    caller: &'static str,
+    fact: fn(&mut FactFlags) -> &mut Flag,
+    vocabulary: &Vocabulary,
+) -> Option<Input> {
+    let mut input = baseline(action, caller, vocabulary)?;
+    *fact(&mut input.facts) = Flag(true);
     (input.usage.unlimited, input.usage.tokens_left, input.usage.usd_left) = (Flag(false), Some(0), Some(0));
     Some(input)
 }
 
-/// An input with the roles, the permissions and the facts that support an allow without a resumption.
+/// An input with the roles, the permissions and the facts that support an allow of new work.
 fn baseline(action: Action, caller: &'static str, vocabulary: &Vocabulary) -> Option<Input> {
     let names = |names: &[String]| names.iter().map(String::as_str).collect::<NameSet>();
     let category = CategoryId::new("business_ops").ok()?;
     let mut facts = FactFlags::default();
     FACTS.iter().for_each(|fact| *fact(&mut facts) = Flag(true));
-    // It lifts the limits of the usage, on which the decision has to depend.
-    facts.resumes = Flag(false);
+    // These two lift the limits of the usage, on which the decision has to depend.
+    (facts.resumes, facts.compensates) = (Flag(false), Flag(false));
     let agent = AgentInput {
         id: AgentId::new("an_agent").ok()?,
         category: category.clone(),

@@ -108,7 +108,7 @@ impl FactCollector {
                     StepTarget::Workflow(_) | StepTarget::Team { .. } | StepTarget::Approval => false,
                 })
                 .await?
-                || self.compensates(request, agent.id()).await?,
+                || self.names_compensation(request, agent.id()).await?,
             team_member: self.is_member(request.team(), agent.id()),
             can_work_with: caller
                 .as_ref()
@@ -128,6 +128,7 @@ impl FactCollector {
             relation,
             document_bytes: largest([&invoke.inputs, &invoke.context]),
             cost_limited: agent.cost_max().is_some(),
+            compensates: self.compensates(request, invoke.key.as_ref(), agent.id()).await?,
             ..Facts::for_resource(resource)
         })
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use greenroom_definitions::plan::StepTarget;
 use greenroom_definitions::{Agent, Team, Workflow};
-use greenroom_protocol::{AgentId, Cause, ErrorCode, TeamId};
+use greenroom_protocol::{AgentId, CallKey, Cause, ErrorCode, TeamId};
 use greenroom_rego::{Authenticated, Caller};
 
 use super::FactCollector;
@@ -53,7 +53,22 @@ impl FactCollector {
         Ok(workflow.is_some_and(|workflow| workflow.plan().steps.iter().any(|step| matches(&step.target))))
     }
 
-    pub(super) async fn compensates(&self, request: &Authenticated, agent: &AgentId) -> Result<bool, Cause> {
+    /// True if a call of this agent compensates a step of the run that makes it: a completed step, whose call was
+    /// permitted. The key of the call says so, which only the run itself makes: a request from outside has none. What a
+    /// compensation calls inherits it with its grant.
+    pub(super) async fn compensates(
+        &self,
+        request: &Authenticated,
+        key: Option<&CallKey>,
+        agent: &AgentId,
+    ) -> Result<bool, Cause> {
+        let Caller::Workflow { run, .. } = request.caller() else { return Ok(false) };
+        let is_compensation = key.and_then(CallKey::run_compensation) == Some(CallKey::for_run_compensation(run));
+        Ok(is_compensation && self.names_compensation(request, agent).await?)
+    }
+
+    /// True if the caller is a workflow, and one of its steps names this agent as its compensation.
+    pub(super) async fn names_compensation(&self, request: &Authenticated, agent: &AgentId) -> Result<bool, Cause> {
         let workflow = self.calling_workflow(request).await?;
         Ok(workflow.is_some_and(|workflow| {
             let mut compensations = workflow.plan().steps.iter().filter_map(|step| step.compensate.as_ref());

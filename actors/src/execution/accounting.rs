@@ -185,11 +185,32 @@ fn budget_above(scope: &SpendingScope, is_compensation: bool) -> Budget {
     }
 }
 
+/// The limits of the user and the tenant. A compensation is charged to both, but what they have left does not limit it,
+/// because the call that it reverses was permitted: its own budget does. If no run above it has a limit, that budget is
+/// as large as what the user and the tenant may use in all.
+fn account_limits(grant: &Grant) -> Vec<Limit> {
+    let principal = grant.principal();
+    let accounts = [
+        (Budget::User(principal.id.clone()), principal.limits),
+        (Budget::Tenant(principal.id.tenant.clone()), principal.tenant_limits),
+    ];
+    let limit =
+        |budget, period, limits: Limits| Limit { budget, period, cost_max: limits.usd, tokens_max: limits.tokens };
+    let is_limited = grant.spending().iter().any(|bound| matches!(bound.scope, SpendingScope::Run(_)));
+    match grant.root().filter(|_| grant.is_compensation()) {
+        None => accounts.map(|(budget, limits)| limit(budget, limits.period, limits)).to_vec(),
+        Some(_) if is_limited => Vec::new(),
+        Some(root) => {
+            let own = Budget::Execution(CallKey::for_run_compensation(root));
+            accounts.map(|(_, limits)| limit(own.clone(), Period::AllTime, limits)).to_vec()
+        }
+    }
+}
+
 /// The budgets above a call, the nearest first: that of this execution, those of all runs and executions above it, and
 /// those of the user and the tenant; then those that are only charged.
 fn limits(invocation: &Invocation) -> Vec<Limit> {
-    let principal = invocation.grant.principal();
-    let is_compensation = invocation.key().run_compensation().is_some();
+    let is_compensation = invocation.grant.is_compensation();
     let own = Limit {
         budget: Budget::Execution(invocation.budget_key()),
         period: Period::AllTime,
@@ -202,17 +223,7 @@ fn limits(invocation: &Invocation) -> Vec<Limit> {
         cost_max: limits.cost_max,
         tokens_max: limits.tokens_max,
     });
-    let periodic = |budget, limits: &Limits| Limit {
-        budget,
-        period: limits.period,
-        cost_max: limits.usd,
-        tokens_max: limits.tokens,
-    };
-    let accounts = [
-        periodic(Budget::User(principal.id.clone()), &principal.limits),
-        periodic(Budget::Tenant(principal.id.tenant.clone()), &principal.tenant_limits),
-    ];
-    let all = std::iter::once(own).chain(above).chain(accounts);
+    let all = std::iter::once(own).chain(above).chain(account_limits(&invocation.grant));
     let mut limits: Vec<Limit> = all.filter(|limit| limit.cost_max.is_some() || limit.tokens_max.is_some()).collect();
     for charged in charged_runs(&invocation.grant) {
         if limits.iter().all(|limit| limit.budget != charged.budget) {

@@ -41,6 +41,7 @@ async fn pay(stores: &Stores, clock: &dyn Clock, call: &str) {
         agent: AgentId::new("undoer").unwrap(),
         workflow: None,
         run: None,
+        model: "scripted.test".to_owned(),
         price: PriceBasis::Listed,
     };
     let (key, now, upper_bound) = (CallKey::new(call).unwrap(), clock.now(), Amount::of_cost(MicroUsd(5_000)));

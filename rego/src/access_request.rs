@@ -76,6 +76,9 @@ fn build_input(request: &Authenticated, facts: &Facts, inherited: &Inherited) ->
     let cost_limited =
         facts.cost_limited || has_cost_limit(request.request()) || request.spending().iter().any(is_bounded);
     let internal_model = facts.agent.as_ref().is_some_and(|agent| agent.internal_model);
+    let usage = build_usage(&principal.limits, &principal.tenant_limits, facts);
+    // Without limits nothing can be used up, so the fact would only make the input longer.
+    let compensates = inherited.is_compensation && !usage.unlimited.0;
     Input {
         action: Action::from_request(request.request()),
         agent: facts.agent.as_ref().map(|agent| AgentInput {
@@ -103,14 +106,14 @@ fn build_input(request: &Authenticated, facts: &Facts, inherited: &Inherited) ->
             own_memory: Flag(relation.own_memory),
             no_personal_data: Flag(relation.no_personal_data),
             resumes: Flag(facts.resumes || request.is_recovery()),
-            compensates: Flag(inherited.is_compensation),
+            compensates: Flag(compensates),
         },
         caller: request.caller().kind().into(),
         resource: match &facts.resource {
             Resource::Agent { .. } => None,
             other => Some(other.name().to_owned()),
         },
-        usage: build_usage(&principal.limits, &principal.tenant_limits, facts),
+        usage,
         user: UserInput {
             id: principal.id.user.clone(),
             tenant: principal.id.tenant.clone(),

@@ -17,7 +17,9 @@ pub use super::resolved::ResolvedSetting;
 use super::settings::CONFIG_FILE_VARIABLE;
 use super::settings_hash::{SettingsHash, is_of_the_pod};
 use super::users::BUILT_IN_USERS;
-use super::{Config, ConfigError, admission, definitions, files, guard, models, pod, process, resolved, store, users};
+use super::{
+    Config, ConfigError, admission, artifacts, definitions, files, guard, models, pod, process, resolved, store, users,
+};
 
 /// The file that is read if it exists and no other is named.
 const DEFAULT_FILE: &str = "greenroom.toml";
@@ -75,6 +77,7 @@ pub fn load<T: Into<OsString>>(
         Some(config) if problems.is_empty() => {
             let mut warnings = layers::unknown_variables(&environment);
             warnings.extend(resolved::warnings(&resolved));
+            warnings.extend(artifacts::warning(&config.artifacts, &resolved));
             Ok(LoadedConfig { config, file, resolved, warnings })
         }
         Some(_) | None => Err(ConfigError(problems)),
@@ -136,6 +139,7 @@ fn read(reader: &mut ConfigReader<'_>, settings_hash: SettingsHash) -> Option<Co
         policy_dir: definitions::read_policy_dir(reader),
         files_roots: files::read(reader, &data_dir),
         store: store::read(reader, &data_dir),
+        artifacts: artifacts::read(reader),
         guard_workers: guard::read(reader),
         models: models::read(reader),
         metrics: process::read_metrics(reader),

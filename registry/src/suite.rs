@@ -32,6 +32,7 @@ mod definitions;
 mod idempotency;
 mod ids;
 mod ledger;
+mod rate_windows;
 mod runs;
 mod trees;
 mod units;
@@ -67,7 +68,8 @@ impl TestStores {
         vec![Self::in_memory(), Self::sqlite().await]
     }
 
-    fn in_memory() -> Self {
+    /// New stores in memory.
+    pub(crate) fn in_memory() -> Self {
         let signer = Signer::ephemeral([7; 32]);
         let opened = open_in_memory(StoreParts { clock: fixed_clock(), signer, artifacts: in_memory_artifacts() });
         Self::run(opened, None)

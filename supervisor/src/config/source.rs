@@ -17,7 +17,9 @@ pub use super::resolved::ResolvedSetting;
 use super::settings::CONFIG_FILE_VARIABLE;
 use super::settings_hash::{SettingsHash, is_of_the_pod};
 use super::users::BUILT_IN_USERS;
-use super::{Config, ConfigError, admission, definitions, files, guard, models, pod, process, resolved, store, users};
+use super::{
+    Config, ConfigError, admission, definitions, files, guard, models, pod, process, redis, resolved, store, users,
+};
 
 /// The file that is read if it exists and no other is named.
 const DEFAULT_FILE: &str = "greenroom.toml";
@@ -136,6 +138,7 @@ fn read(reader: &mut ConfigReader<'_>, settings_hash: SettingsHash) -> Option<Co
         policy_dir: definitions::read_policy_dir(reader),
         files_roots: files::read(reader, &data_dir),
         store: store::read(reader, &data_dir),
+        redis: redis::read(reader),
         guard_workers: guard::read(reader),
         models: models::read(reader),
         metrics: process::read_metrics(reader),

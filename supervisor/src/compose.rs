@@ -68,7 +68,7 @@ pub async fn compose_with(
     let tools = [greenroom_runtimes::tools(), tools].concat();
     let bundle = policy::open_bundle(config)?;
     let known_names = catalogue::collect_known_names(config, &bundle, &handlers, &tools);
-    let (policy, catalogue, OpenedStores { stores, tasks: writers }) = tokio::try_join!(
+    let (policy, catalogue, OpenedStores { stores, tasks: writers, cluster: _ }) = tokio::try_join!(
         policy::compile(config, bundle),
         catalogue::load(config, known_names.clone()),
         stores::open(config, &clock, &ids, restores.as_ref()),

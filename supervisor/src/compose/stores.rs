@@ -1,8 +1,11 @@
-//! From the configuration to the stores: in memory, or one SQLite file with a directory of artifacts.
+//! From the configuration to the stores: in memory, or one SQLite file, or a PostgreSQL database; with a directory of
+//! artifacts.
 
 use std::sync::Arc;
 
-use greenroom_protocol::{Cause, Clock, ErrorCode, IdGenerator};
+use greenroom_protocol::id::IdError;
+use greenroom_protocol::limits::ID_BYTES_MAX;
+use greenroom_protocol::{Cause, Clock, ErrorCode, IdGenerator, PodId};
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::maintenance::CheckReport;
 use greenroom_registry::{OpenedStores, StoreParts};
@@ -31,24 +34,42 @@ pub async fn open(
             Ok(greenroom_registry::open_in_memory(StoreParts { clock, signer, artifacts }))
         }
         SupportedStore::Sqlite(path, sync) => {
-            for root in &config.files_roots {
-                if root.starts_with(&config.data_dir) {
-                    std::fs::create_dir_all(root).map_err(|error| unusable(root, &error))?;
-                }
-            }
-            let signer = Signer::open(&config.audit_key(), random_seed).map_err(|error| error.cause())?;
-            let artifacts =
-                greenroom_registry::open_fs_artifacts(&config.artifacts_dir()).map_err(|error| error.cause())?;
-            let (path, signer) = match restores {
+            let mut parts = open_parts(config, clock)?;
+            let path = match restores {
                 Some(RestorePod::OverCopy { database, head_file }) => {
-                    (database.as_path(), signer.with_head_file(head_file.clone()))
+                    parts.signer = parts.signer.with_head_file(head_file.clone());
+                    database.as_path()
                 }
-                Some(RestorePod::OverDatabase) | None => (path, signer),
+                Some(RestorePod::OverDatabase) | None => path,
             };
-            let opened = greenroom_registry::open_sqlite(path, sync, StoreParts { clock, signer, artifacts }).await;
+            let opened = greenroom_registry::open_sqlite(path, sync, parts).await;
+            opened.map_err(|error| name_store(error.cause(), &config.store, None))
+        }
+        SupportedStore::Postgres(url) => {
+            let (pod, parts) = (id_of_start(&config.pod, ids.next_id())?, open_parts(config, clock)?);
+            let opened = greenroom_registry::open_postgres(url, &pod, parts).await;
             opened.map_err(|error| name_store(error.cause(), &config.store, None))
         }
     }
+}
+
+/// What the stores have in the data directory: the key of the audit, the artifacts, the directories of files.
+fn open_parts(config: &Config, clock: Arc<dyn Clock>) -> Result<StoreParts, Cause> {
+    for root in &config.files_roots {
+        if root.starts_with(&config.data_dir) {
+            std::fs::create_dir_all(root).map_err(|error| unusable(root, &error))?;
+        }
+    }
+    let signer = Signer::open(&config.audit_key(), random_seed).map_err(|error| error.cause())?;
+    let artifacts = greenroom_registry::open_fs_artifacts(&config.artifacts_dir()).map_err(|error| error.cause())?;
+    Ok(StoreParts { clock, signer, artifacts })
+}
+
+/// The id of this start of a pod: its name, which is cut if it leaves no room, and a generated number.
+fn id_of_start(pod: &PodId, number: u128) -> Result<PodId, Cause> {
+    let number = format!("-{number:032x}");
+    let name = pod.as_str().get(..ID_BYTES_MAX.saturating_sub(number.len())).unwrap_or(pod.as_str());
+    format!("{name}{number}").parse().map_err(|error: IdError| Cause::new(ErrorCode::Internal, error.to_string()))
 }
 
 /// Checks the database without opening it for work. `None` if there is no database: the stores are in
@@ -57,15 +78,35 @@ pub async fn open(
 /// # Errors
 /// Those of the audit key and of the operating system.
 pub async fn examine(config: &Config) -> Result<Option<CheckReport>, Cause> {
-    let SupportedStore::Sqlite(path, _) = config.store.supported()? else { return Ok(None) };
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let Some(signer) = Signer::open_existing(&config.audit_key()).map_err(|error| error.cause())? else {
-        return Ok(None);
+    let store = config.store.supported()?;
+    let signer = Signer::open_existing(&config.audit_key()).map_err(|error| error.cause())?;
+    let checked = match (store, &signer) {
+        (SupportedStore::Sqlite(path, _), Some(signer)) if path.is_file() => {
+            greenroom_registry::examine_sqlite(path, signer.chain_key()).await
+        }
+        (SupportedStore::Postgres(url), signer) => {
+            greenroom_registry::examine_postgres(url, signer.as_ref().map(Signer::chain_key)).await
+        }
+        (SupportedStore::Sqlite(..) | SupportedStore::Memory, _) => return Ok(None),
     };
-    let checked = greenroom_registry::examine_sqlite(path, signer.chain_key()).await;
     checked.map(Some).map_err(|error| name_store(error.cause(), &config.store, None))
+}
+
+/// Migrates the schema of the database, and returns its version.
+///
+/// # Errors
+/// Those of the database; [`ErrorCode::InvalidInput`] if it is not one of PostgreSQL.
+pub async fn migrate(config: &Config) -> Result<i64, Cause> {
+    match config.store.supported()? {
+        SupportedStore::Postgres(url) => {
+            let migrated = greenroom_registry::migrate_postgres(url).await;
+            migrated.map_err(|error| name_store(error.cause(), &config.store, None))
+        }
+        SupportedStore::Sqlite(..) | SupportedStore::Memory => Err(Cause::new(
+            ErrorCode::InvalidInput,
+            "only a PostgreSQL database is migrated by a command; an SQLite file is migrated when it is opened",
+        )),
+    }
 }
 
 fn unusable(path: &std::path::Path, error: &std::io::Error) -> Cause {
@@ -87,4 +128,19 @@ fn random_seed() -> std::io::Result<[u8; 32]> {
     let mut seed = [0; 32];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
     Ok(seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_start_of_a_pod_has_an_id_of_its_own_also_if_its_name_is_long() {
+        let pod = PodId::new("eu-1").unwrap();
+        assert_eq!(id_of_start(&pod, 10).unwrap().as_str(), format!("eu-1-{:032x}", 10));
+        let long = PodId::new("p".repeat(ID_BYTES_MAX)).unwrap();
+        let starts = [1, 2].map(|number| id_of_start(&long, number).unwrap());
+        assert_ne!(starts[0], starts[1]);
+        assert_eq!(starts[0].as_str().len(), ID_BYTES_MAX);
+    }
 }

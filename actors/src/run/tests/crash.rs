@@ -3,21 +3,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
-use async_trait::async_trait;
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
-use greenroom_protocol::{ErrorCode, RunId, Status, Timestamp};
+use greenroom_protocol::{ErrorCode, Status};
 use greenroom_registry::StoreError;
-use greenroom_registry::core::{CoreStore, PendingUnit, Unit, UnitError};
-use greenroom_registry::group_commit::CommitTiming;
-use greenroom_registry::journal::JournalError;
-use greenroom_registry::runs::{Fence, RunFilter};
+use greenroom_registry::core::UnitError;
+use greenroom_registry::runs::RunFilter;
 use serde_json::json;
 
 use super::harness::{
-    Harness, Script, TestDefinitions, agent, detached, immediate, run_id, start, until, until_entry, values, workflow,
+    Harness, Script, TestDefinitions, agent, detached, immediate, rejecting, run_id, start, until, until_entry, values,
+    workflow,
 };
 use crate::run::RecoveryReport;
 use crate::run::machine::RUN_RETRIES_MAX;
@@ -213,36 +210,15 @@ async fn a_fenced_owner_stops_without_an_error_and_changes_nothing() {
     assert_eq!((record.seq, record.status), (entries, RunStatus::Success));
 }
 
-/// A store that fails once, at its nth append.
-struct Failing {
-    inner: Arc<dyn CoreStore>,
-    appends_before_failure: AtomicI64,
-}
-
-#[async_trait]
-impl CoreStore for Failing {
-    async fn submit(&self, unit: Unit<'_>, timing: CommitTiming) -> Result<PendingUnit, StoreError> {
-        if unit.appended().is_some() && self.appends_before_failure.fetch_sub(1, Ordering::Relaxed) == 0 {
-            // As on a disk, the failure is known only after the submission.
-            return Ok(PendingUnit::resolved(Err(UnitError::Store(StoreError::Full))));
-        }
-        self.inner.submit(unit, timing).await
-    }
-
-    async fn send(&self, unit: Unit<'_>) -> Result<(), StoreError> {
-        self.inner.send(unit).await
-    }
-
-    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
-        self.inner.renew(run, fence, lease, now).await
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_write_that_fails_at_any_point_loses_nothing_and_repeats_no_recorded_step() {
     for failing in 0..3 {
-        let (mut stores, clock) = super::harness::stores();
-        stores.core = Arc::new(Failing { inner: stores.core.clone(), appends_before_failure: AtomicI64::new(failing) });
+        let (stores, clock) = super::harness::stores();
+        let appends_before_failure = AtomicI64::new(failing);
+        let stores = rejecting(stores, move |unit| {
+            let fails = unit.appended().is_some() && appends_before_failure.fetch_sub(1, Ordering::Relaxed) == 0;
+            fails.then_some(UnitError::Store(StoreError::Full))
+        });
         let harness = Harness::open("pod_1", vec![chain()], echo(), stores, clock).await;
         let request = harness.request(start("w", json!({})));
         let recovered = async {

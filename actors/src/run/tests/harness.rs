@@ -3,6 +3,7 @@
 
 mod definitions;
 mod pipeline;
+mod rejecting_store;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -39,6 +40,7 @@ pub(crate) use definitions::{
     workflow,
 };
 pub(crate) use pipeline::{FakePipeline, Gate};
+pub(crate) use rejecting_store::rejecting;
 
 /// Follows tokio's clock, so that a paused test decides both.
 pub(crate) struct TestClock(tokio::time::Instant);

@@ -4,20 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::Signal;
 use greenroom_protocol::{ErrorCode, RunId, Status, Timestamp};
 use greenroom_registry::StoreError;
-use greenroom_registry::core::{CoreStore, PendingUnit, Unit, UnitError};
-use greenroom_registry::group_commit::CommitTiming;
-use greenroom_registry::journal::JournalError;
-use greenroom_registry::runs::Fence;
+use greenroom_registry::core::UnitError;
 use serde_json::json;
 
 use super::harness::{
-    Harness, Script, TestDefinitions, agent, detached, names, run_id, start, until, values, workflow,
+    Harness, Script, TestDefinitions, agent, detached, names, rejecting, run_id, start, until, values, workflow,
 };
 use super::signals::{step, until_state};
 
@@ -171,38 +167,16 @@ async fn two_approvals_at_one_time_are_both_counted_and_a_third_is_refused() {
     assert_eq!(harness.calls().len(), 1);
 }
 
-/// A store that loses the appends of signals: it reports another owner, or nothing in time.
-struct Losing {
-    inner: Arc<dyn CoreStore>,
-    loses: Arc<AtomicBool>,
-    error: UnitError,
-}
-
-#[async_trait]
-impl CoreStore for Losing {
-    async fn submit(&self, unit: Unit<'_>, timing: CommitTiming) -> Result<PendingUnit, StoreError> {
-        if self.loses.load(Ordering::Relaxed) && unit.appended().is_some() {
-            return Ok(PendingUnit::resolved(Err(self.error.clone())));
-        }
-        self.inner.submit(unit, timing).await
-    }
-
-    async fn send(&self, unit: Unit<'_>) -> Result<(), StoreError> {
-        self.inner.send(unit).await
-    }
-
-    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
-        self.inner.renew(run, fence, lease, now).await
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_signal_that_is_not_in_the_journal_is_never_confirmed() {
     let lost = UnitError::Store(StoreError::OutcomeUnknown);
     for (error, code) in [(UnitError::Fenced, ErrorCode::LeaseLost), (lost, ErrorCode::OutcomeUnknown)] {
-        let (mut stores, clock) = super::harness::stores();
+        let (stores, clock) = super::harness::stores();
         let loses = Arc::new(AtomicBool::new(false));
-        stores.core = Arc::new(Losing { inner: stores.core.clone(), loses: loses.clone(), error });
+        let is_losing = loses.clone();
+        let stores = rejecting(stores, move |unit| {
+            (is_losing.load(Ordering::Relaxed) && unit.appended().is_some()).then(|| error.clone())
+        });
         let harness = Harness::open("pod_1", vec![five_seconds()], names(), stores, clock).await;
         let runs = waiting(&harness, "inner", 0).await;
         loses.store(true, Ordering::Relaxed);

@@ -4,50 +4,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::{ResumeRun, Signal};
-use greenroom_protocol::{Cause, ErrorCode, Request, RunId, Status, StepId, Timestamp};
-use greenroom_registry::core::{CoreStore, PendingUnit, Unit};
-use greenroom_registry::group_commit::CommitTiming;
-use greenroom_registry::journal::JournalError;
-use greenroom_registry::runs::Fence;
-use greenroom_registry::{StoreError, Stores};
+use greenroom_protocol::{Cause, ErrorCode, Request, Status, StepId};
+use greenroom_registry::Stores;
 use serde_json::json;
 
-use super::super::harness::{Harness, detached, immediate, names, run_id, start, stores, until, until_entry, values};
+use super::super::harness::{
+    Harness, detached, immediate, names, rejecting, run_id, start, stores, until, until_entry, values,
+};
 use super::{inner_runs, inner_statuses, nested, stuck_at_last, wait_called, waiting_step};
 use crate::run::machine::RUN_RETRIES_MAX;
 
-/// True for the appends at which a store panics.
-type Panics = Arc<dyn Fn(&[Entry]) -> bool + Send + Sync>;
-
-/// A store that panics at appends of its choice.
-struct PanickingStore {
-    inner: Arc<dyn CoreStore>,
-    panics: Panics,
-}
-
-#[async_trait]
-impl CoreStore for PanickingStore {
-    async fn submit(&self, unit: Unit<'_>, timing: CommitTiming) -> Result<PendingUnit, StoreError> {
-        assert!(!unit.appended().is_some_and(|entries| (self.panics)(entries)), "a defect of the run's actor");
-        self.inner.submit(unit, timing).await
-    }
-
-    async fn send(&self, unit: Unit<'_>) -> Result<(), StoreError> {
-        self.inner.send(unit).await
-    }
-
-    async fn renew(&self, root: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
-        self.inner.renew(root, fence, lease, now).await
-    }
-}
-
+/// These stores, which panic at the appends for which `panics` is true.
 pub(super) fn with_panics(stores: Stores, panics: impl Fn(&[Entry]) -> bool + Send + Sync + 'static) -> Stores {
-    let core = Arc::new(PanickingStore { inner: stores.core.clone(), panics: Arc::new(panics) });
-    Stores { core, ..stores }
+    rejecting(stores, move |unit| {
+        assert!(!unit.appended().is_some_and(&panics), "a defect of the run's actor");
+        None
+    })
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,15 +8,18 @@ mod tools;
 
 use std::sync::Arc;
 
-use greenroom_protocol::{ErrorCode, Tokens};
+use greenroom_protocol::request::Invoke;
+use greenroom_protocol::{ErrorCode, Request, Tokens};
+use greenroom_rego::{Grant, Resource, TypedPermit, testing};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::invocation::UsageMeter;
+use super::invocation::{Invocation, UsageMeter};
 use super::stream::AnswerEvent;
 use super::{Cause, Values, execute};
 use crate::handler::{HandlerInput, HandlerMode};
 use crate::model::{Part, Role};
+use crate::pipeline::Settlements;
 use crate::test_env::{FnHandler, ScriptedModel, TestEnv, TestEnvOptions, agent, invoke, native, text_answer};
 
 /// The text of a message's first part.
@@ -33,6 +36,18 @@ fn test_env(model: &Arc<ScriptedModel>) -> TestEnv {
         providers: vec![model.clone()],
         ..TestEnvOptions::default()
     })
+}
+
+/// The invocation of an agent that the agent of this grant calls.
+async fn nested(test_env: &TestEnv, grant: &Grant, invoke: Invoke) -> Box<Invocation> {
+    let agent = test_env.agent(invoke.agent.as_str());
+    let id = invoke.key.as_ref().unwrap().request_id(1);
+    let resource = Resource::Agent { agent: agent.id().clone(), version: agent.hash() };
+    let request = grant.issue_request(id, Request::Invoke(invoke));
+    match testing::permit_request(request, resource).await.unwrap().into_typed() {
+        TypedPermit::Invoke(permit) => Invocation::from_permit(permit, agent, None, Settlements::default()).unwrap(),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use greenroom_protocol::request::Invoke;
 use greenroom_protocol::{ErrorCode, MicroUsd, Tokens};
 use serde_json::json;
 
-use super::{execute, test_env};
+use super::{execute, nested, test_env};
 use crate::execution::invocation::UsageMeter;
 use crate::model::{CallPhase, Delta, ModelError, ModelProvider, StopReason, ToolCall};
 use crate::test_env::{ScriptedAnswer, ScriptedModel, TestEnv, TestEnvOptions, agent, invoke, text_answer};
@@ -170,6 +171,33 @@ async fn all_retries_of_a_request_share_one_budget() {
         .unwrap_err();
     assert_eq!(error.code, ErrorCode::ModelFailed);
     assert_eq!(model.calls().len(), 7, "one call and six retries, however they nest");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_called_as_a_tool_takes_its_retries_from_the_budget_of_its_caller() {
+    let call = ToolCall { id: "a".into(), name: "reader".into(), arguments: json!({ "document": "y" }) };
+    let turn = ScriptedAnswer::Deltas(vec![Ok(Delta::Tool(call)), Ok(Delta::End(StopReason::Tools))]);
+    let mut answers = vec![failed(500), failed(500), turn];
+    answers.extend((0..20).map(|_| failed(500)));
+    let model = ScriptedModel::new("play", true, answers);
+    let retry = json!({ "retry": { "max_attempts": 10, "delay": 0.1 } });
+    let test_env = TestEnv::new(TestEnvOptions {
+        agents: vec![agent("writer", json!({ "tools": ["agent:reader"] })), agent("reader", retry)],
+        providers: vec![model.clone()],
+        // The caller waits for the result of its call until the end of the test.
+        concurrent_requests: 2,
+        ..TestEnvOptions::default()
+    });
+    let job = test_env.invocation("writer", "x").await;
+    let grant = job.grant.clone();
+    let delegated = Invoke { key: Some(job.key().child("tool[0]")), ..invoke("reader", "y") };
+    let mut caller = Box::pin(execute(test_env.env.clone(), job, UsageMeter::default()));
+    assert!(tokio::time::timeout(Duration::from_secs(5), &mut caller).await.is_err(), "it waits for the result");
+    assert_eq!((model.calls().len(), test_env.pipeline.requests.lock().unwrap().len()), (3, 1));
+    let callee = nested(&test_env, &grant, delegated).await;
+    let error = execute(test_env.env.clone(), callee, UsageMeter::default()).await.unwrap_err();
+    assert_eq!((error.code, model.calls().len()), (ErrorCode::ModelFailed, 3 + 5), "two of six retries were taken");
+    drop(caller);
 }
 
 /// The calls of a model that gives these answers to an agent with these members, and the code of the failure.

@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use greenroom_definitions::models::TokenCounts;
 use greenroom_protocol::request::Invoke;
-use greenroom_protocol::{CallKey, ErrorCode, MicroUsd, PriceBasis, Request, Tokens};
+use greenroom_protocol::{CallKey, ErrorCode, MicroUsd, PriceBasis, Tokens};
 use greenroom_registry::ledger::Ledger;
-use greenroom_rego::{Grant, Resource, TypedPermit, testing};
+use greenroom_rego::testing;
 use serde_json::json;
 
-use super::{execute, test_env};
-use crate::execution::invocation::{Invocation, UsageMeter};
+use super::{execute, nested, test_env};
+use crate::execution::invocation::UsageMeter;
 use crate::model::{Delta, ModelError, ModelProvider, StopReason};
-use crate::pipeline::Settlements;
 use crate::test_env::{ScriptedAnswer, ScriptedModel, TestEnv, TestEnvOptions, agent, invoke, text_answer};
 
 const GOOD: &str = r#"{"summary": "ok"}"#;
@@ -220,18 +219,6 @@ async fn caches_and_reasoning_are_billed_at_their_own_prices() {
     let expected = MicroUsd(300 * 10 + 600 + 100 * 12 + 60 * 20 + 40 * 30);
     assert_eq!((meter.total().cost, total_cost(&*test_env.ledger).await), (expected, expected));
     assert_eq!(meter.total().tokens, Tokens { input: 1_000, output: 100 });
-}
-
-/// The invocation of an agent that the agent of this grant calls.
-async fn nested(test_env: &TestEnv, grant: &Grant, invoke: Invoke) -> Box<Invocation> {
-    let agent = test_env.agent(invoke.agent.as_str());
-    let id = invoke.key.as_ref().unwrap().request_id(1);
-    let resource = Resource::Agent { agent: agent.id().clone(), version: agent.hash() };
-    let request = grant.issue_request(id, Request::Invoke(invoke));
-    match testing::permit_request(request, resource).await.unwrap().into_typed() {
-        TypedPermit::Invoke(permit) => Invocation::from_permit(permit, agent, None, Settlements::default()).unwrap(),
-        other => panic!("{other:?}"),
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! The tool loop: each call is a nested request of the agent itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use greenroom_protocol::{CallKey, ErrorCode, Metadata, MicroUsd, Reply, Request, Status, Tokens, Values};
 use serde_json::{Value, json};
@@ -84,25 +85,31 @@ async fn each_call_is_a_nested_request_of_the_agent_itself() {
     assert!(matches!(&results[1], Part::ToolResult { id, .. } if id == "id_adder"));
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_calls_of_one_turn_run_at_the_same_time_within_a_bound() {
+/// A model that calls the adder this many times in one turn, where no call gets its result before `together` of them
+/// are there.
+fn adding(calls: usize, together: usize) -> (Arc<ScriptedModel>, TestEnv) {
     let adder = |index: usize| {
         Ok(Delta::Tool(ToolCall { id: format!("id_{index}"), name: "adder".into(), arguments: json!({ "a": index }) }))
     };
-    let mut deltas: Vec<_> = (0..16).map(adder).collect();
+    let mut deltas: Vec<_> = (0..calls).map(adder).collect();
     deltas.push(Ok(Delta::End(StopReason::Tools)));
     let model = ScriptedModel::new("play", true, vec![ScriptedAnswer::Deltas(deltas), text_answer(GOOD, 10, 1)]);
     let test_env = TestEnv::new(TestEnvOptions {
         agents: vec![agent("writer", json!({ "tools": ["native:adder"] }))],
         providers: vec![model.clone()],
-        replies: (0..16).map(|number| reply(json!({ "result": number }))).collect(),
-        // No call gets its result before eight of them are there.
-        concurrent_requests: 8,
+        replies: (0..calls).map(|number| reply(json!({ "result": number }))).collect(),
+        concurrent_requests: together,
         ..TestEnvOptions::default()
     });
+    (model, test_env)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_calls_of_one_turn_run_at_the_same_time_within_a_bound() {
+    let (model, test_env) = adding(16, 8);
     let job = test_env.invocation("writer", "x").await;
     let ended = execute(test_env.env.clone(), job, UsageMeter::default());
-    tokio::time::timeout(std::time::Duration::from_secs(20), ended).await.expect("they wait for no other").unwrap();
+    tokio::time::timeout(Duration::from_secs(20), ended).await.expect("they wait for no other").unwrap();
     let requests = test_env.pipeline.requests.lock().unwrap();
     let order: Vec<Value> = requests
         .iter()
@@ -122,6 +129,16 @@ async fn the_calls_of_one_turn_run_at_the_same_time_within_a_bound() {
         })
         .collect();
     assert_eq!(ids, (0..16).map(|index| format!("id_{index}")).collect::<Vec<_>>(), "in the order of the calls");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_beyond_the_bound_waits_until_another_has_its_result() {
+    // Nine calls at the same time would be needed for the first result.
+    let (_, test_env) = adding(9, 9);
+    let job = test_env.invocation("writer", "x").await;
+    let ended = execute(test_env.env.clone(), job, UsageMeter::default());
+    assert!(tokio::time::timeout(Duration::from_secs(20), ended).await.is_err(), "the ninth call was made");
+    assert_eq!(test_env.pipeline.requests.lock().unwrap().len(), 8);
 }
 
 #[tokio::test(start_paused = true)]

@@ -136,6 +136,23 @@ fn the_provenance_is_that_of_the_record() {
 }
 
 #[test]
+fn a_report_without_a_company_names_none() {
+    let facts = facts_of(DEMO, Some("Q1 2025"));
+    let outputs: Values = [("facts".to_owned(), serde_json::to_value(&facts).unwrap())].into();
+    let input = ReportInput {
+        company: None,
+        run: "run_00000000000000000000000000000001",
+        workflow: "generate_quarterly_report",
+        outputs: &outputs,
+        metadata: &Metadata::default(),
+        at: Timestamp::from_micros(1_735_689_600_000_000),
+    };
+    let report = write(&input).unwrap();
+    assert!(report.markdown.starts_with("# Quarterly report\n"), "{}", report.markdown);
+    assert!(report.html.contains("<h1>Quarterly report</h1>"), "{}", report.html);
+}
+
+#[test]
 fn texts_that_no_model_wrote_are_marked_once_in_each_section_and_at_the_top() {
     let facts = facts_of(DEMO, None);
     let marked = |text: &str| format!("{text} {DISCLAIMER}");

@@ -198,6 +198,13 @@ fn of_several_columns_of_dates_the_one_that_dates_the_rows_is_noted() {
 }
 
 #[test]
+fn a_row_without_a_date_and_without_a_figure_is_left_out_and_noted() {
+    let table = table("date,region,note,revenue\n2024-10-01,N,open,1\n,W,closed,\n2024-10-02,S,open,2\n");
+    assert_eq!((table.rows.len(), sums(&table)), (2, vec![("revenue", None, "3".to_owned())]));
+    assert_reported(&table, &["Rows without a date and without a figure", "line 3"]);
+}
+
+#[test]
 fn a_year_and_a_month_in_columns_of_their_own_date_the_rows() {
     for (text, name, days) in [
         ("Year,Month,Revenue\n2024,1,5\n2024,11,6\n", "Year + Month", ["2024-01-01", "2024-11-01"]),

@@ -124,6 +124,41 @@ fn a_quarter_of_a_file_without_readable_dates_names_the_column_that_comes_closes
     assert_eq!((json!(facts.measures[0].total), facts.date_column.as_deref()), (json!(13), Some("Year + Month")));
 }
 
+#[track_caller]
+fn assert_noted(facts: &TableFacts, part: &str) {
+    assert!(facts.notes.iter().any(|note| note.message.contains(part)), "{part} is not in {:#?}", facts.notes);
+}
+
+#[test]
+fn whatever_a_limit_cuts_is_noted() {
+    let months = (0..61).map(|month| format!("{}-{:02}-01,{}\n", 2019 + month / 12, 1 + month % 12, month + 1));
+    let facts = facts_of(&format!("date,revenue\n{}", months.collect::<String>()), None);
+    assert_eq!((facts.by_month.len(), facts.by_month[0].month.as_str()), (60, "2019-02"));
+    assert_noted(&facts, "The file has 61 months; the 60 newest are listed.");
+
+    let customers = (0..402).map(|row| format!("c{},{}\n", row % 201, row + 1));
+    let facts = facts_of(&format!("customer,revenue\n{}", customers.collect::<String>()), None);
+    assert!(facts.breakdowns.is_empty(), "{:?}", facts.breakdowns);
+    assert_noted(&facts, "Column \"customer\" has 201 different values, more than 200");
+
+    let rows = (1..=4).map(|row| {
+        let group = if row % 2 == 0 { "north" } else { "south" };
+        let figures: Vec<String> = (2..9).map(|factor| (row * factor).to_string()).collect();
+        format!("{},{}\n", [group; 7].join(","), figures.join(","))
+    });
+    let header = "area,brand,tier,shift,route,shape,grade,alpha,beta,gamma,delta,epsilon,zeta,eta";
+    let facts = facts_of(&format!("{header}\n{}", rows.collect::<String>()), None);
+    assert_eq!((facts.breakdowns.len(), facts.headline.len()), (6, 6));
+    assert_noted(&facts, "There are breakdowns by 6 columns, and none by \"grade\".");
+    assert_noted(&facts, "have the 6 most important measures; \"eta\" are only among the measures.");
+}
+
+#[test]
+fn a_total_with_more_digits_than_json_carries_is_noted() {
+    let facts = facts_of("region,revenue\nN,9007199254740993.5\nS,1.25\n", None);
+    assert_noted(&facts, "The total of \"revenue\" is 9007199254740994.75, which has more digits");
+}
+
 #[test]
 fn facts_survive_as_json() {
     let facts = facts_of(SALES, Some("Q4 2024"));

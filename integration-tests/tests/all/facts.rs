@@ -19,8 +19,10 @@ use greenroom_supervisor::pod::Pod;
 use tempfile::TempDir;
 
 use self::faults::FaultSwitch;
+use self::recorded_facts::RecordedFacts;
 
 mod faults;
+mod recorded_facts;
 
 const AGENT: &str = "echo_agent";
 /// A workflow that waits for an approval.
@@ -28,15 +30,20 @@ const WAITS: &str = "workflow_id: waits\nname: Waits\ndescription: Waits\nversio
                     policies: [audit_all_actions]\nsteps:\n  - id: ask\n    approval: { prompt: \"Go on?\" }\n";
 
 async fn start(faults: &Arc<FaultSwitch>, change: impl FnOnce(&mut Config)) -> Result<(Pod, TempDir)> {
+    let faults = Arc::clone(faults);
+    let overrides = Overrides { stores: Some(Box::new(move |stores| faults.wrap(stores))), ..Overrides::default() };
+    start_with(overrides, change).await
+}
+
+async fn start_with(overrides: Overrides, change: impl FnOnce(&mut Config)) -> Result<(Pod, TempDir)> {
     let folder = tempfile::tempdir()?;
     let dir = folder.path().join("definitions");
     let definitions = DefinitionsDir::new(&dir)?;
     definitions.write_echo_agent(AGENT)?;
     definitions.write_workflow("waits", WAITS)?;
+    definitions.write_row_workflow("one_step", AGENT, 1)?;
     let mut config = test_config(folder.path(), StoreKind::Memory, Some(&dir))?;
     change(&mut config);
-    let faults = Arc::clone(faults);
-    let overrides = Overrides { stores: Some(Box::new(move |stores| faults.wrap(stores))), ..Overrides::default() };
     let pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides).await;
     Ok((pod.context("the pod cannot be assembled")?, folder))
 }
@@ -136,6 +143,37 @@ async fn polling_uses_up_the_queries_of_a_user_and_no_calls() -> Result<()> {
         Status::Success,
         "queries have a limit of their own"
     );
+    pod.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relation_is_a_fact_of_what_was_looked_up_and_absent_for_everything_else() -> Result<()> {
+    let recorded = Arc::new(RecordedFacts::default());
+    let evaluator = Arc::clone(&recorded);
+    let overrides =
+        Overrides { evaluator: Some(Box::new(move |engines| evaluator.wrap(engines))), ..Overrides::default() };
+    let (pod, _folder) = start_with(overrides, |_| ()).await?;
+    let client = admin(&pod)?;
+
+    // No run is concerned, so there is none whose tenant could be the user's.
+    let without_run = |action: &str| (action.to_owned(), vec!["without_run".to_owned()]);
+    assert_eq!(call_agent(&client).await?.status, Status::Success);
+    assert_eq!(recorded.take(), [without_run("invoke")]);
+    client.agents().await?;
+    client.runs(RunListFilter::default(), Page::default()).await?;
+    assert_eq!(recorded.take(), [without_run("query_catalogue"), without_run("query_runs")]);
+
+    // The step is called by a run of the tenant, and named by its workflow.
+    let of_run = |action: &str, relations: &[&str]| -> (String, Vec<String>) {
+        (action.to_owned(), relations.iter().map(|name| (*name).to_owned()).collect())
+    };
+    let params = CallParams { inputs: text("x"), ..CallParams::default() };
+    let reply = client.run_workflow(WorkflowId::new("one_step")?, params).await?;
+    assert_eq!(reply.status, Status::Success, "{reply:?}");
+    assert_eq!(recorded.take(), [without_run("start_run"), of_run("invoke", &["own_tenant", "workflow_step"])]);
+    client.run(reply.id.parse()?).await?;
+    assert_eq!(recorded.take(), [of_run("query_runs", &["own_tenant"])]);
     pod.shutdown().await;
     Ok(())
 }

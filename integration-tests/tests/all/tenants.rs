@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
+use greenroom_actors::model::ModelProvider;
 use greenroom_client::Client;
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::test_pod::{StoreKind, TestPod, test_config, text};
@@ -17,8 +18,9 @@ use greenroom_protocol::request::{
 };
 use greenroom_protocol::{
     AgentId, ArtifactRef, ContentHash, ContextKey, Envelope, IdempotencyKey, Json, Reply, Request, RequestId, RunId,
-    StepId, TeamId, TenantId, UserId, Values, WorkflowId,
+    StepId, TeamId, TenantId, Tokens, UserId, Values, WorkflowId,
 };
+use greenroom_runtimes::models::scripted::{Script, Scripted, ScriptedReply};
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose::{Overrides, compose_with};
 use greenroom_supervisor::config::UserConfig;
@@ -42,7 +44,10 @@ async fn start(store: StoreKind) -> Result<TestPod> {
         Ok(UserConfig { name: UserId::new(name)?, tenant: TenantId::new(tenant)?, ..admin.clone() })
     };
     config.users.users = vec![user("alice", "acme")?, user("amir", "acme")?, user("mallory", "globex")?];
-    let overrides = Overrides::default();
+    let answer = ScriptedReply::Json(json!({ "text": "A letter" }));
+    let script = Script::always(Duration::ZERO, answer, Some(Tokens { input: 100, output: 10 }));
+    let providers: Vec<Arc<dyn ModelProvider>> = vec![Arc::new(Scripted::new(script))];
+    let overrides = Overrides { providers, ..Overrides::default() };
     let pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides);
     Ok(TestPod { pod: pod.await?, folder })
 }
@@ -50,6 +55,7 @@ async fn start(store: StoreKind) -> Result<TestPod> {
 fn write_definitions(folder: &Path) -> Result<DefinitionsDir> {
     let definitions = DefinitionsDir::new(&folder.join("definitions"))?;
     definitions.write_echo_agent("writer")?;
+    definitions.write_model_agent("author", "scripted.writes")?;
     let steps = "inputs:\n  - name: text\n    type: text\n    required: true\nsteps:\n  \
                  - id: draft\n    agent: writer\n    inputs: { text: \"${inputs.text}\" }\n    outputs: [text]\n  \
                  - id: sign\n    depends_on: [draft]\n    approval: { prompt: \"Sign?\" }\n";
@@ -259,6 +265,32 @@ async fn lists_and_counts_have_what_the_own_tenant_has_only() -> Result<()> {
     }
     let own = client(&pod, "alice")?.runs(RunListFilter::default(), page()).await?.outputs;
     assert_eq!(own["runs"].as_array().map(Vec::len), Some(2));
+    pod.pod.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_costs_of_another_tenant_are_not_listed() -> Result<()> {
+    let pod = start(StoreKind::Normal).await?;
+    let call = Invoke {
+        agent: AgentId::new("author")?,
+        inputs: text("Write a letter"),
+        context: Values::new(),
+        version: None,
+        key: None,
+        options: CallOptions::default(),
+    };
+    let reply = request(&pod, "alice", Request::Invoke(call)).await?;
+    ensure!(reply.error.is_none(), "{reply:?}");
+    let alice = client(&pod, "alice")?;
+    let probe = || async {
+        let costs = alice.costs(None).await.ok()?.outputs;
+        costs.get("costs")?.as_array().filter(|rows| !rows.is_empty()).cloned()
+    };
+    let own = wait_until("the tenant reads its own costs", Duration::from_secs(60), probe).await?;
+    assert!(own.iter().all(|row| row["tenant"] == "acme" && row["tokens"]["input"] == 100), "{own:#?}");
+    let foreign = client(&pod, "mallory")?.costs(None).await?.outputs;
+    assert_eq!(foreign["costs"], json!([]), "no row of another tenant is listed");
     pod.pod.shutdown().await;
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! Tests of what is accepted from each ingress.
 
 use super::*;
-use crate::id::{AgentId, CallKey, ContextKey, RunId};
+use crate::id::{AgentId, CallKey, ContextKey, RunId, TeamId, WorkflowId};
 use crate::limits::NAME_BYTES_MAX;
-use crate::request::{CallOptions, CallTool, ContextChange, ContextWrite, Invoke, Maintenance, Page, Query};
+use crate::request::{CallOptions, CallTool, ContextChange, ContextWrite, Invoke, Maintenance, Page, Query, StartTeam};
 use crate::value::Values;
 
 struct FixedIds;
@@ -39,10 +39,26 @@ fn inner_requests() -> Vec<Request> {
         key: None,
         options: CallOptions::default(),
     };
+    let old = || Some(ContentHash::from_content(b"old"));
+    let team = |version, workflow_version| {
+        Request::StartTeam(StartTeam {
+            team: TeamId::new("writers").unwrap_or_else(|_| unreachable!()),
+            workflow: WorkflowId::new("letter").unwrap_or_else(|_| unreachable!()),
+            inputs: Values::new(),
+            context: Values::new(),
+            version,
+            workflow_version,
+            detach: false,
+            key: None,
+            options: CallOptions::default(),
+        })
+    };
     let long = || "x".repeat(NAME_BYTES_MAX + 1);
     let tool = |tool: &str, key| Request::CallTool(CallTool { tool: tool.into(), arguments: Values::new(), key });
     vec![
-        Request::Invoke(Invoke { version: Some(ContentHash::from_content(b"old")), ..invoke() }),
+        Request::Invoke(Invoke { version: old(), ..invoke() }),
+        team(old(), None),
+        team(None, old()),
         Request::Invoke(Invoke { key: call_key(), ..invoke() }),
         Request::Invoke(Invoke { options: CallOptions { model: Some(long()), cost_max: None }, ..invoke() }),
         tool("native:calculator", call_key()),

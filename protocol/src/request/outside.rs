@@ -64,7 +64,9 @@ impl Request {
         match self {
             Self::Invoke(invoke) => (invoke.version.is_some(), invoke.key.is_some()),
             Self::StartRun(start) => (start.version.is_some(), start.key.is_some()),
-            Self::StartTeam(start) => (false, start.key.is_some()),
+            Self::StartTeam(start) => {
+                (start.version.is_some() || start.workflow_version.is_some(), start.key.is_some())
+            }
             Self::CallTool(call) => (false, call.key.is_some()),
             Self::MemoryWrite(write) => (false, write.key.is_some()),
             Self::SignalRun(_)

@@ -1,19 +1,19 @@
 //! The control socket, over which a second process of the same user sends requests to the owner of the
 //! data directory. Only the user may open the socket (0600), and the peer's user id is checked too.
 
-use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use greenroom_protocol::{Cause, ErrorCode};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use self::socket_file::SocketFile;
-use super::frame::{self, ControlRequest, ControlResponse, FILE_BYTES_MAX, FRAME_BYTES_MAX};
+use super::frame::{self, Connection, ControlRequest, ControlResponse, FILE_BYTES_MAX, FRAME_BYTES_MAX};
 use super::local::LocalIngress;
 use crate::pipeline::Served;
 
@@ -32,6 +32,8 @@ const OVERLOADED_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The bound socket; dropping it removes the file.
 pub struct ControlServer {
     listener: UnixListener,
+    /// The user of this process.
+    own_uid: u32,
     _file: SocketFile,
 }
 
@@ -43,31 +45,32 @@ impl ControlServer {
     /// Those of the operating system; [`std::io::ErrorKind::AddrInUse`] if a living process listens on it.
     pub async fn bind(path: &Path, runtime_dir: &Path) -> std::io::Result<Self> {
         let (listener, file) = SocketFile::bind(path, runtime_dir).await?;
-        Ok(Self { listener, _file: file })
+        // The peer of a socket pair that is created here runs as this user.
+        let own_uid = UnixStream::pair()?.0.peer_cred()?.uid();
+        Ok(Self { listener, own_uid, _file: file })
     }
 
-    /// Serves connections until it is dropped, which closes them.
+    /// Serves connections until it is dropped, which closes them. Each is a task of its own, so that requests are
+    /// processed in parallel and a panic ends its own connection, and no other.
     ///
     /// # Errors
     /// None: an error of one connection is logged, and the next one is awaited.
     pub async fn serve(&self, ingress: LocalIngress) -> Result<(), String> {
         let capacity = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let mut connections = futures::stream::FuturesUnordered::new();
+        let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        let (ingress, capacity) = (ingress.clone(), Arc::clone(&capacity));
-                        // A panic ends its own connection, and no other.
-                        let served = AssertUnwindSafe(serve_bounded(stream, ingress, capacity)).catch_unwind();
-                        connections.push(served);
+                        let is_own = stream.peer_cred().is_ok_and(|peer| peer.uid() == self.own_uid);
+                        connections.spawn(serve_bounded(stream, is_own, ingress.clone(), Arc::clone(&capacity)));
                     }
                     Err(error) => {
                         tracing::warn!(error.message = %error, "cannot accept control connection");
                         tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                     }
                 },
-                Some(served) = connections.next(), if !connections.is_empty() => {
+                Some(served) = connections.join_next() => {
                     if served.is_err() {
                         tracing::error!("control connection panicked");
                     }
@@ -77,12 +80,12 @@ impl ControlServer {
     }
 }
 
-/// True if the peer runs as the user of this process.
-fn is_same_user(stream: &UnixStream, own_uid: u32) -> bool {
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == own_uid)
-}
-
-async fn serve_bounded(mut stream: UnixStream, ingress: LocalIngress, capacity: Arc<Semaphore>) {
+async fn serve_bounded(stream: UnixStream, is_own: bool, ingress: LocalIngress, capacity: Arc<Semaphore>) {
+    let mut stream = Connection::new(stream);
+    if !is_own {
+        let cause = Cause::new(ErrorCode::Unauthenticated, "the control socket belongs to another user");
+        return refuse(&mut stream, cause).await;
+    }
     match capacity.try_acquire() {
         Ok(_permit) => serve_connection(stream, ingress).await,
         Err(_) => {
@@ -94,19 +97,13 @@ async fn serve_bounded(mut stream: UnixStream, ingress: LocalIngress, capacity: 
 }
 
 /// Refuses a connection, whatever it would request.
-async fn refuse(stream: &mut UnixStream, cause: Cause) {
+async fn refuse(stream: &mut Connection, cause: Cause) {
     tracing::warn!(error.code = %cause.code, error.message = cause.message, "control connection refused");
     // A peer that has disconnected needs no response.
     let _ = frame::write(stream, &ControlResponse::Refused { cause }).await;
 }
 
-async fn serve_connection(mut stream: UnixStream, ingress: LocalIngress) {
-    // The peer of a socket pair that is created here runs as this user.
-    let own_uid = UnixStream::pair().and_then(|(here, _)| here.peer_cred()).map(|peer| peer.uid());
-    if !own_uid.is_ok_and(|uid| is_same_user(&stream, uid)) {
-        let cause = Cause::new(ErrorCode::Unauthenticated, "the control socket belongs to another user");
-        return refuse(&mut stream, cause).await;
-    }
+async fn serve_connection(mut stream: Connection, ingress: LocalIngress) {
     let outcome = loop {
         let request = tokio::time::timeout(REQUEST_READ_MAX, frame::read::<ControlRequest>(&mut stream)).await;
         let handled = match request {
@@ -131,7 +128,7 @@ async fn serve_connection(mut stream: UnixStream, ingress: LocalIngress) {
 /// Accepts a request and writes its response. A request is accepted before a drain begins, or not at all; the
 /// drain waits until the response is written.
 async fn handle_request(
-    stream: &mut UnixStream,
+    stream: &mut Connection,
     ingress: &LocalIngress,
     request: ControlRequest,
 ) -> std::io::Result<()> {
@@ -175,16 +172,20 @@ async fn handle_request(
 
 /// Runs `work` until the peer disconnects. The work is dropped then, which releases all its
 /// resources: its result has no receiver.
-async fn until_disconnected<T>(stream: &UnixStream, work: impl Future<Output = T>) -> Option<T> {
+async fn until_disconnected<T>(stream: &Connection, work: impl Future<Output = T>) -> Option<T> {
     let disconnected = async {
         let mut byte = [0];
+        // The peer sends nothing while it awaits a response: a byte is a fault, zero bytes are the end.
+        if !stream.buffer().is_empty() {
+            return;
+        }
+        let stream = stream.get_ref();
         loop {
             if stream.readable().await.is_err() {
                 return;
             }
             match stream.try_read(&mut byte) {
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                // The peer sends nothing while it awaits a response: a byte is a fault, zero bytes are the end.
                 Ok(_) | Err(_) => return,
             }
         }
@@ -195,7 +196,7 @@ async fn until_disconnected<T>(stream: &UnixStream, work: impl Future<Output = T
     }
 }
 
-async fn send_events(stream: &mut UnixStream, mut events: greenroom_client::transport::Events) -> std::io::Result<()> {
+async fn send_events(stream: &mut Connection, mut events: greenroom_client::transport::Events) -> std::io::Result<()> {
     while let Some(Some(event)) = until_disconnected(stream, events.next()).await {
         match event {
             Ok(event) => frame::write(stream, &ControlResponse::Event { event: Box::new(event) }).await?,
@@ -205,7 +206,7 @@ async fn send_events(stream: &mut UnixStream, mut events: greenroom_client::tran
     frame::write(stream, &ControlResponse::End).await
 }
 
-async fn read_file(stream: &mut UnixStream, bytes: u64) -> std::io::Result<Result<Vec<u8>, Cause>> {
+async fn read_file(stream: &mut Connection, bytes: u64) -> std::io::Result<Result<Vec<u8>, Cause>> {
     if bytes > FILE_BYTES_MAX {
         let message = format!("the file has {bytes} bytes, the limit is {FILE_BYTES_MAX}");
         return Ok(Err(Cause::new(ErrorCode::PayloadTooLarge, message)));

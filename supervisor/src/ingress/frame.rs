@@ -7,14 +7,22 @@ use greenroom_protocol::event::{RunEvent, WatchedRun};
 use greenroom_protocol::{ArtifactRef, Cause, Envelope, Reply, UserId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
 
 use crate::config::SettingsHash;
 
+/// Bytes of the length before each frame.
+const LENGTH_BYTES: usize = 4;
 /// Bytes of one frame.
 pub const FRAME_BYTES_MAX: usize = 24 * 1024 * 1024;
+/// Bytes that are allocated for a frame before any of them has arrived.
+const FRAME_BYTES_EXPECTED: usize = 64 * 1024;
 /// Bytes of a file that the command line uploads.
 pub const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// One end of a connection of the control socket. A frame is read by one call of the system.
+pub type Connection = BufReader<UnixStream>;
 
 /// A request on the control socket.
 #[derive(Debug, Serialize, Deserialize)]
@@ -106,8 +114,11 @@ pub async fn write<T: Serialize + Sync>(to: &mut (impl AsyncWrite + Unpin + Send
 pub async fn write_raw(to: &mut (impl AsyncWrite + Unpin + Send), bytes: &[u8]) -> io::Result<()> {
     let length = u32::try_from(bytes.len()).ok().filter(|_| bytes.len() <= FRAME_BYTES_MAX);
     let length = length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the message is too large"))?;
-    to.write_all(&length.to_be_bytes()).await?;
-    to.write_all(bytes).await?;
+    // One write: a peer that is woken by the length alone would wait for the rest.
+    let mut frame = Vec::with_capacity(LENGTH_BYTES + bytes.len());
+    frame.extend_from_slice(&length.to_be_bytes());
+    frame.extend_from_slice(bytes);
+    to.write_all(&frame).await?;
     to.flush().await
 }
 
@@ -127,7 +138,7 @@ pub async fn read<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin + Send
 /// # Errors
 /// As [`read`].
 pub async fn read_raw(from: &mut (impl AsyncRead + Unpin + Send)) -> io::Result<Option<Vec<u8>>> {
-    let mut length = [0; 4];
+    let mut length = [0; LENGTH_BYTES];
     match from.read_exact(&mut length).await {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
@@ -137,8 +148,8 @@ pub async fn read_raw(from: &mut (impl AsyncRead + Unpin + Send)) -> io::Result<
     if length > FRAME_BYTES_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the message is too large"));
     }
-    // The buffer grows with the bytes that arrive, so that a length alone allocates nothing.
-    let mut bytes = Vec::new();
+    // A larger buffer grows with the bytes that arrive, so that a length alone allocates little.
+    let mut bytes = Vec::with_capacity(length.min(FRAME_BYTES_EXPECTED));
     let read = from.take(length as u64).read_to_end(&mut bytes).await?;
     if read < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(Some(bytes)) }
 }

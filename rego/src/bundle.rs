@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use exact_numbers::InexactNumber;
 
+pub mod complete_text;
 mod exact_numbers;
 pub mod memory;
 pub mod source;
@@ -236,8 +237,12 @@ impl Bundle {
     }
 }
 
-/// The bytes of a file, or of the `guard.tar.gz` of a directory.
-fn read_bytes(path: &Path) -> Result<Vec<u8>, BundleError> {
+/// The packed bytes of a bundle: of a file, or of the `guard.tar.gz` of a directory.
+///
+/// # Errors
+/// [`BundleError::Unreadable`] and [`BundleError::NotCompiled`]. A file that is too large is read only in part, and
+/// [`Bundle::read`] rejects it.
+pub fn read_bytes(path: &Path) -> Result<Vec<u8>, BundleError> {
     let unreadable = |path: &Path, source| BundleError::Unreadable { path: path.to_owned(), source };
     let file = if path.is_dir() { path.join(BUNDLE_NAME) } else { path.to_owned() };
     let reader = match std::fs::File::open(&file) {

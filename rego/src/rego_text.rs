@@ -13,8 +13,10 @@ use module::{Module, Rule};
 use rule_index::RuleIndex;
 use uses::{Use, list_uses};
 
+mod agreement;
 mod lexer;
 mod module;
+mod normal_form;
 mod reference;
 mod rule_index;
 mod token_tree;
@@ -23,6 +25,7 @@ mod uses;
 #[cfg(test)]
 mod tests;
 
+pub use agreement::Difference;
 pub(crate) use uses::Extent;
 
 /// Maximum bytes of all Rego files of a bundle; of a larger text nothing is derived.

@@ -8,6 +8,8 @@ mod harness;
 mod access_matrix;
 #[path = "all/bundles.rs"]
 mod bundles;
+#[path = "all/complete_text.rs"]
+mod complete_text;
 #[path = "all/decisions.rs"]
 mod decisions;
 #[path = "all/definition_policies.rs"]

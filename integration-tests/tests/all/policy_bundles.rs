@@ -17,10 +17,14 @@ const AGENT: &str = "agent_id: echo_agent\nname: Echo\ncategory: business_ops\nd
 const USERS: &str =
     "[[users]]\nname = \"admin\"\nroles = [\"admin\"]\n[[users]]\nname = \"mallory\"\nroles = [\"admin\"]\n";
 
+/// The policies of the policy engine, as OPA has compiled them and as sources with their tests.
+const REGO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rego");
+/// The bundles of the policy engine's tests, each beside its source.
+const BUNDLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rego/tests/bundles");
+
 /// One of the bundles of the policy engine's tests, in the folder of its harness as `NAME/guard.tar.gz`.
 fn write_bundle(terminal: &CliHarness, name: &str) -> Result<PathBuf> {
-    let bundles = concat!(env!("CARGO_MANIFEST_DIR"), "/../rego/tests/bundles");
-    let path = terminal.write_file(&format!("{name}/guard.tar.gz"), fs::read(format!("{bundles}/{name}.tar.gz"))?)?;
+    let path = terminal.write_file(&format!("{name}/guard.tar.gz"), fs::read(format!("{BUNDLES}/{name}.tar.gz"))?)?;
     Ok(path.parent().context("a folder")?.to_owned())
 }
 
@@ -101,5 +105,64 @@ async fn an_explanation_notes_the_warnings_of_its_bundle() -> Result<()> {
     let input = terminal.write_file("input.json", include_str!("../../fuzz/corpus/policy/invoke"))?;
     let output = terminal.run(&["policy", "eval", "--input", input.to_str().context("a path of words")?]).await?;
     assert!(output.err.contains("warning: ") && output.err.contains("input.principal.tenannt"), "{output:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn policy_pack_completes_the_text_of_a_bundle_of_opa() -> Result<()> {
+    let terminal = CliHarness::open()?;
+    let shipped = fs::read(format!("{REGO}/bundle/guard.tar.gz"))?;
+    let bundle = terminal.write_file("in/guard.tar.gz", &shipped)?;
+    let complete = terminal.write_file("out/guard.tar.gz", "to be replaced")?;
+    let pack = async |out: &str| {
+        let words = ["policy", "pack", "in", &format!("{REGO}/policy"), "--out", out];
+        terminal.run(&words).await?.expect_success()
+    };
+    let result = pack("out/guard.tar.gz").await?;
+    assert_eq!((&result["whole_input"], &result["errors"]), (&json!(false), &json!([])), "{result:#}");
+    assert!(result["file"].as_str().is_some_and(|file| file.ends_with("out/guard.tar.gz")), "{result:#}");
+    assert!(fs::read(&bundle)? == shipped, "the bundle is not changed");
+    let report = terminal.run(&["policy", "check", "out"]).await?.expect_success()?;
+    assert_eq!((&report["reads"], &report["hash"]), (&result["reads"], &result["hash"]));
+    assert!(result["reads"].as_array().is_some_and(|reads| reads.contains(&json!("user.tenant"))), "{result:#}");
+
+    // The bundle is replaced if it is the output.
+    pack("in/guard.tar.gz").await?;
+    assert!(fs::read(&bundle)? == fs::read(&complete)?, "the bytes depend on the bundle and the sources only");
+    assert_eq!(fs::read_dir(terminal.folder().join("in"))?.count(), 1, "no other file remains");
+    Ok(())
+}
+
+#[tokio::test]
+async fn policy_pack_refuses_other_sources_and_a_warning_names_the_command() -> Result<()> {
+    let terminal = CliHarness::open()?;
+    let folder = write_bundle(&terminal, "faulty")?;
+    let folder = folder.to_str().context("a path of words")?;
+    let report = terminal.run(&["policy", "check", folder]).await?.expect_success()?;
+    assert_eq!(report["whole_input"], json!(true));
+    assert!(report["warnings"][0].as_str().is_some_and(|text| text.contains("`greenroom policy pack`")), "{report:#}");
+
+    let source = fs::read_to_string(format!("{BUNDLES}/faulty.rego"))?;
+    terminal.write_file("stale/faulty.rego", source.replace("== \"silent\"", "== \"quiet\""))?;
+    terminal.write_file("foreign/faulty.rego", source.replace("package guard", "package other"))?;
+    for (sources, message) in [
+        ("stale", "stale/faulty.rego:43: the rule `guard.permitted` differs from the bundle's"),
+        ("foreign", "no source has the name and the package (`guard`) of tests/bundles/faulty.rego"),
+    ] {
+        let error = terminal.run(&["policy", "pack", folder, sources, "--out", "new.tar.gz"]).await?.expect_error(2)?;
+        assert_eq!(error["code"], "invalid_policy");
+        let text = error["message"].as_str().unwrap_or_default();
+        assert!(text.starts_with(message) && text.ends_with("not what the bundle was built from"), "{text}");
+    }
+    for (sources, out, code, message) in [
+        ("stale", "stale/faulty.rego", "invalid_input", "is one of the sources"),
+        ("nowhere", "new.tar.gz", "path_not_allowed", "nowhere cannot be read"),
+    ] {
+        let error = terminal.run(&["policy", "pack", folder, sources, "--out", out]).await?;
+        let error = error.json()?["error"].clone();
+        assert_eq!(error["code"], code, "{error:#}");
+        assert!(error["message"].as_str().is_some_and(|text| text.contains(message)), "{error:#}");
+    }
+    assert!(!terminal.folder().join("new.tar.gz").exists());
     Ok(())
 }

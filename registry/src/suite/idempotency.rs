@@ -40,6 +40,26 @@ async fn the_same_request_gets_the_same_reply() {
 }
 
 #[tokio::test]
+async fn a_lookup_follows_a_key_and_reserves_nothing() {
+    for stores in TestStores::each().await {
+        let acme = tenant("acme");
+        let (body, other_body) = (ContentHash::from_content(b"body"), ContentHash::from_content(b"x"));
+        let lookup = async |hash: &ContentHash| stores.stores.idempotency.lookup(&acme, &key(), hash).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(lookup(&body).await, KeyStatus::New);
+        }
+        let (status, first) = stores.begin(&acme, &key(), &body).await;
+        assert_eq!(status, KeyStatus::New);
+        assert_eq!((lookup(&body).await, lookup(&other_body).await), (KeyStatus::InProgress, KeyStatus::Conflict));
+        stores.stores.core.abandon_key(first.unwrap(), NOW).await.unwrap();
+        assert_eq!((lookup(&body).await, lookup(&other_body).await), (KeyStatus::New, KeyStatus::New));
+        let (status, _second) = stores.begin(&acme, &key(), &other_body).await;
+        assert_eq!(status, KeyStatus::New);
+        assert_eq!((lookup(&body).await, lookup(&other_body).await), (KeyStatus::Conflict, KeyStatus::InProgress));
+    }
+}
+
+#[tokio::test]
 async fn of_concurrent_requests_one_is_new() {
     for stores in TestStores::each().await {
         let (acme, body, key) = (tenant("acme"), ContentHash::from_content(b"body"), key());

@@ -18,7 +18,7 @@ pub(super) enum Tree<'s> {
 }
 
 /// A kind of brackets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Delimiter {
     /// `(…)`
     Round,

@@ -5,6 +5,9 @@ use std::fmt;
 use crate::access_request::input_path::UnknownPath;
 use crate::rego_text::{Location, TextProblem};
 
+/// What to do about a bundle without the text of its entrypoints.
+const PACK_REMEDY: &str = "`greenroom policy pack` adds the text that `opa build` leaves out";
+
 /// What an operator should know of a bundle that is valid. None of it changes a decision, but an unknown
 /// path is a rule that does not decide what its author meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,11 +38,22 @@ impl PolicyWarning {
 impl fmt::Display for PolicyWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotDerived(problem) => write!(
-                f,
-                "{problem}: what the rules read cannot be derived, and every decision takes more time, because it \
-                 receives the whole input"
-            ),
+            Self::NotDerived(problem) => {
+                write!(
+                    f,
+                    "{problem}: what the rules read cannot be derived, and every decision takes more time, because it \
+                     receives the whole input"
+                )?;
+                match problem {
+                    TextProblem::Missing { .. } => write!(f, "; {PACK_REMEDY}"),
+                    TextProblem::Language
+                    | TextProblem::TooLarge
+                    | TextProblem::Encoding { .. }
+                    | TextProblem::Syntax { .. }
+                    | TextProblem::Unresolved { .. }
+                    | TextProblem::Replacement { .. } => Ok(()),
+                }
+            }
             Self::WholeInput(location) => write!(
                 f,
                 "{location} reads the input as a whole: every decision takes more time, because it receives all of it"

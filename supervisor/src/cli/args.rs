@@ -100,7 +100,7 @@ pub enum Command {
     /// Check definition files
     #[command(subcommand)]
     Definitions(DefinitionsCommand),
-    /// Check a policy bundle, explain one decision, or show all as a table
+    /// Check a policy bundle, complete its text, explain one decision, or show all as a table
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// List, verify and prune the audit
@@ -240,6 +240,8 @@ pub enum PolicyCommand {
         /// Bundle, or a directory with guard.tar.gz; without it, the configured one
         path: Option<PathBuf>,
     },
+    /// Pack the complete sources into a bundle of `opa build`, so that it can be derived what its rules read
+    Pack(PackArgs),
     /// Explain the decision on one policy input
     Eval {
         /// File with the input as JSON; `-` reads standard input
@@ -248,6 +250,19 @@ pub enum PolicyCommand {
     },
     /// Show role × category × action as ✔ and ✘
     Table,
+}
+
+/// Arguments of `policy pack`.
+#[derive(Debug, Args)]
+pub struct PackArgs {
+    /// Bundle as `opa build` wrote it, or a directory with guard.tar.gz
+    pub bundle: PathBuf,
+    /// Rego files that the bundle was built from, or folders with them
+    #[arg(required = true, value_name = "SOURCE")]
+    pub sources: Vec<PathBuf>,
+    /// File to write or to replace; the bundle is changed only if this names it
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 /// Commands of `memory`.

@@ -1,7 +1,8 @@
-//! `greenroom policy`: checks a bundle, explains one decision, or shows all as a table. Each loads the
-//! configured bundle into an engine of its own; nothing is executed or recorded.
+//! `greenroom policy`: checks a bundle, completes its text, explains one decision, or shows all as a table. Each loads
+//! a bundle into an engine of its own; nothing is executed or recorded.
 
 mod check;
+mod pack;
 
 use std::io::Read;
 use std::path::Path;
@@ -31,6 +32,7 @@ const UTF8_BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 pub async fn policy(config: Config, command: PolicyCommand, output: Output) -> Result<u8, Cause> {
     match command {
         PolicyCommand::Check { path } => check::check(config, path, output).await,
+        PolicyCommand::Pack(args) => pack::pack(config, args, output).await,
         PolicyCommand::Eval { input } => {
             let evaluator = open_engine(&config, output).await?;
             let explanation = evaluator.explain(Arc::new(run_blocking(move || read_input(&input)).await??)).await?;

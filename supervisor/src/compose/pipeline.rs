@@ -41,7 +41,8 @@ pub(crate) fn build(
     };
     let is_restoring = parts.restores.is_some();
     let admin = AdminOps { runs, stores: stores.clone(), clock: Arc::clone(clock), is_restoring };
-    let (idempotency, releaser) = IdempotencyKeys::new(Arc::clone(&stores.core), Arc::clone(clock));
+    let (idempotency, releaser) =
+        IdempotencyKeys::new(Arc::clone(&stores.core), Arc::clone(&stores.idempotency), Arc::clone(clock));
     let pipeline = Arc::new(Pipeline {
         admission: admission.clone(),
         authenticator: parts.authenticator.clone(),

@@ -3,9 +3,11 @@
 //! registry handles the keys of runs where it creates and ends them.
 //!
 //! One process owns the database, so the first request is always in this process: a waiting request is notified of its
-//! end. A claim that ends without a stored reply releases its key, whatever ended it: a caller that has disconnected, a
-//! failure that may pass, or a store that did not reply in time, whose permit for the key releases it. What cannot be
-//! written at once is written by the [`KeyReleaser`], and the requests that wait for the key go on after that.
+//! end. A key in progress that no request of this process has (it was reserved too late for its caller) is read, with a
+//! growing delay, until it is free or has a reply; the wait writes nothing. A claim that ends without a stored reply
+//! releases its key, whatever ended it: a caller that has disconnected, a failure that may pass, or a store that did not
+//! reply in time, whose permit for the key releases it. What cannot be written at once is written by the
+//! [`KeyReleaser`], and the requests that wait for the key go on after that.
 
 mod claims;
 mod releaser;
@@ -13,9 +15,10 @@ mod releaser;
 use std::sync::Arc;
 use std::time::Duration;
 
+use greenroom_actors::supervision::Backoff;
 use greenroom_protocol::{Cause, Clock, ContentHash, Deadline, ErrorCode, Reply, Request};
 use greenroom_registry::core::{CoreStore, KeyClaim, Unit};
-use greenroom_registry::idempotency::KeyStatus;
+use greenroom_registry::idempotency::{IdempotencyStore, KeyStatus};
 use greenroom_registry::ledger::Settled;
 use greenroom_registry::runs::DedupKey;
 use greenroom_rego::{Grant, Idempotency};
@@ -27,8 +30,8 @@ use self::releaser::{KeyEnd, KeyEnding};
 
 /// Endings of keys that wait for the releaser; further ones are written once, without waiting for the disk.
 const ENDINGS_MAX: usize = 65_536;
-/// Interval in which a key is looked up that no request of this process has.
-const FOREIGN_KEY_POLL: Duration = Duration::from_millis(200);
+/// Delay before each read of a key in progress that no request of this process has.
+const LOOKUP_BACKOFF: Backoff = Backoff { first: Duration::from_millis(20), max: Duration::from_secs(1) };
 
 /// The result of claiming the key of a request.
 pub enum RequestClaim {
@@ -49,6 +52,7 @@ pub struct ClaimedKey {
 /// Claims and completes idempotency keys.
 pub struct IdempotencyKeys {
     core: Arc<dyn CoreStore>,
+    stored_keys: Arc<dyn IdempotencyStore>,
     clock: Arc<dyn Clock>,
     claims: Arc<Claims>,
     endings: mpsc::Sender<KeyEnding>,
@@ -76,10 +80,14 @@ pub const fn stores_reply(request: &Request) -> bool {
 impl IdempotencyKeys {
     /// The keys of this store, and the releaser of those whose end could not be written at once.
     #[must_use]
-    pub fn new(core: Arc<dyn CoreStore>, clock: Arc<dyn Clock>) -> (Self, KeyReleaser) {
+    pub fn new(
+        core: Arc<dyn CoreStore>,
+        stored_keys: Arc<dyn IdempotencyStore>,
+        clock: Arc<dyn Clock>,
+    ) -> (Self, KeyReleaser) {
         let (endings, receiver) = mpsc::channel(ENDINGS_MAX);
         let releaser = KeyReleaser::new(Arc::clone(&core), Arc::clone(&clock), receiver);
-        (Self { core, clock, claims: Arc::default(), endings }, releaser)
+        (Self { core, stored_keys, clock, claims: Arc::default(), endings }, releaser)
     }
 
     /// Claims the key of a request; `None` if it has no key. `tickets` is dropped before a wait.
@@ -103,16 +111,17 @@ impl IdempotencyKeys {
         tickets: T,
     ) -> Result<RequestClaim, Cause> {
         let mut tickets = Some(tickets);
-        loop {
-            let mut ending = match self.claims.acquire(key, request_hash) {
-                LocalClaim::Acquired => KeyEnding::new(key.clone(), Arc::clone(&self.claims)),
+        let mut ending = loop {
+            match self.claims.acquire(key, request_hash) {
+                LocalClaim::Acquired => break KeyEnding::new(key.clone(), Arc::clone(&self.claims)),
                 LocalClaim::Busy(ended) => {
                     drop(tickets.take());
                     self.wait(ended, deadline).await?;
-                    continue;
                 }
                 LocalClaim::Conflict => return Err(conflict_error()),
-            };
+            }
+        };
+        loop {
             let claim = self.core.begin_key(&key.0, &key.1, request_hash, self.clock.now()).await;
             match claim.map_err(|error| error.cause())? {
                 KeyClaim::Reserved(reserved) => {
@@ -126,7 +135,7 @@ impl IdempotencyKeys {
                 // No request of this process has it: it was reserved too late for its caller, and is being released.
                 KeyClaim::Used(KeyStatus::New | KeyStatus::InProgress) => {
                     drop(tickets.take());
-                    self.wait_poll(deadline).await?;
+                    self.wait_in_store(key, request_hash, deadline).await?;
                 }
             }
         }
@@ -139,13 +148,27 @@ impl IdempotencyKeys {
         tokio::time::timeout(timeout, ended.changed()).await.map(drop).map_err(|_| in_progress_error())
     }
 
-    /// Waits until a key may be looked up again that no request of this process has.
-    async fn wait_poll(&self, deadline: Deadline) -> Result<(), Cause> {
-        if deadline.has_passed(self.clock.now()) {
-            return Err(in_progress_error());
-        }
-        tokio::time::sleep(FOREIGN_KEY_POLL).await;
-        Ok(())
+    /// Waits until a key that no request of this process has is no longer in progress. It only reads, so that the
+    /// requests that wait do not load the writer of the store.
+    async fn wait_in_store(
+        &self,
+        key: &TenantKey,
+        request_hash: &ContentHash,
+        deadline: Deadline,
+    ) -> Result<(), Cause> {
+        let timeout = deadline.remaining(self.clock.now());
+        let ended = async {
+            let mut lookups: u32 = 0;
+            loop {
+                lookups = lookups.saturating_add(1);
+                tokio::time::sleep(LOOKUP_BACKOFF.delay_before(lookups)).await;
+                let status = self.stored_keys.lookup(&key.0, &key.1, request_hash).await;
+                if status.map_err(|error| error.cause())? != KeyStatus::InProgress {
+                    return Ok::<(), Cause>(());
+                }
+            }
+        };
+        tokio::time::timeout(timeout, ended).await.unwrap_or_else(|_| Err(in_progress_error()))
     }
 
     /// Stores the reply under the key if it is final ([`Reply::is_final`]), and else releases the key; together with

@@ -21,11 +21,17 @@ pub(super) async fn check(config: Config, path: Option<PathBuf>, output: Output)
     let tried = snapshot.try_read_set().await?;
     let document = report(&snapshot, tried);
     output.document(&document, || format_report(&snapshot, tried));
-    let has_errors = snapshot.warnings().iter().any(PolicyWarning::is_error);
-    Ok(if has_errors { ErrorCode::InvalidPolicy.exit_code() } else { 0 })
+    Ok(exit_code(&snapshot))
 }
 
-fn report(snapshot: &PolicySnapshot, tried: usize) -> Json {
+/// The exit code of a report: a rule on a path that the input never has is an error.
+pub(super) fn exit_code(snapshot: &PolicySnapshot) -> u8 {
+    let has_errors = snapshot.warnings().iter().any(PolicyWarning::is_error);
+    if has_errors { ErrorCode::InvalidPolicy.exit_code() } else { 0 }
+}
+
+/// What the rules of a bundle read, and what is wrong with it, as a document.
+pub(super) fn report(snapshot: &PolicySnapshot, tried: usize) -> Json {
     let (errors, warnings): (Vec<_>, Vec<_>) = snapshot.warnings().iter().partition(|warning| warning.is_error());
     let texts =
         |warnings: Vec<&PolicyWarning>| -> Vec<String> { warnings.into_iter().map(ToString::to_string).collect() };
@@ -40,7 +46,8 @@ fn report(snapshot: &PolicySnapshot, tried: usize) -> Json {
     })
 }
 
-fn format_report(snapshot: &PolicySnapshot, tried: usize) -> String {
+/// The same as text.
+pub(super) fn format_report(snapshot: &PolicySnapshot, tried: usize) -> String {
     let mut text = format!("policy {}\n", snapshot.revision());
     for warning in snapshot.warnings() {
         text.push_str(&format!("  {}: {warning}\n", if warning.is_error() { "error" } else { "warning" }));

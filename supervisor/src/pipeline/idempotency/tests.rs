@@ -11,6 +11,7 @@ use greenroom_protocol::{
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::core::PendingUnit;
 use greenroom_registry::group_commit::CommitTiming;
+use greenroom_registry::idempotency::ReservedKey;
 use greenroom_registry::journal::JournalError;
 use greenroom_registry::runs::Fence;
 use greenroom_registry::{StoreError, StoreParts, in_memory_artifacts, open_in_memory};
@@ -33,9 +34,11 @@ enum Fault {
 /// A store in memory, with faults in the order of the units.
 struct FaultyStore {
     inner: Arc<dyn CoreStore>,
+    stored_keys: Arc<dyn IdempotencyStore>,
     faults: Mutex<Vec<Fault>>,
     reservations: AtomicU32,
     ends: AtomicU32,
+    lookups: AtomicU32,
 }
 
 #[async_trait]
@@ -71,6 +74,29 @@ impl CoreStore for FaultyStore {
     }
 }
 
+#[async_trait]
+impl IdempotencyStore for FaultyStore {
+    async fn lookup(
+        &self,
+        tenant: &TenantId,
+        key: &DedupKey,
+        request_hash: &ContentHash,
+    ) -> Result<KeyStatus, StoreError> {
+        self.lookups.fetch_add(1, Ordering::SeqCst);
+        self.stored_keys.lookup(tenant, key, request_hash).await
+    }
+}
+
+impl FaultyStore {
+    /// Reserves a key without a request of this process.
+    async fn reserve_elsewhere(&self, key: &TenantKey, request_hash: &ContentHash) -> ReservedKey {
+        match self.inner.begin_key(&key.0, &key.1, request_hash, WallClock.now()).await.unwrap() {
+            KeyClaim::Reserved(reserved) => reserved,
+            KeyClaim::Used(status) => panic!("{status:?}"),
+        }
+    }
+}
+
 struct Harness {
     store: Arc<FaultyStore>,
     keys: IdempotencyKeys,
@@ -81,10 +107,16 @@ fn harness(faults: &[Fault]) -> Harness {
     let signer = Signer::ephemeral([7; 32]);
     let pod = PodId::new("pod_1").unwrap();
     let parts = StoreParts { clock: Arc::new(WallClock), signer, artifacts: in_memory_artifacts(), pod };
-    let inner = open_in_memory(parts).stores.core;
-    let (reservations, ends) = (AtomicU32::new(0), AtomicU32::new(0));
-    let store = Arc::new(FaultyStore { inner, faults: Mutex::new(faults.to_vec()), reservations, ends });
-    let (keys, releaser) = IdempotencyKeys::new(store.clone(), Arc::new(WallClock));
+    let stores = open_in_memory(parts).stores;
+    let store = Arc::new(FaultyStore {
+        inner: stores.core,
+        stored_keys: stores.idempotency,
+        faults: Mutex::new(faults.to_vec()),
+        reservations: AtomicU32::new(0),
+        ends: AtomicU32::new(0),
+        lookups: AtomicU32::new(0),
+    });
+    let (keys, releaser) = IdempotencyKeys::new(store.clone(), store.clone(), Arc::new(WallClock));
     Harness { store, keys, releaser }
 }
 
@@ -264,4 +296,41 @@ async fn a_request_that_waits_for_another_with_its_key_writes_nothing_and_has_no
     };
     assert!(matches!(beside(&mut releaser, replay).await, Ok(RequestClaim::Replay(_))));
     assert_eq!(store.reservations.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_key_of_no_request_of_this_process_only_reads_until_the_key_ends() {
+    for is_stored in [true, false] {
+        let Harness { store, keys, .. } = harness(&[]);
+        let (key, body) = (key("alice"), ContentHash::from_content(b"body"));
+        let reserved = store.reserve_elsewhere(&key, &body).await;
+        let ticket = Arc::new(());
+        let deadline = Deadline::after(WallClock.now(), Duration::from_secs(600));
+        let mut waiting = Box::pin(keys.claim_key(&key, &body, deadline, Arc::clone(&ticket)));
+        let minute = tokio::time::timeout(Duration::from_secs(60), &mut waiting).await;
+        assert!(minute.is_err(), "the key is in progress");
+        assert_eq!(store.reservations.load(Ordering::SeqCst), 1, "the writer is not polled");
+        let lookups = store.lookups.load(Ordering::SeqCst);
+        assert!((55..=70).contains(&lookups), "{lookups} reads in a minute: five more in the first second");
+        assert_eq!(Arc::strong_count(&ticket), 1, "the ticket is dropped before the wait");
+        match is_stored {
+            true => store.inner.finish_key(reserved, &reply(None), WallClock.now()).await.unwrap(),
+            false => store.inner.abandon_key(reserved, WallClock.now()).await.unwrap(),
+        }
+        let claim = waiting.await.unwrap();
+        assert_eq!(matches!(claim, RequestClaim::Replay(_)), is_stored, "a released key is claimed");
+        assert_eq!(store.reservations.load(Ordering::SeqCst), 2, "one before the wait and one after it");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_key_of_no_request_of_this_process_ends_at_its_deadline() {
+    let Harness { store, keys, .. } = harness(&[]);
+    let body = ContentHash::from_content(b"body");
+    let _reserved = store.reserve_elsewhere(&key("alice"), &body).await;
+    let deadline_error = keys.claim_for_test("alice", "body").await.map(drop).unwrap_err();
+    assert_eq!((deadline_error.code, deadline_error.code.is_retryable()), (ErrorCode::TimedOut, true));
+    assert_eq!(store.reservations.load(Ordering::SeqCst), 1);
+    let conflict = keys.claim_for_test("alice", "other").await.map(drop).unwrap_err();
+    assert_eq!(conflict.code, ErrorCode::IdempotencyConflict, "the claim of the process has ended with its wait");
 }

@@ -62,6 +62,12 @@ pub enum StoreError {
     /// The database belongs to another data directory.
     #[error("{0}")]
     OtherDirectory(String),
+    /// The server of the database cannot be reached, or accepts no further connection.
+    #[error("the database cannot be reached: {0}")]
+    Unreachable(String),
+    /// Another pod has declared this one dead, so nothing of it is written any more.
+    #[error("this pod was declared dead")]
+    PodDead,
     /// Any other error of the operating system or the database.
     #[error("the store failed: {0}")]
     Failed(String),
@@ -126,6 +132,14 @@ impl StoreError {
                 "other_directory",
                 "use the data directory that it belongs to, or another database (`store.url`, `DATABASE_URL`)",
             ),
+            Self::Unreachable(_) => {
+                ("unreachable", "check its server and its URL (`store.url`, `DATABASE_URL`); accepted work is safe")
+            }
+            Self::PodDead => {
+                let message = format!("{self}: it has not renewed its lease in time; another pod continues its runs");
+                let details = serde_json::json!({ "store": "pod_dead" });
+                return Cause::new(ErrorCode::LeaseLost, message).with_details(details);
+            }
             Self::Failed(_) => ("failed", "check that this user may read and write its file and its directory"),
         };
         // A call whose entry may not be in the audit was not executed, so its outcome is known.
@@ -155,6 +169,8 @@ impl StoreError {
             | Self::Timeout
             | Self::OutcomeUnknown
             | Self::Overrun
+            | Self::Unreachable(_)
+            | Self::PodDead
             | Self::Failed(_) => false,
         }
     }
@@ -189,6 +205,12 @@ mod tests {
         assert_eq!(cause.code, ErrorCode::StoreUnavailable);
         assert_eq!(cause.details, serde_json::json!({"store": "disk_full"}));
         assert_eq!(full.audit_cause().code, ErrorCode::AuditUnavailable);
+    }
+
+    #[test]
+    fn a_pod_that_was_declared_dead_has_lost_its_lease() {
+        let cause = StoreError::PodDead.cause();
+        assert_eq!((cause.code, cause.details), (ErrorCode::LeaseLost, serde_json::json!({"store": "pod_dead"})));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Persistent state: runs, journals, audit, usage and money, shared contexts, artifacts, agent
 //! memories, idempotency keys and versions of definitions.
 //!
-//! Every store is a trait. Its implementations are private and come from [`open_in_memory`] or
-//! [`open_sqlite`]. What must be durable together is written by one of them, [`core::CoreStore`]; the others
+//! Every store is a trait. Its implementations are private and come from [`open_in_memory`], [`open_sqlite`] or
+//! [`open_postgres`]. What must be durable together is written by one of them, [`core::CoreStore`]; the others
 //! read. Only this crate knows SQL, and only this crate constructs the proofs [`journal::Receipt`],
 //! [`audit::OpenAuditEntry`] and [`ledger::Reservation`]. Actors, policy and
 //! ingress do not belong here. This crate spawns nothing: the work that must run beside the stores is
@@ -13,6 +13,7 @@ use std::path::Path;
 pub mod agent_memory;
 pub mod artifacts;
 pub mod audit;
+pub mod cluster;
 pub mod context;
 pub mod core;
 pub mod definition_store;
@@ -25,9 +26,11 @@ pub mod maintenance;
 pub mod restore;
 pub mod runs;
 
+mod columns;
 mod fs_artifacts;
 mod in_memory;
 mod notify;
+mod postgres;
 mod sqlite;
 mod stores;
 #[cfg(test)]
@@ -40,7 +43,7 @@ pub use stores::{OpenedStores, StoreParts, StoreTask, Stores, SyncMode};
 
 use audit::signer::Signer;
 use audit::{ChainKey, ChainReport};
-use greenroom_protocol::{PrincipalId, Timestamp};
+use greenroom_protocol::{PodId, PrincipalId, Timestamp};
 use maintenance::CheckReport;
 use restore::{RestoreError, RestoreReport, StagedRestore};
 
@@ -106,4 +109,36 @@ pub async fn commit_restore(
 /// contain the audit record that was signed last.
 pub async fn open_sqlite(path: &Path, sync_mode: SyncMode, parts: StoreParts) -> Result<OpenedStores, StoreError> {
     sqlite::open(path, sync_mode, parts).await
+}
+
+/// Opens a PostgreSQL database, which many pods may have open, for this start of a pod. `pod` is an id that no other
+/// start has.
+///
+/// The stores of a pod live as long as its lease, which one of the tasks renews. If another pod declares this one dead,
+/// because it has not renewed its lease in time, its tasks fail, and nothing of it is written any more.
+///
+/// # Errors
+/// [`StoreError::Unreachable`] if its server cannot be reached; [`StoreError::Version`] if its schema is not that of this
+/// release ([`migrate_postgres`]); [`StoreError`] if it belongs to other pods, or does not contain the audit record
+/// that this pod signed last.
+pub async fn open_postgres(url: &str, pod: &PodId, parts: StoreParts) -> Result<OpenedStores, StoreError> {
+    postgres::open(url, pod, postgres::LANES, parts).await
+}
+
+/// Migrates the schema of a PostgreSQL database to that of this release, and returns its version. Migrations are
+/// additive: pods of the release before go on working.
+///
+/// # Errors
+/// [`StoreError`], and then the schema is that of the last migration that succeeded.
+pub async fn migrate_postgres(url: &str) -> Result<i64, StoreError> {
+    postgres::migrate(url).await
+}
+
+/// Checks a PostgreSQL database without changing it, also beside pods that write it, and without a schema. Without a key
+/// its audit is not verified.
+///
+/// # Errors
+/// [`StoreError`] if its server cannot be reached. What is wrong with the database is a problem in the report.
+pub async fn examine_postgres(url: &str, key: Option<&ChainKey>) -> Result<CheckReport, StoreError> {
+    postgres::inspect::examine(url, key).await
 }

@@ -137,6 +137,7 @@ CREATE TABLE idempotency_keys (
     PRIMARY KEY (key, tenant)
 );
 CREATE INDEX idempotency_keys_by_run ON idempotency_keys (run) WHERE run IS NOT NULL;
+CREATE INDEX idempotency_keys_replied ON idempotency_keys (at) WHERE reply IS NOT NULL;
 CREATE INDEX idempotency_keys_reserved ON idempotency_keys (holder) WHERE holder IS NOT NULL;
 
 -- One hash chain for each lane of each pod. The first one has the number 0.

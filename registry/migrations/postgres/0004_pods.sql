@@ -63,14 +63,15 @@ BEGIN
     )::text;
 END $$;
 
--- Frees the keys of a dead pod, settles its reservations as estimated and returns the audit entries that it has left
--- open, at most `p_limit` of each. The caller repeats it until nothing is left, and closes the entries.
+-- Frees the keys of a dead pod, releases its trees, settles its reservations as estimated and returns the audit entries
+-- that it has left open, at most `p_limit` of each. The caller repeats it until nothing is left, and closes the entries.
 CREATE FUNCTION greenroom_clean_v1(
     p_pod bigint, p_dead bigint, p_day bigint, p_minute bigint, p_limit integer
 ) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     v_reserved jsonb;
     v_settled  bigint;
+    v_released bigint;
 BEGIN
     PERFORM 1 FROM pods WHERE id = p_pod AND NOT dead FOR KEY SHARE;
     IF NOT FOUND THEN
@@ -83,12 +84,18 @@ BEGIN
         RETURN '{"state":"taken"}';
     END IF;
     DELETE FROM idempotency_keys WHERE holder = p_dead;
+    UPDATE trees SET holder = NULL, attempts = attempts + 1, released_at = (
+        SELECT (extract(epoch FROM p.renewed_at) * 1000000)::bigint FROM pods p WHERE p.id = p_dead)
+    WHERE root IN (
+        SELECT t.root FROM trees t WHERE t.holder = p_dead AND t.open_runs > 0
+        ORDER BY t.root LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED);
+    GET DIAGNOSTICS v_released = ROW_COUNT;
     SELECT jsonb_agg(jsonb_build_object('n', r.n, 'kind', 2, 'input', r.tokens_input, 'output', r.tokens_output,
                      'cost', r.cost, 'day', p_day, 'minute', p_minute)), count(*)
     INTO v_reserved, v_settled
     FROM (SELECT * FROM reservations WHERE pod = p_dead ORDER BY n LIMIT p_limit) r;
     PERFORM greenroom_settle_v1(p_dead, v_reserved);
-    RETURN jsonb_build_object('state', 'committed', 'settled', v_settled, 'open', (
+    RETURN jsonb_build_object('state', 'committed', 'settled', v_settled, 'released', v_released, 'open', (
         SELECT COALESCE(jsonb_agg(to_jsonb(o)), '[]') FROM (
             SELECT a.chain, a.number, a.request, a.tenant FROM audit_open a JOIN audit_chains c ON c.chain = a.chain
             WHERE c.pod = p_dead ORDER BY a.chain, a.number LIMIT p_limit) o
@@ -116,7 +123,7 @@ BEGIN
                 WHERE t.holder IS NULL AND t.open_runs > 0 AND t.wake_at <= p_now AND t.journal_version <= p_version
                 UNION ALL
                 SELECT t.root, t.tenant, t.number FROM pods h JOIN trees t ON t.holder = h.id
-                WHERE h.dead AND t.open_runs > 0 AND t.wake_at <= p_now AND t.journal_version <= p_version
+                WHERE h.dead AND NOT h.cleaned AND t.open_runs > 0 AND t.wake_at <= p_now AND t.journal_version <= p_version
                 LIMIT 10000
             ) t
         ) d ORDER BY d.nth, d.number LIMIT p_limit
@@ -219,7 +226,7 @@ BEGIN
     END IF;
 END $$;
 
--- Removes what nothing reads any more, at most 500 rows of a table.
+-- Removes what nothing reads any more, at most 500 rows of a table. A pod is remembered for a week.
 CREATE FUNCTION greenroom_sweep_v1(
     p_day bigint, p_minute bigint, p_execution_days bigint, p_run_days bigint, p_period_days bigint
 ) RETURNS void LANGUAGE plpgsql AS $$
@@ -236,4 +243,7 @@ BEGIN
           AND (account LIKE '{"Execution"%' OR account LIKE '{"Run"%' AND day <= p_day - p_run_days)
           AND reserved_input = 0 AND reserved_output = 0 AND reserved_cost = 0
         ORDER BY day LIMIT 500 FOR UPDATE SKIP LOCKED);
+    DELETE FROM pods WHERE id IN (
+        SELECT id FROM pods WHERE dead AND cleaned AND renewed_at < clock_timestamp() - interval '7 days'
+        ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED);
 END $$;

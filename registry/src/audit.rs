@@ -232,7 +232,8 @@ pub trait AuditLog: Send + Sync {
     async fn read(&self, scope: &AuditScope, before: Option<AuditSeq>, limit: u32) -> Result<AuditPage, AuditError>;
 
     /// Finds the records of a request by its id, or one record by its number, within a scope and in the
-    /// order in which they were written.
+    /// order in which they were written. In a database with several chains, a number names a record of each of them, and
+    /// `CHAIN/NUMBER` names one.
     ///
     /// # Errors
     /// [`AuditError`] if they cannot be read.

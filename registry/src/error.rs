@@ -37,6 +37,9 @@ pub enum StoreError {
     /// The database was written by a newer release.
     #[error("the database is not compatible with this release: {0}")]
     Version(String),
+    /// The schema of the database is older than this release needs.
+    #[error("the database must be migrated: {0}")]
+    Unmigrated(String),
     /// The writer has ended, because the process is stopping.
     #[error("the store is closed")]
     Closed,
@@ -68,6 +71,9 @@ pub enum StoreError {
     /// Another pod has declared this one dead, so nothing of it is written any more.
     #[error("this pod was declared dead")]
     PodDead,
+    /// This kind of store does not do this itself.
+    #[error("{0}")]
+    Unsupported(String),
     /// Any other error of the operating system or the database.
     #[error("the store failed: {0}")]
     Failed(String),
@@ -113,6 +119,7 @@ impl StoreError {
                 ("corrupt", "run `greenroom db check`, and restore a backup with `greenroom db restore FILE`")
             }
             Self::Version(_) => ("version", "start the release that wrote the database"),
+            Self::Unmigrated(_) => ("unmigrated", "other pods continue to work meanwhile"),
             Self::Closed => ("closed", "the process is stopping; retry later"),
             Self::Timeout => ("timeout", "the disk is slow; retry later"),
             Self::OutcomeUnknown => ("outcome_unknown", "repeat the request with the same idempotency key"),
@@ -140,6 +147,7 @@ impl StoreError {
                 let details = serde_json::json!({ "store": "pod_dead" });
                 return Cause::new(ErrorCode::LeaseLost, message).with_details(details);
             }
+            Self::Unsupported(_) => return Cause::new(ErrorCode::InvalidInput, self.to_string()),
             Self::Failed(_) => ("failed", "check that this user may read and write its file and its directory"),
         };
         // A call whose entry may not be in the audit was not executed, so its outcome is known.
@@ -165,12 +173,14 @@ impl StoreError {
             | Self::ReadOnly
             | Self::Locked
             | Self::InUse { .. }
+            | Self::Unmigrated(_)
             | Self::Closed
             | Self::Timeout
             | Self::OutcomeUnknown
             | Self::Overrun
             | Self::Unreachable(_)
             | Self::PodDead
+            | Self::Unsupported(_)
             | Self::Failed(_) => false,
         }
     }

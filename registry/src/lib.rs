@@ -118,15 +118,15 @@ pub async fn open_sqlite(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
 /// because it has not renewed its lease in time, its tasks fail, and nothing of it is written any more.
 ///
 /// # Errors
-/// [`StoreError::Unreachable`] if its server cannot be reached; [`StoreError::Version`] if its schema is not that of this
-/// release ([`migrate_postgres`]); [`StoreError`] if it belongs to other pods, or does not contain the audit record
-/// that this pod signed last.
+/// [`StoreError::Unreachable`] if its server cannot be reached; [`StoreError::Unmigrated`] if its schema is older than
+/// this release needs ([`migrate_postgres`]), [`StoreError::Version`] if it is newer; [`StoreError`] if it belongs
+/// to other pods, or does not contain the audit record that this pod signed last.
 pub async fn open_postgres(url: &str, pod: &PodId, parts: StoreParts) -> Result<OpenedStores, StoreError> {
     postgres::open(url, pod, postgres::LANES, parts).await
 }
 
 /// Migrates the schema of a PostgreSQL database to that of this release, and returns its version. Migrations are
-/// additive: pods of the release before go on working.
+/// additive: pods of the release before continue to work.
 ///
 /// # Errors
 /// [`StoreError`], and then the schema is that of the last migration that succeeded.

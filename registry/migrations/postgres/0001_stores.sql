@@ -14,7 +14,7 @@ CREATE TABLE store_identity (
 INSERT INTO store_identity (database) VALUES (replace(gen_random_uuid()::text, '-', ''));
 
 -- The starts of pods. A pod whose row is dead writes nothing any more: every batch locks the row of its pod for as long
--- as it runs, and whoever declares a pod dead waits for these locks.
+-- as it runs, and a pod that declares it dead waits for these locks.
 CREATE TABLE pods (
     id         bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     -- The id of this start; the next start of the same process has another one.
@@ -39,8 +39,8 @@ CREATE TABLE pods (
 CREATE INDEX pods_live ON pods (expires_at) WHERE NOT dead;
 CREATE INDEX pods_to_clean ON pods (id) WHERE dead AND NOT cleaned;
 
--- The batches of the lanes of pods. Whoever does not know whether a batch was committed inserts it as void: then it
--- never can be. `result` is what the batch has replied.
+-- The batches of the lanes of pods. A pod that does not know whether a batch was committed inserts it as void: then
+-- it never can be. `result` is what the batch has replied.
 CREATE TABLE batches (
     pod    bigint      NOT NULL,
     lane   integer     NOT NULL,
@@ -70,7 +70,7 @@ CREATE TABLE trees (
     open_runs       integer NOT NULL,
     -- When a pod is to claim it; the largest number if it waits for a signal only.
     wake_at         bigint  NOT NULL DEFAULT 0,
-    -- The version of the journals of its runs; a pod that does not read it leaves the tree alone.
+    -- The version of the journals of its runs; a pod that does not read it does not claim the tree.
     journal_version integer NOT NULL DEFAULT 1,
     -- When its last owner has released it.
     released_at     bigint

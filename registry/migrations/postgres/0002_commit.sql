@@ -9,7 +9,7 @@
 --   unknown_run, ended, fenced, owned, out_of_order (with the last `seq`),
 --   run (the run exists; `run` is its id if the same request has created it),
 --   run_key, key (the key was used; `same` if by the same request, with its `run` or its `reply`),
---   again (what was in the way is gone; the unit is to be repeated).
+--   again (what was in the way no longer exists; the unit is to be repeated).
 
 -- The appends and claims that are not taken.
 CREATE FUNCTION greenroom_judge_v1(p_pod bigint, p_units jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -268,7 +268,7 @@ DECLARE
     v_out     integer[];
     v_result  text;
 BEGIN
-    -- As long as this row is locked, nobody declares the pod dead.
+    -- As long as this row is locked, no pod declares this one dead.
     PERFORM 1 FROM pods WHERE id = p_pod AND NOT dead FOR KEY SHARE;
     IF NOT FOUND THEN
         RETURN '{"state":"dead"}';

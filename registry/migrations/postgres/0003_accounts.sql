@@ -173,7 +173,7 @@ BEGIN
         v_reserved := v_reserved || jsonb_build_object('n', v_request->'n', 'refusal', v_refusal);
     END LOOP;
     v_result := jsonb_build_object(
-        'state', 'committed', 'reserved', v_reserved, 'shown', cardinality(v_ids),
+        'state', 'committed', 'reserved', v_reserved, 'settlements', cardinality(v_ids),
         'accounts', (
             SELECT COALESCE(jsonb_agg(to_jsonb(a)), '[]') FROM accounts a
             WHERE a.account IN (SELECT jsonb_array_elements_text(p_requests->'charged'))

@@ -41,7 +41,7 @@ BEGIN
         ORDER BY p.id FOR UPDATE OF p SKIP LOCKED
     );
     UPDATE pods SET dead = true, cleaner = p_pod WHERE id = ANY (v_dead);
-    -- Outcomes that nobody asks for any more.
+    -- Outcomes that no pod resolves any more.
     DELETE FROM batches WHERE (pod, lane, batch) IN (
         SELECT pod, lane, batch FROM batches WHERE at < v_now - interval '1 hour' LIMIT 500 FOR UPDATE SKIP LOCKED
     );

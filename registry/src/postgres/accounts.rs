@@ -96,7 +96,7 @@ impl AccountsLane {
         while !batch.is_empty() || self.store.usage.has_counted() {
             batch.encode(&self.waiting, &self.store.usage.send(), &self.store);
             batch = match self.execute(batch).await? {
-                // There may be more settlements to show; who waits for that waits on.
+                // There may be more settlements to show; a caller of a flush waits for them too.
                 Some(flushes) => Batch::showing(flushes),
                 None => break,
             };
@@ -151,11 +151,11 @@ impl AccountsLane {
     /// Replies to the callers of a batch that is durable.
     fn finish(&mut self, batch: Batch, result: &AccountsResult) -> Option<Vec<ReplySender<()>>> {
         let Finished { refused, flushes, has_served } = batch.finish(result, &self.store);
-        self.has_settled |= result.shown > 0 || has_served;
+        self.has_settled |= result.settlements > 0 || has_served;
         for call in refused {
             self.wait_or_refuse(call);
         }
-        if result.shown >= SHOWN_MAX {
+        if result.settlements >= SHOWN_MAX {
             return Some(flushes);
         }
         flushes.into_iter().for_each(|reply| reply.send(Ok(())));

@@ -18,6 +18,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The name by which the server knows the connections, unless the URL has another.
 const APPLICATION: &str = "greenroom";
+/// The functions of the database lock what they decide on, and read it after that, which other isolations prevent.
+const ISOLATION: (&str, &str) = ("default_transaction_isolation", "read committed");
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
@@ -29,7 +31,7 @@ pub(super) fn parse_url(url: &str) -> Result<PgConnectOptions, StoreError> {
         None => options.application_name(APPLICATION),
     };
     // Statements may contain the inputs of users.
-    Ok(named.disable_statement_logging())
+    Ok(named.options([ISOLATION]).disable_statement_logging())
 }
 
 /// Opens a connection.
@@ -86,8 +88,8 @@ pub(super) fn judge_schema(applied: &[Applied]) -> Result<i64, StoreError> {
                 return Err(StoreError::Version(format!("its migration {version} is not the one of this release")));
             }
             None => {
-                return Err(StoreError::Version(format!(
-                    "its schema is {found}, and this release needs {needed}: run `greenroom db migrate`"
+                return Err(StoreError::Unmigrated(format!(
+                    "its schema is {found}, and this release needs {needed}; run `greenroom db migrate`"
                 )));
             }
         }
@@ -105,7 +107,7 @@ mod tests {
 
     fn problem(applied: &[Applied]) -> String {
         match judge_schema(applied) {
-            Err(StoreError::Version(text)) => text,
+            Err(StoreError::Version(text) | StoreError::Unmigrated(text)) => text,
             other => panic!("{other:?}"),
         }
     }

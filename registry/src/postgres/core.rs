@@ -27,7 +27,7 @@ impl CoreStore for PostgresCore {
     async fn send(&self, unit: Unit<'_>) -> Result<(), StoreError> {
         let (unit, needed) = QueuedUnit::encode(unit, LINGER)?;
         match needed {
-            // Its reservation comes first; nobody waits for it.
+            // Its reservation comes first; no caller waits for it.
             Some(_) => self.0.submit(unit, needed).await.map(drop),
             None => self.0.send(unit).await,
         }

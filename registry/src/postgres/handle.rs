@@ -76,7 +76,7 @@ impl StoreHandle {
         Ok(PendingUnit::submitted(submitted?))
     }
 
-    /// Submits a unit that nobody waits for.
+    /// Submits a unit that no caller waits for.
     pub(super) async fn send(&self, unit: QueuedUnit) -> Result<(), StoreError> {
         if unit.is_of_accounts() {
             return self.accounts().send(AccountsCommand::Settle(Box::new(unit))).await;

@@ -13,6 +13,7 @@ use crate::postgres::identity::Identity;
 
 const SELECT_STATE: &str = "SELECT (current_setting('transaction_read_only') = 'on')::integer::bigint AS read_only, \
                             pg_is_in_recovery()::integer::bigint AS is_standby, \
+                            (current_setting('synchronous_commit') = 'off')::integer::bigint AS is_asynchronous, \
                             pg_database_size(current_database()) AS bytes";
 
 /// Checks the database at this URL, with the key of the data directory if there is one. What is wrong with it is a
@@ -35,6 +36,10 @@ pub(super) async fn check(connection: &mut PgConnection, key: Option<&ChainKey>)
     report.bytes = row.number("bytes")?;
     if row.int("read_only")? != 0 || row.int("is_standby")? != 0 {
         report.problems.push(StoreError::ReadOnly.to_string());
+    }
+    if row.int("is_asynchronous")? != 0 {
+        let problem = "its setting synchronous_commit is off, so a failure of its server loses the last commits";
+        report.problems.push(problem.to_owned());
     }
     let identity = Identity::fetch(connection).await?;
     let Some(key) = key else {

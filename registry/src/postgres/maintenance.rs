@@ -46,8 +46,8 @@ impl StoreMaintenance for PostgresMaintenance {
 
     async fn backup(&self, _to: &Path) -> Result<(), StoreError> {
         let database = self.store.options.get_database().unwrap_or("DATABASE");
-        Err(StoreError::Failed(format!(
-            "a server of PostgreSQL is backed up by its own tools: `pg_dump --format=custom --file=FILE {database}`"
+        Err(StoreError::Unsupported(format!(
+            "a PostgreSQL database is backed up by the tools of its server: `pg_dump --format=custom --file=FILE {database}`"
         )))
     }
 

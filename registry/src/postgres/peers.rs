@@ -1,5 +1,5 @@
 //! What this pod observes of the others. Another pod is suspected only if this one has read the database throughout a
-//! whole lease of its own clock, without a longer pause, and has seen no renewal. So nobody is suspected because the
+//! whole lease of its own clock, without a longer pause, and has seen no renewal. So no pod is suspected because the
 //! database, or this pod, was away.
 
 use std::collections::HashMap;
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn an_observer_that_has_not_read_throughout_suspects_nobody() {
+    fn an_observer_that_has_not_read_throughout_suspects_no_pod() {
         let start = Instant::now();
         let mut peers = Peers::default();
         peers.observe(start, &row(1));

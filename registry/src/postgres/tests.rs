@@ -61,10 +61,10 @@ async fn open_error(url: &str) -> StoreError {
 }
 
 #[tokio::test]
-async fn a_database_at_an_older_or_a_newer_migration_is_refused_and_the_check_says_so() {
+async fn a_database_at_an_older_or_a_newer_migration_is_refused_and_reported_by_the_check() {
     let database = TestDatabase::empty().await;
     let error = open_error(&database.url()).await;
-    assert!(matches!(&error, StoreError::Version(text) if text.contains("greenroom db migrate")), "{error}");
+    assert!(matches!(&error, StoreError::Unmigrated(text) if text.contains("greenroom db migrate")), "{error}");
     let report = examine_postgres(&database.url(), None).await.unwrap();
     assert_eq!((report.schema, report.is_ok()), (0, false));
     assert!(report.problems[0].contains("greenroom db migrate"), "{report:?}");
@@ -87,6 +87,9 @@ async fn a_read_only_database_and_one_without_a_server_have_errors_of_their_own(
     assert!(matches!(open_error(&url).await, StoreError::ReadOnly));
     let report = examine_postgres(&url, None).await.unwrap();
     assert!(report.problems.iter().any(|problem| problem.contains("read-only")), "{report:?}");
+    let url = format!("{}&options=-c%20synchronous_commit%3Doff", database.url());
+    let report = examine_postgres(&url, None).await.unwrap();
+    assert!(report.problems.iter().any(|problem| problem.contains("synchronous_commit")), "{report:?}");
     assert!(matches!(open_error("postgres://nobody@127.0.0.1:1/none").await, StoreError::Unreachable(_)));
 }
 

@@ -104,7 +104,7 @@ impl Tick {
             let mut received = Vec::new();
             let has_callers = commands.next_batch(&mut received, next_at).await;
             if let Some(TickCommand::Close(reply)) = received.pop() {
-                reply.send(self.leave().await);
+                reply.send(self.stop().await);
                 return Ok(());
             }
             if !has_callers {
@@ -237,7 +237,7 @@ impl Tick {
     }
 
     /// Appends the ends of the chains, and releases everything that the pod owns.
-    async fn leave(&mut self) -> Result<(), StoreError> {
+    async fn stop(&mut self) -> Result<(), StoreError> {
         let signed = self.append_heads().await;
         let (pod, now) = (self.store.pod.id, self.store.clock.now());
         let left = match self.connect().await {

@@ -6,7 +6,7 @@ use crate::error::StoreError;
 use crate::postgres::error::{Failure, sqlx_error};
 use crate::postgres::handle::StoreHandle;
 
-/// The row of the pod is locked, so that nobody declares the pod dead before the transaction has ended.
+/// The row of the pod is locked, so that no pod declares it dead before the transaction has ended.
 const LOCK_POD: &str = "SELECT 1 FROM pods WHERE id = $1 AND NOT dead FOR KEY SHARE";
 
 /// Begins a transaction.

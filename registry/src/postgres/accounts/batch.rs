@@ -264,7 +264,7 @@ struct MinuteRow {
 pub(in crate::postgres) struct AccountsResult {
     pub(in crate::postgres) reserved: Vec<ReservedRow>,
     /// Settlements that are shown in the accounts now.
-    pub(in crate::postgres) shown: usize,
+    pub(in crate::postgres) settlements: usize,
     accounts: Vec<AccountRow>,
     days: Vec<DayRow>,
     minutes: Vec<MinuteRow>,

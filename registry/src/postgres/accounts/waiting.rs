@@ -146,6 +146,6 @@ mod tests {
         assert_eq!(waiting.next_at(now), Some(now));
         waiting.expire(now);
         assert!(matches!(reply.try_recv(), Ok(Err(ReserveError::Store(StoreError::Timeout)))));
-        assert_eq!(waiting.next_at(now), None, "the caller of the other one has gone");
+        assert_eq!(waiting.next_at(now), None, "the caller of the other one does not wait");
     }
 }

@@ -54,7 +54,7 @@ struct RootRecord {
     event: RootEvent,
 }
 
-/// What the root chain says.
+/// The content of the root chain.
 #[derive(Default)]
 struct Register {
     chains: BTreeMap<u64, RegisteredChain>,

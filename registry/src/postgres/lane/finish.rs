@@ -19,7 +19,7 @@ use crate::postgres::unit::run::{ChangeRun, CreateRun};
 use crate::postgres::unit::{CloseEntry, QueuedUnit};
 use crate::runs::{ClaimedTree, RunRecord};
 
-/// What the database has said of the requests of a taken unit.
+/// What the database has decided about the requests of a taken unit.
 struct Taken {
     /// The record of its run after it.
     record: Option<RunRecord>,

@@ -44,7 +44,7 @@ pub(in crate::postgres) enum Reason {
     RunKey,
     /// The key of the request was used before.
     Key,
-    /// What was in the way is gone.
+    /// What was in the way no longer exists.
     Again,
 }
 

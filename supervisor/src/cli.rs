@@ -124,6 +124,7 @@ async fn execute(loaded: LoadedConfig, command: Command, output: Output, signals
             let restore = Box::pin(db::restore::restore(&config, &from, output));
             interruptible(restore, output, signals).await
         }
+        Command::Db(DbCommand::Migrate) => interruptible(db::migrate(&config, output), output, signals).await,
         other => execute_in_session(&loaded, other, output, signals).await,
     }
 }

@@ -309,8 +309,10 @@ pub enum ConfigCommand {
 /// Commands of `db`.
 #[derive(Debug, Subcommand)]
 pub enum DbCommand {
-    /// Check every file of the store
+    /// Check the whole store
     Check,
+    /// Migrate the schema of a PostgreSQL database to that of this release, beside the pods that have it open
+    Migrate,
     /// Write a consistent copy while the pod keeps running
     Backup {
         /// The new file

@@ -1,4 +1,4 @@
-//! `greenroom db`: checks, backs up and restores the store. A store that cannot be opened is examined without
+//! `greenroom db`: checks, backs up, restores and migrates the store. A store that cannot be opened is examined without
 //! opening it.
 
 pub mod restore;
@@ -7,6 +7,7 @@ use std::path::Path;
 
 use greenroom_protocol::request::Maintenance;
 use greenroom_protocol::{Cause, ErrorCode, Json};
+use serde_json::json;
 
 use super::args::{AuditCommand, Command, DbCommand};
 use super::output::Output;
@@ -33,9 +34,20 @@ pub async fn db(session: &Session, command: DbCommand, output: Output) -> Result
             output.document(&report, || format_report(&report));
             Ok(0)
         }
-        // It needs no session, and the caller executes it.
-        DbCommand::Restore { .. } => Ok(0),
+        // These need no session, and the caller executes them.
+        DbCommand::Restore { .. } | DbCommand::Migrate => Ok(0),
     }
+}
+
+/// Migrates the schema of the database. Nothing of it can be opened before, neither the principals nor the audit, so
+/// whoever has its password decides.
+///
+/// # Errors
+/// Those of the store.
+pub async fn migrate(config: &Config, output: Output) -> Result<u8, Cause> {
+    let report = json!({ "schema": stores::migrate(config).await? });
+    output.document(&report, || format_report(&report));
+    Ok(0)
 }
 
 /// A path for the owner of the store, which may run in another directory.

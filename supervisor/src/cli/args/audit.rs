@@ -18,7 +18,7 @@ pub enum AuditCommand {
     },
     /// Show the entries of one number or request
     Show {
-        /// Number of the entry, or id of its request
+        /// Number of the entry (in PostgreSQL also CHAIN/NUMBER), or id of its request
         id: String,
     },
     /// Verify the hash chain of the audit

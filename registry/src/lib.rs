@@ -43,7 +43,7 @@ pub use stores::{OpenedStores, StoreParts, StoreTask, Stores, SyncMode};
 
 use audit::signer::Signer;
 use audit::{ChainKey, ChainReport};
-use greenroom_protocol::{PodId, PrincipalId, Timestamp};
+use greenroom_protocol::{PrincipalId, Timestamp};
 use maintenance::CheckReport;
 use restore::{RestoreError, RestoreReport, StagedRestore};
 
@@ -111,8 +111,7 @@ pub async fn open_sqlite(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
     sqlite::open(path, sync_mode, parts).await
 }
 
-/// Opens a PostgreSQL database, which many pods may have open, for this start of a pod. `pod` is an id that no other
-/// start has.
+/// Opens a PostgreSQL database, which many pods may have open, for this start of a pod.
 ///
 /// The stores of a pod live as long as its lease, which one of the tasks renews. If another pod declares this one dead,
 /// because it has not renewed its lease in time, its tasks fail, and nothing of it is written any more.
@@ -121,8 +120,8 @@ pub async fn open_sqlite(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
 /// [`StoreError::Unreachable`] if its server cannot be reached; [`StoreError::Unmigrated`] if its schema is older than
 /// this release needs ([`migrate_postgres`]), [`StoreError::Version`] if it is newer; [`StoreError`] if it belongs
 /// to other pods, or does not contain the audit record that this pod signed last.
-pub async fn open_postgres(url: &str, pod: &PodId, parts: StoreParts) -> Result<OpenedStores, StoreError> {
-    postgres::open(url, pod, postgres::LANES, parts).await
+pub async fn open_postgres(url: &str, parts: StoreParts) -> Result<OpenedStores, StoreError> {
+    postgres::open(url, postgres::LANES, parts).await
 }
 
 /// Migrates the schema of a PostgreSQL database to that of this release, and returns its version. Migrations are

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_protocol::PodId;
+use greenroom_protocol::{PodId, Timestamp};
 use serde::Deserialize;
 use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
@@ -63,8 +63,8 @@ pub(crate) async fn migrate(url: &str) -> Result<i64, StoreError> {
 }
 
 /// Opens every store for this start of a pod, with this number of lanes.
-pub(crate) async fn open(url: &str, pod: &PodId, lanes: usize, parts: StoreParts) -> Result<OpenedStores, StoreError> {
-    let StoreParts { clock, signer, artifacts } = parts;
+pub(crate) async fn open(url: &str, lanes: usize, parts: StoreParts) -> Result<OpenedStores, StoreError> {
+    let StoreParts { clock, signer, artifacts, pod } = parts;
     let options = connection::parse_url(url)?;
     let mut connection = connection::connect(&options).await?;
     connection::check_schema(&mut connection).await?;
@@ -72,7 +72,7 @@ pub(crate) async fn open(url: &str, pod: &PodId, lanes: usize, parts: StoreParts
     let identity = Identity::claim(&mut connection, signer.chain_key()).await?;
     identity.check(signer.chain_key(), saved.as_ref())?;
     check_saved(&mut connection, saved.as_ref()).await?;
-    let pod = join(&mut connection, pod, lanes).await?;
+    let pod = join(&mut connection, pod, lanes, clock.now()).await?;
     let events = registrations(&signer, &identity.database, pod.name.as_str(), &pod.chains, clock.now());
     let tip = append(&mut connection, pod.id, clock.now(), &events).await?;
     drop(connection);
@@ -106,20 +106,26 @@ struct Joined {
 }
 
 /// Registers the start of the pod, and a chain for each lane.
-async fn join(connection: &mut PgConnection, name: &PodId, lanes: usize) -> Result<PodRow, StoreError> {
+async fn join(
+    connection: &mut PgConnection,
+    name: PodId,
+    lanes: usize,
+    now: Timestamp,
+) -> Result<PodRow, StoreError> {
     let lanes = i32::try_from(lanes.max(1)).unwrap_or(i32::MAX);
-    let joined: String = sqlx::query_scalar("SELECT greenroom_join_v1($1, $2, $3, $4, $5, $6)")
+    let joined: String = sqlx::query_scalar("SELECT greenroom_join_v1($1, $2, $3, $4, $5, $6, $7)")
         .bind(name.as_str())
         .bind(env!("CARGO_PKG_VERSION"))
         .bind(cluster::JOURNAL_VERSION)
         .bind(cluster::JOURNAL_VERSION)
         .bind(lanes)
         .bind(i64::try_from(JOIN_LEASE.as_millis()).unwrap_or(i64::MAX))
+        .bind(now.as_micros())
         .fetch_one(connection)
         .await
         .map_err(|error| error::sqlx_error(&error))?;
     let Joined { pod, chains } = serde_json::from_str(&joined)?;
-    Ok(PodRow { id: pod, name: name.clone(), chains })
+    Ok(PodRow { id: pod, name, chains })
 }
 
 /// The handle of the stores, the tasks that run beside them, and the queue of the tick.

@@ -31,6 +31,8 @@ CREATE TABLE pods (
     renewals   bigint      NOT NULL DEFAULT 0,
     renewed_at timestamptz NOT NULL,
     expires_at timestamptz NOT NULL,
+    -- When it was last active, by its own clock, as the times of its runs are.
+    active_at  bigint      NOT NULL,
     dead       boolean     NOT NULL DEFAULT false,
     -- The pod that frees, settles and closes what this one has left; it is another one if that dies too.
     cleaner    bigint,
@@ -72,18 +74,31 @@ CREATE TABLE trees (
     wake_at         bigint  NOT NULL DEFAULT 0,
     -- The version of the journals of its runs; a pod that does not read it does not claim the tree.
     journal_version integer NOT NULL DEFAULT 1,
-    -- When its last owner has released it.
-    released_at     bigint
+    -- Since when the last owner could work on it, and whether that owner has written to one of its runs.
+    granted_at      bigint  NOT NULL,
+    has_written     boolean NOT NULL,
+    -- When the last owner before that, or after a release this one, was active that has written to one of its runs.
+    active_since    bigint,
+    active_until    bigint
 ) WITH (fillfactor = 70);
 CREATE INDEX trees_without_owner ON trees (wake_at, number) WHERE holder IS NULL AND open_runs > 0;
 CREATE INDEX trees_by_holder ON trees (holder) WHERE holder IS NOT NULL AND open_runs > 0;
 
--- Fence, owner and failures of a run are those of its tree.
+-- The owners of runs. `hash` is that of issuer, tenant and user, each after its length.
+CREATE TABLE principals (
+    hash    bytea PRIMARY KEY,
+    issuer  text  NOT NULL,
+    tenant  text  NOT NULL,
+    user_id text  NOT NULL
+);
+
+-- Fence, pod and failures of a run are those of its tree.
 CREATE TABLE runs (
     number            bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     run               text    NOT NULL UNIQUE,
     tenant            text    NOT NULL,
-    owner             text    NOT NULL,
+    -- The owner, by the hash of the row of `principals`. `tenant` is that of the owner.
+    principal         bytea   NOT NULL,
     workflow          text    NOT NULL,
     version           bytea   NOT NULL,
     team              text,
@@ -218,13 +233,14 @@ CREATE INDEX memories_by_age ON memories (tenant, agent, at, id);
 -- Queries are counted apart from the requests that execute something (`requests`).
 CREATE TABLE usage_minutes (
     minute   bigint NOT NULL,
+    issuer   text   NOT NULL,
     tenant   text   NOT NULL,
     user_id  text   NOT NULL,
     requests bigint NOT NULL,
     queries  bigint NOT NULL,
     tokens   bigint NOT NULL,
     cost     bigint NOT NULL,
-    PRIMARY KEY (tenant, user_id, minute)
+    PRIMARY KEY (issuer, tenant, user_id, minute)
 );
 CREATE INDEX usage_minutes_by_age ON usage_minutes (minute);
 
@@ -232,6 +248,7 @@ CREATE INDEX usage_minutes_by_age ON usage_minutes (minute);
 -- priced by their tier, because their model has no price of its own.
 CREATE TABLE costs (
     day              bigint NOT NULL,
+    issuer           text   NOT NULL,
     tenant           text   NOT NULL,
     user_id          text   NOT NULL,
     agent            text   NOT NULL,
@@ -246,7 +263,7 @@ CREATE TABLE costs (
     estimated_cost   bigint NOT NULL,
     calls_assumed    bigint NOT NULL,
     assumed_cost     bigint NOT NULL,
-    PRIMARY KEY (day, tenant, user_id, agent, workflow)
+    PRIMARY KEY (day, issuer, tenant, user_id, agent, workflow)
 );
 
 -- What each budget has been charged, of all time, and what calls in flight have reserved. A reservation locks the rows
@@ -260,7 +277,10 @@ CREATE TABLE accounts (
     cost            bigint NOT NULL DEFAULT 0,
     reserved_input  bigint NOT NULL DEFAULT 0,
     reserved_output bigint NOT NULL DEFAULT 0,
-    reserved_cost   bigint NOT NULL DEFAULT 0
+    reserved_cost   bigint NOT NULL DEFAULT 0,
+    -- Of an execution or a run: the models that were charged, and whether the price of any was assumed.
+    models          text[]  NOT NULL DEFAULT '{}',
+    assumed         boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 CREATE INDEX accounts_by_age ON accounts (day);
 
@@ -280,10 +300,12 @@ CREATE TABLE reservations (
     pod      bigint  NOT NULL,
     n        bigint  NOT NULL,
     key      text    NOT NULL,
+    issuer   text    NOT NULL,
     tenant   text    NOT NULL,
     user_id  text    NOT NULL,
     agent    text    NOT NULL,
     workflow text    NOT NULL,
+    model    text    NOT NULL,
     assumed  boolean NOT NULL,
     budgets  text[]  NOT NULL,
     tokens_input  bigint NOT NULL,
@@ -297,10 +319,12 @@ CREATE TABLE reservations (
 -- accounts, which many calls share, are changed by a later batch of their own lane.
 CREATE TABLE settlements (
     id              bigint   GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    issuer          text     NOT NULL,
     tenant          text     NOT NULL,
     user_id         text     NOT NULL,
     agent           text     NOT NULL,
     workflow        text     NOT NULL,
+    model           text     NOT NULL,
     assumed         boolean  NOT NULL,
     budgets         text[]   NOT NULL,
     reserved_input  bigint   NOT NULL,

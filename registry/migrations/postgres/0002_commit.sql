@@ -85,9 +85,10 @@ BEGIN
                     WHEN p.number IS NULL THEN 'unknown_run'
                     WHEN t.fence <> c.fence OR t.holder <> p_pod THEN 'fenced'
                     ELSE 'ended' END AS reason,
-               CASE WHEN e.tenant = c.tenant AND e.request_hash = decode(c.hash, 'hex') THEN e.run END AS run
+               CASE WHEN e.principal = decode(c.principal, 'hex') AND e.request_hash = decode(c.hash, 'hex')
+                    THEN e.run END AS run
         FROM jsonb_to_recordset(p_creates)
-             AS c (unit integer, run text, tenant text, hash text, caller text, fence bigint)
+             AS c (unit integer, run text, principal text, hash text, caller text, fence bigint)
         LEFT JOIN runs e ON e.run = c.run
         LEFT JOIN runs p ON p.run = c.caller
         LEFT JOIN trees t ON t.root = p.root
@@ -96,18 +97,24 @@ BEGIN
                AND (p.number IS NULL OR t.fence <> c.fence OR t.holder <> p_pod OR p.ended))
     ) x;
     v_out := p_out || ARRAY(SELECT (x->>'unit')::integer FROM jsonb_array_elements(v_refused) x);
+    -- Most principals are known already, which costs a look into the index.
+    INSERT INTO principals (hash, issuer, tenant, user_id)
+    SELECT DISTINCT decode(c.principal, 'hex'), c.issuer, c.tenant, c.user_id
+    FROM jsonb_to_recordset(p_creates) AS c (unit integer, principal text, issuer text, tenant text, user_id text)
+    WHERE c.unit <> ALL (v_out) ORDER BY 1
+    ON CONFLICT (hash) DO NOTHING;
     WITH wanted AS MATERIALIZED (
         SELECT c.*
         FROM jsonb_to_recordset(p_creates)
-             AS c (unit integer, run text, tenant text, owner text, workflow text, version text, team text, parent text,
-                   root text, hash text, personal boolean, status text, ended boolean, pending integer, seq bigint,
-                   at bigint)
+             AS c (unit integer, run text, tenant text, principal text, workflow text, version text, team text,
+                   parent text, root text, hash text, personal boolean, status text, ended boolean, pending integer,
+                   seq bigint, at bigint)
         WHERE c.unit <> ALL (v_out)
     ), inserted AS (
-        INSERT INTO runs (run, tenant, owner, workflow, version, team, parent, root, request_hash, personal_data,
+        INSERT INTO runs (run, tenant, principal, workflow, version, team, parent, root, request_hash, personal_data,
                           status, ended, pending_approvals, seq, created, updated)
-        SELECT run, tenant, owner, workflow, decode(version, 'hex'), team, parent, root, decode(hash, 'hex'), personal,
-               status, ended, pending, seq, at, at
+        SELECT run, tenant, decode(principal, 'hex'), workflow, decode(version, 'hex'), team, parent, root,
+               decode(hash, 'hex'), personal, status, ended, pending, seq, at, at
         FROM wanted ORDER BY run
         ON CONFLICT (run) DO NOTHING
         RETURNING run, number
@@ -128,10 +135,13 @@ DECLARE
     v_claimed jsonb;
 BEGIN
     IF p_units ? 'creates' THEN
-        INSERT INTO trees (root, number, tenant, holder, pod, fence, open_runs)
-        SELECT c.root, i.number, c.tenant, p_pod, c.pod, c.fence, CASE WHEN c.ended THEN 0 ELSE 1 END
+        -- Its creator works on it at once.
+        INSERT INTO trees (root, number, tenant, holder, pod, fence, open_runs, granted_at, has_written, active_since,
+                           active_until)
+        SELECT c.root, i.number, c.tenant, p_pod, c.pod, c.fence, CASE WHEN c.ended THEN 0 ELSE 1 END, c.at, true, c.at,
+               c.at
         FROM jsonb_to_recordset(p_units->'creates')
-             AS c (unit integer, root text, tenant text, pod text, fence bigint, caller text, ended boolean)
+             AS c (unit integer, root text, tenant text, pod text, fence bigint, caller text, ended boolean, at bigint)
         JOIN jsonb_to_recordset(p_created) AS i (unit integer, number bigint) ON i.unit = c.unit
         WHERE c.caller IS NULL ORDER BY c.root
         ON CONFLICT (root) DO NOTHING;
@@ -157,30 +167,43 @@ BEGIN
         WHERE r.run = a.run AND a.unit <> ALL (p_out);
         UPDATE trees t SET open_runs = t.open_runs - n.ended,
                            failures = CASE WHEN n.progress THEN 0 ELSE t.failures END,
-                           attempts = CASE WHEN n.progress THEN 0 ELSE t.attempts END
+                           attempts = CASE WHEN n.progress THEN 0 ELSE t.attempts END,
+                           has_written = true
         FROM (SELECT r.root, count(*) FILTER (WHERE a.ended)::integer AS ended, bool_or(a.progress) AS progress
               FROM jsonb_to_recordset(p_units->'appends') AS a (unit integer, run text, ended boolean, progress boolean)
               JOIN runs r ON r.run = a.run
               WHERE a.unit <> ALL (p_out) GROUP BY r.root) n
-        WHERE t.root = n.root AND (n.ended > 0 OR n.progress AND (t.failures > 0 OR t.attempts > 0));
+        WHERE t.root = n.root
+          AND (n.ended > 0 OR NOT t.has_written OR n.progress AND (t.failures > 0 OR t.attempts > 0));
     END IF;
     WITH claimed AS MATERIALIZED (
-        SELECT c.unit, t.root, t.number, t.fence + 1 AS fence, t.failures, c.pod,
+        -- A pod that claims a tree of its own, whose lease is over, knows better when it was active.
+        SELECT c.unit, t.root, t.number, t.fence + 1 AS fence, t.failures, c.pod, c.at,
                t.holder IS NOT NULL AND t.holder <> p_pod AS orphaned,
-               CASE WHEN t.holder IS NULL THEN t.released_at
-                    WHEN t.holder <> p_pod THEN (extract(epoch FROM h.renewed_at) * 1000000)::bigint END AS last_active
-        FROM jsonb_to_recordset(p_units->'claims') AS c (unit integer, root text, pod text)
+               CASE WHEN t.holder = p_pod AND c.since IS NOT NULL THEN c.since
+                    WHEN t.holder IS NOT NULL AND t.has_written THEN t.granted_at ELSE t.active_since END AS since,
+               CASE WHEN t.holder = p_pod AND c.since IS NOT NULL THEN c.until
+                    WHEN t.holder IS NOT NULL AND t.has_written THEN GREATEST(t.granted_at, h.active_at)
+                    ELSE t.active_until END AS until
+        FROM jsonb_to_recordset(p_units->'claims')
+             AS c (unit integer, root text, pod text, since bigint, until bigint, at bigint)
         JOIN trees t ON t.root = c.root
         LEFT JOIN pods h ON h.id = t.holder
         WHERE c.unit <> ALL (p_out)
     ), changed AS (
-        UPDATE trees t SET holder = p_pod, pod = c.pod, fence = c.fence, wake_at = 0, released_at = NULL,
-                           attempts = t.attempts + c.orphaned::integer
+        UPDATE trees t SET holder = p_pod, pod = c.pod, fence = c.fence, wake_at = 0,
+                           attempts = t.attempts + c.orphaned::integer, granted_at = c.at, has_written = false,
+                           active_since = c.since, active_until = c.until
         FROM claimed c WHERE t.root = c.root
     )
     SELECT COALESCE(jsonb_agg(to_jsonb(c)), '[]') INTO v_claimed FROM claimed c;
     -- An earlier owner releases nothing, and no failure of it is counted.
-    UPDATE trees t SET holder = NULL, released_at = r.at, failures = t.failures + r.failed::integer
+    UPDATE trees t SET
+        holder = NULL,
+        failures = t.failures + r.failed::integer,
+        active_since = CASE WHEN t.holder IS NOT NULL AND t.has_written THEN t.granted_at ELSE t.active_since END,
+        active_until = CASE WHEN t.holder IS NOT NULL AND t.has_written THEN GREATEST(t.granted_at, r.at)
+                            ELSE t.active_until END
     FROM jsonb_to_recordset(p_units->'releases') AS r (unit integer, root text, fence bigint, failed boolean, at bigint)
     WHERE t.root = r.root AND t.fence = r.fence AND r.unit <> ALL (p_out);
     RETURN v_claimed;
@@ -194,13 +217,13 @@ BEGIN
             AS s (n bigint, kind smallint, input bigint, output bigint, cost bigint, day bigint, minute bigint)
     ), removed AS (
         DELETE FROM reservations r USING settled s WHERE r.pod = p_pod AND r.n = s.n
-        RETURNING r.tenant, r.user_id, r.agent, r.workflow, r.assumed, r.budgets, r.tokens_input, r.tokens_output,
-                  r.cost AS reserved_cost, s.kind, s.input, s.output, s.cost, s.day, s.minute
+        RETURNING r.issuer, r.tenant, r.user_id, r.agent, r.workflow, r.model, r.assumed, r.budgets, r.tokens_input,
+                  r.tokens_output, r.cost AS reserved_cost, s.kind, s.input, s.output, s.cost, s.day, s.minute
     )
-    INSERT INTO settlements (tenant, user_id, agent, workflow, assumed, budgets, reserved_input, reserved_output,
-                             reserved_cost, kind, tokens_input, tokens_output, cost, day, minute)
-    SELECT tenant, user_id, agent, workflow, assumed, budgets, tokens_input, tokens_output, reserved_cost, kind, input,
-           output, cost, day, minute
+    INSERT INTO settlements (issuer, tenant, user_id, agent, workflow, model, assumed, budgets, reserved_input,
+                             reserved_output, reserved_cost, kind, tokens_input, tokens_output, cost, day, minute)
+    SELECT issuer, tenant, user_id, agent, workflow, model, assumed, budgets, tokens_input, tokens_output, reserved_cost,
+           kind, input, output, cost, day, minute
     FROM removed;
 END $$;
 

@@ -2,14 +2,16 @@
 
 -- Registers the start of a pod with an audit chain for each lane.
 CREATE FUNCTION greenroom_join_v1(
-    p_pod text, p_version text, p_reads_from integer, p_reads_to integer, p_lanes integer, p_lease_ms bigint
+    p_pod text, p_version text, p_reads_from integer, p_reads_to integer, p_lanes integer, p_lease_ms bigint,
+    p_now bigint
 ) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
     v_id  bigint;
 BEGIN
-    INSERT INTO pods (pod, store, version, reads_from, reads_to, renewed_at, expires_at)
-    SELECT p_pod, i.database, p_version, p_reads_from, p_reads_to, v_now, v_now + p_lease_ms * interval '1 millisecond'
+    INSERT INTO pods (pod, store, version, reads_from, reads_to, renewed_at, expires_at, active_at)
+    SELECT p_pod, i.database, p_version, p_reads_from, p_reads_to, v_now, v_now + p_lease_ms * interval '1 millisecond',
+           p_now
     FROM store_identity i
     RETURNING id INTO v_id;
     INSERT INTO audit_chains (pod, lane, number, hash)
@@ -27,7 +29,7 @@ DECLARE
     v_now  timestamptz := clock_timestamp();
     v_dead bigint[];
 BEGIN
-    UPDATE pods SET renewals = renewals + 1, renewed_at = v_now,
+    UPDATE pods SET renewals = renewals + 1, renewed_at = v_now, active_at = GREATEST(active_at, p_now),
                     expires_at = v_now + p_lease_ms * interval '1 millisecond'
     WHERE id = p_pod AND NOT dead;
     IF NOT FOUND THEN
@@ -69,9 +71,10 @@ CREATE FUNCTION greenroom_clean_v1(
     p_pod bigint, p_dead bigint, p_day bigint, p_minute bigint, p_limit integer
 ) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
-    v_reserved jsonb;
-    v_settled  bigint;
-    v_released bigint;
+    v_reserved  jsonb;
+    v_settled   bigint;
+    v_released  bigint;
+    v_active_at bigint;
 BEGIN
     PERFORM 1 FROM pods WHERE id = p_pod AND NOT dead FOR KEY SHARE;
     IF NOT FOUND THEN
@@ -84,8 +87,12 @@ BEGIN
         RETURN '{"state":"taken"}';
     END IF;
     DELETE FROM idempotency_keys WHERE holder = p_dead;
-    UPDATE trees SET holder = NULL, attempts = attempts + 1, released_at = (
-        SELECT (extract(epoch FROM p.renewed_at) * 1000000)::bigint FROM pods p WHERE p.id = p_dead)
+    SELECT p.active_at INTO v_active_at FROM pods p WHERE p.id = p_dead;
+    UPDATE trees SET
+        holder = NULL,
+        attempts = attempts + 1,
+        active_since = CASE WHEN has_written THEN granted_at ELSE active_since END,
+        active_until = CASE WHEN has_written THEN GREATEST(granted_at, v_active_at) ELSE active_until END
     WHERE root IN (
         SELECT t.root FROM trees t WHERE t.holder = p_dead AND t.open_runs > 0
         ORDER BY t.root LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED);
@@ -106,6 +113,7 @@ BEGIN
 END $$;
 
 -- Claims trees without an owner that are due, as a whole, at most `p_limit`; of each tenant equally many.
+-- One whose owner has died counts an attempt.
 CREATE FUNCTION greenroom_claim_v1(p_pod bigint, p_name text, p_now bigint, p_version integer, p_limit integer)
 RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -136,11 +144,13 @@ BEGIN
     WITH claimed AS MATERIALIZED (
         SELECT t.root, t.number, t.fence + 1 AS fence, t.failures,
                t.attempts + (t.holder IS NOT NULL)::integer AS attempts,
-               COALESCE(t.released_at, (extract(epoch FROM h.renewed_at) * 1000000)::bigint) AS last_active
+               CASE WHEN t.holder IS NOT NULL AND t.has_written THEN t.granted_at ELSE t.active_since END AS since,
+               CASE WHEN t.holder IS NOT NULL AND t.has_written THEN GREATEST(t.granted_at, h.active_at)
+                    ELSE t.active_until END AS until
         FROM trees t LEFT JOIN pods h ON h.id = t.holder WHERE t.root = ANY (v_roots)
     ), changed AS (
         UPDATE trees t SET holder = p_pod, pod = p_name, fence = c.fence, attempts = c.attempts, wake_at = 0,
-                           released_at = NULL
+                           granted_at = p_now, has_written = false, active_since = c.since, active_until = c.until
         FROM claimed c WHERE t.root = c.root
     )
     SELECT COALESCE(jsonb_agg(to_jsonb(c) ORDER BY c.number), '[]') INTO v_claimed FROM claimed c;
@@ -156,7 +166,11 @@ BEGIN
         RETURN false;
     END IF;
     PERFORM 1 FROM trees WHERE root = p_root FOR NO KEY UPDATE;
-    UPDATE trees SET holder = NULL, wake_at = p_wake_at, released_at = p_now
+    UPDATE trees SET
+        holder = NULL,
+        wake_at = p_wake_at,
+        active_since = CASE WHEN has_written THEN granted_at ELSE active_since END,
+        active_until = CASE WHEN has_written THEN GREATEST(granted_at, p_now) ELSE active_until END
     WHERE root = p_root AND holder = p_pod AND fence = p_fence
       AND NOT EXISTS (SELECT 1 FROM inbox i WHERE i.root = p_root);
     RETURN FOUND;
@@ -216,9 +230,13 @@ CREATE FUNCTION greenroom_leave_v1(p_pod bigint, p_now bigint) RETURNS void LANG
 BEGIN
     PERFORM 1 FROM pods WHERE id = p_pod AND NOT dead FOR UPDATE;
     IF FOUND THEN
-        UPDATE trees SET holder = NULL, released_at = p_now WHERE holder = p_pod;
+        UPDATE trees SET
+            holder = NULL,
+            active_since = CASE WHEN has_written THEN granted_at ELSE active_since END,
+            active_until = CASE WHEN has_written THEN GREATEST(granted_at, p_now) ELSE active_until END
+        WHERE holder = p_pod AND open_runs > 0;
         -- What a request has left open although the pod has stopped in order is cleaned by another pod.
-        UPDATE pods SET dead = true,
+        UPDATE pods SET dead = true, active_at = GREATEST(active_at, p_now),
             cleaned = NOT EXISTS (SELECT 1 FROM reservations r WHERE r.pod = p_pod)
                   AND NOT EXISTS (SELECT 1 FROM idempotency_keys k WHERE k.holder = p_pod)
                   AND NOT EXISTS (SELECT 1 FROM audit_open a JOIN audit_chains c ON c.chain = a.chain WHERE c.pod = p_pod)
@@ -231,8 +249,8 @@ CREATE FUNCTION greenroom_sweep_v1(
     p_day bigint, p_minute bigint, p_execution_days bigint, p_run_days bigint, p_period_days bigint
 ) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    DELETE FROM usage_minutes WHERE (tenant, user_id, minute) IN (
-        SELECT tenant, user_id, minute FROM usage_minutes WHERE minute <= p_minute
+    DELETE FROM usage_minutes WHERE (issuer, tenant, user_id, minute) IN (
+        SELECT issuer, tenant, user_id, minute FROM usage_minutes WHERE minute <= p_minute
         ORDER BY minute LIMIT 500 FOR UPDATE SKIP LOCKED);
     DELETE FROM account_days WHERE (account, day) IN (
         SELECT account, day FROM account_days WHERE day <= p_day - p_period_days

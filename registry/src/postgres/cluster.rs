@@ -14,8 +14,9 @@ use crate::columns::{Columns as _, to_int};
 use crate::error::StoreError;
 use crate::postgres::error::sqlx_error;
 use crate::postgres::handle::StoreHandle;
-use crate::postgres::runs::row::select_open_runs;
+use crate::postgres::runs::row::{activity, select_open_runs};
 use crate::postgres::transaction::{begin, commit};
+use crate::runs::leases::NewLease;
 use crate::runs::{ClaimedTree, Fence};
 
 /// The version of the journals that this release reads.
@@ -37,7 +38,8 @@ struct ClaimedRow {
     fence: u64,
     failures: u32,
     attempts: u32,
-    last_active: Option<i64>,
+    since: Option<i64>,
+    until: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -69,8 +71,8 @@ impl PostgresCluster {
 
     /// The trees that this pod owns in the database and has no lease of.
     async fn lost_claims(&self) -> Result<Vec<ClaimedRow>, StoreError> {
-        let sql = "SELECT root, number, fence, failures::bigint AS failures, attempts::bigint AS attempts FROM trees \
-                   WHERE holder = $1 AND open_runs > 0 ORDER BY number";
+        let sql = "SELECT root, number, fence, failures::bigint AS failures, attempts::bigint AS attempts, active_since, \
+                   active_until FROM trees WHERE holder = $1 AND open_runs > 0 ORDER BY number";
         let rows = sqlx::query(sql)
             .bind(self.store.pod.id)
             .fetch_all(&self.store.readers)
@@ -83,21 +85,23 @@ impl PostgresCluster {
                 fence: row.number("fence")?,
                 failures: u32::try_from(row.int("failures")?).unwrap_or(u32::MAX),
                 attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
-                last_active: None,
+                // It has written nothing, because it does not know of the tree.
+                since: row.optional_int("active_since")?,
+                until: row.optional_int("active_until")?,
             })
         };
         let owned = rows.iter().map(decode).collect::<Result<Vec<_>, StoreError>>()?;
-        Ok(owned.into_iter().filter(|row| self.store.leases.renewed_at(&row.root).is_none()).collect())
+        Ok(owned.into_iter().filter(|row| !self.store.leases.is_known(&row.root, Fence(row.fence))).collect())
     }
 
     async fn due_tree(&self, row: ClaimedRow, lease: Duration, now: Timestamp) -> Result<DueTree, StoreError> {
-        let ClaimedRow { root, number, fence, failures, attempts, last_active } = row;
+        let ClaimedRow { root, number, fence, failures, attempts, since, until } = row;
         let runs = select_open_runs(&self.store.readers, &root).await?;
         runs.iter().for_each(|record| self.store.add_root(&record.run, &root));
-        let fence = Fence(fence);
-        self.store.leases.grant((&root, number), runs.len(), fence, lease, now);
-        let last_active = last_active.map(Timestamp::from_micros);
-        Ok(DueTree { root, attempts, tree: ClaimedTree { fence, failures, runs, last_active } })
+        let (fence, last_activity) = (Fence(fence), activity(since, until));
+        let granted = NewLease { root: &root, number, fence, duration: lease, granted_at: now };
+        self.store.leases.grant_claimed(granted, runs.len(), last_activity);
+        Ok(DueTree { root, attempts, tree: ClaimedTree { fence, failures, runs, last_activity } })
     }
 }
 
@@ -144,7 +148,7 @@ impl ClusterStore for PostgresCluster {
             .await
             .map_err(|error| sqlx_error(&error))?;
         if is_parked {
-            self.store.leases.release(root, fence);
+            self.store.leases.forget_released(root, fence);
         }
         Ok(is_parked)
     }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use greenroom_protocol::Timestamp;
+use greenroom_protocol::{PrincipalId, Timestamp};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::group_commit::{BatchCommand, LINGER, ReplySender};
 use crate::ledger::reservation::{ReservationId, SettlementRecord};
 use crate::ledger::waiting::OwnedRequest;
-use crate::ledger::{Budget, Charged, ReserveError, ReserveTicket, UsageKey};
+use crate::ledger::{Budget, Charged, ReserveError, ReserveTicket};
 use crate::postgres::unit::QueuedUnit;
 
 /// A command of a lane.
@@ -50,7 +50,7 @@ pub(super) enum AccountsCommand {
     /// Reads what a budget has been charged.
     Charged(Budget, ReplySender<Charged>),
     /// Reads the usage of a user, for [`crate::postgres::ledger::usage::UsageCache`].
-    Usage(UsageKey, Timestamp, ReplySender<()>),
+    Usage(PrincipalId, Timestamp, ReplySender<()>),
     /// Replies once everything before it is durable, and every settlement that is durable is shown in the accounts.
     Flush(ReplySender<()>),
     /// Starts a batch soon, which shows settlements of other lanes in the accounts.

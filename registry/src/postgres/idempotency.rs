@@ -6,7 +6,7 @@ use protocol::{ContentHash, TenantId, Timestamp};
 
 use crate::columns::Columns as _;
 use crate::error::StoreError;
-use crate::idempotency::key_row::KeyRow;
+use crate::idempotency::key_row::used_by_same;
 use crate::idempotency::{IdempotencyStore, KeyStatus};
 use crate::postgres::error::sqlx_error;
 use crate::postgres::handle::StoreHandle;
@@ -38,8 +38,10 @@ impl IdempotencyStore for PostgresIdempotency {
             .await
             .map_err(|error| sqlx_error(&error))?;
         let Some(row) = row else { return Ok(KeyStatus::New) };
-        let reply = row.optional_text("reply")?.map(str::to_owned);
-        KeyRow { request_hash: row.hash("request_hash")?, run: row.optional_id("run")?, reply }.status_for(request_hash)
+        if row.hash("request_hash")? != *request_hash {
+            return Ok(KeyStatus::Conflict);
+        }
+        used_by_same(row.optional_id("run")?.as_ref(), row.optional_text("reply")?)
     }
 }
 

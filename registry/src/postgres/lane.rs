@@ -18,7 +18,7 @@ use crate::postgres::unit::footprint::Footprint;
 use crate::postgres::unit::run::ChangeRun;
 use crate::runs::RunRecord;
 
-use batch::{LaneBatch, UnitRecords};
+use batch::{KnownLease, LaneBatch, UnitRecords};
 use records::RecordCache;
 use result::{Committed, Tails};
 
@@ -26,6 +26,7 @@ mod batch;
 mod finish;
 mod records;
 mod result;
+mod units_json;
 
 /// How often the head of the chain is signed.
 pub(super) const SIGN_INTERVAL: Duration = Duration::from_secs(10);
@@ -206,11 +207,16 @@ impl Lane {
         let mut batch = LaneBatch::new(self.chain.chain, self.chain.tip, &self.tails);
         let mut records = Vec::with_capacity(units.len());
         for (index, (unit, run)) in units.iter().zip(&runs).enumerate() {
-            let is_leased = match &unit.run {
-                Some(ChangeRun::Claim { root, .. }) => self.store.leases.is_leased(root, unit.at),
-                Some(ChangeRun::Create(_) | ChangeRun::Append { .. } | ChangeRun::Release { .. }) | None => false,
+            let lease = match &unit.run {
+                Some(ChangeRun::Claim { root, .. }) => {
+                    let leases = &self.store.leases;
+                    KnownLease { is_leased: leases.is_leased(root, unit.at), last_activity: leases.last_activity(root) }
+                }
+                Some(ChangeRun::Create(_) | ChangeRun::Append { .. } | ChangeRun::Release { .. }) | None => {
+                    KnownLease::default()
+                }
             };
-            records.push(batch.add(index, unit, run.as_ref(), is_leased)?);
+            records.push(batch.add(index, unit, run.as_ref(), lease)?);
         }
         let result = self.link.execute(&batch).await?;
         let committed = serde_json::from_str(&result).map_err(|error| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::{MicroUsd, Timestamp, Tokens};
+use protocol::{MicroUsd, PrincipalId, Timestamp, Tokens};
 use sqlx::postgres::PgRow;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ use crate::ledger::deltas::{CostEntry, CostKey};
 use crate::ledger::usage::day_of;
 use crate::ledger::{
     Amount, Budget, Charged, CostRow, Ledger, Periods, RequestKind, Reservation, ReservationRequest, ReserveError,
-    ReserveTicket, Settled, Settlement, UsageKey, UsageSummary,
+    ReserveTicket, Settled, Settlement, UsageSummary,
 };
 use crate::postgres::command::{AccountsCommand, Reserver};
 use crate::postgres::error::sqlx_error;
@@ -27,7 +27,8 @@ pub(super) mod open;
 pub(super) mod settled;
 pub(super) mod usage;
 
-const SELECT_COSTS: &str = "SELECT * FROM costs WHERE day >= $1 ORDER BY day, tenant, user_id, agent, workflow";
+const SELECT_COSTS: &str = "SELECT *, user_id AS \"user\" FROM costs WHERE day >= $1 ORDER BY day, issuer COLLATE \"C\", \
+                            tenant COLLATE \"C\", user_id COLLATE \"C\", agent COLLATE \"C\", workflow COLLATE \"C\"";
 
 /// The ledger.
 pub(super) struct PostgresLedger(pub(super) StoreHandle);
@@ -36,23 +37,28 @@ pub(super) struct PostgresLedger(pub(super) StoreHandle);
 impl Ledger for PostgresLedger {
     async fn count(
         &self,
-        key: &UsageKey,
+        principal: &PrincipalId,
         kind: RequestKind,
         periods: Periods,
         now: Timestamp,
     ) -> Result<UsageSummary, StoreError> {
         self.0.check_open()?;
-        self.0.usage.count(key, kind, now);
-        self.usage(key, periods, now).await
+        self.0.usage.count(principal, kind, now);
+        self.usage(principal, periods, now).await
     }
 
-    async fn usage(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
-        if let Some(summary) = self.0.usage.recent(key, periods, now) {
+    async fn usage(
+        &self,
+        principal: &PrincipalId,
+        periods: Periods,
+        now: Timestamp,
+    ) -> Result<UsageSummary, StoreError> {
+        if let Some(summary) = self.0.usage.recent(principal, periods, now) {
             return Ok(summary);
         }
-        let read = |reply| AccountsCommand::Usage(key.clone(), now, reply);
+        let read = |reply| AccountsCommand::Usage(principal.clone(), now, reply);
         self.0.accounts().request::<(), StoreError>(read).await?;
-        Ok(self.0.usage.newest(key, periods, now))
+        Ok(self.0.usage.newest(principal, periods, now))
     }
 
     async fn wait_for_budgets(
@@ -107,8 +113,7 @@ fn decode_cost(row: &PgRow) -> Result<CostRow, StoreError> {
     let workflow = row.text("workflow")?;
     let key = CostKey {
         day: row.int("day")?,
-        tenant: row.id("tenant")?,
-        user: row.id("user_id")?,
+        principal: row.principal()?,
         agent: row.id("agent")?,
         workflow: if workflow.is_empty() { None } else { Some(row.id("workflow")?) },
     };

@@ -76,7 +76,7 @@ impl StoreMaintenance for PostgresMaintenance {
         audit::prune::prune(&self.store, before, now).await
     }
 
-    async fn close(&self, _now: Timestamp) -> Result<(), StoreError> {
+    async fn close(&self, now: Timestamp) -> Result<(), StoreError> {
         if !self.store.close() {
             return Ok(());
         }
@@ -88,7 +88,7 @@ impl StoreMaintenance for PostgresMaintenance {
         }
         let accounts = self.store.accounts().request::<(), StoreError>(AccountsCommand::Close).await;
         closed = closed.and(ended(accounts));
-        let ticked = self.tick.request::<(), StoreError>(TickCommand::Close).await;
+        let ticked = self.tick.request::<(), StoreError>(|reply| TickCommand::Close(now, reply)).await;
         self.store.journal_notifiers.close_all();
         closed.and(ended(ticked))
     }

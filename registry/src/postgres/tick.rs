@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use greenroom_protocol::Timestamp;
 use serde::Deserialize;
 use sqlx::postgres::PgConnection;
 use sqlx::types::Json;
@@ -40,8 +41,8 @@ const INBOX_MAX: i32 = 256;
 
 /// A command of the tick.
 pub(super) enum TickCommand {
-    /// Releases everything that the pod owns, and ends the tick.
-    Close(ReplySender<()>),
+    /// Releases everything that the pod owns, records that it was active until this time, and ends the tick.
+    Close(Timestamp, ReplySender<()>),
 }
 
 impl BatchCommand for TickCommand {
@@ -103,8 +104,8 @@ impl Tick {
         loop {
             let mut received = Vec::new();
             let has_callers = commands.next_batch(&mut received, next_at).await;
-            if let Some(TickCommand::Close(reply)) = received.pop() {
-                reply.send(self.stop().await);
+            if let Some(TickCommand::Close(now, reply)) = received.pop() {
+                reply.send(self.stop(now).await);
                 return Ok(());
             }
             if !has_callers {
@@ -237,9 +238,9 @@ impl Tick {
     }
 
     /// Appends the ends of the chains, and releases everything that the pod owns.
-    async fn stop(&mut self) -> Result<(), StoreError> {
+    async fn stop(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let signed = self.append_heads().await;
-        let (pod, now) = (self.store.pod.id, self.store.clock.now());
+        let pod = self.store.pod.id;
         let left = match self.connect().await {
             Ok(connection) => sqlx::query("SELECT greenroom_leave_v1($1, $2)")
                 .bind(pod)

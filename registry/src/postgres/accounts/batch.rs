@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
 use greenroom_protocol as protocol;
-use protocol::{MicroUsd, PriceBasis, Timestamp, Tokens};
+use protocol::{MicroUsd, PriceBasis, PrincipalId, Timestamp, Tokens};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnection;
 use sqlx::types::Json;
@@ -13,13 +13,16 @@ use crate::columns::to_int;
 use crate::ledger::reservation::{ReservationId, SettlementRecord};
 use crate::ledger::usage::{BudgetUsage, UsageCounts, day_of, first_day, minute_of, window_minutes};
 use crate::ledger::waiting::OwnedRequest;
-use crate::ledger::{Amount, Budget, Charged, Exceeded, Limit, PERIOD_DAYS_MAX, ReserveError, UsageKey};
+use crate::ledger::{
+    Amount, Budget, Charged, ChargedModels, Exceeded, Limit, PERIOD_DAYS_MAX, ReserveError,
+};
 use crate::postgres::ledger::settled::{SettledJson, amounts};
 use crate::postgres::ledger::usage::{Minutes, UserUsage};
 use crate::postgres::link::{BatchCall, BatchId};
 
 #[derive(Serialize)]
 struct MinuteJson {
+    issuer: String,
     tenant: String,
     user_id: String,
     minute: i64,
@@ -40,10 +43,12 @@ struct LimitJson {
 struct ReserveJson {
     n: u64,
     key: String,
+    issuer: String,
     tenant: String,
     user_id: String,
     agent: String,
     workflow: String,
+    model: String,
     assumed: bool,
     budgets: Vec<String>,
     limits: Vec<LimitJson>,
@@ -57,6 +62,7 @@ struct ReserveJson {
 
 #[derive(Serialize)]
 struct UsageJson {
+    issuer: String,
     tenant: String,
     user_id: String,
     first_minute: i64,
@@ -86,10 +92,11 @@ impl AccountsBatch {
     }
 
     /// Adds counts of requests.
-    pub(in crate::postgres) fn count(&mut self, key: &UsageKey, minutes: &Minutes) {
+    pub(in crate::postgres) fn count(&mut self, principal: &PrincipalId, minutes: &Minutes) {
         self.minutes.extend(minutes.iter().map(|(minute, counts)| MinuteJson {
-            tenant: key.tenant.to_string(),
-            user_id: key.user.to_string(),
+            issuer: principal.issuer.to_string(),
+            tenant: principal.tenant.to_string(),
+            user_id: principal.user.to_string(),
             minute: *minute,
             requests: to_int(counts.calls),
             queries: to_int(counts.queries),
@@ -118,10 +125,12 @@ impl AccountsBatch {
         self.reserve.push(ReserveJson {
             n: id.0,
             key: key.to_string(),
-            tenant: account.tenant.to_string(),
-            user_id: account.user.to_string(),
+            issuer: account.principal.issuer.to_string(),
+            tenant: account.principal.tenant.to_string(),
+            user_id: account.principal.user.to_string(),
             agent: account.agent.to_string(),
             workflow: account.workflow.as_ref().map(ToString::to_string).unwrap_or_default(),
+            model: account.model.clone(),
             assumed: account.price == PriceBasis::Assumed,
             budgets: budgets.iter().map(account_of).collect(),
             limits: limits.iter().enumerate().map(limit).collect(),
@@ -140,14 +149,16 @@ impl AccountsBatch {
     }
 
     /// Reads the usage of a user.
-    pub(in crate::postgres) fn read_usage(&mut self, key: &UsageKey, now: Timestamp) {
-        for budget in budgets_of_user(key) {
+    pub(in crate::postgres) fn read_usage(&mut self, principal: &PrincipalId, now: Timestamp) {
+        for budget in budgets_of_user(principal) {
             let account = account_of(&budget);
             self.days.push(DaysJson { account: account.clone(), first_day: oldest_day(now) });
             self.charged.push(account);
         }
         let first_minute = minute_of(now).saturating_sub(window_minutes());
-        self.usage.push(UsageJson { tenant: key.tenant.to_string(), user_id: key.user.to_string(), first_minute });
+        let PrincipalId { issuer, tenant, user } = principal;
+        let (issuer, tenant, user_id) = (issuer.to_string(), tenant.to_string(), user.to_string());
+        self.usage.push(UsageJson { issuer, tenant, user_id, first_minute });
     }
 }
 
@@ -177,8 +188,8 @@ fn account_of(budget: &Budget) -> String {
 }
 
 /// The budgets that the usage of a user is read from: that of the user, and that of the tenant.
-fn budgets_of_user(key: &UsageKey) -> [Budget; 2] {
-    [Budget::User(key.tenant.clone(), key.user.clone()), Budget::Tenant(key.tenant.clone())]
+fn budgets_of_user(principal: &PrincipalId) -> [Budget; 2] {
+    [Budget::User(principal.clone()), Budget::Tenant(principal.tenant.clone())]
 }
 
 const fn amount(input: u64, output: u64, cost: u64) -> Amount {
@@ -228,6 +239,13 @@ impl ReservedRow {
     }
 }
 
+/// A model, and whether its price is assumed.
+#[derive(Deserialize)]
+struct ModelRow {
+    model: String,
+    assumed: bool,
+}
+
 #[derive(Deserialize)]
 struct AccountRow {
     account: String,
@@ -237,6 +255,29 @@ struct AccountRow {
     reserved_input: u64,
     reserved_output: u64,
     reserved_cost: u64,
+    /// Of the settled calls; none for a budget that has no models.
+    models: Vec<String>,
+    assumed: bool,
+    /// Of the calls in flight.
+    open: Vec<ModelRow>,
+}
+
+impl AccountRow {
+    fn charged(&self) -> Charged {
+        let mut models = ChargedModels::default();
+        let price = price_of(self.assumed);
+        self.models.iter().for_each(|model| models.add(model, price));
+        self.open.iter().for_each(|row| models.add(&row.model, price_of(row.assumed)));
+        Charged {
+            settled: amount(self.tokens_input, self.tokens_output, self.cost),
+            reserved: amount(self.reserved_input, self.reserved_output, self.reserved_cost),
+            models,
+        }
+    }
+}
+
+const fn price_of(is_assumed: bool) -> PriceBasis {
+    if is_assumed { PriceBasis::Assumed } else { PriceBasis::Listed }
 }
 
 #[derive(Deserialize)]
@@ -250,6 +291,7 @@ struct DayRow {
 
 #[derive(Deserialize)]
 struct MinuteRow {
+    issuer: String,
     tenant: String,
     user_id: String,
     minute: i64,
@@ -274,18 +316,18 @@ impl AccountsResult {
     /// What a budget has been charged.
     pub(in crate::postgres) fn charged(&self, budget: &Budget) -> Charged {
         let name = account_of(budget);
-        self.accounts.iter().find(|row| row.account == name).map_or_else(Charged::default, |row| Charged {
-            settled: amount(row.tokens_input, row.tokens_output, row.cost),
-            reserved: amount(row.reserved_input, row.reserved_output, row.reserved_cost),
-        })
+        self.accounts.iter().find(|row| row.account == name).map_or_else(Charged::default, AccountRow::charged)
     }
 
     /// The usage of a user.
-    pub(in crate::postgres) fn usage(&self, key: &UsageKey, now: Timestamp) -> UserUsage {
-        let [user, tenant] = budgets_of_user(key);
+    pub(in crate::postgres) fn usage(&self, principal: &PrincipalId, now: Timestamp) -> UserUsage {
+        let [user, tenant] = budgets_of_user(principal);
         let (user, tenant) = (self.spending(&user, now), self.spending(&tenant, now));
         let mut usage = UserUsage { user, tenant, ..UserUsage::default() };
-        let is_own = |row: &&MinuteRow| row.tenant == key.tenant.as_str() && row.user_id == key.user.as_str();
+        let PrincipalId { issuer, tenant, user } = principal;
+        let is_own = |row: &&MinuteRow| {
+            row.issuer == issuer.as_str() && row.tenant == tenant.as_str() && row.user_id == user.as_str()
+        };
         let minutes: BTreeMap<i64, &MinuteRow> =
             self.minutes.iter().filter(is_own).map(|row| (row.minute, row)).collect();
         for (minute, row) in minutes {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use greenroom_protocol::Timestamp;
+use greenroom_protocol::{PrincipalId, Timestamp};
 
 use crate::core::{Receipts, UnitError};
 use crate::error::StoreError;
@@ -10,7 +10,7 @@ use crate::group_commit::ReplySender;
 use crate::ledger::reservation::{ReservationId, ReservationRecord, SettlementRecord};
 use crate::ledger::state::budgets_of;
 use crate::ledger::waiting::OwnedRequest;
-use crate::ledger::{Budget, Charged, LIMITS_MAX, Limit, PERIOD_DAYS_MAX, Period, ReserveError, UsageKey};
+use crate::ledger::{Budget, Charged, LIMITS_MAX, Limit, PERIOD_DAYS_MAX, Period, ReserveError};
 use crate::postgres::accounts::batch::{AccountsBatch, AccountsResult, ReservedRow};
 use crate::postgres::accounts::waiting::{WaitingCall, WaitingCalls, first_queue};
 use crate::postgres::command::{AccountsCommand, Reserver};
@@ -37,7 +37,7 @@ pub(in crate::postgres) struct Batch {
     units: Vec<QueuedUnit>,
     deciding: Vec<Deciding>,
     charged: Vec<(Budget, ReplySender<Charged>)>,
-    usage: Vec<(UsageKey, Timestamp, ReplySender<()>)>,
+    usage: Vec<(PrincipalId, Timestamp, ReplySender<()>)>,
     flushes: Vec<ReplySender<()>>,
     /// Settlements of other lanes are to be shown.
     is_showing: bool,
@@ -71,7 +71,7 @@ impl Batch {
             AccountsCommand::SettleDropped(record) => self.settled.push(record),
             AccountsCommand::Reserve { id, request, at, reserver } => self.add_reserver(id, request, at, reserver),
             AccountsCommand::Charged(budget, reply) => self.charged.push((budget, reply)),
-            AccountsCommand::Usage(key, now, reply) => self.usage.push((key, now, reply)),
+            AccountsCommand::Usage(principal, now, reply) => self.usage.push((principal, now, reply)),
             AccountsCommand::Flush(reply) => self.flushes.push(reply),
             AccountsCommand::Show => self.is_showing = true,
             AccountsCommand::Close(reply) => self.close = Some(reply),
@@ -122,12 +122,12 @@ impl Batch {
     pub(in crate::postgres) fn encode(
         &mut self,
         waiting: &WaitingCalls,
-        counted: &[(UsageKey, Minutes)],
+        counted: &[(PrincipalId, Minutes)],
         store: &StoreHandle,
     ) {
         let mut json = AccountsBatch::default();
         self.settled.iter().for_each(|record| json.settle(record));
-        counted.iter().for_each(|(key, minutes)| json.count(key, minutes));
+        counted.iter().for_each(|(principal, minutes)| json.count(principal, minutes));
         let mut contended = waiting.budgets();
         contended.extend(self.deciding.iter().filter_map(|deciding| deciding.waited_for.clone()));
         for deciding in std::mem::take(&mut self.deciding) {
@@ -145,7 +145,7 @@ impl Batch {
             self.deciding.push(deciding);
         }
         self.charged.iter().for_each(|(budget, _)| json.read_charged(budget));
-        self.usage.iter().for_each(|(key, now, _)| json.read_usage(key, *now));
+        self.usage.iter().for_each(|(principal, now, _)| json.read_usage(principal, *now));
         self.json = json;
     }
 
@@ -172,9 +172,9 @@ impl Batch {
         for (budget, reply) in self.charged {
             reply.send(Ok(result.charged(&budget)));
         }
-        for (key, now, reply) in self.usage {
-            let usage = result.usage(&key, now);
-            store.usage.on_read(key, usage);
+        for (principal, now, reply) in self.usage {
+            let usage = result.usage(&principal, now);
+            store.usage.on_read(principal, usage);
             reply.send(Ok(()));
         }
         Finished { refused, flushes: self.flushes, has_served }

@@ -93,11 +93,11 @@ pub(in crate::postgres) fn first_queue<'l>(waiting: &HashSet<Budget>, limits: &'
 #[cfg(test)]
 mod tests {
     use greenroom_protocol as protocol;
-    use protocol::{AgentId, CallKey, MicroUsd, PriceBasis, TenantId, UserId};
+    use protocol::{AgentId, CallKey, MicroUsd, PriceBasis, PrincipalId, TenantId};
 
     use super::*;
     use crate::ledger::{Account, Amount, Period};
-    use crate::suite::{NOW, tenant};
+    use crate::suite::{NOW, principal, tenant};
 
     type Reply = oneshot::Receiver<Result<ReserveTicket, ReserveError>>;
 
@@ -105,11 +105,11 @@ mod tests {
         let (reply, receiver) = oneshot::channel();
         let budget = Budget::Tenant(TenantId::new(name).unwrap());
         let account = Account {
-            tenant: tenant(name),
-            user: UserId::new("alice").unwrap(),
+            principal: PrincipalId { tenant: tenant(name), ..principal("alice") },
             agent: AgentId::new("writer").unwrap(),
             workflow: None,
             run: None,
+            model: "play.one".into(),
             price: PriceBasis::Listed,
         };
         let (upper_bound, key) = (Amount::of_cost(MicroUsd(1)), CallKey::new("k").unwrap());

@@ -2,8 +2,7 @@
 
 use futures::future::BoxFuture;
 use greenroom_protocol as protocol;
-use protocol::{ContentHash, PodId, RequestId, RunId, TeamId, TenantId, Timestamp, UserId, WorkflowId};
-use serde::Serialize;
+use protocol::{RunId, Timestamp};
 use sqlx::postgres::PgConnection;
 use sqlx::types::Json;
 
@@ -13,127 +12,16 @@ use crate::columns::to_int;
 use crate::error::StoreError;
 use crate::journal::Seq;
 use crate::postgres::lane::result::Tails;
+use crate::postgres::lane::units_json::{
+    AppendJson, ClaimJson, ClosedJson, CreateJson, FreedJson, KeyJson, OpenedJson, ReleaseJson, UnitsJson,
+};
 use crate::postgres::ledger::settled::SettledJson;
 use crate::postgres::link::{BatchCall, BatchId};
 use crate::postgres::unit::run::{ChangeRun, CreateRun};
 use crate::postgres::unit::{CloseEntry, QueuedUnit};
-use crate::runs::RunRecord;
 use crate::runs::encoded::EncodedEntries;
 use crate::runs::record::StatusChange;
-
-#[derive(Serialize)]
-struct AppendJson<'b> {
-    unit: i32,
-    run: &'b RunId,
-    fence: u64,
-    after: u64,
-    seq: u64,
-    status: &'static str,
-    ended: bool,
-    pending: u32,
-    updated: i64,
-    progress: bool,
-}
-
-#[derive(Serialize)]
-struct CreateJson<'b> {
-    unit: i32,
-    run: &'b RunId,
-    tenant: &'b TenantId,
-    owner: &'b UserId,
-    workflow: &'b WorkflowId,
-    version: &'b ContentHash,
-    team: Option<&'b TeamId>,
-    parent: Option<&'b RunId>,
-    root: &'b RunId,
-    hash: &'b ContentHash,
-    personal: bool,
-    status: &'static str,
-    ended: bool,
-    pending: u32,
-    seq: u64,
-    at: i64,
-    caller: Option<&'b RunId>,
-    fence: u64,
-    pod: &'b PodId,
-}
-
-#[derive(Serialize)]
-struct ClaimJson<'b> {
-    unit: i32,
-    root: &'b RunId,
-    pod: &'b PodId,
-    leased: bool,
-}
-
-#[derive(Serialize)]
-struct ReleaseJson<'b> {
-    unit: i32,
-    root: &'b RunId,
-    fence: u64,
-    failed: bool,
-    at: i64,
-}
-
-#[derive(Serialize)]
-struct KeyJson<'b> {
-    unit: i32,
-    key: &'b str,
-    tenant: &'b TenantId,
-    hash: &'b ContentHash,
-    run: Option<&'b RunId>,
-    /// The run ends at once by a failure that may pass, so its key is free again.
-    transient: bool,
-    at: i64,
-}
-
-#[derive(Serialize)]
-struct FreedJson<'b> {
-    unit: i32,
-    run: &'b RunId,
-}
-
-#[derive(Serialize)]
-struct OpenedJson<'b> {
-    unit: i32,
-    number: u64,
-    request: &'b RequestId,
-    tenant: &'b TenantId,
-    at: i64,
-    written_at: String,
-}
-
-#[derive(Serialize)]
-struct ClosedJson {
-    chain: u64,
-    number: u64,
-}
-
-#[derive(Serialize, Default)]
-struct UnitsJson<'b> {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    appends: Vec<AppendJson<'b>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    creates: Vec<CreateJson<'b>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    claims: Vec<ClaimJson<'b>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    releases: Vec<ReleaseJson<'b>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    keys: Vec<KeyJson<'b>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    freed: Vec<FreedJson<'b>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    settled: Vec<SettledJson>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    opened: Vec<OpenedJson<'b>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    closed: Vec<ClosedJson>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tails: Option<&'b Tails>,
-    /// The last record of the chain before the batch.
-    tip: u64,
-}
+use crate::runs::{OwnerActivity, RunRecord};
 
 /// Journal entries, one element each.
 #[derive(Default)]
@@ -172,6 +60,15 @@ pub(in crate::postgres) struct UnitRecords {
     pub(in crate::postgres) event: Option<u64>,
 }
 
+/// What this pod knows of the lease of a tree that a unit claims.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::postgres) struct KnownLease {
+    /// This pod owns the tree.
+    pub(in crate::postgres) is_leased: bool,
+    /// When an owner of this pod was active last.
+    pub(in crate::postgres) last_activity: Option<OwnerActivity>,
+}
+
 /// A batch of units.
 pub(in crate::postgres) struct LaneBatch<'b> {
     chain: u64,
@@ -196,19 +93,18 @@ impl<'b> LaneBatch<'b> {
         Self { chain, tip, tails, units, entries, replies, records }
     }
 
-    /// Adds a unit. `record` is that of its run after the unit, and `is_leased` is true if this pod owns the tree that
-    /// it claims.
+    /// Adds a unit. `record` is that of its run after the unit, `lease` that of the tree that it claims.
     pub(in crate::postgres) fn add(
         &mut self,
         index: usize,
         unit: &'b QueuedUnit,
         record: Option<&'b RunRecord>,
-        is_leased: bool,
+        lease: KnownLease,
     ) -> Result<UnitRecords, StoreError> {
         let (number, at) = (unit_number(index), unit.at.as_micros());
         if unit.refusal.is_none() {
             if let Some(change) = &unit.run {
-                self.add_change(number, change, record, unit, is_leased);
+                self.add_change(number, change, record, unit, lease);
             }
             if let Some(key) = &unit.key {
                 let (hash, (key, tenant)) = (&key.request_hash, &key.key);
@@ -231,7 +127,7 @@ impl<'b> LaneBatch<'b> {
         change: &'b ChangeRun,
         record: Option<&'b RunRecord>,
         queued: &'b QueuedUnit,
-        is_leased: bool,
+        lease: KnownLease,
     ) {
         let at = queued.at;
         match change {
@@ -259,7 +155,10 @@ impl<'b> LaneBatch<'b> {
                 self.add_entries(unit, run, *after, entries, at);
             }
             ChangeRun::Claim { root, pod, lease: _ } => {
-                self.units.claims.push(ClaimJson { unit, root, pod, leased: is_leased });
+                let KnownLease { is_leased: leased, last_activity } = lease;
+                let since = last_activity.map(|activity| activity.since.as_micros());
+                let until = last_activity.map(|activity| activity.until.as_micros());
+                self.units.claims.push(ClaimJson { unit, root, pod, leased, since, until, at: at.as_micros() });
             }
             ChangeRun::Release { root, fence, is_failure } => {
                 let (fence, failed, at) = (fence.0, *is_failure, at.as_micros());
@@ -277,8 +176,10 @@ impl<'b> LaneBatch<'b> {
         self.units.creates.push(CreateJson {
             unit,
             run: &record.run,
-            tenant: &record.tenant,
-            owner: &record.owner,
+            issuer: &record.owner.issuer,
+            tenant: &record.owner.tenant,
+            user_id: &record.owner.user,
+            principal: record.owner.hash(),
             workflow: &record.workflow,
             version: &record.version,
             team: record.team.as_ref(),

@@ -17,6 +17,7 @@ use crate::postgres::lane::{Lane, Written};
 use crate::postgres::runs::row::select_open_runs;
 use crate::postgres::unit::run::{ChangeRun, CreateRun};
 use crate::postgres::unit::{CloseEntry, QueuedUnit};
+use crate::runs::leases::NewLease;
 use crate::runs::{ClaimedTree, RunRecord};
 
 /// What the database has decided about the requests of a taken unit.
@@ -116,6 +117,7 @@ impl Lane {
             Some(ChangeRun::Append { run, fence, after, entries }) => {
                 let through = after.plus(entries.texts.len() as u64);
                 let root = record.as_ref().map_or_else(|| self.store.root_of(&run), |record| record.root.clone());
+                self.store.leases.on_written(&root, fence);
                 // An owner whose lease expired keeps the tree as long as no other owner has claimed it.
                 let _ = self.store.leases.renew(&root, fence, None, at);
                 if record.as_ref().is_some_and(|record| record.status.is_terminal()) {
@@ -132,10 +134,13 @@ impl Lane {
             Some(ChangeRun::Claim { root, lease, .. }) => {
                 let row = claimed.ok_or_else(undecided)?;
                 let tree = self.claimed_tree(&root, &row).await?;
-                self.store.leases.grant((&root, row.number), tree.runs.len(), tree.fence, lease, at);
+                let (number, fence) = (row.number, tree.fence);
+                let granted = NewLease { root: &root, number, fence, duration: lease, granted_at: at };
+                self.store.leases.grant_claimed(granted, tree.runs.len(), tree.last_activity);
                 receipts.tree = Some(tree);
             }
-            Some(ChangeRun::Release { root, fence, .. }) => self.store.leases.release(&root, fence),
+            // The next owner may be another pod, for which the database knows when this one was active.
+            Some(ChangeRun::Release { root, fence, .. }) => self.store.leases.forget_released(&root, fence),
             None => {}
         }
         receipts.key = unit.key.take().map(|key| self.store.reserved_key(key.key));
@@ -159,7 +164,11 @@ impl Lane {
                 self.store.add_root(&run, &record.root);
                 self.store.leases.add_run(&record.root, fence);
             }
-            None => self.store.leases.grant((&run, number), 1, fence, create.new.lease, at),
+            None => {
+                let lease =
+                    NewLease { root: &run, number, fence, duration: create.new.lease, granted_at: at };
+                self.store.leases.grant_created(lease);
+            }
         }
         receipts.fence = Some(fence);
         if record.seq > Seq(0) {
@@ -184,8 +193,7 @@ impl Lane {
             self.store.add_root(&record.run, root);
             self.records.insert(record.clone());
         }
-        let last_active = row.last_active().or_else(|| self.store.leases.renewed_at(root));
-        Ok(ClaimedTree { fence: row.fence(), failures: row.failures, runs, last_active })
+        Ok(ClaimedTree { fence: row.fence(), failures: row.failures, runs, last_activity: row.last_activity() })
     }
 
     async fn open_runs(&mut self, root: &RunId) -> Result<Vec<RunRecord>, StoreError> {

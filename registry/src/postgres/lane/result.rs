@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use greenroom_protocol as protocol;
 use protocol::audit::Event;
-use protocol::{ContentHash, RunId, Timestamp};
+use protocol::{ContentHash, RunId};
 use serde::Deserialize;
 
 use crate::core::{Conflict, UnitError};
@@ -12,7 +12,8 @@ use crate::error::StoreError;
 use crate::idempotency::KeyStatus;
 use crate::idempotency::key_row::used_by_same;
 use crate::journal::Seq;
-use crate::runs::Fence;
+use crate::postgres::runs::row::activity;
+use crate::runs::{Fence, OwnerActivity};
 
 /// The reasons of `greenroom_commit_v1`, as they are written.
 const REASONS: [(&str, Reason); 8] = [
@@ -96,7 +97,8 @@ pub(in crate::postgres) struct ClaimedRow {
     pub(in crate::postgres) number: u64,
     fence: u64,
     pub(in crate::postgres) failures: u32,
-    last_active: Option<i64>,
+    since: Option<i64>,
+    until: Option<i64>,
 }
 
 impl ClaimedRow {
@@ -105,9 +107,9 @@ impl ClaimedRow {
         Fence(self.fence)
     }
 
-    /// When the last owner was known to be active, as another pod has written it.
-    pub(in crate::postgres) fn last_active(&self) -> Option<Timestamp> {
-        self.last_active.map(Timestamp::from_micros)
+    /// When the last owner that has written to one of its runs was active.
+    pub(in crate::postgres) fn last_activity(&self) -> Option<OwnerActivity> {
+        activity(self.since, self.until)
     }
 }
 

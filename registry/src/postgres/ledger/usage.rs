@@ -6,12 +6,12 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use greenroom_protocol as protocol;
-use protocol::Timestamp;
+use protocol::{PrincipalId, Timestamp};
 use tokio::time::Instant;
 
 use crate::ledger::reservation::SettlementRecord;
 use crate::ledger::usage::{BudgetUsage, UsageCounts, Window, day_of, minute_of, window_minutes};
-use crate::ledger::{Amount, Periods, RequestKind, UsageKey, UsageSummary};
+use crate::ledger::{Amount, Periods, RequestKind, UsageSummary};
 use crate::postgres::lock::lock;
 
 /// How long the usage that was read may be used.
@@ -71,39 +71,43 @@ impl UserCounts {
 
 /// The usage of the users of this pod.
 #[derive(Debug, Default)]
-pub(in crate::postgres) struct UsageCache(Mutex<HashMap<UsageKey, UserCounts>>);
+pub(in crate::postgres) struct UsageCache(Mutex<HashMap<PrincipalId, UserCounts>>);
 
 impl UsageCache {
     /// Counts one request.
-    pub(in crate::postgres) fn count(&self, key: &UsageKey, kind: RequestKind, now: Timestamp) {
+    pub(in crate::postgres) fn count(&self, principal: &PrincipalId, kind: RequestKind, now: Timestamp) {
         let one = match kind {
             RequestKind::Call => UsageCounts { calls: 1, ..UsageCounts::default() },
             RequestKind::Query => UsageCounts { queries: 1, ..UsageCounts::default() },
         };
         let mut users = lock(&self.0);
-        *users.entry(key.clone()).or_default().counted.entry(minute_of(now)).or_default() += one;
+        *users.entry(principal.clone()).or_default().counted.entry(minute_of(now)).or_default() += one;
     }
 
     /// The usage, if it was read recently.
-    pub(in crate::postgres) fn recent(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Option<UsageSummary> {
+    pub(in crate::postgres) fn recent(
+        &self,
+        principal: &PrincipalId,
+        periods: Periods,
+        now: Timestamp,
+    ) -> Option<UsageSummary> {
         let users = lock(&self.0);
-        let counts = users.get(key)?;
+        let counts = users.get(principal)?;
         let read = counts.read.as_ref().filter(|read| !read.is_stale && read.read_at.elapsed() < USAGE_AGE_MAX)?;
         Some(counts.summary(&read.usage, periods, now))
     }
 
     /// The usage as it was read last, with what was counted since.
-    pub(in crate::postgres) fn newest(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> UsageSummary {
+    pub(in crate::postgres) fn newest(&self, principal: &PrincipalId, periods: Periods, now: Timestamp) -> UsageSummary {
         let (users, unused, none) = (lock(&self.0), UserUsage::default(), UserCounts::default());
-        let counts = users.get(key).unwrap_or(&none);
+        let counts = users.get(principal).unwrap_or(&none);
         counts.summary(counts.read.as_ref().map_or(&unused, |read| &read.usage), periods, now)
     }
 
     /// A call of this user was settled: what was read of the user is not up to date any more.
     pub(in crate::postgres) fn mark_stale(&self, record: &SettlementRecord) {
-        let account = &record.reservation.account;
-        let key = UsageKey { tenant: account.tenant.clone(), user: account.user.clone() };
-        if let Some(read) = lock(&self.0).get_mut(&key).and_then(|counts| counts.read.as_mut()) {
+        let principal = &record.reservation.account.principal;
+        if let Some(read) = lock(&self.0).get_mut(principal).and_then(|counts| counts.read.as_mut()) {
             read.is_stale = true;
         }
     }
@@ -114,7 +118,7 @@ impl UsageCache {
     }
 
     /// Takes what was counted, for a batch.
-    pub(in crate::postgres) fn send(&self) -> Vec<(UsageKey, Minutes)> {
+    pub(in crate::postgres) fn send(&self) -> Vec<(PrincipalId, Minutes)> {
         let mut users = lock(&self.0);
         let is_used = |counts: &UserCounts| {
             !counts.counted.is_empty()
@@ -123,9 +127,9 @@ impl UsageCache {
         users.retain(|_, counts| is_used(counts));
         let counted = users.iter_mut().filter(|(_, counts)| !counts.counted.is_empty());
         counted
-            .map(|(key, counts)| {
+            .map(|(principal, counts)| {
                 counts.sent = std::mem::take(&mut counts.counted);
-                (key.clone(), counts.sent.clone())
+                (principal.clone(), counts.sent.clone())
             })
             .collect()
     }
@@ -150,30 +154,29 @@ impl UsageCache {
     }
 
     /// Replaces what was read of a user. It has everything that was written before.
-    pub(in crate::postgres) fn on_read(&self, key: UsageKey, usage: UserUsage) {
+    pub(in crate::postgres) fn on_read(&self, principal: PrincipalId, usage: UserUsage) {
         let read = ReadUsage { usage, read_at: Instant::now(), is_stale: false };
-        lock(&self.0).entry(key).or_default().read = Some(read);
+        lock(&self.0).entry(principal).or_default().read = Some(read);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::suite::{NOW, tenant};
-    use greenroom_protocol::UserId;
+    use crate::suite::{NOW, principal};
 
     #[test]
     fn requests_count_once_while_they_are_counted_sent_and_written() {
         let cache = UsageCache::default();
-        let key = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
-        let calls = || cache.newest(&key, Periods::default(), NOW).calls_hour;
-        cache.on_read(key.clone(), UserUsage::default());
+        let alice = principal("alice");
+        let calls = || cache.newest(&alice, Periods::default(), NOW).calls_hour;
+        cache.on_read(alice.clone(), UserUsage::default());
         for _ in 0..2 {
-            cache.count(&key, RequestKind::Call, NOW);
+            cache.count(&alice, RequestKind::Call, NOW);
         }
         assert_eq!((calls(), cache.has_counted()), (2, true));
         assert_eq!(cache.send().len(), 1);
-        cache.count(&key, RequestKind::Call, NOW);
+        cache.count(&alice, RequestKind::Call, NOW);
         assert_eq!(calls(), 3);
         cache.on_failed();
         assert_eq!(calls(), 3);

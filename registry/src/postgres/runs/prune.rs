@@ -26,7 +26,8 @@ const DELETE_BY_ID: [&str; 2] =
     ["DELETE FROM idempotency_keys WHERE run = ANY ($1)", "DELETE FROM inbox WHERE run = ANY ($1)"];
 /// Deletes the budgets of pruned runs, by their names.
 const DELETE_BY_ACCOUNT: [&str; 2] = [
-    "DELETE FROM accounts WHERE account = ANY ($1) AND reserved_cost = 0 AND reserved_input = 0 AND reserved_output = 0",
+    "DELETE FROM accounts WHERE account IN (SELECT account FROM accounts WHERE account = ANY ($1) \
+     AND reserved_cost = 0 AND reserved_input = 0 AND reserved_output = 0 ORDER BY account FOR UPDATE SKIP LOCKED)",
     "DELETE FROM account_days WHERE account = ANY ($1)",
 ];
 /// Deletes their journals, and then the runs themselves, by their numbers.

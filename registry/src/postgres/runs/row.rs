@@ -1,6 +1,6 @@
 //! The record of a run as a row.
 
-use greenroom_protocol::RunId;
+use greenroom_protocol::{RunId, Timestamp};
 use sqlx::PgExecutor;
 
 use crate::columns::{Columns, from_int};
@@ -8,17 +8,19 @@ use crate::error::StoreError;
 use crate::journal::Seq;
 use crate::postgres::error::sqlx_error;
 use crate::runs::record::parse_status;
-use crate::runs::{Fence, RunRecord};
+use crate::runs::{Fence, OwnerActivity, RunRecord};
 
-/// Selects run records; the argument is the rest of the statement.
+/// Selects run records; the argument is the rest of the statement. A run without its principal is an error, and not a
+/// run that does not exist.
 macro_rules! select_records {
     ($rest:literal) => {
         concat!(
-            "SELECT r.number, r.run, r.tenant, r.owner, r.workflow, r.version, r.team, r.parent, r.root, ",
+            "SELECT r.number, r.run, p.issuer, p.tenant, p.user_id AS \"user\", r.workflow, r.version, r.team, r.parent, ",
+            "r.root, ",
             "r.request_hash, r.personal_data::integer::bigint AS personal_data, r.status, ",
             "r.pending_approvals::bigint AS pending_approvals, t.fence, t.pod, ",
             "CASE WHEN r.run = r.root THEN t.failures ELSE 0 END::bigint AS failures, r.seq, r.created, r.updated ",
-            "FROM runs r JOIN trees t ON t.root = r.root ",
+            "FROM runs r JOIN trees t ON t.root = r.root LEFT JOIN principals p ON p.hash = r.principal ",
             $rest
         )
     };
@@ -31,8 +33,7 @@ pub(in crate::postgres) fn decode_record(row: &impl Columns) -> Result<(i64, Run
     let unknown_status = || StoreError::Codec(format!("a run has the unknown status {status:?}"));
     let record = RunRecord {
         run: row.id("run")?,
-        tenant: row.id("tenant")?,
-        owner: row.id("owner")?,
+        owner: row.principal()?,
         workflow: row.id("workflow")?,
         version: row.hash("version")?,
         team: row.optional_id("team")?,
@@ -50,6 +51,12 @@ pub(in crate::postgres) fn decode_record(row: &impl Columns) -> Result<(i64, Run
         updated: row.timestamp("updated")?,
     };
     Ok((row.int("number")?, record))
+}
+
+/// The activity of an owner, of two columns that are NULL together.
+pub(in crate::postgres) fn activity(since: Option<i64>, until: Option<i64>) -> Option<OwnerActivity> {
+    let (since, until) = (Timestamp::from_micros(since?), Timestamp::from_micros(until?));
+    Some(OwnerActivity { since, until })
 }
 
 /// Selects the runs of a tree that have not ended, each after the run that called it.

@@ -33,7 +33,7 @@ impl ChangeRun {
     pub(in crate::postgres) fn encode(change: RunChange<'_>) -> Result<Self, StoreError> {
         Ok(match change {
             RunChange::Create { run, key, entries } => {
-                let key = key.map(|key| (key.to_stored(), run.tenant.clone()));
+                let key = key.map(|key| (key.to_stored(), run.tenant().clone()));
                 Self::Create(Box::new(CreateRun { new: run, key, entries: EncodedEntries::from_entries(entries)? }))
             }
             RunChange::Claim { root, pod, lease } => Self::Claim { root: root.clone(), pod: pod.clone(), lease },

@@ -13,11 +13,15 @@ use crate::error::StoreError;
 
 pub mod chain;
 pub mod chain_key;
+pub(crate) mod chains;
+pub(crate) mod export;
 pub mod head;
+pub(crate) mod root_chain;
 pub mod signer;
 pub mod verify;
 
 pub use chain_key::ChainKey;
+pub use export::ExportReport;
 pub use verify::{ChainBreak, ChainReport, ChainViolation};
 
 /// The bits of the number of a record within its chain; the number of the chain is in the bits above.

@@ -42,7 +42,7 @@ pub use in_memory::artifacts::in_memory_artifacts;
 pub use stores::{OpenedStores, StoreParts, StoreTask, Stores, SyncMode};
 
 use audit::signer::Signer;
-use audit::{ChainKey, ChainReport};
+use audit::{ChainKey, ChainReport, ExportReport};
 use greenroom_protocol::{PrincipalId, Timestamp};
 use maintenance::CheckReport;
 use restore::{RestoreError, RestoreReport, StagedRestore};
@@ -68,6 +68,33 @@ pub async fn examine_sqlite(path: &Path, key: &ChainKey) -> Result<CheckReport, 
 /// [`StoreError`] if it cannot be read, or belongs to another key. A violation is no error: the report contains it.
 pub async fn verify_sqlite_audit(path: &Path, key: &ChainKey) -> Result<ChainReport, StoreError> {
     sqlite::inspect::verify(path, key).await
+}
+
+/// Exports the audit of an SQLite database to a new file, without changing it, also beside a process that writes it.
+/// Whoever may read the database may export it; [`verify_audit_export`] verifies the file.
+///
+/// # Errors
+/// [`StoreError`] if it cannot be read, or if the file exists or cannot be written; then there is no file.
+pub async fn export_sqlite_audit(path: &Path, to: &Path) -> Result<ExportReport, StoreError> {
+    sqlite::inspect::export(path, to).await
+}
+
+/// As [`export_sqlite_audit`], for a PostgreSQL database, with all its chains and the root chain.
+///
+/// # Errors
+/// As [`export_sqlite_audit`]; [`StoreError`] if its schema is not that of this release.
+pub async fn export_postgres_audit(url: &str, to: &Path) -> Result<ExportReport, StoreError> {
+    postgres::inspect::export(url, to).await
+}
+
+/// Verifies an exported audit with the public key. The end of a root chain, which a copy may precede, is not compared
+/// with the newest signed head.
+///
+/// # Errors
+/// [`StoreError`] if the file cannot be read, is not complete or belongs to another key. A violation is no error: the
+/// report contains it.
+pub fn verify_audit_export(file: &Path, key: &ChainKey) -> Result<ChainReport, StoreError> {
+    audit::export::verify_export(file, key)
 }
 
 /// Verifies a backup as [`examine_sqlite`] does, and copies it beside the database that it is to replace. Neither

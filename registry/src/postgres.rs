@@ -14,12 +14,13 @@ use serde::Deserialize;
 use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
 
+use crate::audit::root_chain::registrations;
 use crate::error::StoreError;
 use crate::group_commit::{CommandSender, queue};
 use crate::in_memory::context::in_memory_context_view;
 use crate::stores::{OpenedStores, StoreParts, StoreTask, Stores};
 
-use audit::root::{append, check_saved, registrations};
+use audit::root::{append, check_saved};
 use handle::{Queues, StoreHandle};
 use identity::Identity;
 use shared::{PodRow, Shared, SharedParts};
@@ -106,12 +107,7 @@ struct Joined {
 }
 
 /// Registers the start of the pod, and a chain for each lane.
-async fn join(
-    connection: &mut PgConnection,
-    name: PodId,
-    lanes: usize,
-    now: Timestamp,
-) -> Result<PodRow, StoreError> {
+async fn join(connection: &mut PgConnection, name: PodId, lanes: usize, now: Timestamp) -> Result<PodRow, StoreError> {
     let lanes = i32::try_from(lanes.max(1)).unwrap_or(i32::MAX);
     let joined: String = sqlx::query_scalar("SELECT greenroom_join_v1($1, $2, $3, $4, $5, $6, $7)")
         .bind(name.as_str())
@@ -123,7 +119,13 @@ async fn join(
         .bind(now.as_micros())
         .fetch_one(connection)
         .await
-        .map_err(|error| error::sqlx_error(&error))?;
+        .map_err(|error| match error::postgres_error(&error) {
+            // What it has left open could not be distinguished from what it does.
+            Some(database) if database.code() == error::UNIQUE_VIOLATION => {
+                StoreError::Failed(format!("the pod {name} has opened the database before"))
+            }
+            Some(_) | None => error::sqlx_error(&error),
+        })?;
     let Joined { pod, chains } = serde_json::from_str(&joined)?;
     Ok(PodRow { id: pod, name, chains })
 }

@@ -15,6 +15,7 @@ use crate::postgres::connection::connect;
 use crate::postgres::error::sqlx_error;
 use crate::postgres::handle::StoreHandle;
 
+pub(super) mod export;
 pub(super) mod lane_chain;
 pub(super) mod prune;
 pub(super) mod root;

@@ -11,13 +11,14 @@ use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use crate::audit::root_chain::{ChainEnd, RootEvent};
 use crate::audit::{AuditSeq, EntrySubject};
 use crate::core::PendingUnit;
 use crate::error::StoreError;
 use crate::ledger::PERIOD_DAYS_MAX;
 use crate::ledger::state::{EXECUTION_DAYS_MAX, RUN_DAYS_MAX};
 use crate::ledger::usage::{day_of, minute_of, window_minutes};
-use crate::postgres::audit::root::{ChainEnd, RootEvent, append};
+use crate::postgres::audit::root::append;
 use crate::postgres::command::AccountsCommand;
 use crate::postgres::connection::connect;
 use crate::postgres::error::sqlx_error;

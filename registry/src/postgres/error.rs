@@ -7,6 +7,8 @@ use crate::error::StoreError;
 
 /// The code of a missing table.
 pub(super) const UNDEFINED_TABLE: &str = "42P01";
+/// The code of a row whose key exists.
+pub(super) const UNIQUE_VIOLATION: &str = "23505";
 
 /// What a statement that failed means for its transaction.
 #[derive(Debug)]

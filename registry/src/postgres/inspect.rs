@@ -1,13 +1,15 @@
 //! Checks a database without opening it for work: its schema, whether it can be written, its identity, its audit.
 
+use std::path::Path;
+
 use sqlx::postgres::PgConnection;
 
-use crate::audit::ChainKey;
+use crate::audit::{ChainKey, ExportReport};
 use crate::columns::Columns as _;
 use crate::error::StoreError;
 use crate::maintenance::CheckReport;
 use crate::postgres::audit::verify::verify;
-use crate::postgres::connection::{applied_migrations, connect, judge_schema, parse_url};
+use crate::postgres::connection::{applied_migrations, check_schema, connect, judge_schema, parse_url};
 use crate::postgres::error::sqlx_error;
 use crate::postgres::identity::Identity;
 
@@ -21,6 +23,13 @@ const SELECT_STATE: &str = "SELECT (current_setting('transaction_read_only') = '
 pub(crate) async fn examine(url: &str, key: Option<&ChainKey>) -> Result<CheckReport, StoreError> {
     let mut connection = connect(&parse_url(url)?).await?;
     check(&mut connection, key).await
+}
+
+/// Exports the audit of the database at this URL to a new file.
+pub(crate) async fn export(url: &str, to: &Path) -> Result<ExportReport, StoreError> {
+    let mut connection = connect(&parse_url(url)?).await?;
+    check_schema(&mut connection).await?;
+    crate::postgres::audit::export::export(&mut connection, to).await
 }
 
 /// As [`examine`], on a connection.

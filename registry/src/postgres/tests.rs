@@ -4,7 +4,7 @@ mod audit;
 mod pods;
 
 use greenroom_protocol as protocol;
-use protocol::{AgentId, CallKey, ContentHash, MicroUsd, PriceBasis, UserId};
+use protocol::{AgentId, CallKey, ContentHash, MicroUsd, PriceBasis};
 
 use super::link::{BatchId, try_resolve};
 use super::maintenance::ARTIFACT_REFERENCES;
@@ -16,16 +16,16 @@ use crate::journal::{JournalError, Seq};
 use crate::ledger::{Account, Amount, Budget, Limit, Period, ReserveError, Settlement};
 use crate::runs::{Created, DedupKey};
 use crate::suite::postgres::{TestDatabase, open_pod};
-use crate::suite::{MINUTE, NOW, TestStores, new_run, opening, pod, run_id, started, tenant};
+use crate::suite::{MINUTE, NOW, TestStores, new_run, opening, pod, principal, run_id, started, tenant};
 use crate::{examine_postgres, migrate_postgres};
 
 fn account() -> Account {
     Account {
-        tenant: tenant("acme"),
-        user: UserId::new("alice").unwrap(),
+        principal: principal("alice"),
         agent: AgentId::new("writer").unwrap(),
         workflow: None,
         run: Some(run_id(1)),
+        model: "play.one".into(),
         price: PriceBasis::Listed,
     }
 }
@@ -103,6 +103,15 @@ async fn a_pod_with_another_key_is_refused() {
     let own = Signer::ephemeral([7; 32]);
     let report = examine_postgres(&database.url(), Some(own.chain_key())).await.unwrap();
     assert!(report.is_ok(), "{report:?}");
+}
+
+#[tokio::test]
+async fn a_pod_that_has_opened_the_database_before_is_refused() {
+    let database = TestDatabase::migrated().await;
+    let first = open_pod(&database.url(), "pod_z", 1).await.unwrap();
+    first.stores.maintenance.close(NOW).await.unwrap();
+    let error = open_error(&database.url()).await;
+    assert!(matches!(&error, StoreError::Failed(text) if text.contains("pod_z")), "{error}");
 }
 
 #[tokio::test]
@@ -245,6 +254,7 @@ const UNREFERENCING_TABLES: &[&str] = &[
     "definition_versions",
     "definitions_in_service",
     "pods",
+    "principals",
     "reservations",
     "runs",
     "settlements",

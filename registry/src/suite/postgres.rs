@@ -81,10 +81,10 @@ impl Drop for TestDatabase {
 
 /// A pod of a test, with stores of its own.
 pub(crate) async fn open_pod(url: &str, name: &str, lanes: usize) -> Result<TestStores, StoreError> {
-    let parts =
-        StoreParts { clock: fixed_clock(), signer: Signer::ephemeral([7; 32]), artifacts: in_memory_artifacts() };
-    let opened = store::open(url, &PodId::new(name).unwrap(), lanes, parts).await?;
-    Ok(TestStores::run(opened, None))
+    let (clock, signer, artifacts) = (fixed_clock(), Signer::ephemeral([7; 32]), in_memory_artifacts());
+    let pod = PodId::new(name).unwrap();
+    let opened = store::open(url, lanes, StoreParts { clock, signer, artifacts, pod: pod.clone() }).await?;
+    Ok(TestStores::run(opened, pod, None))
 }
 
 impl TestStores {

@@ -13,9 +13,7 @@ use crate::columns::to_int;
 use crate::ledger::reservation::{ReservationId, SettlementRecord};
 use crate::ledger::usage::{BudgetUsage, UsageCounts, day_of, first_day, minute_of, window_minutes};
 use crate::ledger::waiting::OwnedRequest;
-use crate::ledger::{
-    Amount, Budget, Charged, ChargedModels, Exceeded, Limit, PERIOD_DAYS_MAX, ReserveError,
-};
+use crate::ledger::{Amount, Budget, Charged, ChargedModels, Exceeded, Limit, PERIOD_DAYS_MAX, ReserveError};
 use crate::postgres::ledger::settled::{SettledJson, amounts};
 use crate::postgres::ledger::usage::{Minutes, UserUsage};
 use crate::postgres::link::{BatchCall, BatchId};

@@ -8,10 +8,11 @@ use protocol::audit::Event;
 
 use crate::audit::chain::{ChainTip, EventJson};
 use crate::audit::head::HeadKind;
+use crate::audit::root_chain::{ChainHead, RootEvent};
 use crate::audit::{AuditSeq, PruneReport};
 use crate::columns::{Columns as _, to_int};
 use crate::error::StoreError;
-use crate::postgres::audit::root::{ChainHead, RootEvent, append};
+use crate::postgres::audit::root::append;
 use crate::postgres::error::sqlx_error;
 use crate::postgres::handle::StoreHandle;
 use crate::postgres::transaction::{begin, commit};

@@ -1,77 +1,16 @@
-//! The root chain: which chains there are, with the certified key of each, their signed heads, and the deaths of pods.
-//! All pods append to it, one after the other; the database links its records.
+//! Appending to the root chain, whose records the database links, and comparing it with what this pod has signed.
 
 use greenroom_protocol as protocol;
 use protocol::{ContentHash, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sqlx::postgres::PgConnection;
 
 use crate::audit::chain::ChainTip;
 use crate::audit::chain_key::SavedHead;
-use crate::audit::head::{HeadKind, SignedHead};
-use crate::audit::signer::Signer;
+use crate::audit::root_chain::RootEvent;
 use crate::columns::{Columns as _, to_int};
 use crate::error::StoreError;
 use crate::postgres::error::sqlx_error;
-
-/// The signed head of a chain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::postgres) struct ChainHead {
-    pub(in crate::postgres) chain: u64,
-    #[serde(flatten)]
-    pub(in crate::postgres) head: SignedHead,
-}
-
-/// The last record of a chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::postgres) struct ChainEnd {
-    pub(in crate::postgres) chain: u64,
-    pub(in crate::postgres) number: u64,
-}
-
-/// An event of the root chain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub(in crate::postgres) enum RootEvent {
-    /// A chain is registered, before its first record.
-    ChainRegistered {
-        chain: u64,
-        pod: String,
-        lane: usize,
-        /// The public key of its heads, in hex.
-        key: String,
-        /// The signature of the certifying key over the database, the chain and the key.
-        certificate: String,
-    },
-    /// Heads of chains: running ones, ends and anchors of prunings.
-    Heads { heads: Vec<ChainHead> },
-    /// A pod was declared dead; its chains end with these records.
-    PodDied { pod: i64, chains: Vec<ChainEnd> },
-    /// An event of another release.
-    #[serde(other)]
-    Unknown,
-}
-
-/// The events that register the chains of a pod.
-pub(in crate::postgres) fn registrations(
-    signer: &Signer,
-    database: &str,
-    pod: &str,
-    chains: &[u64],
-    at: Timestamp,
-) -> Vec<RootEvent> {
-    let mut events = Vec::new();
-    let mut heads = Vec::new();
-    for (lane, chain) in chains.iter().copied().enumerate() {
-        let own = signer.for_chain(database, chain);
-        let key = own.chain_key();
-        let certificate = signer.certify(database, chain, key);
-        events.push(RootEvent::ChainRegistered { chain, pod: pod.to_owned(), lane, key: key.to_hex(), certificate });
-        heads.push(ChainHead { chain, head: own.sign(HeadKind::Running, ChainTip::genesis(), at) });
-    }
-    events.push(RootEvent::Heads { heads });
-    events
-}
 
 #[derive(Deserialize)]
 struct Appended {
@@ -123,24 +62,5 @@ pub(in crate::postgres) async fn check_saved(
             "record {number} of the root chain was signed, but the database does not have it: it is an older copy, or \
              its end was removed"
         ))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn events_are_read_back_and_those_of_another_release_are_unknown() {
-        let (signer, at) = (Signer::ephemeral([7; 32]), Timestamp::from_micros(5));
-        let mut events = registrations(&signer, "d", "pod_1", &[3, 4], at);
-        events.push(RootEvent::PodDied { pod: 1, chains: vec![ChainEnd { chain: 3, number: 9 }] });
-        assert_eq!(events.len(), 4);
-        for event in events {
-            let text = serde_json::to_string(&event).unwrap();
-            assert_eq!(serde_json::from_str::<RootEvent>(&text).unwrap(), event, "{text}");
-        }
-        let later = serde_json::from_str::<RootEvent>(r#"{"kind":"later","member":1}"#);
-        assert_eq!(later.unwrap(), RootEvent::Unknown);
     }
 }

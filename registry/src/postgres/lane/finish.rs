@@ -165,8 +165,7 @@ impl Lane {
                 self.store.leases.add_run(&record.root, fence);
             }
             None => {
-                let lease =
-                    NewLease { root: &run, number, fence, duration: create.new.lease, granted_at: at };
+                let lease = NewLease { root: &run, number, fence, duration: create.new.lease, granted_at: at };
                 self.store.leases.grant_created(lease);
             }
         }

@@ -98,7 +98,12 @@ impl UsageCache {
     }
 
     /// The usage as it was read last, with what was counted since.
-    pub(in crate::postgres) fn newest(&self, principal: &PrincipalId, periods: Periods, now: Timestamp) -> UsageSummary {
+    pub(in crate::postgres) fn newest(
+        &self,
+        principal: &PrincipalId,
+        periods: Periods,
+        now: Timestamp,
+    ) -> UsageSummary {
         let (users, unused, none) = (lock(&self.0), UserUsage::default(), UserCounts::default());
         let counts = users.get(principal).unwrap_or(&none);
         counts.summary(counts.read.as_ref().map_or(&unused, |read| &read.usage), periods, now)

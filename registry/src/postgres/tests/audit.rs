@@ -3,9 +3,11 @@
 use greenroom_protocol as protocol;
 use protocol::audit::Event;
 
+use crate::audit::signer::Signer;
 use crate::audit::{AuditScope, AuditSeq, ChainReport, ChainViolation, ROOT_CHAIN};
 use crate::suite::postgres::{TestDatabase, open_pod};
 use crate::suite::{NOW, TestStores, closing, opening};
+use crate::{export_postgres_audit, verify_audit_export};
 
 /// A pod with four lanes, and entries in all of them.
 async fn stores_with_entries(database: &TestDatabase, name: &str) -> TestStores {
@@ -102,4 +104,19 @@ async fn pruning_leaves_an_anchor_for_each_chain() {
     let whole = report(&stores).await;
     assert!(whole.is_valid(), "{whole:?}");
     assert_eq!((whole.anchor, whole.records), (80, 1), "and the record of the pruning");
+}
+
+#[tokio::test]
+async fn an_exported_audit_is_verified_as_the_database_is() {
+    let database = TestDatabase::migrated().await;
+    let stores = stores_with_entries(&database, "pod_a").await;
+    stores.stores.maintenance.close(NOW).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("audit.export");
+    let exported = export_postgres_audit(&database.url(), &file).await.unwrap();
+    let signer = Signer::ephemeral([7; 32]);
+    let whole = verify_audit_export(&file, signer.chain_key()).unwrap();
+    assert!(whole.is_valid(), "{whole:?}");
+    assert_eq!((whole.records, exported.records), (80, 80));
+    assert_eq!(whole, report(&stores).await);
 }

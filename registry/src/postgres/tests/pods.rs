@@ -11,9 +11,9 @@ use crate::core::{Unit, UnitError};
 use crate::error::StoreError;
 use crate::idempotency::KeyStatus;
 use crate::journal::{AppendPosition, JournalError, Seq};
-use crate::runs::Fence;
+use crate::runs::{Fence, OwnerActivity};
 use crate::suite::postgres::{TestDatabase, open_pod};
-use crate::suite::{MINUTE, NOW, TestStores, new_run, opening, run_id, started, tenant};
+use crate::suite::{MINUTE, NOW, TestStores, new_run_of, opening, run_id, started, tenant};
 
 #[tokio::test]
 async fn nothing_of_a_dead_pod_is_written() {
@@ -61,6 +61,7 @@ async fn a_pod_that_does_not_renew_its_lease_is_declared_dead_and_cleaned() {
     let trees = cluster.claim_due(&pod, MINUTE, 10, NOW).await.unwrap();
     assert_eq!(trees.len(), 1);
     assert!(trees[0].tree.fence > fence && trees[0].attempts == 1, "{trees:?}");
+    assert_eq!(trees[0].tree.last_activity, Some(OwnerActivity { since: NOW, until: NOW }), "by the clock of the pod");
     assert!(b.stores.audit.verify().await.unwrap().is_valid());
 }
 
@@ -73,7 +74,7 @@ async fn a_pod_that_leaves_releases_its_trees_at_once() {
     a.stores.maintenance.close(NOW).await.unwrap();
     let pod = PodId::new("pod_b").unwrap();
     let tree = b.stores.core.claim_tree(&run_id(1), &pod, MINUTE, NOW).await.unwrap();
-    assert!(tree.is_some_and(|tree| tree.last_active == Some(NOW)));
+    assert_eq!(tree.and_then(|tree| tree.last_activity), Some(OwnerActivity { since: NOW, until: NOW }));
     assert_eq!(database.count("SELECT count(*) FROM pods WHERE dead AND cleaned").await, 1);
 }
 
@@ -83,8 +84,7 @@ async fn due_trees_are_claimed_once_and_of_each_tenant_equally_many() {
     let a = open_pod(&database.url(), "pod_a", 1).await.unwrap();
     for number in 1..=6 {
         let name = if number <= 4 { "acme" } else { "globex" };
-        let new = crate::runs::NewRun { tenant: tenant(name), ..new_run(number) };
-        a.create(&new, None).await.unwrap();
+        a.create(&new_run_of(name, number), None).await.unwrap();
         a.stores.core.release_tree(&run_id(number), Fence(1), NOW).await;
     }
     let b = open_pod(&database.url(), "pod_b", 1).await.unwrap();

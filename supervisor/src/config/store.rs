@@ -78,6 +78,12 @@ impl StoreConfig {
         }
     }
 
+    /// True for the database of a server, which its own tools copy and restore.
+    #[must_use]
+    pub const fn is_server(&self) -> bool {
+        matches!(self, Self::Postgres { .. })
+    }
+
     /// The database in words, without its password; `None` if there is none.
     #[must_use]
     pub fn database(&self) -> Option<String> {

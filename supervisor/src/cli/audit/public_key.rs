@@ -48,10 +48,7 @@ pub fn export(config: &Config, out: Option<&Path>, output: Output) -> Result<u8,
 /// # Errors
 /// [`ErrorCode::InvalidInput`] if the file has no key, or the database does not exist.
 pub async fn verify(config: &Config, key: &Path, database: Option<&Path>, output: Output) -> Result<u8, Cause> {
-    let invalid =
-        |path: &Path, problem: &str| Cause::new(ErrorCode::InvalidInput, format!("{} {problem}", path.display()));
-    let text = std::fs::read_to_string(key).map_err(|error| invalid(key, &format!("cannot be read: {error}")))?;
-    let key = ChainKey::from_pem(&text).map_err(|problem| invalid(key, &problem))?;
+    let key = read_key(key)?;
     let (database, key) = match database {
         // The saved head is that of the configured database.
         Some(database) => (database, key),
@@ -82,8 +79,18 @@ async fn verify_server(config: &Config, url: &str, key: &ChainKey, output: Outpu
     }
 }
 
+fn invalid(path: &Path, problem: &str) -> Cause {
+    Cause::new(ErrorCode::InvalidInput, format!("{} {problem}", path.display()))
+}
+
+/// Reads a public key.
+pub(super) fn read_key(path: &Path) -> Result<ChainKey, Cause> {
+    let text = std::fs::read_to_string(path).map_err(|error| invalid(path, &format!("cannot be read: {error}")))?;
+    ChainKey::from_pem(&text).map_err(|problem| invalid(path, &problem))
+}
+
 /// Prints a report, and returns the exit code.
-fn print_chain(report: &ChainReport, output: Output) -> u8 {
+pub(super) fn print_chain(report: &ChainReport, output: Output) -> u8 {
     let report = chain_json(report);
     output.document(&report, || format_report(&report));
     u8::from(report.get("valid") != Some(&Json::Bool(true)))

@@ -35,12 +35,8 @@ pub async fn restore(config: &Config, from: &Path, output: Output) -> Result<u8,
     let from = absolute(from)?;
     let database = match config.store.supported()? {
         SupportedStore::Sqlite(database, _) => database,
-        SupportedStore::Memory => {
-            let message = "the stores are in memory, so there is no database to replace";
-            return Err(Cause::new(ErrorCode::InvalidInput, message));
-        }
-        SupportedStore::Postgres(_) => {
-            let message = "a PostgreSQL database is restored by the tools of its server, such as `pg_restore`";
+        SupportedStore::Memory | SupportedStore::Postgres(_) => {
+            let message = "the stores are in no file, so there is none to replace";
             return Err(Cause::new(ErrorCode::InvalidInput, message));
         }
     };

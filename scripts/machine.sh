@@ -44,6 +44,42 @@ need_compiler() {
     need_packages git git ca-certificates
 }
 
+# Sets POSTGRES to the folder of the programs of PostgreSQL 15 or newer, and `as_postgres` to the command that runs one of
+# them: they do not run as root.
+need_postgres() {
+    POSTGRES=$(find_postgres)
+    if [ -z "$POSTGRES" ]; then
+        need_packages postgres postgresql
+        POSTGRES=$(find_postgres)
+    fi
+    [ -n "$POSTGRES" ] || fail "PostgreSQL is missing; install it (on Debian: postgresql), then run this again"
+    local version
+    version=$("$POSTGRES/postgres" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+    [ "$version" -ge 15 ] || fail "PostgreSQL 15 or newer is needed, $POSTGRES has version $version"
+    as_postgres=()
+    [ "$(id -u)" != 0 ] || as_postgres=(env --chdir=/ runuser -u postgres --)
+}
+
+# Prints the folder of the newest installed version; Debian has it outside of the PATH.
+find_postgres() {
+    local program
+    program=$(printf '%s\n' /usr/lib/postgresql/*/bin/postgres | sort -V | tail -n 1)
+    [ -x "$program" ] || program=$(command -v postgres || true)
+    [ -z "$program" ] || dirname "$program"
+}
+
+# Prints a port of this machine at which nothing listens.
+free_port() {
+    local port
+    while :; do
+        port=$((20000 + RANDOM % 20000))
+        is_port_open "$port" || break
+    done
+    echo "$port"
+}
+
+is_port_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
 # Installs rustup where it is packaged, and checks that cargo has the version of rust-toolchain.toml.
 need_rust() {
     has cargo || PATH=$HOME/.cargo/bin:$PATH

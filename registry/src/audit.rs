@@ -13,16 +13,57 @@ use crate::error::StoreError;
 
 pub mod chain;
 pub mod chain_key;
+pub(crate) mod chains;
+pub(crate) mod export;
 pub mod head;
+pub(crate) mod root_chain;
 pub mod signer;
 pub mod verify;
 
 pub use chain_key::ChainKey;
+pub use export::ExportReport;
 pub use verify::{ChainBreak, ChainReport, ChainViolation};
 
-/// The number of a record: 1, 2, 3, … without a gap.
+/// The bits of the number of a record within its chain; the number of the chain is in the bits above.
+const NUMBER_BITS: u32 = 40;
+
+/// Stands for the root chain of a database that has several chains, where a chain is named by a number.
+pub(crate) const ROOT_CHAIN: u64 = (1 << (u64::BITS - NUMBER_BITS)) - 1;
+
+/// The number of a record: 1, 2, 3, … without a gap. A database that many pods share has several chains; then the
+/// upper bits are the number of the chain, which is 0 for the first one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct AuditSeq(pub u64);
+
+impl AuditSeq {
+    /// The record with this number in a chain.
+    #[must_use]
+    pub const fn in_chain(chain: u64, number: u64) -> Self {
+        Self((chain << NUMBER_BITS) | number)
+    }
+
+    /// The number of its chain.
+    #[must_use]
+    pub const fn chain(self) -> u64 {
+        self.0 >> NUMBER_BITS
+    }
+
+    /// Its number within its chain.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0 & ((1 << NUMBER_BITS) - 1)
+    }
+}
+
+impl fmt::Display for AuditSeq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.chain() {
+            0 => write!(f, "{}", self.number()),
+            ROOT_CHAIN => write!(f, "{} of the root chain", self.number()),
+            chain => write!(f, "{} of chain {chain}", self.number()),
+        }
+    }
+}
 
 /// The records that a reader may see.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,7 +236,8 @@ pub trait AuditLog: Send + Sync {
     async fn read(&self, scope: &AuditScope, before: Option<AuditSeq>, limit: u32) -> Result<AuditPage, AuditError>;
 
     /// Finds the records of a request by its id, or one record by its number, within a scope and in the
-    /// order in which they were written.
+    /// order in which they were written. In a database with several chains, a number names a record of each of them, and
+    /// `CHAIN/NUMBER` names one.
     ///
     /// # Errors
     /// [`AuditError`] if they cannot be read.

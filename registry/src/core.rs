@@ -39,8 +39,9 @@ pub(crate) use unit::{KeyReply, KeyRequest, RunChange};
 /// Writes units.
 #[async_trait]
 pub trait CoreStore: Send + Sync {
-    /// Submits a unit, and waits only until it is queued. Units that one caller submits one after the other are
-    /// durable in this order. With [`CommitTiming::Coalesce`] the unit shares the commit of the caller's next one.
+    /// Submits a unit, and waits only until it is queued. Units of one tree of runs, or of one request, that one caller
+    /// submits one after the other are durable in this order. With [`CommitTiming::Coalesce`] the unit shares the commit
+    /// of the next one.
     ///
     /// A unit whose caller does not wait for it any more when it comes to be decided is not executed, except
     /// for its consequences.

@@ -37,6 +37,9 @@ pub enum StoreError {
     /// The database was written by a newer release.
     #[error("the database is not compatible with this release: {0}")]
     Version(String),
+    /// The schema of the database is older than this release needs.
+    #[error("the database must be migrated: {0}")]
+    Unmigrated(String),
     /// The writer has ended, because the process is stopping.
     #[error("the store is closed")]
     Closed,
@@ -62,6 +65,15 @@ pub enum StoreError {
     /// The database belongs to another data directory.
     #[error("{0}")]
     OtherDirectory(String),
+    /// The server of the database cannot be reached, or accepts no further connection.
+    #[error("the database cannot be reached: {0}")]
+    Unreachable(String),
+    /// Another pod has declared this one dead, so nothing of it is written any more.
+    #[error("this pod was declared dead")]
+    PodDead,
+    /// This kind of store does not do this itself.
+    #[error("{0}")]
+    Unsupported(String),
     /// Any other error of the operating system or the database.
     #[error("the store failed: {0}")]
     Failed(String),
@@ -107,6 +119,7 @@ impl StoreError {
                 ("corrupt", "run `greenroom db check`, and restore a backup with `greenroom db restore FILE`")
             }
             Self::Version(_) => ("version", "start the release that wrote the database"),
+            Self::Unmigrated(_) => ("unmigrated", "other pods continue to work meanwhile"),
             Self::Closed => ("closed", "the process is stopping; retry later"),
             Self::Timeout => ("timeout", "the disk is slow; retry later"),
             Self::OutcomeUnknown => ("outcome_unknown", "repeat the request with the same idempotency key"),
@@ -126,6 +139,15 @@ impl StoreError {
                 "other_directory",
                 "use the data directory that it belongs to, or another database (`store.url`, `DATABASE_URL`)",
             ),
+            Self::Unreachable(_) => {
+                ("unreachable", "check its server and its URL (`store.url`, `DATABASE_URL`); accepted work is safe")
+            }
+            Self::PodDead => {
+                let message = format!("{self}: it has not renewed its lease in time; another pod continues its runs");
+                let details = serde_json::json!({ "store": "pod_dead" });
+                return Cause::new(ErrorCode::LeaseLost, message).with_details(details);
+            }
+            Self::Unsupported(_) => return Cause::new(ErrorCode::InvalidInput, self.to_string()),
             Self::Failed(_) => ("failed", "check that this user may read and write its file and its directory"),
         };
         // A call whose entry may not be in the audit was not executed, so its outcome is known.
@@ -151,10 +173,14 @@ impl StoreError {
             | Self::ReadOnly
             | Self::Locked
             | Self::InUse { .. }
+            | Self::Unmigrated(_)
             | Self::Closed
             | Self::Timeout
             | Self::OutcomeUnknown
             | Self::Overrun
+            | Self::Unreachable(_)
+            | Self::PodDead
+            | Self::Unsupported(_)
             | Self::Failed(_) => false,
         }
     }
@@ -189,6 +215,12 @@ mod tests {
         assert_eq!(cause.code, ErrorCode::StoreUnavailable);
         assert_eq!(cause.details, serde_json::json!({"store": "disk_full"}));
         assert_eq!(full.audit_cause().code, ErrorCode::AuditUnavailable);
+    }
+
+    #[test]
+    fn a_pod_that_was_declared_dead_has_lost_its_lease() {
+        let cause = StoreError::PodDead.cause();
+        assert_eq!((cause.code, cause.details), (ErrorCode::LeaseLost, serde_json::json!({"store": "pod_dead"})));
     }
 
     #[test]

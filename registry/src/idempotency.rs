@@ -11,6 +11,8 @@ use protocol::{ContentHash, Reply, RunId, TenantId};
 use crate::error::StoreError;
 use crate::runs::DedupKey;
 
+pub(crate) mod key_row;
+
 /// The status of a key for one request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum KeyStatus {

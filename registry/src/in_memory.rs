@@ -49,7 +49,7 @@ pub(crate) fn open(parts: StoreParts) -> OpenedStores {
         memory: Arc::new(agent_memory::InMemoryAgentMemory::new(shared.clone())),
         maintenance: Arc::new(InMemoryMaintenance { shared, audit }),
     };
-    OpenedStores { stores, tasks: Vec::new() }
+    OpenedStores { stores, tasks: Vec::new(), cluster: None }
 }
 
 struct InMemoryMaintenance {

@@ -1,8 +1,8 @@
 //! Persistent state: runs, journals, audit, usage and money, shared contexts, artifacts, agent
 //! memories, idempotency keys and versions of definitions.
 //!
-//! Every store is a trait. Its implementations are private and come from [`open_in_memory`] or
-//! [`open_sqlite`]. What must be durable together is written by one of them, [`core::CoreStore`]; the others
+//! Every store is a trait. Its implementations are private and come from [`open_in_memory`], [`open_sqlite`] or
+//! [`open_postgres`]. What must be durable together is written by one of them, [`core::CoreStore`]; the others
 //! read. Only this crate knows SQL, and only this crate constructs the proofs [`journal::Receipt`],
 //! [`audit::OpenAuditEntry`] and [`ledger::Reservation`]. Actors, policy and
 //! ingress do not belong here. This crate spawns nothing: the work that must run beside the stores is
@@ -13,6 +13,7 @@ use std::path::Path;
 pub mod agent_memory;
 pub mod artifacts;
 pub mod audit;
+pub mod cluster;
 pub mod context;
 pub mod core;
 pub mod definition_store;
@@ -25,9 +26,11 @@ pub mod maintenance;
 pub mod restore;
 pub mod runs;
 
+mod columns;
 mod fs_artifacts;
 mod in_memory;
 mod notify;
+mod postgres;
 mod sqlite;
 mod stores;
 #[cfg(test)]
@@ -39,7 +42,7 @@ pub use in_memory::artifacts::in_memory_artifacts;
 pub use stores::{OpenedStores, StoreParts, StoreTask, Stores, SyncMode};
 
 use audit::signer::Signer;
-use audit::{ChainKey, ChainReport};
+use audit::{ChainKey, ChainReport, ExportReport};
 use greenroom_protocol::{PrincipalId, Timestamp};
 use maintenance::CheckReport;
 use restore::{RestoreError, RestoreReport, StagedRestore};
@@ -65,6 +68,33 @@ pub async fn examine_sqlite(path: &Path, key: &ChainKey) -> Result<CheckReport, 
 /// [`StoreError`] if it cannot be read, or belongs to another key. A violation is no error: the report contains it.
 pub async fn verify_sqlite_audit(path: &Path, key: &ChainKey) -> Result<ChainReport, StoreError> {
     sqlite::inspect::verify(path, key).await
+}
+
+/// Exports the audit of an SQLite database to a new file, without changing it, also beside a process that writes it.
+/// Whoever may read the database may export it; [`verify_audit_export`] verifies the file.
+///
+/// # Errors
+/// [`StoreError`] if it cannot be read, or if the file exists or cannot be written; then there is no file.
+pub async fn export_sqlite_audit(path: &Path, to: &Path) -> Result<ExportReport, StoreError> {
+    sqlite::inspect::export(path, to).await
+}
+
+/// As [`export_sqlite_audit`], for a PostgreSQL database, with all its chains and the root chain.
+///
+/// # Errors
+/// As [`export_sqlite_audit`]; [`StoreError`] if its schema is not that of this release.
+pub async fn export_postgres_audit(url: &str, to: &Path) -> Result<ExportReport, StoreError> {
+    postgres::inspect::export(url, to).await
+}
+
+/// Verifies an exported audit with the public key. The end of a root chain, which a copy may precede, is not compared
+/// with the newest signed head.
+///
+/// # Errors
+/// [`StoreError`] if the file cannot be read, is not complete or belongs to another key. A violation is no error: the
+/// report contains it.
+pub fn verify_audit_export(file: &Path, key: &ChainKey) -> Result<ChainReport, StoreError> {
+    audit::export::verify_export(file, key)
 }
 
 /// Verifies a backup as [`examine_sqlite`] does, and copies it beside the database that it is to replace. Neither
@@ -106,4 +136,35 @@ pub async fn commit_restore(
 /// contain the audit record that was signed last.
 pub async fn open_sqlite(path: &Path, sync_mode: SyncMode, parts: StoreParts) -> Result<OpenedStores, StoreError> {
     sqlite::open(path, sync_mode, parts).await
+}
+
+/// Opens a PostgreSQL database, which many pods may have open, for this start of a pod.
+///
+/// The stores of a pod live as long as its lease, which one of the tasks renews. If another pod declares this one dead,
+/// because it has not renewed its lease in time, its tasks fail, and nothing of it is written any more.
+///
+/// # Errors
+/// [`StoreError::Unreachable`] if its server cannot be reached; [`StoreError::Unmigrated`] if its schema is older than
+/// this release needs ([`migrate_postgres`]), [`StoreError::Version`] if it is newer; [`StoreError`] if it belongs
+/// to other pods, or does not contain the audit record that this pod signed last.
+pub async fn open_postgres(url: &str, parts: StoreParts) -> Result<OpenedStores, StoreError> {
+    postgres::open(url, postgres::LANES, parts).await
+}
+
+/// Migrates the schema of a PostgreSQL database to that of this release, and returns its version. Migrations are
+/// additive: pods of the release before continue to work.
+///
+/// # Errors
+/// [`StoreError`], and then the schema is that of the last migration that succeeded.
+pub async fn migrate_postgres(url: &str) -> Result<i64, StoreError> {
+    postgres::migrate(url).await
+}
+
+/// Checks a PostgreSQL database without changing it, also beside pods that write it, and without a schema. Without a key
+/// its audit is not verified.
+///
+/// # Errors
+/// [`StoreError`] if its server cannot be reached. What is wrong with the database is a problem in the report.
+pub async fn examine_postgres(url: &str, key: Option<&ChainKey>) -> Result<CheckReport, StoreError> {
+    postgres::inspect::examine(url, key).await
 }

@@ -33,6 +33,14 @@ impl RunNotifiers {
         }
     }
 
+    /// Notifies the watchers of every run, because another process may have written to any of them.
+    pub(crate) fn notify_all(&self) {
+        self.all().retain(|_, notifier| {
+            notifier.send_modify(|count| *count = count.wrapping_add(1));
+            notifier.receiver_count() > 0
+        });
+    }
+
     /// Ends every stream.
     pub(crate) fn close_all(&self) {
         self.all().clear();

@@ -77,7 +77,7 @@ pub(crate) async fn open(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
         maintenance: Arc::new(maintenance::SqliteMaintenance { store, signer }),
     };
     let task = StoreTask { name: "store_writer", run: Box::pin(writer.run(commands)) };
-    Ok(OpenedStores { stores, tasks: vec![task] })
+    Ok(OpenedStores { stores, tasks: vec![task], cluster: None })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::agent_memory::MemoryStore;
 use crate::artifacts::ArtifactStore;
 use crate::audit::AuditLog;
 use crate::audit::signer::Signer;
+use crate::cluster::ClusterStore;
 use crate::context::ContextView;
 use crate::core::CoreStore;
 use crate::definition_store::DefinitionStore;
@@ -62,6 +63,8 @@ pub struct OpenedStores {
     pub stores: Stores,
     /// The tasks, which the composition root runs.
     pub tasks: Vec<StoreTask>,
+    /// What pods that share the database do for each other; none if one process owns the stores.
+    pub cluster: Option<Arc<dyn ClusterStore>>,
 }
 
 /// Constructor arguments of every implementation.

@@ -1,4 +1,4 @@
-//! One suite for every implementation: the contract of each store, in memory and in SQLite files.
+//! One suite for every implementation: the contract of each store, in memory, in SQLite files and in PostgreSQL.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::audit::signer::Signer;
+use crate::cluster::ClusterStore;
 use crate::core::KeyClaim;
 use crate::idempotency::{KeyStatus, ReservedKey};
 use crate::journal::{AppendPosition, JournalError, Receipt, Seq};
@@ -33,6 +34,7 @@ mod definitions;
 mod idempotency;
 mod ids;
 mod ledger;
+pub(crate) mod postgres;
 mod runs;
 mod trees;
 mod units;
@@ -67,13 +69,16 @@ pub(crate) struct TestStores {
     /// The pod that has opened them.
     pub(crate) pod: PodId,
     dir: Option<TempDir>,
+    /// The database of PostgreSQL, which is dropped after the stores.
+    postgres: Option<postgres::TestDatabase>,
+    cluster: Option<Arc<dyn ClusterStore>>,
     tasks: JoinSet<Result<(), StoreError>>,
 }
 
 impl TestStores {
     /// New stores of each implementation.
     pub(crate) async fn each() -> Vec<Self> {
-        vec![Self::in_memory(), Self::sqlite().await]
+        vec![Self::in_memory(), Self::sqlite().await, Self::postgres().await]
     }
 
     fn in_memory() -> Self {
@@ -115,7 +120,7 @@ impl TestStores {
         for task in opened.tasks {
             tasks.spawn(task.run);
         }
-        Self { stores: opened.stores, pod, dir, tasks }
+        Self { stores: opened.stores, pod, dir, postgres: None, cluster: opened.cluster, tasks }
     }
 
     /// The path of the database.

@@ -48,7 +48,7 @@ impl AdminOps {
             Maintenance::PruneAudit { before } => {
                 let now = self.clock.now();
                 let pruned = self.stores.maintenance.prune_audit(before, now).await.map_err(|error| error.cause())?;
-                self.record("audit", &format!("pruned {} entries up to {}", pruned.records, pruned.through.0)).await?;
+                self.record("audit", &format!("pruned {} entries up to {}", pruned.records, pruned.through)).await?;
                 Ok(json!({ "pruned": pruned.records, "through": pruned.through.0 }))
             }
             Maintenance::PruneRuns { before } => self.prune_runs(tenant, before).await,

@@ -116,14 +116,28 @@ async fn execute(loaded: LoadedConfig, command: Command, output: Output, signals
             interruptible(evaluate, output, signals).await
         }
         Command::Audit(AuditCommand::ExportKey { out }) => audit::public_key::export(&config, out.as_deref(), output),
-        Command::Audit(AuditCommand::Verify(VerifyArgs { public_key: Some(key), database })) => {
+        Command::Audit(AuditCommand::Export { to }) => {
+            interruptible(audit::export::export(&config, &to, output), output, signals).await
+        }
+        Command::Audit(AuditCommand::Verify(VerifyArgs { public_key: Some(key), export: Some(file), .. })) => {
+            audit::export::verify(&key, &file, output)
+        }
+        Command::Audit(AuditCommand::Verify(VerifyArgs { public_key: Some(key), database, export: None })) => {
             let verify = audit::public_key::verify(&config, &key, database.as_deref(), output);
             interruptible(verify, output, signals).await
+        }
+        Command::Db(DbCommand::Backup { to }) if config.store.is_server() => {
+            Ok(db::server_copy::backup(&config, &to, output))
+        }
+        Command::Db(DbCommand::Restore { from }) if config.store.is_server() => {
+            let restore = Box::pin(db::server_copy::restore(&config, &from, output));
+            interruptible(restore, output, signals).await
         }
         Command::Db(DbCommand::Restore { from }) => {
             let restore = Box::pin(db::restore::restore(&config, &from, output));
             interruptible(restore, output, signals).await
         }
+        Command::Db(DbCommand::Migrate) => interruptible(db::migrate(&config, output), output, signals).await,
         other => execute_in_session(&loaded, other, output, signals).await,
     }
 }

@@ -70,7 +70,7 @@ pub async fn compose_with(
     let bundle = policy::open_bundle(config)?;
     let known_names = catalogue::collect_known_names(config, &bundle, &handlers, &tools);
     let pod = PodId::for_start(&config.pod, ids.next_id());
-    let (policy, catalogue, OpenedStores { stores, tasks: writers }) = tokio::try_join!(
+    let (policy, catalogue, OpenedStores { stores, tasks: writers, cluster: _ }) = tokio::try_join!(
         policy::compile(config, bundle),
         catalogue::load(config, known_names.clone()),
         stores::open(config, &pod, &clock, &ids, restores.as_ref()),

@@ -223,7 +223,7 @@ async fn run_on_thread(name: &'static str, run: RunService, stop: StopSignal) ->
     let (result_tx, result) = oneshot::channel();
     let (_alive, dropped) = oneshot::channel::<()>();
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let result = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
             runtime.block_on(async {
                 tokio::select! {

@@ -46,7 +46,8 @@ async fn each_form_of_the_url_opens_the_file_that_was_meant() -> Result<()> {
 #[tokio::test]
 async fn a_url_that_cannot_be_followed_is_rejected_with_its_variable_and_opens_no_file() -> Result<()> {
     for (url, problem) in [
-        ("postgres://u:secret@h/app", "not postgres"),
+        ("mysql://u:secret@h/app", "not mysql"),
+        ("postgres://u:secret@h/app?pool_size=5", "pool_size"),
         ("sqlite://./x.db?mode=ro", "mode"),
         ("sqlite:x.db?timeout=5", "timeout"),
         ("sqlite:/100%/x.db", "%25"),
@@ -65,7 +66,7 @@ async fn a_url_that_cannot_be_followed_is_rejected_with_its_variable_and_opens_n
 #[tokio::test]
 async fn a_database_url_of_another_program_stops_only_what_needs_a_store() -> Result<()> {
     let mut terminal = CliHarness::open()?;
-    terminal.set_variable("DATABASE_URL", "postgres://h/app");
+    terminal.set_variable("DATABASE_URL", "mysql://h/app");
     for words in [&["definitions", "check"][..], &["policy", "table"], &["completions", "bash"]] {
         assert_eq!(terminal.run(words).await?.code, 0, "{words:?}");
     }
@@ -78,6 +79,28 @@ async fn a_database_url_of_another_program_stops_only_what_needs_a_store() -> Re
     terminal.set_variable("GREENROOM_STORE_URL", "sqlite:own.db");
     terminal.run(&LIST).await?.expect_success()?;
     assert!(terminal.folder().join("own.db").is_file());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_reached_is_named_without_its_password() -> Result<()> {
+    let mut terminal = CliHarness::open()?;
+    terminal.set_variable("DATABASE_URL", "postgres://u:secret@127.0.0.1:1/app");
+    for words in [&LIST[..], &["db", "migrate", "-o", "json"], &["db", "check", "-o", "json"]] {
+        let output = terminal.run(words).await?;
+        let error = output.expect_error(1)?;
+        assert_eq!((&error["code"], &error["details"]["store"]), (&"store_unavailable".into(), &"unreachable".into()));
+        assert_eq!(error["details"]["database"], "postgres://***@127.0.0.1:1/app", "{error:#}");
+        assert!(!format!("{output:?}").contains("secret"), "{output:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_a_database_of_postgresql_is_migrated_by_a_command() -> Result<()> {
+    let terminal = CliHarness::open()?;
+    let error = terminal.run(&["db", "migrate", "-o", "json"]).await?.expect_error(2)?;
+    assert_eq!(error["code"], "invalid_input", "{error:#}");
     Ok(())
 }
 

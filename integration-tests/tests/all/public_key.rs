@@ -33,6 +33,11 @@ async fn a_database_is_verified_with_the_public_key_alone() -> Result<()> {
     }
     let of_copy = [&VERIFY[..], &["--database", "copy.db"]].concat();
     assert_eq!(auditor.run(&of_copy).await?.expect_success()?["valid"], true);
+    terminal.run(&["audit", "export", "audit.export"]).await?.expect_success()?;
+    assert_eq!(terminal.run(&["audit", "export", "audit.export"]).await?.code, 1, "no file is replaced");
+    fs::copy(terminal.folder().join("audit.export"), auditor.folder().join("audit.export"))?;
+    let of_export = [&VERIFY[..], &["--export", "audit.export"]].concat();
+    assert_eq!(auditor.run(&of_export).await?.expect_success()?["valid"], true);
     assert!(!auditor.data_dir().exists(), "no key and no directory was created");
 
     // A changed record is found, and so is a key that is not the one.

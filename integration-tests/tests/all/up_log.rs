@@ -69,7 +69,7 @@ async fn a_start_that_fails_is_a_line_of_the_log_too() -> Result<()> {
         ("GREENROOM_GUARD_WORKERS", "many", 2, "invalid_configuration"),
         ("GREENROOM_LOG", "no=such=filter", 2, "invalid_configuration"),
         ("GREENROOM_METRICS_ADDR", "192.0.2.1:1", 2, "invalid_configuration"),
-        ("DATABASE_URL", "postgres://h/d", 2, "invalid_configuration"),
+        ("DATABASE_URL", "mysql://h/d", 2, "invalid_configuration"),
         ("GREENROOM_DEFINITIONS", "/nowhere", 2, "invalid_definition"),
         ("GREENROOM_DATA_DIR", "/proc/nowhere", 1, "store_unavailable"),
     ] {

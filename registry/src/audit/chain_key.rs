@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ed25519_dalek::VerifyingKey;
+use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::head::SignedHead;
@@ -85,6 +85,20 @@ impl ChainKey {
         hex::encode(self.key.as_bytes())
     }
 
+    /// Reads a public key from 64 hex digits; `None` if they are none.
+    pub(crate) fn from_hex(digits: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(digits, &mut bytes).ok()?;
+        Some(Self { key: VerifyingKey::from_bytes(&bytes).ok()?, head_file: None })
+    }
+
+    /// True if this key has certified the key of a chain, in hex.
+    pub(crate) fn has_certified(&self, database: &str, chain: u64, key: &str, certificate: &str) -> bool {
+        let mut bytes = [0_u8; Signature::BYTE_SIZE];
+        hex::decode_to_slice(certificate, &mut bytes).is_ok()
+            && self.key.verify(&certificate_message(database, chain, key), &Signature::from_bytes(&bytes)).is_ok()
+    }
+
     /// The key of the signatures.
     pub(crate) const fn verifying_key(&self) -> &VerifyingKey {
         &self.key
@@ -106,6 +120,11 @@ impl ChainKey {
             StoreError::Chain(format!("the signed head in {} cannot be read: {error}", path.display()))
         })
     }
+}
+
+/// The bytes that certify the key of a chain. The first line separates them from anything else that the key may sign.
+pub(super) fn certificate_message(database: &str, chain: u64, key: &str) -> Vec<u8> {
+    format!("greenroom audit chain 1\n{database}\n{chain}\n{key}\n").into_bytes()
 }
 
 /// Reads a small file; `None` if it does not exist.

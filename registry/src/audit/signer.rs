@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use ed25519_dalek::{Signer as _, SigningKey};
 use greenroom_protocol::Timestamp;
 use greenroom_protocol::audit::RecordRef;
+use sha2::{Digest, Sha256};
 
 use crate::audit::chain::ChainTip;
-use crate::audit::chain_key::{ChainKey, SavedHead, read_bounded};
+use crate::audit::chain_key::{ChainKey, SavedHead, certificate_message, read_bounded};
 use crate::audit::head::{HeadKind, SignedHead, message};
 use crate::error::StoreError;
 
@@ -63,6 +64,23 @@ impl Signer {
         let key = SigningKey::from_bytes(seed);
         let chain_key = ChainKey::new(key.verifying_key(), head_file);
         Self { key, chain_key }
+    }
+
+    /// The key of one chain of a database that many pods share. It is derived from this one, so that it is stored
+    /// nowhere, and signs the heads of this chain only.
+    #[must_use]
+    pub(crate) fn for_chain(&self, database: &str, chain: u64) -> Self {
+        let mut digest = Sha256::new();
+        digest.update(b"greenroom audit chain key 1\n");
+        digest.update(self.key.to_bytes());
+        digest.update(format!("{database}\n{chain}\n"));
+        Self::from_seed(&digest.finalize().into(), None)
+    }
+
+    /// Certifies that this key signs the heads of a chain.
+    #[must_use]
+    pub(crate) fn certify(&self, database: &str, chain: u64, key: &ChainKey) -> String {
+        hex::encode(self.key.sign(&certificate_message(database, chain, &key.to_hex())).to_bytes())
     }
 
     /// The same key with another file for the newest signed head.
@@ -173,6 +191,22 @@ mod tests {
         for changed in [SignedHead { kind: HeadKind::Closed, ..head.clone() }, SignedHead { replaced, ..head }] {
             assert!(!changed.is_signed_by(own.verifying_key()), "a signature is valid for its own statement only");
         }
+    }
+
+    #[test]
+    fn each_chain_has_a_key_of_its_own_which_only_the_certifying_key_certifies() {
+        let (signer, other) = (Signer::ephemeral([7; 32]), Signer::ephemeral([8; 32]));
+        let chain = signer.for_chain("d", 1);
+        assert_eq!(chain.chain_key(), signer.for_chain("d", 1).chain_key());
+        for different in [signer.for_chain("d", 2), signer.for_chain("e", 1), other.for_chain("d", 1)] {
+            assert_ne!(chain.chain_key(), different.chain_key());
+        }
+        let certificate = signer.certify("d", 1, chain.chain_key());
+        let key = chain.chain_key().to_hex();
+        assert!(signer.chain_key().has_certified("d", 1, &key, &certificate));
+        assert!(!signer.chain_key().has_certified("d", 2, &key, &certificate));
+        assert!(!other.chain_key().has_certified("d", 1, &key, &certificate));
+        assert!(!signer.chain_key().has_certified("d", 1, &key, "00"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use ed25519_dalek::VerifyingKey;
 use greenroom_protocol::Timestamp;
 use greenroom_protocol::audit::Restored;
 
+use crate::audit::AuditSeq;
 use crate::audit::chain::{ChainRow, ChainTip, RecordLink, hash};
 use crate::audit::head::{HeadKind, SignedHead};
 
@@ -55,22 +56,44 @@ pub enum ChainViolation {
     Unsigned,
 }
 
+impl ChainViolation {
+    /// The same violation in one of several chains.
+    #[must_use]
+    pub(crate) fn in_chain(self, chain: u64) -> Self {
+        let record = |number: u64| AuditSeq::in_chain(chain, number).0;
+        match self {
+            Self::Changed { number } => Self::Changed { number: record(number) },
+            Self::Removed { number } => Self::Removed { number: record(number) },
+            Self::Inserted { number } => Self::Inserted { number: record(number) },
+            Self::Unlinked { number } => Self::Unlinked { number: record(number) },
+            Self::Truncated { after, signed } => Self::Truncated { after: record(after), signed: record(signed) },
+            Self::Rewritten { after, through } => Self::Rewritten { after: record(after), through: record(through) },
+            Self::Forged { number } => Self::Forged { number: record(number) },
+            Self::Unsigned => Self::Unsigned,
+        }
+    }
+}
+
 impl fmt::Display for ChainViolation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Changed { number } => write!(f, "record {number} was changed"),
-            Self::Removed { number } => write!(f, "record {number} was removed"),
-            Self::Inserted { number } => write!(f, "record {number} was inserted"),
+        let record = |number: u64| AuditSeq(number);
+        match *self {
+            Self::Changed { number } => write!(f, "record {} was changed", record(number)),
+            Self::Removed { number } => write!(f, "record {} was removed", record(number)),
+            Self::Inserted { number } => write!(f, "record {} was inserted", record(number)),
             Self::Unlinked { number } => {
-                write!(f, "record {number} does not follow record {}: one was replaced", number.saturating_sub(1))
+                let before = record(number.saturating_sub(1));
+                write!(f, "record {} does not follow record {before}: one was replaced", record(number))
             }
             Self::Truncated { after, signed } => {
+                let (after, signed) = (record(after), record(signed));
                 write!(f, "the chain was truncated: record {after} is the last, but record {signed} was signed")
             }
             Self::Rewritten { after, through } => {
+                let (after, through) = (record(after), record(through));
                 write!(f, "the chain was rewritten after record {after}: record {through} is not the one signed")
             }
-            Self::Forged { number } => write!(f, "the signature for record {number} is not the key's"),
+            Self::Forged { number } => write!(f, "the signature for record {} is not the key's", record(number)),
             Self::Unsigned => f.write_str("no head was signed"),
         }
     }

@@ -340,7 +340,7 @@ impl LedgerState {
 }
 
 /// Returns the budgets of the account and of the limits, each once.
-fn budgets_of(account: &Account, limits: &[Limit]) -> Vec<Budget> {
+pub(crate) fn budgets_of(account: &Account, limits: &[Limit]) -> Vec<Budget> {
     let mut budgets = vec![
         Budget::Tenant(account.principal.tenant.clone()),
         Budget::User(account.principal.clone()),

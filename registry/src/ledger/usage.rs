@@ -38,6 +38,15 @@ const fn month_start(day: i64) -> i64 {
     day - (of_year - (153 * month + 2) / 5)
 }
 
+/// The first day of a period that ends today; none for all time.
+pub(crate) const fn first_day(period: Period, today: i64) -> Option<i64> {
+    match period {
+        Period::AllTime => None,
+        Period::Days(days) => Some(today.saturating_sub(days as i64).saturating_add(1)),
+        Period::Month => Some(month_start(today)),
+    }
+}
+
 /// The usage within one minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct UsageCounts {
@@ -190,11 +199,7 @@ impl BudgetUsage {
 
     /// Returns the spending in this period.
     pub(crate) fn spent(&self, period: Period, today: i64) -> Amount {
-        let first = match period {
-            Period::AllTime => return self.total,
-            Period::Days(days) => today.saturating_sub(i64::from(days)).saturating_add(1),
-            Period::Month => month_start(today),
-        };
+        let Some(first) = first_day(period, today) else { return self.total };
         let mut sum = Amount::default();
         self.days.range(first..).for_each(|(_, amount)| sum += *amount);
         sum

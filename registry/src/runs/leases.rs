@@ -183,6 +183,21 @@ impl Leases {
         }
     }
 
+    /// Forgets the tree that this owner has released in a store that processes share: it may be claimed by any of them.
+    pub(crate) fn forget_released(&self, root: &RunId, fence: Fence) {
+        let mut owners = self.owners();
+        if owners.lease_mut(root, fence).is_some()
+            && let Some(lease) = owners.leases.remove(root)
+        {
+            owners.unclaimed.remove(&lease.number);
+        }
+    }
+
+    /// True if a process knows of a lease of this owner, which may have expired.
+    pub(crate) fn is_known(&self, root: &RunId, fence: Fence) -> bool {
+        self.owners().lease_mut(root, fence).is_some()
+    }
+
     /// Forgets the tree of this owner if its last run has ended.
     pub(crate) fn forget_ended(&self, root: &RunId, fence: Fence) {
         let mut owners = self.owners();

@@ -25,6 +25,7 @@ use crate::sqlite::statement_batch::to_int;
 use chain::decode_row;
 
 pub(super) mod chain;
+pub(super) mod export;
 pub(super) mod prune;
 
 /// Records that a verification reads at once.

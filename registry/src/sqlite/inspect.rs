@@ -6,7 +6,7 @@ use std::path::Path;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection as _};
 
-use crate::audit::{ChainKey, ChainReport};
+use crate::audit::{ChainKey, ChainReport, ExportReport};
 use crate::error::StoreError;
 use crate::maintenance::CheckReport;
 use crate::sqlite::audit::verify_chain;
@@ -18,6 +18,14 @@ pub(crate) async fn verify(path: &Path, key: &ChainKey) -> Result<ChainReport, S
     let mut connection = connect(path).await?;
     let report = verify_chain(&mut connection, path, key).await?;
     // The report is complete; a failure to close the connection does not change it.
+    drop(connection.close().await);
+    Ok(report)
+}
+
+/// Exports the audit to a new file.
+pub(crate) async fn export(path: &Path, to: &Path) -> Result<ExportReport, StoreError> {
+    let mut connection = connect(path).await?;
+    let report = crate::sqlite::audit::export::export(&mut connection, to).await?;
     drop(connection.close().await);
     Ok(report)
 }

@@ -7,6 +7,7 @@
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql, TransactionBehavior, params_from_iter};
 
+pub(super) use crate::columns::{from_int, to_int};
 use crate::error::StoreError;
 use crate::sqlite::error::rusqlite_error;
 
@@ -53,16 +54,6 @@ impl<T: Into<Self>> From<Option<T>> for SqlValue {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
     }
-}
-
-/// Converts to the signed integers of SQLite; a larger number becomes the largest one.
-pub(super) fn to_int(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// Converts back; a negative number becomes zero.
-pub(super) fn from_int(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
 }
 
 /// A statement with its values.

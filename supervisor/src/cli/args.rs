@@ -309,14 +309,23 @@ pub enum ConfigCommand {
 /// Commands of `db`.
 #[derive(Debug, Subcommand)]
 pub enum DbCommand {
-    /// Check every file of the store
+    /// Check the whole store
     Check,
-    /// Write a consistent copy while the pod keeps running
+    /// Migrate the schema of a PostgreSQL database to that of this release, beside the pods that have it open
+    Migrate,
+    /// Remove what is old: runs with their journals, replies and artifacts, and audit entries
+    Prune {
+        /// Minimum age, such as `90d`
+        #[arg(long, value_name = "AGE")]
+        older_than: humantime::Duration,
+    },
+    /// Write a consistent copy while the pod keeps running; for PostgreSQL, print the command that does
     Backup {
         /// The new file
         to: PathBuf,
     },
-    /// Put a backup in the place of the database, which no process may own; the audit names the break
+    /// Put a backup in the place of the database, which no process may own; the audit names the break. For PostgreSQL,
+    /// print the command that does, and check the database
     Restore {
         /// The backup
         from: PathBuf,

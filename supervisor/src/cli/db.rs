@@ -1,18 +1,21 @@
-//! `greenroom db`: checks, backs up and restores the store. A store that cannot be opened is examined without
-//! opening it.
+//! `greenroom db`: checks, prunes, backs up, restores and migrates the store. A store that cannot be opened is examined
+//! without opening it.
 
 pub mod restore;
+pub mod server_copy;
 
 use std::path::Path;
 
 use greenroom_protocol::request::Maintenance;
-use greenroom_protocol::{Cause, ErrorCode, Json};
+use greenroom_protocol::{Cause, Clock, ErrorCode, Json, Timestamp};
+use serde_json::json;
 
 use super::args::{AuditCommand, Command, DbCommand};
 use super::output::Output;
 use super::runs::format_report;
 use super::session::Session;
 use crate::admin::{chain_json, check_json};
+use crate::clock::WallClock;
 use crate::compose::stores;
 use crate::config::Config;
 use crate::data_dir::DataDirLock;
@@ -33,9 +36,36 @@ pub async fn db(session: &Session, command: DbCommand, output: Output) -> Result
             output.document(&report, || format_report(&report));
             Ok(0)
         }
-        // It needs no session, and the caller executes it.
-        DbCommand::Restore { .. } => Ok(0),
+        DbCommand::Prune { older_than } => {
+            let report = prune(session, WallClock.now().saturating_sub(older_than.into())).await?;
+            output.document(&report, || format_report(&report));
+            Ok(0)
+        }
+        // These need no session, and the caller executes them.
+        DbCommand::Restore { .. } | DbCommand::Migrate => Ok(0),
     }
+}
+
+/// Removes what is older than a time, each part as the request that removes it alone: first the runs of the tenant with
+/// what belongs to them, then the audit of all tenants.
+async fn prune(session: &Session, before: Timestamp) -> Result<Json, Cause> {
+    let mut report = session.maintain(Maintenance::PruneRuns { before }).await?;
+    let audit = session.maintain(Maintenance::PruneAudit { before }).await?;
+    if let Some(members) = report.as_object_mut() {
+        members.insert("audit_records".to_owned(), audit.get("pruned").cloned().unwrap_or_default());
+    }
+    Ok(report)
+}
+
+/// Migrates the schema of the database. Nothing of it can be opened before, neither the principals nor the audit, so
+/// whoever has its password decides.
+///
+/// # Errors
+/// Those of the store.
+pub async fn migrate(config: &Config, output: Output) -> Result<u8, Cause> {
+    let report = json!({ "schema": stores::migrate(config).await? });
+    output.document(&report, || format_report(&report));
+    Ok(0)
 }
 
 /// A path for the owner of the store, which may run in another directory.

@@ -37,7 +37,7 @@ pub async fn load_snapshot(config: &Config) -> Result<Arc<PolicySnapshot>, Cause
 pub async fn compile(config: &Config, bundle: Bundle) -> Result<(Arc<PolicySnapshot>, Compiler), Cause> {
     let cache = match config.store {
         StoreConfig::Memory | StoreConfig::Unsupported { .. } => CacheDir::Off,
-        StoreConfig::Sqlite { .. } => CacheDir::At(config.cache_dir()),
+        StoreConfig::Sqlite { .. } | StoreConfig::Postgres { .. } => CacheDir::At(config.cache_dir()),
     };
     let (compiler, compiled) = run_blocking(move || {
         let compiler = Compiler::new(&cache)?;

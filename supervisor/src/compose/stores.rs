@@ -1,4 +1,5 @@
-//! From the configuration to the stores: in memory, or one SQLite file with a directory of artifacts.
+//! From the configuration to the stores: in memory, or one SQLite file, or a PostgreSQL database; with a directory of
+//! artifacts.
 
 use std::sync::Arc;
 
@@ -32,25 +33,34 @@ pub async fn open(
             Ok(greenroom_registry::open_in_memory(StoreParts { clock, signer, artifacts, pod }))
         }
         SupportedStore::Sqlite(path, sync) => {
-            for root in &config.files_roots {
-                if root.starts_with(&config.data_dir) {
-                    std::fs::create_dir_all(root).map_err(|error| unusable(root, &error))?;
-                }
-            }
-            let signer = Signer::open(&config.audit_key(), random_seed).map_err(|error| error.cause())?;
-            let artifacts =
-                greenroom_registry::open_fs_artifacts(&config.artifacts_dir()).map_err(|error| error.cause())?;
-            let (path, signer) = match restores {
+            let mut parts = open_parts(config, pod, clock)?;
+            let path = match restores {
                 Some(RestorePod::OverCopy { database, head_file }) => {
-                    (database.as_path(), signer.with_head_file(head_file.clone()))
+                    parts.signer = parts.signer.with_head_file(head_file.clone());
+                    database.as_path()
                 }
-                Some(RestorePod::OverDatabase) | None => (path, signer),
+                Some(RestorePod::OverDatabase) | None => path,
             };
-            let parts = StoreParts { clock, signer, artifacts, pod };
             let opened = greenroom_registry::open_sqlite(path, sync, parts).await;
             opened.map_err(|error| name_store(error.cause(), &config.store, None))
         }
+        SupportedStore::Postgres(url) => {
+            let opened = greenroom_registry::open_postgres(url, open_parts(config, pod, clock)?).await;
+            opened.map_err(|error| name_store(error.cause(), &config.store, None))
+        }
     }
+}
+
+/// What the stores have in the data directory: the key of the audit, the artifacts, the directories of files.
+fn open_parts(config: &Config, pod: PodId, clock: Arc<dyn Clock>) -> Result<StoreParts, Cause> {
+    for root in &config.files_roots {
+        if root.starts_with(&config.data_dir) {
+            std::fs::create_dir_all(root).map_err(|error| unusable(root, &error))?;
+        }
+    }
+    let signer = Signer::open(&config.audit_key(), random_seed).map_err(|error| error.cause())?;
+    let artifacts = greenroom_registry::open_fs_artifacts(&config.artifacts_dir()).map_err(|error| error.cause())?;
+    Ok(StoreParts { clock, signer, artifacts, pod })
 }
 
 /// Checks the database without opening it for work. `None` if there is no database: the stores are in
@@ -59,15 +69,35 @@ pub async fn open(
 /// # Errors
 /// Those of the audit key and of the operating system.
 pub async fn examine(config: &Config) -> Result<Option<CheckReport>, Cause> {
-    let SupportedStore::Sqlite(path, _) = config.store.supported()? else { return Ok(None) };
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let Some(signer) = Signer::open_existing(&config.audit_key()).map_err(|error| error.cause())? else {
-        return Ok(None);
+    let store = config.store.supported()?;
+    let signer = Signer::open_existing(&config.audit_key()).map_err(|error| error.cause())?;
+    let checked = match (store, &signer) {
+        (SupportedStore::Sqlite(path, _), Some(signer)) if path.is_file() => {
+            greenroom_registry::examine_sqlite(path, signer.chain_key()).await
+        }
+        (SupportedStore::Postgres(url), signer) => {
+            greenroom_registry::examine_postgres(url, signer.as_ref().map(Signer::chain_key)).await
+        }
+        (SupportedStore::Sqlite(..) | SupportedStore::Memory, _) => return Ok(None),
     };
-    let checked = greenroom_registry::examine_sqlite(path, signer.chain_key()).await;
     checked.map(Some).map_err(|error| name_store(error.cause(), &config.store, None))
+}
+
+/// Migrates the schema of the database, and returns its version.
+///
+/// # Errors
+/// Those of the database; [`ErrorCode::InvalidInput`] if it is not one of PostgreSQL.
+pub async fn migrate(config: &Config) -> Result<i64, Cause> {
+    match config.store.supported()? {
+        SupportedStore::Postgres(url) => {
+            let migrated = greenroom_registry::migrate_postgres(url).await;
+            migrated.map_err(|error| name_store(error.cause(), &config.store, None))
+        }
+        SupportedStore::Sqlite(..) | SupportedStore::Memory => Err(Cause::new(
+            ErrorCode::InvalidInput,
+            "only a PostgreSQL database is migrated by a command; an SQLite file is migrated when it is opened",
+        )),
+    }
 }
 
 fn unusable(path: &std::path::Path, error: &std::io::Error) -> Cause {

@@ -6,6 +6,7 @@ use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_registry::SyncMode;
 
 use super::reader::ConfigReader;
+use super::secret::{Secret, mask_credentials};
 use super::setting::Setting;
 use super::store_url::{StoreUrl, parse};
 
@@ -14,7 +15,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::text(
         "store.url",
         &["GREENROOM_STORE_URL", "DATABASE_URL"],
-        "`memory:` or `sqlite:PATH`; default DATA_DIR/greenroom.db",
+        "`postgres://USER:PASSWORD@HOST/DATABASE`, `sqlite:PATH` or `memory:`; default DATA_DIR/greenroom.db",
     )
     .masked(),
     Setting::text(
@@ -40,6 +41,11 @@ pub enum StoreConfig {
         /// How durable a commit is.
         sync: SyncMode,
     },
+    /// In a PostgreSQL database, which many pods may share.
+    Postgres {
+        /// Its URL, which may contain a password.
+        url: Secret,
+    },
     /// The URL names no store of this version. `DATABASE_URL` may belong to another program, so this stops only
     /// what needs a store.
     Unsupported {
@@ -54,6 +60,8 @@ pub enum SupportedStore<'a> {
     Memory,
     /// In one SQLite file.
     Sqlite(&'a Path, SyncMode),
+    /// In the PostgreSQL database with this URL.
+    Postgres(&'a str),
 }
 
 impl StoreConfig {
@@ -65,7 +73,28 @@ impl StoreConfig {
         match self {
             Self::Memory => Ok(SupportedStore::Memory),
             Self::Sqlite { path, sync } => Ok(SupportedStore::Sqlite(path, *sync)),
+            Self::Postgres { url } => Ok(SupportedStore::Postgres(url.reveal())),
             Self::Unsupported { problem } => Err(Cause::new(ErrorCode::InvalidConfiguration, problem)),
+        }
+    }
+
+    /// True for the database of a server, which its own tools copy and restore.
+    #[must_use]
+    pub const fn is_server(&self) -> bool {
+        matches!(self, Self::Postgres { .. })
+    }
+
+    /// The database in words, without its password; `None` if there is none.
+    #[must_use]
+    pub fn database(&self) -> Option<String> {
+        match self {
+            Self::Memory | Self::Unsupported { .. } => None,
+            Self::Sqlite { path, .. } => Some(path.display().to_string()),
+            // Its parameters may contain the password.
+            Self::Postgres { url } => {
+                let masked = mask_credentials(url.reveal());
+                Some(masked.split_once('?').map_or(masked.as_str(), |(server, _)| server).to_owned())
+            }
         }
     }
 }
@@ -78,6 +107,7 @@ pub(super) fn read(reader: &mut ConfigReader<'_>, data_dir: &Path) -> StoreConfi
     match parse(&url) {
         Ok(StoreUrl::Memory) => StoreConfig::Memory,
         Ok(StoreUrl::Sqlite(path)) => StoreConfig::Sqlite { path, sync },
+        Ok(StoreUrl::Postgres(url)) => StoreConfig::Postgres { url },
         Err(problem) => {
             let origin = reader.origin("store.url");
             StoreConfig::Unsupported { problem: format!("store.url ({origin}): {problem}") }

@@ -1,15 +1,36 @@
-//! The URL of a store, in the forms that other tools write too: `sqlite:PATH`, `sqlite://PATH`, with escapes
-//! such as `%20` and with the parameter `mode`.
+//! The URL of a store, in the forms that other tools write too: `postgres://USER:PASSWORD@HOST/DATABASE`;
+//! `sqlite:PATH`, `sqlite://PATH`, with escapes such as `%20` and with the parameter `mode`.
 //!
 //! No part of a URL is ignored: a parameter that this version does not know is a problem, since the
-//! file would be opened in another way than the URL demands.
+//! database would be opened in another way than the URL demands.
 
 use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
 
+use super::secret::Secret;
+
 /// The name by which SQLite knows a database in memory.
 const IN_MEMORY: &str = ":memory:";
+
+/// The parameters of a URL of PostgreSQL, except for `options[NAME]`.
+const POSTGRES_PARAMETERS: [&str; 13] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
+/// The words of the parameter `sslmode`.
+const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
 /// The place that a URL names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +39,8 @@ pub(super) enum StoreUrl {
     Memory,
     /// In one SQLite file.
     Sqlite(PathBuf),
+    /// In a PostgreSQL database, with the whole URL.
+    Postgres(Secret),
 }
 
 /// Parses a URL. The error is a fragment that contains no more of the URL than its scheme and the names of its
@@ -26,9 +49,15 @@ pub(super) fn parse(url: &str) -> Result<StoreUrl, String> {
     if url == "memory:" {
         return Ok(StoreUrl::Memory);
     }
+    if let Some(rest) = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://")) {
+        check_postgres(rest)?;
+        return Ok(StoreUrl::Postgres(Secret::new(url)));
+    }
     let Some(rest) = url.strip_prefix("sqlite:") else {
         let found = url.split_once(':').map_or("a text without a scheme", |(scheme, _)| scheme);
-        return Err(format!("this version supports `sqlite:PATH` and `memory:`, not {found}"));
+        return Err(format!(
+            "this version supports `postgres://USER:PASSWORD@HOST/DATABASE`, `sqlite:PATH` and `memory:`, not {found}"
+        ));
     };
     let (path, parameters) = rest.split_once('?').unwrap_or((rest, ""));
     let is_in_memory = read_parameters(parameters)?;
@@ -44,7 +73,34 @@ pub(super) fn parse(url: &str) -> Result<StoreUrl, String> {
     }
 }
 
-/// Reads the parameters; true if they demand a database in memory.
+/// Checks the parameters of a URL of PostgreSQL, and that it names a database.
+fn check_postgres(rest: &str) -> Result<(), String> {
+    let (server, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    let mut has_database = server.split_once('/').is_some_and(|(_, database)| !database.is_empty());
+    for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
+        match parameter.split_once('=').unwrap_or((parameter, "")) {
+            ("sslmode", mode) if !SSL_MODES.contains(&mode) => {
+                return Err(format!("its parameter `sslmode` must be one of {}", SSL_MODES.join(", ")));
+            }
+            (name, value) if POSTGRES_PARAMETERS.contains(&name) => {
+                has_database |= name == "dbname" && !value.is_empty()
+            }
+            (name, _) if name.starts_with("options[") && name.ends_with(']') => {}
+            (name, _) => return Err(unknown_parameter(name)),
+        }
+    }
+    if has_database {
+        Ok(())
+    } else {
+        Err("the URL names no database; write `postgres://USER:PASSWORD@HOST/DATABASE`".to_owned())
+    }
+}
+
+fn unknown_parameter(name: &str) -> String {
+    format!("this version does not know the parameter `{name}` of the URL; remove it")
+}
+
+/// Reads the parameters of a file; true if they demand a database in memory.
 fn read_parameters(parameters: &str) -> Result<bool, String> {
     let mut is_in_memory = false;
     for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
@@ -56,9 +112,7 @@ fn read_parameters(parameters: &str) -> Result<bool, String> {
                     "its parameter `mode` must be `rwc`: the file is created if it is missing, and written".into()
                 );
             }
-            (name, _) => {
-                return Err(format!("this version does not know the parameter `{name}` of the URL; remove it"));
-            }
+            (name, _) => return Err(unknown_parameter(name)),
         }
     }
     Ok(is_in_memory)
@@ -105,9 +159,27 @@ mod tests {
     }
 
     #[test]
+    fn a_url_of_postgresql_is_passed_on_as_it_is() {
+        for url in [
+            "postgres://u:pw@h/app",
+            "postgresql://h:5433/app?sslmode=verify-full&sslrootcert=/etc/ca.pem",
+            "postgres:///app?host=/run/postgresql&options[statement_timeout]=5s",
+            "postgres://h?dbname=app&application_name=greenroom",
+        ] {
+            let parsed = parse(url);
+            assert!(matches!(&parsed, Ok(StoreUrl::Postgres(secret)) if secret.reveal() == url), "{parsed:?}");
+            assert!(!format!("{parsed:?}").contains("pw"), "{parsed:?}");
+        }
+    }
+
+    #[test]
     fn a_url_that_cannot_be_followed_is_a_problem_without_its_secrets() {
         for (url, problem) in [
-            ("postgres://u:pw@h/app", "not postgres"),
+            ("mysql://u:pw@h/app", "not mysql"),
+            ("postgres://u:pw@h", "names no database"),
+            ("postgres://u:pw@h/", "names no database"),
+            ("postgres://u:pw@h/app?pool=pw", "the parameter `pool`"),
+            ("postgresql://u:pw@h/app?sslmode=pw", "verify-full"),
             ("x.db", "not a text without a scheme"),
             ("sqlite:", "names no file"),
             ("sqlite://", "names no file"),

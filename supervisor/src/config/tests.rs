@@ -102,15 +102,25 @@ fn an_invalid_value_is_an_error_that_names_its_key() {
 
 #[test]
 fn a_foreign_database_url_is_a_problem_of_the_store_that_names_its_variable() {
-    let loaded = load(&Flags::default(), environment(&[("DATABASE_URL", "postgres://u:pw@h/d")]).into_iter()).unwrap();
+    let loaded = load(&Flags::default(), environment(&[("DATABASE_URL", "mysql://u:pw@h/d")]).into_iter()).unwrap();
     let cause = loaded.config.store.supported().err().unwrap();
     assert_eq!(cause.code, greenroom_protocol::ErrorCode::InvalidConfiguration);
-    for word in ["store.url", "environment DATABASE_URL", "postgres"] {
+    for word in ["store.url", "environment DATABASE_URL", "mysql"] {
         assert!(cause.message.contains(word), "{cause}");
     }
     assert!(!format!("{cause:?} {:?}", loaded.config.store).contains("pw"), "{cause:?}");
-    let ours = environment(&[("DATABASE_URL", "postgres://h/d"), ("GREENROOM_STORE_URL", "sqlite:x.db")]);
+    let ours = environment(&[("DATABASE_URL", "mysql://h/d"), ("GREENROOM_STORE_URL", "sqlite:x.db")]);
     assert!(load(&Flags::default(), ours.into_iter()).unwrap().config.store.supported().is_ok());
+}
+
+#[test]
+fn a_database_of_postgresql_is_a_store_whose_password_is_never_shown() {
+    let url = "postgres://u:pw@h/d?sslmode=verify-full";
+    let loaded = load(&Flags::default(), environment(&[("DATABASE_URL", url)]).into_iter()).unwrap();
+    let store = &loaded.config.store;
+    assert!(matches!(store.supported(), Ok(store::SupportedStore::Postgres(named)) if named == url));
+    assert_eq!(store.database().as_deref(), Some("postgres://***@h/d"));
+    assert!(!format!("{store:?} {:?}", loaded.resolved).contains("pw"));
 }
 
 #[test]

@@ -7,10 +7,10 @@ use crate::config::StoreConfig;
 /// The member of the details that names the database.
 const DATABASE: &str = "database";
 
-/// Adds the path of the database to a cause of its store, and logs it; any other cause, and that of a nested request,
+/// Adds the database to a cause of its store, and logs it; any other cause, and that of a nested request,
 /// is returned as it is.
 pub(crate) fn name_store(cause: Cause, store: &StoreConfig, request: Option<&RequestId>) -> Cause {
-    let StoreConfig::Sqlite { path, .. } = store else { return cause };
+    let Some(database) = store.database() else { return cause };
     if !matches!(cause.code, ErrorCode::StoreUnavailable | ErrorCode::AuditUnavailable | ErrorCode::OutcomeUnknown) {
         return cause;
     }
@@ -18,16 +18,15 @@ pub(crate) fn name_store(cause: Cause, store: &StoreConfig, request: Option<&Req
     let Some(details) = cause.details.as_object_mut().filter(|details| details.contains_key("store")) else {
         return cause;
     };
-    let path = path.display().to_string();
-    if details.insert(DATABASE.to_owned(), Json::String(path.clone())).is_some() {
+    if details.insert(DATABASE.to_owned(), Json::String(database.clone())).is_some() {
         return cause;
     }
     tracing::error!(
         request.id = request.map(tracing::field::display), error.code = %cause.code, error.message = cause.message,
-        store.path = path, "store failed"
+        store.database = database, "store failed"
     );
-    if !cause.message.contains(&path) {
-        cause.message.push_str(&format!(" ({path})"));
+    if !cause.message.contains(&database) {
+        cause.message.push_str(&format!(" ({database})"));
     }
     cause
 }
@@ -39,6 +38,7 @@ mod tests {
     use greenroom_registry::{StoreError, SyncMode};
 
     use super::*;
+    use crate::config::Secret;
 
     #[test]
     fn a_cause_of_the_store_names_its_path_once() {
@@ -52,5 +52,9 @@ mod tests {
         let other = Cause::new(ErrorCode::UnknownRun, "there is no run");
         assert_eq!(name_store(other.clone(), &store, None), other);
         assert_eq!(name_store(StoreError::Full.cause(), &StoreConfig::Memory, None), StoreError::Full.cause());
+        let server = StoreConfig::Postgres { url: Secret::new("postgres://u:pw@h/app?password=pw") };
+        let named = name_store(StoreError::Full.cause(), &server, None);
+        assert_eq!(named.details["database"], "postgres://***@h/app", "{named}");
+        assert!(!named.to_string().contains("pw"), "{named}");
     }
 }

@@ -52,7 +52,7 @@ impl FaultyAudit {
     /// Submits to a database without a writer, and waits until that is known.
     async fn submit_without_writer(&self, unit: Unit<'_>, timing: CommitTiming) -> Result<PendingUnit, StoreError> {
         let database = self.databases.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let OpenedStores { stores, tasks } = database.expect("a database for each fault");
+        let OpenedStores { stores, tasks, .. } = database.expect("a database for each fault");
         let pending = stores.core.submit(unit, timing).await?;
         drop(tasks);
         let result = pending.wait().await;

@@ -97,3 +97,16 @@ async fn records_of_another_release_are_opened_read_and_verified() {
     let report = audit.verify().await.unwrap();
     assert!(report.is_valid(), "{report:?}");
 }
+
+#[tokio::test]
+async fn an_exported_audit_is_verified_as_the_database_is() {
+    let stores = TestStores::sqlite().await;
+    stores.stores.core.record_system_event("test", "one", NOW).await.unwrap();
+    let (database, whole) = (stores.database(), stores.stores.audit.verify().await.unwrap());
+    let dir = stores.close().await;
+    let file = dir.path().join("audit.export");
+    let exported = crate::export_sqlite_audit(&database, &file).await.unwrap();
+    let report = crate::verify_audit_export(&file, signer(&database).chain_key()).unwrap();
+    assert!(report.is_valid(), "{report:?}");
+    assert_eq!((exported.records, report.records), (whole.records, whole.records));
+}

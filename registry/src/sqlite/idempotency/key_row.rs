@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use greenroom_protocol as protocol;
-use protocol::{ContentHash, PodId, Reply, RunId, Timestamp};
+use greenroom_protocol::Timestamp;
 use rusqlite::Connection;
 
 use crate::error::StoreError;
-use crate::idempotency::{KeyStatus, StoredKey};
+use crate::idempotency::StoredKey;
+pub(in crate::sqlite) use crate::idempotency::key_row::KeyRow;
 use crate::sqlite::columns::{Columns, select};
 use crate::sqlite::statement_batch::{SqlValue, StatementBatch};
 
@@ -23,17 +23,6 @@ pub(super) const SELECT_KEY: &str = "SELECT request_hash, run, reply, pod FROM i
 /// The stored keys of one batch; `None` for a key that does not exist, an error for one that cannot be read.
 pub(in crate::sqlite) type KeyRows = HashMap<StoredKey, Result<Option<KeyRow>, StoreError>>;
 
-/// The request that used a key, and its outcome.
-#[derive(Debug, Clone)]
-pub(in crate::sqlite) struct KeyRow {
-    pub(in crate::sqlite) request_hash: ContentHash,
-    pub(in crate::sqlite) run: Option<RunId>,
-    /// The reply as JSON.
-    pub(in crate::sqlite) reply: Option<String>,
-    /// The pod that has reserved the key.
-    pub(in crate::sqlite) pod: PodId,
-}
-
 impl KeyRow {
     /// Adds the statement that stores the row.
     pub(in crate::sqlite) fn upsert(&self, (key, tenant): &StoredKey, at: Timestamp, statements: &mut StatementBatch) {
@@ -47,18 +36,6 @@ impl KeyRow {
             self.pod.as_str().into(),
         ];
         statements.add(UPSERT_KEY, values);
-    }
-
-    /// Returns the status of the key for a request with this hash.
-    pub(in crate::sqlite) fn status_for(&self, request_hash: &ContentHash) -> Result<KeyStatus, StoreError> {
-        if self.request_hash != *request_hash {
-            return Ok(KeyStatus::Conflict);
-        }
-        if let Some(run) = &self.run {
-            return Ok(KeyStatus::RunStarted(run.clone()));
-        }
-        let reply = self.reply.as_deref().map(serde_json::from_str::<Reply>).transpose()?;
-        Ok(reply.map_or(KeyStatus::InProgress, |reply| KeyStatus::Completed(Box::new(reply))))
     }
 }
 

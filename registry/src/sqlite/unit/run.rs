@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use greenroom_protocol as protocol;
-use protocol::journal::Entry;
 use protocol::{PodId, RunId, Timestamp};
 
 use crate::core::{Conflict, Receipts, RunChange, UnitError};
 use crate::error::StoreError;
 use crate::idempotency::StoredKey;
 use crate::journal::{AppendPosition, Receipt, Seq};
+use crate::runs::encoded::EncodedEntries;
 use crate::runs::leases::NewLease;
-use crate::runs::record::{StatusChange, releases_key};
+use crate::runs::record::StatusChange;
 use crate::runs::{ClaimedTree, Fence, NewRun, RunRecord};
 use crate::sqlite::command::Needs;
 use crate::sqlite::commit::{Commit, LeaseChange};
@@ -27,20 +27,7 @@ use crate::sqlite::writer_state::WriterState;
 
 const INSERT_ENTRY: &str = "INSERT INTO journal (run, seq, at, entry) VALUES (?, ?, ?, ?)";
 
-/// Journal entries as JSON and as status changes.
-pub(super) struct EncodedEntries {
-    texts: Vec<String>,
-    changes: Vec<StatusChange>,
-    /// They end the run by a failure that may pass.
-    releases_key: bool,
-}
-
 impl EncodedEntries {
-    fn from_entries(entries: &[Entry]) -> Result<Self, StoreError> {
-        let texts = entries.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
-        Ok(Self { texts, changes: StatusChange::from_entries(entries), releases_key: releases_key(entries) })
-    }
-
     fn insert(self, run: i64, after: Seq, now: Timestamp, statements: &mut StatementBatch) {
         for (seq, entry) in (after.0.saturating_add(1)..).zip(self.texts) {
             let values = vec![run.into(), seq.into(), now.as_micros().into(), SqlValue::Text(entry)];

@@ -18,7 +18,7 @@ pub enum AuditCommand {
     },
     /// Show the entries of one number or request
     Show {
-        /// Number of the entry, or id of its request
+        /// Number of the entry (in PostgreSQL also CHAIN/NUMBER), or id of its request
         id: String,
     },
     /// Verify the hash chain of the audit
@@ -28,6 +28,11 @@ pub enum AuditCommand {
         /// The new file; default: standard output
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+    },
+    /// Write a copy of the whole audit, which anyone verifies by `audit verify --public-key --export`
+    Export {
+        /// The new file
+        to: PathBuf,
     },
     /// Remove old entries; a signed anchor replaces them
     Prune {
@@ -47,4 +52,7 @@ pub struct VerifyArgs {
     /// The database to verify with the public key, such as a backup; default: the configured one
     #[arg(long, value_name = "FILE", requires = "public_key")]
     pub database: Option<PathBuf>,
+    /// A copy that `audit export` has written, to verify with the public key
+    #[arg(long, value_name = "FILE", requires = "public_key", conflicts_with = "database")]
+    pub export: Option<PathBuf>,
 }

@@ -6,8 +6,8 @@ use std::io::Write;
 use std::path::Path;
 
 use greenroom_protocol::{Cause, ErrorCode, Json};
-use greenroom_registry::audit::ChainKey;
 use greenroom_registry::audit::signer::Signer;
+use greenroom_registry::audit::{ChainKey, ChainReport};
 use serde_json::json;
 
 use crate::admin::chain_json;
@@ -16,6 +16,7 @@ use crate::cli::output::Output;
 use crate::cli::runs::format_report;
 use crate::config::Config;
 use crate::config::store::SupportedStore;
+use crate::pipeline::store_failure::name_store;
 
 /// Writes the public key to a new file, or to standard output. The key is no secret: whoever may read the private key
 /// may write it, and policy has nothing to decide.
@@ -47,15 +48,15 @@ pub fn export(config: &Config, out: Option<&Path>, output: Output) -> Result<u8,
 /// # Errors
 /// [`ErrorCode::InvalidInput`] if the file has no key, or the database does not exist.
 pub async fn verify(config: &Config, key: &Path, database: Option<&Path>, output: Output) -> Result<u8, Cause> {
-    let invalid =
-        |path: &Path, problem: &str| Cause::new(ErrorCode::InvalidInput, format!("{} {problem}", path.display()));
-    let text = std::fs::read_to_string(key).map_err(|error| invalid(key, &format!("cannot be read: {error}")))?;
-    let key = ChainKey::from_pem(&text).map_err(|problem| invalid(key, &problem))?;
+    let key = read_key(key)?;
     let (database, key) = match database {
         // The saved head is that of the configured database.
         Some(database) => (database, key),
         None => match config.store.supported()? {
             SupportedStore::Sqlite(path, _) => (path, key.with_head_file(config.audit_head())),
+            SupportedStore::Postgres(url) => {
+                return verify_server(config, url, &key.with_head_file(config.audit_head()), output).await;
+            }
             SupportedStore::Memory => {
                 return Err(Cause::new(ErrorCode::InvalidInput, "the stores are in memory: name a --database"));
             }
@@ -65,10 +66,32 @@ pub async fn verify(config: &Config, key: &Path, database: Option<&Path>, output
         return Err(invalid(database, "is not a file"));
     }
     let checked = greenroom_registry::verify_sqlite_audit(database, &key).await;
-    let report = match checked {
-        Ok(report) => chain_json(&report),
-        Err(error) => return Err(error.cause()),
-    };
+    checked.map(|report| print_chain(&report, output)).map_err(|error| error.cause())
+}
+
+/// Verifies a PostgreSQL database.
+async fn verify_server(config: &Config, url: &str, key: &ChainKey, output: Output) -> Result<u8, Cause> {
+    let checked = greenroom_registry::examine_postgres(url, Some(key)).await;
+    let checked = checked.map_err(|error| name_store(error.cause(), &config.store, None))?;
+    match checked.audit {
+        Some(report) => Ok(print_chain(&report, output)),
+        None => Err(Cause::new(ErrorCode::StoreUnavailable, checked.problems.join("; "))),
+    }
+}
+
+fn invalid(path: &Path, problem: &str) -> Cause {
+    Cause::new(ErrorCode::InvalidInput, format!("{} {problem}", path.display()))
+}
+
+/// Reads a public key.
+pub(super) fn read_key(path: &Path) -> Result<ChainKey, Cause> {
+    let text = std::fs::read_to_string(path).map_err(|error| invalid(path, &format!("cannot be read: {error}")))?;
+    ChainKey::from_pem(&text).map_err(|problem| invalid(path, &problem))
+}
+
+/// Prints a report, and returns the exit code.
+pub(super) fn print_chain(report: &ChainReport, output: Output) -> u8 {
+    let report = chain_json(report);
     output.document(&report, || format_report(&report));
-    Ok(u8::from(report.get("valid") != Some(&Json::Bool(true))))
+    u8::from(report.get("valid") != Some(&Json::Bool(true)))
 }

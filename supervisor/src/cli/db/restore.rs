@@ -33,11 +33,12 @@ const REMEDIED: [&str; 5] = ["chain", "codec", "corrupt", "other_database", "ver
 /// be restored; the cause of a denied request; those of the store.
 pub async fn restore(config: &Config, from: &Path, output: Output) -> Result<u8, Cause> {
     let from = absolute(from)?;
-    let SupportedStore::Sqlite(database, _) = config.store.supported()? else {
-        return Err(Cause::new(
-            ErrorCode::InvalidInput,
-            "the stores are in memory, so there is no database to replace",
-        ));
+    let database = match config.store.supported()? {
+        SupportedStore::Sqlite(database, _) => database,
+        SupportedStore::Memory | SupportedStore::Postgres(_) => {
+            let message = "the stores are in no file, so there is none to replace";
+            return Err(Cause::new(ErrorCode::InvalidInput, message));
+        }
     };
     // Held until the database has been replaced.
     let _lock = match find_owner(config, print_note).await? {

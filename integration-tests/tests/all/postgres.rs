@@ -1,0 +1,82 @@
+//! The command line over a PostgreSQL database: migrated by a command, then used like any other store, also by several
+//! data directories that have one key.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use greenroom_integration_tests::definitions_dir::DefinitionsDir;
+use greenroom_integration_tests::terminal::CliHarness;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
+
+/// The variable with the URL of a server, as a user who may create databases.
+const URL_VARIABLE: &str = "GREENROOM_TEST_POSTGRES_URL";
+
+/// A database of its own for one test, without a schema. The server of the tests ends with them, so it is not dropped.
+async fn create_database(name: &str) -> Result<String> {
+    let server = std::env::var(URL_VARIABLE)
+        .with_context(|| format!("{URL_VARIABLE} names no server; `scripts/test` starts one"))?;
+    let name = format!("greenroom_cli_{name}_{}", std::process::id());
+    let options: PgConnectOptions = server.parse()?;
+    options.connect().await?.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
+    Ok(options.database(&name).to_url_lossy().to_string())
+}
+
+/// A harness whose commands use this database and the agent `echo_agent`.
+fn harness(url: &str) -> Result<CliHarness> {
+    let mut terminal = CliHarness::open()?;
+    DefinitionsDir::new(&terminal.folder().join("definitions"))?.write_echo_agent("echo_agent")?;
+    terminal.add_options(&["--definitions", "definitions"]);
+    terminal.set_variable("DATABASE_URL", url);
+    Ok(terminal)
+}
+
+#[tokio::test]
+async fn a_database_is_migrated_by_a_command_and_then_used_like_any_other_store() -> Result<()> {
+    let terminal = harness(&create_database("used").await?)?;
+    let echo = ["run", "agent", "echo_agent", "--input", "text=hello"];
+    let error = terminal.run(&echo).await?.expect_error(1)?;
+    assert_eq!(error["details"]["store"], "unmigrated", "{error:#}");
+    terminal.run(&["db", "migrate"]).await?.expect_success()?;
+    assert_eq!(terminal.run(&echo).await?.expect_success()?["outputs"]["text"], "hello");
+    let checked = terminal.run(&["db", "check"]).await?.expect_success()?;
+    assert_eq!((&checked["ok"], &checked["audit"]["valid"]), (&true.into(), &true.into()), "{checked:#}");
+    let pruned = terminal.run(&["db", "prune", "--older-than", "1d"]).await?.expect_success()?;
+    assert_eq!((&pruned["runs"], &pruned["audit_records"]), (&0.into(), &0.into()), "{pruned:#}");
+    let backup = terminal.run(&["db", "backup", "copy.dump"]).await?.expect_success()?;
+    assert!(backup["command"].as_str().is_some_and(|command| command.starts_with("pg_dump ")), "{backup:#}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_chains_of_all_starts_are_exported_and_verified_with_the_public_key() -> Result<()> {
+    let terminal = harness(&create_database("exported").await?)?;
+    terminal.run(&["db", "migrate"]).await?.expect_success()?;
+    for _ in 0..3 {
+        terminal.run(&["agents", "list"]).await?.expect_success()?;
+    }
+    terminal.run(&["audit", "export-key", "--out", "audit.pem"]).await?.expect_success()?;
+    let exported = terminal.run(&["audit", "export", "audit.export"]).await?.expect_success()?;
+    assert!(exported["root_records"].as_u64().is_some_and(|records| records >= 3), "{exported:#}");
+    for source in [&["--export", "audit.export"][..], &[]] {
+        let words = [&["audit", "verify", "--public-key", "audit.pem"][..], source].concat();
+        let verified = terminal.run(&words).await?.expect_success()?;
+        assert_eq!((&verified["valid"], &verified["records"]), (&true.into(), &exported["records"]), "{verified:#}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn data_directories_that_share_a_database_have_one_key() -> Result<()> {
+    let url = create_database("shared").await?;
+    let (first, second) = (harness(&url)?, harness(&url)?);
+    first.run(&["db", "migrate"]).await?.expect_success()?;
+    first.run(&["agents", "list"]).await?.expect_success()?;
+    let error = second.run(&["agents", "list"]).await?.expect_error(1)?;
+    assert_eq!(error["details"]["store"], "other_directory", "{error:#}");
+    fs::copy(first.data_dir().join("audit.key"), second.data_dir().join("audit.key"))?;
+    let entries = second.run(&["audit", "list"]).await?.expect_success()?;
+    assert!(entries["records"].as_array().is_some_and(|records| records.len() >= 2), "{entries:#}");
+    assert_eq!(second.run(&["audit", "verify"]).await?.expect_success()?["valid"], true);
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! From the errors of the driver to the error of the store, and what a failed statement means for its transaction.
+
+use sqlx::migrate::MigrateError;
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
+use crate::error::StoreError;
+
+/// The code of a missing table.
+pub(super) const UNDEFINED_TABLE: &str = "42P01";
+/// The code of a row whose key exists.
+pub(super) const UNIQUE_VIOLATION: &str = "23505";
+
+/// What a statement that failed means for its transaction.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It was rolled back because of another transaction, and may succeed the next time.
+    Retry(StoreError),
+    /// It was rolled back.
+    Rejected(StoreError),
+    /// It may have been committed.
+    Unknown(StoreError),
+}
+
+impl Failure {
+    /// Judges the error of one statement, which is a transaction of its own.
+    pub(super) fn from_error(error: &sqlx::Error) -> Self {
+        let failure = sqlx_error(error);
+        let Some(database) = postgres_error(error) else {
+            return match error {
+                // It was not sent.
+                sqlx::Error::Encode(_) | sqlx::Error::InvalidArgument(_) => Self::Rejected(failure),
+                _ => Self::Unknown(failure),
+            };
+        };
+        match (database.code(), database.severity()) {
+            ("40001" | "40P01", _) => Self::Retry(failure),
+            (_, PgSeverity::Error) => Self::Rejected(failure),
+            // The server has ended the connection, maybe after the commit.
+            (_, _) => Self::Unknown(failure),
+        }
+    }
+}
+
+/// The error of the server, if it is one.
+pub(super) fn postgres_error(error: &sqlx::Error) -> Option<&PgDatabaseError> {
+    error.as_database_error().and_then(|error| error.try_downcast_ref())
+}
+
+/// Maps an error of the driver.
+pub(super) fn sqlx_error(error: &sqlx::Error) -> StoreError {
+    if let Some(database) = postgres_error(error) {
+        return from_code(database.code(), error.to_string());
+    }
+    match error {
+        sqlx::Error::PoolTimedOut => StoreError::Timeout,
+        sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => StoreError::Closed,
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::Codec(error.to_string()),
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => {
+            StoreError::Unreachable(error.to_string())
+        }
+        _ => StoreError::Failed(error.to_string()),
+    }
+}
+
+/// Distinguishes the codes (SQLSTATE) that an operator can act on.
+fn from_code(code: &str, text: String) -> StoreError {
+    match code {
+        "53100" => StoreError::Full,
+        "58030" => StoreError::Disk(text),
+        "25006" => StoreError::ReadOnly,
+        "55P03" => StoreError::Locked,
+        "57014" => StoreError::Timeout,
+        "XX001" | "XX002" => StoreError::Corrupt(text),
+        UNDEFINED_TABLE | "42703" | "42883" => StoreError::Version(text),
+        // Of `greenroom_send_v1`.
+        "GR001" => StoreError::PodDead,
+        "53300" | "57P01" | "57P02" | "57P03" | "28000" | "28P01" | "3D000" => StoreError::Unreachable(text),
+        code if code.starts_with("08") => StoreError::Unreachable(text),
+        _ => StoreError::Failed(text),
+    }
+}
+
+/// Maps an error of the migrations.
+pub(super) fn migration_error(error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => sqlx_error(&error),
+        MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => {
+            StoreError::Version(format!("its schema is {version}, which this release does not know"))
+        }
+        other => StoreError::Version(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_learns_what_to_do_from_the_code() {
+        let error = |code: &str| from_code(code, "text".to_owned());
+        assert!(matches!(error("53100"), StoreError::Full));
+        assert!(matches!(error("25006"), StoreError::ReadOnly));
+        assert!(matches!(error("53300"), StoreError::Unreachable(_)));
+        assert!(matches!(error("08006"), StoreError::Unreachable(_)));
+        assert!(matches!(error("42P01"), StoreError::Version(_)));
+        assert!(matches!(error("22P02"), StoreError::Failed(_)));
+    }
+
+    #[test]
+    fn a_lost_connection_means_that_the_outcome_is_unknown() {
+        let lost = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+        assert!(matches!(Failure::from_error(&lost), Failure::Unknown(StoreError::Unreachable(_))));
+        let unsent = sqlx::Error::InvalidArgument("too long".to_owned());
+        assert!(matches!(Failure::from_error(&unsent), Failure::Rejected(_)));
+    }
+}

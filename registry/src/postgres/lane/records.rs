@@ -1,0 +1,56 @@
+//! The records of the runs that a lane writes, so that a run that is being written is read once. The database decides
+//! what is taken; what an append changes of a record is computed here, from the record before it.
+
+use std::collections::HashMap;
+
+use greenroom_protocol::RunId;
+use sqlx::postgres::PgConnection;
+
+use crate::error::StoreError;
+use crate::journal::Seq;
+use crate::postgres::error::sqlx_error;
+use crate::postgres::runs::row::{decode_record, select_records};
+use crate::runs::{Fence, RunRecord};
+
+/// Records that are cached between batches.
+const CACHED_RECORDS_MAX: usize = 50_000;
+
+/// The records of the runs that a lane writes.
+#[derive(Default)]
+pub(in crate::postgres) struct RecordCache(HashMap<RunId, RunRecord>);
+
+impl RecordCache {
+    /// The record of a run, if it is that after this entry of this owner.
+    pub(in crate::postgres) fn at(&self, run: &RunId, fence: Fence, after: Seq) -> Option<&RunRecord> {
+        self.0.get(run).filter(|record| record.fence == fence && record.seq == after)
+    }
+
+    /// Reads runs that are not cached as they have to be.
+    pub(in crate::postgres) async fn prefetch(
+        &mut self,
+        connection: &mut PgConnection,
+        runs: &[&str],
+    ) -> Result<(), StoreError> {
+        let rows = sqlx::query(select_records!("WHERE r.run = ANY ($1)"))
+            .bind(runs)
+            .fetch_all(connection)
+            .await
+            .map_err(|error| sqlx_error(&error))?;
+        for row in &rows {
+            self.insert(decode_record(row)?.1);
+        }
+        Ok(())
+    }
+
+    /// Stores the record of a run that may be written again. A run that has ended is not.
+    pub(in crate::postgres) fn insert(&mut self, record: RunRecord) {
+        if record.status.is_terminal() {
+            self.0.remove(&record.run);
+            return;
+        }
+        if self.0.len() >= CACHED_RECORDS_MAX {
+            self.0.clear();
+        }
+        self.0.insert(record.run.clone(), record);
+    }
+}

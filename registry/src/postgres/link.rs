@@ -1,0 +1,162 @@
+//! The connection of one lane: it sends one batch at a time, and knows of each whether it was committed.
+//!
+//! If the connection is lost, the batch may have been committed or not, or may still be. A new connection inserts the
+//! batch's id as void. That waits for the transaction of the batch; if the id is new then, the batch never can be
+//! committed, and is sent again under another id. If it is not new, the batch was committed, and its result is read.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::columns::Columns as _;
+use crate::error::StoreError;
+use crate::postgres::connection::connect;
+use crate::postgres::error::{Failure, sqlx_error};
+
+/// How long a batch may take until its outcome is resolved.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a batch waits for the server before it fails; nothing of it was sent then.
+const CONNECT_WAIT_MAX: Duration = Duration::from_secs(20);
+/// How long an outcome is resolved. Ids of batches are removed after an hour.
+const RESOLVE_WAIT_MAX: Duration = Duration::from_secs(30 * 60);
+/// How often a batch is sent again because of another transaction.
+const RETRIES_MAX: u32 = 10;
+const RETRY_DELAY: Duration = Duration::from_millis(5);
+const RECONNECT_DELAY: Duration = Duration::from_millis(100);
+
+/// The reply to a batch of a pod that is dead, and to one whose id is void.
+const DEAD: &str = r#"{"state":"dead"}"#;
+const VOID: &str = r#"{"state":"void"}"#;
+
+const INSERT_VOID: &str =
+    "INSERT INTO batches (pod, lane, batch, void) VALUES ($1, $2, $3, true) ON CONFLICT DO NOTHING";
+const SELECT_RESULT: &str = "SELECT result FROM batches WHERE pod = $1 AND lane = $2 AND batch = $3 AND NOT void";
+
+/// The id of a batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchId {
+    pub(super) pod: i64,
+    pub(super) lane: i32,
+    pub(super) batch: i64,
+}
+
+/// A batch: one call of a function, which is a transaction of its own and returns a text.
+pub(super) trait BatchCall: Sync {
+    /// Calls the function.
+    fn call<'c>(&'c self, connection: &'c mut PgConnection, id: BatchId) -> BoxFuture<'c, Result<String, sqlx::Error>>;
+}
+
+/// The connection of one lane.
+pub(super) struct Link {
+    options: PgConnectOptions,
+    connection: Option<PgConnection>,
+    last: BatchId,
+}
+
+impl Link {
+    /// A link that connects with its first batch.
+    pub(super) const fn new(options: PgConnectOptions, pod: i64, lane: i32) -> Self {
+        Self { options, connection: None, last: BatchId { pod, lane, batch: 0 } }
+    }
+
+    /// Executes a batch exactly once, and returns its result.
+    ///
+    /// # Errors
+    /// [`StoreError`], and then nothing of it was executed; [`StoreError::OutcomeUnknown`] if the server was away for
+    /// so long that this cannot be known.
+    pub(super) async fn execute(&mut self, batch: &dyn BatchCall) -> Result<String, StoreError> {
+        let mut retries = 0;
+        loop {
+            self.last.batch += 1;
+            let id = self.last;
+            let connection = self.connect(CONNECT_WAIT_MAX).await?;
+            let failure = match timeout(BATCH_TIMEOUT, batch.call(connection, id)).await {
+                Ok(Ok(result)) if result == DEAD => return Err(StoreError::PodDead),
+                Ok(Ok(result)) if result == VOID => continue,
+                Ok(Ok(result)) => return Ok(result),
+                Ok(Err(error)) => Failure::from_error(&error),
+                Err(_) => Failure::Unknown(StoreError::Timeout),
+            };
+            match failure {
+                Failure::Rejected(error) => return Err(error),
+                Failure::Retry(error) => {
+                    retries += 1;
+                    if retries > RETRIES_MAX {
+                        return Err(error);
+                    }
+                    sleep(RETRY_DELAY * retries).await;
+                }
+                Failure::Unknown(error) => {
+                    tracing::warn!(error = %error, "a batch has lost its connection, and its outcome is resolved");
+                    self.connection = None;
+                    if let Some(result) = self.resolve(id).await? {
+                        return Ok(result);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The connection of this lane, for what it reads after a batch.
+    pub(super) async fn reader(&mut self) -> Result<&mut PgConnection, StoreError> {
+        self.connect(CONNECT_WAIT_MAX).await
+    }
+
+    /// Drops a connection on which a statement was not finished.
+    pub(super) fn disconnect(&mut self) {
+        self.connection = None;
+    }
+
+    async fn connect(&mut self, wait_max: Duration) -> Result<&mut PgConnection, StoreError> {
+        let until = Instant::now() + wait_max;
+        while self.connection.is_none() {
+            match connect(&self.options).await {
+                Ok(connection) => self.connection = Some(connection),
+                Err(error) if Instant::now() >= until => return Err(error),
+                Err(error) => {
+                    tracing::debug!(error = %error, "a lane cannot connect to its database");
+                    sleep(RECONNECT_DELAY).await;
+                }
+            }
+        }
+        self.connection.as_mut().ok_or(StoreError::Closed)
+    }
+
+    /// Resolves the outcome of a batch: its result if it was committed; `None` if it never can be.
+    async fn resolve(&mut self, id: BatchId) -> Result<Option<String>, StoreError> {
+        let until = Instant::now() + RESOLVE_WAIT_MAX;
+        loop {
+            let attempt = match self.connect(BATCH_TIMEOUT).await {
+                Ok(connection) => timeout(BATCH_TIMEOUT, try_resolve(connection, id)).await,
+                Err(error) => Ok(Err(error)),
+            };
+            match attempt {
+                Ok(Ok(resolved)) => return Ok(resolved),
+                Ok(Err(error)) => tracing::warn!(error = %error, "the outcome of a batch is not known yet"),
+                Err(_) => tracing::warn!("the transaction of a batch has not ended yet"),
+            }
+            self.connection = None;
+            if Instant::now() >= until {
+                return Err(StoreError::OutcomeUnknown);
+            }
+            sleep(RECONNECT_DELAY).await;
+        }
+    }
+}
+
+/// Makes the id of a batch void, unless the batch was committed; then its result is returned.
+pub(super) async fn try_resolve(connection: &mut PgConnection, id: BatchId) -> Result<Option<String>, StoreError> {
+    let BatchId { pod, lane, batch } = id;
+    let inserted = sqlx::query(INSERT_VOID).bind(pod).bind(lane).bind(batch).execute(&mut *connection).await;
+    if inserted.map_err(|error| sqlx_error(&error))?.rows_affected() == 1 {
+        return Ok(None);
+    }
+    let row = sqlx::query(SELECT_RESULT).bind(pod).bind(lane).bind(batch).fetch_optional(connection).await;
+    match row.map_err(|error| sqlx_error(&error))? {
+        Some(row) => Ok(Some(row.text("result")?.to_owned())),
+        // An earlier attempt has made it void.
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,154 @@
+//! Runs and their journals in PostgreSQL, as they are read and pruned.
+
+use async_trait::async_trait;
+use futures::future::FutureExt;
+use futures::stream::BoxStream;
+use greenroom_protocol as protocol;
+use protocol::journal::Entry;
+use protocol::{Reply, RunId, TenantId, Timestamp};
+use sqlx::postgres::PgRow;
+
+use crate::columns::{Columns as _, to_int};
+use crate::error::StoreError;
+use crate::journal::{Journal, JournalError, JournalRecord, Seq};
+use crate::notify::{TailSource, tail};
+use crate::postgres::error::sqlx_error;
+use crate::postgres::handle::StoreHandle;
+use crate::runs::{RunFilter, RunPage, RunRecord, RunStore};
+
+use row::{decode_record, select_open_runs, select_records};
+
+pub(super) mod prune;
+pub(super) mod row;
+
+/// Entries that a tail reads at once.
+const TAIL_ENTRIES: u32 = 256;
+
+/// The runs and their journals.
+#[derive(Clone)]
+pub(super) struct PostgresRuns(pub(super) StoreHandle);
+
+#[async_trait]
+impl RunStore for PostgresRuns {
+    async fn get(&self, run: &RunId) -> Result<Option<RunRecord>, StoreError> {
+        let row = sqlx::query(select_records!("WHERE r.run = $1"))
+            .bind(run.as_str())
+            .fetch_optional(&self.0.readers)
+            .await
+            .map_err(|error| sqlx_error(&error))?;
+        Ok(row.as_ref().map(decode_record).transpose()?.map(|(_, record)| record))
+    }
+
+    async fn reply(&self, run: &RunId) -> Result<Option<Reply>, StoreError> {
+        let text: Option<String> = sqlx::query_scalar(
+            "SELECT j.entry FROM runs r JOIN journal j ON j.run = r.number AND j.seq = r.seq \
+             WHERE r.run = $1 AND r.ended",
+        )
+        .bind(run.as_str())
+        .fetch_optional(&self.0.readers)
+        .await
+        .map_err(|error| sqlx_error(&error))?;
+        let Some(text) = text else { return Ok(None) };
+        match serde_json::from_str(&text)? {
+            Entry::RunEnded { reply } => Ok(Some(*reply)),
+            _ => Err(StoreError::Codec(format!("the run {run} has ended, but its journal has no end"))),
+        }
+    }
+
+    async fn list(&self, filter: &RunFilter, before: Option<u64>, limit: u32) -> Result<RunPage, StoreError> {
+        let before = before.and_then(|before| i64::try_from(before).ok()).unwrap_or(i64::MAX);
+        let tenant = filter.tenant.as_ref().map(|tenant| tenant.as_str());
+        let status = filter.status.map(protocol::event::RunStatus::as_str);
+        let select = if tenant.is_some() {
+            select_records!(
+                "WHERE r.number < $1 AND r.tenant = $2 AND ($3::text IS NULL OR r.status = $3) \
+                 AND ($5::text IS NULL OR r.workflow = $5) ORDER BY r.number DESC LIMIT $4"
+            )
+        } else {
+            select_records!(
+                "WHERE r.number < $1 AND $2::text IS NULL AND ($3::text IS NULL OR r.status = $3) \
+                 AND ($5::text IS NULL OR r.workflow = $5) ORDER BY r.number DESC LIMIT $4"
+            )
+        };
+        let rows = sqlx::query(select)
+            .bind(before)
+            .bind(tenant)
+            .bind(status)
+            .bind(i64::from(limit) + 1)
+            .bind(filter.workflow.as_ref().map(|workflow| workflow.as_str()))
+            .fetch_all(&self.0.readers)
+            .await
+            .map_err(|error| sqlx_error(&error))?;
+        let mut records = rows.iter().map(decode_record).collect::<Result<Vec<_>, _>>()?;
+        let is_more = records.len() > limit as usize;
+        records.truncate(limit as usize);
+        let next = records.last().filter(|_| is_more).and_then(|(number, _)| u64::try_from(*number).ok());
+        Ok(RunPage { runs: records.into_iter().map(|(_, record)| record).collect(), next })
+    }
+
+    async fn list_tree(&self, root: &RunId) -> Result<Vec<RunRecord>, StoreError> {
+        select_open_runs(&self.0.readers, root).await
+    }
+
+    async fn list_unclaimed(
+        &self,
+        tenant: Option<&TenantId>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<RunRecord>, StoreError> {
+        // The trees of this pod whose leases are over, besides those of no pod and of dead pods.
+        let own: Vec<i64> = self.0.leases.unclaimed(now).into_iter().map(to_int).collect();
+        let rows = sqlx::query(select_records!(
+            "WHERE NOT r.ended AND ($1::text IS NULL OR r.tenant = $1) AND t.root IN (\
+             SELECT f.root FROM trees f WHERE f.holder IS NULL AND f.open_runs > 0 AND f.wake_at <= $4 \
+             UNION ALL SELECT d.root FROM pods h JOIN trees d ON d.holder = h.id \
+             WHERE h.dead AND NOT h.cleaned AND d.open_runs > 0 AND d.wake_at <= $4 \
+             UNION ALL SELECT o.root FROM trees o WHERE o.holder = $2 AND o.open_runs > 0 AND o.number = ANY ($3)) \
+             ORDER BY t.number, r.number LIMIT $5"
+        ))
+        .bind(tenant.map(TenantId::as_str))
+        .bind(self.0.pod.id)
+        .bind(own)
+        .bind(now.as_micros())
+        .bind(i64::from(limit))
+        .fetch_all(&self.0.readers)
+        .await
+        .map_err(|error| sqlx_error(&error))?;
+        rows.iter().map(|row| Ok(decode_record(row)?.1)).collect()
+    }
+}
+
+#[async_trait]
+impl Journal for PostgresRuns {
+    async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<JournalRecord>, JournalError> {
+        let rows = sqlx::query(
+            "SELECT j.seq, j.at, j.entry FROM runs r JOIN journal j ON j.run = r.number \
+             WHERE r.run = $1 AND j.seq > $2 ORDER BY j.seq LIMIT $3",
+        )
+        .bind(run.as_str())
+        .bind(to_int(after.0))
+        .bind(i64::from(limit))
+        .fetch_all(&self.0.readers)
+        .await
+        .map_err(|error| sqlx_error(&error))?;
+        let decode = |row: &PgRow| -> Result<JournalRecord, StoreError> {
+            let entry = serde_json::from_str(row.text("entry")?)?;
+            Ok(JournalRecord { seq: Seq(row.number("seq")?), at: row.timestamp("at")?, entry })
+        };
+        Ok(rows.iter().map(decode).collect::<Result<_, _>>()?)
+    }
+
+    fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<JournalRecord, JournalError>> {
+        let (store, run_id) = (self.clone(), run.clone());
+        tail(TailSource {
+            notify: self.0.journal_notifiers.subscribe(run),
+            after: after.0,
+            read: Box::new(move |after| {
+                let (store, run_id) = (store.clone(), run_id.clone());
+                async move { store.read(&run_id, Seq(after), TAIL_ENTRIES).await }.boxed()
+            }),
+            position: |item: &JournalRecord| item.seq.0,
+            is_last: |item: &JournalRecord| matches!(item.entry, Entry::RunEnded { .. }),
+        })
+    }
+}

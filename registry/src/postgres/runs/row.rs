@@ -1,0 +1,73 @@
+//! The record of a run as a row.
+
+use greenroom_protocol::{RunId, Timestamp};
+use sqlx::PgExecutor;
+
+use crate::columns::{Columns, from_int};
+use crate::error::StoreError;
+use crate::journal::Seq;
+use crate::postgres::error::sqlx_error;
+use crate::runs::record::parse_status;
+use crate::runs::{Fence, OwnerActivity, RunRecord};
+
+/// Selects run records; the argument is the rest of the statement. A run without its principal is an error, and not a
+/// run that does not exist.
+macro_rules! select_records {
+    ($rest:literal) => {
+        concat!(
+            "SELECT r.number, r.run, p.issuer, p.tenant, p.user_id AS \"user\", r.workflow, r.version, r.team, r.parent, ",
+            "r.root, ",
+            "r.request_hash, r.personal_data::integer::bigint AS personal_data, r.status, ",
+            "r.pending_approvals::bigint AS pending_approvals, t.fence, t.pod, ",
+            "CASE WHEN r.run = r.root THEN t.failures ELSE 0 END::bigint AS failures, r.seq, r.created, r.updated ",
+            "FROM runs r JOIN trees t ON t.root = r.root LEFT JOIN principals p ON p.hash = r.principal ",
+            $rest
+        )
+    };
+}
+pub(in crate::postgres) use select_records;
+
+/// Decodes a run's number and its record.
+pub(in crate::postgres) fn decode_record(row: &impl Columns) -> Result<(i64, RunRecord), StoreError> {
+    let status = row.text("status")?;
+    let unknown_status = || StoreError::Codec(format!("a run has the unknown status {status:?}"));
+    let record = RunRecord {
+        run: row.id("run")?,
+        owner: row.principal()?,
+        workflow: row.id("workflow")?,
+        version: row.hash("version")?,
+        team: row.optional_id("team")?,
+        parent: row.optional_id("parent")?,
+        root: row.id("root")?,
+        request_hash: row.hash("request_hash")?,
+        personal_data: row.int("personal_data")? != 0,
+        status: parse_status(status).ok_or_else(unknown_status)?,
+        pending_approvals: u32::try_from(row.int("pending_approvals")?).unwrap_or_default(),
+        fence: Fence(row.number("fence")?),
+        pod: row.id("pod")?,
+        failures: u32::try_from(row.int("failures")?).unwrap_or(u32::MAX),
+        seq: Seq(from_int(row.int("seq")?)),
+        created: row.timestamp("created")?,
+        updated: row.timestamp("updated")?,
+    };
+    Ok((row.int("number")?, record))
+}
+
+/// The activity of an owner, of two columns that are NULL together.
+pub(in crate::postgres) fn activity(since: Option<i64>, until: Option<i64>) -> Option<OwnerActivity> {
+    let (since, until) = (Timestamp::from_micros(since?), Timestamp::from_micros(until?));
+    Some(OwnerActivity { since, until })
+}
+
+/// Selects the runs of a tree that have not ended, each after the run that called it.
+pub(in crate::postgres) async fn select_open_runs(
+    executor: impl PgExecutor<'_>,
+    root: &RunId,
+) -> Result<Vec<RunRecord>, StoreError> {
+    let rows = sqlx::query(select_records!("WHERE r.root = $1 AND NOT r.ended ORDER BY r.number"))
+        .bind(root.as_str())
+        .fetch_all(executor)
+        .await
+        .map_err(|error| sqlx_error(&error))?;
+    rows.iter().map(|row| Ok(decode_record(row)?.1)).collect()
+}

@@ -1,0 +1,150 @@
+//! State that the lanes and the stores of one pod share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use greenroom_protocol as protocol;
+use protocol::{Clock, PodId, RunId};
+use sqlx::postgres::{PgConnectOptions, PgPool};
+use tokio::sync::watch;
+
+use crate::audit::head::SignedHead;
+use crate::audit::signer::Signer;
+use crate::cluster::DueWork;
+use crate::error::StoreError;
+use crate::notify::RunNotifiers;
+use crate::postgres::ledger::open::OpenReservations;
+use crate::postgres::ledger::usage::UsageCache;
+use crate::postgres::lock::lock;
+use crate::postgres::status::PodStatus;
+use crate::runs::leases::Leases;
+
+/// Called runs whose root is remembered.
+const ROOTS_MAX: usize = 200_000;
+
+/// This start of the pod, as the database knows it.
+pub(super) struct PodRow {
+    /// `pods.id`.
+    pub(super) id: i64,
+    /// The id of this start.
+    pub(super) name: PodId,
+    /// The audit chain of each lane.
+    pub(super) chains: Vec<u64>,
+}
+
+/// State that the lanes and the stores of one pod share.
+pub(super) struct Shared {
+    pub(super) options: PgConnectOptions,
+    pub(super) readers: PgPool,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) signer: Signer,
+    /// The identity of the database.
+    pub(super) database: String,
+    pub(super) pod: PodRow,
+    /// The leases of the trees that this pod owns.
+    pub(super) leases: Leases,
+    pub(super) journal_notifiers: RunNotifiers,
+    pub(super) reservations: OpenReservations,
+    pub(super) usage: UsageCache,
+    pub(super) status: watch::Sender<PodStatus>,
+    /// What the last tick has found to do.
+    pub(super) due_work: watch::Sender<DueWork>,
+    /// The root of each run that another one calls and that this pod owns.
+    roots: Mutex<HashMap<RunId, RunId>>,
+    /// Heads of chains that are signed and not in the root chain yet.
+    signed_heads: Mutex<HashMap<u64, SignedHead>>,
+    is_closed: AtomicBool,
+}
+
+/// What [`Shared`] is made of.
+pub(super) struct SharedParts {
+    pub(super) options: PgConnectOptions,
+    pub(super) readers: PgPool,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) signer: Signer,
+    pub(super) database: String,
+    pub(super) pod: PodRow,
+}
+
+impl Shared {
+    pub(super) fn new(parts: SharedParts) -> Self {
+        let SharedParts { options, readers, clock, signer, database, pod } = parts;
+        Self {
+            options,
+            readers,
+            clock,
+            signer,
+            database,
+            pod,
+            leases: Leases::default(),
+            journal_notifiers: RunNotifiers::default(),
+            reservations: OpenReservations::default(),
+            usage: UsageCache::default(),
+            status: watch::Sender::new(PodStatus::Live),
+            due_work: watch::Sender::new(DueWork::default()),
+            roots: Mutex::default(),
+            signed_heads: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Rejects a write to a closed store, or of a pod that is dead.
+    pub(super) fn check_open(&self) -> Result<(), StoreError> {
+        if *self.status.borrow() == PodStatus::Dead {
+            return Err(StoreError::PodDead);
+        }
+        if self.is_closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { Ok(()) }
+    }
+
+    /// Rejects all further writes. True if that was not so before.
+    pub(super) fn close(&self) -> bool {
+        !self.is_closed.swap(true, Ordering::AcqRel)
+    }
+
+    /// The root of the tree of a run, as far as it is known; for a root, and for a run of another pod, the run itself.
+    pub(super) fn root_of(&self, run: &RunId) -> RunId {
+        lock(&self.roots).get(run).unwrap_or(run).clone()
+    }
+
+    /// Remembers the root of a run that another one calls. A root that is forgotten costs only that the units of its tree
+    /// are in several lanes.
+    pub(super) fn add_root(&self, run: &RunId, root: &RunId) {
+        if run != root {
+            let mut roots = lock(&self.roots);
+            if roots.len() >= ROOTS_MAX {
+                roots.clear();
+            }
+            roots.insert(run.clone(), root.clone());
+        }
+    }
+
+    /// Forgets a run that has ended, or that has another owner.
+    pub(super) fn remove_root(&self, run: &RunId) {
+        lock(&self.roots).remove(run);
+    }
+
+    /// Adds the newest head of a chain, for the next record of the root chain.
+    pub(super) fn add_head(&self, chain: u64, head: SignedHead) {
+        lock(&self.signed_heads).insert(chain, head);
+    }
+
+    /// Adds a head that could not be written, unless there is a newer one of its chain.
+    pub(super) fn restore_head(&self, chain: u64, head: SignedHead) {
+        lock(&self.signed_heads).entry(chain).or_insert(head);
+    }
+
+    /// Takes the heads that are not in the root chain yet.
+    pub(super) fn take_heads(&self) -> Vec<(u64, SignedHead)> {
+        let mut heads: Vec<_> = lock(&self.signed_heads).drain().collect();
+        heads.sort_by_key(|(chain, _)| *chain);
+        heads
+    }
+
+    /// Waits until what follows from a commit may be released: until the pod's lease is renewed, or is lost.
+    pub(super) async fn wait_released(&self) {
+        let mut status = self.status.subscribe();
+        // The sender lives as long as this state.
+        let _ = status.wait_for(|status| *status != PodStatus::Lapsed).await;
+    }
+}

@@ -1,0 +1,141 @@
+//! Death of pods, and what the others do: nothing of a dead pod is written, what it has left is cleaned, its trees are
+//! claimed; parked trees and messages.
+
+use greenroom_protocol as protocol;
+use protocol::PodId;
+use protocol::audit::Event;
+
+use super::{COST, account, key, limits, wait_until};
+use crate::audit::AuditScope;
+use crate::core::{Unit, UnitError};
+use crate::error::StoreError;
+use crate::idempotency::KeyStatus;
+use crate::journal::{AppendPosition, JournalError, Seq};
+use crate::runs::{Fence, OwnerActivity};
+use crate::suite::postgres::{TestDatabase, open_pod};
+use crate::suite::{MINUTE, NOW, TestStores, new_run_of, opening, run_id, started, tenant};
+
+#[tokio::test]
+async fn nothing_of_a_dead_pod_is_written() {
+    let stores = TestStores::postgres().await;
+    let fence = stores.create_run(1).await;
+    stores.test_database().execute("UPDATE pods SET dead = true").await;
+    let (run, entries) = (run_id(1), [started("a")]);
+    let position = AppendPosition { run: &run, fence, after: Seq(0) };
+    let appended = stores.stores.core.commit(Unit::new(NOW).append(position, &entries)).await;
+    assert!(matches!(appended, Err(UnitError::Store(StoreError::PodDead | StoreError::Closed))), "{appended:?}");
+    let call = protocol::CallKey::new("call").unwrap();
+    assert!(stores.reserve(&account(), &limits(100), COST, &call, NOW).await.is_err());
+    let hash = protocol::ContentHash::from_content(b"x");
+    assert!(stores.stores.definitions.put(&hash, "x").await.is_err());
+    assert_eq!(stores.test_database().count("SELECT count(*) FROM journal").await, 0);
+    assert_eq!(stores.test_database().count("SELECT count(*) FROM reservations").await, 0);
+}
+
+#[tokio::test]
+async fn a_pod_that_does_not_renew_its_lease_is_declared_dead_and_cleaned() {
+    let database = TestDatabase::migrated().await;
+    let a = open_pod(&database.url(), "pod_a", 2).await.unwrap();
+    let b = open_pod(&database.url(), "pod_b", 2).await.unwrap();
+    let (acme, body) = (tenant("acme"), protocol::ContentHash::from_content(b"body"));
+    let fence = a.create_run(1).await;
+    let (status, reserved) = a.begin(&acme, &key("k"), &body).await;
+    assert_eq!(status, KeyStatus::New);
+    let entry = a.stores.core.open_entry(opening(1), NOW).await.unwrap();
+    let call = protocol::CallKey::new("call").unwrap();
+    let reservation = a.reserve(&account(), &limits(1_000), COST, &call, NOW).await.unwrap();
+    // Its tasks end with its process, so no permit can do anything any more.
+    assert!(a.kill().await.is_none());
+    std::mem::forget((reserved, entry, reservation));
+    wait_until(async || database.count("SELECT count(*) FROM pods WHERE dead AND cleaned").await == 1).await;
+    let (status, own) = b.begin(&acme, &key("k"), &body).await;
+    assert_eq!(status, KeyStatus::New, "its key is free");
+    drop(own);
+    let records = b.stores.audit.find(&AuditScope::All, opening(1).request.as_str()).await.unwrap();
+    assert!(matches!(records[..], [_, _]), "{records:?}");
+    assert!(matches!(records[1].event, Event::Interrupted { .. }));
+    let costs = b.stores.ledger.costs(None).await.unwrap();
+    assert_eq!((costs[0].calls, costs[0].calls_estimated, costs[0].estimated), (0, 1, COST));
+    let cluster = b.cluster();
+    let pod = PodId::new("pod_b").unwrap();
+    let trees = cluster.claim_due(&pod, MINUTE, 10, NOW).await.unwrap();
+    assert_eq!(trees.len(), 1);
+    assert!(trees[0].tree.fence > fence && trees[0].attempts == 1, "{trees:?}");
+    assert_eq!(trees[0].tree.last_activity, Some(OwnerActivity { since: NOW, until: NOW }), "by the clock of the pod");
+    assert!(b.stores.audit.verify().await.unwrap().is_valid());
+}
+
+#[tokio::test]
+async fn a_pod_that_leaves_releases_its_trees_at_once() {
+    let database = TestDatabase::migrated().await;
+    let a = open_pod(&database.url(), "pod_a", 1).await.unwrap();
+    let b = open_pod(&database.url(), "pod_b", 1).await.unwrap();
+    a.create_run(1).await;
+    a.stores.maintenance.close(NOW).await.unwrap();
+    let pod = PodId::new("pod_b").unwrap();
+    let tree = b.stores.core.claim_tree(&run_id(1), &pod, MINUTE, NOW).await.unwrap();
+    assert_eq!(tree.and_then(|tree| tree.last_activity), Some(OwnerActivity { since: NOW, until: NOW }));
+    assert_eq!(database.count("SELECT count(*) FROM pods WHERE dead AND cleaned").await, 1);
+}
+
+#[tokio::test]
+async fn due_trees_are_claimed_once_and_of_each_tenant_equally_many() {
+    let database = TestDatabase::migrated().await;
+    let a = open_pod(&database.url(), "pod_a", 1).await.unwrap();
+    for number in 1..=6 {
+        let name = if number <= 4 { "acme" } else { "globex" };
+        a.create(&new_run_of(name, number), None).await.unwrap();
+        a.stores.core.release_tree(&run_id(number), Fence(1), NOW).await;
+    }
+    let b = open_pod(&database.url(), "pod_b", 1).await.unwrap();
+    let claim = async |stores: &TestStores, name: &str| {
+        let pod = PodId::new(name).unwrap();
+        let trees = stores.cluster().claim_due(&pod, MINUTE, 4, NOW).await.unwrap();
+        trees.into_iter().map(|due| due.root).collect::<Vec<_>>()
+    };
+    let first = claim(&b, "pod_b").await;
+    assert_eq!(first, [1, 2, 5, 6].map(run_id));
+    let (second, third) = tokio::join!(claim(&a, "pod_a"), claim(&b, "pod_b"));
+    let mut rest = [second, third].concat();
+    rest.sort();
+    let mut expected = [3, 4].map(run_id);
+    expected.sort();
+    assert_eq!(rest, expected);
+}
+
+#[tokio::test]
+async fn a_parked_tree_is_claimed_in_time_or_when_a_message_comes() {
+    let database = TestDatabase::migrated().await;
+    let a = open_pod(&database.url(), "pod_a", 1).await.unwrap();
+    let b = open_pod(&database.url(), "pod_b", 1).await.unwrap();
+    let (cluster, pod, later) = (b.cluster(), PodId::new("pod_b").unwrap(), NOW.saturating_add(MINUTE));
+    for number in 1..=2 {
+        a.create_run(number).await;
+    }
+    assert!(a.cluster().park(&run_id(1), Fence(1), Some(later), NOW).await.unwrap());
+    assert!(a.cluster().park(&run_id(2), Fence(1), None, NOW).await.unwrap());
+    assert!(!a.cluster().park(&run_id(2), Fence(1), None, NOW).await.unwrap(), "it has no owner any more");
+    assert_eq!(cluster.claim_due(&pod, MINUTE, 10, NOW).await.unwrap(), []);
+    assert_eq!(b.stores.runs.list_unclaimed(None, NOW, 10).await.unwrap(), []);
+    let due = cluster.claim_due(&pod, MINUTE, 10, later).await.unwrap();
+    assert_eq!(due.iter().map(|due| &due.root).collect::<Vec<_>>(), [&run_id(1)]);
+    for _ in 0..2 {
+        assert!(a.cluster().send(&run_id(2), "message_1", "approve", NOW).await.unwrap());
+    }
+    assert!(!a.cluster().send(&run_id(9), "message_1", "approve", NOW).await.unwrap());
+    let due = cluster.claim_due(&pod, MINUTE, 10, NOW).await.unwrap();
+    assert_eq!(due.iter().map(|due| &due.root).collect::<Vec<_>>(), [&run_id(2)]);
+    assert!(!cluster.park(&run_id(2), due[0].tree.fence, None, NOW).await.unwrap(), "it has a message");
+    let mut work = cluster.watch();
+    let mut messages = Vec::new();
+    wait_until(async || {
+        messages.clone_from(&work.borrow_and_update().messages);
+        !messages.is_empty()
+    })
+    .await;
+    assert_eq!(messages.iter().map(|message| &*message.body).collect::<Vec<_>>(), ["approve"]);
+    cluster.remove_message(&run_id(2), "message_1").await.unwrap();
+    assert!(cluster.park(&run_id(2), due[0].tree.fence, None, NOW).await.unwrap());
+    let stale = a.append(&run_id(2), Fence(1), Seq(0), &[started("a")], NOW).await;
+    assert!(matches!(stale, Err(JournalError::Fenced)));
+}

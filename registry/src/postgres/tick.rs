@@ -1,0 +1,264 @@
+//! Everything periodic of a pod, in one statement a second on a connection of its own: it renews the lease, declares
+//! other pods dead, and learns what there is to do. Every ten seconds it appends the heads of the chains to the root
+//! chain.
+
+use std::time::Duration;
+
+use greenroom_protocol::Timestamp;
+use serde::Deserialize;
+use sqlx::postgres::PgConnection;
+use sqlx::types::Json;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use crate::audit::chain::ChainTip;
+use crate::audit::chain_key::SavedHead;
+use crate::audit::head::HeadKind;
+use crate::audit::root_chain::{ChainHead, RootEvent};
+use crate::cluster::{DueWork, RunMessage};
+use crate::error::StoreError;
+use crate::group_commit::{BatchCommand, CommandReceiver, ReplySender};
+use crate::postgres::audit::root::append;
+use crate::postgres::command::AccountsCommand;
+use crate::postgres::connection::connect;
+use crate::postgres::error::sqlx_error;
+use crate::postgres::handle::StoreHandle;
+use crate::postgres::lane::SIGN_INTERVAL;
+use crate::postgres::peers::{LEASE, PeerRow, Peers, Suspect};
+use crate::postgres::status::PodStatus;
+
+/// How often the lease is renewed.
+const TICK_INTERVAL: Duration = Duration::from_secs(1);
+/// The delay of the next attempt after one that has failed.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// How long one attempt may take.
+const TICK_TIMEOUT: Duration = Duration::from_secs(2);
+/// What is subtracted from a lease, because clocks do not run equally fast.
+const LEASE_MARGIN: Duration = Duration::from_millis(300);
+/// A longer pause of the process, by the clock of the database, invalidates what was observed.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Messages of runs that one tick reads.
+const INBOX_MAX: i32 = 256;
+
+/// A command of the tick.
+pub(super) enum TickCommand {
+    /// Releases everything that the pod owns, records that it was active until this time, and ends the tick.
+    Close(Timestamp, ReplySender<()>),
+}
+
+impl BatchCommand for TickCommand {
+    fn max_delay(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+#[derive(Deserialize)]
+struct TickReport {
+    alive: bool,
+    #[serde(default)]
+    now: i64,
+    #[serde(default)]
+    declared: Vec<i64>,
+    #[serde(default)]
+    peers: Vec<PeerRow>,
+    #[serde(default)]
+    to_clean: Vec<i64>,
+    #[serde(default)]
+    due: bool,
+    #[serde(default)]
+    unshown: bool,
+    #[serde(default)]
+    inbox: Vec<RunMessage>,
+}
+
+/// The tick of a pod.
+pub(super) struct Tick {
+    store: StoreHandle,
+    connection: Option<PgConnection>,
+    peers: Peers,
+    /// Until when the last acknowledged renewal lasts.
+    renewed_until: Instant,
+    /// The clock of the database and the own one at the last renewal.
+    clocks: Option<(i64, Instant)>,
+    root_at: Instant,
+    cleaner: mpsc::Sender<i64>,
+}
+
+impl Tick {
+    /// A tick that sends the pods whose rest is to be cleaned to `cleaner`.
+    pub(super) fn new(store: StoreHandle, cleaner: mpsc::Sender<i64>) -> Self {
+        let now = Instant::now();
+        Self {
+            store,
+            connection: None,
+            peers: Peers::default(),
+            renewed_until: now + LEASE,
+            clocks: None,
+            root_at: now + SIGN_INTERVAL,
+            cleaner,
+        }
+    }
+
+    /// Ticks until the store is closed, or until the pod is dead.
+    pub(super) async fn run(mut self, mut commands: CommandReceiver<TickCommand>) -> Result<(), StoreError> {
+        let mut next_at = Instant::now();
+        loop {
+            let mut received = Vec::new();
+            let has_callers = commands.next_batch(&mut received, next_at).await;
+            if let Some(TickCommand::Close(now, reply)) = received.pop() {
+                reply.send(self.stop(now).await);
+                return Ok(());
+            }
+            if !has_callers {
+                return Ok(());
+            }
+            if Instant::now() >= next_at {
+                next_at = self.tick().await?;
+            }
+        }
+    }
+
+    /// Ticks once, and returns when the next tick is due.
+    async fn tick(&mut self) -> Result<Instant, StoreError> {
+        let started_at = Instant::now();
+        let suspects = self.peers.suspects(started_at);
+        let wait_max = self.renewed_until.saturating_duration_since(started_at).clamp(RETRY_DELAY, TICK_TIMEOUT);
+        let called = timeout(wait_max, self.call(&suspects)).await.unwrap_or(Err(StoreError::Timeout));
+        let report = match called {
+            Ok(report) => report,
+            Err(error) => {
+                self.connection = None;
+                self.on_failed(&error);
+                return Ok(Instant::now() + RETRY_DELAY);
+            }
+        };
+        if !report.alive {
+            tracing::error!(pod.id = %self.store.pod.name, "this pod was declared dead, and stops");
+            self.store.status.send_replace(PodStatus::Dead);
+            return Err(StoreError::PodDead);
+        }
+        // The lease began when the database renewed it, which is not before the call was sent.
+        self.renewed_until = started_at + LEASE.saturating_sub(LEASE_MARGIN);
+        if self.store.status.send_replace(PodStatus::Live) == PodStatus::Lapsed {
+            tracing::info!("the lease of this pod is renewed again");
+        }
+        self.on_report(started_at, report).await;
+        let next_at = started_at + TICK_INTERVAL;
+        Ok(self.peers.next_at(started_at).map_or(next_at, |at| at.min(next_at)))
+    }
+
+    async fn call(&mut self, suspects: &[Suspect]) -> Result<TickReport, StoreError> {
+        let (pod, now) = (self.store.pod.id, self.store.clock.now());
+        let lease = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
+        let report: String = sqlx::query_scalar("SELECT greenroom_tick_v1($1, $2, $3, $4, $5)")
+            .bind(pod)
+            .bind(lease)
+            .bind(Json(suspects))
+            .bind(now.as_micros())
+            .bind(INBOX_MAX)
+            .fetch_one(self.connect().await?)
+            .await
+            .map_err(|error| sqlx_error(&error))?;
+        Ok(serde_json::from_str(&report)?)
+    }
+
+    async fn connect(&mut self) -> Result<&mut PgConnection, StoreError> {
+        if self.connection.is_none() {
+            self.connection = Some(connect(&self.store.options).await?);
+        }
+        self.connection.as_mut().ok_or(StoreError::Closed)
+    }
+
+    fn on_failed(&mut self, error: &StoreError) {
+        tracing::warn!(error = %error, "the lease of this pod was not renewed");
+        if Instant::now() >= self.renewed_until
+            && self.store.status.send_replace(PodStatus::Lapsed) != PodStatus::Lapsed
+        {
+            tracing::error!("the lease of this pod has lapsed: it releases nothing until the lease is renewed");
+        }
+    }
+
+    async fn on_report(&mut self, started_at: Instant, report: TickReport) {
+        let TickReport { alive: _, now, declared, peers, to_clean, due, unshown, inbox } = report;
+        if self.was_paused(now, started_at) {
+            self.peers.restart();
+        }
+        self.peers.observe(started_at, &peers);
+        for pod in declared {
+            tracing::warn!(pod.row = pod, "a pod has not renewed its lease, and was declared dead");
+        }
+        for pod in to_clean {
+            // If the queue is full, the next tick sends it again.
+            let _ = self.cleaner.try_send(pod);
+        }
+        if unshown {
+            // As above.
+            let _ = self.store.accounts().try_send(AccountsCommand::Show);
+        }
+        self.store.due_work.send_replace(DueWork { has_due_trees: due, messages: inbox });
+        // Another pod may have written to a run that is watched here.
+        self.store.journal_notifiers.notify_all();
+        if started_at >= self.root_at {
+            self.root_at = started_at + SIGN_INTERVAL;
+            if let Err(error) = self.append_heads().await {
+                tracing::warn!(error = %error, "the heads of the audit are appended to the root chain later");
+            }
+        }
+    }
+
+    /// True if the clock of the database has advanced further than that of this process, which was suspended then.
+    fn was_paused(&mut self, now: i64, at: Instant) -> bool {
+        let before = self.clocks.replace((now, at));
+        before.is_some_and(|(then, since)| {
+            let database = Duration::from_micros(u64::try_from(now.saturating_sub(then)).unwrap_or_default());
+            database > at.saturating_duration_since(since) + PAUSE_MAX
+        })
+    }
+
+    /// Appends the heads that the lanes have signed to the root chain, and saves its own head beside the key.
+    async fn append_heads(&mut self) -> Result<(), StoreError> {
+        let heads = self.store.take_heads();
+        if heads.is_empty() {
+            return Ok(());
+        }
+        let (pod, now) = (self.store.pod.id, self.store.clock.now());
+        let ended = heads.iter().cloned().map(|(chain, head)| ChainHead { chain, head }).collect();
+        let events = [RootEvent::Heads { heads: ended }];
+        let appended = match self.connect().await {
+            Ok(connection) => timeout(TICK_TIMEOUT, append(connection, pod, now, &events)).await,
+            Err(error) => Ok(Err(error)),
+        };
+        match appended.unwrap_or(Err(StoreError::Timeout)) {
+            Ok(tip) => save_root_head(&self.store, tip),
+            Err(error) => {
+                self.connection = None;
+                heads.into_iter().for_each(|(chain, head)| self.store.restore_head(chain, head));
+                Err(error)
+            }
+        }
+    }
+
+    /// Appends the ends of the chains, and releases everything that the pod owns.
+    async fn stop(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let signed = self.append_heads().await;
+        let pod = self.store.pod.id;
+        let left = match self.connect().await {
+            Ok(connection) => sqlx::query("SELECT greenroom_leave_v1($1, $2)")
+                .bind(pod)
+                .bind(now.as_micros())
+                .execute(connection)
+                .await
+                .map(drop)
+                .map_err(|error| sqlx_error(&error)),
+            Err(error) => Err(error),
+        };
+        self.store.journal_notifiers.close_all();
+        signed.and(left)
+    }
+}
+
+/// Saves the head of the root chain in the file beside the key, so that a root chain which was rewritten is noticed.
+pub(super) fn save_root_head(store: &StoreHandle, tip: ChainTip) -> Result<(), StoreError> {
+    let head = store.signer.sign(HeadKind::Running, tip, store.clock.now());
+    store.signer.save_head(&SavedHead { database: store.database.clone(), head })
+}

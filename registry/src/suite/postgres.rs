@@ -1,0 +1,113 @@
+//! Databases of PostgreSQL for tests: each test has one of its own, which is dropped with it.
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
+
+use super::*;
+use crate::{migrate_postgres, postgres as store};
+
+/// The variable with the URL of a server, as a user who may create databases.
+const URL_VARIABLE: &str = "GREENROOM_TEST_POSTGRES_URL";
+
+fn server() -> PgConnectOptions {
+    let url = std::env::var(URL_VARIABLE);
+    let url = url.unwrap_or_else(|_| panic!("{URL_VARIABLE} names no server; `scripts/test` starts one"));
+    url.parse().unwrap()
+}
+
+async fn execute_on_server(sql: String) {
+    let mut connection = server().connect().await.unwrap();
+    connection.execute(AssertSqlSafe(sql)).await.unwrap();
+}
+
+/// A database of its own for one test.
+pub(crate) struct TestDatabase {
+    name: String,
+}
+
+impl TestDatabase {
+    /// Creates a database without a schema.
+    pub(crate) async fn empty() -> Self {
+        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("greenroom_test_{}_{number}", std::process::id());
+        execute_on_server(format!("DROP DATABASE IF EXISTS {name}")).await;
+        execute_on_server(format!("CREATE DATABASE {name}")).await;
+        Self { name }
+    }
+
+    /// Creates a database with the schema of this release.
+    pub(crate) async fn migrated() -> Self {
+        let database = Self::empty().await;
+        migrate_postgres(&database.url()).await.unwrap();
+        database
+    }
+
+    fn options(&self) -> PgConnectOptions {
+        server().database(&self.name)
+    }
+
+    /// Its URL.
+    pub(crate) fn url(&self) -> String {
+        self.options().to_url_lossy().to_string()
+    }
+
+    /// A connection past the stores.
+    pub(crate) async fn connect(&self) -> PgConnection {
+        self.options().connect().await.unwrap()
+    }
+
+    /// Executes a statement past the stores.
+    pub(crate) async fn execute(&self, sql: &'static str) {
+        self.connect().await.execute(sql).await.unwrap();
+    }
+
+    /// The number that a query returns.
+    pub(crate) async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&mut self.connect().await).await.unwrap()
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let drop_database = execute_on_server(format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+        // The runtime of the test cannot wait here.
+        let dropped = std::thread::spawn(move || {
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(drop_database);
+        });
+        drop(dropped.join());
+    }
+}
+
+/// A pod of a test, with stores of its own.
+pub(crate) async fn open_pod(url: &str, name: &str, lanes: usize) -> Result<TestStores, StoreError> {
+    let (clock, signer, artifacts) = (fixed_clock(), Signer::ephemeral([7; 32]), in_memory_artifacts());
+    let pod = PodId::new(name).unwrap();
+    let opened = store::open(url, lanes, StoreParts { clock, signer, artifacts, pod: pod.clone() }).await?;
+    Ok(TestStores::run(opened, pod, None))
+}
+
+impl TestStores {
+    /// One pod with one lane on a new database, so that there is one audit chain as in the other stores.
+    pub(crate) async fn postgres() -> Self {
+        let database = TestDatabase::migrated().await;
+        let stores = open_pod(&database.url(), "pod_a", 1).await.unwrap();
+        Self { postgres: Some(database), ..stores }
+    }
+
+    /// The database of the stores.
+    pub(crate) fn test_database(&self) -> &TestDatabase {
+        self.postgres.as_ref().unwrap()
+    }
+
+    /// What the pods of the database do for each other.
+    pub(crate) fn cluster(&self) -> Arc<dyn ClusterStore> {
+        self.cluster.clone().unwrap()
+    }
+
+    /// Aborts the tasks, as the end of a process does, and returns the database.
+    pub(crate) async fn kill(mut self) -> Option<TestDatabase> {
+        self.tasks.shutdown().await;
+        self.postgres.take()
+    }
+}

@@ -26,7 +26,8 @@ mod data;
 pub const CONTEXT_KEYS_MAX: usize = 1_000;
 /// Bytes of one value; a larger value belongs in the artifact store.
 pub const CONTEXT_VALUE_BYTES_MAX: usize = 16 * INLINE_VALUE_BYTES_MAX;
-/// How long a view lives without being used; the owner makes it anew when somebody asks for it.
+/// How long a view lives without being used; the owner makes it anew when it is requested. A store may count writes as
+/// use only.
 pub const CONTEXT_VIEW_TTL: Duration = Duration::from_secs(60 * 60);
 
 /// The number of a change of one context. The version of a key is that of its last change, so versions

@@ -7,6 +7,8 @@ use protocol::{Cause, ErrorCode};
 
 use greenroom_protocol as protocol;
 
+use crate::redis::error::RedisError;
+
 /// An error of a store. Nothing of the failed request was stored, except that this is not known for
 /// [`StoreError::OutcomeUnknown`].
 #[derive(Debug, Clone, thiserror::Error)]
@@ -62,6 +64,9 @@ pub enum StoreError {
     /// The database belongs to another data directory.
     #[error("{0}")]
     OtherDirectory(String),
+    /// Redis failed, which has nothing that is not in the database too.
+    #[error(transparent)]
+    Redis(#[from] RedisError),
     /// Any other error of the operating system or the database.
     #[error("the store failed: {0}")]
     Failed(String),
@@ -126,6 +131,7 @@ impl StoreError {
                 "other_directory",
                 "use the data directory that it belongs to, or another database (`store.url`, `DATABASE_URL`)",
             ),
+            Self::Redis(error) => (error.detail(), error.advice()),
             Self::Failed(_) => ("failed", "check that this user may read and write its file and its directory"),
         };
         // A call whose entry may not be in the audit was not executed, so its outcome is known.
@@ -155,6 +161,7 @@ impl StoreError {
             | Self::Timeout
             | Self::OutcomeUnknown
             | Self::Overrun
+            | Self::Redis(_)
             | Self::Failed(_) => false,
         }
     }

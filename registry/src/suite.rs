@@ -33,6 +33,7 @@ mod definitions;
 mod idempotency;
 mod ids;
 mod ledger;
+mod rate_windows;
 mod runs;
 mod trees;
 mod units;
@@ -76,7 +77,8 @@ impl TestStores {
         vec![Self::in_memory(), Self::sqlite().await]
     }
 
-    fn in_memory() -> Self {
+    /// New stores in memory.
+    pub(crate) fn in_memory() -> Self {
         let (clock, signer, artifacts) = (fixed_clock(), Signer::ephemeral([7; 32]), in_memory_artifacts());
         let opened = open_in_memory(StoreParts { clock, signer, artifacts, pod: pod() });
         Self::run(opened, pod(), None)

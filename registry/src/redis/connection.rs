@@ -1,0 +1,272 @@
+//! The connection to the server: it is made again whenever it is lost, and meanwhile each operation fails at once. An
+//! operation waits for [`OPERATION_TIMEOUT`] at most.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use fred::clients::{Client, WithOptions};
+use fred::error::Error;
+use fred::interfaces::{ClientLike, EventInterface, FunctionInterface};
+use fred::types::config::{Config, Options, ReconnectPolicy, UnresponsiveConfig};
+use fred::types::{Builder, ClusterHash, ConnectHandle, CustomCommand, Value};
+use futures::future::join;
+use tokio::sync::OnceCell;
+
+use super::error::{RedisError, is_missing_function};
+use super::functions::{Function, Library};
+use super::reply_monitor::ReplyMonitor;
+use super::{RedisObserver, RedisParts};
+
+/// The longest time of one operation.
+pub(super) const OPERATION_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest wait for the first connection, and for each step of a later one.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A server that does not reply for this long after the last command is disconnected.
+const UNRESPONSIVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often an unresponsive server is looked for.
+const UNRESPONSIVE_INTERVAL: Duration = Duration::from_millis(500);
+/// The delays between attempts to connect, in milliseconds.
+const RECONNECT_DELAY_MIN_MS: u32 = 20;
+const RECONNECT_DELAY_MAX_MS: u32 = 1_000;
+/// The random part of such a delay.
+const RECONNECT_JITTER_MS: u32 = 20;
+
+/// The connection to the server.
+pub(super) struct Connection {
+    /// Sends each command once and within the time. It does not wait for a connection.
+    client: WithOptions<Client>,
+    /// The client's own task.
+    task: ConnectHandle,
+    library: Library,
+    prefix: String,
+    observer: Arc<dyn RedisObserver>,
+    /// Set once the server was checked and has the library.
+    prepared: OnceCell<()>,
+    replies: ReplyMonitor,
+    is_failing: AtomicBool,
+}
+
+impl Connection {
+    /// Connects. A server that cannot be reached now is connected as soon as it can be.
+    ///
+    /// # Errors
+    /// A [`RedisError`] that only a change of the configuration resolves.
+    pub(super) async fn open(parts: RedisParts<'_>) -> Result<Self, RedisError> {
+        let RedisParts { url, prefix, observer } = parts;
+        let config = Config::from_url(url).map_err(|error| RedisError::from_client(&error))?;
+        let client = build_client(config).map_err(|error| RedisError::from_client(&error))?;
+        // The first future has to wait before the client connects, so that it misses no event.
+        let (contact, task) = join(first_contact(&client), async { client.connect() }).await;
+        let options =
+            Options { max_attempts: Some(1), timeout: Some(OPERATION_TIMEOUT), fail_fast: true, ..Options::default() };
+        let connection = Self {
+            client: client.with_options(&options),
+            task,
+            library: Library::new(),
+            prefix,
+            observer,
+            prepared: OnceCell::new(),
+            replies: ReplyMonitor::new(),
+            is_failing: AtomicBool::new(false),
+        };
+        let ready = match contact {
+            Ok(()) => limit_time(OPERATION_TIMEOUT, connection.prepare_once()).await,
+            Err(error) => Err(error),
+        };
+        connection.report(&ready);
+        match ready {
+            Err(error) if error.is_misconfiguration() => Err(error),
+            Ok(()) | Err(_) => Ok(connection),
+        }
+    }
+
+    /// The prefix of every key.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Calls a function, whose reply is a list of texts.
+    ///
+    /// # Errors
+    /// [`RedisError`]; then it is not known whether the function was executed.
+    pub(super) async fn call(
+        &self,
+        function: Function,
+        keys: Vec<String>,
+        args: Vec<Value>,
+    ) -> Result<Vec<String>, RedisError> {
+        let started_at = self.replies.now();
+        let result = if self.replies.allows(started_at) {
+            let result = self.call_in_time(function, keys, args).await;
+            match &result {
+                Err(RedisError::Timeout) => self.replies.on_timeout(started_at, self.replies.now()),
+                Err(RedisError::Unreachable(_)) => {}
+                // An error reply is a reply.
+                Ok(_) | Err(_) => self.replies.on_reply(self.replies.now()),
+            }
+            result
+        } else {
+            Err(RedisError::Timeout)
+        };
+        self.report(&result);
+        result
+    }
+
+    async fn call_in_time(
+        &self,
+        function: Function,
+        keys: Vec<String>,
+        args: Vec<Value>,
+    ) -> Result<Vec<String>, RedisError> {
+        // A command that is sent just after the loss of the connection would wait for the next one.
+        let mut losses = self.client.error_rx();
+        let work = async {
+            tokio::select! {
+                biased;
+                result = self.try_call(function, keys, args) => result,
+                _ = losses.recv() => Err(RedisError::Unreachable("the connection was lost".to_owned())),
+            }
+        };
+        limit_time(OPERATION_TIMEOUT, work).await
+    }
+
+    async fn try_call(
+        &self,
+        function: Function,
+        keys: Vec<String>,
+        args: Vec<Value>,
+    ) -> Result<Vec<String>, RedisError> {
+        self.prepare_once().await?;
+        let result = match self.send(function, keys.clone(), args.clone()).await {
+            Err(error) if is_missing_function(&error) => {
+                self.prepare().await?;
+                self.send(function, keys, args).await
+            }
+            result => result,
+        };
+        result.map_err(|error| RedisError::from_client(&error))
+    }
+
+    async fn send(&self, function: Function, keys: Vec<String>, args: Vec<Value>) -> Result<Vec<String>, Error> {
+        let name = self.library.name_of(function);
+        if function.is_read_only() {
+            self.client.fcall_ro(name, keys, args).await
+        } else {
+            self.client.fcall(name, keys, args).await
+        }
+    }
+
+    async fn prepare_once(&self) -> Result<(), RedisError> {
+        self.prepared.get_or_try_init(|| self.prepare()).await?;
+        Ok(())
+    }
+
+    /// Checks that the server does not remove keys, and loads the library.
+    async fn prepare(&self) -> Result<(), RedisError> {
+        match self.try_prepare().await {
+            Ok(None) => Ok(()),
+            Ok(Some(policy)) => Err(RedisError::Evicting(policy)),
+            Err(error) => Err(RedisError::from_client(&error)),
+        }
+    }
+
+    /// Loads the library, unless the server removes keys by the policy that is returned.
+    async fn try_prepare(&self) -> Result<Option<String>, Error> {
+        let info = CustomCommand::new_static("INFO", ClusterHash::Random, false);
+        let memory: String = self.client.custom(info, vec!["memory"]).await?;
+        if let Some(policy) = evicting_policy(&memory) {
+            return Ok(Some(policy.to_owned()));
+        }
+        let _name: Value = self.client.function_load_cluster(true, self.library.text()).await?;
+        Ok(None)
+    }
+
+    /// Counts a failure, and logs the first failure and the first success after it.
+    fn report<T>(&self, result: &Result<T, RedisError>) {
+        match result {
+            Err(error) => {
+                self.observer.on_failure(error);
+                if !self.is_failing.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(redis.error = error.detail(), error.message = %error, "redis failed");
+                }
+            }
+            Ok(_) => {
+                if self.is_failing.load(Ordering::Relaxed) && self.is_failing.swap(false, Ordering::Relaxed) {
+                    tracing::info!("redis is available again");
+                }
+            }
+        }
+    }
+
+    /// Sends any command, for tests.
+    #[cfg(test)]
+    pub(super) async fn command(&self, name: &'static str, args: Vec<String>) -> Result<Value, Error> {
+        self.client.custom(CustomCommand::new_static(name, ClusterHash::Random, false), args).await
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn limit_time<T>(time: Duration, work: impl Future<Output = Result<T, RedisError>>) -> Result<T, RedisError> {
+    tokio::time::timeout(time, work).await.unwrap_or(Err(RedisError::Timeout))
+}
+
+/// A client that connects again for as long as it exists.
+fn build_client(config: Config) -> Result<Client, Error> {
+    let mut policy = ReconnectPolicy::new_exponential(0, RECONNECT_DELAY_MIN_MS, RECONNECT_DELAY_MAX_MS, 2);
+    policy.set_jitter(RECONNECT_JITTER_MS);
+    let mut builder = Builder::from_config(config);
+    builder
+        // Otherwise the client would end if the server could not be reached at first.
+        .with_config(|config| config.fail_fast = false)
+        .with_connection_config(|connection| {
+            connection.connection_timeout = CONNECT_TIMEOUT;
+            connection.internal_command_timeout = CONNECT_TIMEOUT;
+            connection.tcp.nodelay = Some(true);
+            connection.unresponsive =
+                UnresponsiveConfig { max_timeout: Some(UNRESPONSIVE_TIMEOUT), interval: UNRESPONSIVE_INTERVAL };
+        })
+        .set_policy(policy);
+    builder.build()
+}
+
+/// Waits until the client is connected, or the first attempt fails.
+async fn first_contact(client: &Client) -> Result<(), RedisError> {
+    let mut errors = client.error_rx();
+    let contact = async {
+        tokio::select! {
+            biased;
+            connected = client.wait_for_connect() => connected.map_err(|error| RedisError::from_client(&error)),
+            Ok((error, _server)) = errors.recv() => Err(RedisError::from_client(&error)),
+        }
+    };
+    limit_time(CONNECT_TIMEOUT, contact).await
+}
+
+/// The eviction policy of a server that removes keys, from the section `memory` of its INFO.
+fn evicting_policy(memory: &str) -> Option<&str> {
+    let value = |name: &str| memory.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+    let policy = value("maxmemory_policy")?;
+    (value("maxmemory")? != "0" && policy != "noeviction").then_some(policy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_evicts_only_with_a_limit_and_a_policy() {
+        let info = |bytes: u32, policy: &str| {
+            format!("# Memory\r\nused_memory:1\r\nmaxmemory:{bytes}\r\nmaxmemory_policy:{policy}\r\n")
+        };
+        assert_eq!(evicting_policy(&info(100, "allkeys-lru")), Some("allkeys-lru"));
+        assert_eq!(evicting_policy(&info(0, "allkeys-lru")), None);
+        assert_eq!(evicting_policy(&info(100, "noeviction")), None);
+        assert_eq!(evicting_policy("# Memory\r\n"), None);
+    }
+}

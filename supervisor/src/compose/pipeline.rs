@@ -53,6 +53,7 @@ pub(crate) fn build(
             runs: Arc::clone(&stores.runs),
             journal: Arc::clone(&stores.journal),
             ledger: Arc::clone(&stores.ledger),
+            rate_windows: Arc::clone(&parts.rate_windows),
             artifacts: Arc::clone(&stores.artifacts),
             models: models.clone(),
         },

@@ -44,6 +44,33 @@ need_compiler() {
     need_packages git git ca-certificates
 }
 
+# Installs Redis, for the tests of its store. Its functions need version 7.
+need_redis() {
+    need_packages redis-server redis-server
+    local version
+    version=$(redis-server --version | sed -n 's/.* v=\([0-9]*\).*/\1/p')
+    [ "${version:-0}" -ge 7 ] || fail "Redis 7 or newer is needed, $(command -v redis-server) is version ${version:-unknown}"
+}
+
+# Prints a port of this machine that nothing listens on.
+free_port() {
+    local port
+    while
+        port=$((20000 + RANDOM % 12000))
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null
+    do :; done
+    echo "$port"
+}
+
+# wait_port PORT: waits until a server listens on this port.
+wait_port() {
+    for _ in {1..300}; do
+        (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return
+        sleep 0.1
+    done
+    fail "no server listens on port $1 after 30 s"
+}
+
 # Installs rustup where it is packaged, and checks that cargo has the version of rust-toolchain.toml.
 need_rust() {
     has cargo || PATH=$HOME/.cargo/bin:$PATH

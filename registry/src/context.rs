@@ -141,9 +141,10 @@ impl ViewError {
 #[async_trait]
 pub trait ContextView: Send + Sync {
     /// Claims the view for the owner with this fence, and replaces what it has by the data. Only this creates a view.
+    /// A claim that arrives after one of the same owner with a later version changes nothing.
     ///
     /// # Errors
-    /// [`ViewError::Fenced`] if an owner with a larger fence has claimed it.
+    /// [`ViewError::Fenced`] if an owner with a larger fence has claimed it; [`ViewError::Store`].
     async fn claim(&self, run: &RunId, fence: Fence, data: &ContextData, now: Timestamp) -> Result<(), ViewError>;
 
     /// Applies changed values, in the order of their versions, to a view whose last version is `after`. Values that

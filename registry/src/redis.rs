@@ -20,6 +20,7 @@ use rates::{OnRedisLoss, RedisRateWindows};
 mod connection;
 mod context;
 pub mod error;
+mod eviction;
 mod functions;
 pub mod rates;
 mod reply_monitor;
@@ -64,11 +65,10 @@ impl Redis {
         Arc::new(RedisContextView(self.0.clone()))
     }
 
-    /// The windows of all pods. `local` counts the requests of this pod too, and replaces them while Redis is lost, if
-    /// the policy allows that.
+    /// The windows of all pods, and what replaces them while Redis is lost.
     #[must_use]
-    pub fn rate_windows(&self, local: Arc<dyn RateWindows>, on_loss: OnRedisLoss) -> Arc<dyn RateWindows> {
-        Arc::new(RedisRateWindows { connection: self.0.clone(), local, on_loss })
+    pub fn rate_windows(&self, on_loss: OnRedisLoss) -> Arc<dyn RateWindows> {
+        Arc::new(RedisRateWindows { connection: self.0.clone(), on_loss })
     }
 }
 

@@ -102,7 +102,7 @@ pub async fn compose_with(
         guard: policy::guard(config, policy),
         observer: services::tee_observer(&metrics, observer),
         pipeline: PipelineHandle::default(),
-        rate_windows: redis::rate_windows(config, redis.as_ref(), &stores),
+        rate_windows: redis::rate_windows(config, redis.as_ref()),
         stores,
         restores,
         metrics,

@@ -25,11 +25,13 @@ impl RunsHandle {
         let (_, ContextRead { run, keys }) = permit.redeem();
         let last = self.context_version(&run)?;
         let RunEnv { stores, clock, .. } = &**self.env();
-        let failure = match stores.context.read(&run, &keys, last.get(), clock.now()).await {
-            Ok(snapshot) => return Ok(snapshot_outcome(snapshot)),
-            Err(ViewError::Lost) => ReadFailure::Lost,
+        let now = clock.now();
+        let read = stores.context.read(&run, &keys, last.get(), now);
+        let failure = match tokio::time::timeout(deadline.remaining(now), read).await {
+            Ok(Ok(snapshot)) => return Ok(snapshot_outcome(snapshot)),
+            Ok(Err(ViewError::Lost)) => ReadFailure::Lost,
             // A read has no fence. If another owner has claimed the run, its next write finds that out.
-            Err(ViewError::Fenced | ViewError::Store(_)) => ReadFailure::Store,
+            Ok(Err(ViewError::Fenced | ViewError::Store(_))) | Err(_) => ReadFailure::Store,
         };
         let read = FailedRead { failure, keys };
         let snapshot = self.request(&run, deadline, |port| RunMsg::ReadContext(read, port)).await?;

@@ -14,7 +14,8 @@ use futures::future::join;
 use tokio::sync::OnceCell;
 
 use super::error::{RedisError, is_missing_function};
-use super::functions::{Function, Library};
+use super::eviction::EvictionMonitor;
+use super::functions::{Function, FunctionLibrary};
 use super::reply_monitor::ReplyMonitor;
 use super::{RedisObserver, RedisParts};
 
@@ -38,11 +39,12 @@ pub(super) struct Connection {
     client: WithOptions<Client>,
     /// The client's own task.
     task: ConnectHandle,
-    library: Library,
+    library: FunctionLibrary,
     prefix: String,
     observer: Arc<dyn RedisObserver>,
     /// Set once the server was checked and has the library.
     prepared: OnceCell<()>,
+    evictions: EvictionMonitor,
     replies: ReplyMonitor,
     is_failing: AtomicBool,
 }
@@ -63,10 +65,11 @@ impl Connection {
         let connection = Self {
             client: client.with_options(&options),
             task,
-            library: Library::new(),
+            library: FunctionLibrary::new(),
             prefix,
             observer,
             prepared: OnceCell::new(),
+            evictions: EvictionMonitor::default(),
             replies: ReplyMonitor::new(),
             is_failing: AtomicBool::new(false),
         };
@@ -101,7 +104,8 @@ impl Connection {
             let result = self.call_in_time(function, keys, args).await;
             match &result {
                 Err(RedisError::Timeout) => self.replies.on_timeout(started_at, self.replies.now()),
-                Err(RedisError::Unreachable(_)) => {}
+                // The server may not have been contacted.
+                Err(RedisError::Unreachable(_) | RedisError::Evicting(_)) => {}
                 // An error reply is a reply.
                 Ok(_) | Err(_) => self.replies.on_reply(self.replies.now()),
             }
@@ -157,29 +161,28 @@ impl Connection {
         }
     }
 
+    /// Prepares the server before the first operation, and checks it again from time to time.
     async fn prepare_once(&self) -> Result<(), RedisError> {
         self.prepared.get_or_try_init(|| self.prepare()).await?;
-        Ok(())
+        if self.evictions.is_check_due(self.replies.now()) {
+            self.check_eviction().await?;
+        }
+        self.evictions.reject_evicting()
     }
 
     /// Checks that the server does not remove keys, and loads the library.
     async fn prepare(&self) -> Result<(), RedisError> {
-        match self.try_prepare().await {
-            Ok(None) => Ok(()),
-            Ok(Some(policy)) => Err(RedisError::Evicting(policy)),
-            Err(error) => Err(RedisError::from_client(&error)),
-        }
+        self.check_eviction().await?;
+        self.evictions.reject_evicting()?;
+        let loaded: Result<Value, Error> = self.client.function_load_cluster(true, self.library.text()).await;
+        loaded.map(drop).map_err(|error| RedisError::from_client(&error))
     }
 
-    /// Loads the library, unless the server removes keys by the policy that is returned.
-    async fn try_prepare(&self) -> Result<Option<String>, Error> {
+    async fn check_eviction(&self) -> Result<(), RedisError> {
         let info = CustomCommand::new_static("INFO", ClusterHash::Random, false);
-        let memory: String = self.client.custom(info, vec!["memory"]).await?;
-        if let Some(policy) = evicting_policy(&memory) {
-            return Ok(Some(policy.to_owned()));
-        }
-        let _name: Value = self.client.function_load_cluster(true, self.library.text()).await?;
-        Ok(None)
+        let memory: Result<String, Error> = self.client.custom(info, vec!["memory"]).await;
+        self.evictions.on_info(&memory.map_err(|error| RedisError::from_client(&error))?, self.replies.now());
+        Ok(())
     }
 
     /// Counts a failure, and logs the first failure and the first success after it.
@@ -246,27 +249,4 @@ async fn first_contact(client: &Client) -> Result<(), RedisError> {
         }
     };
     limit_time(CONNECT_TIMEOUT, contact).await
-}
-
-/// The eviction policy of a server that removes keys, from the section `memory` of its INFO.
-fn evicting_policy(memory: &str) -> Option<&str> {
-    let value = |name: &str| memory.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
-    let policy = value("maxmemory_policy")?;
-    (value("maxmemory")? != "0" && policy != "noeviction").then_some(policy)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_evicts_only_with_a_limit_and_a_policy() {
-        let info = |bytes: u32, policy: &str| {
-            format!("# Memory\r\nused_memory:1\r\nmaxmemory:{bytes}\r\nmaxmemory_policy:{policy}\r\n")
-        };
-        assert_eq!(evicting_policy(&info(100, "allkeys-lru")), Some("allkeys-lru"));
-        assert_eq!(evicting_policy(&info(0, "allkeys-lru")), None);
-        assert_eq!(evicting_policy(&info(100, "noeviction")), None);
-        assert_eq!(evicting_policy("# Memory\r\n"), None);
-    }
 }

@@ -10,10 +10,15 @@
 local function claim(keys, args)
   local key, fence, version, ttl = keys[1], args[1], args[2], args[3]
   local is_first, is_last = args[4] == '1', args[5] == '1'
-  local stored = redis.call('HMGET', key, 'fence', 'loading')
+  local stored = redis.call('HMGET', key, 'fence', 'loading', 'version')
   local owner = tonumber(stored[1] or '0')
   if owner > tonumber(fence) then
     return {'FENCED'}
+  end
+  local newest = math.max(tonumber(stored[2] or '0'), tonumber(stored[3] or '0'))
+  if owner == tonumber(fence) and newest > tonumber(version) then
+    -- The network has delivered this claim after a later one of the same owner.
+    return {'OK'}
   end
   if is_first then
     redis.call('DEL', key)

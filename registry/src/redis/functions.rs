@@ -41,12 +41,12 @@ impl Function {
 
 /// The library. It is named after the hash of its text, so that releases with other functions do not replace each
 /// other's.
-pub(super) struct Library {
+pub(super) struct FunctionLibrary {
     name: String,
     text: String,
 }
 
-impl Library {
+impl FunctionLibrary {
     pub(super) fn new() -> Self {
         let name = format!("greenroom_{}", ContentHash::from_content(TEXT.as_bytes()).short());
         let text = TEXT.replace(PLACEHOLDER, &name);
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_library_registers_each_function_under_its_name() {
-        let library = Library::new();
+        let library = FunctionLibrary::new();
         assert!(library.text().starts_with(&format!("#!lua name={}\n", library.name)));
         for function in [Function::Claim, Function::Apply, Function::Read, Function::Remove, Function::Count] {
             let registered = format!("'{}'", library.name_of(function));

@@ -30,15 +30,15 @@ pub enum OnRedisLoss {
 /// The windows of all pods.
 pub(super) struct RedisRateWindows {
     pub(super) connection: Arc<Connection>,
-    pub(super) local: Arc<dyn RateWindows>,
     pub(super) on_loss: OnRedisLoss,
 }
 
 impl RedisRateWindows {
     async fn count_shared(&self, request: CountedRequest<'_>, now: Timestamp) -> Result<RequestCounts, RedisError> {
-        let CountedRequest { user, kind, limit } = request;
-        // No id contains a slash or a brace, and the braces put both keys of a user into one hash slot.
-        let key = |name: &str| format!("{}:rate:{{{}/{}}}:{name}", self.connection.prefix(), user.tenant, user.user);
+        let CountedRequest { user, kind, limit, of_pod: _ } = request;
+        // Redis has the hash of the user, as every store. The braces put both keys of a user into one hash slot.
+        let user = user.hash();
+        let key = |name: &str| format!("{}:rate:{{{user}}}:{name}", self.connection.prefix());
         let index = match kind {
             RequestKind::Call => "1",
             RequestKind::Query => "2",
@@ -65,11 +65,9 @@ fn parse(number: &str) -> Result<u64, RedisError> {
 #[async_trait]
 impl RateWindows for RedisRateWindows {
     async fn count(&self, request: CountedRequest<'_>, now: Timestamp) -> Result<RequestCounts, StoreError> {
-        // This pod's own windows are complete when Redis is lost.
-        let local = self.local.count(request, now).await?;
         match (self.count_shared(request, now).await, self.on_loss) {
             (Ok(counts), _) => Ok(counts),
-            (Err(_), OnRedisLoss::Local) => Ok(local),
+            (Err(_), OnRedisLoss::Local) => Ok(request.of_pod),
             (Err(error), OnRedisLoss::Deny) => Err(error.into()),
         }
     }

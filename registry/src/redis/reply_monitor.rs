@@ -51,7 +51,8 @@ impl ReplyMonitor {
     }
 }
 
-fn to_ms(time: Duration) -> u64 {
+/// Whole milliseconds, as the atomic numbers have them.
+pub(super) fn to_ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -20,12 +20,13 @@ use crate::suite::{NOW, run_id};
 
 use server::{Server, free_port, url};
 
+mod changes;
 mod rates;
 mod server;
 
 /// Names the server that tests share; each uses keys with a prefix of its own.
 const URL_VARIABLE: &str = "GREENROOM_TEST_REDIS_URL";
-/// Longest wait for a client to connect again, far longer than it needs.
+/// Longest wait for a client to connect again or to notice a change, far longer than it needs.
 const RECONNECT_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Records the failures.
@@ -68,15 +69,20 @@ async fn connect_started(server: &Server) -> (Redis, Arc<Failures>) {
     (redis, failures)
 }
 
-/// Waits until an operation succeeds.
-async fn until_available(redis: &Redis) {
+/// Waits until a condition is true.
+async fn until(is_true: impl AsyncFn() -> bool) {
     let waiting = async {
         let mut interval = tokio::time::interval(Duration::from_millis(10));
-        while claim(redis, &ContextData::default()).await.is_err() {
+        while !is_true().await {
             interval.tick().await;
         }
     };
     tokio::time::timeout(RECONNECT_WAIT_MAX, waiting).await.unwrap();
+}
+
+/// Waits until an operation succeeds.
+async fn until_available(redis: &Redis) {
+    until(async || claim(redis, &ContextData::default()).await.is_ok()).await;
 }
 
 /// The error of a connection to a server that has just been started.

@@ -90,6 +90,24 @@ async fn a_new_owner_fences_the_old_one() {
     }
 }
 
+#[tokio::test]
+async fn a_claim_that_is_older_than_the_view_of_its_owner_changes_nothing() {
+    for stores in each_view().await {
+        let (view, run) = (&stores.stores.context, run_id(1));
+        let mut data = ContextData::new([(key("a"), json!(1))], Version(1)).unwrap();
+        let first = data.clone();
+        view.claim(&run, Fence(1), &data, NOW).await.unwrap();
+        let changes = [put(&mut data, 2, "a", json!(2))];
+        view.apply(&run, Fence(1), Version(1), &changes, NOW).await.unwrap();
+        view.claim(&run, Fence(1), &first, NOW).await.unwrap();
+        assert_eq!(read(&stores, 1, 2).await.unwrap(), [("a".to_owned(), 2, json!(2))]);
+        // The next owner replaces whatever the view has.
+        view.claim(&run, Fence(2), &first, NOW).await.unwrap();
+        assert_eq!(read(&stores, 1, 1).await.unwrap(), [("a".to_owned(), 1, json!(1))]);
+        assert!(matches!(read(&stores, 1, 2).await, Err(ViewError::Lost)));
+    }
+}
+
 /// More contexts than any store keeps in memory, in use at the same time.
 #[tokio::test]
 async fn a_thousand_contexts_in_use_at_once_keep_their_fences_versions_and_values() {

@@ -1,46 +1,70 @@
-//! The requests of a user within the last hour, by kind, whichever store counts them.
+//! The requests of a user within the last hour, by kind, in the ledger of one pod and in the windows that pods share.
 
 use super::*;
-use crate::ledger::{RequestKind, UsageKey};
-use crate::rate_windows::{CountedRequest, RateWindows, RequestCounts, ledger_rate_windows};
+use crate::ledger::{Ledger, Periods, RequestKind};
+use crate::rate_windows::{CountedRequest, RateWindows, RequestCounts};
 use crate::redis::rates::OnRedisLoss;
 
-async fn each_windows() -> Vec<(TestStores, Arc<dyn RateWindows>)> {
-    let mut each = Vec::new();
-    for stores in TestStores::each().await {
-        let windows = ledger_rate_windows(stores.stores.ledger.clone());
-        each.push((stores, windows));
-    }
-    let stores = TestStores::in_memory();
-    let local = ledger_rate_windows(stores.stores.ledger.clone());
-    let shared = crate::redis::tests::shared_redis().await.rate_windows(local, OnRedisLoss::Deny);
-    each.push((stores, shared));
-    each
+/// What counts requests.
+enum Windows {
+    OfPod(Arc<dyn Ledger>),
+    Shared(Arc<dyn RateWindows>),
 }
 
-fn user(name: &str) -> UsageKey {
-    UsageKey { tenant: tenant("acme"), user: UserId::new(name).unwrap() }
+impl Windows {
+    async fn count(&self, user: &PrincipalId, kind: RequestKind, now: Timestamp) -> RequestCounts {
+        match self {
+            Self::OfPod(ledger) => {
+                let usage = ledger.count(user, kind, Periods::default(), now).await.unwrap();
+                RequestCounts { calls: usage.calls_hour, queries: usage.queries_hour }
+            }
+            Self::Shared(windows) => {
+                let request = CountedRequest { user, kind, limit: 100, of_pod: RequestCounts::default() };
+                windows.count(request, now).await.unwrap()
+            }
+        }
+    }
+}
+
+async fn each_windows() -> Vec<(Option<TestStores>, Windows)> {
+    let mut each = Vec::new();
+    for stores in TestStores::each().await {
+        let windows = Windows::OfPod(stores.stores.ledger.clone());
+        each.push((Some(stores), windows));
+    }
+    let shared = crate::redis::tests::shared_redis().await.rate_windows(OnRedisLoss::Deny);
+    each.push((None, Windows::Shared(shared)));
+    each
 }
 
 #[tokio::test]
 async fn each_user_has_a_window_for_calls_and_one_for_queries() {
     for (_stores, windows) in each_windows().await {
-        let (alice, bob) = (user("alice"), user("bob"));
-        let count = async |user, kind| windows.count(CountedRequest { user, kind, limit: 100 }, NOW).await.unwrap();
+        let alice = principal("alice");
         for calls in 1..=3 {
-            assert_eq!(count(&alice, RequestKind::Call).await, RequestCounts { calls, queries: 0 });
+            let counts = windows.count(&alice, RequestKind::Call, NOW).await;
+            assert_eq!(counts, RequestCounts { calls, queries: 0 });
         }
-        assert_eq!(count(&alice, RequestKind::Query).await, RequestCounts { calls: 3, queries: 1 });
-        assert_eq!(count(&bob, RequestKind::Call).await, RequestCounts { calls: 1, queries: 0 });
+        let counts = windows.count(&alice, RequestKind::Query, NOW).await;
+        assert_eq!(counts, RequestCounts { calls: 3, queries: 1 });
+        // Another user, the user of another tenant, and that of another issuer.
+        let others = [
+            principal("bob"),
+            PrincipalId { tenant: tenant("other"), ..alice.clone() },
+            PrincipalId { issuer: Issuer::new("idp").unwrap(), ..alice },
+        ];
+        for other in others {
+            let counts = windows.count(&other, RequestKind::Call, NOW).await;
+            assert_eq!(counts, RequestCounts { calls: 1, queries: 0 }, "{other}");
+        }
     }
 }
 
 #[tokio::test]
 async fn a_request_counts_for_an_hour() {
     for (_stores, windows) in each_windows().await {
-        let alice = user("alice");
-        let request = CountedRequest { user: &alice, kind: RequestKind::Call, limit: 100 };
-        let count = async |now| windows.count(request, now).await.unwrap().calls;
+        let alice = principal("alice");
+        let count = async |now| windows.count(&alice, RequestKind::Call, now).await.calls;
         assert_eq!(count(NOW).await, 1);
         assert_eq!(count(NOW.saturating_add(MINUTE * 59)).await, 2);
         assert_eq!(count(NOW.saturating_add(MINUTE * 62)).await, 2, "the first request is older than an hour");

@@ -31,8 +31,8 @@ pub(crate) struct PodParts {
     pub ids: Arc<dyn IdGenerator>,
     /// The stores.
     pub stores: Stores,
-    /// Counts the requests of users.
-    pub rate_windows: Arc<dyn RateWindows>,
+    /// Counts the requests of users for several pods, if they share Redis.
+    pub rate_windows: Option<Arc<dyn RateWindows>>,
     /// The restoration that the pod is started to decide; `None` for any other pod.
     pub restores: Option<RestorePod>,
     /// The active definitions and the pinned ones.

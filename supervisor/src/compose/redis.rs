@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use greenroom_protocol::Cause;
-use greenroom_registry::rate_windows::{RateWindows, ledger_rate_windows};
+use greenroom_registry::rate_windows::RateWindows;
 use greenroom_registry::redis::{KEY_PREFIX, Redis, RedisParts};
 use greenroom_registry::{StoreError, Stores};
 
@@ -28,11 +28,8 @@ pub(crate) fn with_views(redis: Option<&Redis>, stores: Stores) -> Stores {
     }
 }
 
-/// The windows in which the requests of users are counted.
-pub(crate) fn rate_windows(config: &Config, redis: Option<&Redis>, stores: &Stores) -> Arc<dyn RateWindows> {
-    let local = ledger_rate_windows(Arc::clone(&stores.ledger));
-    match redis.zip(config.redis.as_ref()) {
-        Some((redis, RedisConfig { url: _, on_loss })) => redis.rate_windows(local, *on_loss),
-        None => local,
-    }
+/// The windows in which the requests of users are counted for all pods, if there is Redis.
+pub(crate) fn rate_windows(config: &Config, redis: Option<&Redis>) -> Option<Arc<dyn RateWindows>> {
+    let (redis, RedisConfig { url: _, on_loss }) = redis.zip(config.redis.as_ref())?;
+    Some(redis.rate_windows(*on_loss))
 }

@@ -39,7 +39,8 @@ pub struct FactCollector {
     pub(crate) runs: Arc<dyn RunStore>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) ledger: Arc<dyn Ledger>,
-    pub(crate) rate_windows: Arc<dyn RateWindows>,
+    /// The windows that pods share, if they do.
+    pub(crate) rate_windows: Option<Arc<dyn RateWindows>>,
     pub(crate) artifacts: Arc<dyn ArtifactStore>,
     pub(crate) models: ModelRegistry,
 }

@@ -70,6 +70,7 @@ async fn a_view_that_was_lost_is_made_anew_when_it_is_read() {
     let expected = json!({"quarter": "Q4 2024", "company": "Acme", "facts": "Q4 2024 Acme", "notes": "kept"});
     assert_eq!(read(&harness, &run).await.outputs, values(expected));
     // A change after a loss makes it anew too.
+    harness.stores.context.remove(&run, fence).await.unwrap();
     harness.stores.context.claim(&run, fence, &ContextData::default(), harness.clock.now()).await.unwrap();
     write(&harness, &run, "notes", ContextChange::Put(json!("new"))).await;
     let snapshot = harness.stores.context.read(&run, &[], Version(0), harness.clock.now()).await.unwrap();

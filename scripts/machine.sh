@@ -44,31 +44,35 @@ need_compiler() {
     need_packages git git ca-certificates
 }
 
-# Installs Redis, for the tests of its store. Its functions need version 7.
+# Installs Redis: the tests start servers of their own too. Its functions need version 7.
 need_redis() {
     need_packages redis-server redis-server
     local version
     version=$(redis-server --version | sed -n 's/.* v=\([0-9]*\).*/\1/p')
-    [ "${version:-0}" -ge 7 ] || fail "Redis 7 or newer is needed, $(command -v redis-server) is version ${version:-unknown}"
+    [ "${version:-0}" -ge 7 ] || fail "Redis 7 or newer is needed, $(command -v redis-server) has version ${version:-unknown}"
 }
 
-# Prints a port of this machine that nothing listens on.
+# Prints a port of this machine at which nothing listens.
 free_port() {
     local port
-    while
-        port=$((20000 + RANDOM % 12000))
-        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null
-    do :; done
+    while :; do
+        port=$((20000 + RANDOM % 20000))
+        is_port_open "$port" || break
+    done
     echo "$port"
 }
 
-# wait_port PORT: waits until a server listens on this port.
-wait_port() {
-    for _ in {1..300}; do
-        (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return
+is_port_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# wait_for_port PORT PROCESS: waits until a server listens; fails if its process ends before, or after ten seconds.
+wait_for_port() {
+    local _
+    for _ in $(seq 100); do
+        kill -0 "$2" 2>/dev/null || return 1
+        is_port_open "$1" && return
         sleep 0.1
     done
-    fail "no server listens on port $1 after 30 s"
+    return 1
 }
 
 # Installs rustup where it is packaged, and checks that cargo has the version of rust-toolchain.toml.

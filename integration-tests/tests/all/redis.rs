@@ -1,6 +1,7 @@
 //! Pods with a Redis: a team's context survives everything that happens to it, pods share the requests of a user, and
 //! its absence is a decision of the configuration.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,26 +9,35 @@ use anyhow::{Context, Result};
 use greenroom_client::{CallParams, Client};
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::redis_server::RedisServer;
-use greenroom_integration_tests::test_pod::{StoreKind, TestPod, test_config, text};
+use greenroom_integration_tests::test_pod::{StoreKind, test_config, text};
 use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::request::ContextRead;
-use greenroom_protocol::{AgentId, ErrorCode, Json, Reply, Request, RunId, Status, StepId, TeamId, WorkflowId};
+use greenroom_protocol::{AgentId, Json, Reply, Request, RunId, Status, StepId, TeamId, UserId, Values, WorkflowId};
 use greenroom_registry::redis::rates::OnRedisLoss;
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose::{Overrides, compose_with};
 use greenroom_supervisor::config::{Config, RedisConfig, Secret};
+use greenroom_supervisor::pod::Pod;
+use tempfile::TempDir;
+
+mod failures;
 
 const AGENT: &str = "writer";
 const TEAM: &str = "letters";
 const LETTER: &str = "letter";
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
+/// A team with a context of its own, to which the first step of its workflow adds `facts`; the last step needs them.
 fn write_definitions(dir: &DefinitionsDir) -> Result<()> {
-    dir.write_echo_agent(AGENT)?;
+    let implementation =
+        "runtime: native\n  handler: native.echo\n  timeout: 60\ncollaboration:\n  provides_to_team: [facts]";
+    dir.write_agent(AGENT, "business_ops", implementation)?;
     let workflow = format!(
-        "workflow_id: {LETTER}\nname: Letter\ndescription: A letter\nversion: \"1.0.0\"\nsteps:\n  - id: sign\n    \
-         approval: {{ prompt: \"Sign?\" }}\n  - id: send\n    agent: {AGENT}\n    depends_on: [sign]\n    \
-         inputs: {{ text: \"${{context.tone}}\" }}\n    outputs: [text]\nfinal_output: \"${{steps.send.outputs.text}}\"\n"
+        "workflow_id: {LETTER}\nname: Letter\ndescription: A letter\nversion: \"1.0.0\"\nsteps:\n  - id: draft\n    \
+         agent: {AGENT}\n    inputs: {{ text: \"${{context.tone}}\" }}\n    outputs: [text]\n  - id: sign\n    \
+         depends_on: [draft]\n    approval: {{ prompt: \"Sign?\" }}\n  - id: send\n    agent: {AGENT}\n    \
+         depends_on: [sign]\n    inputs: {{ text: \"${{context.facts}}\" }}\n    outputs: [text]\n\
+         final_output: \"${{steps.send.outputs.text}}\"\n"
     );
     dir.write_workflow(LETTER, &workflow)?;
     let team = format!(
@@ -37,16 +47,33 @@ fn write_definitions(dir: &DefinitionsDir) -> Result<()> {
     dir.write_team(TEAM, &team)
 }
 
-/// A pod with this Redis.
-async fn start(server: &RedisServer, on_loss: OnRedisLoss, change: impl FnOnce(&mut Config)) -> Result<TestPod> {
-    let folder = tempfile::tempdir()?;
-    let definitions = DefinitionsDir::new(&folder.path().join("definitions"))?;
+/// The context of a run whose first step has ended.
+fn expected_context() -> Values {
+    ["facts", "tone"].into_iter().map(|key| (key.to_owned(), Json::from("warm"))).collect()
+}
+
+/// The configuration of a pod with this Redis.
+fn config(folder: &Path, store: StoreKind, server: &RedisServer, on_loss: OnRedisLoss) -> Result<Config> {
+    let definitions = DefinitionsDir::new(&folder.join("definitions"))?;
     write_definitions(&definitions)?;
-    let mut config = test_config(folder.path(), StoreKind::Memory, Some(definitions.dir()))?;
+    let mut config = test_config(folder, store, Some(definitions.dir()))?;
     config.redis = Some(RedisConfig { url: Secret::new(server.url()), on_loss });
-    change(&mut config);
-    let pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), Overrides::default()).await;
-    Ok(TestPod { pod: pod.context("the pod cannot be assembled")?, folder })
+    Ok(config)
+}
+
+async fn compose(config: &Config) -> Result<Pod> {
+    let pod = compose_with(config, Arc::new(WallClock), Arc::new(TimeOrdered), Overrides::default()).await;
+    pod.context("the pod cannot be assembled")
+}
+
+/// A pod in a new folder, with its stores in memory and this Redis.
+async fn start(server: &RedisServer, on_loss: OnRedisLoss) -> Result<(Pod, TempDir)> {
+    let folder = tempfile::tempdir()?;
+    Ok((compose(&config(folder.path(), StoreKind::Memory, server, on_loss)?).await?, folder))
+}
+
+fn admin(pod: &Pod) -> Result<Client> {
+    Ok(pod.client(&UserId::new("admin")?))
 }
 
 async fn call_agent(client: &Client) -> Result<Reply> {
@@ -54,11 +81,15 @@ async fn call_agent(client: &Client) -> Result<Reply> {
     Ok(client.run_agent(AgentId::new(AGENT)?, params).await?)
 }
 
-/// Waits until a run has this status, and returns its report.
-async fn wait_for_status(client: &Client, run: &RunId, status: &str) -> Result<Json> {
+async fn wait_served(client: &Client) -> Result<()> {
+    let served = || async { (call_agent(client).await.ok()?.status == Status::Success).then_some(()) };
+    wait_until("the pod serves requests", WAIT_MAX, served).await
+}
+
+async fn wait_for_status(client: &Client, run: &RunId, status: &str) -> Result<()> {
     wait_until(status, WAIT_MAX, || async {
         let report = client.run(run.clone()).await.ok()?;
-        report.outputs.get("run").filter(|run| run["status"] == status).cloned()
+        (report.outputs.get("run")?["status"] == status).then_some(())
     })
     .await
 }
@@ -72,88 +103,92 @@ async fn start_team(client: &Client) -> Result<RunId> {
     Ok(run)
 }
 
-async fn tone(client: &Client, run: &RunId) -> Result<Json> {
-    let read = Request::ContextRead(ContextRead { run: run.clone(), keys: Vec::new() });
-    let reply = client.send(read).await?;
-    reply.outputs.get("tone").cloned().with_context(|| format!("{reply:?}"))
+/// Approves the run, and waits for its success.
+async fn finish(client: &Client, run: &RunId) -> Result<()> {
+    assert_eq!(client.approve(run.clone(), StepId::new("sign")?).await?.error, None);
+    wait_for_status(client, run, "success").await
+}
+
+async fn read_context(client: &Client, run: &RunId) -> Result<Reply> {
+    Ok(client.send(Request::ContextRead(ContextRead { run: run.clone(), keys: Vec::new() })).await?)
+}
+
+async fn expect_context(client: &Client, run: &RunId) -> Result<()> {
+    let reply = read_context(client, run).await?;
+    assert_eq!((&reply.outputs, &reply.error), (&expected_context(), &None));
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_context_survives_a_flush_the_end_and_the_restart_of_its_server() -> Result<()> {
     let mut server = RedisServer::start().await?;
-    let pod = start(&server, OnRedisLoss::Local, |_| ()).await?;
-    let client = pod.admin()?;
+    let (pod, _folder) = start(&server, OnRedisLoss::Local).await?;
+    let client = admin(&pod)?;
     let run = start_team(&client).await?;
-    assert_eq!(tone(&client, &run).await?, "warm");
+    expect_context(&client, &run).await?;
     server.flush()?;
-    assert_eq!(tone(&client, &run).await?, "warm", "its owner makes it anew");
+    expect_context(&client, &run).await?;
+    server.flush()?;
+    finish(&client, &run).await?;
+    let run = start_team(&client).await?;
     server.kill()?;
-    assert_eq!(tone(&client, &run).await?, "warm", "its owner has it without a server");
-    assert_eq!(client.approve(run.clone(), StepId::new("sign")?).await?.error, None);
-    wait_for_status(&client, &run, "success").await?;
+    expect_context(&client, &run).await?;
+    finish(&client, &run).await?;
     // A run that started without the server continues with it.
     let run = start_team(&client).await?;
     server.restart().await?;
-    assert_eq!(tone(&client, &run).await?, "warm");
-    assert_eq!(client.approve(run.clone(), StepId::new("sign")?).await?.error, None);
-    wait_for_status(&client, &run, "success").await?;
-    pod.pod.shutdown().await;
+    expect_context(&client, &run).await?;
+    finish(&client, &run).await?;
+    pod.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_owner_of_a_run_has_its_context_whatever_redis_has() -> Result<()> {
+    let server = RedisServer::start().await?;
+    let folder = tempfile::tempdir()?;
+    let config = config(folder.path(), StoreKind::Full, &server, OnRedisLoss::Deny)?;
+    let mut pod = compose(&config).await?;
+    let runs = [start_team(&admin(&pod)?).await?, start_team(&admin(&pod)?).await?];
+    for run in &runs {
+        pod.shutdown().await;
+        pod = compose(&config).await?;
+        pod.recover();
+        let client = admin(&pod)?;
+        // Recovery hosts the run in a moment; until then it has no context here.
+        let resumed = || async { (read_context(&client, run).await.ok()?.status == Status::Success).then_some(()) };
+        wait_until("the run is resumed", WAIT_MAX, resumed).await?;
+        expect_context(&client, run).await?;
+        finish(&client, run).await?;
+        // The second run finds no view of its last owner.
+        server.flush()?;
+    }
+    pod.shutdown().await;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_pods_count_the_requests_of_a_user_together() -> Result<()> {
     let server = RedisServer::start().await?;
-    let set_limits = |config: &mut Config| {
+    let mut pods = Vec::new();
+    for _ in 0..2 {
+        let folder = tempfile::tempdir()?;
+        let mut config = config(folder.path(), StoreKind::Memory, &server, OnRedisLoss::Deny)?;
         for user in config.users.users.iter_mut() {
             (user.rate_limit, user.query_limit) = (3, 3);
         }
-    };
-    let (one, two) =
-        (start(&server, OnRedisLoss::Deny, set_limits).await?, start(&server, OnRedisLoss::Deny, set_limits).await?);
-    for pod in [&one, &two, &one] {
-        assert_eq!(call_agent(&pod.admin()?).await?.status, Status::Success);
+        pods.push((compose(&config).await?, folder));
     }
-    for pod in [&two, &one] {
-        let denied = call_agent(&pod.admin()?).await?.error.context("a denial")?;
+    for index in [0, 1, 0] {
+        assert_eq!(call_agent(&admin(&pods[index].0)?).await?.status, Status::Success);
+    }
+    for (pod, _folder) in &pods {
+        let denied = call_agent(&admin(pod)?).await?.error.context("a denial")?;
         assert_eq!(denied.details["reasons"][0]["code"], "rate_limit_exceeded", "{denied:?}");
+        assert_eq!(admin(pod)?.agents().await?.status, Status::Success, "queries have a limit of their own");
     }
-    assert_eq!(two.admin()?.agents().await?.status, Status::Success, "queries have a limit of their own");
-    one.pod.shutdown().await;
-    two.pod.shutdown().await;
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_its_server_a_pod_denies_the_requests_of_users_and_reports_the_reason() -> Result<()> {
-    let mut server = RedisServer::start().await?;
-    let pod = start(&server, OnRedisLoss::Deny, |_| ()).await?;
-    let client = pod.admin()?;
-    assert_eq!(call_agent(&client).await?.status, Status::Success);
-    server.kill()?;
-    let denied = call_agent(&client).await?.error.context("a denial")?;
-    assert_eq!(denied.code, ErrorCode::PolicyError, "{denied:?}");
-    assert_eq!(denied.details["reasons"][0]["code"], "fact_unavailable", "{denied:?}");
-    assert_eq!(denied.details["store"], "redis_unreachable", "{denied:?}");
-    let page = pod.pod.metrics().render();
-    assert!(page.contains("redis_failures{error=\"redis_unreachable\"} 1"), "{page}");
-    server.restart().await?;
-    let served = || async { (call_agent(&client).await.ok()?.status == Status::Success).then_some(()) };
-    wait_until("the pod uses the server again", WAIT_MAX, served).await?;
-    pod.pod.shutdown().await;
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_rejects_the_pod_refuses_its_start() -> Result<()> {
-    let server = RedisServer::start().await?;
-    let folder = tempfile::tempdir()?;
-    let mut config = test_config(folder.path(), StoreKind::Memory, None)?;
-    let url = server.url().replace("redis://", "redis://stranger:hunter2@");
-    config.redis = Some(RedisConfig { url: Secret::new(url), on_loss: OnRedisLoss::Deny });
-    let pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), Overrides::default()).await;
-    let cause = pod.err().context("the start is refused")?;
-    assert_eq!((cause.code, &cause.details["store"]), (ErrorCode::StoreUnavailable, &"redis_rejected".into()));
-    assert!(!format!("{cause:?}").contains("hunter2"), "{cause:?}");
+    for (pod, _folder) in pods {
+        pod.shutdown().await;
+    }
     Ok(())
 }

@@ -53,8 +53,8 @@ impl Redis {
     /// operation fails.
     ///
     /// # Errors
-    /// A [`RedisError`] that waiting does not resolve: the credentials are wrong, the server is a replica, removes keys,
-    /// or has no functions.
+    /// A [`RedisError`] that waiting does not resolve: the credentials are wrong, or the server is a replica, removes
+    /// keys, or has no functions.
     pub async fn connect(parts: RedisParts<'_>) -> Result<Self, RedisError> {
         Ok(Self(Arc::new(Connection::open(parts).await?)))
     }

@@ -1,4 +1,4 @@
-//! What changes while a pod is connected: the settings of the server, the rights of its user, and data that was restored.
+//! What changes while a pod is connected: the settings of the server, the rights of its user, and its data.
 
 use std::sync::Arc;
 

@@ -21,6 +21,7 @@ mod connection;
 mod context;
 pub mod error;
 mod eviction;
+mod failure_log;
 mod functions;
 pub mod rates;
 mod reply_monitor;

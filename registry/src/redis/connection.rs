@@ -2,7 +2,6 @@
 //! operation waits for [`OPERATION_TIMEOUT`] at most.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fred::clients::{Client, WithOptions};
@@ -15,6 +14,7 @@ use tokio::sync::OnceCell;
 
 use super::error::{RedisError, is_missing_function};
 use super::eviction::EvictionMonitor;
+use super::failure_log::FailureLog;
 use super::functions::{Function, FunctionLibrary};
 use super::reply_monitor::ReplyMonitor;
 use super::{RedisObserver, RedisParts};
@@ -46,7 +46,7 @@ pub(super) struct Connection {
     prepared: OnceCell<()>,
     evictions: EvictionMonitor,
     replies: ReplyMonitor,
-    is_failing: AtomicBool,
+    failures: FailureLog,
 }
 
 impl Connection {
@@ -71,17 +71,19 @@ impl Connection {
             prepared: OnceCell::new(),
             evictions: EvictionMonitor::default(),
             replies: ReplyMonitor::new(),
-            is_failing: AtomicBool::new(false),
+            failures: FailureLog::default(),
         };
         let ready = match contact {
             Ok(()) => limit_time(OPERATION_TIMEOUT, connection.prepare_once()).await,
             Err(error) => Err(error),
         };
-        connection.report(&ready);
-        match ready {
-            Err(error) if error.is_misconfiguration() => Err(error),
-            Ok(()) | Err(_) => Ok(connection),
+        if let Err(error) = ready {
+            connection.on_failure(&error);
+            if error.is_misconfiguration() {
+                return Err(error);
+            }
         }
+        Ok(connection)
     }
 
     /// The prefix of every key.
@@ -113,7 +115,13 @@ impl Connection {
         } else {
             Err(RedisError::Timeout)
         };
-        self.report(&result);
+        match &result {
+            Err(error) => self.on_failure(error),
+            Ok(_) if function.needs_whole_service() => {
+                self.failures.on_recovery();
+            }
+            Ok(_) => {}
+        }
         result
     }
 
@@ -185,21 +193,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Counts a failure, and logs the first failure and the first success after it.
-    fn report<T>(&self, result: &Result<T, RedisError>) {
-        match result {
-            Err(error) => {
-                self.observer.on_failure(error);
-                if !self.is_failing.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(redis.error = error.detail(), error.message = %error, "redis failed");
-                }
-            }
-            Ok(_) => {
-                if self.is_failing.load(Ordering::Relaxed) && self.is_failing.swap(false, Ordering::Relaxed) {
-                    tracing::info!("redis is available again");
-                }
-            }
-        }
+    /// Counts and logs a failure.
+    fn on_failure(&self, error: &RedisError) {
+        self.observer.on_failure(error);
+        self.failures.on_failure(error);
     }
 
     /// Sends any command, for tests.

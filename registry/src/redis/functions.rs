@@ -28,6 +28,14 @@ impl Function {
         matches!(self, Self::Read)
     }
 
+    /// True if only a server that also writes and has memory executes it.
+    pub(super) const fn needs_whole_service(self) -> bool {
+        match self {
+            Self::Claim | Self::Apply | Self::Count => true,
+            Self::Read | Self::Remove => false,
+        }
+    }
+
     const fn suffix(self) -> &'static str {
         match self {
             Self::Claim => "claim",

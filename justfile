@@ -11,7 +11,7 @@ default:
 demo *ARGUMENTS:
     scripts/demo {{ ARGUMENTS }}
 
-# Run only the tests; `just test NAME` runs those whose names contain NAME.
+# Run only the tests; `just test NAME` runs those whose names contain NAME. Tests of servers need what scripts/test starts.
 test *ARGUMENTS:
     cargo test --workspace {{ ARGUMENTS }}
 

@@ -68,6 +68,14 @@ find_postgres() {
     [ -z "$program" ] || dirname "$program"
 }
 
+# Installs Redis: the tests start servers of their own too. Its functions need version 7.
+need_redis() {
+    need_packages redis-server redis-server
+    local version
+    version=$(redis-server --version | sed -n 's/.* v=\([0-9]*\).*/\1/p')
+    [ "${version:-0}" -ge 7 ] || fail "Redis 7 or newer is needed, $(command -v redis-server) has version ${version:-unknown}"
+}
+
 # Prints a port of this machine at which nothing listens.
 free_port() {
     local port
@@ -79,6 +87,17 @@ free_port() {
 }
 
 is_port_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# wait_for_port PORT PROCESS: waits until a server listens; fails if its process ends before, or after ten seconds.
+wait_for_port() {
+    local _
+    for _ in $(seq 100); do
+        kill -0 "$2" 2>/dev/null || return 1
+        is_port_open "$1" && return
+        sleep 0.1
+    done
+    return 1
+}
 
 # Installs rustup where it is packaged, and checks that cargo has the version of rust-toolchain.toml.
 need_rust() {

@@ -7,6 +7,8 @@ use protocol::{Cause, ErrorCode};
 
 use greenroom_protocol as protocol;
 
+use crate::redis::error::RedisError;
+
 /// An error of a store. Nothing of the failed request was stored, except that this is not known for
 /// [`StoreError::OutcomeUnknown`].
 #[derive(Debug, Clone, thiserror::Error)]
@@ -74,6 +76,9 @@ pub enum StoreError {
     /// This kind of store does not do this itself.
     #[error("{0}")]
     Unsupported(String),
+    /// Redis failed, which has nothing that is not in the database too.
+    #[error(transparent)]
+    Redis(#[from] RedisError),
     /// Any other error of the operating system or the database.
     #[error("the store failed: {0}")]
     Failed(String),
@@ -148,6 +153,7 @@ impl StoreError {
                 return Cause::new(ErrorCode::LeaseLost, message).with_details(details);
             }
             Self::Unsupported(_) => return Cause::new(ErrorCode::InvalidInput, self.to_string()),
+            Self::Redis(error) => (error.detail(), error.advice()),
             Self::Failed(_) => ("failed", "check that this user may read and write its file and its directory"),
         };
         // A call whose entry may not be in the audit was not executed, so its outcome is known.
@@ -181,6 +187,7 @@ impl StoreError {
             | Self::Unreachable(_)
             | Self::PodDead
             | Self::Unsupported(_)
+            | Self::Redis(_)
             | Self::Failed(_) => false,
         }
     }

@@ -2,11 +2,12 @@
 //! memories, idempotency keys and versions of definitions.
 //!
 //! Every store is a trait. Its implementations are private and come from [`open_in_memory`], [`open_sqlite`] or
-//! [`open_postgres`]. What must be durable together is written by one of them, [`core::CoreStore`]; the others
+//! [`open_postgres`]; views of contexts and rate windows may come from [`redis::Redis`] instead. What must be durable
+//! together is written by one of them, [`core::CoreStore`]; the others
 //! read. Only this crate knows SQL, and only this crate constructs the proofs [`journal::Receipt`],
 //! [`audit::OpenAuditEntry`] and [`ledger::Reservation`]. Actors, policy and
 //! ingress do not belong here. This crate spawns nothing: the work that must run beside the stores is
-//! returned as [`StoreTask`]s, which the composition root runs.
+//! returned as [`StoreTask`]s, which the composition root runs. Only the client of Redis has a task of its own.
 
 use std::path::Path;
 
@@ -23,6 +24,8 @@ pub mod idempotency;
 pub mod journal;
 pub mod ledger;
 pub mod maintenance;
+pub mod rate_windows;
+pub mod redis;
 pub mod restore;
 pub mod runs;
 

@@ -12,6 +12,7 @@ pub mod overrides;
 pub(crate) mod parts;
 mod pipeline;
 pub mod policy;
+pub(crate) mod redis;
 pub(crate) mod services;
 pub mod stores;
 
@@ -70,19 +71,21 @@ pub async fn compose_with(
     let bundle = policy::open_bundle(config)?;
     let known_names = catalogue::collect_known_names(config, &bundle, &handlers, &tools);
     let pod = PodId::for_start(&config.pod, ids.next_id());
-    let (policy, catalogue, OpenedStores { stores, tasks: writers, cluster: _ }) = tokio::try_join!(
+    let mut services = Services::new();
+    let metrics = services::start_metrics(&mut services, metrics)?;
+    let (policy, catalogue, OpenedStores { stores, tasks: writers, cluster: _ }, redis) = tokio::try_join!(
         policy::compile(config, bundle),
         catalogue::load(config, known_names.clone()),
         stores::open(config, &pod, &clock, &ids, restores.as_ref()),
+        redis::connect(config, &metrics),
     )?;
+    let stores = redis::with_views(redis.as_ref(), stores);
     let stores = if let Some(wrap) = wrap_stores { wrap(stores) } else { stores };
 
-    let mut services = Services::new();
     services::start_writers(&mut services, writers);
     let in_service = InService::new(config, Arc::clone(&stores.definitions));
     let catalogue = in_service.with_last_valid(catalogue, &known_names).await?;
     in_service.store(&catalogue).await;
-    let metrics = services::start_metrics(&mut services, metrics)?;
     catalogue::log_quarantined(&catalogue, LoadTime::Start);
     metrics.set_quarantined(catalogue.quarantined().len());
     let accounting = Accounting::new(&stores, Arc::clone(&clock));
@@ -99,6 +102,7 @@ pub async fn compose_with(
         guard: policy::guard(config, policy),
         observer: services::tee_observer(&metrics, observer),
         pipeline: PipelineHandle::default(),
+        rate_windows: redis::rate_windows(config, redis.as_ref()),
         stores,
         restores,
         metrics,

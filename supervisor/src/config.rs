@@ -13,6 +13,7 @@ pub mod models;
 pub mod pod;
 pub mod process;
 mod reader;
+pub mod redis;
 pub mod reserved;
 mod resolved;
 pub mod secret;
@@ -33,6 +34,7 @@ use greenroom_protocol::{PodId, UserId};
 pub use admission::AdmissionConfig;
 pub use greenroom_registry::SyncMode;
 pub use models::{ModelsConfig, ProviderConfig};
+pub use redis::RedisConfig;
 pub use secret::Secret;
 pub use settings_hash::SettingsHash;
 pub use source::{Flags, LoadedConfig, ResolvedSetting};
@@ -71,6 +73,8 @@ pub struct Config {
     pub files_roots: Vec<PathBuf>,
     /// Where state is stored.
     pub store: StoreConfig,
+    /// Where contexts are shown and requests are counted for several pods; `None` does both in this process.
+    pub redis: Option<RedisConfig>,
     /// Bounds on requests in flight.
     pub admission: AdmissionConfig,
     /// Workers of the guard; 0 means one for each core.

@@ -48,6 +48,7 @@ mod provider_apis;
 mod providers;
 mod public_key;
 mod quarantine;
+mod redis;
 mod reload;
 mod report;
 mod restart;

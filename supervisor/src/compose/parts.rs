@@ -9,6 +9,7 @@ use greenroom_actors::observer::Observer;
 use greenroom_actors::pipeline::PipelineHandle;
 use greenroom_protocol::{Clock, IdGenerator, PodId};
 use greenroom_registry::Stores;
+use greenroom_registry::rate_windows::RateWindows;
 use greenroom_rego::Authenticator;
 
 use super::overrides::RestorePod;
@@ -30,6 +31,8 @@ pub(crate) struct PodParts {
     pub ids: Arc<dyn IdGenerator>,
     /// The stores.
     pub stores: Stores,
+    /// Counts the requests of users for several pods, if they share Redis.
+    pub rate_windows: Option<Arc<dyn RateWindows>>,
     /// The restoration that the pod is started to decide; `None` for any other pod.
     pub restores: Option<RestorePod>,
     /// The active definitions and the pinned ones.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use greenroom_protocol::Period;
+use greenroom_registry::redis::rates::OnRedisLoss;
 
 use super::source::{load, load_users};
 use super::*;
@@ -150,6 +151,23 @@ fn a_reserved_setting_that_is_set_causes_a_warning() {
     let loaded = load(&Flags::default(), environment(&[("NATS_URL", "nats://u:secret@h")]).into_iter()).unwrap();
     assert!(loaded.warnings.iter().any(|line| line.contains("nats.url")));
     assert!(!loaded.warnings.iter().any(|line| line.contains("secret")));
+}
+
+#[test]
+fn the_url_of_redis_is_checked_and_never_shown() {
+    let load = |pairs: &[(&str, &str)]| load(&Flags::default(), environment(pairs).into_iter());
+    let loaded = load(&[("REDIS_URL", "redis://u:hunter2@h:6380/1")]).unwrap();
+    let redis = loaded.config.redis.clone().unwrap();
+    assert_eq!((redis.url.reveal(), redis.on_loss), ("redis://u:hunter2@h:6380/1", OnRedisLoss::Deny));
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let text = format!("{:?} {:?}", loaded.resolved, loaded.config);
+    assert!(text.contains("redis.url") && !text.contains("hunter2"), "{text}");
+    let problems = load(&[("REDIS_URL", "http://u:hunter2@h"), ("GREENROOM_LIMITS_ON_REDIS_LOSS", "allow")]);
+    let text = problems.unwrap_err().to_string();
+    for part in ["redis.url (environment REDIS_URL)", "`redis://`", "`deny` or `local`"] {
+        assert!(text.contains(part) && !text.contains("hunter2"), "{text}");
+    }
+    assert_eq!(load(&[("REDIS_URL", ""), ("GREENROOM_LIMITS_ON_REDIS_LOSS", "local")]).unwrap().config.redis, None);
 }
 
 #[test]

@@ -4,6 +4,8 @@ use greenroom_protocol::{Cause, ErrorCode, Json, RequestId};
 
 use crate::config::StoreConfig;
 
+/// What the kinds of the failures of Redis begin with. They are none of the database.
+const REDIS: &str = "redis_";
 /// The member of the details that names the database.
 const DATABASE: &str = "database";
 
@@ -15,7 +17,10 @@ pub(crate) fn name_store(cause: Cause, store: &StoreConfig, request: Option<&Req
         return cause;
     }
     let mut cause = cause;
-    let Some(details) = cause.details.as_object_mut().filter(|details| details.contains_key("store")) else {
+    let is_of_database = |kind: &Json| kind.as_str().is_none_or(|kind| !kind.starts_with(REDIS));
+    let Some(details) =
+        cause.details.as_object_mut().filter(|details| details.get("store").is_some_and(is_of_database))
+    else {
         return cause;
     };
     if details.insert(DATABASE.to_owned(), Json::String(database.clone())).is_some() {
@@ -35,6 +40,7 @@ pub(crate) fn name_store(cause: Cause, store: &StoreConfig, request: Option<&Req
 mod tests {
     use std::path::PathBuf;
 
+    use greenroom_registry::redis::error::RedisError;
     use greenroom_registry::{StoreError, SyncMode};
 
     use super::*;
@@ -56,5 +62,7 @@ mod tests {
         let named = name_store(StoreError::Full.cause(), &server, None);
         assert_eq!(named.details["database"], "postgres://***@h/app", "{named}");
         assert!(!named.to_string().contains("pw"), "{named}");
+        let redis = StoreError::Redis(RedisError::Full).cause();
+        assert_eq!(name_store(redis.clone(), &store, None), redis, "it is no failure of the database");
     }
 }

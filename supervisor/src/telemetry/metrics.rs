@@ -1,4 +1,4 @@
-//! The nine metrics, with exactly the names and types of the requirements, and three of our own. They belong
+//! The nine metrics, with exactly the names and types of the requirements, and four of our own. They belong
 //! to one pod and not to the process, so that two pods in one test have separate metrics.
 
 use std::sync::Mutex;
@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use greenroom_actors::observer::{ActorEvent, Observer};
 use greenroom_protocol::{ErrorCode, Reply, Status};
+use greenroom_registry::redis::RedisObserver;
+use greenroom_registry::redis::error::{REDIS_ERROR_DETAILS, RedisError};
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
@@ -37,6 +39,7 @@ pub struct Metrics {
     error_rate: Gauge,
     abandoned: Counter,
     quarantined: Gauge,
+    redis_failures: Vec<(&'static str, Counter)>,
     rates: Mutex<Rates>,
     handle: PrometheusHandle,
 }
@@ -83,6 +86,7 @@ impl Metrics {
             error_rate: gauge("error_rate"),
             abandoned: recorder.register_counter(&Key::from_static_name("actors_abandoned"), &METADATA),
             quarantined: gauge("definitions_quarantined"),
+            redis_failures: REDIS_ERROR_DETAILS.map(|error| (error, counter("redis_failures", "error", error))).into(),
             rates: Mutex::new(Rates::default()),
             handle: recorder.handle(),
         }
@@ -165,6 +169,7 @@ fn describe(recorder: &PrometheusRecorder) {
     for (name, help) in [
         ("policy_denials", "policy decisions that denied a request"),
         ("llm_token_usage", "tokens as providers counted them"),
+        ("redis_failures", "operations of Redis that failed"),
     ] {
         recorder.describe_counter(name.into(), None, help.into());
     }
@@ -201,6 +206,14 @@ impl Observer for Metrics {
     }
 }
 
+impl RedisObserver for Metrics {
+    fn on_failure(&self, error: &RedisError) {
+        if let Some((_, counter)) = self.redis_failures.iter().find(|(known, _)| *known == error.detail()) {
+            counter.increment(1);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,5 +245,14 @@ mod tests {
         metrics.count_denial(ErrorCode::Internal);
         let page = metrics.render();
         assert!(page.contains("policy_denials{code=\"policy_denied\"} 1"), "{page}");
+    }
+
+    #[test]
+    fn a_failure_of_redis_is_counted_under_its_error() {
+        let metrics = Metrics::new().unwrap();
+        metrics.on_failure(&RedisError::Timeout);
+        let page = metrics.render();
+        assert!(page.contains("redis_failures{error=\"redis_timeout\"} 1"), "{page}");
+        assert!(page.contains("redis_failures{error=\"redis_full\"} 0"), "{page}");
     }
 }

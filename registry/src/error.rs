@@ -7,6 +7,10 @@ use protocol::{Cause, ErrorCode};
 
 use greenroom_protocol as protocol;
 
+mod s3_fault;
+
+pub use s3_fault::S3Fault;
+
 /// An error of a store. Nothing of the failed request was stored, except that this is not known for
 /// [`StoreError::OutcomeUnknown`].
 #[derive(Debug, Clone, thiserror::Error)]
@@ -62,6 +66,14 @@ pub enum StoreError {
     /// The database belongs to another data directory.
     #[error("{0}")]
     OtherDirectory(String),
+    /// S3 failed, after its bounded retries.
+    #[error("S3 failed: {reason}")]
+    S3 {
+        /// How it failed.
+        fault: S3Fault,
+        /// The status and the code of its reply, or the error of the connection; no part of a reply or of a request.
+        reason: String,
+    },
     /// Any other error of the operating system or the database.
     #[error("the store failed: {0}")]
     Failed(String),
@@ -126,6 +138,7 @@ impl StoreError {
                 "other_directory",
                 "use the data directory that it belongs to, or another database (`store.url`, `DATABASE_URL`)",
             ),
+            Self::S3 { fault, .. } => (fault.as_str(), fault.advice()),
             Self::Failed(_) => ("failed", "check that this user may read and write its file and its directory"),
         };
         // A call whose entry may not be in the audit was not executed, so its outcome is known.
@@ -155,6 +168,7 @@ impl StoreError {
             | Self::Timeout
             | Self::OutcomeUnknown
             | Self::Overrun
+            | Self::S3 { .. }
             | Self::Failed(_) => false,
         }
     }
@@ -189,6 +203,16 @@ mod tests {
         assert_eq!(cause.code, ErrorCode::StoreUnavailable);
         assert_eq!(cause.details, serde_json::json!({"store": "disk_full"}));
         assert_eq!(full.audit_cause().code, ErrorCode::AuditUnavailable);
+    }
+
+    #[test]
+    fn each_fault_of_s3_has_a_detail_of_its_own() {
+        let details: std::collections::BTreeSet<_> = S3Fault::ALL.map(S3Fault::as_str).into();
+        assert_eq!(details.len(), S3Fault::ALL.len());
+        let cause = StoreError::S3 { fault: S3Fault::ClockSkewed, reason: "403 RequestTimeTooSkewed".into() }.cause();
+        assert_eq!((cause.code, cause.code.is_retryable()), (ErrorCode::StoreUnavailable, true));
+        assert_eq!(cause.details, serde_json::json!({"store": "s3_clock_skewed"}));
+        assert!(cause.message.contains("RequestTimeTooSkewed; set the clock"), "{cause}");
     }
 
     #[test]

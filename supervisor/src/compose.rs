@@ -3,11 +3,13 @@
 
 pub mod actor_tree;
 pub(crate) mod actors;
+mod artifacts;
 pub(crate) mod blocking;
 pub mod catalogue;
 pub(crate) mod category_spawner;
 pub(crate) mod in_service;
 pub mod models;
+mod observed_artifacts;
 pub mod overrides;
 pub(crate) mod parts;
 mod pipeline;
@@ -85,6 +87,7 @@ pub async fn compose_with(
     let metrics = services::start_metrics(&mut services, metrics)?;
     catalogue::log_quarantined(&catalogue, LoadTime::Start);
     metrics.set_quarantined(catalogue.quarantined().len());
+    let stores = observed_artifacts::observe(stores, &metrics);
     let accounting = Accounting::new(&stores, Arc::clone(&clock));
     let (authenticator, identities) = authenticator(config, identities);
     let parts = PodParts {

@@ -1,4 +1,4 @@
-//! From the configuration to the stores: in memory, or one SQLite file with a directory of artifacts.
+//! From the configuration to the stores: in memory, or one SQLite file; artifacts have a store of their own.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::maintenance::CheckReport;
 use greenroom_registry::{OpenedStores, StoreParts};
 
+use super::artifacts;
 use super::overrides::RestorePod;
 use crate::config::Config;
 use crate::config::store::SupportedStore;
@@ -28,7 +29,7 @@ pub async fn open(
     match config.store.supported()? {
         SupportedStore::Memory => {
             let signer = Signer::ephemeral(seed(&**ids));
-            let artifacts = greenroom_registry::in_memory_artifacts();
+            let artifacts = artifacts::open(config, ids, None).await?;
             Ok(greenroom_registry::open_in_memory(StoreParts { clock, signer, artifacts, pod }))
         }
         SupportedStore::Sqlite(path, sync) => {
@@ -38,8 +39,7 @@ pub async fn open(
                 }
             }
             let signer = Signer::open(&config.audit_key(), random_seed).map_err(|error| error.cause())?;
-            let artifacts =
-                greenroom_registry::open_fs_artifacts(&config.artifacts_dir()).map_err(|error| error.cause())?;
+            let artifacts = artifacts::open(config, ids, Some(&config.artifacts_dir())).await?;
             let (path, signer) = match restores {
                 Some(RestorePod::OverCopy { database, head_file }) => {
                     (database.as_path(), signer.with_head_file(head_file.clone()))

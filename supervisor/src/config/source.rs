@@ -18,8 +18,8 @@ use super::settings::CONFIG_FILE_VARIABLE;
 use super::settings_hash::{SettingsHash, is_of_the_pod};
 use super::users::BUILT_IN_USERS;
 use super::{
-    Config, ConfigError, UserDirectory, admission, definitions, files, guard, models, pod, process, resolved, store,
-    users,
+    Config, ConfigError, UserDirectory, admission, artifacts, definitions, files, guard, models, pod, process, resolved,
+    store, users,
 };
 
 /// The file that is read if it exists and no other is named.
@@ -79,6 +79,7 @@ pub fn load<T: Into<OsString>>(
         Some(config) if problems.is_empty() => {
             let mut warnings = layers::unknown_variables(&environment);
             warnings.extend(resolved::warnings(&resolved));
+            warnings.extend(artifacts::warning(&config.artifacts, &resolved));
             Ok(LoadedConfig { config, file, resolved, warnings })
         }
         Some(_) | None => Err(ConfigError(problems)),
@@ -169,6 +170,7 @@ fn read(reader: &mut ConfigReader<'_>, settings_file: Option<PathBuf>, settings_
         policy_dir: definitions::read_policy_dir(reader),
         files_roots: files::read(reader, &data_dir),
         store: store::read(reader, &data_dir),
+        artifacts: artifacts::read(reader),
         guard_workers: guard::read(reader),
         models: models::read(reader),
         metrics: process::read_metrics(reader),

@@ -1,10 +1,11 @@
 //! The frames of the control socket: a length of four bytes, then that many bytes of JSON. The bytes of a
-//! file follow their request as raw frames. Both ends run as the same user.
+//! file follow their request as raw frames, and an empty frame ends them. Both ends run as the same user.
 
 use std::io;
 
 use greenroom_protocol::event::{RunEvent, WatchedRun};
 use greenroom_protocol::{ArtifactRef, Cause, Envelope, Reply, UserId};
+use greenroom_registry::artifacts::ARTIFACT_BYTES_MAX;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -14,7 +15,7 @@ use crate::config::SettingsHash;
 /// Bytes of one frame.
 pub const FRAME_BYTES_MAX: usize = 24 * 1024 * 1024;
 /// Bytes of a file that the command line uploads.
-pub const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+pub const FILE_BYTES_MAX: u64 = ARTIFACT_BYTES_MAX;
 
 /// A request on the control socket.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,7 +37,8 @@ pub enum ControlRequest {
         /// Number of the last event that the client has; 0 for none.
         after: u64,
     },
-    /// Stores a file as an artifact; its bytes follow, one raw frame for each chunk.
+    /// Stores a file as an artifact; its bytes follow, one raw frame for each chunk, and an empty frame after the last
+    /// one. A connection that ends before has sent no file.
     StoreArtifact {
         /// The user whose tenant it belongs to.
         user: UserId,
@@ -44,8 +46,6 @@ pub enum ControlRequest {
         name: String,
         /// Its media type.
         media_type: String,
-        /// Number of bytes that follow.
-        bytes: u64,
     },
     /// Returns the process that owns the data directory, if it accepts requests.
     Identify,

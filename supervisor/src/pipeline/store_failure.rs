@@ -1,6 +1,8 @@
-//! A failure of the store, for the user and for the log: which store it is, and why it failed.
+//! A failure of the store, for the user and for the log: which store it is, and why it failed. S3 is another store, whose
+//! failures have its name.
 
 use greenroom_protocol::{Cause, ErrorCode, Json, RequestId};
+use greenroom_registry::S3Fault;
 
 use crate::config::StoreConfig;
 
@@ -15,7 +17,9 @@ pub(crate) fn name_store(cause: Cause, store: &StoreConfig, request: Option<&Req
         return cause;
     }
     let mut cause = cause;
-    let Some(details) = cause.details.as_object_mut().filter(|details| details.contains_key("store")) else {
+    let is_database = |detail: &Json| S3Fault::ALL.iter().all(|fault| detail != fault.as_str());
+    let details = cause.details.as_object_mut();
+    let Some(details) = details.filter(|details| details.get("store").is_some_and(is_database)) else {
         return cause;
     };
     let path = path.display().to_string();
@@ -49,6 +53,8 @@ mod tests {
         assert_eq!(name_store(named.clone(), &store, None), named, "the cause of a nested request is named already");
         let unknown = name_store(StoreError::OutcomeUnknown.cause(), &store, None);
         assert_eq!(unknown.details["database"], "/data/x.db", "{unknown}");
+        let s3 = StoreError::S3 { fault: S3Fault::Slow, reason: "no reply within 60s".to_owned() }.cause();
+        assert_eq!(name_store(s3.clone(), &store, None), s3, "it is not the database that is slow");
         let other = Cause::new(ErrorCode::UnknownRun, "there is no run");
         assert_eq!(name_store(other.clone(), &store, None), other);
         assert_eq!(name_store(StoreError::Full.cause(), &StoreConfig::Memory, None), StoreError::Full.cause());

@@ -13,7 +13,7 @@ demo *ARGUMENTS:
 
 # Run only the tests; `just test NAME` runs those whose names contain NAME.
 test *ARGUMENTS:
-    cargo test --workspace {{ ARGUMENTS }}
+    scripts/test -- {{ ARGUMENTS }}
 
 # Check everything, exactly as CI does: format, policies, lints, licences, tests.
 verify:

@@ -88,7 +88,8 @@ async fn a_stream_is_stored_and_read_in_ranges() {
         assert_eq!((after.bytes, after.range.is_empty()), (stored.bytes, true), "{name}");
         assert!(after.collect().await.unwrap().is_empty(), "{name}");
         let largest = store.read(&tenant("acme"), &stored.hash, WHOLE).await.unwrap().unwrap().chunks;
-        let largest = largest.try_fold(0_usize, |largest, chunk| async move { Ok(largest.max(chunk.len())) }).await.unwrap();
+        let largest =
+            largest.try_fold(0_usize, |largest, chunk| async move { Ok(largest.max(chunk.len())) }).await.unwrap();
         assert!(name == "memory" || largest <= 4 * 1024 * 1024, "{name}: a chunk has {largest} bytes");
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::{StreamExt, stream};
 use greenroom_client::{CallParams, Client};
 use greenroom_protocol::event::RunEventKind;
@@ -121,7 +122,7 @@ async fn an_upload_that_ends_early_stores_nothing_and_a_refused_one_has_its_caus
     let mut pod = pod(dir.path(), None).await;
     pod.listen().await.unwrap();
     let socket = |name: &str| ControlClient::new(&pod.config().control_socket(), user(name));
-    let chunk = || Ok(vec![7; 1024 * 1024].into());
+    let chunk = || -> Result<Bytes, Cause> { Ok(vec![7; 1024 * 1024].into()) };
     let cause = Cause::new(ErrorCode::PathNotAllowed, "the disk was removed");
     let cut = stream::iter([chunk(), chunk(), Err(cause)]).boxed();
     let error = socket("admin").store_artifact(cut, "text/plain", "cut.bin").await.unwrap_err();

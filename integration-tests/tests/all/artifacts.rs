@@ -51,7 +51,7 @@ fn memory_kib(process: &str, field: &str) -> Option<u64> {
 
 /// Waits for the end of a command, which must have needed less memory than the artifact.
 async fn wait_frugal(process: RunningCommand) -> Result<()> {
-    let (id, mut peak) = (process.id(), 0);
+    let (id, mut peak) = (process.id(), 0_u64);
     wait_until("the end of the command", COMMAND_WAIT_MAX, || {
         let sample = memory_kib(&id, "VmHWM");
         peak = peak.max(sample.unwrap_or_default());

@@ -86,12 +86,13 @@ impl<O: Objects> ObjectArtifacts<O> {
         let group = KeyGroup::Artifact(*hash);
         for _ in 0..MARK_ROUNDS_MAX {
             let stored = self.generations(keys, hash).await?;
-            let mut unmarked = stored.iter().filter(|stored| stored.bytes.is_some() && !stored.is_personal).peekable();
-            if unmarked.peek().is_none() {
+            let unmarked = stored.iter().filter(|stored| stored.bytes.is_some() && !stored.is_personal);
+            let marks: Vec<_> = unmarked.map(|stored| keys.key(stored.key(group, ObjectKind::Personal))).collect();
+            if marks.is_empty() {
                 return Ok(());
             }
-            for generation in unmarked {
-                self.objects.mark(&keys.key(generation.key(group, ObjectKind::Personal))).await?;
+            for mark in marks {
+                self.objects.mark(&mark).await?;
             }
         }
         Err(StoreError::Failed(format!("the artifact {hash} is put too often to be marked")))

@@ -45,7 +45,8 @@ impl S3Upload {
                 self.s3.request(self.s3.client.put_multipart_opts(&path, options)).await?
             }
         };
-        let written = self.s3.request(parts.put_part(self.take_buffer())).await;
+        let part = self.take_buffer();
+        let written = self.s3.request(parts.put_part(part)).await;
         self.parts = Some(parts);
         written
     }

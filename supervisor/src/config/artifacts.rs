@@ -111,7 +111,7 @@ fn read_endpoint(reader: &mut ConfigReader<'_>) -> Option<S3Endpoint> {
         Some(url) => Some(S3Endpoint::Url(url.as_str().trim_end_matches('/').to_owned())),
         None => {
             let text = mask_credentials(&text);
-            reader.report(format!("s3.endpoint: {text:?} is not an address such as `https://s3.example.com:9000`"));
+            reader.report(format!("s3.endpoint: {text:?} is not an address such as `https://s3.acme.example:9000`"));
             None
         }
     }

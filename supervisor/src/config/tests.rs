@@ -274,7 +274,7 @@ fn a_bucket_that_cannot_be_used_is_a_problem_of_its_setting() {
         ("S3_ENDPOINT", "ftp://host", "s3.endpoint"),
         ("S3_ENDPOINT", "https://user:hunter2@host", "s3.endpoint"),
         ("S3_ENDPOINT", "https://host/path", "s3.endpoint"),
-        ("S3_ENDPOINT", "http://1.2.3.999", "s3.endpoint"),
+        ("S3_ENDPOINT", "http://[::1", "s3.endpoint"),
     ] {
         let others = BUCKET.into_iter().filter(|(known, _)| *known != name);
         let variables: Vec<_> = others.chain([(name, value)]).collect();

@@ -30,6 +30,8 @@ mod upload;
 
 /// Bytes that one request reads.
 const READ_BYTES: u64 = 4 * 1024 * 1024;
+/// Longest wait for the first reply of the server, so that one that does not reply delays no start for long.
+const PROBE_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 
 /// The bounds on the requests to S3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,11 +91,12 @@ pub async fn open_s3_artifacts(
         prefix: settings.prefix.into(),
         request_timeout: settings.timeouts.request,
     };
-    if let Err(error) = objects.probe().await {
-        if matches!(&error, StoreError::S3 { fault, .. } if fault.is_lasting()) {
-            return Err(error);
+    match objects.probe().await {
+        Ok(()) => {}
+        Err(StoreError::S3 { fault, reason }) if !fault.is_lasting() => {
+            tracing::warn!(store.fault = fault.as_str(), error.message = reason, "cannot reach s3 yet");
         }
-        tracing::warn!(error.message = %error, "cannot reach s3 yet");
+        Err(error) => return Err(error),
     }
     Ok(Arc::new(ObjectArtifacts::new(objects, ids)))
 }
@@ -119,16 +122,14 @@ impl S3Objects {
 
     /// Waits for a request, within its bound.
     async fn request<T>(&self, work: impl Future<Output = object_store::Result<T>> + Send) -> Result<T, StoreError> {
-        match tokio::time::timeout(self.request_timeout, work).await {
-            Ok(result) => result.map_err(|error| store_error(&error)),
-            Err(_) => Err(slow(self.request_timeout)),
-        }
+        request_within(self.request_timeout, work).await
     }
 
     /// Requests the first object, to learn whether the bucket can be used.
     async fn probe(&self) -> Result<(), StoreError> {
         let mut listed = self.client.list(Some(&self.root()?));
-        self.request(async move { listed.next().await.transpose() }).await.map(drop)
+        let first = async move { listed.next().await.transpose() };
+        request_within(self.request_timeout.min(PROBE_TIMEOUT_MAX), first).await.map(drop)
     }
 
     /// Requests the next object of a list.
@@ -162,6 +163,17 @@ impl S3Objects {
     async fn put(&self, key: &str, content: PutPayload, options: PutOptions) -> Result<(), StoreError> {
         let path = self.path(key)?;
         self.request(self.client.put_opts(&path, content, options)).await.map(drop)
+    }
+}
+
+/// Waits for a request, and reports what fails as an error of the store.
+async fn request_within<T>(
+    timeout: Duration,
+    work: impl Future<Output = object_store::Result<T>> + Send,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(timeout, work).await {
+        Ok(result) => result.map_err(|error| store_error(&error)),
+        Err(_elapsed) => Err(slow(timeout)),
     }
 }
 

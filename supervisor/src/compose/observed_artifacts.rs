@@ -1,20 +1,31 @@
 //! The store of artifacts with a log line and a metric for each of its failures: an S3 server may be slow, full or gone
 //! for hours, while nothing else of the pod is.
 
+mod store_wait;
+
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::{StreamExt, TryStreamExt};
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt};
 use greenroom_protocol::{ArtifactRef, ContentHash, TenantId, Timestamp};
 use greenroom_registry::artifacts::{
     ArtifactContent, ArtifactError, ArtifactInfo, ArtifactOwner, ArtifactSource, ArtifactStore, SweepReport,
 };
 use greenroom_registry::{StoreError, Stores};
 
+use self::store_wait::StoreWait;
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{DAMAGED_ARTIFACT, OTHER_FAULT};
+use crate::telemetry::metrics::{ABANDONED_ARTIFACT, DAMAGED_ARTIFACT, OTHER_FAULT};
+
+/// Shortest wait for the store that is reported when its caller stops waiting.
+const ABANDONED_MIN: Duration = Duration::from_secs(1);
+
+/// The chunks of an artifact that is read.
+type ArtifactChunks = BoxStream<'static, Result<Bytes, ArtifactError>>;
 
 /// Observes the artifacts of these stores.
 pub(super) fn observe(stores: Stores, metrics: &Arc<Metrics>) -> Stores {
@@ -50,8 +61,44 @@ impl FailureReporter {
         tracing::error!(store.fault = fault, error.message = %error, "artifact store failed");
     }
 
-    fn observe<T>(&self, result: Result<T, ArtifactError>) -> Result<T, ArtifactError> {
+    /// Reports a store that had not replied when its caller stopped waiting, because a deadline passed or a client
+    /// disconnected: nothing else would say that the store is slow.
+    fn report_abandoned(&self, elapsed_ms: u64) {
+        self.0.count_artifact_failure(ABANDONED_ARTIFACT);
+        tracing::warn!(store.fault = ABANDONED_ARTIFACT, elapsed_ms, "artifact store did not reply in time");
+    }
+
+    /// Waits for the store, and reports its failure.
+    async fn observe<T>(
+        &self,
+        work: impl Future<Output = Result<T, ArtifactError>> + Send,
+    ) -> Result<T, ArtifactError> {
+        self.observe_wait(StoreWait::begin(), work).await
+    }
+
+    async fn observe_wait<T>(
+        &self,
+        wait: StoreWait,
+        work: impl Future<Output = Result<T, ArtifactError>> + Send,
+    ) -> Result<T, ArtifactError> {
+        let operation = Operation { failures: self, wait };
+        let result = work.await;
+        operation.wait.end();
         result.inspect_err(|error| self.report(error))
+    }
+}
+
+/// An operation that the store has not ended.
+struct Operation<'r> {
+    failures: &'r FailureReporter,
+    wait: StoreWait,
+}
+
+impl Drop for Operation<'_> {
+    fn drop(&mut self) {
+        if let Some(elapsed) = self.wait.elapsed().filter(|elapsed| *elapsed >= ABANDONED_MIN) {
+            self.failures.report_abandoned(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+        }
     }
 }
 
@@ -64,7 +111,9 @@ impl ArtifactStore for ObservedArtifacts {
         media_type: &str,
         name: &str,
     ) -> Result<ArtifactRef, ArtifactError> {
-        self.failures.observe(self.inner.put_stream(owner, content, media_type, name).await)
+        let wait = StoreWait::begin();
+        let storing = self.inner.put_stream(owner, wait.without_source(content), media_type, name);
+        self.failures.observe_wait(wait, storing).await
     }
 
     async fn read(
@@ -73,20 +122,23 @@ impl ArtifactStore for ObservedArtifacts {
         hash: &ContentHash,
         range: Range<u64>,
     ) -> Result<Option<ArtifactContent>, ArtifactError> {
-        let content = self.failures.observe(self.inner.read(tenant, hash, range).await)?;
+        let content = self.failures.observe(self.inner.read(tenant, hash, range)).await?;
         Ok(content.map(|content| {
-            let failures = self.failures.clone();
-            let chunks = content.chunks.inspect_err(move |error| failures.report(error)).boxed();
-            ArtifactContent { chunks, ..content }
+            let observed = (content.chunks, self.failures.clone());
+            let next = |(mut chunks, failures): (ArtifactChunks, FailureReporter)| async move {
+                let chunk = failures.observe(async { chunks.next().await.transpose() }).await;
+                chunk.map(|chunk| chunk.map(|chunk| (chunk, (chunks, failures))))
+            };
+            ArtifactContent { chunks: stream::try_unfold(observed, next).boxed(), ..content }
         }))
     }
 
     async fn info(&self, tenant: &TenantId, hash: &ContentHash) -> Result<Option<ArtifactInfo>, ArtifactError> {
-        self.failures.observe(self.inner.info(tenant, hash).await)
+        self.failures.observe(self.inner.info(tenant, hash)).await
     }
 
     async fn mark_personal_data(&self, tenant: &TenantId, hash: &ContentHash) -> Result<(), ArtifactError> {
-        self.failures.observe(self.inner.mark_personal_data(tenant, hash).await)
+        self.failures.observe(self.inner.mark_personal_data(tenant, hash)).await
     }
 
     async fn sweep(

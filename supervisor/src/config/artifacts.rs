@@ -22,6 +22,8 @@ pub const SETTINGS: &[Setting] = &[
     Setting::text("s3.secret_access_key", &["S3_SECRET_ACCESS_KEY"], "secret access key").masked(),
 ];
 
+/// The settings of the keys of a bucket.
+const KEYS: [&str; 2] = ["s3.access_key_id", "s3.secret_access_key"];
 /// The first part of the keys of all artifacts in the bucket, which may have other objects too.
 pub const KEY_PREFIX: &str = "artifacts";
 
@@ -72,12 +74,12 @@ pub(super) fn read(reader: &mut ConfigReader<'_>) -> ArtifactsConfig {
     ArtifactsConfig { s3: read_s3(reader), shared }
 }
 
-/// The bucket, if one is named. Every value is checked here, since the client of S3 relies on it.
+/// The bucket, if one is named. Every value is checked here, since the client of S3 relies on it; that both keys are
+/// set is checked by [`missing_keys`].
 fn read_s3(reader: &mut ConfigReader<'_>) -> Option<S3Config> {
     let bucket = read_word(reader, "s3.bucket")?;
     let (endpoint, region) = (read_endpoint(reader), read_word(reader, "s3.region"));
-    let [access_key_id, secret_access_key] =
-        ["s3.access_key_id", "s3.secret_access_key"].map(|key| read_key(reader, key));
+    let [access_key_id, secret_access_key] = KEYS.map(|key| read_key(reader, key));
     Some(S3Config {
         endpoint: endpoint?,
         bucket,
@@ -117,17 +119,22 @@ fn read_endpoint(reader: &mut ConfigReader<'_>) -> Option<S3Endpoint> {
     }
 }
 
-/// A key; `None` if it is not set or cannot be one, which is a problem.
+/// A key, which is empty if it is not set; `None` if it cannot be one, which is a problem.
 fn read_key(reader: &mut ConfigReader<'_>, key: &str) -> Option<Secret> {
-    let Some(secret) = reader.get::<Secret>(key).filter(|secret| !secret.reveal().is_empty()) else {
-        reader.report(format!("s3.bucket is set, but {key} is not"));
-        return None;
-    };
+    let secret = reader.get::<Secret>(key).unwrap_or_else(|| Secret::new(""));
     let is_key = secret.reveal().bytes().all(|byte| byte.is_ascii_graphic());
     if !is_key {
         reader.report(format!("{key}: it contains a space, the end of a line or another character that no key has"));
     }
     Some(secret).filter(|_| is_key)
+}
+
+/// A problem for each key of the bucket that no layer sets. A settings file by itself may lack them, because keys are
+/// often in the environment.
+pub(super) fn missing_keys(config: &ArtifactsConfig) -> Vec<String> {
+    let secrets = config.s3.iter().flat_map(|s3| [&s3.access_key_id, &s3.secret_access_key]);
+    let missing = KEYS.into_iter().zip(secrets).filter(|(_, secret)| secret.reveal().is_empty());
+    missing.map(|(key, _)| format!("s3.bucket is set, but {key} is not")).collect()
 }
 
 /// A warning if there are settings of a bucket, and no bucket.

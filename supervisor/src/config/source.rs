@@ -18,8 +18,8 @@ use super::settings::CONFIG_FILE_VARIABLE;
 use super::settings_hash::{SettingsHash, is_of_the_pod};
 use super::users::BUILT_IN_USERS;
 use super::{
-    Config, ConfigError, UserDirectory, admission, artifacts, definitions, files, guard, models, pod, process, resolved,
-    store, users,
+    Config, ConfigError, UserDirectory, admission, artifacts, definitions, files, guard, models, pod, process,
+    resolved, store, users,
 };
 
 /// The file that is read if it exists and no other is named.
@@ -75,6 +75,7 @@ pub fn load<T: Into<OsString>>(
     let settings_file = file.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
     let config = read(&mut reader, settings_file, SettingsHash::new(&resolved, &of_file));
     problems.extend(reader.into_problems());
+    problems.extend(config.iter().flat_map(|config| artifacts::missing_keys(&config.artifacts)));
     match config {
         Some(config) if problems.is_empty() => {
             let mut warnings = layers::unknown_variables(&environment);

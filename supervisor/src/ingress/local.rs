@@ -12,9 +12,10 @@ use greenroom_actors::execution::DeltaSink;
 use greenroom_client::transport::Events;
 use greenroom_client::{Client, Transport, TransportError};
 use greenroom_protocol::event::{RunEvent, WatchedRun};
+use greenroom_protocol::limits::REQUEST_TIMEOUT_MAX;
 use greenroom_protocol::request::Query;
 use greenroom_protocol::{
-    ArtifactRef, Cause, Clock, Envelope, IdGenerator, Received, Reply, Request, RequestId, RunId, UserId,
+    ArtifactRef, Cause, Clock, Envelope, ErrorCode, IdGenerator, Received, Reply, Request, RequestId, RunId, UserId,
 };
 use greenroom_registry::Stores;
 use greenroom_registry::artifacts::{ArtifactOwner, ArtifactSource, single_chunk};
@@ -136,10 +137,12 @@ impl LocalIngress {
     }
 
     /// Stores a file that this user uploads as an artifact of the user's tenant. Its content is not read if the user is
-    /// not authenticated.
+    /// not authenticated. An upload lasts no longer than a request, because a sweep removes content that is older and
+    /// whose put has not ended.
     ///
     /// # Errors
-    /// [`greenroom_protocol::ErrorCode::PayloadTooLarge`]; those of the authenticator, of the content and of the store.
+    /// [`ErrorCode::PayloadTooLarge`]; [`ErrorCode::TimedOut`] after [`REQUEST_TIMEOUT_MAX`]; those of the authenticator,
+    /// of the content and of the store.
     pub async fn store_artifact_stream(
         &self,
         user: &UserId,
@@ -149,8 +152,14 @@ impl LocalIngress {
     ) -> Result<ArtifactRef, Cause> {
         let request = self.authenticate(user, None).await?;
         let owner = ArtifactOwner { tenant: request.principal().id.tenant.clone(), personal_data: false };
-        let stored = self.stores.artifacts.put_stream(&owner, content, media_type, name).await;
-        stored.map_err(|error| error.cause())
+        let storing = self.stores.artifacts.put_stream(&owner, content, media_type, name);
+        match tokio::time::timeout(REQUEST_TIMEOUT_MAX, storing).await {
+            Ok(stored) => stored.map_err(|error| error.cause()),
+            Err(_elapsed) => Err(Cause::new(
+                ErrorCode::TimedOut,
+                format!("the file was not uploaded within {} hours", REQUEST_TIMEOUT_MAX.as_secs() / 3_600),
+            )),
+        }
     }
 
     /// As [`LocalIngress::store_artifact_stream`], for a file that is in memory.

@@ -18,6 +18,7 @@ use greenroom_registry::runs::RunFilter;
 use greenroom_rego::Permitted;
 use serde_json::json;
 
+use super::preconditions::within_deadline;
 use super::reply::query_outcome;
 use run_report::run_json;
 
@@ -59,7 +60,10 @@ impl QueryHandler {
             Query::Events { run, after } => self.events(&run, after).await,
             Query::Audit { page } => self.audit(tenant, &page).await,
             Query::AuditEntry { id } => self.audit_entry(tenant, &id).await,
-            Query::Artifact { hash, after } => self.artifact(tenant, &hash, after).await,
+            Query::Artifact { hash, after } => {
+                let reading = self.artifact(tenant, &hash, after);
+                within_deadline(grant.deadline(), self.clock.now(), reading).await?
+            }
             Query::Costs { since } => self.costs(tenant, since).await,
         }
     }

@@ -25,6 +25,8 @@ const DENIALS: [ErrorCode; 4] =
 
 /// The fault of an artifact whose bytes do not have its hash.
 pub const DAMAGED_ARTIFACT: &str = "damaged";
+/// The fault of a store of artifacts that had not replied when its caller stopped waiting.
+pub const ABANDONED_ARTIFACT: &str = "abandoned";
 /// The fault of a store of artifacts that is none of S3.
 pub const OTHER_FAULT: &str = "other";
 
@@ -162,7 +164,7 @@ impl Metrics {
 
 /// The faults of the store of artifacts.
 fn artifact_faults() -> impl Iterator<Item = &'static str> {
-    S3Fault::ALL.into_iter().map(S3Fault::as_str).chain([DAMAGED_ARTIFACT, OTHER_FAULT])
+    S3Fault::ALL.into_iter().map(S3Fault::as_str).chain([DAMAGED_ARTIFACT, ABANDONED_ARTIFACT, OTHER_FAULT])
 }
 
 fn describe(recorder: &PrometheusRecorder) {
@@ -259,6 +261,7 @@ mod tests {
             "artifact_store_failures{fault=\"s3_slow\"} 1",
             "artifact_store_failures{fault=\"other\"} 2",
             "artifact_store_failures{fault=\"damaged\"} 0",
+            "artifact_store_failures{fault=\"abandoned\"} 0",
         ] {
             assert!(page.contains(line), "{line} is missing in\n{page}");
         }

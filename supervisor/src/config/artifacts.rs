@@ -1,5 +1,6 @@
 //! The sections `artifacts` and `s3`: where artifacts are stored.
 
+use greenroom_protocol::{Cause, ErrorCode};
 use url::Url;
 
 use super::reader::ConfigReader;
@@ -41,6 +42,22 @@ impl ArtifactsConfig {
     #[must_use]
     pub const fn are_shared(&self) -> bool {
         self.shared || self.s3.is_some()
+    }
+
+    /// Checks that each pod of a cluster reads what another one stores, for a pod that finds another one on its
+    /// database.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ArtifactsNotShared`]
+    pub fn require_shared(&self) -> Result<(), Cause> {
+        if self.are_shared() {
+            return Ok(());
+        }
+        Err(Cause::new(
+            ErrorCode::ArtifactsNotShared,
+            "several pods share the database, and the artifacts of this one are in a folder of its own; set `s3.bucket` \
+             (S3_BUCKET), or `artifacts.shared = true` if every pod mounts that folder",
+        ))
     }
 }
 

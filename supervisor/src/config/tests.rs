@@ -292,3 +292,25 @@ fn settings_of_a_bucket_without_its_name_are_a_warning() {
     let expected = "s3.endpoint, s3.secret_access_key is set without s3.bucket, so artifacts are stored in a folder";
     assert_eq!(loaded.warnings, [expected]);
 }
+
+#[test]
+fn the_users_of_a_file_are_read_again_although_the_keys_of_its_bucket_are_in_the_environment() {
+    let (_dir, flags) = file("[s3]\nbucket = \"ai-agents\"\n\n[[users]]\nname = \"clara\"\n");
+    let load_with = |keys: &[(&str, &str)]| load(&flags, environment(keys).into_iter());
+    assert!(load_with(&BUCKET[2..]).is_ok());
+    let problems = load_with(&[]).unwrap_err().0;
+    assert!(problems.len() == 2 && problems[1].contains("s3.secret_access_key is not"), "{problems:?}");
+    assert!(load_users(flags.config.as_deref().unwrap()).is_ok());
+}
+
+#[test]
+fn pods_share_artifacts_in_a_bucket_or_in_a_folder_that_all_of_them_mount() {
+    let load_with = |variables: &[(&str, &str)]| {
+        load(&Flags::default(), environment(variables).into_iter()).unwrap().config.artifacts
+    };
+    let cause = load_with(&[]).require_shared().unwrap_err();
+    assert_eq!(cause.code, greenroom_protocol::ErrorCode::ArtifactsNotShared);
+    for variables in [&BUCKET[..], &[("GREENROOM_ARTIFACTS_SHARED", "true")]] {
+        assert!(load_with(variables).require_shared().is_ok(), "{variables:?}");
+    }
+}

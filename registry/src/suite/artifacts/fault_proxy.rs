@@ -23,6 +23,8 @@ pub(super) enum Fault {
     CutRequests(u64),
     /// It is closed after this many bytes of replies.
     CutReplies(u64),
+    /// The time in its first request is wrong by twelve hours.
+    ShiftTime,
     /// Nothing is replied.
     Hang,
 }
@@ -98,6 +100,12 @@ async fn serve(mut connection: TcpStream, upstream: String, fault: Fault) -> std
     let (requests_max, replies_max) = match fault {
         Fault::CutRequests(bytes) => (bytes, u64::MAX),
         Fault::CutReplies(bytes) => (u64::MAX, bytes),
+        Fault::ShiftTime => {
+            let mut received = read_until(&mut connection, |received| request_length(received).is_some()).await?;
+            shift_time(&mut received);
+            server.write_all(&received).await?;
+            return copy_bidirectional(&mut connection, &mut server).await.map(drop);
+        }
         Fault::None | Fault::Refuse { .. } | Fault::Hang => {
             return copy_bidirectional(&mut connection, &mut server).await.map(drop);
         }
@@ -115,12 +123,8 @@ async fn refuse(mut connection: TcpStream, status: &str, code: &str) -> std::io:
     let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>for the test</Message></Error>");
     let mut reply = format!("HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nConnection: close\r\n");
     reply.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
-    let mut received = Vec::new();
-    while request_length(&received).is_none_or(|length| received.len() < length) {
-        if connection.read_buf(&mut received).await? == 0 {
-            return Ok(());
-        }
-    }
+    read_until(&mut connection, |received| request_length(received).is_some_and(|length| received.len() >= length))
+        .await?;
     connection.write_all(reply.as_bytes()).await?;
     connection.shutdown().await
 }
@@ -131,4 +135,25 @@ fn request_length(received: &[u8]) -> Option<usize> {
     let head = String::from_utf8_lossy(&received[..end]).to_ascii_lowercase();
     let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
     Some(end + length.unwrap_or(0))
+}
+
+/// Reads until this much of a request has arrived.
+async fn read_until(connection: &mut TcpStream, is_enough: impl Fn(&[u8]) -> bool) -> std::io::Result<Vec<u8>> {
+    let mut received = Vec::new();
+    while !is_enough(&received) {
+        if connection.read_buf(&mut received).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(received)
+}
+
+/// Moves the time of a request by twelve hours within its day, which is a part of the signature of its own.
+fn shift_time(request: &mut [u8]) {
+    const NAME: &[u8] = b"x-amz-date: ";
+    let at = request.windows(NAME.len()).position(|bytes| bytes.eq_ignore_ascii_case(NAME)).unwrap();
+    let hour = at + NAME.len() + "20260102T".len();
+    let digits = request.get_mut(hour..hour + 2).unwrap();
+    let shifted = (std::str::from_utf8(digits).unwrap().parse::<u32>().unwrap() + 12) % 24;
+    digits.copy_from_slice(format!("{shifted:02}").as_bytes());
 }

@@ -145,10 +145,15 @@ async fn what_needs_an_operator_prevents_the_start_and_what_may_pass_does_not() 
     assert_eq!(open_fault(wrong_id).await, S3Fault::Denied);
     let no_bucket = S3Settings { bucket: "no-such-bucket".to_owned(), ..settings() };
     assert_eq!(open_fault(no_bucket).await, S3Fault::NoBucket);
-    let skewed = Fault::Refuse { status: "403 Forbidden", code: "RequestTimeTooSkewed" };
     let proxy = FaultProxy::start(settings().endpoint.as_deref().unwrap()).await;
-    proxy.fail(&[skewed]);
+    proxy.fail(&[Fault::ShiftTime]);
     assert_eq!(open_fault(S3Settings { endpoint: Some(proxy.url()), ..settings() }).await, S3Fault::ClockSkewed);
+
+    // A server that accepts connections and does not reply.
+    proxy.fail(&[Fault::Hang]);
+    let slow = S3Settings { endpoint: Some(proxy.url()), ..settings() };
+    let opened = tokio::time::timeout(OPERATION_MAX, open_s3_artifacts(slow, test_ids())).await;
+    assert!(opened.expect("it is bounded").is_ok());
 
     // A port at which nothing listens.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -163,8 +168,7 @@ async fn what_needs_an_operator_prevents_the_start_and_what_may_pass_does_not() 
 
 #[tokio::test]
 async fn a_clock_that_becomes_wrong_is_a_coded_error_without_a_retry() {
-    let skewed = Fault::Refuse { status: "403 Forbidden", code: "RequestTimeTooSkewed" };
-    let faulty = Faulty::open(&[skewed, Fault::None], S3Timeouts::default()).await;
+    let faulty = Faulty::open(&[Fault::ShiftTime, Fault::None], S3Timeouts::default()).await;
     let error = faulty.put(b"content").await.unwrap_err();
     assert_eq!(fault_of(&error), S3Fault::ClockSkewed, "{error:?}");
     assert!(faulty.put(b"content").await.is_ok(), "the clock was corrected");

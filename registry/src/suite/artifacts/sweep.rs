@@ -40,7 +40,7 @@ async fn an_unreferenced_artifact_is_marked_first_and_removed_once_its_tombstone
         assert_eq!(artifacts.sweep(&[], later()).await, report, "{name}");
         assert_eq!(artifacts.get("acme", &hash).await, None, "{name}");
         assert_eq!(artifacts.sweep(&[], later()).await, SweepReport::default(), "{name}");
-        assert_eq!(files_of(artifacts.dir.path(), "acme", &hash), [PathBuf::new(); 0], "{name}");
+        assert!(files_of(artifacts.dir.path(), "acme", &hash).is_empty(), "{name}");
         assert_eq!(artifacts.put("acme", b"unreferenced").await, hash);
         assert!(artifacts.get("acme", &hash).await.is_some(), "{name}: it can be put again");
     }

@@ -8,6 +8,9 @@ use object_store::client::{HttpError, HttpErrorKind};
 
 use crate::error::{S3Fault, StoreError};
 
+/// What the client says of a reply that refers to the region of the bucket.
+const OTHER_REGION: &str = "redirect without LOCATION";
+
 /// The error of a request.
 pub(super) fn store_error(error: &object_store::Error) -> StoreError {
     StoreError::S3 { fault: fault(error), reason: reason(error) }
@@ -32,6 +35,7 @@ pub(super) fn reason(error: &object_store::Error) -> String {
     }
     match transport(error) {
         Some((_, reason)) => reason,
+        None if text.contains(OTHER_REGION) => "the bucket is in another region".to_owned(),
         None => "the request failed".to_owned(),
     }
 }
@@ -58,6 +62,7 @@ fn fault(error: &object_store::Error) -> S3Fault {
         Some((HttpErrorKind::Timeout, _)) => S3Fault::Slow,
         // A body that ends early, and a connection that is closed before its reply.
         Some(_) => S3Fault::Truncated,
+        None if text.contains(OTHER_REGION) => S3Fault::Denied,
         None => S3Fault::Other,
     }
 }
@@ -144,6 +149,13 @@ mod tests {
             let StoreError::S3 { fault: found, reason } = store_error(&error) else { panic!("{kind:?}") };
             assert_eq!((found, reason.as_str()), (fault, "connection refused"), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn a_bucket_in_another_region_is_a_mistake_of_the_settings() {
+        let redirect = generic(io::Error::other("Received redirect without LOCATION, this normally indicates …"));
+        let StoreError::S3 { fault, reason } = store_error(&redirect) else { panic!("{redirect:?}") };
+        assert_eq!((fault, reason.as_str()), (S3Fault::Denied, "the bucket is in another region"));
     }
 
     #[test]

@@ -64,10 +64,11 @@ impl TestArtifacts {
 
 /// The bucket of the tests, with keys that no other test has.
 fn s3_settings(unique: &TempDir) -> S3Settings {
+    let name = unique.path().file_name().unwrap().to_str().unwrap();
     S3Settings {
         endpoint: Some(variable("GREENROOM_TEST_S3_URL")),
         bucket: variable("GREENROOM_TEST_S3_BUCKET"),
-        prefix: format!("test/{}", unique.path().file_name().unwrap().to_str().unwrap()),
+        prefix: format!("test/{}", name.trim_start_matches('.')),
         region: "us-east-1".to_owned(),
         access_key_id: variable("GREENROOM_TEST_S3_ACCESS_KEY_ID"),
         secret_access_key: variable("GREENROOM_TEST_S3_SECRET_ACCESS_KEY"),

@@ -10,6 +10,7 @@ pub mod crash_injection;
 pub mod definitions_dir;
 pub mod fuzz;
 pub mod model_fixture;
+pub mod process_memory;
 pub mod redis_server;
 pub mod script_server;
 pub mod shifted_clock;

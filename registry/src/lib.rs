@@ -34,14 +34,16 @@ mod fs_artifacts;
 mod in_memory;
 mod notify;
 mod postgres;
+mod s3_artifacts;
 mod sqlite;
 mod stores;
 #[cfg(test)]
 mod suite;
 
-pub use error::StoreError;
-pub use fs_artifacts::open_fs_artifacts;
+pub use error::{S3Fault, StoreError};
+pub use fs_artifacts::{FolderSharing, open_fs_artifacts};
 pub use in_memory::artifacts::in_memory_artifacts;
+pub use s3_artifacts::{S3Settings, S3Timeouts, open_s3_artifacts};
 pub use stores::{OpenedStores, StoreParts, StoreTask, Stores, SyncMode};
 
 use audit::signer::Signer;

@@ -3,11 +3,13 @@
 
 pub mod actor_tree;
 pub(crate) mod actors;
+mod artifacts;
 pub(crate) mod blocking;
 pub mod catalogue;
 pub(crate) mod category_spawner;
 pub(crate) mod in_service;
 pub mod models;
+mod observed_artifacts;
 pub mod overrides;
 pub(crate) mod parts;
 mod pipeline;
@@ -81,13 +83,13 @@ pub async fn compose_with(
     )?;
     let stores = redis::with_views(redis.as_ref(), stores);
     let stores = if let Some(wrap) = wrap_stores { wrap(stores) } else { stores };
-
     services::start_writers(&mut services, writers);
     let in_service = InService::new(config, Arc::clone(&stores.definitions));
     let catalogue = in_service.with_last_valid(catalogue, &known_names).await?;
     in_service.store(&catalogue).await;
     catalogue::log_quarantined(&catalogue, LoadTime::Start);
     metrics.set_quarantined(catalogue.quarantined().len());
+    let stores = observed_artifacts::observe(stores, &metrics);
     let accounting = Accounting::new(&stores, Arc::clone(&clock));
     let (authenticator, identities) = authenticator(config, identities);
     let parts = PodParts {
@@ -109,7 +111,6 @@ pub async fn compose_with(
         clock,
         ids,
     };
-
     let env = actors::execution_env(&parts, handlers, tools, accounting);
     let built = actors::spawn_tree(&parts, &env).await?;
     let (pipeline, releaser) = pipeline::build(&parts, built.dispatcher, built.runs, evaluator)?;

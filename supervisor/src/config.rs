@@ -5,6 +5,7 @@
 //! a settings file.
 
 pub mod admission;
+pub mod artifacts;
 pub mod definitions;
 pub mod files;
 pub mod guard;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use greenroom_protocol::{PodId, UserId};
 
 pub use admission::AdmissionConfig;
+pub use artifacts::ArtifactsConfig;
 pub use greenroom_registry::SyncMode;
 pub use models::{ModelsConfig, ProviderConfig};
 pub use redis::RedisConfig;
@@ -75,6 +77,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Where contexts are shown and requests are counted for several pods; `None` does both in this process.
     pub redis: Option<RedisConfig>,
+    /// Where artifacts are stored.
+    pub artifacts: ArtifactsConfig,
     /// Bounds on requests in flight.
     pub admission: AdmissionConfig,
     /// Workers of the guard; 0 means one for each core.
@@ -98,7 +102,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// The directory of artifacts.
+    /// The directory of artifacts that are in no bucket.
     #[must_use]
     pub fn artifacts_dir(&self) -> PathBuf {
         self.data_dir.join("artifacts")

@@ -167,10 +167,13 @@ async fn sweep_periodically(admin: Arc<AdminOps>) -> Result<(), String> {
     loop {
         rounds.tick().await;
         match admin.sweep(None).await {
-            Ok(SweepReport { artifacts: 0, bytes: _ }) => {}
-            Ok(SweepReport { artifacts, bytes }) => {
-                tracing::info!(artifacts.dropped = artifacts, artifacts.bytes = bytes, "swept artifacts");
-            }
+            Ok(SweepReport { artifacts: 0, bytes: _, tombstones: 0 }) => {}
+            Ok(SweepReport { artifacts, bytes, tombstones }) => tracing::info!(
+                artifacts.dropped = artifacts,
+                artifacts.bytes = bytes,
+                artifacts.unreferenced = tombstones,
+                "swept artifacts"
+            ),
             Err(cause) => tracing::error!(error.code = %cause.code, "cannot sweep artifacts"),
         }
     }

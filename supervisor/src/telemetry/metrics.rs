@@ -1,4 +1,4 @@
-//! The nine metrics, with exactly the names and types of the requirements, and four of our own. They belong
+//! The nine metrics, with exactly the names and types of the requirements, and five of our own. They belong
 //! to one pod and not to the process, so that two pods in one test have separate metrics.
 
 use std::sync::Mutex;
@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use greenroom_actors::observer::{ActorEvent, Observer};
 use greenroom_protocol::{ErrorCode, Reply, Status};
+use greenroom_registry::S3Fault;
 use greenroom_registry::redis::RedisObserver;
 use greenroom_registry::redis::error::{REDIS_ERROR_DETAILS, RedisError};
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
@@ -24,6 +25,13 @@ const STATUSES: [Status; 5] = [Status::Success, Status::Failed, Status::Denied, 
 const DENIALS: [ErrorCode; 4] =
     [ErrorCode::PolicyDenied, ErrorCode::PolicyError, ErrorCode::Unauthenticated, ErrorCode::TooManyHops];
 
+/// The fault of an artifact whose bytes do not have its hash.
+pub const DAMAGED_ARTIFACT: &str = "damaged";
+/// The fault of a store of artifacts that had not replied when its caller stopped waiting.
+pub const ABANDONED_ARTIFACT: &str = "abandoned";
+/// The fault of a store of artifacts that is none of S3.
+pub const OTHER_FAULT: &str = "other";
+
 /// Counts events of actors and replies of the pipeline.
 pub struct Metrics {
     execution_time: Vec<(Status, Histogram)>,
@@ -40,6 +48,7 @@ pub struct Metrics {
     abandoned: Counter,
     quarantined: Gauge,
     redis_failures: Vec<(&'static str, Counter)>,
+    artifact_failures: Vec<(&'static str, Counter)>,
     rates: Mutex<Rates>,
     handle: PrometheusHandle,
 }
@@ -87,6 +96,9 @@ impl Metrics {
             abandoned: recorder.register_counter(&Key::from_static_name("actors_abandoned"), &METADATA),
             quarantined: gauge("definitions_quarantined"),
             redis_failures: REDIS_ERROR_DETAILS.map(|error| (error, counter("redis_failures", "error", error))).into(),
+            artifact_failures: artifact_faults()
+                .map(|fault| (fault, counter("artifact_store_failures", "fault", fault)))
+                .collect(),
             rates: Mutex::new(Rates::default()),
             handle: recorder.handle(),
         }
@@ -111,6 +123,13 @@ impl Metrics {
     /// Sets the number of definitions that are not in service in the version of their file.
     pub fn set_quarantined(&self, count: usize) {
         self.quarantined.set(u32::try_from(count).map_or(f64::INFINITY, f64::from));
+    }
+
+    /// Counts a failure of the store of artifacts.
+    pub fn count_artifact_failure(&self, fault: &str) {
+        if let Some((_, counter)) = self.artifact_failures.iter().find(|(known, _)| *known == fault) {
+            counter.increment(1);
+        }
     }
 
     /// Counts a reply to a request from an ingress; `error_rate` is computed from these.
@@ -147,6 +166,11 @@ impl Metrics {
     }
 }
 
+/// The faults of the store of artifacts.
+fn artifact_faults() -> impl Iterator<Item = &'static str> {
+    S3Fault::ALL.into_iter().map(S3Fault::as_str).chain([DAMAGED_ARTIFACT, ABANDONED_ARTIFACT, OTHER_FAULT])
+}
+
 fn describe(recorder: &PrometheusRecorder) {
     let gauges = [
         ("agent_success_rate", "share of executions in the last five minutes that succeeded"),
@@ -170,6 +194,7 @@ fn describe(recorder: &PrometheusRecorder) {
         ("policy_denials", "policy decisions that denied a request"),
         ("llm_token_usage", "tokens as providers counted them"),
         ("redis_failures", "operations of Redis that failed"),
+        ("artifact_store_failures", "failures of the store of artifacts, by their fault"),
     ] {
         recorder.describe_counter(name.into(), None, help.into());
     }
@@ -235,6 +260,23 @@ mod tests {
         ] {
             let line = format!("# TYPE {name} {kind}");
             assert!(page.lines().any(|other| other == line), "{line} is missing in\n{page}");
+        }
+    }
+
+    #[test]
+    fn a_failure_of_the_store_of_artifacts_is_counted_under_its_fault() {
+        let metrics = Metrics::new().unwrap();
+        metrics.count_artifact_failure(S3Fault::Slow.as_str());
+        metrics.count_artifact_failure(OTHER_FAULT);
+        metrics.count_artifact_failure(OTHER_FAULT);
+        let page = metrics.render();
+        for line in [
+            "artifact_store_failures{fault=\"s3_slow\"} 1",
+            "artifact_store_failures{fault=\"other\"} 2",
+            "artifact_store_failures{fault=\"damaged\"} 0",
+            "artifact_store_failures{fault=\"abandoned\"} 0",
+        ] {
+            assert!(page.contains(line), "{line} is missing in\n{page}");
         }
     }
 

@@ -156,6 +156,15 @@ pub async fn open_postgres(url: &str, parts: StoreParts) -> Result<OpenedStores,
     postgres::open(url, postgres::LANES, parts).await
 }
 
+/// The name of a pod that uses a PostgreSQL database; `None` if no pod does. The lease of a pod that was killed is waited
+/// for, which takes a few seconds. Pods that are opened at the same time do not find each other.
+///
+/// # Errors
+/// As [`open_postgres`]; [`StoreError::Timeout`] if leases neither expire nor are renewed.
+pub async fn find_postgres_pod(url: &str) -> Result<Option<String>, StoreError> {
+    postgres::live_pods::find(url).await
+}
+
 /// Migrates the schema of a PostgreSQL database to that of this release, and returns its version. Migrations are
 /// additive: pods of the release before continue to work.
 ///

@@ -20,12 +20,11 @@ pub(in crate::postgres) struct CreateRun {
     pub(in crate::postgres) entries: EncodedEntries,
 }
 
-/// The change of one run, or of the ownership of one tree.
+/// The change of one run, or of the ownership of one tree. A tree that has failed is due again later.
 pub(in crate::postgres) enum ChangeRun {
     Create(Box<CreateRun>),
     Claim { root: RunId, pod: PodId, lease: Duration },
     Append { run: RunId, fence: Fence, after: Seq, entries: EncodedEntries },
-    /// A tree that has failed is due again at this time.
     Release { root: RunId, fence: Fence, failed_until: Option<Timestamp> },
 }
 

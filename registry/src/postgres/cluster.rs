@@ -1,13 +1,12 @@
 //! What the pods of one database share: claims of due trees, parked trees, messages for runs of other pods.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
 use protocol::{PodId, RunId, TenantId, Timestamp};
 use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use crate::cluster::{ClusterStore, DueTree, DueWork, PodLease};
 use crate::columns::{Columns as _, to_int};
@@ -29,8 +28,9 @@ const CLAIMED_TREES_MAX: u32 = 100;
 /// The part that pods share.
 pub(super) struct PostgresCluster {
     store: StoreHandle,
-    /// The reply to a claim was lost, so this pod may own trees that it does not know of.
-    has_lost_claim: AtomicBool,
+    /// True if the reply to a claim was lost, so this pod may own trees that it does not know of. Locked by one claim at a
+    /// time, until it has the leases of its trees.
+    has_lost_claim: Mutex<bool>,
 }
 
 #[derive(Deserialize)]
@@ -53,8 +53,8 @@ struct ClaimReport {
 }
 
 impl PostgresCluster {
-    pub(super) const fn new(store: StoreHandle) -> Self {
-        Self { store, has_lost_claim: AtomicBool::new(false) }
+    pub(super) fn new(store: StoreHandle) -> Self {
+        Self { store, has_lost_claim: Mutex::new(false) }
     }
 
     /// Claims trees in the database.
@@ -190,20 +190,18 @@ impl ClusterStore for PostgresCluster {
         now: Timestamp,
     ) -> Result<Vec<DueTree>, StoreError> {
         self.store.check_open()?;
+        let mut has_lost_claim = self.has_lost_claim.lock().await;
         let limit = limit.min(CLAIMED_TREES_MAX);
         let mut trees = self.claim_own(pod, lease, limit, now).await?;
         let limit = limit.saturating_sub(u32::try_from(trees.len()).unwrap_or(u32::MAX));
-        let mut rows = Vec::new();
-        if self.has_lost_claim.load(Ordering::Acquire) {
-            rows = self.lost_claims().await?;
-            self.has_lost_claim.store(false, Ordering::Release);
-        }
-        let claimed = self.claim(pod, limit, full_tenants, now).await;
-        rows.extend(claimed.inspect_err(|_| self.has_lost_claim.store(true, Ordering::Release))?);
+        let mut rows = if *has_lost_claim { self.lost_claims().await? } else { Vec::new() };
+        // Until each of them has its lease here; it remains so if this fails, or is dropped.
+        *has_lost_claim = true;
+        rows.extend(self.claim(pod, limit, full_tenants, now).await?);
         for row in rows {
-            let tree = self.due_tree(row, lease, now).await;
-            trees.push(tree.inspect_err(|_| self.has_lost_claim.store(true, Ordering::Release))?);
+            trees.push(self.due_tree(row, lease, now).await?);
         }
+        *has_lost_claim = false;
         Ok(trees)
     }
 

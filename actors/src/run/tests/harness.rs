@@ -24,13 +24,13 @@ use greenroom_rego::{Authenticator, IdentityProvider, Principal, testing};
 use ractor::ActorRef;
 
 use crate::category::CategoryConfig;
-use crate::dispatcher::{RunAdmission, RunTicket};
+use crate::dispatcher::{RunAdmission, RunTicket, RunVacancy};
 use crate::execution::{Accounting, ExecutionEnv, ExecutionEnvParts, ModelRegistry, register_native};
 use crate::failure::RetryBudgets;
 use crate::handler::{File, FileAccess, FileReader, FileSources, Handler, HandlerInput, HandlerMode};
 use crate::observer::{ActorEvent, Observer};
 use crate::pipeline::{PipelineHandle, RequestPipeline};
-use crate::run::{LEASE, RecoveryReport, RunEnv, RunsHandle};
+use crate::run::{LEASE, PARK_DELAY, RecoveryReport, RunEnv, RunsHandle};
 use crate::team::TeamsHandle;
 use crate::test_env::{NoMsg, TestRoot};
 
@@ -57,6 +57,10 @@ struct TicketCounter(Arc<()>);
 impl RunAdmission for TicketCounter {
     fn admit(&self, _: &TenantId) -> Result<RunTicket, Cause> {
         Ok(self.0.clone())
+    }
+
+    fn vacancy(&self) -> RunVacancy {
+        RunVacancy { runs: usize::MAX, full_tenants: Vec::new() }
     }
 }
 
@@ -235,6 +239,7 @@ impl Harness {
             ids: ids.clone(),
             pod: PodId::new(pod).unwrap(),
             lease: LEASE,
+            park_delay: PARK_DELAY,
         };
         let runs = RunsHandle::new(env);
         let teams = TeamsHandle::new(runs.clone(), execution_env, CategoryConfig::default());

@@ -11,10 +11,11 @@ use futures::StreamExt;
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::{Cause, Deadline, ErrorCode, Reply, RequestId, RunId, Status, Values};
+use greenroom_registry::cluster::DueWork;
 use greenroom_registry::runs::{ClaimedTree, Fence, RunRecord};
 use greenroom_rego::{Caller, Grant};
 use ractor::ActorRef;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::effects::failed_reply;
@@ -83,6 +84,12 @@ impl RunsHandle {
 
     pub(crate) fn env(&self) -> &Arc<RunEnv> {
         &self.inner.env
+    }
+
+    /// Notifies of what there is to do for the runs of a store that pods share.
+    #[must_use]
+    pub fn watch_due_work(&self) -> watch::Receiver<DueWork> {
+        self.env().stores.cluster.watch()
     }
 
     pub(super) fn is_hosted(&self, run: &RunId) -> bool {

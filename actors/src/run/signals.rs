@@ -16,7 +16,7 @@ use super::message::RunMsg;
 use super::user_signal::UserSignal;
 
 /// Longest wait for the actor of a run to record a message.
-const DELIVERY_WAIT_MAX: Duration = Duration::from_secs(30);
+const DELIVERY_WAIT_MAX: Duration = Duration::from_secs(5);
 
 impl RunsHandle {
     /// Cancels a run, or approves or rejects a step that awaits approval.

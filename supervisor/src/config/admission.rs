@@ -1,4 +1,6 @@
-//! The section `admission`: how many requests may be in flight.
+//! The section `admission`: how many requests may be in flight, and when a run that only waits returns its capacity.
+
+use std::time::Duration;
 
 use super::reader::ConfigReader;
 use super::setting::Setting;
@@ -23,6 +25,12 @@ pub const SETTINGS: &[Setting] = &[
         "requests authorized concurrently; 0 means 4 per core",
     )
     .or("0"),
+    Setting::number(
+        "admission.park_after_s",
+        &["GREENROOM_ADMISSION_PARK_AFTER_S"],
+        "seconds that a run only waits for people until it leaves the pod, if pods share the database",
+    )
+    .or("60"),
 ];
 
 /// Requests authorized concurrently for each core, by default. A request waits for the work of the
@@ -62,4 +70,9 @@ pub(super) fn read(reader: &mut ConfigReader<'_>) -> Option<AdmissionConfig> {
         max_in_flight_per_tenant: max_in_flight_per_tenant?,
         pipeline_concurrency: pipeline_concurrency?,
     })
+}
+
+/// How long a run only waits until it leaves the pod.
+pub(super) fn read_park_delay(reader: &mut ConfigReader<'_>) -> Duration {
+    Duration::from_secs(reader.get("admission.park_after_s").unwrap_or_default())
 }

@@ -4,6 +4,7 @@
 mod definitions;
 mod pipeline;
 mod rejecting_store;
+mod shared_cluster;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -41,6 +42,7 @@ pub(crate) use definitions::{
 };
 pub(crate) use pipeline::{FakePipeline, Gate};
 pub(crate) use rejecting_store::rejecting;
+pub(crate) use shared_cluster::SharedCluster;
 
 /// Follows tokio's clock, so that a paused test decides both.
 pub(crate) struct TestClock(tokio::time::Instant);

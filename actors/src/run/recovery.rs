@@ -163,7 +163,8 @@ impl RunsHandle {
             Ok(ticket) => self.resume_claimed(&tree, attempts, ticket).await,
             Err(cause) => Err(cause),
         };
-        if resumed.is_err() {
+        // A tree that is active although its resumption took too long remains.
+        if resumed.is_err() && !self.hosted_runs().has_tree(tree.root()) {
             let now = clock.now();
             match stores.cluster.defer(tree.root(), tree.fence(), now.saturating_add(DEFERRAL), now).await {
                 Ok(true) => tree.set_released(),

@@ -28,7 +28,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::number(
         "admission.park_after_s",
         &["GREENROOM_ADMISSION_PARK_AFTER_S"],
-        "seconds that a run only waits for people until it leaves the pod, if pods share the database",
+        "seconds that a run only waits for people until it leaves the pod, at least 3, if pods share the database",
     )
     .or("60"),
 ];
@@ -37,6 +37,9 @@ pub const SETTINGS: &[Setting] = &[
 /// others between authentication and dispatch, so more of them would let one tenant's flood slow the
 /// other tenants down; more would use the cores better where the disk is slow.
 const PIPELINE_CONCURRENCY_PER_CORE: usize = 4;
+
+/// A run that a signal has woken gets it about a second later, and must not leave its pod before that.
+const PARK_DELAY_MIN: Duration = Duration::from_secs(3);
 
 /// Bounds on requests in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,5 +77,5 @@ pub(super) fn read(reader: &mut ConfigReader<'_>) -> Option<AdmissionConfig> {
 
 /// How long a run only waits until it leaves the pod.
 pub(super) fn read_park_delay(reader: &mut ConfigReader<'_>) -> Duration {
-    Duration::from_secs(reader.get("admission.park_after_s").unwrap_or_default())
+    Duration::from_secs(reader.get("admission.park_after_s").unwrap_or_default()).max(PARK_DELAY_MIN)
 }

@@ -19,19 +19,22 @@ end_servers() {
 }
 trap end_servers EXIT
 
-# Starts a PostgreSQL in a folder of its own, where each test creates a database. Nothing of it has to survive a power
-# failure, so it does not wait for the disk.
+# start_postgres [SETTING…]: starts a PostgreSQL in a folder of its own, where each test creates a database. With
+# settings (`NAME=VALUE`) it has the defaults of the server except for these. Without any it does not wait for the disk,
+# because nothing of a test has to survive a power failure.
 start_postgres() {
     need_postgres
-    local folder port _
+    [ "$#" != 0 ] || set -- fsync=off full_page_writes=off max_connections=500
+    local folder port setting settings=() _
+    for setting in "$@"; do settings+=(-c "$setting"); done
     folder=$(mktemp -d)
     folders+=("$folder")
     [ "${#as_postgres[@]}" = 0 ] || chown postgres "$folder"
     "${as_postgres[@]}" "$POSTGRES/initdb" --pgdata "$folder/data" --username greenroom --auth trust --encoding UTF8 \
         --locale C --no-sync >"$folder/log" 2>&1 || fail "no PostgreSQL can be created: $(cat "$folder/log")"
     port=$(free_port)
-    "${as_postgres[@]}" "$POSTGRES/postgres" -D "$folder/data" -h 127.0.0.1 -p "$port" -k "$folder" -c fsync=off \
-        -c full_page_writes=off -c max_connections=500 >>"$folder/log" 2>&1 &
+    "${as_postgres[@]}" "$POSTGRES/postgres" -D "$folder/data" -h 127.0.0.1 -p "$port" -k "$folder" \
+        "${settings[@]}" >>"$folder/log" 2>&1 &
     servers+=($!)
     postgres_data=$folder/data
     for _ in $(seq 300); do

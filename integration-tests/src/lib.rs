@@ -11,6 +11,7 @@ pub mod definitions_dir;
 pub mod fuzz;
 pub mod model_fixture;
 pub mod process_memory;
+pub mod process_time;
 pub mod redis_server;
 pub mod script_server;
 pub mod shifted_clock;

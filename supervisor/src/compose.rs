@@ -78,8 +78,8 @@ pub async fn compose_with(
     let (policy, catalogue, OpenedStores { stores, tasks: writers }, redis) = tokio::try_join!(
         policy::compile(config, bundle),
         catalogue::load(config, known_names.clone()),
-        stores::open(config, &pod, &clock, &ids, restores.as_ref()),
-        redis::connect(config, &metrics),
+        Box::pin(stores::open(config, &pod, &clock, &ids, restores.as_ref())),
+        Box::pin(redis::connect(config, &metrics)),
     )?;
     let stores = redis::with_views(redis.as_ref(), stores);
     let stores = if let Some(wrap) = wrap_stores { wrap(stores) } else { stores };

@@ -11,6 +11,9 @@ mod for_each;
 mod guard;
 mod idle;
 mod load;
+mod peers;
+mod pod_folder;
+mod postgres;
 mod recovery;
 mod running_pod;
 mod start;
@@ -25,7 +28,7 @@ use greenroom_integration_tests::bench::{Threshold, missing};
 /// A group: its name, and the function that runs it with the arguments after the name.
 type Group = (&'static str, fn(&[&str]) -> anyhow::Result<()>);
 
-const GROUPS: [Group; 10] = [
+const GROUPS: [Group; 11] = [
     ("guard", guard::main),
     ("start", start::main),
     ("step", step::main),
@@ -36,6 +39,7 @@ const GROUPS: [Group; 10] = [
     ("load", load::main),
     ("artifacts", artifacts::main),
     ("durable", durable::main),
+    ("postgres", postgres::main),
 ];
 
 fn main() -> anyhow::Result<()> {

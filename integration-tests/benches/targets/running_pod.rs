@@ -11,6 +11,8 @@ use greenroom_supervisor::ingress::control::client::ControlClient;
 
 use crate::program;
 
+/// Variables of other programs that are settings of the product too.
+const FOREIGN_VARIABLES: [&str; 3] = ["DATABASE_URL", "REDIS_URL", "S3_BUCKET"];
 /// Bound of the start of the pod.
 const START_MAX: Duration = Duration::from_secs(30);
 
@@ -34,6 +36,9 @@ impl RunningPod {
         let mut command = Command::new(program("greenroom")?);
         // The product rejects unknown variables with its own prefix.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GREENROOM_")) {
+            command.env_remove(name);
+        }
+        for name in FOREIGN_VARIABLES {
             command.env_remove(name);
         }
         command.arg("up").env("GREENROOM_DATA_DIR", data_dir).env("GREENROOM_METRICS_ADDR", "off");

@@ -4,7 +4,6 @@ use greenroom_protocol::{Cause, ErrorCode};
 use url::Url;
 
 use super::reader::ConfigReader;
-use super::resolved::ResolvedSetting;
 use super::secret::{Secret, mask_credentials};
 use super::setting::Setting;
 
@@ -154,11 +153,9 @@ pub(super) fn missing_keys(config: &ArtifactsConfig) -> Vec<String> {
     missing.map(|(key, _)| format!("s3.bucket is set, but {key} is not")).collect()
 }
 
-/// A warning if there are settings of a bucket, and no bucket.
-pub(super) fn warning(config: &ArtifactsConfig, resolved: &[ResolvedSetting]) -> Option<String> {
-    let is_set =
-        |row: &&ResolvedSetting| row.key.starts_with("s3.") && !row.value.is_empty() && row.origin != "default";
-    let keys: Vec<&str> = resolved.iter().filter(is_set).map(|row| row.key.as_str()).collect();
+/// A warning if there are settings of a bucket, and no bucket; `keys` are those of all settings that are set.
+pub(super) fn warning<'k>(config: &ArtifactsConfig, keys: impl Iterator<Item = &'k str>) -> Option<String> {
+    let keys: Vec<&str> = keys.filter(|key| key.starts_with("s3.")).collect();
     let has_no_effect = config.s3.is_none() && !keys.is_empty();
     has_no_effect.then(|| format!("{} is set without s3.bucket, so artifacts are stored in a folder", keys.join(", ")))
 }

@@ -80,7 +80,7 @@ pub fn load<T: Into<OsString>>(
         Some(config) if problems.is_empty() => {
             let mut warnings = layers::unknown_variables(&environment);
             warnings.extend(resolved::warnings(&resolved));
-            warnings.extend(artifacts::warning(&config.artifacts, &resolved));
+            warnings.extend(artifacts::warning(&config.artifacts, resolved::set_keys(&resolved)));
             Ok(LoadedConfig { config, file, resolved, warnings })
         }
         Some(_) | None => Err(ConfigError(problems)),

@@ -75,7 +75,7 @@ pub async fn compose_with(
     let pod = PodId::for_start(&config.pod, ids.next_id());
     let mut services = Services::new();
     let metrics = services::start_metrics(&mut services, metrics)?;
-    let (policy, catalogue, OpenedStores { stores, tasks: writers, cluster: _ }, redis) = tokio::try_join!(
+    let (policy, catalogue, OpenedStores { stores, tasks: writers }, redis) = tokio::try_join!(
         policy::compile(config, bundle),
         catalogue::load(config, known_names.clone()),
         Box::pin(stores::open(config, &pod, &clock, &ids, restores.as_ref())),
@@ -97,7 +97,7 @@ pub async fn compose_with(
         pod,
         definitions: Arc::new(CachedDefinitions::new(catalogue, Arc::clone(&stores.definitions))),
         models: models::open(config, providers)?,
-        admission: AdmissionControl::new(config.admission.resolve_concurrency()),
+        admission: AdmissionControl::for_pod(config.admission.resolve_concurrency(), Arc::clone(&stores.cluster)),
         authenticator,
         identities,
         settings_hash: Arc::new(ArcSwap::from_pointee(config.settings_hash.clone())),
@@ -113,6 +113,7 @@ pub async fn compose_with(
     };
     let env = actors::execution_env(&parts, handlers, tools, accounting);
     let built = actors::spawn_tree(&parts, &env).await?;
+    services::start_cluster(&mut services, &parts, &built.runs);
     let (pipeline, releaser) = pipeline::build(&parts, built.dispatcher, built.runs, evaluator)?;
     services::start_key_releaser(&mut services, releaser);
     let ingress = pipeline::ingress(&parts, pipeline);

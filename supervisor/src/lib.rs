@@ -10,6 +10,7 @@ pub mod admin;
 pub mod cached_definitions;
 pub mod cli;
 pub mod clock;
+mod cluster;
 pub mod compose;
 pub mod config;
 pub mod data_dir;

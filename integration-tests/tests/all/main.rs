@@ -43,6 +43,7 @@ mod owner;
 mod panics;
 mod personal_data;
 mod pinning;
+mod pods;
 mod policy_bundles;
 mod postgres;
 mod provider_apis;

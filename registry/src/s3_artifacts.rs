@@ -29,7 +29,7 @@ mod label;
 mod upload;
 
 /// Bytes that one request reads.
-const READ_BYTES: u64 = 4 * 1024 * 1024;
+const READ_BYTES: u64 = 2 * 1024 * 1024;
 /// Longest wait for the first reply of the server, so that one that does not reply delays no start for long.
 const PROBE_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 

@@ -43,6 +43,7 @@ mod panics;
 mod personal_data;
 mod pinning;
 mod policy_bundles;
+mod protocol_model;
 mod provider_apis;
 mod providers;
 mod public_key;

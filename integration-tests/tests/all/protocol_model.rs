@@ -8,14 +8,13 @@
 //! its batch as void, and that waits for the transaction.
 //!
 //! What is checked:
-//! - In every state: no write of a dead pod is accepted, and at most one pod writes under a fence. A call whose result is
-//!   recorded is not made again, and a call is made at most once, and once more for each death. A reservation is settled
-//!   once, each result with it, and the account agrees with all of them and with its limit. A message is recorded once.
-//!   An audit entry is opened and closed once. A unit that is refused to its pod is not durable. A pod is declared dead
-//!   only after a fault of its own, never because the database was away.
+//! - In every state: no write of a dead pod is accepted, and at most one pod writes under a fence. A call whose result
+//!   is recorded is not made again, and a call is made at most once, and once more for each death. A reservation is
+//!   settled once, each result with it, and the account agrees with all of them and with its limit. A message is
+//!   recorded once. An audit entry is opened and closed once. A unit that is refused to its pod is not durable. A pod
+//!   is declared dead only after a fault, never because the database was away.
 //! - From every state, the end can still be reached: the run has ended, with its message recorded if that was
-//!   acknowledged, and nothing of a dead pod is reserved or open. So no state is a dead end, and a fair order of steps
-//!   ends all work.
+//!   acknowledged, and nothing of a pod is reserved or open. So a fair order of steps ends all work.
 //!
 //! What the model assumes:
 //! - All clocks are equally fast (the product subtracts a margin from a lease), and count while a process is frozen. A

@@ -82,8 +82,8 @@ fn apply(state: &mut State, id: RowId, unit: Unit) {
     }
 }
 
-/// The parts of a unit that are written whether or not it is taken. The opening of a unit that is not taken is closed in
-/// the same batch.
+/// The parts of a unit that are written whether or not it is taken. The opening of a unit that is not taken is closed
+/// in the same batch.
 fn write_consequences(state: &mut State, defects: &Defects, id: RowId, unit: Unit, outcome: Outcome) {
     match unit {
         Unit::Start => {
@@ -153,7 +153,8 @@ pub(super) fn tick(state: &mut State, model: &ProtocolModel, id: ProcessId, has_
     process.tick = Some(Tick { phase: TickPhase::Executed { is_alive: true }, age });
 }
 
-/// Declares a pod dead whose lease has expired by the clock of the database, unless one of its batches has locked its row.
+/// Declares a pod dead whose lease has expired by the clock of the database, unless one of its batches has locked its
+/// row.
 fn declare_dead(state: &mut State, model: &ProtocolModel, by: RowId, id: RowId) {
     let row = state.row(id);
     let is_locked = row.is_locked() && !model.defects.batch_without_lock;

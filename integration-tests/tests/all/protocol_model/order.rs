@@ -3,7 +3,8 @@
 //! The order is reduced where it makes no difference. While a healthy pod waits for its tick or its batch, no step of
 //! another one changes what becomes of that, so only the steps of this pod and its faults follow. A batch of a dead pod
 //! is refused first; a process whose pod is dead, and that cannot make a call, acts first; and a dead pod is cleaned
-//! as soon as it does not own the tree, since a claim commutes with it. Steps that no other step may replace are joined.
+//! as soon as it does not own the tree, since a claim commutes with it. A step that is the only one that may follow is
+//! joined to the step before it.
 
 use super::database;
 use super::explorer::Model;

@@ -53,7 +53,7 @@ pub(super) enum Step {
 /// Collects the steps that may follow a state, with the states after them.
 pub(super) struct Steps<'s> {
     model: &'s ProtocolModel,
-    pub(super) state: &'s State,
+    state: &'s State,
     found: Vec<(Step, State)>,
 }
 
@@ -259,7 +259,8 @@ impl<'s> Steps<'s> {
         self.add(Step::Submit(id, unit), |next| pod::submit(next, id, unit));
     }
 
-    /// The owner records the message of its tree by its id, and removes it then; without one, it parks a tree that waits.
+    /// The owner records the message of its tree by its id, and removes it then. Without a message, it parks a tree that
+    /// waits.
     fn inbox(&mut self, id: ProcessId, own: RowId, tree: OwnedTree) {
         let defects = &self.model.defects;
         let is_new = !tree.is_signalled || defects.signal_without_id;

@@ -259,8 +259,7 @@ impl<'s> Steps<'s> {
         self.add(Step::Submit(id, unit), |next| pod::submit(next, id, unit));
     }
 
-    /// The owner records the message of its tree by its id, and removes it then. Without a message, it parks a tree that
-    /// waits.
+    /// The owner records the message of its tree by its id, and removes it then. Without a message, it parks the tree.
     fn inbox(&mut self, id: ProcessId, own: RowId, tree: OwnedTree) {
         let defects = &self.model.defects;
         let is_new = !tree.is_signalled || defects.signal_without_id;

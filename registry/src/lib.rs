@@ -1,5 +1,5 @@
 //! Persistent state: runs, journals, audit, usage and money, shared contexts, artifacts, agent
-//! memories, idempotency keys and versions of definitions.
+//! memories, idempotency keys, versions of definitions, and the catalogues and policies that were applied.
 //!
 //! Every store is a trait. Its implementations are private and come from [`open_in_memory`], [`open_sqlite`] or
 //! [`open_postgres`]. What must be durable together is written by one of them, [`core::CoreStore`]; the others
@@ -18,6 +18,7 @@ pub mod context;
 pub mod core;
 pub mod definition_store;
 pub mod error;
+pub mod generation_store;
 pub mod group_commit;
 pub mod idempotency;
 pub mod journal;

@@ -31,6 +31,7 @@ mod artifacts;
 mod audit;
 mod context;
 mod definitions;
+mod generations;
 mod idempotency;
 mod ids;
 mod ledger;

@@ -13,6 +13,7 @@ use crate::audit::head::SignedHead;
 use crate::audit::signer::Signer;
 use crate::cluster::DueWork;
 use crate::error::StoreError;
+use crate::generation_store::Generations;
 use crate::notify::RunNotifiers;
 use crate::postgres::ledger::open::OpenReservations;
 use crate::postgres::ledger::usage::UsageCache;
@@ -50,6 +51,8 @@ pub(super) struct Shared {
     pub(super) status: watch::Sender<PodStatus>,
     /// What the last tick has found to do.
     pub(super) due_work: watch::Sender<DueWork>,
+    /// The newest numbers of generations that were read.
+    pub(super) generations: watch::Sender<Generations>,
     /// The root of each run that another one calls and that this pod owns.
     roots: Mutex<HashMap<RunId, RunId>>,
     /// Heads of chains that are signed and not in the root chain yet.
@@ -83,6 +86,7 @@ impl Shared {
             usage: UsageCache::default(),
             status: watch::Sender::new(PodStatus::Live),
             due_work: watch::Sender::new(DueWork::default()),
+            generations: watch::Sender::default(),
             roots: Mutex::default(),
             signed_heads: Mutex::default(),
             is_closed: AtomicBool::new(false),

@@ -26,6 +26,7 @@ pub mod ledger;
 pub mod maintenance;
 pub mod restore;
 pub mod runs;
+pub mod source_files;
 
 mod columns;
 mod fs_artifacts;

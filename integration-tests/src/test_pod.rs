@@ -8,7 +8,7 @@ use greenroom_client::Client;
 use greenroom_protocol::{Json, UserId, Values};
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose::{Overrides, compose_with};
-use greenroom_supervisor::config::{Config, StoreConfig, SyncMode};
+use greenroom_supervisor::config::{Config, Secret, StoreConfig, SyncMode};
 use greenroom_supervisor::pod::Pod;
 use tempfile::TempDir;
 
@@ -68,9 +68,23 @@ pub fn test_config(dir: &Path, store: StoreKind, definitions: Option<&Path>) -> 
 /// If the pod cannot be assembled.
 pub async fn start_pod(store: StoreKind, definitions: Option<&Path>, overrides: Overrides) -> anyhow::Result<TestPod> {
     let folder = tempfile::tempdir()?;
-    std::fs::create_dir_all(folder.path())?;
     let config = test_config(folder.path(), store, definitions)?;
-    let pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides)
+    assemble(&config, folder, overrides).await
+}
+
+/// As [`start_pod`], in the PostgreSQL database with this URL, whose schema is migrated.
+///
+/// # Errors
+/// If the pod cannot be assembled.
+pub async fn start_pod_on(url: &str, definitions: Option<&Path>, overrides: Overrides) -> anyhow::Result<TestPod> {
+    let folder = tempfile::tempdir()?;
+    let mut config = test_config(folder.path(), StoreKind::Memory, definitions)?;
+    config.store = StoreConfig::Postgres { url: Secret::new(url) };
+    assemble(&config, folder, overrides).await
+}
+
+async fn assemble(config: &Config, folder: TempDir, overrides: Overrides) -> anyhow::Result<TestPod> {
+    let pod = compose_with(config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides)
         .await
         .context("the pod cannot be assembled")?;
     Ok(TestPod { pod, folder })

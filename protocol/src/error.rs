@@ -80,6 +80,8 @@ codes! {
     InvalidDefinition = "invalid_definition", Rejected, 422, retry false;
     /// A setting is invalid.
     InvalidConfiguration = "invalid_configuration", Rejected, 500, retry false;
+    /// Several pods share the database, and this one stores artifacts where the others cannot read them.
+    ArtifactsNotShared = "artifacts_not_shared", Rejected, 500, retry false;
     /// A policy bundle is invalid; the active policy is unchanged.
     InvalidPolicy = "invalid_policy", Rejected, 422, retry false;
     /// No agent has this id.

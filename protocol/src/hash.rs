@@ -46,6 +46,29 @@ impl ContentHash {
     }
 }
 
+/// Hashes content that arrives in pieces.
+#[derive(Clone, Default)]
+pub struct ContentHasher(Sha256);
+
+impl ContentHasher {
+    /// Adds the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// Returns the hash of all pieces.
+    #[must_use]
+    pub fn finish(self) -> ContentHash {
+        ContentHash(self.0.finalize().into())
+    }
+}
+
+impl fmt::Debug for ContentHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ContentHasher")
+    }
+}
+
 impl fmt::Display for ContentHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = self.digits().map_err(|_| fmt::Error)?;
@@ -89,5 +112,14 @@ mod tests {
     fn a_hash_survives_its_text() {
         let hash = ContentHash::from_content(b"x");
         assert_eq!(hash.to_string().parse::<ContentHash>(), Ok(hash));
+    }
+
+    #[test]
+    fn pieces_have_the_hash_of_the_whole() {
+        let mut hasher = ContentHasher::default();
+        for piece in [&b"quarterly "[..], b"", b"figures"] {
+            hasher.update(piece);
+        }
+        assert_eq!(hasher.finish(), ContentHash::from_content(b"quarterly figures"));
     }
 }

@@ -22,7 +22,7 @@ pub mod value;
 
 pub use envelope::{Credential, Envelope};
 pub use error::{Cause, ErrorCode};
-pub use hash::ContentHash;
+pub use hash::{ContentHash, ContentHasher};
 pub use id::{
     AgentId, CallKey, CategoryId, ContextKey, IdempotencyKey, Issuer, PodId, PrincipalId, RequestId, RunId, StepId,
     TeamId, TenantId, TraceId, UserId, WorkflowId,

@@ -18,7 +18,7 @@ pub const DOCUMENT_BYTES_MAX: u64 = 10 * 1024 * 1024;
 /// Bytes of one value in a journal, a context or a reply; above it, the value becomes an artifact.
 pub const INLINE_VALUE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of an artifact in one reply; the next reply continues it.
-pub const ARTIFACT_PART_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const ARTIFACT_PART_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Callers in one call chain: user, workflow, agent, agent, …
 pub const HOPS_MAX: usize = 8;
 /// Bytes of one text that an agent remembers.

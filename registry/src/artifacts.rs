@@ -1,34 +1,85 @@
-//! Artifacts: blobs that are too large for a message, addressed by the hash of their content. The bytes
-//! are stored once; the artifact belongs to each tenant that has put it, and exists for no other. A sweep
-//! removes those that no record references.
+//! Artifacts: blobs that are too large for a message, addressed by the hash of their content. They are written and
+//! read in chunks, so the size of an artifact is no matter of memory. An artifact belongs to the tenant that has put
+//! it, and exists for no other. A sweep marks those that no record references with a tombstone, and removes them
+//! later.
 
 use std::collections::HashSet;
+use std::future;
+use std::ops::Range;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use greenroom_protocol as protocol;
 use protocol::limits::REQUEST_TIMEOUT_MAX;
 use protocol::{ArtifactRef, Cause, ContentHash, ErrorCode, TenantId, Timestamp};
 
 use crate::error::StoreError;
 
+pub(crate) mod content_scan;
 pub(crate) mod hash_scan;
+pub(crate) mod inventory;
+pub(crate) mod key;
+pub(crate) mod object_artifacts;
+pub(crate) mod objects;
+mod sweep;
+mod verify;
 
 /// Bytes of one artifact.
 pub const ARTIFACT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes of an artifact's name and of its media type.
 pub const LABEL_BYTES_MAX: usize = 255;
-/// How long an artifact without a reference is retained after it was put: the request that put it may
-/// still store a reference, and no request lasts longer than this.
+/// How long an artifact with a tombstone is retained: a request that put it or named it before may still store a
+/// reference, and no request lasts longer than this.
 pub const UNREFERENCED_RETENTION: Duration = REQUEST_TIMEOUT_MAX.saturating_mul(2);
+/// The range of a whole artifact, whatever its size.
+pub const WHOLE: Range<u64> = 0..u64::MAX;
+
+/// The content of an artifact that is put, in chunks of any size. An error is a cause of its source, such as a file
+/// that cannot be read or a peer that has disconnected.
+pub type ArtifactSource<'a> = BoxStream<'a, Result<Bytes, Cause>>;
+
+/// The source of content that is in memory.
+#[must_use]
+pub fn single_chunk(content: impl Into<Bytes>) -> ArtifactSource<'static> {
+    stream::once(future::ready(Ok(content.into()))).boxed()
+}
+
+/// The content of an artifact that is read, or a range of it.
+pub struct ArtifactContent {
+    /// Bytes of the whole artifact.
+    pub bytes: u64,
+    /// The bytes that are read: the requested range, up to the end of the artifact.
+    pub range: Range<u64>,
+    /// The chunks of the range. An error ends them. If the range is the whole artifact, its last chunk arrives only if
+    /// all of them have the hash.
+    pub chunks: BoxStream<'static, Result<Bytes, ArtifactError>>,
+}
+
+impl ArtifactContent {
+    /// Reads all chunks into memory, for a range whose length the caller has bounded.
+    ///
+    /// # Errors
+    /// Those of the chunks.
+    pub async fn collect(mut self) -> Result<Vec<u8>, ArtifactError> {
+        let length = self.range.end.saturating_sub(self.range.start);
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+        while let Some(chunk) = self.chunks.next().await {
+            bytes.extend_from_slice(&chunk?);
+        }
+        Ok(bytes)
+    }
+}
 
 /// An error of the artifact store.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ArtifactError {
     /// It is larger than the limit of the store or of the reader.
-    #[error("the artifact has {bytes} bytes, the limit is {max}")]
+    #[error("the artifact has {bytes} bytes or more, the limit is {max}")]
     TooLarge {
-        /// Its size.
+        /// Its size, or the bytes that have arrived of it.
         bytes: u64,
         /// The limit.
         max: u64,
@@ -42,6 +93,9 @@ pub enum ArtifactError {
         /// Its hash.
         hash: ContentHash,
     },
+    /// The source of its content failed.
+    #[error("the content of the artifact ended early: {0}")]
+    Source(Cause),
     /// The store failed.
     #[error("the artifact cannot be written or read")]
     Store(#[from] StoreError),
@@ -55,6 +109,7 @@ impl ArtifactError {
             Self::TooLarge { .. } => Cause::new(ErrorCode::PayloadTooLarge, self.to_string()),
             Self::Label => Cause::new(ErrorCode::InvalidInput, self.to_string()),
             Self::Damaged { .. } => Cause::new(ErrorCode::StoreUnavailable, self.to_string()),
+            Self::Source(cause) => cause.clone(),
             Self::Store(error) => error.cause(),
         }
     }
@@ -85,24 +140,56 @@ pub struct SweepReport {
     pub artifacts: u64,
     /// Their total size in bytes.
     pub bytes: u64,
+    /// Artifacts that have a tombstone since this sweep.
+    pub tombstones: u64,
 }
 
 /// The artifact store.
 #[async_trait]
 pub trait ArtifactStore: Send + Sync {
-    /// Stores the bytes durably for their owner. The same bytes are stored once, whoever puts them.
+    /// Stores the content durably for its owner. It is hashed while it is written, and exists for a reader only once it
+    /// is complete. What the tenant has already is stored once.
     ///
     /// # Errors
-    /// [`ArtifactError`], and then nothing was stored.
+    /// [`ArtifactError::TooLarge`] above [`ARTIFACT_BYTES_MAX`]; [`ArtifactError::Source`] if the content ends with an
+    /// error; [`ArtifactError`]. In each case the artifact does not exist for a reader, except that this is not known
+    /// if the store did not reply in time.
+    async fn put_stream(
+        &self,
+        owner: &ArtifactOwner,
+        content: ArtifactSource<'_>,
+        media_type: &str,
+        name: &str,
+    ) -> Result<ArtifactRef, ArtifactError>;
+
+    /// Opens a range of an artifact; `None` if the tenant has no such artifact. A range that ends after the artifact
+    /// ends with it.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Store`]. The chunks have errors of their own: [`ArtifactError::Damaged`] if the bytes do not
+    /// match the hash or are fewer than the artifact had.
+    async fn read(
+        &self,
+        tenant: &TenantId,
+        hash: &ContentHash,
+        range: Range<u64>,
+    ) -> Result<Option<ArtifactContent>, ArtifactError>;
+
+    /// Stores bytes that are in memory, as [`ArtifactStore::put_stream`] does.
+    ///
+    /// # Errors
+    /// As [`ArtifactStore::put_stream`].
     async fn put(
         &self,
         owner: &ArtifactOwner,
         bytes: Vec<u8>,
         media_type: &str,
         name: &str,
-    ) -> Result<ArtifactRef, ArtifactError>;
+    ) -> Result<ArtifactRef, ArtifactError> {
+        self.put_stream(owner, single_chunk(bytes), media_type, name).await
+    }
 
-    /// Returns the bytes; `None` if the tenant has no such artifact.
+    /// Returns all bytes of a small artifact; `None` if the tenant has no such artifact.
     ///
     /// # Errors
     /// [`ArtifactError::TooLarge`] before anything is read; [`ArtifactError::Damaged`] if the bytes
@@ -112,7 +199,13 @@ pub trait ArtifactStore: Send + Sync {
         tenant: &TenantId,
         hash: &ContentHash,
         bytes_max: u64,
-    ) -> Result<Option<Vec<u8>>, ArtifactError>;
+    ) -> Result<Option<Vec<u8>>, ArtifactError> {
+        let Some(content) = self.read(tenant, hash, WHOLE).await? else { return Ok(None) };
+        if content.bytes > bytes_max {
+            return Err(ArtifactError::TooLarge { bytes: content.bytes, max: bytes_max });
+        }
+        Ok(Some(content.collect().await?))
+    }
 
     /// Returns the size and the kind of an artifact; `None` if the tenant has no such artifact.
     ///
@@ -126,10 +219,11 @@ pub trait ArtifactStore: Send + Sync {
     /// [`ArtifactError::Store`].
     async fn mark_personal_data(&self, tenant: &TenantId, hash: &ContentHash) -> Result<(), ArtifactError>;
 
-    /// Removes each artifact that was put last more than [`UNREFERENCED_RETENTION`] ago and is not
-    /// reachable: neither in `referenced` nor in the JSON of a reachable artifact. With a tenant, only what
-    /// belongs to that tenant is removed and counted. A sweep may be interrupted and repeated at any time;
-    /// it never removes a reachable artifact.
+    /// Marks each artifact that is not reachable with a tombstone: it is neither in `referenced` nor in the JSON of a
+    /// reachable artifact. A later sweep removes it once its tombstone is older than [`UNREFERENCED_RETENTION`], unless
+    /// it is reachable by then or was put again. With a tenant, only what belongs to that tenant is marked, removed and
+    /// counted. A sweep may be interrupted and repeated at any time, also by several pods at once. `now` is the time of
+    /// the clock that all pods share.
     ///
     /// # Errors
     /// [`StoreError`]; artifacts that were removed before the error remain removed.
@@ -139,41 +233,4 @@ pub trait ArtifactStore: Send + Sync {
         tenant: Option<&TenantId>,
         now: Timestamp,
     ) -> Result<SweepReport, StoreError>;
-}
-
-/// Returns the reachable artifacts of `all`: the roots, and everything that their JSON references,
-/// directly or indirectly.
-pub(crate) fn reachable(
-    all: &HashSet<ContentHash>,
-    is_root: impl Fn(&ContentHash) -> bool,
-    hashes_of: impl Fn(&ContentHash) -> Result<HashSet<ContentHash>, StoreError>,
-) -> Result<HashSet<ContentHash>, StoreError> {
-    let mut unscanned: Vec<ContentHash> = all.iter().filter(|hash| is_root(hash)).copied().collect();
-    let mut reachable_hashes: HashSet<ContentHash> = unscanned.iter().copied().collect();
-    while let Some(hash) = unscanned.pop() {
-        for inner in hashes_of(&hash)? {
-            if all.contains(&inner) && reachable_hashes.insert(inner) {
-                unscanned.push(inner);
-            }
-        }
-    }
-    Ok(reachable_hashes)
-}
-
-/// Checks the limits of an artifact and returns its reference.
-pub(crate) fn reference(bytes: &[u8], media_type: &str, name: &str) -> Result<ArtifactRef, ArtifactError> {
-    let length = bytes.len() as u64;
-    if length > ARTIFACT_BYTES_MAX {
-        return Err(ArtifactError::TooLarge { bytes: length, max: ARTIFACT_BYTES_MAX });
-    }
-    let is_label = |text: &str| !text.is_empty() && text.len() <= LABEL_BYTES_MAX && !text.contains(char::is_control);
-    if !is_label(name) || !is_label(media_type) || name.contains(['/', '\\']) {
-        return Err(ArtifactError::Label);
-    }
-    Ok(ArtifactRef {
-        hash: ContentHash::from_content(bytes),
-        bytes: length,
-        media_type: media_type.to_owned(),
-        name: name.to_owned(),
-    })
 }

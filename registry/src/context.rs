@@ -26,7 +26,8 @@ mod data;
 pub const CONTEXT_KEYS_MAX: usize = 1_000;
 /// Bytes of one value; a larger value belongs in the artifact store.
 pub const CONTEXT_VALUE_BYTES_MAX: usize = 16 * INLINE_VALUE_BYTES_MAX;
-/// How long a view lives without being used; the owner makes it anew when somebody asks for it.
+/// How long a view lives without being used; the owner makes it anew when it is requested. A store may count writes as
+/// use only.
 pub const CONTEXT_VIEW_TTL: Duration = Duration::from_secs(60 * 60);
 
 /// The number of a change of one context. The version of a key is that of its last change, so versions
@@ -140,9 +141,10 @@ impl ViewError {
 #[async_trait]
 pub trait ContextView: Send + Sync {
     /// Claims the view for the owner with this fence, and replaces what it has by the data. Only this creates a view.
+    /// A claim that arrives after one of the same owner with a later version changes nothing.
     ///
     /// # Errors
-    /// [`ViewError::Fenced`] if an owner with a larger fence has claimed it.
+    /// [`ViewError::Fenced`] if an owner with a larger fence has claimed it; [`ViewError::Store`].
     async fn claim(&self, run: &RunId, fence: Fence, data: &ContextData, now: Timestamp) -> Result<(), ViewError>;
 
     /// Applies changed values, in the order of their versions, to a view whose last version is `after`. Values that

@@ -7,6 +7,12 @@ use protocol::{Cause, ErrorCode};
 
 use greenroom_protocol as protocol;
 
+use crate::redis::error::RedisError;
+
+mod s3_fault;
+
+pub use s3_fault::S3Fault;
+
 /// An error of a store. Nothing of the failed request was stored, except that this is not known for
 /// [`StoreError::OutcomeUnknown`].
 #[derive(Debug, Clone, thiserror::Error)]
@@ -74,6 +80,17 @@ pub enum StoreError {
     /// This kind of store does not do this itself.
     #[error("{0}")]
     Unsupported(String),
+    /// Redis failed, which has nothing that is not in the database too.
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+    /// S3 failed, after its bounded retries.
+    #[error("S3 failed: {reason}")]
+    S3 {
+        /// How it failed.
+        fault: S3Fault,
+        /// The status and the code of its reply, or the error of the connection; no part of a reply or of a request.
+        reason: String,
+    },
     /// Any other error of the operating system or the database.
     #[error("the store failed: {0}")]
     Failed(String),
@@ -148,6 +165,8 @@ impl StoreError {
                 return Cause::new(ErrorCode::LeaseLost, message).with_details(details);
             }
             Self::Unsupported(_) => return Cause::new(ErrorCode::InvalidInput, self.to_string()),
+            Self::Redis(error) => (error.detail(), error.advice()),
+            Self::S3 { fault, .. } => (fault.as_str(), fault.advice()),
             Self::Failed(_) => ("failed", "check that this user may read and write its file and its directory"),
         };
         // A call whose entry may not be in the audit was not executed, so its outcome is known.
@@ -181,6 +200,8 @@ impl StoreError {
             | Self::Unreachable(_)
             | Self::PodDead
             | Self::Unsupported(_)
+            | Self::Redis(_)
+            | Self::S3 { .. }
             | Self::Failed(_) => false,
         }
     }
@@ -221,6 +242,16 @@ mod tests {
     fn a_pod_that_was_declared_dead_has_lost_its_lease() {
         let cause = StoreError::PodDead.cause();
         assert_eq!((cause.code, cause.details), (ErrorCode::LeaseLost, serde_json::json!({"store": "pod_dead"})));
+    }
+
+    #[test]
+    fn each_fault_of_s3_has_a_detail_of_its_own() {
+        let details: std::collections::BTreeSet<_> = S3Fault::ALL.map(S3Fault::as_str).into();
+        assert_eq!(details.len(), S3Fault::ALL.len());
+        let cause = StoreError::S3 { fault: S3Fault::ClockSkewed, reason: "403 RequestTimeTooSkewed".into() }.cause();
+        assert_eq!((cause.code, cause.code.is_retryable()), (ErrorCode::StoreUnavailable, true));
+        assert_eq!(cause.details, serde_json::json!({"store": "s3_clock_skewed"}));
+        assert!(cause.message.contains("RequestTimeTooSkewed; set the clock"), "{cause}");
     }
 
     #[test]

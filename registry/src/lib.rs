@@ -2,11 +2,12 @@
 //! memories, idempotency keys, versions of definitions, and the catalogues and policies that were applied.
 //!
 //! Every store is a trait. Its implementations are private and come from [`open_in_memory`], [`open_sqlite`] or
-//! [`open_postgres`]. What must be durable together is written by one of them, [`core::CoreStore`]; the others
+//! [`open_postgres`]; views of contexts and rate windows may come from [`redis::Redis`] instead. What must be durable
+//! together is written by one of them, [`core::CoreStore`]; the others
 //! read. Only this crate knows SQL, and only this crate constructs the proofs [`journal::Receipt`],
 //! [`audit::OpenAuditEntry`] and [`ledger::Reservation`]. Actors, policy and
 //! ingress do not belong here. This crate spawns nothing: the work that must run beside the stores is
-//! returned as [`StoreTask`]s, which the composition root runs.
+//! returned as [`StoreTask`]s, which the composition root runs. Only the client of Redis has a task of its own.
 
 use std::path::Path;
 
@@ -24,6 +25,8 @@ pub mod idempotency;
 pub mod journal;
 pub mod ledger;
 pub mod maintenance;
+pub mod rate_windows;
+pub mod redis;
 pub mod restore;
 pub mod runs;
 pub mod source_files;
@@ -33,14 +36,16 @@ mod fs_artifacts;
 mod in_memory;
 mod notify;
 mod postgres;
+mod s3_artifacts;
 mod sqlite;
 mod stores;
 #[cfg(test)]
 mod suite;
 
-pub use error::StoreError;
-pub use fs_artifacts::open_fs_artifacts;
+pub use error::{S3Fault, StoreError};
+pub use fs_artifacts::{FolderSharing, open_fs_artifacts};
 pub use in_memory::artifacts::in_memory_artifacts;
+pub use s3_artifacts::{S3Settings, S3Timeouts, open_s3_artifacts};
 pub use stores::{OpenedStores, StoreParts, StoreTask, Stores, SyncMode};
 
 use audit::signer::Signer;
@@ -151,6 +156,15 @@ pub async fn open_sqlite(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
 /// to other pods, or does not contain the audit record that this pod signed last.
 pub async fn open_postgres(url: &str, parts: StoreParts) -> Result<OpenedStores, StoreError> {
     postgres::open(url, postgres::LANES, parts).await
+}
+
+/// The name of a pod that uses a PostgreSQL database; `None` if no pod does. The lease of a pod that was killed is waited
+/// for, which takes a few seconds. Pods that are opened at the same time do not find each other.
+///
+/// # Errors
+/// As [`open_postgres`]; [`StoreError::Timeout`] if leases neither expire nor are renewed.
+pub async fn find_postgres_pod(url: &str) -> Result<Option<String>, StoreError> {
+    postgres::live_pods::find(url).await
 }
 
 /// Migrates the schema of a PostgreSQL database to that of this release, and returns its version. Migrations are

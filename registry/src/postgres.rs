@@ -44,6 +44,7 @@ pub(crate) mod inspect;
 mod lane;
 mod ledger;
 mod link;
+pub(crate) mod live_pods;
 mod lock;
 mod maintenance;
 mod peers;

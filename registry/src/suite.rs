@@ -36,6 +36,7 @@ mod idempotency;
 mod ids;
 mod ledger;
 pub(crate) mod postgres;
+mod rate_windows;
 mod runs;
 mod trees;
 mod units;
@@ -82,7 +83,8 @@ impl TestStores {
         vec![Self::in_memory(), Self::sqlite().await, Self::postgres().await]
     }
 
-    fn in_memory() -> Self {
+    /// New stores in memory.
+    pub(crate) fn in_memory() -> Self {
         let (clock, signer, artifacts) = (fixed_clock(), Signer::ephemeral([7; 32]), in_memory_artifacts());
         let opened = open_in_memory(StoreParts { clock, signer, artifacts, pod: pod() });
         Self::run(opened, pod(), None)

@@ -92,6 +92,7 @@ impl AdminOps {
         let swept = self.sweep(Some(tenant)).await?;
         Ok(json!({
             "runs": runs, "stored_replies": keys, "artifacts": swept.artifacts, "artifact_bytes": swept.bytes,
+            "artifacts_unreferenced": swept.tombstones,
         }))
     }
 
@@ -103,8 +104,8 @@ impl AdminOps {
         self.runs.recover(tenant).await
     }
 
-    /// Drops the artifacts of a tenant, or of all, that no live record references. If a process dies between
-    /// pruning runs and sweeping, the next sweep drops their artifacts.
+    /// Marks the artifacts of a tenant, or of all, that no live record references, and drops those that were marked long
+    /// enough before. If a process dies between pruning runs and sweeping, the next sweep marks their artifacts.
     ///
     /// # Errors
     /// Those of the stores; no referenced artifact is dropped then.
@@ -113,7 +114,7 @@ impl AdminOps {
         let swept = self.stores.artifacts.sweep(referenced, tenant, self.clock.now()).await;
         let swept = swept.map_err(|error| error.cause())?;
         if swept.artifacts > 0 {
-            let SweepReport { artifacts, bytes } = swept;
+            let SweepReport { artifacts, bytes, .. } = swept;
             self.record("artifacts", &format!("dropped {artifacts} unreferenced artifacts of {bytes} bytes")).await?;
         }
         Ok(swept)

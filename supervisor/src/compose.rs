@@ -4,15 +4,18 @@
 pub(crate) mod active;
 pub mod actor_tree;
 pub(crate) mod actors;
+mod artifacts;
 pub(crate) mod blocking;
 pub mod catalogue;
 pub(crate) mod category_spawner;
 pub(crate) mod in_service;
 pub mod models;
+mod observed_artifacts;
 pub mod overrides;
 pub(crate) mod parts;
 mod pipeline;
 pub mod policy;
+pub(crate) mod redis;
 pub(crate) mod services;
 pub mod stores;
 
@@ -73,16 +76,18 @@ pub async fn compose_with(
     let host_names = catalogue::host_names(config, &handlers, &tools);
     let sources = OwnSources::open(config)?;
     let pod = PodId::for_start(&config.pod, ids.next_id());
-    let opened = stores::open(config, &pod, &clock, &ids, restores.as_ref()).await?;
-    let OpenedStores { stores, tasks: writers, cluster: _ } = opened;
-    let stores = if let Some(wrap) = wrap_stores { wrap(stores) } else { stores };
     let mut services = Services::new();
-    services::start_writers(&mut services, writers);
     let metrics = services::start_metrics(&mut services, metrics)?;
+    let (OpenedStores { stores, tasks: writers, cluster: _ }, redis) = tokio::try_join!(
+        Box::pin(stores::open(config, &pod, &clock, &ids, restores.as_ref())),
+        Box::pin(redis::connect(config, &metrics)),
+    )?;
+    services::start_writers(&mut services, writers);
+    let stores = wrapped(redis::with_views(redis.as_ref(), stores), wrap_stores);
+    let stores = observed_artifacts::observe(stores, &metrics);
     let loader = StartLoader::new(config, &sources, &stores, &host_names, is_repair || restores.is_some());
-    let loaded = loader.load(&metrics).await;
-    let ActiveParts { generations, policy, catalogue, in_service } =
-        or_close(loaded, &stores, &mut services, &*clock).await?;
+    let active = or_close(loader.load(&metrics).await, &stores, &mut services, &*clock).await?;
+    let ActiveParts { generations, policy, catalogue, in_service } = active;
     let accounting = Accounting::new(&stores, Arc::clone(&clock));
     let (authenticator, identities) = authenticator(config, identities);
     let parts = PodParts {
@@ -101,6 +106,7 @@ pub async fn compose_with(
         readiness: Arc::default(),
         observer: services::tee_observer(&metrics, observer),
         pipeline: PipelineHandle::default(),
+        rate_windows: redis::rate_windows(config, redis.as_ref()),
         stores,
         restores,
         metrics,
@@ -112,11 +118,16 @@ pub async fn compose_with(
     let (pipeline, releaser) = pipeline::build(&parts, built.dispatcher, built.runs, evaluator)?;
     services::start_key_releaser(&mut services, releaser);
     let ingress = pipeline::ingress(&parts, pipeline);
-    let reloader = Arc::new(services::reloader(&parts, built.spawner, in_service));
-    if parts.restores.is_none() {
-        services.start(services::follower(Arc::clone(&reloader)));
-    }
+    let reloader = services::start_reloader(&mut services, &parts, built.spawner, in_service);
     Ok(Pod { parts, ingress, tree: built.tree, services, reloader, _lock: lock })
+}
+
+/// The stores inside of those of an override, if there is one.
+fn wrapped(stores: Stores, wrap: Option<WrapStores>) -> Stores {
+    match wrap {
+        Some(wrap) => wrap(stores),
+        None => stores,
+    }
 }
 
 /// Closes the stores if the pod does not start, so that the next one finds them as after an orderly end.

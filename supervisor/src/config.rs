@@ -5,6 +5,7 @@
 //! a settings file.
 
 pub mod admission;
+pub mod artifacts;
 pub mod definitions;
 pub mod files;
 pub mod guard;
@@ -13,6 +14,7 @@ pub mod models;
 pub mod pod;
 pub mod process;
 mod reader;
+pub mod redis;
 pub mod reserved;
 mod resolved;
 pub mod secret;
@@ -32,8 +34,10 @@ use std::time::Duration;
 use greenroom_protocol::{PodId, UserId};
 
 pub use admission::AdmissionConfig;
+pub use artifacts::ArtifactsConfig;
 pub use greenroom_registry::SyncMode;
 pub use models::{ModelsConfig, ProviderConfig};
+pub use redis::RedisConfig;
 pub use secret::Secret;
 pub use settings_hash::SettingsHash;
 pub use source::{Flags, LoadedConfig, ResolvedSetting};
@@ -73,6 +77,10 @@ pub struct Config {
     pub files_roots: Vec<PathBuf>,
     /// Where state is stored.
     pub store: StoreConfig,
+    /// Where contexts are shown and requests are counted for several pods; `None` does both in this process.
+    pub redis: Option<RedisConfig>,
+    /// Where artifacts are stored.
+    pub artifacts: ArtifactsConfig,
     /// Bounds on requests in flight.
     pub admission: AdmissionConfig,
     /// Workers of the guard; 0 means one for each core.
@@ -96,7 +104,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// The directory of artifacts.
+    /// The directory of artifacts that are in no bucket.
     #[must_use]
     pub fn artifacts_dir(&self) -> PathBuf {
         self.data_dir.join("artifacts")

@@ -37,7 +37,7 @@ use self::artifacts::ArtifactLookup;
 use self::facts::{FactCollector, FactError};
 use self::idempotency::{IdempotencyKeys, RequestClaim};
 use self::memory::MemoryHandler;
-use self::preconditions::{check_deadline, wait_opening};
+use self::preconditions::{check_deadline, wait_opening, within_deadline};
 use self::query::QueryHandler;
 use self::raw_inputs::RawInputs;
 use self::reply::{Dispatched, PolicyOutcome};
@@ -197,9 +197,11 @@ impl Pipeline {
         decision: &mut PolicyOutcome,
     ) -> Result<Box<Permitted<Request>>, Box<Cause>> {
         let now = self.clock.now();
-        check_deadline(request.deadline(), now)?;
+        let deadline = request.deadline();
+        check_deadline(deadline, now)?;
         let request = self.authenticator.refresh(*request, now).await?;
-        let (request, facts) = match self.collect_facts(request, audit_entry, now).await {
+        let collected = within_deadline(deadline, now, self.collect_facts(request, audit_entry, now)).await;
+        let (request, facts) = match collected.unwrap_or_else(|cause| Err(FactError::Rejected(cause))) {
             Ok(collected) => collected,
             Err(FactError::Rejected(cause)) => return Err(Box::new(cause)),
             Err(FactError::Unavailable(cause)) => {

@@ -6,6 +6,6 @@ pub mod metrics_server;
 mod platform_failure;
 pub mod rate;
 
-pub use logs::{EXECUTION, start};
+pub use logs::{EXECUTION, LIST_SEPARATOR, start};
 pub use metrics::Metrics;
 pub use metrics_server::MetricsServer;

@@ -7,11 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use bytes::Bytes;
+use futures::{StreamExt, stream};
 use greenroom_client::{CallParams, Client};
 use greenroom_protocol::event::RunEventKind;
+use greenroom_protocol::limits::ARTIFACT_PART_BYTES_MAX;
 use greenroom_protocol::request::{Maintenance, Page};
-use greenroom_protocol::{AgentId, ErrorCode, IdempotencyKey, Json, Reply, Status, UserId, Values, WorkflowId};
+use greenroom_protocol::{AgentId, Cause, ErrorCode, IdempotencyKey, Json, Reply, Status, UserId, Values, WorkflowId};
+use greenroom_registry::artifacts::single_chunk;
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose::compose;
 use greenroom_supervisor::config::{Config, StoreConfig};
@@ -91,7 +94,7 @@ async fn a_second_process_sends_requests_to_the_owner_over_its_socket() {
     pod.listen().await.unwrap();
     let socket = ControlClient::new(&pod.config().control_socket(), user("admin"));
     let client = Client::new(Arc::new(socket.clone()));
-    let sales = socket.store_artifact(SALES, "text/csv", "sales.csv").await.unwrap();
+    let sales = socket.store_artifact(single_chunk(SALES), "text/csv", "sales.csv").await.unwrap();
     let params = CallParams {
         inputs: Values::from([("data_source".to_owned(), sales.to_json())]),
         context: Values::from([("quarter".to_owned(), Json::from("Q4 2024"))]),
@@ -111,6 +114,39 @@ async fn a_second_process_sends_requests_to_the_owner_over_its_socket() {
     assert_eq!(rejected.error.unwrap().code, ErrorCode::RunNotActive);
     pod.shutdown().await;
     assert!(!dir.path().join("control.sock").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_ends_early_stores_nothing_and_a_refused_one_has_its_cause() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut pod = pod(dir.path(), None).await;
+    pod.listen().await.unwrap();
+    let socket = |name: &str| ControlClient::new(&pod.config().control_socket(), user(name));
+    let chunk = || -> Result<Bytes, Cause> { Ok(vec![7; 1024 * 1024].into()) };
+    let cause = Cause::new(ErrorCode::PathNotAllowed, "the disk was removed");
+    let cut = stream::iter([chunk(), chunk(), Err(cause)]).boxed();
+    let error = socket("admin").store_artifact(cut, "text/plain", "cut.bin").await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::PathNotAllowed);
+    // The peer is not authenticated while it still sends.
+    let large = || stream::iter((0..20).map(|_| chunk()).collect::<Vec<_>>()).boxed();
+    let error = socket("stranger").store_artifact(large(), "text/plain", "large.bin").await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Unauthenticated, "{error}");
+    let error = socket("admin").store_artifact(large(), "text/plain", "a/b").await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::InvalidInput, "{error}");
+    let folders = std::fs::read_dir(dir.path().join("artifacts/default")).into_iter().flatten().flatten();
+    assert!(folders.map(|folder| folder.file_name()).all(|name| name == "staging"), "nothing is stored");
+    let stored = socket("admin").store_artifact(large(), "text/plain", "large.bin").await.unwrap();
+    assert_eq!(stored.bytes, 20 * 1024 * 1024);
+    let client = pod.client(&user("admin"));
+    let (mut after, mut parts) = (Some(0), 0);
+    while let Some(start) = after {
+        let reply = client.artifact(stored.hash, start).await.unwrap();
+        after = reply.outputs["next"].as_u64();
+        parts += 1;
+    }
+    assert_eq!(parts, 20 * 1024 * 1024 / ARTIFACT_PART_BYTES_MAX);
+    drop(client);
+    pod.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

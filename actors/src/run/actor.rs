@@ -124,7 +124,7 @@ impl Actor for RunActor {
             RunMsg::TaskEnded(task, outcome) => self.on_task_end(&myself, state, task, outcome).await,
             RunMsg::Signal(permit, port) => self.on_signal(&myself, state, permit, port).await,
             RunMsg::WriteContext(permit, port) => self.on_write_context(&myself, state, permit, port).await,
-            RunMsg::RestoreContext(port) => self.on_restore_context(&myself, state, port).await,
+            RunMsg::ReadContext(read, port) => self.on_read_context(&myself, state, &read, port).await,
             RunMsg::RetryTaken => self.process_event(&myself, state, &Event::RetryTaken).await.map(drop),
             RunMsg::CallWaits(run, waits) => self.on_call_waits(&myself, state, &run, waits).await,
             RunMsg::Terminate(cause) => {

@@ -107,6 +107,11 @@ impl RunContext {
         stores.context.claim(&self.run, self.fence, &self.data, clock.now()).await
     }
 
+    /// Returns the values of these keys, or of all if there are none.
+    pub(super) fn snapshot(&self, keys: &[ContextKey], now: Timestamp) -> Snapshot {
+        self.data.snapshot(keys, now)
+    }
+
     /// Decides a write.
     fn check(&self, put: &ContextPut, now: Timestamp) -> Result<(), Cause> {
         self.data.check(put, now).map_err(|error| error.cause())

@@ -11,29 +11,31 @@ use greenroom_rego::{Caller, Permitted};
 use super::RunEnv;
 use super::context::{LastVersion, no_context_error, outcome, snapshot_outcome};
 use super::handle::RunsHandle;
-use super::message::RunMsg;
+use super::message::{FailedRead, ReadFailure, RunMsg};
 
 impl RunsHandle {
-    /// Reads some values of a context, or all of them.
+    /// Reads some values of a context, or all of them: from the view, or from the run itself if the view has lost
+    /// something or its store fails.
     ///
     /// # Errors
-    /// [`ErrorCode::UnknownRun`] if this pod hosts no run of a team with this id; [`ErrorCode::TimedOut`]; an error of
-    /// the view.
+    /// [`ErrorCode::UnknownRun`] if this pod hosts no run of a team with this id; [`ErrorCode::LeaseLost`] if another
+    /// pod owns the run; [`ErrorCode::TimedOut`].
     pub(crate) async fn read_context(&self, permit: Permitted<ContextRead>) -> Result<Outcome, Cause> {
         let deadline = permit.grant().deadline();
         let (_, ContextRead { run, keys }) = permit.redeem();
         let last = self.context_version(&run)?;
         let RunEnv { stores, clock, .. } = &**self.env();
-        let read = async || stores.context.read(&run, &keys, last.get(), clock.now()).await;
-        let snapshot = match read().await {
-            Err(ViewError::Lost) => {
-                let restored = self.request(&run, deadline, RunMsg::RestoreContext).await?;
-                restored.ok_or_else(|| no_context_error(&run))??;
-                read().await
-            }
-            snapshot => snapshot,
+        let now = clock.now();
+        let read = stores.context.read(&run, &keys, last.get(), now);
+        let failure = match tokio::time::timeout(deadline.remaining(now), read).await {
+            Ok(Ok(snapshot)) => return Ok(snapshot_outcome(snapshot)),
+            Ok(Err(ViewError::Lost)) => ReadFailure::Lost,
+            // A read has no fence. If another owner has claimed the run, its next write finds that out.
+            Ok(Err(ViewError::Fenced | ViewError::Store(_))) | Err(_) => ReadFailure::Store,
         };
-        snapshot.map(snapshot_outcome).map_err(|error| error.cause())
+        let read = FailedRead { failure, keys };
+        let snapshot = self.request(&run, deadline, |port| RunMsg::ReadContext(read, port)).await?;
+        snapshot.ok_or_else(|| no_context_error(&run))?.map(snapshot_outcome)
     }
 
     /// Writes one value of a context, and returns its version once the change is durable.
@@ -42,8 +44,7 @@ impl RunsHandle {
     /// step, so here the permit is all that it gets.
     ///
     /// # Errors
-    /// [`ErrorCode::VersionConflict`] if the key has another version than expected; [`ErrorCode::LeaseLost`] if
-    /// another pod owns the run; as [`RunsHandle::read_context`].
+    /// [`ErrorCode::VersionConflict`] if the key has another version than expected; as [`RunsHandle::read_context`].
     pub(crate) async fn write_context(&self, permit: Permitted<ContextWrite>) -> Result<Outcome, Cause> {
         let run = permit.request().run.clone();
         self.context_version(&run)?;

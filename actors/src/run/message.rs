@@ -5,8 +5,8 @@ use std::sync::{Arc, Weak};
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::StepKey;
 use greenroom_protocol::request::{ContextWrite, SignalRun};
-use greenroom_protocol::{Cause, Outcome, Reply, RunId};
-use greenroom_registry::context::ContextData;
+use greenroom_protocol::{Cause, ContextKey, Outcome, Reply, RunId};
+use greenroom_registry::context::{ContextData, Snapshot};
 use greenroom_registry::journal::{Receipt, Seq};
 use greenroom_registry::runs::Fence;
 use greenroom_rego::Permitted;
@@ -76,6 +76,22 @@ pub(super) enum Task {
 /// Receives the outcome of a write of the context.
 pub(super) type WritePort = oneshot::Sender<Result<Outcome, Cause>>;
 
+/// Why the view of a context could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReadFailure {
+    /// It has lost something: its owner makes it anew.
+    Lost,
+    /// Its store failed.
+    Store,
+}
+
+/// A read that the view could not serve.
+pub(super) struct FailedRead {
+    pub(super) failure: ReadFailure,
+    /// The keys, or none for all.
+    pub(super) keys: Vec<ContextKey>,
+}
+
 /// Messages of a run's actor.
 #[expect(
     clippy::large_enum_variant,
@@ -90,8 +106,8 @@ pub(super) enum RunMsg {
     Signal(Permitted<SignalRun>, oneshot::Sender<Result<RunStatus, Cause>>),
     /// A permitted write of the team's context.
     WriteContext(Permitted<ContextWrite>, WritePort),
-    /// The view of the context has lost something: make it anew.
-    RestoreContext(oneshot::Sender<Result<(), Cause>>),
+    /// The view of the context could not be read: reply with the values of the owner.
+    ReadContext(FailedRead, oneshot::Sender<Result<Snapshot, Cause>>),
     /// A call below took one of the retries of the tree; only its root has this message.
     RetryTaken,
     /// A run that this one called waits for other approvals than before.

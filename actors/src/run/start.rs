@@ -105,7 +105,7 @@ impl RunsHandle {
         }
         let context = own_context(grant, &run, &start)?;
         let PreparedRun { started, pinned, personal_data } =
-            self.prepare(&run, grant, start, inner.as_ref(), now).await?;
+            self.prepare_in_time(&run, grant, start, inner.as_ref(), now).await?;
         let new = NewRun {
             started: Arc::clone(&started),
             request_hash: body,
@@ -149,6 +149,21 @@ impl RunsHandle {
             (Created::Existing(first), _) => Ok(RunOfRequest::Existing(complete_start(first, inner))),
             (Created::Conflict, _) => Err(key_conflict_error()),
         }
+    }
+
+    /// As [`Self::prepare`], up to the deadline of the request: a store of artifacts may not reply.
+    async fn prepare_in_time(
+        &self,
+        run: &RunId,
+        grant: &Grant,
+        start: StartRun,
+        inner: Option<&InnerStart>,
+        now: Timestamp,
+    ) -> Result<PreparedRun, Cause> {
+        let preparing = self.prepare(run, grant, start, inner, now);
+        tokio::time::timeout(grant.deadline().remaining(now), preparing).await.unwrap_or_else(|_elapsed| {
+            Err(Cause::new(ErrorCode::TimedOut, "the deadline passed before the run was started"))
+        })
     }
 
     /// Pins the definitions of a run, validates its inputs and stores large values as artifacts. A run has personal

@@ -5,12 +5,17 @@
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark awaits every task that it spawns")]
 
+mod artifacts;
 mod durable;
 mod for_each;
 mod guard;
 mod idle;
 mod load;
+mod peers;
+mod pod_folder;
+mod postgres;
 mod recovery;
+mod running_pod;
 mod start;
 mod step;
 mod stream;
@@ -23,7 +28,7 @@ use greenroom_integration_tests::bench::{Threshold, missing};
 /// A group: its name, and the function that runs it with the arguments after the name.
 type Group = (&'static str, fn(&[&str]) -> anyhow::Result<()>);
 
-const GROUPS: [Group; 9] = [
+const GROUPS: [Group; 11] = [
     ("guard", guard::main),
     ("start", start::main),
     ("step", step::main),
@@ -32,7 +37,9 @@ const GROUPS: [Group; 9] = [
     ("stream", stream::main),
     ("recovery", recovery::main),
     ("load", load::main),
+    ("artifacts", artifacts::main),
     ("durable", durable::main),
+    ("postgres", postgres::main),
 ];
 
 fn main() -> anyhow::Result<()> {

@@ -18,7 +18,8 @@ fn main() -> anyhow::Result<()> {
     let usage = "usage: workflow_load DATA_DIR SECONDS LEVEL…";
     let [data_dir, seconds, levels @ ..] = words.as_slice() else { anyhow::bail!(usage) };
     let duration = Duration::from_secs(seconds.parse().context(usage)?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // One thread: the load program shares the cores with what it measures.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let socket = ControlClient::new(&Path::new(data_dir).join(CONTROL_SOCKET), UserId::new("admin")?);
         let client = Client::new(Arc::new(socket));

@@ -2,13 +2,16 @@
 //! write is reported to the hook, reads are forwarded.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::Path;
 
 use async_trait::async_trait;
 use greenroom_protocol::{ArtifactRef, ContentHash, ContextKey, RunId, TenantId, Timestamp};
 use greenroom_registry::StoreError;
 use greenroom_registry::agent_memory::{Memory, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery};
-use greenroom_registry::artifacts::{ArtifactError, ArtifactInfo, ArtifactOwner, ArtifactStore, SweepReport};
+use greenroom_registry::artifacts::{
+    ArtifactContent, ArtifactError, ArtifactInfo, ArtifactOwner, ArtifactSource, ArtifactStore, SweepReport,
+};
 use greenroom_registry::audit::PruneReport;
 use greenroom_registry::context::{ContextData, ContextValue, ContextView, Snapshot, Version, ViewError};
 use greenroom_registry::definition_store::{DefinitionStore, VersionInService};
@@ -51,23 +54,23 @@ impl ContextView for Hooked<dyn ContextView> {
 
 #[async_trait]
 impl ArtifactStore for Hooked<dyn ArtifactStore> {
-    async fn put(
+    async fn put_stream(
         &self,
         owner: &ArtifactOwner,
-        bytes: Vec<u8>,
+        content: ArtifactSource<'_>,
         media_type: &str,
         name: &str,
     ) -> Result<ArtifactRef, ArtifactError> {
-        self.write_through(self.inner.put(owner, bytes, media_type, name)).await
+        self.write_through(self.inner.put_stream(owner, content, media_type, name)).await
     }
 
-    async fn get(
+    async fn read(
         &self,
         tenant: &TenantId,
         hash: &ContentHash,
-        bytes_max: u64,
-    ) -> Result<Option<Vec<u8>>, ArtifactError> {
-        self.inner.get(tenant, hash, bytes_max).await
+        range: Range<u64>,
+    ) -> Result<Option<ArtifactContent>, ArtifactError> {
+        self.inner.read(tenant, hash, range).await
     }
 
     async fn info(&self, tenant: &TenantId, hash: &ContentHash) -> Result<Option<ArtifactInfo>, ArtifactError> {

@@ -10,6 +10,7 @@
     reason = "a test fails by panicking, and so may its helper functions"
 )]
 
+mod artifacts;
 mod bad_input;
 mod blocking;
 mod budget;
@@ -48,6 +49,7 @@ mod provider_apis;
 mod providers;
 mod public_key;
 mod quarantine;
+mod redis;
 mod reload;
 mod report;
 mod restart;

@@ -80,3 +80,23 @@ async fn data_directories_that_share_a_database_have_one_key() -> Result<()> {
     assert_eq!(second.run(&["audit", "verify"]).await?.expect_success()?["valid"], true);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_further_pod_needs_artifacts_that_all_pods_of_the_database_share() -> Result<()> {
+    let url = create_database("artifacts").await?;
+    let (first, mut second) = (harness(&url)?, harness(&url)?);
+    first.run(&["db", "migrate"]).await?.expect_success()?;
+    let up = first.start(&["up"])?;
+    up.wait_for_output("greenroom is up").await?;
+    let error = second.run(&["agents", "list"]).await?.expect_error(2)?;
+    assert_eq!(error["code"], "artifacts_not_shared", "{error:#}");
+    assert!(error["details"]["pod"].is_string(), "{error:#}");
+    fs::copy(first.data_dir().join("audit.key"), second.data_dir().join("audit.key"))?;
+    second.set_variable("GREENROOM_ARTIFACTS_SHARED", "true");
+    second.run(&["agents", "list"]).await?.expect_success()?;
+    up.terminate()?;
+    assert_eq!(up.wait().await?.code, 0);
+    second.set_variable("GREENROOM_ARTIFACTS_SHARED", "false");
+    second.run(&["agents", "list"]).await?.expect_success()?;
+    Ok(())
+}

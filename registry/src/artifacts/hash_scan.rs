@@ -2,14 +2,11 @@
 //! that the scanner needs no schema and may find too many references, but never too few.
 
 use std::collections::HashSet;
-use std::io::{self, Read};
 
 use greenroom_protocol::ContentHash;
 
 /// Hex digits of a hash.
 const DIGITS: usize = 64;
-/// Bytes that are read at once.
-const CHUNK_BYTES: usize = 64 * 1_024;
 
 /// Collects the hashes in texts that are scanned chunk by chunk.
 #[derive(Debug, Default)]
@@ -27,12 +24,24 @@ impl HashScanner {
         self.finish_run();
     }
 
-    /// Returns all hashes.
-    pub(crate) fn into_hashes(self) -> HashSet<ContentHash> {
+    /// Ends the last text, and returns all hashes that were not taken.
+    pub(crate) fn into_hashes(mut self) -> HashSet<ContentHash> {
+        self.finish_run();
         self.hashes
     }
 
-    fn scan_chunk(&mut self, bytes: &[u8]) {
+    /// Returns the hashes so far, so that they need not be in memory together.
+    pub(crate) fn take_hashes(&mut self) -> HashSet<ContentHash> {
+        std::mem::take(&mut self.hashes)
+    }
+
+    /// True if a hash was found that was not taken.
+    pub(crate) fn has_hashes(&self) -> bool {
+        !self.hashes.is_empty()
+    }
+
+    /// Scans the next chunk of a text, which may end within a hash.
+    pub(crate) fn scan_chunk(&mut self, bytes: &[u8]) {
         for byte in bytes {
             if !matches!(byte, b'0'..=b'9' | b'a'..=b'f') {
                 self.finish_run();
@@ -56,57 +65,32 @@ impl HashScanner {
     }
 }
 
-/// Returns the hashes in an artifact. Only JSON can reference artifacts; in another file, digits are
+/// True if an artifact with this first byte is JSON. Only JSON can reference artifacts; in another file, digits are
 /// only digits.
-///
-/// # Errors
-/// The errors of the reader.
-pub(crate) fn hashes_in(mut artifact: impl Read) -> io::Result<HashSet<ContentHash>> {
-    let mut scanner = HashScanner::default();
-    let mut chunk = vec![0; CHUNK_BYTES];
-    let mut is_first = true;
-    loop {
-        let length = artifact.read(&mut chunk)?;
-        let Some(bytes) = chunk.get(..length).filter(|bytes| !bytes.is_empty()) else { break };
-        if is_first && !matches!(bytes.first(), Some(b'{' | b'[')) {
-            break;
-        }
-        is_first = false;
-        scanner.scan_chunk(bytes);
-    }
-    scanner.finish_run();
-    Ok(scanner.into_hashes())
+pub(crate) const fn is_json(first: u8) -> bool {
+    matches!(first, b'{' | b'[')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Reads one byte at a time.
-    struct ByteReader<'a>(&'a [u8]);
-
-    impl Read for ByteReader<'_> {
-        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-            let Some((first, rest)) = self.0.split_first() else { return Ok(0) };
-            into[0] = *first;
-            self.0 = rest;
-            Ok(1)
-        }
-    }
-
     #[test]
-    fn a_hash_is_found_anywhere_in_json_and_nothing_else_is() {
+    fn a_hash_is_found_anywhere_in_json_wherever_its_chunks_end() {
         let (one, two) = (ContentHash::from_content(b"one"), ContentHash::from_content(b"two"));
         let text =
             format!(r#"{{"a":{{"$artifact":{{"hash":"{one}"}}}},"b":"say \"{two}\"","c":"{one}{two}","d":"abc"}}"#);
         let both = HashSet::from([one, two]);
-        assert_eq!(hashes_in(text.as_bytes()).unwrap(), both);
-        assert_eq!(hashes_in(ByteReader(text.as_bytes())).unwrap(), both);
-        assert_eq!(
-            hashes_in(format!("id,{one}\n").as_bytes()).unwrap(),
-            HashSet::new(),
-            "a CSV file references nothing"
-        );
+        let mut whole = HashScanner::default();
+        whole.scan(text.as_bytes());
+        assert_eq!(whole.into_hashes(), both);
+        let (mut by_byte, mut taken) = (HashScanner::default(), HashSet::new());
+        for byte in text.as_bytes() {
+            by_byte.scan_chunk(&[*byte]);
+            taken.extend(by_byte.take_hashes());
+        }
+        taken.extend(by_byte.into_hashes());
+        assert_eq!(taken, both);
         let mut scanner = HashScanner::default();
         scanner.scan(&text.as_bytes()[..text.len() / 2]);
         scanner.scan(one.to_string().as_bytes());

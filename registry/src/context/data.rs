@@ -57,6 +57,11 @@ impl ContextData {
         self.version
     }
 
+    /// All values, expired ones included.
+    pub(crate) fn values(&self) -> impl Iterator<Item = (&ContextKey, &ContextValue)> {
+        self.values.iter()
+    }
+
     /// Decides whether a write may become the next change.
     ///
     /// # Errors

@@ -55,8 +55,10 @@ impl Views {
 impl ContextView for InMemoryContextView {
     async fn claim(&self, run: &RunId, fence: Fence, data: &ContextData, now: Timestamp) -> Result<(), ViewError> {
         let mut views = self.views();
-        if views.by_run.get(run).is_some_and(|view| view.fence > fence) {
-            return Err(ViewError::Fenced);
+        match views.by_run.get(run) {
+            Some(view) if view.fence > fence => return Err(ViewError::Fenced),
+            Some(view) if view.fence == fence && view.data.version() > data.version() => return Ok(()),
+            Some(_) | None => {}
         }
         views.remove_unused(now);
         views.by_run.insert(run.clone(), ViewedContext { fence, data: data.clone(), used_at: now });

@@ -1,189 +1,119 @@
-//! Artifacts: addressed by hash, bounded, never partly stored.
-
-use std::path::Path;
+//! Artifacts: addressed by hash, bounded, never partly visible, removed only long after the last reference. The suite
+//! runs in memory, in a folder and on an S3 server.
 
 use std::collections::HashSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use protocol::request::ContextChange;
 use protocol::value::ArtifactRef;
-use protocol::{ContextKey, IdempotencyKey};
+use protocol::{ContextKey, IdGenerator, IdempotencyKey};
 
 use super::*;
-use crate::artifacts::{
-    ArtifactError, ArtifactInfo, ArtifactOwner, ArtifactStore, LABEL_BYTES_MAX, SweepReport, UNREFERENCED_RETENTION,
-};
+use crate::artifacts::{ArtifactInfo, ArtifactOwner, ArtifactSource, ArtifactStore, SweepReport};
 use crate::journal::Seq;
 use crate::runs::DedupKey;
-use crate::{StoreError, open_fs_artifacts};
+use crate::{FolderSharing, S3Settings, S3Timeouts, open_fs_artifacts, open_s3_artifacts};
 
-fn each(dir: &Path) -> [Arc<dyn ArtifactStore>; 2] {
-    [in_memory_artifacts(), open_fs_artifacts(dir).unwrap()]
+mod content;
+mod fault_proxy;
+mod faults;
+mod sweep;
+
+/// The stores of two pods over the same objects.
+struct TestArtifacts {
+    name: &'static str,
+    store: Arc<dyn ArtifactStore>,
+    peer: Arc<dyn ArtifactStore>,
+    /// Also the unique name of the objects in the bucket.
+    dir: TempDir,
+}
+
+impl TestArtifacts {
+    /// New stores of each implementation.
+    async fn each() -> [Self; 3] {
+        [Self::in_memory(), Self::folder(), Self::s3().await]
+    }
+
+    fn in_memory() -> Self {
+        let store = in_memory_artifacts();
+        Self { name: "memory", peer: store.clone(), store, dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn folder() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || open_fs_artifacts(dir.path(), FolderSharing::SeveralProcesses, test_ids()).unwrap();
+        Self { name: "folder", store: open(), peer: open(), dir }
+    }
+
+    async fn s3() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || open_s3_artifacts(s3_settings(&dir), test_ids());
+        Self { name: "s3", store: open().await.unwrap(), peer: open().await.unwrap(), dir }
+    }
+
+    async fn put(&self, tenant: &str, content: &[u8]) -> ContentHash {
+        self.store.put(&owner(tenant), content.to_vec(), "application/octet-stream", "x").await.unwrap().hash
+    }
+
+    async fn get(&self, name: &str, hash: &ContentHash) -> Option<Vec<u8>> {
+        self.store.get(&tenant(name), hash, u64::MAX).await.unwrap()
+    }
+}
+
+/// The bucket of the tests, with keys that no other test has.
+fn s3_settings(unique: &TempDir) -> S3Settings {
+    let name = unique.path().file_name().unwrap().to_str().unwrap();
+    S3Settings {
+        endpoint: Some(variable("GREENROOM_TEST_S3_URL")),
+        bucket: variable("GREENROOM_TEST_S3_BUCKET"),
+        prefix: format!("test/{}", name.trim_start_matches('.')),
+        region: "us-east-1".to_owned(),
+        access_key_id: variable("GREENROOM_TEST_S3_ACCESS_KEY_ID"),
+        secret_access_key: variable("GREENROOM_TEST_S3_SECRET_ACCESS_KEY"),
+        timeouts: S3Timeouts::default(),
+    }
+}
+
+/// A variable that the test command sets.
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; `scripts/test` starts the servers and sets it"))
+}
+
+/// Ids that are unique in this process.
+fn test_ids() -> Arc<dyn IdGenerator> {
+    struct TestIds;
+    impl IdGenerator for TestIds {
+        fn next_id(&self) -> u128 {
+            static NEXT: AtomicU64 = AtomicU64::new(1);
+            NEXT.fetch_add(1, Ordering::Relaxed).into()
+        }
+    }
+    Arc::new(TestIds)
 }
 
 fn owner(name: &str) -> ArtifactOwner {
     ArtifactOwner { tenant: tenant(name), personal_data: false }
 }
 
-fn file_of(dir: &Path, hash: &ContentHash) -> PathBuf {
-    let name = hash.to_string();
-    dir.join(&name[..2]).join(name)
-}
-
-#[tokio::test]
-async fn the_same_bytes_are_stored_once_and_read_back() {
-    let dir = tempfile::tempdir().unwrap();
-    for store in each(dir.path()) {
-        let first = store.put(&owner("acme"), b"a,b\n1,2\n".to_vec(), "text/csv", "sales.csv").await.unwrap();
-        let repeated = store.put(&owner("acme"), b"a,b\n1,2\n".to_vec(), "text/csv", "other.csv").await.unwrap();
-        assert_eq!((first.hash, first.bytes), (repeated.hash, 8));
-        assert_eq!(store.get(&tenant("acme"), &first.hash, 100).await.unwrap().as_deref(), Some(&b"a,b\n1,2\n"[..]));
-        assert_eq!(store.get(&tenant("acme"), &ContentHash::from_content(b"none"), 100).await.unwrap(), None);
+/// Content of which no two parts are equal.
+fn content_of(length: usize) -> Vec<u8> {
+    let mut content: Vec<u8> = (0_u64..).flat_map(u64::to_le_bytes).take(length).collect();
+    // It is no JSON.
+    if let Some(first) = content.first_mut() {
+        *first = b'x';
     }
+    content
 }
 
-#[tokio::test]
-async fn the_bytes_are_stored_once_and_exist_for_each_tenant_that_has_put_them_only() {
-    let dir = tempfile::tempdir().unwrap();
-    for store in each(dir.path()) {
-        let bytes = b"quarterly figures".to_vec();
-        let stored = store.put(&owner("acme"), bytes.clone(), "text/plain", "x").await.unwrap();
-        let (hash, length) = (stored.hash, bytes.len() as u64);
-        let info = async |name: &str| store.info(&tenant(name), &hash).await.unwrap();
-        assert_eq!(info("acme").await, Some(ArtifactInfo { bytes: length, personal_data: false }));
-        for other in ["globex", "ACME", "acm"] {
-            assert_eq!(store.get(&tenant(other), &hash, 1_000).await.unwrap(), None, "{other}");
-            // The size of an artifact of another tenant is not reported either.
-            assert_eq!(store.get(&tenant(other), &hash, 1).await.unwrap(), None, "{other}");
-            assert_eq!(info(other).await, None, "{other}");
-            store.mark_personal_data(&tenant(other), &hash).await.unwrap();
-            assert_eq!(info(other).await, None, "{other}");
-        }
-        store.put(&owner("globex"), bytes.clone(), "text/plain", "x").await.unwrap();
-        assert_eq!(store.get(&tenant("globex"), &hash, 1_000).await.unwrap(), Some(bytes));
-        store.mark_personal_data(&tenant("globex"), &hash).await.unwrap();
-        assert_eq!(info("globex").await, Some(ArtifactInfo { bytes: length, personal_data: true }));
-        assert_eq!(info("acme").await, Some(ArtifactInfo { bytes: length, personal_data: false }));
-        store.put(&owner("globex"), b"quarterly figures".to_vec(), "text/plain", "x").await.unwrap();
-        assert!(info("globex").await.unwrap().personal_data, "a later put does not remove the mark");
-    }
-    let files = |folder: PathBuf| std::fs::read_dir(folder).unwrap().count();
-    let blob = file_of(dir.path(), &ContentHash::from_content(b"quarterly figures"));
-    assert_eq!(files(blob.parent().unwrap().to_owned()), 2, "one file and its owners");
-}
-
-#[tokio::test]
-async fn an_artifact_over_the_limit_is_not_read_and_a_path_is_no_name() {
-    let dir = tempfile::tempdir().unwrap();
-    for store in each(dir.path()) {
-        let stored = store.put(&owner("acme"), vec![0; 100], "text/plain", "x").await.unwrap();
-        let error = store.get(&tenant("acme"), &stored.hash, 99).await.unwrap_err();
-        assert!(matches!(error, ArtifactError::TooLarge { bytes: 100, max: 99 }));
-        for name in ["../x", "a/b", "", "a\0b", &"x".repeat(LABEL_BYTES_MAX + 1)] {
-            let error = store.put(&owner("acme"), vec![1], "text/plain", name).await.unwrap_err();
-            assert!(matches!(error, ArtifactError::Label), "{name:?}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn damage_is_detected_and_a_partly_written_file_is_removed() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open_fs_artifacts(dir.path()).unwrap();
-    let stored = store.put(&owner("acme"), b"true".to_vec(), "text/plain", "x").await.unwrap();
-    std::fs::write(file_of(dir.path(), &stored.hash), b"fake").unwrap();
-    let error = store.get(&tenant("acme"), &stored.hash, 100).await.unwrap_err();
-    assert!(matches!(error, ArtifactError::Damaged { .. }));
-    let staging_file = dir.path().join("staging").join("half");
-    std::fs::write(&staging_file, b"hal").unwrap();
-    open_fs_artifacts(dir.path()).unwrap();
-    assert!(!staging_file.exists());
-}
-
-#[tokio::test]
-async fn a_recent_artifact_is_not_swept() {
-    let dir = tempfile::tempdir().unwrap();
-    for store in each(dir.path()) {
-        let stored = store.put(&owner("acme"), b"recent".to_vec(), "text/plain", "x").await.unwrap();
-        assert_eq!(store.sweep(HashSet::new(), None, NOW).await.unwrap(), SweepReport::default());
-        assert!(store.get(&tenant("acme"), &stored.hash, 100).await.unwrap().is_some());
-    }
-}
-
-/// Sets the time of a file's last put to before the retention.
-fn age(dir: &Path, hash: &ContentHash) {
-    let file = std::fs::File::options().append(true).open(file_of(dir, hash)).unwrap();
-    let put = file.metadata().unwrap().modified().unwrap();
-    file.set_modified(put - UNREFERENCED_RETENTION - MINUTE).unwrap();
-}
-
-/// The current time of the file system.
-fn now_in(dir: &Path) -> Timestamp {
-    let put = std::fs::File::create(dir.join("staging").join("now")).unwrap().metadata().unwrap().modified().unwrap();
-    let since = put.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap();
-    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap())
-}
-
-#[tokio::test]
-async fn a_sweep_removes_unreferenced_artifacts_and_retains_reachable_ones() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open_fs_artifacts(dir.path()).unwrap();
-    let put =
-        async |bytes: &[u8]| store.put(&owner("acme"), bytes.to_vec(), "application/json", "x").await.unwrap().hash;
-    let inner = put(b"inner").await;
-    let middle = put(format!(r#"[{{"$artifact":{{"hash":"{inner}"}}}}]"#).as_bytes()).await;
-    let outer = put(format!(r#"{{"a":{{"$artifact":{{"hash":"{middle}"}}}}}}"#).as_bytes()).await;
-    let (unreferenced, also_unreferenced) =
-        (put(b"unreferenced").await, put(format!(r#"{{"only":"{inner}"}}"#).as_bytes()).await);
-    let (recent, repeated) = (put(b"recent").await, put(b"repeated").await);
-    for hash in [inner, middle, outer, unreferenced, also_unreferenced, repeated] {
-        age(dir.path(), &hash);
-    }
-    put(b"repeated").await;
-    std::fs::write(dir.path().join("notes.txt"), b"not ours").unwrap();
-
-    let report = store.sweep(HashSet::from([outer]), None, now_in(dir.path())).await.unwrap();
-    let bytes = (b"unreferenced".len() + r#"{"only":""}"#.len() + 64) as u64;
-    assert_eq!(report, SweepReport { artifacts: 2, bytes });
-    for (hash, is_retained) in [
-        (inner, true),
-        (middle, true),
-        (outer, true),
-        (recent, true),
-        (repeated, true),
-        (unreferenced, false),
-        (also_unreferenced, false),
-    ] {
-        assert_eq!(store.get(&tenant("acme"), &hash, 1_000).await.unwrap().is_some(), is_retained);
-    }
-    assert_eq!(store.sweep(HashSet::from([outer]), None, now_in(dir.path())).await.unwrap(), SweepReport::default());
-    let report = store.sweep(HashSet::new(), None, now_in(dir.path())).await.unwrap();
-    assert_eq!(report.artifacts, 3, "without a reference to the outer one, the inner ones are unreferenced too");
-    assert!(dir.path().join("notes.txt").exists());
-}
-
-#[tokio::test]
-async fn a_sweep_for_one_tenant_leaves_what_another_tenant_has() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open_fs_artifacts(dir.path()).unwrap();
-    let put = async |name: &str, bytes: &[u8]| {
-        let hash = store.put(&owner(name), bytes.to_vec(), "text/plain", "x").await.unwrap().hash;
-        age(dir.path(), &hash);
-        hash
-    };
-    let (own, shared, foreign) =
-        (put("acme", b"own").await, put("acme", b"shared").await, put("globex", b"other").await);
-    put("globex", b"shared").await;
-    let (acme, globex) = (tenant("acme"), tenant("globex"));
-    let report = store.sweep(HashSet::new(), Some(&acme), now_in(dir.path())).await.unwrap();
-    assert_eq!(report, SweepReport { artifacts: 2, bytes: 9 }, "only what belongs to the tenant is counted");
-    assert_eq!(store.get(&acme, &own, 100).await.unwrap(), None);
-    assert_eq!(store.get(&acme, &shared, 100).await.unwrap(), None);
-    assert!(store.get(&globex, &shared, 100).await.unwrap().is_some());
-    assert!(store.get(&globex, &foreign, 100).await.unwrap().is_some());
-    assert!(!file_of(dir.path(), &own).exists(), "nobody has it");
-    let report = store.sweep(HashSet::new(), None, now_in(dir.path())).await.unwrap();
-    assert_eq!(report, SweepReport { artifacts: 2, bytes: 11 });
-    assert!(!file_of(dir.path(), &shared).with_extension("owners").exists());
+/// The files of an artifact in a folder, by name.
+fn files_of(dir: &Path, tenant: &str, hash: &ContentHash) -> Vec<PathBuf> {
+    let folder = dir.join(tenant).join(hash.to_string());
+    let Ok(files) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    files.sort();
+    files
 }
 
 fn artifact(name: &str) -> ArtifactRef {
@@ -222,18 +152,4 @@ async fn journals_replies_and_contexts_reference_artifacts_until_pruned() {
         assert!(!referenced.contains(&artifact("step").hash) && !referenced.contains(&artifact("reply").hash));
         assert!(referenced.contains(&artifact("shared").hash));
     }
-}
-
-#[tokio::test]
-async fn nothing_is_swept_if_a_reachable_artifact_cannot_be_read() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open_fs_artifacts(dir.path()).unwrap();
-    let unreferenced = store.put(&owner("acme"), b"unreferenced".to_vec(), "text/plain", "x").await.unwrap().hash;
-    age(dir.path(), &unreferenced);
-    // A directory instead of a file can be opened, but not read.
-    let odd = ContentHash::from_content(b"odd");
-    std::fs::create_dir_all(file_of(dir.path(), &odd)).unwrap();
-    let error = store.sweep(HashSet::from([odd]), None, now_in(dir.path())).await.unwrap_err();
-    assert!(matches!(error, StoreError::Failed(_)));
-    assert!(store.get(&tenant("acme"), &unreferenced, 100).await.unwrap().is_some());
 }

@@ -7,6 +7,15 @@ use serde_json::json;
 use super::*;
 use crate::context::{CONTEXT_VIEW_TTL, ContextData, ContextValue, Version, ViewError};
 
+/// New stores with each implementation of the view.
+async fn each_view() -> Vec<TestStores> {
+    let mut with_redis = TestStores::in_memory();
+    with_redis.stores.context = crate::redis::tests::shared_redis().await.context_view();
+    let mut each = TestStores::each().await;
+    each.push(with_redis);
+    each
+}
+
 fn key(name: &str) -> ContextKey {
     ContextKey::new(name).unwrap()
 }
@@ -30,7 +39,7 @@ async fn read(stores: &TestStores, number: u128, at_least: u64) -> Result<Vec<(S
 
 #[tokio::test]
 async fn a_view_has_what_its_owner_has_applied() {
-    for stores in TestStores::each().await {
+    for stores in each_view().await {
         let (view, run) = (&stores.stores.context, run_id(1));
         let mut data = ContextData::new([(key("a"), json!(1))], Version(1)).unwrap();
         view.claim(&run, Fence(1), &data, NOW).await.unwrap();
@@ -48,7 +57,7 @@ async fn a_view_has_what_its_owner_has_applied() {
 
 #[tokio::test]
 async fn a_view_that_lacks_a_change_is_lost_and_never_read() {
-    for stores in TestStores::each().await {
+    for stores in each_view().await {
         let (view, run) = (&stores.stores.context, run_id(1));
         let mut data = ContextData::new([(key("a"), json!(1))], Version(1)).unwrap();
         let first = [put(&mut data, 2, "a", json!(2))];
@@ -65,7 +74,7 @@ async fn a_view_that_lacks_a_change_is_lost_and_never_read() {
 
 #[tokio::test]
 async fn a_new_owner_fences_the_old_one() {
-    for stores in TestStores::each().await {
+    for stores in each_view().await {
         let (view, run) = (&stores.stores.context, run_id(1));
         let mut data = ContextData::default();
         view.claim(&run, Fence(1), &data, NOW).await.unwrap();
@@ -81,11 +90,29 @@ async fn a_new_owner_fences_the_old_one() {
     }
 }
 
+#[tokio::test]
+async fn a_claim_that_is_older_than_the_view_of_its_owner_changes_nothing() {
+    for stores in each_view().await {
+        let (view, run) = (&stores.stores.context, run_id(1));
+        let mut data = ContextData::new([(key("a"), json!(1))], Version(1)).unwrap();
+        let first = data.clone();
+        view.claim(&run, Fence(1), &data, NOW).await.unwrap();
+        let changes = [put(&mut data, 2, "a", json!(2))];
+        view.apply(&run, Fence(1), Version(1), &changes, NOW).await.unwrap();
+        view.claim(&run, Fence(1), &first, NOW).await.unwrap();
+        assert_eq!(read(&stores, 1, 2).await.unwrap(), [("a".to_owned(), 2, json!(2))]);
+        // The next owner replaces whatever the view has.
+        view.claim(&run, Fence(2), &first, NOW).await.unwrap();
+        assert_eq!(read(&stores, 1, 1).await.unwrap(), [("a".to_owned(), 1, json!(1))]);
+        assert!(matches!(read(&stores, 1, 2).await, Err(ViewError::Lost)));
+    }
+}
+
 /// More contexts than any store keeps in memory, in use at the same time.
 #[tokio::test]
 async fn a_thousand_contexts_in_use_at_once_keep_their_fences_versions_and_values() {
     const CONTEXTS: u128 = 1_000;
-    for stores in TestStores::each().await {
+    for stores in each_view().await {
         let view = &stores.stores.context;
         let mut contexts = vec![ContextData::default(); usize::try_from(CONTEXTS).unwrap()];
         for round in 1..=3 {

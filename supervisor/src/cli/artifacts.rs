@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use greenroom_client::Client;
-use greenroom_protocol::{Cause, ContentHash, ErrorCode, Json};
+use greenroom_protocol::{Cause, ContentHash, ContentHasher, ErrorCode, Json};
 
 use super::args::ArtifactsCommand;
 use super::output::Output;
@@ -21,36 +21,107 @@ pub async fn artifacts(session: &Session, command: ArtifactsCommand, output: Out
     match command {
         ArtifactsCommand::Get { hash, out } => {
             require_new(&out)?;
-            let bytes = fetch(&session.client(), hash).await?;
-            write_new(&out, &bytes)?;
+            let bytes = save(&session.client(), hash, &out).await?;
             let path = std::path::absolute(&out).map_err(|error| unwritable(&out, &error))?;
-            let document = serde_json::json!({ "hash": hash, "bytes": bytes.len(), "file": path });
-            output.document(&document, || format!("{} bytes: {}", bytes.len(), path.display()));
+            let document = serde_json::json!({ "hash": hash, "bytes": bytes, "file": path });
+            output.document(&document, || format!("{bytes} bytes: {}", path.display()));
             Ok(0)
         }
     }
 }
 
-/// The content of an artifact.
+/// Writes an artifact to a new file, part by part, and returns its size. The file is created with the first part, so a
+/// rejected request creates none.
+async fn save(client: &Client, hash: ContentHash, out: &Path) -> Result<u64, Cause> {
+    let mut file = None;
+    let write = |part: &[u8]| {
+        if file.is_none() {
+            file = Some(NewFile::create(out)?);
+        }
+        file.as_mut().map_or(Ok(()), |file| file.write(part))
+    };
+    let bytes = fetch_parts(client, hash, write).await?;
+    // The reply for an artifact without bytes has one part, so there is a file.
+    if let Some(file) = file {
+        file.finish()?;
+    }
+    Ok(bytes)
+}
+
+/// The content of an artifact of at most `bytes_max` bytes.
 ///
 /// # Errors
-/// [`ErrorCode::UnknownRecord`]; those of the guard and of the store.
-pub(super) async fn fetch(client: &Client, hash: ContentHash) -> Result<Vec<u8>, Cause> {
+/// [`ErrorCode::UnknownRecord`]; [`ErrorCode::PayloadTooLarge`]; those of the guard and of the store.
+pub(super) async fn fetch(client: &Client, hash: ContentHash, bytes_max: u64) -> Result<Vec<u8>, Cause> {
     let mut bytes = Vec::new();
+    let add = |part: &[u8]| {
+        bytes.extend_from_slice(part);
+        if bytes.len() as u64 > bytes_max {
+            let message = format!("the artifact {hash} has more than {bytes_max} bytes");
+            return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
+        }
+        Ok(())
+    };
+    fetch_parts(client, hash, add).await?;
+    Ok(bytes)
+}
+
+/// Requests the parts of an artifact one after the other, and returns its size once all of them have its hash.
+async fn fetch_parts(
+    client: &Client,
+    hash: ContentHash,
+    mut add: impl FnMut(&[u8]) -> Result<(), Cause>,
+) -> Result<u64, Cause> {
+    let (mut hasher, mut bytes) = (ContentHasher::default(), 0_u64);
     loop {
-        let reply = client.artifact(hash, bytes.len() as u64).await?;
+        let reply = client.artifact(hash, bytes).await?;
         if let Some(cause) = reply.error {
             return Err(cause);
         }
         let content = reply.outputs.get("content").and_then(Json::as_str);
         let part = content.and_then(|content| STANDARD.decode(content).ok()).ok_or_else(|| unreadable(hash))?;
-        bytes.extend_from_slice(&part);
+        hasher.update(&part);
+        bytes = bytes.saturating_add(part.len() as u64);
+        add(&part)?;
         let is_last = reply.outputs.get("next").is_none_or(Json::is_null);
-        if is_last && ContentHash::from_content(&bytes) == hash {
-            return Ok(bytes);
+        if is_last {
+            return if hasher.finish() == hash { Ok(bytes) } else { Err(unreadable(hash)) };
         }
-        if is_last || part.is_empty() {
+        if part.is_empty() {
             return Err(unreadable(hash));
+        }
+    }
+}
+
+/// A file that is being written. One that is not complete is removed, also if the command is interrupted.
+struct NewFile {
+    path: PathBuf,
+    file: File,
+    is_complete: bool,
+}
+
+impl NewFile {
+    fn create(path: &Path) -> Result<Self, Cause> {
+        let file = File::create_new(path).map_err(|error| unwritable(path, &error))?;
+        Ok(Self { path: path.to_owned(), file, is_complete: false })
+    }
+
+    fn write(&mut self, part: &[u8]) -> Result<(), Cause> {
+        self.file.write_all(part).map_err(|error| unwritable(&self.path, &error))
+    }
+
+    fn finish(mut self) -> Result<(), Cause> {
+        self.file.sync_all().map_err(|error| unwritable(&self.path, &error))?;
+        self.is_complete = true;
+        Ok(())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.is_complete {
+            // The error of the write is reported; a partial file that cannot be removed changes nothing about it.
+            let _ = std::fs::remove_file(&self.path);
         }
     }
 }
@@ -75,16 +146,6 @@ pub(super) fn require_new(path: &Path) -> Result<(), Cause> {
         }
         Some(_) | None => Ok(()),
     }
-}
-
-/// Writes a new file. One that cannot be written completely is removed.
-fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Cause> {
-    let mut file = File::create_new(path).map_err(|error| unwritable(path, &error))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| {
-        // The error of the write is reported; a partial file that cannot be removed changes nothing about it.
-        let _ = std::fs::remove_file(path);
-        unwritable(path, &error)
-    })
 }
 
 /// The cause of a file that cannot be written.

@@ -5,6 +5,7 @@ use greenroom_client::CallParams;
 use greenroom_protocol::id::IdError;
 use greenroom_protocol::request::CallOptions;
 use greenroom_protocol::{Cause, ErrorCode, Json, Reply, RequestId, RunId, TeamId, Values, WorkflowId};
+use greenroom_registry::artifacts::single_chunk;
 
 use super::args::{DemoArgs, OutputFormat};
 use super::output::{Output, describe, print_note, totals};
@@ -57,7 +58,7 @@ fn invalid(error: IdError) -> Cause {
 }
 
 async fn run(session: &Session, arguments: &DemoArgs, output: Output) -> Result<Reply, Cause> {
-    let sales = session.store_artifact(SALES.to_vec(), "text/csv", "sales.csv").await?;
+    let sales = session.store_artifact(single_chunk(SALES), "text/csv", "sales.csv").await?;
     let text = |text: &str| Json::from(text);
     let params = CallParams {
         inputs: Values::from([("data_source".to_owned(), sales.to_json())]),

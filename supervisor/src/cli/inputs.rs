@@ -74,15 +74,10 @@ fn split(text: &str) -> Result<(&str, &str), Cause> {
 
 async fn file(session: &Session, source: FileSource) -> Result<RawItem, Cause> {
     let (name, media_type) = (source.name(), source.media_type());
-    let bytes = source.read().await?;
-    let bytes = match String::from_utf8(bytes) {
-        Ok(content) if content.len() <= INLINE_FILE_BYTES_MAX => {
-            return Ok(RawItem::File(RawFile { content, media_type: media_type.to_owned(), name }));
-        }
-        Ok(content) => content.into_bytes(),
-        Err(error) => error.into_bytes(),
-    };
-    Ok(RawItem::Artifact(session.store_artifact(bytes, media_type, &name).await?))
+    match source.open(INLINE_FILE_BYTES_MAX).await?.into_text() {
+        Ok(content) => Ok(RawItem::File(RawFile { content, media_type: media_type.to_owned(), name })),
+        Err(file) => Ok(RawItem::Artifact(session.store_artifact(file.into_chunks(), media_type, &name).await?)),
+    }
 }
 
 #[cfg(test)]

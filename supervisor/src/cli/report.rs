@@ -12,8 +12,8 @@ use super::output::Output;
 use super::session::Session;
 use crate::clock::WallClock;
 
-/// Bytes of one output that a report is written from; a larger one is no text to read.
-const OUTPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of the stored outputs that a report is written from, together; what exceeds them is no text to read.
+const OUTPUTS_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// The directory of a report.
 pub(super) struct ReportDir {
@@ -101,8 +101,9 @@ async fn read(client: &Client, run: &RunId) -> Result<Report, Cause> {
         let message = format!("the run {run} ended as {}, so it has no report: {}", reply.status.as_str(), cause.code);
         return Err(no_report(message).with_details(serde_json::json!({ "cause": cause })));
     }
-    let outputs = load_all(client, reply.outputs).await?;
-    let context = load(client, record.outputs.get("context").cloned().unwrap_or_default()).await?;
+    let mut loader = Loader { client, bytes_max: OUTPUTS_BYTES_MAX };
+    let context = loader.load(record.outputs.get("context").cloned().unwrap_or_default()).await?;
+    let outputs = loader.load_all(reply.outputs).await?;
     let input = ReportInput {
         company: context.get("company").and_then(Json::as_str),
         run: run.as_str(),
@@ -114,31 +115,40 @@ async fn read(client: &Client, run: &RunId) -> Result<Report, Cause> {
     report::write(&input).map_err(|error| no_report(format!("the run {run}: {error}")))
 }
 
-/// Replaces the references to artifacts by their content, if it is JSON or text.
-async fn load_all(client: &Client, outputs: Values) -> Result<Values, Cause> {
-    let mut loaded = Values::new();
-    for (name, value) in outputs {
-        loaded.insert(name, load(client, value).await?);
-    }
-    Ok(loaded)
+/// Replaces references to artifacts by their content, if it is JSON or text.
+struct Loader<'c> {
+    client: &'c Client,
+    /// Bytes that may still be loaded.
+    bytes_max: u64,
 }
 
-async fn load(client: &Client, value: Json) -> Result<Json, Cause> {
-    let Some(artifact) = ArtifactRef::from_json(&value).filter(|artifact| artifact.bytes <= OUTPUT_BYTES_MAX) else {
-        return Ok(value);
-    };
-    let is_json = artifact.media_type.starts_with("application/json");
-    if !is_json && !artifact.media_type.starts_with("text/plain") {
-        return Ok(value);
+impl Loader<'_> {
+    async fn load_all(&mut self, outputs: Values) -> Result<Values, Cause> {
+        let mut loaded = Values::new();
+        for (name, value) in outputs {
+            loaded.insert(name, self.load(value).await?);
+        }
+        Ok(loaded)
     }
-    let bytes = fetch(client, artifact.hash).await?;
-    let invalid = |error: String| {
-        Cause::new(ErrorCode::InvalidData, format!("the artifact {} cannot be read: {error}", artifact.hash))
-    };
-    if is_json {
-        return serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()));
+
+    async fn load(&mut self, value: Json) -> Result<Json, Cause> {
+        let Some(artifact) = ArtifactRef::from_json(&value).filter(|artifact| artifact.bytes <= self.bytes_max) else {
+            return Ok(value);
+        };
+        let is_json = artifact.media_type.starts_with("application/json");
+        if !is_json && !artifact.media_type.starts_with("text/plain") {
+            return Ok(value);
+        }
+        let bytes = fetch(self.client, artifact.hash, self.bytes_max).await?;
+        self.bytes_max = self.bytes_max.saturating_sub(bytes.len() as u64);
+        let invalid = |error: String| {
+            Cause::new(ErrorCode::InvalidData, format!("the artifact {} cannot be read: {error}", artifact.hash))
+        };
+        if is_json {
+            return serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()));
+        }
+        String::from_utf8(bytes).map(Json::String).map_err(|error| invalid(error.to_string()))
     }
-    String::from_utf8(bytes).map(Json::String).map_err(|error| invalid(error.to_string()))
 }
 
 fn no_report(message: String) -> Cause {

@@ -98,8 +98,12 @@ async fn prepare(session: &Session, call: CallArgs) -> Result<(Client, CallParam
     if let Some(key) = call.idempotency_key {
         client = client.with_idempotency_key(key);
     }
+    let uploading = inputs(session, &call.inputs);
+    let values = tokio::time::timeout(timeout, uploading).await.map_err(|_elapsed| {
+        Cause::new(ErrorCode::TimedOut, "the deadline passed before the files of the request were uploaded")
+    })??;
     let params = CallParams {
-        inputs: inputs(session, &call.inputs).await?,
+        inputs: values,
         context: context(&call.context)?,
         options: CallOptions { model: call.model, cost_max },
         detach: false,

@@ -8,12 +8,13 @@ mod target;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use greenroom_client::Client;
 use greenroom_protocol::event::WatchedRun;
 use greenroom_protocol::limits::REQUEST_TIMEOUT_MAX;
 use greenroom_protocol::request::Maintenance;
 use greenroom_protocol::{ArtifactRef, Cause, Clock, Deadline, ErrorCode, Json, Reply, RunId};
+use greenroom_registry::artifacts::ArtifactSource;
 
 use self::target::{Route, SessionTransport, Target};
 use crate::clock::WallClock;
@@ -22,6 +23,15 @@ use crate::lifecycle::ProcessSignal;
 
 /// Longest wait for the status of the run of an interrupted command.
 const INTERRUPTED_RUN_WAIT: Duration = Duration::from_secs(2);
+
+/// Content that is read once, by whichever attempt begins to read it.
+fn take_when_read(content: Arc<Mutex<Option<ArtifactSource<'static>>>>) -> ArtifactSource<'static> {
+    let taken = async move {
+        let content = content.lock().unwrap_or_else(PoisonError::into_inner).take();
+        content.ok_or_else(|| Cause::new(ErrorCode::Interrupted, "the pod ended while the file was uploaded"))
+    };
+    stream::once(taken).try_flatten().boxed()
+}
 
 /// The connection of one command to a pod.
 pub struct Session {
@@ -65,21 +75,27 @@ impl Session {
         self.route.owner_settings()
     }
 
-    /// Uploads a file.
+    /// Uploads a file. Its content is read by the attempt that a pod accepts, and by no other.
     ///
     /// # Errors
-    /// Those of the store.
-    pub async fn store_artifact(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, Cause> {
-        let (bytes, user) = (Arc::new(bytes), self.config().user.clone());
+    /// Those of the content and of the store.
+    pub async fn store_artifact(
+        &self,
+        content: ArtifactSource<'static>,
+        media_type: &str,
+        name: &str,
+    ) -> Result<ArtifactRef, Cause> {
+        let (content, user) = (Arc::new(Mutex::new(Some(content))), self.config().user.clone());
         let (media_type, name) = (media_type.to_owned(), name.to_owned());
         let store = |target: Target| {
-            let (bytes, user, media_type, name) = (Arc::clone(&bytes), user.clone(), media_type.clone(), name.clone());
+            let content = take_when_read(Arc::clone(&content));
+            let (user, media_type, name) = (user.clone(), media_type.clone(), name.clone());
             let storing = async move {
                 match target {
                     Target::InProcess(ingress) => {
-                        ingress.store_artifact(&user, bytes.to_vec(), &media_type, &name).await
+                        ingress.store_artifact_stream(&user, content, &media_type, &name).await
                     }
-                    Target::Remote(socket) => socket.store_artifact(&bytes, &media_type, &name).await,
+                    Target::Remote(socket) => socket.store_artifact(content, &media_type, &name).await,
                 }
             };
             storing.boxed()

@@ -56,6 +56,7 @@ pub(crate) fn build(
             runs: Arc::clone(&stores.runs),
             journal: Arc::clone(&stores.journal),
             ledger: Arc::clone(&stores.ledger),
+            rate_windows: parts.rate_windows.clone(),
             artifacts: Arc::clone(&stores.artifacts),
             models: models.clone(),
         },

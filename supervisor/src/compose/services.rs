@@ -94,7 +94,26 @@ pub(crate) fn control_socket(server: ControlServer, ingress: LocalIngress) -> Se
     })
 }
 
-/// What reloads changed users, definitions and policies.
+/// Creates what reloads users, definitions and policies. It activates what is applied for every pod from now on, unless
+/// the pod restores a database.
+pub(crate) fn start_reloader(
+    services: &mut Services,
+    parts: &PodParts,
+    spawner: CategorySpawner,
+    in_service: InService,
+) -> Arc<Reloader> {
+    let reloader = Arc::new(reloader(parts, spawner, in_service));
+    if parts.restores.is_none() {
+        let follower = Arc::clone(&reloader);
+        services.start(Service::droppable("generations", ChildKind::Watcher, move || {
+            let follower = Arc::clone(&follower);
+            async move { follower.follow().await }
+        }));
+    }
+    reloader
+}
+
+/// What reloads users, definitions and policy.
 pub(crate) fn reloader(parts: &PodParts, spawner: CategorySpawner, in_service: InService) -> Reloader {
     Reloader {
         definitions: Arc::clone(&parts.definitions),
@@ -128,14 +147,6 @@ pub(crate) fn watcher(reloader: Arc<Reloader>) -> Service {
     Service::droppable("watcher", ChildKind::Watcher, move || {
         let reloader = Arc::clone(&reloader);
         async move { reloader.run().await }
-    })
-}
-
-/// Activates what is applied for every pod.
-pub(crate) fn follower(reloader: Arc<Reloader>) -> Service {
-    Service::droppable("generations", ChildKind::Watcher, move || {
-        let reloader = Arc::clone(&reloader);
-        async move { reloader.follow().await }
     })
 }
 
@@ -174,10 +185,13 @@ async fn sweep_periodically(admin: Arc<AdminOps>) -> Result<(), String> {
     loop {
         rounds.tick().await;
         match admin.sweep(None).await {
-            Ok(SweepReport { artifacts: 0, bytes: _ }) => {}
-            Ok(SweepReport { artifacts, bytes }) => {
-                tracing::info!(artifacts.dropped = artifacts, artifacts.bytes = bytes, "swept artifacts");
-            }
+            Ok(SweepReport { artifacts: 0, bytes: _, tombstones: 0 }) => {}
+            Ok(SweepReport { artifacts, bytes, tombstones }) => tracing::info!(
+                artifacts.dropped = artifacts,
+                artifacts.bytes = bytes,
+                artifacts.unreferenced = tombstones,
+                "swept artifacts"
+            ),
             Err(cause) => tracing::error!(error.code = %cause.code, "cannot sweep artifacts"),
         }
     }

@@ -1,5 +1,5 @@
-//! From the configuration to the stores: in memory, or one SQLite file, or a PostgreSQL database; with a directory of
-//! artifacts.
+//! From the configuration to the stores: in memory, one SQLite file, or a PostgreSQL database; artifacts have a store
+//! of their own.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::maintenance::CheckReport;
 use greenroom_registry::{OpenedStores, StoreParts};
 
+use super::artifacts;
 use super::overrides::RestorePod;
 use crate::config::Config;
 use crate::config::store::SupportedStore;
@@ -17,7 +18,8 @@ use crate::pipeline::store_failure::name_store;
 ///
 /// # Errors
 /// Those of the store; [`ErrorCode::StoreUnavailable`] if a directory cannot be created;
-/// [`ErrorCode::InvalidConfiguration`] if its URL names no store of this version.
+/// [`ErrorCode::InvalidConfiguration`] if its URL names no store of this version;
+/// [`ErrorCode::ArtifactsNotShared`] if another pod uses the database and this one has artifacts of its own.
 pub async fn open(
     config: &Config,
     pod: &PodId,
@@ -29,11 +31,11 @@ pub async fn open(
     match config.store.supported()? {
         SupportedStore::Memory => {
             let signer = Signer::ephemeral(seed(&**ids));
-            let artifacts = greenroom_registry::in_memory_artifacts();
+            let artifacts = artifacts::open(config, ids, None).await?;
             Ok(greenroom_registry::open_in_memory(StoreParts { clock, signer, artifacts, pod }))
         }
         SupportedStore::Sqlite(path, sync) => {
-            let mut parts = open_parts(config, pod, clock)?;
+            let mut parts = open_parts(config, pod, clock, ids).await?;
             let path = match restores {
                 Some(RestorePod::OverCopy { database, head_file }) => {
                     parts.signer = parts.signer.with_head_file(head_file.clone());
@@ -45,21 +47,37 @@ pub async fn open(
             opened.map_err(|error| name_store(error.cause(), &config.store, None))
         }
         SupportedStore::Postgres(url) => {
-            let opened = greenroom_registry::open_postgres(url, open_parts(config, pod, clock)?).await;
+            require_shared_artifacts(config, url).await?;
+            let opened = greenroom_registry::open_postgres(url, open_parts(config, pod, clock, ids).await?).await;
             opened.map_err(|error| name_store(error.cause(), &config.store, None))
         }
     }
 }
 
-/// What the stores have in the data directory: the key of the audit, the artifacts, the directories of files.
-fn open_parts(config: &Config, pod: PodId, clock: Arc<dyn Clock>) -> Result<StoreParts, Cause> {
+/// Refuses to be a further pod of a database if this one and the others would not find each other's artifacts.
+async fn require_shared_artifacts(config: &Config, url: &str) -> Result<(), Cause> {
+    let Err(not_shared) = config.artifacts.require_shared() else { return Ok(()) };
+    match greenroom_registry::find_postgres_pod(url).await {
+        Ok(Some(other)) => Err(not_shared.with_details(serde_json::json!({ "pod": other }))),
+        Ok(None) => Ok(()),
+        Err(error) => Err(name_store(error.cause(), &config.store, None)),
+    }
+}
+
+/// What the stores have beside the database: the key of the audit, the artifacts, the directories of files.
+async fn open_parts(
+    config: &Config,
+    pod: PodId,
+    clock: Arc<dyn Clock>,
+    ids: &Arc<dyn IdGenerator>,
+) -> Result<StoreParts, Cause> {
     for root in &config.files_roots {
         if root.starts_with(&config.data_dir) {
             std::fs::create_dir_all(root).map_err(|error| unusable(root, &error))?;
         }
     }
     let signer = Signer::open(&config.audit_key(), random_seed).map_err(|error| error.cause())?;
-    let artifacts = greenroom_registry::open_fs_artifacts(&config.artifacts_dir()).map_err(|error| error.cause())?;
+    let artifacts = artifacts::open(config, ids, Some(&config.artifacts_dir())).await?;
     Ok(StoreParts { clock, signer, artifacts, pod })
 }
 

@@ -44,6 +44,11 @@ pub(super) fn warnings(resolved: &[ResolvedSetting]) -> Vec<String> {
     unused.map(|row| format!("{} is set ({}), but this version does not use it", row.key, row.origin)).collect()
 }
 
+/// The keys of the settings that a layer sets to a value of its own.
+pub(super) fn set_keys(resolved: &[ResolvedSetting]) -> impl Iterator<Item = &str> {
+    resolved.iter().filter(|row| !row.value.is_empty() && row.origin != "default").map(|row| row.key.as_str())
+}
+
 fn collect(prefix: &str, value: &Value, resolved: &mut Vec<ResolvedSetting>, problems: &mut Vec<String>) {
     match &value.kind {
         ValueKind::Table(members) => {

@@ -3,14 +3,16 @@
 //! [`super::users`] and [`super::models`].
 
 pub use super::setting::{Setting, SettingKind};
-use super::{admission, definitions, files, guard, models, pod, process, reserved, store};
+use super::{admission, artifacts, definitions, files, guard, models, pod, process, redis, reserved, store};
 
 /// The settings of every section, in the order of the documentation.
-const SECTIONS: [&[Setting]; 9] = [
+const SECTIONS: [&[Setting]; 11] = [
     pod::SETTINGS,
     definitions::SETTINGS,
     files::SETTINGS,
     store::SETTINGS,
+    redis::SETTINGS,
+    artifacts::SETTINGS,
     admission::SETTINGS,
     guard::SETTINGS,
     process::SETTINGS,

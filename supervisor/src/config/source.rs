@@ -18,8 +18,8 @@ use super::settings::CONFIG_FILE_VARIABLE;
 use super::settings_hash::{SettingsHash, is_of_the_pod};
 use super::users::BUILT_IN_USERS;
 use super::{
-    Config, ConfigError, UserDirectory, admission, definitions, files, guard, models, pod, process, resolved, store,
-    users,
+    Config, ConfigError, UserDirectory, admission, artifacts, definitions, files, guard, models, pod, process, redis,
+    resolved, store, users,
 };
 
 /// The file that is read if it exists and no other is named.
@@ -75,10 +75,12 @@ pub fn load<T: Into<OsString>>(
     let settings_file = file.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
     let config = read(&mut reader, settings_file, SettingsHash::new(&resolved, &of_file));
     problems.extend(reader.into_problems());
+    problems.extend(config.iter().flat_map(|config| artifacts::missing_keys(&config.artifacts)));
     match config {
         Some(config) if problems.is_empty() => {
             let mut warnings = layers::unknown_variables(&environment);
             warnings.extend(resolved::warnings(&resolved));
+            warnings.extend(artifacts::warning(&config.artifacts, resolved::set_keys(&resolved)));
             Ok(LoadedConfig { config, file, resolved, warnings })
         }
         Some(_) | None => Err(ConfigError(problems)),
@@ -169,6 +171,8 @@ fn read(reader: &mut ConfigReader<'_>, settings_file: Option<PathBuf>, settings_
         policy: definitions::read_policy(reader),
         files_roots: files::read(reader, &data_dir),
         store: store::read(reader, &data_dir),
+        redis: redis::read(reader),
+        artifacts: artifacts::read(reader),
         guard_workers: guard::read(reader),
         models: models::read(reader),
         metrics: process::read_metrics(reader),

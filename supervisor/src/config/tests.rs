@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use greenroom_protocol::Period;
+use greenroom_registry::redis::rates::OnRedisLoss;
 
+use super::artifacts::S3Endpoint;
 use super::source::{load, load_users};
 use super::*;
 
@@ -153,6 +155,23 @@ fn a_reserved_setting_that_is_set_causes_a_warning() {
 }
 
 #[test]
+fn the_url_of_redis_is_checked_and_never_shown() {
+    let load = |pairs: &[(&str, &str)]| load(&Flags::default(), environment(pairs).into_iter());
+    let loaded = load(&[("REDIS_URL", "redis://u:hunter2@h:6380/1")]).unwrap();
+    let redis = loaded.config.redis.clone().unwrap();
+    assert_eq!((redis.url.reveal(), redis.on_loss), ("redis://u:hunter2@h:6380/1", OnRedisLoss::Deny));
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let text = format!("{:?} {:?}", loaded.resolved, loaded.config);
+    assert!(text.contains("redis.url") && !text.contains("hunter2"), "{text}");
+    let problems = load(&[("REDIS_URL", "http://u:hunter2@h"), ("GREENROOM_LIMITS_ON_REDIS_LOSS", "allow")]);
+    let text = problems.unwrap_err().to_string();
+    for part in ["redis.url (environment REDIS_URL)", "`redis://`", "`deny` or `local`"] {
+        assert!(text.contains(part) && !text.contains("hunter2"), "{text}");
+    }
+    assert_eq!(load(&[("REDIS_URL", ""), ("GREENROOM_LIMITS_ON_REDIS_LOSS", "local")]).unwrap().config.redis, None);
+}
+
+#[test]
 fn a_key_an_address_or_a_table_configures_a_provider() {
     let (_dir, flags) = file("[[providers]]\nname = \"groq\"\napi = \"groq\"\napi_key = \"gsk\"\n");
     let variables = environment(&[("OPENAI_BASE_URL", "http://127.0.0.1:8000/v1/"), ("OPENAI_MODEL", "llama")]);
@@ -249,4 +268,77 @@ fn a_limit_counts_over_its_period() {
     let (_dir, flags) = file("[[users]]\nname = \"clara\"\nlimits = { period = \"hour\" }\n");
     let problems = load(&flags, environment(&[]).into_iter()).unwrap_err().0;
     assert!(problems.iter().any(|line| line.contains("hour")), "{problems:?}");
+}
+
+const BUCKET: [(&str, &str); 4] = [
+    ("S3_ENDPOINT", "http://127.0.0.1:9000/"),
+    ("S3_BUCKET", "ai-agents"),
+    ("S3_ACCESS_KEY_ID", "key-of-a-test"),
+    ("S3_SECRET_ACCESS_KEY", "hunter2"),
+];
+
+#[test]
+fn a_bucket_is_configured_with_its_keys_which_are_masked() {
+    let loaded = load(&Flags::default(), environment(&BUCKET).into_iter()).unwrap();
+    let s3 = loaded.config.artifacts.s3.clone().unwrap();
+    assert_eq!(s3.endpoint, S3Endpoint::Url("http://127.0.0.1:9000".into()));
+    assert_eq!((s3.bucket.as_str(), s3.region.as_str()), ("ai-agents", "us-east-1"));
+    assert_eq!((s3.access_key_id.reveal(), s3.secret_access_key.reveal()), ("key-of-a-test", "hunter2"));
+    assert!(loaded.config.artifacts.are_shared() && loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let text = format!("{:?} {:?}", loaded.resolved, loaded.config);
+    assert!(!text.contains("hunter2") && !text.contains("key-of-a-test"), "{text}");
+    let aws = load(&Flags::default(), environment(&BUCKET[1..]).into_iter()).unwrap();
+    assert_eq!(aws.config.artifacts.s3.unwrap().endpoint, S3Endpoint::Aws);
+}
+
+#[test]
+fn a_bucket_that_cannot_be_used_is_a_problem_of_its_setting() {
+    for (name, value, problem) in [
+        ("S3_ACCESS_KEY_ID", "", "s3.access_key_id is not"),
+        ("S3_SECRET_ACCESS_KEY", "hunter2\n", "s3.secret_access_key: it contains"),
+        ("S3_BUCKET", "ai-agents/artifacts", "s3.bucket"),
+        ("S3_REGION", "eu west", "s3.region"),
+        ("S3_ENDPOINT", "127.0.0.1:9000", "s3.endpoint"),
+        ("S3_ENDPOINT", "ftp://host", "s3.endpoint"),
+        ("S3_ENDPOINT", "https://user:hunter2@host", "s3.endpoint"),
+        ("S3_ENDPOINT", "https://host/path", "s3.endpoint"),
+        ("S3_ENDPOINT", "http://[::1", "s3.endpoint"),
+    ] {
+        let others = BUCKET.into_iter().filter(|(known, _)| *known != name);
+        let variables: Vec<_> = others.chain([(name, value)]).collect();
+        let problems = load(&Flags::default(), environment(&variables).into_iter()).unwrap_err().0;
+        assert!(problems.len() == 1 && problems[0].contains(problem), "{name}={value:?}: {problems:?}");
+        assert!(!problems[0].contains("hunter2"), "{problems:?}");
+    }
+}
+
+#[test]
+fn settings_of_a_bucket_without_its_name_are_a_warning() {
+    let variables = environment(&[("S3_ENDPOINT", "http://h"), ("S3_SECRET_ACCESS_KEY", "hunter2")]);
+    let loaded = load(&Flags::default(), variables.into_iter()).unwrap();
+    assert_eq!(loaded.config.artifacts, ArtifactsConfig::default());
+    let expected = "s3.endpoint, s3.secret_access_key is set without s3.bucket, so artifacts are stored in a folder";
+    assert_eq!(loaded.warnings, [expected]);
+}
+
+#[test]
+fn the_users_of_a_file_are_read_again_although_the_keys_of_its_bucket_are_in_the_environment() {
+    let (_dir, flags) = file("[s3]\nbucket = \"ai-agents\"\n\n[[users]]\nname = \"clara\"\n");
+    let load_with = |keys: &[(&str, &str)]| load(&flags, environment(keys).into_iter());
+    assert!(load_with(&BUCKET[2..]).is_ok());
+    let problems = load_with(&[]).unwrap_err().0;
+    assert!(problems.len() == 2 && problems[1].contains("s3.secret_access_key is not"), "{problems:?}");
+    assert!(load_users(flags.config.as_deref().unwrap()).is_ok());
+}
+
+#[test]
+fn pods_share_artifacts_in_a_bucket_or_in_a_folder_that_all_of_them_mount() {
+    let load_with = |variables: &[(&str, &str)]| {
+        load(&Flags::default(), environment(variables).into_iter()).unwrap().config.artifacts
+    };
+    let cause = load_with(&[]).require_shared().unwrap_err();
+    assert_eq!(cause.code, greenroom_protocol::ErrorCode::ArtifactsNotShared);
+    for variables in [&BUCKET[..], &[("GREENROOM_ARTIFACTS_SHARED", "true")]] {
+        assert!(load_with(variables).require_shared().is_ok(), "{variables:?}");
+    }
 }

@@ -5,15 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use greenroom_protocol::{Cause, ErrorCode};
+use greenroom_registry::artifacts::ArtifactSource;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use self::socket_file::SocketFile;
-use super::frame::{self, Connection, ControlRequest, ControlResponse, FILE_BYTES_MAX, FRAME_BYTES_MAX};
+use super::frame::{self, Connection, ControlRequest, ControlResponse};
 use super::local::LocalIngress;
 use crate::pipeline::Served;
 
@@ -22,7 +24,7 @@ pub mod socket_file;
 
 /// Connections that are served concurrently; a watch uses one until its run ends.
 const CONNECTIONS_MAX: usize = 1_024;
-/// Longest wait for a complete request on an open connection.
+/// Longest wait for a complete request on an open connection, and for the next chunk of a file.
 const REQUEST_READ_MAX: Duration = Duration::from_secs(30);
 /// Delay after a connection could not be accepted.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -155,13 +157,17 @@ async fn handle_request(
             }
             Err(cause) => ControlResponse::Refused { cause },
         },
-        ControlRequest::StoreArtifact { user, name, media_type, bytes } => match read_file(stream, bytes).await? {
-            Ok(bytes) => match ingress.store_artifact(&user, bytes, &media_type, &name).await {
+        ControlRequest::StoreArtifact { user, name, media_type } => {
+            let stored = ingress.store_artifact_stream(&user, upload_chunks(stream), &media_type, &name).await;
+            match stored {
                 Ok(artifact) => ControlResponse::ArtifactStored { artifact },
-                Err(cause) => ControlResponse::Refused { cause },
-            },
-            Err(cause) => ControlResponse::Refused { cause },
-        },
+                Err(cause) => {
+                    // The rest of the file is not read, so the connection cannot carry another request.
+                    frame::write(stream, &ControlResponse::Refused { cause }).await?;
+                    return Err(std::io::ErrorKind::ConnectionAborted.into());
+                }
+            }
+        }
         ControlRequest::Identify => {
             let settings = Some(ingress.settings_hash.load_full().as_ref().clone());
             ControlResponse::Owner { process: std::process::id(), settings }
@@ -206,20 +212,22 @@ async fn send_events(stream: &mut Connection, mut events: greenroom_client::tran
     frame::write(stream, &ControlResponse::End).await
 }
 
-async fn read_file(stream: &mut Connection, bytes: u64) -> std::io::Result<Result<Vec<u8>, Cause>> {
-    if bytes > FILE_BYTES_MAX {
-        let message = format!("the file has {bytes} bytes, the limit is {FILE_BYTES_MAX}");
-        return Ok(Err(Cause::new(ErrorCode::PayloadTooLarge, message)));
+/// The file that the peer sends after its request.
+fn upload_chunks(connection: &mut Connection) -> ArtifactSource<'_> {
+    futures::stream::try_unfold(connection, read_chunk).boxed()
+}
+
+/// Reads the next chunk of a file; `None` after the last one.
+async fn read_chunk(connection: &mut Connection) -> Result<Option<(Bytes, &mut Connection)>, Cause> {
+    let interrupted = |reason: String| Cause::new(ErrorCode::Interrupted, format!("the file did not arrive: {reason}"));
+    match tokio::time::timeout(REQUEST_READ_MAX, frame::read_raw(connection)).await {
+        Ok(Ok(Some(chunk))) if chunk.is_empty() => Ok(None),
+        Ok(Ok(Some(chunk))) => Ok(Some((chunk.into(), connection))),
+        Ok(Ok(None)) => Err(interrupted("the connection ended before it".to_owned())),
+        Ok(Err(error)) => Err(interrupted(error.to_string())),
+        Err(_) => Err(interrupted(format!("its next part did not follow within {REQUEST_READ_MAX:?}"))),
     }
-    let mut file = Vec::new();
-    while (file.len() as u64) < bytes {
-        match frame::read_raw(stream).await? {
-            Some(part) if !part.is_empty() => file.extend_from_slice(&part),
-            Some(_) | None => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-        }
-    }
-    Ok(Ok(file))
 }
 
 /// Bytes of one chunk of a file on the socket.
-pub(crate) const CHUNK_BYTES: usize = FRAME_BYTES_MAX / 4;
+pub(crate) const CHUNK_BYTES: usize = 256 * 1024;

@@ -1,10 +1,11 @@
 //! The frames of the control socket: a length of four bytes, then that many bytes of JSON. The bytes of a
-//! file follow their request as raw frames. Both ends run as the same user.
+//! file follow their request as raw frames, and an empty frame ends them. Both ends run as the same user.
 
 use std::io;
 
 use greenroom_protocol::event::{RunEvent, WatchedRun};
 use greenroom_protocol::{ArtifactRef, Cause, Envelope, Reply, UserId};
+use greenroom_registry::artifacts::ARTIFACT_BYTES_MAX;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
@@ -19,7 +20,7 @@ pub const FRAME_BYTES_MAX: usize = 24 * 1024 * 1024;
 /// Bytes that are allocated for a frame before any of them has arrived.
 const FRAME_BYTES_EXPECTED: usize = 64 * 1024;
 /// Bytes of a file that the command line uploads.
-pub const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+pub const FILE_BYTES_MAX: u64 = ARTIFACT_BYTES_MAX;
 
 /// One end of a connection of the control socket. A frame is read by one call of the system.
 pub type Connection = BufReader<UnixStream>;
@@ -44,7 +45,8 @@ pub enum ControlRequest {
         /// Number of the last event that the client has; 0 for none.
         after: u64,
     },
-    /// Stores a file as an artifact; its bytes follow, one raw frame for each chunk.
+    /// Stores a file as an artifact; its bytes follow, one raw frame for each chunk, and an empty frame after the last
+    /// one. A connection that ends before has sent no file.
     StoreArtifact {
         /// The user whose tenant it belongs to.
         user: UserId,
@@ -52,8 +54,6 @@ pub enum ControlRequest {
         name: String,
         /// Its media type.
         media_type: String,
-        /// Number of bytes that follow.
-        bytes: u64,
     },
     /// Returns the process that owns the data directory, if it accepts requests.
     Identify,

@@ -12,16 +12,16 @@ use greenroom_actors::execution::DeltaSink;
 use greenroom_client::transport::Events;
 use greenroom_client::{Client, Transport, TransportError};
 use greenroom_protocol::event::{RunEvent, WatchedRun};
+use greenroom_protocol::limits::REQUEST_TIMEOUT_MAX;
 use greenroom_protocol::request::Query;
 use greenroom_protocol::{
     ArtifactRef, Cause, Clock, Envelope, ErrorCode, IdGenerator, Received, Reply, Request, RequestId, RunId, UserId,
 };
 use greenroom_registry::Stores;
-use greenroom_registry::artifacts::ArtifactOwner;
+use greenroom_registry::artifacts::{ArtifactOwner, ArtifactSource, single_chunk};
 use greenroom_registry::journal::Seq;
 use greenroom_rego::Authenticated;
 
-use super::frame::FILE_BYTES_MAX;
 use crate::config::SettingsHash;
 use crate::pipeline::{Pipeline, Served};
 
@@ -136,10 +136,36 @@ impl LocalIngress {
         Ok(())
     }
 
-    /// Stores a file that this user uploads as an artifact of the user's tenant.
+    /// Stores a file that this user uploads as an artifact of the user's tenant. Its content is not read if the user is
+    /// not authenticated. An upload lasts no longer than a request, because a sweep removes content that is older and
+    /// whose put has not ended.
     ///
     /// # Errors
-    /// [`ErrorCode::PayloadTooLarge`]; those of the authenticator and of the store.
+    /// [`ErrorCode::PayloadTooLarge`]; [`ErrorCode::TimedOut`] after [`REQUEST_TIMEOUT_MAX`]; those of the authenticator,
+    /// of the content and of the store.
+    pub async fn store_artifact_stream(
+        &self,
+        user: &UserId,
+        content: ArtifactSource<'_>,
+        media_type: &str,
+        name: &str,
+    ) -> Result<ArtifactRef, Cause> {
+        let request = self.authenticate(user, None).await?;
+        let owner = ArtifactOwner { tenant: request.principal().id.tenant.clone(), personal_data: false };
+        let storing = self.stores.artifacts.put_stream(&owner, content, media_type, name);
+        match tokio::time::timeout(REQUEST_TIMEOUT_MAX, storing).await {
+            Ok(stored) => stored.map_err(|error| error.cause()),
+            Err(_elapsed) => Err(Cause::new(
+                ErrorCode::TimedOut,
+                format!("the file was not uploaded within {} hours", REQUEST_TIMEOUT_MAX.as_secs() / 3_600),
+            )),
+        }
+    }
+
+    /// As [`LocalIngress::store_artifact_stream`], for a file that is in memory.
+    ///
+    /// # Errors
+    /// As [`LocalIngress::store_artifact_stream`].
     pub async fn store_artifact(
         &self,
         user: &UserId,
@@ -147,13 +173,7 @@ impl LocalIngress {
         media_type: &str,
         name: &str,
     ) -> Result<ArtifactRef, Cause> {
-        if bytes.len() as u64 > FILE_BYTES_MAX {
-            let message = format!("the file has {} bytes, the limit is {FILE_BYTES_MAX}", bytes.len());
-            return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
-        }
-        let request = self.authenticate(user, None).await?;
-        let owner = ArtifactOwner { tenant: request.principal().id.tenant.clone(), personal_data: false };
-        self.stores.artifacts.put(&owner, bytes, media_type, name).await.map_err(|error| error.cause())
+        self.store_artifact_stream(user, single_chunk(bytes), media_type, name).await
     }
 }
 

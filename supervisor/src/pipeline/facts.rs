@@ -19,13 +19,15 @@ use greenroom_protocol::{AgentId, Cause, ContextKey, ErrorCode, Request, RunId, 
 use greenroom_registry::artifacts::ArtifactStore;
 use greenroom_registry::core::PendingAuditEntry;
 use greenroom_registry::journal::{Journal, Seq};
-use greenroom_registry::ledger::{Ledger, Periods, RequestKind};
+use greenroom_registry::ledger::Ledger;
+use greenroom_registry::rate_windows::RateWindows;
 use greenroom_registry::runs::{RunRecord, RunStore};
-use greenroom_rego::{AgentFacts, Authenticated, Caller, Facts, NameSet, Relation, Resource, UsageFacts, UsageTotals};
+use greenroom_rego::{AgentFacts, Authenticated, Caller, Facts, NameSet, Relation, Resource};
 
 mod callers;
 mod error;
 mod sizes;
+mod usage;
 
 pub use error::FactError;
 
@@ -37,6 +39,8 @@ pub struct FactCollector {
     pub(crate) runs: Arc<dyn RunStore>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) ledger: Arc<dyn Ledger>,
+    /// The windows that pods share, if they do.
+    pub(crate) rate_windows: Option<Arc<dyn RateWindows>>,
     pub(crate) artifacts: Arc<dyn ArtifactStore>,
     pub(crate) models: ModelRegistry,
 }
@@ -74,27 +78,6 @@ impl FactCollector {
             false => agent,
         });
         Ok(Facts { usage, agent, audited: !audit_entry.has_failed(), ..facts })
-    }
-
-    /// The usage so far. A request of a user counts itself, a query apart from the calls; its nested requests
-    /// are part of it, and the resumption of a run by the platform is no request of the user.
-    async fn usage(&self, request: &Authenticated, now: Timestamp) -> Result<UsageFacts, Cause> {
-        let principal = request.principal();
-        let periods = Periods { user: principal.limits.period, tenant: principal.tenant_limits.period };
-        let usage = if request.chain().len() <= 1 && !request.is_recovery() {
-            let kind = if request.request().is_read() { RequestKind::Query } else { RequestKind::Call };
-            self.ledger.count(&principal.id, kind, periods, now).await
-        } else {
-            self.ledger.usage(&principal.id, periods, now).await
-        };
-        let usage = usage.map_err(|error| error.cause())?;
-        Ok(UsageFacts {
-            requests: usage.calls_hour,
-            queries: usage.queries_hour,
-            user: UsageTotals { tokens: usage.tokens_spent, usd: usage.cost_spent },
-            tenant: UsageTotals { tokens: usage.tenant_tokens_spent, usd: usage.tenant_cost_spent },
-            available: true,
-        })
     }
 
     async fn invoke(&self, request: &Authenticated, invoke: &Invoke) -> Result<Facts, Cause> {

@@ -1,4 +1,4 @@
-//! What must hold before a request is executed.
+//! What must hold before a request is executed, within its deadline.
 
 use greenroom_protocol::{Cause, Deadline, ErrorCode, Timestamp};
 use greenroom_registry::audit::OpenAuditEntry;
@@ -15,4 +15,19 @@ pub(super) fn check_deadline(deadline: Deadline, now: Timestamp) -> Result<(), C
         return Err(Cause::new(ErrorCode::TimedOut, "the deadline passed before the request was executed"));
     }
     Ok(())
+}
+
+/// Waits for what the stores read or write for a request, up to its deadline: an artifact may be on a server that does
+/// not reply.
+///
+/// # Errors
+/// [`ErrorCode::TimedOut`] at the deadline; the work is dropped then.
+pub(super) async fn within_deadline<F: Future>(
+    deadline: Deadline,
+    now: Timestamp,
+    work: F,
+) -> Result<F::Output, Cause> {
+    tokio::time::timeout(deadline.remaining(now), work).await.map_err(|_elapsed| {
+        Cause::new(ErrorCode::TimedOut, "the deadline passed while a store was read or written for the request")
+    })
 }

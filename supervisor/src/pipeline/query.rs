@@ -12,13 +12,13 @@ use greenroom_protocol::limits::ARTIFACT_PART_BYTES_MAX;
 use greenroom_protocol::request::{Page, Query, RunListFilter};
 use greenroom_protocol::{Cause, Clock, ContentHash, ErrorCode, Json, MicroUsd, Outcome, TenantId, Timestamp};
 use greenroom_registry::Stores;
-use greenroom_registry::artifacts::ARTIFACT_BYTES_MAX;
 use greenroom_registry::audit::{AuditScope, AuditSeq};
 use greenroom_registry::ledger::CostRow;
 use greenroom_registry::runs::RunFilter;
 use greenroom_rego::Permitted;
 use serde_json::json;
 
+use super::preconditions::within_deadline;
 use super::reply::query_outcome;
 use run_report::run_json;
 
@@ -60,7 +60,10 @@ impl QueryHandler {
             Query::Events { run, after } => self.events(&run, after).await,
             Query::Audit { page } => self.audit(tenant, &page).await,
             Query::AuditEntry { id } => self.audit_entry(tenant, &id).await,
-            Query::Artifact { hash, after } => self.artifact(tenant, &hash, after).await,
+            Query::Artifact { hash, after } => {
+                let reading = self.artifact(tenant, &hash, after);
+                within_deadline(grant.deadline(), self.clock.now(), reading).await?
+            }
             Query::Costs { since } => self.costs(tenant, since).await,
         }
     }
@@ -135,13 +138,13 @@ impl QueryHandler {
 
     /// A part of an artifact, in Base64, and the number of bytes up to its end if there are more.
     async fn artifact(&self, tenant: &TenantId, hash: &ContentHash, after: u64) -> Result<Outcome, Cause> {
-        let bytes = self.stores.artifacts.get(tenant, hash, ARTIFACT_BYTES_MAX).await.map_err(|error| error.cause())?;
-        let bytes = bytes.ok_or_else(|| unknown_artifact_error(hash))?;
-        let start = usize::try_from(after).unwrap_or(usize::MAX).min(bytes.len());
-        let end = start.saturating_add(ARTIFACT_PART_BYTES_MAX).min(bytes.len());
-        let part = STANDARD.encode(bytes.get(start..end).unwrap_or_default());
-        let next = (end < bytes.len()).then_some(end);
-        Ok(query_outcome([("content", json!(part)), ("bytes", json!(bytes.len())), ("next", json!(next))]))
+        let requested = after..after.saturating_add(ARTIFACT_PART_BYTES_MAX as u64);
+        let content = self.stores.artifacts.read(tenant, hash, requested).await.map_err(|error| error.cause())?;
+        let content = content.ok_or_else(|| unknown_artifact_error(hash))?;
+        let (bytes, end) = (content.bytes, content.range.end);
+        let part = STANDARD.encode(content.collect().await.map_err(|error| error.cause())?);
+        let next = (end < bytes).then_some(end);
+        Ok(query_outcome([("content", json!(part)), ("bytes", json!(bytes)), ("next", json!(next))]))
     }
 
     async fn costs(&self, tenant: &TenantId, since: Option<Timestamp>) -> Result<Outcome, Cause> {

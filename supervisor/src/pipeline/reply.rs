@@ -1,6 +1,8 @@
 //! The last stage: the outcome of a request becomes its reply, the closing of its audit entry and its log
 //! line. Only this module turns a cause into a reply.
 
+use std::fmt::{self, Write as _};
+
 use greenroom_actors::agent::ExecutionFailure;
 use greenroom_protocol::audit::Closing;
 use greenroom_protocol::reply::Usage;
@@ -8,7 +10,7 @@ use greenroom_protocol::{ContentHash, Json, Metadata, Outcome, PodId, Reply, Req
 use greenroom_rego::{Denied, Grant, Permitted};
 
 use super::request_info::RequestInfo;
-use crate::telemetry::EXECUTION;
+use crate::telemetry::{EXECUTION, LIST_SEPARATOR};
 
 /// The decision of the guard. An allow is held as the grant and expanded when the reply is made, so that a
 /// request that waits for a model needs no copy of it.
@@ -51,6 +53,12 @@ impl PolicyOutcome {
         }
     }
 
+    /// The same as [`PolicyOutcome::checks`], as the log has them: joined by [`LIST_SEPARATOR`].
+    #[must_use]
+    pub const fn check_list(&self) -> impl fmt::Display + '_ {
+        CheckList(self)
+    }
+
     /// The revision of the policy that decided.
     #[must_use]
     pub fn revision(&self) -> Option<&str> {
@@ -85,6 +93,29 @@ impl PolicyOutcome {
         match self {
             Self::NotEvaluated => false,
             Self::Allowed(_) | Self::Denied { .. } => true,
+        }
+    }
+}
+
+/// The names of the checks of an outcome, for the log.
+struct CheckList<'o>(&'o PolicyOutcome);
+
+impl fmt::Display for CheckList<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut write = |index: usize, name: &str| {
+            if index > 0 {
+                formatter.write_char(LIST_SEPARATOR)?;
+            }
+            formatter.write_str(name)
+        };
+        match self.0 {
+            PolicyOutcome::NotEvaluated => Ok(()),
+            PolicyOutcome::Allowed(grant) => {
+                grant.checks().iter().enumerate().try_for_each(|(index, name)| write(index, name))
+            }
+            PolicyOutcome::Denied { codes, .. } => {
+                codes.iter().enumerate().try_for_each(|(index, code)| write(index, code))
+            }
         }
     }
 }
@@ -187,7 +218,7 @@ pub fn log_execution(info: &RequestInfo, decision: &PolicyOutcome, reply: &Reply
         duration_ms = reply.metadata.duration_ms,
         status = reply.status.as_str(),
         tokens_used = reply.metadata.tokens_used.total(),
-        policy_checks = decision.checks().join(","),
+        policy_checks = %decision.check_list(),
         trace_id = info.trace.as_str(),
     );
 }

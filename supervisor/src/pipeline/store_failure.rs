@@ -1,9 +1,13 @@
-//! A failure of the store, for the user and for the log: which store it is, and why it failed.
+//! A failure of the store, for the user and for the log: which store it is, and why it failed. S3 is another store, whose
+//! failures have its name.
 
 use greenroom_protocol::{Cause, ErrorCode, Json, RequestId};
+use greenroom_registry::S3Fault;
 
 use crate::config::StoreConfig;
 
+/// What the kinds of the failures of Redis begin with. They are none of the database.
+const REDIS: &str = "redis_";
 /// The member of the details that names the database.
 const DATABASE: &str = "database";
 
@@ -15,7 +19,12 @@ pub(crate) fn name_store(cause: Cause, store: &StoreConfig, request: Option<&Req
         return cause;
     }
     let mut cause = cause;
-    let Some(details) = cause.details.as_object_mut().filter(|details| details.contains_key("store")) else {
+    let is_of_database = |kind: &Json| {
+        let is_of = |kind: &str| !kind.starts_with(REDIS) && S3Fault::ALL.iter().all(|fault| kind != fault.as_str());
+        kind.as_str().is_none_or(is_of)
+    };
+    let details = cause.details.as_object_mut();
+    let Some(details) = details.filter(|details| details.get("store").is_some_and(is_of_database)) else {
         return cause;
     };
     if details.insert(DATABASE.to_owned(), Json::String(database.clone())).is_some() {
@@ -35,6 +44,7 @@ pub(crate) fn name_store(cause: Cause, store: &StoreConfig, request: Option<&Req
 mod tests {
     use std::path::PathBuf;
 
+    use greenroom_registry::redis::error::RedisError;
     use greenroom_registry::{StoreError, SyncMode};
 
     use super::*;
@@ -49,6 +59,8 @@ mod tests {
         assert_eq!(name_store(named.clone(), &store, None), named, "the cause of a nested request is named already");
         let unknown = name_store(StoreError::OutcomeUnknown.cause(), &store, None);
         assert_eq!(unknown.details["database"], "/data/x.db", "{unknown}");
+        let s3 = StoreError::S3 { fault: S3Fault::Slow, reason: "no reply within 60s".to_owned() }.cause();
+        assert_eq!(name_store(s3.clone(), &store, None), s3, "it is not the database that is slow");
         let other = Cause::new(ErrorCode::UnknownRun, "there is no run");
         assert_eq!(name_store(other.clone(), &store, None), other);
         assert_eq!(name_store(StoreError::Full.cause(), &StoreConfig::Memory, None), StoreError::Full.cause());
@@ -56,5 +68,7 @@ mod tests {
         let named = name_store(StoreError::Full.cause(), &server, None);
         assert_eq!(named.details["database"], "postgres://***@h/app", "{named}");
         assert!(!named.to_string().contains("pw"), "{named}");
+        let redis = StoreError::Redis(RedisError::Full).cause();
+        assert_eq!(name_store(redis.clone(), &store, None), redis, "it is no failure of the database");
     }
 }

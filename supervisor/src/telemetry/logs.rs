@@ -1,10 +1,12 @@
 //! Log lines: one flat JSON object each, on standard error. Every line has `timestamp` and `level`; the
 //! line of an execution also has exactly the fields of [`FIELDS`], absent ones as null.
 
-use std::fmt;
+use std::fmt::Write as _;
 use std::sync::Arc;
+use std::{fmt, io};
 
-use greenroom_protocol::{Clock, Json, Timestamp};
+use greenroom_protocol::{Clock, Timestamp};
+use serde::{Serialize, Serializer};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -25,9 +27,10 @@ pub const FIELDS: [&str; 10] = [
     "duration_ms",
     "status",
     "tokens_used",
-    "policy_checks",
+    POLICY_CHECKS,
     "trace_id",
 ];
+const POLICY_CHECKS: &str = "policy_checks";
 
 /// Separates the members of `policy_checks` in a `tracing` field, which cannot be a list.
 pub const LIST_SEPARATOR: char = ',';
@@ -82,74 +85,128 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        let mut line = vec![
-            ("timestamp", Json::String(to_millis(self.clock.now()))),
-            ("level", Json::String(event.metadata().level().to_string())),
-        ];
-        if event.metadata().target() == EXECUTION {
-            line.extend(FIELDS.iter().map(|name| (*name, fields.execution(name))));
-        } else {
-            line.push(("target", Json::String(event.metadata().target().to_owned())));
-            line.extend(fields.0);
+        let metadata = event.metadata();
+        let is_execution = metadata.target() == EXECUTION;
+        let mut line = Line { writer: &mut writer, is_execution, written: [false; FIELDS.len()], result: Ok(()) };
+        write!(line.writer, "{{\"timestamp\":\"{}\"", to_millis(self.clock.now()))?;
+        line.member("level", metadata.level().as_str());
+        if !is_execution {
+            line.member("target", metadata.target());
         }
-        write_object(&mut writer, &line)
+        event.record(&mut line);
+        line.finish()
     }
 }
 
 /// RFC 3339 with milliseconds.
-fn to_millis(moment: Timestamp) -> String {
-    let whole = Timestamp::from_micros(moment.as_micros().div_euclid(1_000).saturating_mul(1_000));
-    whole.to_string()
+fn to_millis(moment: Timestamp) -> Timestamp {
+    Timestamp::from_micros(moment.as_micros().div_euclid(1_000).saturating_mul(1_000))
 }
 
-fn write_object(writer: &mut Writer<'_>, members: &[(&str, Json)]) -> fmt::Result {
-    writer.write_char('{')?;
-    for (index, (name, value)) in members.iter().enumerate() {
-        if index > 0 {
-            writer.write_char(',')?;
+/// Writes the members of one line, one after the other. A pod that executes thousands of agents a second writes as
+/// many lines, so no member is copied first.
+struct Line<'l, 'w> {
+    writer: &'l mut Writer<'w>,
+    is_execution: bool,
+    /// The fields of an execution that the event has.
+    written: [bool; FIELDS.len()],
+    /// The first error, after which nothing is written.
+    result: fmt::Result,
+}
+
+impl Line<'_, '_> {
+    fn member(&mut self, name: &str, value: impl Serialize) {
+        if self.result.is_ok() {
+            self.result = self.try_member(name, value);
         }
-        write!(writer, "{}:{value}", Json::String((*name).to_owned()))?;
     }
-    writer.write_str("}\n")
-}
 
-#[derive(Default)]
-struct Fields(Vec<(&'static str, Json)>);
+    fn try_member(&mut self, name: &str, value: impl Serialize) -> fmt::Result {
+        self.writer.write_char(',')?;
+        write_json(self.writer, name)?;
+        self.writer.write_char(':')?;
+        write_json(self.writer, value)
+    }
 
-impl Fields {
-    fn execution(&self, name: &str) -> Json {
-        let value = self.0.iter().find(|(known, _)| *known == name).map_or(Json::Null, |(_, value)| value.clone());
-        match (name, value) {
-            ("policy_checks", Json::String(text)) => {
-                text.split(LIST_SEPARATOR).filter(|check| !check.is_empty()).map(Json::from).collect()
+    /// Writes a field of the event. Of an execution only those of [`FIELDS`] are written; an empty text means that the
+    /// field is absent.
+    fn field(&mut self, field: &Field, value: impl Serialize, text: Option<&str>) {
+        if !self.is_execution {
+            return self.member(field.name(), value);
+        }
+        let Some(index) = FIELDS.iter().position(|name| *name == field.name()) else { return };
+        match text {
+            Some(list) if field.name() == POLICY_CHECKS => self.member(field.name(), CheckNames(list)),
+            Some("") => return,
+            Some(_) | None => self.member(field.name(), value),
+        }
+        if let Some(written) = self.written.get_mut(index) {
+            *written = true;
+        }
+    }
+
+    /// Ends the line, after the fields of an execution that the event does not have.
+    fn finish(mut self) -> fmt::Result {
+        if self.is_execution {
+            for (name, _) in FIELDS.iter().zip(self.written).filter(|(_, is_written)| !is_written) {
+                match *name {
+                    POLICY_CHECKS => self.member(name, CheckNames("")),
+                    _ => self.member(name, ()),
+                }
             }
-            ("policy_checks", _) => Json::Array(Vec::new()),
-            (_, Json::String(text)) if text.is_empty() => Json::Null,
-            (_, value) => value,
         }
+        self.result?;
+        self.writer.write_str("}\n")
     }
 }
 
-impl Visit for Fields {
+impl Visit for Line<'_, '_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.push((field.name(), Json::String(format!("{value:?}"))));
+        let text = format!("{value:?}");
+        self.field(field, &text, Some(&text));
     }
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.push((field.name(), Json::from(value)));
+        self.field(field, value, Some(value));
     }
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.0.push((field.name(), Json::from(value)));
+        self.field(field, value, None);
     }
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.0.push((field.name(), Json::from(value)));
+        self.field(field, value, None);
     }
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.0.push((field.name(), Json::from(value)));
+        self.field(field, value, None);
     }
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.0.push((field.name(), Json::from(value)));
+        self.field(field, value, None);
+    }
+}
+
+/// The names of checks, separated by [`LIST_SEPARATOR`], as a list.
+struct CheckNames<'t>(&'t str);
+
+impl Serialize for CheckNames<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.split(LIST_SEPARATOR).filter(|check| !check.is_empty()))
+    }
+}
+
+/// Writes a value as JSON.
+fn write_json(writer: &mut Writer<'_>, value: impl Serialize) -> fmt::Result {
+    serde_json::to_writer(Bytes(writer), &value).map_err(|_| fmt::Error)
+}
+
+/// Writes bytes that are UTF-8, as those of JSON are.
+struct Bytes<'b, 'w>(&'b mut Writer<'w>);
+
+impl io::Write for Bytes<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = str::from_utf8(bytes).map_err(io::Error::other)?;
+        self.0.write_str(text).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -157,6 +214,8 @@ impl Visit for Fields {
 mod tests {
     use std::io::Write;
     use std::sync::Mutex;
+
+    use greenroom_protocol::Json;
 
     use super::*;
 
@@ -206,6 +265,18 @@ mod tests {
             "timestamp": "2024-11-14T10:30:45.123Z", "level": "INFO", "agent_id": "a_001", "team_id": null,
             "workflow_id": "w", "user_id": "u", "action": "execute", "duration_ms": 12, "status": "success",
             "tokens_used": 7, "policy_checks": ["access_allowed", "rate_limit_ok"], "trace_id": "t",
+        });
+        assert_eq!(lines, [expected]);
+    }
+
+    #[test]
+    fn an_execution_that_was_rejected_has_nulls_and_no_checks() {
+        let lines =
+            lines(|| tracing::info!(target: EXECUTION, other = "x", agent_id = "", status = "failed \"\u{1b}\n"));
+        let expected = serde_json::json!({
+            "timestamp": "2024-11-14T10:30:45.123Z", "level": "INFO", "agent_id": null, "team_id": null,
+            "workflow_id": null, "user_id": null, "action": null, "duration_ms": null, "status": "failed \"\u{1b}\n",
+            "tokens_used": null, "policy_checks": [], "trace_id": null,
         });
         assert_eq!(lines, [expected]);
     }

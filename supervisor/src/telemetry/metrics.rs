@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use greenroom_actors::observer::{ActorEvent, Observer};
 use greenroom_protocol::{ErrorCode, Reply, Status};
+use greenroom_registry::S3Fault;
+use greenroom_registry::redis::RedisObserver;
+use greenroom_registry::redis::error::{REDIS_ERROR_DETAILS, RedisError};
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
@@ -26,6 +29,13 @@ const STATUSES: [Status; 5] = [Status::Success, Status::Failed, Status::Denied, 
 const DENIALS: [ErrorCode; 4] =
     [ErrorCode::PolicyDenied, ErrorCode::PolicyError, ErrorCode::Unauthenticated, ErrorCode::TooManyHops];
 
+/// The fault of an artifact whose bytes do not have its hash.
+pub const DAMAGED_ARTIFACT: &str = "damaged";
+/// The fault of a store of artifacts that had not replied when its caller stopped waiting.
+pub const ABANDONED_ARTIFACT: &str = "abandoned";
+/// The fault of a store of artifacts that is none of S3.
+pub const OTHER_FAULT: &str = "other";
+
 /// Counts events of actors and replies of the pipeline.
 pub struct Metrics {
     execution_time: Vec<(Status, Histogram)>,
@@ -41,6 +51,8 @@ pub struct Metrics {
     error_rate: Gauge,
     abandoned: Counter,
     quarantined: Gauge,
+    redis_failures: Vec<(&'static str, Counter)>,
+    artifact_failures: Vec<(&'static str, Counter)>,
     generations: GenerationMetrics,
     rates: Mutex<Rates>,
     handle: PrometheusHandle,
@@ -88,6 +100,10 @@ impl Metrics {
             error_rate: gauge("error_rate"),
             abandoned: recorder.register_counter(&Key::from_static_name("actors_abandoned"), &METADATA),
             quarantined: gauge("definitions_quarantined"),
+            redis_failures: REDIS_ERROR_DETAILS.map(|error| (error, counter("redis_failures", "error", error))).into(),
+            artifact_failures: artifact_faults()
+                .map(|fault| (fault, counter("artifact_store_failures", "fault", fault)))
+                .collect(),
             generations: GenerationMetrics::register(recorder),
             rates: Mutex::new(Rates::default()),
             handle: recorder.handle(),
@@ -119,6 +135,13 @@ impl Metrics {
     #[must_use]
     pub const fn generations(&self) -> &GenerationMetrics {
         &self.generations
+    }
+
+    /// Counts a failure of the store of artifacts.
+    pub fn count_artifact_failure(&self, fault: &str) {
+        if let Some((_, counter)) = self.artifact_failures.iter().find(|(known, _)| *known == fault) {
+            counter.increment(1);
+        }
     }
 
     /// Counts a reply to a request from an ingress; `error_rate` is computed from these.
@@ -155,6 +178,11 @@ impl Metrics {
     }
 }
 
+/// The faults of the store of artifacts.
+fn artifact_faults() -> impl Iterator<Item = &'static str> {
+    S3Fault::ALL.into_iter().map(S3Fault::as_str).chain([DAMAGED_ARTIFACT, ABANDONED_ARTIFACT, OTHER_FAULT])
+}
+
 fn describe(recorder: &PrometheusRecorder) {
     let gauges = [
         ("agent_success_rate", "share of executions in the last five minutes that succeeded"),
@@ -177,6 +205,8 @@ fn describe(recorder: &PrometheusRecorder) {
     for (name, help) in [
         ("policy_denials", "policy decisions that denied a request"),
         ("llm_token_usage", "tokens as providers counted them"),
+        ("redis_failures", "operations of Redis that failed"),
+        ("artifact_store_failures", "failures of the store of artifacts, by their fault"),
     ] {
         recorder.describe_counter(name.into(), None, help.into());
     }
@@ -213,6 +243,14 @@ impl Observer for Metrics {
     }
 }
 
+impl RedisObserver for Metrics {
+    fn on_failure(&self, error: &RedisError) {
+        if let Some((_, counter)) = self.redis_failures.iter().find(|(known, _)| *known == error.detail()) {
+            counter.increment(1);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,11 +276,37 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_of_the_store_of_artifacts_is_counted_under_its_fault() {
+        let metrics = Metrics::new().unwrap();
+        metrics.count_artifact_failure(S3Fault::Slow.as_str());
+        metrics.count_artifact_failure(OTHER_FAULT);
+        metrics.count_artifact_failure(OTHER_FAULT);
+        let page = metrics.render();
+        for line in [
+            "artifact_store_failures{fault=\"s3_slow\"} 1",
+            "artifact_store_failures{fault=\"other\"} 2",
+            "artifact_store_failures{fault=\"damaged\"} 0",
+            "artifact_store_failures{fault=\"abandoned\"} 0",
+        ] {
+            assert!(page.contains(line), "{line} is missing in\n{page}");
+        }
+    }
+
+    #[test]
     fn a_denial_is_counted_under_its_code() {
         let metrics = Metrics::new().unwrap();
         metrics.count_denial(ErrorCode::PolicyDenied);
         metrics.count_denial(ErrorCode::Internal);
         let page = metrics.render();
         assert!(page.contains("policy_denials{code=\"policy_denied\"} 1"), "{page}");
+    }
+
+    #[test]
+    fn a_failure_of_redis_is_counted_under_its_error() {
+        let metrics = Metrics::new().unwrap();
+        metrics.on_failure(&RedisError::Timeout);
+        let page = metrics.render();
+        assert!(page.contains("redis_failures{error=\"redis_timeout\"} 1"), "{page}");
+        assert!(page.contains("redis_failures{error=\"redis_full\"} 0"), "{page}");
     }
 }

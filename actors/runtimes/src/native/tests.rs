@@ -1,67 +1,22 @@
 //! The handlers as an execution calls them: inputs, access to files, outputs.
 
-use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use greenroom_actors::handler::{FileAccess, FileSources, Handler, HandlerInput};
 use greenroom_definitions::Agent;
 use greenroom_protocol::{
     ArtifactRef, CallKey, Cause, Clock, ContentHash, Deadline, ErrorCode, Json, PodId, TenantId, Timestamp, Values,
 };
-use greenroom_registry::artifacts::{ArtifactError, ArtifactInfo, ArtifactOwner, ArtifactStore, SweepReport};
+use greenroom_registry::artifacts::ArtifactStore;
 use greenroom_registry::audit::signer::Signer;
-use greenroom_registry::{StoreError, StoreParts, open_in_memory};
+use greenroom_registry::{StoreParts, in_memory_artifacts, open_in_memory};
 use serde_json::json;
 
 use super::handlers::data_collection::DataCollection;
 use super::handlers::data_visualization::DataVisualization;
 use super::handlers::echo::Echo;
-
-#[derive(Default)]
-struct TestArtifacts(Mutex<BTreeMap<ContentHash, Vec<u8>>>);
-
-#[async_trait]
-impl ArtifactStore for TestArtifacts {
-    async fn put(
-        &self,
-        _: &ArtifactOwner,
-        bytes: Vec<u8>,
-        media_type: &str,
-        name: &str,
-    ) -> Result<ArtifactRef, ArtifactError> {
-        let hash = ContentHash::from_content(&bytes);
-        let artifact =
-            ArtifactRef { hash, bytes: bytes.len() as u64, media_type: media_type.into(), name: name.into() };
-        self.0.lock().unwrap().insert(hash, bytes);
-        Ok(artifact)
-    }
-
-    async fn get(&self, _: &TenantId, hash: &ContentHash, _: u64) -> Result<Option<Vec<u8>>, ArtifactError> {
-        Ok(self.0.lock().unwrap().get(hash).cloned())
-    }
-
-    async fn info(&self, _: &TenantId, hash: &ContentHash) -> Result<Option<ArtifactInfo>, ArtifactError> {
-        let all = self.0.lock().unwrap();
-        Ok(all.get(hash).map(|bytes| ArtifactInfo { bytes: bytes.len() as u64, personal_data: false }))
-    }
-
-    async fn mark_personal_data(&self, _: &TenantId, _: &ContentHash) -> Result<(), ArtifactError> {
-        Ok(())
-    }
-
-    async fn sweep(
-        &self,
-        referenced: HashSet<ContentHash>,
-        _: Option<&TenantId>,
-        _: Timestamp,
-    ) -> Result<SweepReport, StoreError> {
-        self.0.lock().unwrap().retain(|hash, _| referenced.contains(hash));
-        Ok(SweepReport::default())
-    }
-}
 
 struct StoppedClock;
 
@@ -72,14 +27,14 @@ impl Clock for StoppedClock {
 }
 
 struct Harness {
-    store: Arc<TestArtifacts>,
+    store: Arc<dyn ArtifactStore>,
     files: FileAccess,
     folder: tempfile::TempDir,
 }
 
 fn harness() -> Harness {
     let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(TestArtifacts::default());
+    let store = in_memory_artifacts();
     let files = crate::files::open(vec![PathBuf::from(folder.path())]);
     let agent = input(json!({}), json!({})).agent;
     let parts = StoreParts {

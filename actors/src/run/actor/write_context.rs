@@ -2,7 +2,7 @@
 
 use greenroom_protocol::request::ContextWrite;
 use greenroom_protocol::{Cause, ErrorCode};
-use greenroom_registry::context::ViewError;
+use greenroom_registry::context::{Snapshot, ViewError};
 use greenroom_rego::Permitted;
 use ractor::{ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
@@ -11,7 +11,7 @@ use super::process_event::EventOutcome;
 use super::{RunActor, RunActorState};
 use crate::run::context::{lease_lost_error, no_context_error, write_outcome};
 use crate::run::machine::{Event, Phase, State};
-use crate::run::message::{RunMsg, WritePort};
+use crate::run::message::{FailedRead, ReadFailure, RunMsg, WritePort};
 
 impl RunActor {
     /// Decides a write of the context on its data, and replies with the number of its entry.
@@ -50,18 +50,25 @@ impl RunActor {
         context.write_event(write, self.ctx.env.clock.now())
     }
 
-    pub(super) async fn on_restore_context(
+    /// Replies with the values that the run has itself, because its view could not be read. A view that was lost is
+    /// claimed again for the next readers.
+    pub(super) async fn on_read_context(
         &self,
         myself: &ActorRef<RunMsg>,
         state: &RunActorState,
-        port: oneshot::Sender<Result<(), Cause>>,
+        read: &FailedRead,
+        port: oneshot::Sender<Result<Snapshot, Cause>>,
     ) -> Result<(), ActorProcessingErr> {
         let result = match &state.context {
             Some(context) => {
-                let claimed = context.claim_view().await;
-                let result = claimed.as_ref().copied().map_err(ViewError::cause);
-                self.keeps_view(myself, claimed);
-                result
+                let claimed = match read.failure {
+                    ReadFailure::Lost => context.claim_view().await,
+                    ReadFailure::Store => Ok(()),
+                };
+                match self.keeps_view(myself, claimed) {
+                    true => Ok(context.snapshot(&read.keys, self.ctx.env.clock.now())),
+                    false => Err(ViewError::Fenced.cause()),
+                }
             }
             None => Err(no_context_error(self.run())),
         };
@@ -71,7 +78,7 @@ impl RunActor {
     }
 
     /// False if another owner has claimed the view, and so the run. Any other failure loses the view only, which is
-    /// claimed again when somebody reads it.
+    /// claimed again when it is read.
     pub(super) fn keeps_view(&self, myself: &ActorRef<RunMsg>, written: Result<(), ViewError>) -> bool {
         match written {
             Ok(()) => true,

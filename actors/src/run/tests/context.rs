@@ -1,13 +1,18 @@
 //! The shared context of a team's run: its journal, its view, its owner.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::{ContextChange, ContextRead, ContextWrite};
-use greenroom_protocol::{ContextKey, ErrorCode, Json, Reply, Request, RunId, Status};
-use greenroom_registry::context::{ContextData, Version};
+use greenroom_protocol::{ContextKey, ErrorCode, Json, Reply, Request, RunId, Status, Timestamp};
+use greenroom_registry::context::{ContextData, ContextValue, ContextView, Snapshot, Version, ViewError};
 use greenroom_registry::journal::{JournalRecord, Seq};
+use greenroom_registry::runs::Fence;
+use greenroom_registry::{StoreError, Stores};
 use serde_json::json;
 
-use super::harness::{Harness, run_id, start_team, until, values};
+use super::harness::{Harness, run_id, start_team, stores, until, values};
 use crate::team::tests::{at_check, definitions, stuck_at_check};
 
 fn key(name: &str) -> ContextKey {
@@ -65,10 +70,62 @@ async fn a_view_that_was_lost_is_made_anew_when_it_is_read() {
     let expected = json!({"quarter": "Q4 2024", "company": "Acme", "facts": "Q4 2024 Acme", "notes": "kept"});
     assert_eq!(read(&harness, &run).await.outputs, values(expected));
     // A change after a loss makes it anew too.
+    harness.stores.context.remove(&run, fence).await.unwrap();
     harness.stores.context.claim(&run, fence, &ContextData::default(), harness.clock.now()).await.unwrap();
     write(&harness, &run, "notes", ContextChange::Put(json!("new"))).await;
     let snapshot = harness.stores.context.read(&run, &[], Version(0), harness.clock.now()).await.unwrap();
     assert_eq!((snapshot.values.len(), &snapshot.values[&key("notes")].value), (4, &json!("new")));
+}
+
+/// A view whose store is away.
+struct UnavailableView;
+
+fn unavailable<T>() -> Result<T, ViewError> {
+    Err(StoreError::Timeout.into())
+}
+
+#[async_trait]
+impl ContextView for UnavailableView {
+    async fn claim(&self, _: &RunId, _: Fence, _: &ContextData, _: Timestamp) -> Result<(), ViewError> {
+        unavailable()
+    }
+    async fn apply(
+        &self,
+        _: &RunId,
+        _: Fence,
+        _: Version,
+        _: &[(ContextKey, ContextValue)],
+        _: Timestamp,
+    ) -> Result<(), ViewError> {
+        unavailable()
+    }
+    async fn read(&self, _: &RunId, _: &[ContextKey], _: Version, _: Timestamp) -> Result<Snapshot, ViewError> {
+        unavailable()
+    }
+    async fn remove(&self, _: &RunId, _: Fence) -> Result<(), ViewError> {
+        unavailable()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_without_a_view_replies_from_its_own_values_and_does_not_fail() {
+    let (stores, clock) = stores();
+    let stores = Stores { context: Arc::new(UnavailableView), ..stores };
+    let harness = Harness::open("pod_1", vec![definitions()], stuck_at_check(), stores, clock).await;
+    let run = at_check(&harness).await;
+    let written = write(&harness, &run, "notes", ContextChange::Put(json!("new"))).await;
+    assert_eq!(written.status, Status::Success, "{:?}", written.error);
+    let expected = json!({"quarter": "Q4 2024", "company": "Acme", "facts": "Q4 2024 Acme", "notes": "new"});
+    assert_eq!(read(&harness, &run).await.outputs, values(expected));
+    let some = ContextRead { run: run.clone(), keys: vec![key("notes"), key("none")] };
+    let some = harness.request(Request::ContextRead(some)).await;
+    assert_eq!(some.outputs, values(json!({"notes": "new"})));
+    let script = super::harness::immediate(|_| Ok(values(json!({"out": "x"}))));
+    let (stores, clock) = self::stores();
+    let stores = Stores { context: Arc::new(UnavailableView), ..stores };
+    let harness = Harness::open("pod_1", vec![definitions()], script, stores, clock).await;
+    let reply = harness.request(start_team("crew", "w", json!({}), json!({}))).await;
+    assert_eq!((reply.status, &reply.error), (Status::Success, &None));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! `for_each`: its list, its outputs, and the work of each item.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,7 +9,9 @@ use async_trait::async_trait;
 use greenroom_protocol::journal::{Entry, ItemList};
 use greenroom_protocol::{ArtifactRef, Cause, ContentHash, ErrorCode, Json, Status, TenantId, Timestamp};
 use greenroom_registry::StoreError;
-use greenroom_registry::artifacts::{ArtifactError, ArtifactInfo, ArtifactOwner, ArtifactStore, SweepReport};
+use greenroom_registry::artifacts::{
+    ArtifactContent, ArtifactError, ArtifactInfo, ArtifactOwner, ArtifactSource, ArtifactStore, SweepReport,
+};
 use serde_json::json;
 
 use super::harness::{
@@ -120,19 +123,24 @@ struct Counting {
 
 #[async_trait]
 impl ArtifactStore for Counting {
-    async fn put(
+    async fn put_stream(
         &self,
         owner: &ArtifactOwner,
-        bytes: Vec<u8>,
+        content: ArtifactSource<'_>,
         media_type: &str,
         name: &str,
     ) -> Result<ArtifactRef, ArtifactError> {
-        self.inner.put(owner, bytes, media_type, name).await
+        self.inner.put_stream(owner, content, media_type, name).await
     }
 
-    async fn get(&self, tenant: &TenantId, hash: &ContentHash, max: u64) -> Result<Option<Vec<u8>>, ArtifactError> {
+    async fn read(
+        &self,
+        tenant: &TenantId,
+        hash: &ContentHash,
+        range: Range<u64>,
+    ) -> Result<Option<ArtifactContent>, ArtifactError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
-        self.inner.get(tenant, hash, max).await
+        self.inner.read(tenant, hash, range).await
     }
 
     async fn info(&self, tenant: &TenantId, hash: &ContentHash) -> Result<Option<ArtifactInfo>, ArtifactError> {

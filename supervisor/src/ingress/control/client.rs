@@ -12,6 +12,7 @@ use greenroom_client::transport::Events;
 use greenroom_client::{Transport, TransportError};
 use greenroom_protocol::event::WatchedRun;
 use greenroom_protocol::{ArtifactRef, Cause, Envelope, Metadata, Reply, RequestId, Status, UserId, Values};
+use greenroom_registry::artifacts::ArtifactSource;
 use tokio::net::UnixStream;
 
 use super::super::frame::{self, Connection, ControlRequest, ControlResponse};
@@ -112,21 +113,23 @@ impl ControlClient {
         }
     }
 
-    /// Uploads a file.
+    /// Uploads a file. Its content is read once the owner has accepted the request.
     ///
     /// # Errors
-    /// Those of the owner; a transport error if it cannot be reached.
-    pub async fn store_artifact(&self, bytes: &[u8], media_type: &str, name: &str) -> Result<ArtifactRef, Cause> {
+    /// Those of the owner and of the content; a transport error if the owner cannot be reached.
+    pub async fn store_artifact(
+        &self,
+        content: ArtifactSource<'_>,
+        media_type: &str,
+        name: &str,
+    ) -> Result<ArtifactRef, Cause> {
         let request = ControlRequest::StoreArtifact {
             user: self.user.clone(),
             name: name.to_owned(),
             media_type: media_type.to_owned(),
-            bytes: bytes.len() as u64,
         };
         let mut stream = self.submit(&request).await?;
-        for chunk in bytes.chunks(CHUNK_BYTES) {
-            frame::write_raw(&mut stream, chunk).await.map_err(transport_error)?;
-        }
+        send_file(&mut stream, content).await?;
         match read_response(&mut stream).await? {
             ControlResponse::ArtifactStored { artifact } => Ok(artifact),
             ControlResponse::Refused { cause } => Err(cause),
@@ -177,6 +180,21 @@ fn rejection(id: Option<RequestId>, cause: Cause) -> Reply {
         error: Some(cause),
         metadata: Metadata::default(),
     }
+}
+
+/// Sends a file in chunks. An owner that refuses it closes the connection before its end, and the response has the
+/// cause; a lost connection has no response, which is an error of its own.
+async fn send_file(stream: &mut Connection, mut content: ArtifactSource<'_>) -> Result<(), Cause> {
+    while let Some(chunk) = content.next().await {
+        let chunk = chunk?;
+        for part in chunk.chunks(CHUNK_BYTES) {
+            if frame::write_raw(stream, part).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+    let _ = frame::write_raw(stream, &[]).await;
+    Ok(())
 }
 
 async fn read_response(stream: &mut Connection) -> Result<ControlResponse, TransportError> {

@@ -1,0 +1,128 @@
+//! A Redis of one test, which it can change, suspend, end and start again. `scripts/test` installs the program.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use tempfile::TempDir;
+
+use crate::wait::wait_until;
+
+/// The program.
+const PROGRAM: &str = "redis-server";
+/// Longest wait for a server that starts, or for its reply.
+const SERVER_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// A server that writes no file, in a folder of its own. It ends with the test.
+#[derive(Debug)]
+pub struct RedisServer {
+    port: u16,
+    options: Vec<&'static str>,
+    process: Child,
+    folder: TempDir,
+}
+
+impl RedisServer {
+    /// Starts a server at a free port, and waits until it listens.
+    ///
+    /// # Errors
+    /// If the program is missing, or does not listen in time.
+    pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// As [`RedisServer::start`], with further options of the program.
+    ///
+    /// # Errors
+    /// As [`RedisServer::start`].
+    pub async fn start_with(options: &[&'static str]) -> anyhow::Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let folder = tempfile::tempdir()?;
+        let process = spawn(port, options, &folder)?;
+        let server = Self { port, options: options.to_vec(), process, folder };
+        server.wait_listening().await?;
+        Ok(server)
+    }
+
+    /// Its URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Sends a command whose reply is `OK`.
+    ///
+    /// # Errors
+    /// If the server gives another reply, or none.
+    pub fn command(&self, command: &str) -> anyhow::Result<()> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(SERVER_WAIT_MAX))?;
+        write!(stream, "{command}\r\n")?;
+        let mut reply = String::new();
+        BufReader::new(stream).read_line(&mut reply)?;
+        ensure!(reply == "+OK\r\n", "{command}: {reply:?}");
+        Ok(())
+    }
+
+    /// Removes every key and every function.
+    ///
+    /// # Errors
+    /// If the server does not confirm it.
+    pub fn flush(&self) -> anyhow::Result<()> {
+        self.command("FLUSHALL")?;
+        self.command("FUNCTION FLUSH")
+    }
+
+    /// Suspends the server, or resumes it. The system accepts connections for a suspended server, and nothing replies.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn set_suspended(&self, suspended: bool) -> anyhow::Result<()> {
+        let signal = if suspended { "STOP" } else { "CONT" };
+        let id = self.process.id().to_string();
+        let signalled = Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", signal, &id]).status()?;
+        ensure!(signalled.success(), "{PROGRAM} has ended already");
+        Ok(())
+    }
+
+    /// Ends the server, which forgets everything.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.process.kill()?;
+        self.process.wait()?;
+        Ok(())
+    }
+
+    /// Starts a killed server again, and waits until it listens.
+    ///
+    /// # Errors
+    /// As [`RedisServer::start`].
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.process = spawn(self.port, &self.options, &self.folder)?;
+        self.wait_listening().await
+    }
+
+    async fn wait_listening(&self) -> anyhow::Result<()> {
+        let probe = || async { TcpStream::connect(("127.0.0.1", self.port)).ok().map(drop) };
+        wait_until("redis listens", SERVER_WAIT_MAX, probe).await
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        // The test may have ended it.
+        let _ = self.kill();
+    }
+}
+
+fn spawn(port: u16, options: &[&'static str], folder: &TempDir) -> anyhow::Result<Child> {
+    let port = port.to_string();
+    let mut command = Command::new(PROGRAM);
+    command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]);
+    command.arg(folder.path()).args(options).stdin(Stdio::null()).stdout(Stdio::null());
+    command.spawn().with_context(|| format!("{PROGRAM} cannot be started; `scripts/test` installs it"))
+}

@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
 const URL_VARIABLE: &str = "GREENROOM_TEST_POSTGRES_URL";
 
 /// A database of its own for one test, without a schema. The server of the tests ends with them, so it is not dropped.
-async fn create_database(name: &str) -> Result<String> {
+pub(super) async fn create_database(name: &str) -> Result<String> {
     let server = std::env::var(URL_VARIABLE)
         .with_context(|| format!("{URL_VARIABLE} names no server; `scripts/test` starts one"))?;
     let name = format!("greenroom_cli_{name}_{}", std::process::id());
@@ -23,7 +23,7 @@ async fn create_database(name: &str) -> Result<String> {
 }
 
 /// A harness whose commands use this database and the agent `echo_agent`.
-fn harness(url: &str) -> Result<CliHarness> {
+pub(super) fn harness(url: &str) -> Result<CliHarness> {
     let mut terminal = CliHarness::open()?;
     DefinitionsDir::new(&terminal.folder().join("definitions"))?.write_echo_agent("echo_agent")?;
     terminal.add_options(&["--definitions", "definitions"]);

@@ -68,7 +68,7 @@ async fn list_audit_as_operator(terminal: &CliHarness) -> Result<CommandOutput> 
 }
 
 /// The shipped bundle, changed so that an operator may query the audit.
-fn bundle_with_wider_role() -> Result<Vec<u8>> {
+pub(super) fn bundle_with_wider_role() -> Result<Vec<u8>> {
     changed_bundle(|data| data["cfg"]["roles"]["agent_operator"]["anywhere"]["query_audit"] = json!(1))
 }
 

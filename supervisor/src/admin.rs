@@ -69,7 +69,7 @@ impl AdminOps {
             Maintenance::ApplyDefinitions { from } => {
                 self.applier.apply_definitions(&from, &grant.principal().id).await
             }
-            Maintenance::ApplyPolicy { from } => self.applier.apply_policy(&from, &grant.principal().id).await,
+            Maintenance::ApplyPolicy { from } => self.applier.apply_policy(&from, grant.principal()).await,
             Maintenance::RestoreStore { from } => self.permit_restore(from, grant.principal()),
         }
     }

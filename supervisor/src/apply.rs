@@ -13,7 +13,7 @@ use greenroom_registry::core::CoreStore;
 use greenroom_registry::generation_store::{
     GenerationFiles, GenerationKind, GenerationStore, Generations, NewGeneration, hash_files,
 };
-use greenroom_rego::{Bundle, PolicySnapshot};
+use greenroom_rego::{Action, Bundle, Engine, PolicySnapshot, Principal, is_allowed_at_best};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -81,15 +81,16 @@ impl Applier {
     ///
     /// # Errors
     /// [`ErrorCode::InvalidPolicy`] if the bundle is not valid, fails its trial, has a rule on a path that the input never
-    /// has, or lacks names that the current definitions use; [`ErrorCode::InvalidInput`] for a source that cannot be
-    /// read; those of the stores. Nothing was changed then.
-    pub(crate) async fn apply_policy(&self, from: &str, by: &PrincipalId) -> Result<Json, Cause> {
-        let application = Application { kind: GenerationKind::Policy, from, by };
+    /// has, denies the principal to apply the next one, or lacks names that the current definitions use;
+    /// [`ErrorCode::InvalidInput`] for a source that cannot be read; those of the stores. Nothing was changed then.
+    pub(crate) async fn apply_policy(&self, from: &str, by: &Principal) -> Result<Json, Cause> {
+        let application = Application { kind: GenerationKind::Policy, from, by: &by.id };
         let bytes = self.open(from)?.bundle_bytes().await?;
         let bundle = Bundle::read(&bytes)?;
         let hash = bundle.hash().to_string();
         let snapshot = self.guard.validate(bundle).await?;
         require_no_error(&snapshot)?;
+        require_replaceable(&snapshot, by).await?;
         let files = bundle_files(bytes);
         for _ in 0..ATTEMPTS_MAX {
             let checked = self.current().await?;
@@ -216,6 +217,21 @@ fn require_no_error(policy: &PolicySnapshot) -> Result<(), Cause> {
         }
         None => Ok(()),
     }
+}
+
+/// Rejects a policy that denies its principal to apply the next one: it might stay for ever.
+async fn require_replaceable(policy: &Arc<PolicySnapshot>, by: &Principal) -> Result<(), Cause> {
+    let mut engine = Engine::new(Arc::clone(policy)).await?;
+    if is_allowed_at_best(&mut engine, Action::ApplyPolicy, by).await? {
+        return Ok(());
+    }
+    let message = format!(
+        "this policy denies `{}` to {}, who applies it, so that it might never be replaced; it can be applied by a user \
+         whom it allows that",
+        Action::ApplyPolicy.as_str(),
+        by.id
+    );
+    Err(Cause::new(ErrorCode::InvalidPolicy, message))
 }
 
 fn catalogue_json(catalogue: &Catalogue, report: &Report) -> Json {

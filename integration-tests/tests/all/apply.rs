@@ -14,7 +14,7 @@ use greenroom_protocol::Json;
 use serde_json::json;
 
 use crate::postgres::{create_database, harness};
-use crate::reload::{SHIPPED, bundle_with_wider_role, edited_bundle};
+use crate::reload::{SHIPPED, bundle_with_wider_role, changed_bundle, edited_bundle};
 
 /// Bound of a wait, which only ends a test that hangs.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -167,10 +167,13 @@ async fn what_is_broken_is_refused_whole_with_all_its_problems_and_changes_nothi
     })?;
     first.terminal.write_file("untrue.tar.gz", untrue)?;
     first.terminal.write_file("text.tar.gz", "not a bundle")?;
+    let last = changed_bundle(|data| data["cfg"]["roles"]["admin"]["anywhere"]["apply_policy"] = json!(0))?;
+    first.terminal.write_file("last.tar.gz", last)?;
     let (open, misspelt) = (format!("{BUNDLES}/open.tar.gz"), format!("{BUNDLES}/misspelt.tar.gz"));
     for (bundle, message) in [
         ("untrue.tar.gz", "input.user.id"),
         ("text.tar.gz", "not a gzipped tar"),
+        ("last.tar.gz", "denies `apply_policy` to local/default/admin"),
         (&*open, "fails its validation"),
         (&*misspelt, "input.principal.tenannt"),
     ] {

@@ -74,7 +74,7 @@ impl Applier {
                 return self.finish(application, stored, &hash, details).await;
             }
         }
-        Err(contended())
+        Err(contention())
     }
 
     /// Applies the policy bundle of a file, a directory or a bucket, and returns a report.
@@ -99,7 +99,7 @@ impl Applier {
                 return self.finish(application, stored, &hash, policy_json(&snapshot)).await;
             }
         }
-        Err(contended())
+        Err(contention())
     }
 
     fn open(&self, from: &str) -> Result<SourceReader, Cause> {
@@ -249,7 +249,7 @@ fn policy_json(policy: &PolicySnapshot) -> Json {
     json!({ "revision": &**policy.revision(), "warnings": warnings })
 }
 
-fn contended() -> Cause {
+fn contention() -> Cause {
     let message = "others have applied definitions or a policy at the same time; apply it again";
     Cause::new(ErrorCode::VersionConflict, message)
 }

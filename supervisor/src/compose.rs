@@ -83,7 +83,7 @@ pub async fn compose_with(
         Box::pin(redis::connect(config, &metrics)),
     )?;
     services::start_writers(&mut services, writers);
-    let stores = wrapped(redis::with_views(redis.as_ref(), stores), wrap_stores);
+    let stores = wrap_with(redis::with_views(redis.as_ref(), stores), wrap_stores);
     let stores = observed_artifacts::observe(stores, &metrics);
     let loader = StartLoader::new(config, &sources, &stores, &host_names, is_repair || restores.is_some());
     let active = or_close(loader.load(&metrics).await, &stores, &mut services, &*clock).await?;
@@ -123,7 +123,7 @@ pub async fn compose_with(
 }
 
 /// The stores inside of those of an override, if there is one.
-fn wrapped(stores: Stores, wrap: Option<WrapStores>) -> Stores {
+fn wrap_with(stores: Stores, wrap: Option<WrapStores>) -> Stores {
     match wrap {
         Some(wrap) => wrap(stores),
         None => stores,

@@ -93,7 +93,7 @@ impl<'a> StartLoader<'a> {
             let bundle = match self.bundle(number).await {
                 Ok(bundle) => bundle,
                 Err(cause) => {
-                    refusal = refusal.or(Some(refused(GenerationKind::Policy, number, cause)?));
+                    refusal = refusal.or(Some(refusal_of(GenerationKind::Policy, number, cause)?));
                     continue;
                 }
             };
@@ -107,10 +107,10 @@ impl<'a> StartLoader<'a> {
                     warn_of_earlier(current, generations);
                     return Ok((policy, catalogue, generations));
                 }
-                Err(cause) => refusal = refusal.or(Some(refused(GenerationKind::Policy, number, cause)?)),
+                Err(cause) => refusal = refusal.or(Some(refusal_of(GenerationKind::Policy, number, cause)?)),
             }
         }
-        Err(refusal.unwrap_or_else(missing))
+        Err(refusal.unwrap_or_else(missing_generation))
     }
 
     /// Loads the catalogue over these names, and returns its generation too.
@@ -123,10 +123,10 @@ impl<'a> StartLoader<'a> {
             };
             match loaded {
                 Ok(catalogue) => return Ok((catalogue, number)),
-                Err(cause) => refusal = refusal.or(Some(refused(GenerationKind::Catalogue, number, cause)?)),
+                Err(cause) => refusal = refusal.or(Some(refusal_of(GenerationKind::Catalogue, number, cause)?)),
             }
         }
-        Err(refusal.unwrap_or_else(missing))
+        Err(refusal.unwrap_or_else(missing_generation))
     }
 
     /// The numbers that are tried, in this order.
@@ -168,7 +168,7 @@ impl<'a> StartLoader<'a> {
 ///
 /// # Errors
 /// The cause itself, if it is one of the store, or of the own source.
-fn refused(kind: GenerationKind, number: u64, cause: Cause) -> Result<Cause, Cause> {
+fn refusal_of(kind: GenerationKind, number: u64, cause: Cause) -> Result<Cause, Cause> {
     if number == OWN || !matches!(cause.code, ErrorCode::InvalidDefinition | ErrorCode::InvalidPolicy) {
         return Err(cause);
     }
@@ -185,7 +185,7 @@ fn refused(kind: GenerationKind, number: u64, cause: Cause) -> Result<Cause, Cau
 }
 
 /// No generation is stored, although there is a current one.
-fn missing() -> Cause {
+fn missing_generation() -> Cause {
     Cause::new(ErrorCode::Internal, "the current generation is not stored")
 }
 

@@ -74,8 +74,8 @@ impl Readiness {
             }
             state.is_reported = is_unready;
         }
-        let begun = state.failures.values().map(|failure| now.saturating_duration_since(failure.since));
-        begun.filter(|lasted| *lasted < UNREADY_AFTER).map(|lasted| UNREADY_AFTER.saturating_sub(lasted)).min()
+        let durations = state.failures.values().map(|failure| now.saturating_duration_since(failure.since));
+        durations.filter(|lasted| *lasted < UNREADY_AFTER).map(|lasted| UNREADY_AFTER.saturating_sub(lasted)).min()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

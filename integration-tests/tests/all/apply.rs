@@ -52,13 +52,13 @@ impl Host {
     }
 
     async fn description(&self) -> Result<Json> {
-        let shown = self.terminal.run(&["agents", "show", "echo_agent"]).await?.expect_success()?;
-        Ok(shown["agent"]["description"].clone())
+        let document = self.terminal.run(&["agents", "show", "echo_agent"]).await?.expect_success()?;
+        Ok(document["agent"]["description"].clone())
     }
 
     /// Waits until definitions with this description are active.
     async fn wait_for_description(&self, text: &str) -> Result<()> {
-        let probe = || async { self.description().await.is_ok_and(|shown| shown == text).then_some(()) };
+        let probe = || async { self.description().await.is_ok_and(|found| found == text).then_some(()) };
         wait_until(text, WAIT_MAX, probe).await.with_context(|| self.up.err())
     }
 

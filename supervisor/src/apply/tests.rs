@@ -126,8 +126,8 @@ async fn valid_definitions_are_active_when_the_reply_comes_and_a_repetition_chan
     assert_eq!((&report["generation"], &report["changed"], &report["active"]), (&json!(1), &json!(true), &json!(true)));
     assert_eq!((&report["agents"], &report["files"], &report["source"]), (&json!(1), &json!(1), &json!(from)));
     assert!(has_agent(&pod, "a_agent") && !has_agent(&pod, "executive_summary_agent"));
-    let again = apply_definitions(&pod, &from).await.unwrap();
-    assert_eq!((&again["generation"], &again["changed"]), (&json!(1), &json!(false)), "{again:#}");
+    let repeated = apply_definitions(&pod, &from).await.unwrap();
+    assert_eq!((&repeated["generation"], &repeated["changed"]), (&json!(1), &json!(false)), "{repeated:#}");
     wait_for_line(&pod, "catalogue_generation 1").await;
     let applied = pod.stores().generations.get(GenerationKind::Catalogue, 1).await.unwrap().unwrap();
     assert_eq!(applied.info.by.to_string(), "local/default/admin");

@@ -66,10 +66,10 @@ async fn code_of_run(pod: &Pod, agent: &str) -> Result<Option<ErrorCode>> {
 
 /// Waits until a pod has this generation of the catalogue, and returns how long it took.
 async fn wait_for_catalogue(pod: &Pod, generation: u64) -> Result<Duration> {
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let probe = || async { (pod.active_generations().catalogue == generation).then_some(()) };
     wait_until("the generation is active", WAIT_MAX, probe).await?;
-    Ok(begun.elapsed())
+    Ok(started_at.elapsed())
 }
 
 /// Waits until the page of metrics has this line.

@@ -45,7 +45,7 @@ mod suite;
 pub use error::{S3Fault, StoreError};
 pub use fs_artifacts::{FolderSharing, open_fs_artifacts};
 pub use in_memory::artifacts::in_memory_artifacts;
-pub use s3_artifacts::{S3Settings, S3Timeouts, open_s3_artifacts};
+pub use s3_artifacts::{S3Settings, S3Timeouts, open_s3_artifacts, open_s3_source};
 pub use stores::{OpenedStores, StoreParts, StoreTask, Stores, SyncMode};
 
 use audit::signer::Signer;

@@ -26,7 +26,10 @@ use upload::S3Upload;
 mod client;
 mod fault;
 mod label;
+mod source;
 mod upload;
+
+pub use source::open_s3_source;
 
 /// Bytes that one request reads.
 const READ_BYTES: u64 = 4 * 1024 * 1024;

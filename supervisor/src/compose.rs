@@ -4,7 +4,7 @@
 pub(crate) mod active;
 pub mod actor_tree;
 pub(crate) mod actors;
-mod artifacts;
+pub(crate) mod artifacts;
 pub(crate) mod blocking;
 pub mod catalogue;
 pub(crate) mod category_spawner;

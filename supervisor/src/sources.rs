@@ -14,9 +14,11 @@ use greenroom_definitions::{FileSet, Source};
 use greenroom_protocol::{Cause, ContentHash, ErrorCode};
 use greenroom_registry::generation_store::GENERATION_BYTES_MAX;
 use greenroom_registry::source_files::{ListedFile, SourceError, SourceFiles, open_folder_source};
+use greenroom_registry::{S3Settings, open_s3_source};
 use greenroom_rego::Bundle;
 use greenroom_rego::bundle::{BUNDLE_BYTES_MAX, BUNDLE_NAME, read_bytes};
 
+use crate::compose::artifacts::s3_settings;
 use crate::compose::blocking::run_blocking;
 use crate::config::{BucketLocation, Config, SourceLocation};
 
@@ -244,9 +246,17 @@ fn folder_and_bundle(location: &BucketLocation) -> (BucketLocation, String) {
     }
 }
 
-fn open_bucket(location: &BucketLocation, _config: &Config) -> Result<Arc<dyn SourceFiles>, Cause> {
-    let location = SourceLocation::Bucket(location.clone());
-    Err(Cause::new(ErrorCode::InvalidConfiguration, format!("{location}: this build reads no buckets")))
+/// Opens the objects of a bucket, with the server and the keys of the bucket of artifacts.
+fn open_bucket(location: &BucketLocation, config: &Config) -> Result<Arc<dyn SourceFiles>, Cause> {
+    let BucketLocation { bucket, prefix } = location.clone();
+    let Some(s3) = &config.artifacts.s3 else {
+        let message = format!(
+            "s3://{bucket}/{prefix} is read with the settings `s3.bucket`, `s3.access_key_id` and \
+             `s3.secret_access_key`, and the first of them is missing"
+        );
+        return Err(Cause::new(ErrorCode::InvalidConfiguration, message));
+    };
+    open_s3_source(S3Settings { bucket, prefix, ..s3_settings(s3) }).map_err(|error| error.cause())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Definitions and policies that are applied for every pod: active on all of them, at every start, refused as a whole,
 //! and rolled back as they were applied.
 
+mod bucket;
 mod pods;
 
 use std::fs;

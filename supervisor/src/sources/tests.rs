@@ -101,3 +101,12 @@ async fn the_bundle_of_a_policy_is_an_object_or_in_a_folder() {
     objects.put(BUNDLE_NAME, "2", shipped);
     assert_ne!(reader.policy_fingerprint().await.unwrap(), first);
 }
+
+#[test]
+fn a_bucket_is_opened_with_the_settings_of_its_server_only() {
+    let config = Config::defaults(Path::new("unused")).unwrap();
+    let location = SourceLocation::parse("s3://ai-agents/x").unwrap();
+    let Err(cause) = SourceReader::open(&location, &config) else { panic!("it is opened") };
+    assert_eq!(cause.code, ErrorCode::InvalidConfiguration);
+    assert!(cause.message.contains("s3://ai-agents/x") && cause.message.contains("`s3.bucket`"), "{cause}");
+}

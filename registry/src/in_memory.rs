@@ -10,6 +10,7 @@ use greenroom_protocol::{ContentHash, TenantId, Timestamp};
 
 use crate::artifacts::hash_scan::HashScanner;
 use crate::audit::{AuditLog, PruneReport};
+use crate::cluster::one_pod;
 use crate::error::StoreError;
 use crate::maintenance::{CheckReport, StoreMaintenance};
 use crate::runs::RunRecord;
@@ -50,8 +51,9 @@ pub(crate) fn open(parts: StoreParts) -> OpenedStores {
         idempotency: Arc::new(idempotency::InMemoryIdempotency(shared.clone())),
         memory: Arc::new(agent_memory::InMemoryAgentMemory::new(shared.clone())),
         maintenance: Arc::new(InMemoryMaintenance { shared, audit }),
+        cluster: one_pod(),
     };
-    OpenedStores { stores, tasks: Vec::new(), cluster: None }
+    OpenedStores { stores, tasks: Vec::new() }
 }
 
 struct InMemoryMaintenance {

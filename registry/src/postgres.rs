@@ -50,7 +50,6 @@ mod maintenance;
 mod peers;
 mod runs;
 mod shared;
-mod status;
 mod tick;
 mod transaction;
 mod unit;
@@ -85,7 +84,6 @@ pub(crate) async fn open(url: &str, lanes: usize, parts: StoreParts) -> Result<O
     let (store, tasks, tick) = assemble(shared)?;
     tick::save_root_head(&store, tip)?;
     let runs = Arc::new(runs::PostgresRuns(store.clone()));
-    let cluster = Arc::new(cluster::PostgresCluster::new(store.clone()));
     let stores = Stores {
         core: Arc::new(core::PostgresCore(store.clone())),
         runs: runs.clone(),
@@ -98,9 +96,10 @@ pub(crate) async fn open(url: &str, lanes: usize, parts: StoreParts) -> Result<O
         generations: Arc::new(generations::PostgresGenerations(store.clone())),
         idempotency: Arc::new(idempotency::PostgresIdempotency(store.clone())),
         memory: Arc::new(agent_memory::PostgresAgentMemory(store.clone())),
+        cluster: Arc::new(cluster::PostgresCluster::new(store.clone())),
         maintenance: Arc::new(maintenance::PostgresMaintenance { store, tick }),
     };
-    Ok(OpenedStores { stores, tasks, cluster: Some(cluster) })
+    Ok(OpenedStores { stores, tasks })
 }
 
 #[derive(Deserialize)]

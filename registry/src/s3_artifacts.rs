@@ -32,7 +32,7 @@ mod upload;
 pub use source::open_s3_source;
 
 /// Bytes that one request reads.
-const READ_BYTES: u64 = 4 * 1024 * 1024;
+const READ_BYTES: u64 = 2 * 1024 * 1024;
 /// Longest wait for the first reply of the server, so that one that does not reply delays no start for long.
 const PROBE_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 

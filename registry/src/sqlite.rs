@@ -12,6 +12,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::cluster::one_pod;
 use crate::error::StoreError;
 use crate::group_commit::queue;
 use crate::in_memory::context::in_memory_context_view;
@@ -78,9 +79,10 @@ pub(crate) async fn open(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
         idempotency: Arc::new(idempotency::SqliteIdempotency(store.clone())),
         memory: Arc::new(agent_memory::SqliteAgentMemory(store.clone())),
         maintenance: Arc::new(maintenance::SqliteMaintenance { store, signer }),
+        cluster: one_pod(),
     };
     let task = StoreTask { name: "store_writer", run: Box::pin(writer.run(commands)) };
-    Ok(OpenedStores { stores, tasks: vec![task], cluster: None })
+    Ok(OpenedStores { stores, tasks: vec![task] })
 }
 
 #[cfg(test)]

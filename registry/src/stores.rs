@@ -48,6 +48,8 @@ pub struct Stores {
     pub memory: Arc<dyn MemoryStore>,
     /// Check, backup, pruning and close.
     pub maintenance: Arc<dyn StoreMaintenance>,
+    /// What the pods of the store do for each other.
+    pub cluster: Arc<dyn ClusterStore>,
 }
 
 /// A future that must run for as long as the stores are used. It returns `Ok` once the stores are
@@ -66,8 +68,6 @@ pub struct OpenedStores {
     pub stores: Stores,
     /// The tasks, which the composition root runs.
     pub tasks: Vec<StoreTask>,
-    /// What pods that share the database do for each other; none if one process owns the stores.
-    pub cluster: Option<Arc<dyn ClusterStore>>,
 }
 
 /// Constructor arguments of every implementation.

@@ -18,7 +18,6 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::audit::signer::Signer;
-use crate::cluster::ClusterStore;
 use crate::core::KeyClaim;
 use crate::idempotency::{KeyStatus, ReservedKey};
 use crate::journal::{AppendPosition, JournalError, Receipt, Seq};
@@ -73,7 +72,6 @@ pub(crate) struct TestStores {
     dir: Option<TempDir>,
     /// The database of PostgreSQL, which is dropped after the stores.
     postgres: Option<postgres::TestDatabase>,
-    cluster: Option<Arc<dyn ClusterStore>>,
     tasks: JoinSet<Result<(), StoreError>>,
 }
 
@@ -123,7 +121,7 @@ impl TestStores {
         for task in opened.tasks {
             tasks.spawn(task.run);
         }
-        Self { stores: opened.stores, pod, dir, postgres: None, cluster: opened.cluster, tasks }
+        Self { stores: opened.stores, pod, dir, postgres: None, tasks }
     }
 
     /// The path of the database.
@@ -281,6 +279,7 @@ pub(crate) fn new_run(number: u128) -> NewRun {
         request_hash: ContentHash::from_content(b"body"),
         personal_data: false,
         tree_fence: None,
+        is_unowned: false,
         pod: pod(),
         lease: MINUTE,
     }

@@ -78,7 +78,7 @@ pub async fn compose_with(
     let pod = PodId::for_start(&config.pod, ids.next_id());
     let mut services = Services::new();
     let metrics = services::start_metrics(&mut services, metrics)?;
-    let (OpenedStores { stores, tasks: writers, cluster: _ }, redis) = tokio::try_join!(
+    let (OpenedStores { stores, tasks: writers }, redis) = tokio::try_join!(
         Box::pin(stores::open(config, &pod, &clock, &ids, restores.as_ref())),
         Box::pin(redis::connect(config, &metrics)),
     )?;
@@ -86,7 +86,7 @@ pub async fn compose_with(
     let stores = wrap_with(redis::with_views(redis.as_ref(), stores), wrap_stores);
     let stores = observed_artifacts::observe(stores, &metrics);
     let loader = StartLoader::new(config, &sources, &stores, &host_names, is_repair || restores.is_some());
-    let active = or_close(loader.load(&metrics).await, &stores, &mut services, &*clock).await?;
+    let active = or_close(Box::pin(loader.load(&metrics)).await, &stores, &mut services, &*clock).await?;
     let ActiveParts { generations, policy, catalogue, in_service } = active;
     let accounting = Accounting::new(&stores, Arc::clone(&clock));
     let (authenticator, identities) = authenticator(config, identities);
@@ -95,7 +95,7 @@ pub async fn compose_with(
         pod,
         definitions: Arc::new(CachedDefinitions::new(catalogue, Arc::clone(&stores.definitions))),
         models: models::open(config, providers)?,
-        admission: AdmissionControl::new(config.admission.resolve_concurrency()),
+        admission: AdmissionControl::for_pod(config.admission.resolve_concurrency(), Arc::clone(&stores.cluster)),
         authenticator,
         identities,
         settings_hash: Arc::new(ArcSwap::from_pointee(config.settings_hash.clone())),
@@ -115,6 +115,7 @@ pub async fn compose_with(
     };
     let env = actors::execution_env(&parts, handlers, tools, accounting);
     let built = actors::spawn_tree(&parts, &env).await?;
+    services::start_cluster(&mut services, &parts, &built.runs);
     let (pipeline, releaser) = pipeline::build(&parts, built.dispatcher, built.runs, evaluator)?;
     services::start_key_releaser(&mut services, releaser);
     let ingress = pipeline::ingress(&parts, pipeline);

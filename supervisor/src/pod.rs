@@ -26,6 +26,8 @@ use crate::telemetry::Metrics;
 const INGRESS_STOP_MAX: Duration = Duration::from_secs(1);
 /// Time that the writers of the stores get to write their queues.
 pub(crate) const STORE_CLOSE_MAX: Duration = Duration::from_secs(10);
+/// Time that each part of a dead pod's stores gets to end; none of them has anything to write.
+const ABANDON_MAX: Duration = Duration::from_secs(2);
 
 /// A running pod. Dropping it stops everything at once; [`Pod::shutdown`] drains it first.
 pub struct Pod {
@@ -119,7 +121,8 @@ impl Pod {
         }
     }
 
-    /// Resumes interrupted runs, now and whenever a run loses its owner.
+    /// Resumes interrupted runs, now and whenever a run loses its owner; if pods share the store, as many as this one has
+    /// capacity for.
     pub fn recover(&mut self) {
         self.services.start(services::recovery(Arc::clone(&self.ingress.pipeline.admin)));
     }
@@ -135,6 +138,22 @@ impl Pod {
             failed = self.services.wait_failed() => format!("{}: {}", failed.name, failed.reason),
             kind = self.tree.wait_failed() => format!("{kind} exceeded its restart limit"),
         }
+    }
+
+    /// Drops what is under way, because another pod has declared this one dead: nothing of it is written any more, and
+    /// others continue its runs. Whatever of it still ends in this process writes nothing either.
+    pub async fn abandon(self) {
+        let Self { ingress, tree, mut services, _lock: lock, .. } = self;
+        ingress.pipeline.admission.close();
+        services.stop(Phase::Ingress, INGRESS_STOP_MAX).await;
+        tree.stop().await;
+        // The lanes end with their next batch, which is refused.
+        let closing = ingress.stores.maintenance.close(ingress.clock.now());
+        if tokio::time::timeout(ABANDON_MAX, closing).await.is_err() {
+            tracing::warn!("the stores of a dead pod do not end, and are dropped");
+        }
+        services.stop(Phase::Stores, ABANDON_MAX).await;
+        drop(lock);
     }
 
     /// Stops admission, waits (at most the configured time) until every caller has its reply, stops the actors

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::cluster::LeaseStatus;
 use crate::error::StoreError;
 use crate::group_commit::{CommandReceiver, ReplySender};
 use crate::postgres::command::AccountsCommand;
@@ -118,7 +119,11 @@ impl AccountsLane {
     /// returned.
     async fn execute(&mut self, batch: Batch) -> Result<Option<Vec<ReplySender<()>>>, StoreError> {
         let executed = self.link.execute(batch.json()).await;
-        self.store.wait_released().await;
+        let executed = match self.store.wait_released().await {
+            // Nothing is reserved for a pod that is dead.
+            LeaseStatus::Dead => executed.and(Err(StoreError::OutcomeUnknown)),
+            LeaseStatus::Live | LeaseStatus::Lapsed => executed,
+        };
         let (error, is_known) = match executed.map(|text| serde_json::from_str::<AccountsResult>(&text)) {
             Ok(Ok(result)) => {
                 self.store.usage.on_written();
@@ -140,7 +145,10 @@ impl AccountsLane {
         }
         self.retained = batch.fail(&error, is_known, &self.store);
         match error {
-            StoreError::PodDead => Err(error),
+            StoreError::PodDead => {
+                self.store.on_dead();
+                Err(error)
+            }
             _ => {
                 sleep(FAILURE_DELAY).await;
                 Ok(None)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use greenroom_actors::observer::{Observer, TeeObserver};
-use greenroom_actors::run::RecoveryReport;
+use greenroom_actors::run::{RecoveryReport, RunsHandle};
 use greenroom_actors::supervision::ChildKind;
 use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_registry::StoreTask;
@@ -17,6 +17,7 @@ use super::category_spawner::CategorySpawner;
 use super::in_service::InService;
 use super::parts::PodParts;
 use crate::admin::AdminOps;
+use crate::cluster::{membership, tick};
 use crate::ingress::control::ControlServer;
 use crate::ingress::local::LocalIngress;
 use crate::pipeline::idempotency::KeyReleaser;
@@ -150,8 +151,17 @@ pub(crate) fn watcher(reloader: Arc<Reloader>) -> Service {
     })
 }
 
-/// Resumes runs that have no owner, now and whenever a run loses its owner.
+/// Starts what shows the lease of the pod, and what delivers the messages that other pods send to its runs.
+pub(crate) fn start_cluster(services: &mut Services, parts: &PodParts, runs: &RunsHandle) {
+    services.start(membership::membership(Arc::clone(&parts.stores.cluster), Arc::clone(&parts.metrics)));
+    services.start(tick::deliveries(runs.clone()));
+}
+
+/// Resumes runs that have no owner, now and whenever a run loses its owner. Pods that share the store claim them.
 pub(crate) fn recovery(admin: Arc<AdminOps>) -> Service {
+    if admin.stores.cluster.is_shared() {
+        return tick::claims(admin.runs.clone());
+    }
     Service::droppable("recovery", ChildKind::Periodic, move || recover_periodically(Arc::clone(&admin)))
 }
 

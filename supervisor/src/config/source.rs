@@ -173,6 +173,7 @@ fn read(reader: &mut ConfigReader<'_>, settings_file: Option<PathBuf>, settings_
         store: store::read(reader, &data_dir),
         redis: redis::read(reader),
         artifacts: artifacts::read(reader),
+        park_delay: admission::read_park_delay(reader),
         guard_workers: guard::read(reader),
         models: models::read(reader),
         metrics: process::read_metrics(reader),

@@ -1,5 +1,6 @@
 //! Pods of one database of which only some have a handler: the others keep what they have, and are not ready.
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,7 +41,7 @@ impl Handler for NewHandler {
     }
 }
 
-/// A pod over this database. All of them have one directory, and so one key and the same artifacts.
+/// A pod over this database.
 async fn start(url: &str, dir: &Path, handlers: Vec<Arc<dyn Handler>>) -> Result<Pod> {
     let mut config = test_config(dir, StoreKind::Memory, None)?;
     config.store = StoreConfig::Postgres { url: Secret::new(url) };
@@ -80,11 +81,12 @@ async fn wait_for_line(pod: &Pod, line: &str) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_without_a_handler_keeps_the_old_definitions_and_is_not_ready_until_a_rollback() -> Result<()> {
-    let (url, folder) = (create_database("handlers").await?, tempfile::tempdir()?);
+    let (url, [first, second]) = (create_database("handlers").await?, [tempfile::tempdir()?, tempfile::tempdir()?]);
     greenroom_registry::migrate_postgres(&url).await?;
-    let newer = start(&url, folder.path(), vec![Arc::new(NewHandler)]).await?;
-    let older = start(&url, folder.path(), Vec::new()).await?;
-    let definitions = DefinitionsDir::new(&folder.path().join("applied"))?;
+    let newer = start(&url, first.path(), vec![Arc::new(NewHandler)]).await?;
+    fs::copy(first.path().join("audit.key"), second.path().join("audit.key"))?;
+    let older = start(&url, second.path(), Vec::new()).await?;
+    let definitions = DefinitionsDir::new(&first.path().join("applied"))?;
     let mut delays = Vec::new();
     for generation in 1..=3 {
         definitions.write_echo_agent(&format!("echo_{generation}_agent"))?;
@@ -110,7 +112,7 @@ async fn a_pod_without_a_handler_keeps_the_old_definitions_and_is_not_ready_unti
     assert!(apply(&older, &definitions).await.is_err(), "it cannot check them itself");
 
     // A rollback is an application too.
-    std::fs::remove_file(definitions.dir().join("agents/business_ops/new_agent.yaml"))?;
+    fs::remove_file(definitions.dir().join("agents/business_ops/new_agent.yaml"))?;
     assert_eq!(apply(&older, &definitions).await?["generation"], 5);
     wait_for_line(&older, "pod_ready 1").await?;
     assert!(older.readiness().unready_cause().is_none());

@@ -36,6 +36,7 @@ mod connection;
 mod core;
 mod definitions;
 mod error;
+mod generations;
 mod handle;
 mod idempotency;
 mod identity;
@@ -92,6 +93,7 @@ pub(crate) async fn open(url: &str, lanes: usize, parts: StoreParts) -> Result<O
         context: in_memory_context_view(),
         artifacts,
         definitions: Arc::new(definitions::PostgresDefinitions(store.clone())),
+        generations: Arc::new(generations::PostgresGenerations(store.clone())),
         idempotency: Arc::new(idempotency::PostgresIdempotency(store.clone())),
         memory: Arc::new(agent_memory::PostgresAgentMemory(store.clone())),
         cluster: Arc::new(cluster::PostgresCluster::new(store.clone())),

@@ -28,7 +28,10 @@ mod client;
 mod fault;
 mod label;
 mod reading;
+mod source;
 mod upload;
+
+pub use source::open_s3_source;
 
 /// Longest wait for the first reply of the server, so that one that does not reply delays no start for long.
 const PROBE_TIMEOUT_MAX: Duration = Duration::from_secs(5);

@@ -26,10 +26,11 @@ use crate::runs::{Created, DedupKey, Fence, NewRun};
 use crate::{OpenedStores, StoreError, StoreParts, Stores, SyncMode, in_memory_artifacts, open_in_memory, open_sqlite};
 
 mod agent_memory;
-mod artifacts;
+pub(crate) mod artifacts;
 mod audit;
 mod context;
 mod definitions;
+mod generations;
 mod idempotency;
 mod ids;
 mod ledger;

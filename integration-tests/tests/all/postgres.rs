@@ -24,7 +24,7 @@ pub(crate) async fn create_database(name: &str) -> Result<String> {
 }
 
 /// A harness whose commands use this database and the agent `echo_agent`.
-fn harness(url: &str) -> Result<CliHarness> {
+pub(super) fn harness(url: &str) -> Result<CliHarness> {
     let mut terminal = CliHarness::open()?;
     DefinitionsDir::new(&terminal.folder().join("definitions"))?.write_echo_agent("echo_agent")?;
     terminal.add_options(&["--definitions", "definitions"]);

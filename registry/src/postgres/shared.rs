@@ -14,6 +14,7 @@ use crate::audit::head::SignedHead;
 use crate::audit::signer::Signer;
 use crate::cluster::{DueWork, LeaseStatus, PodLease, wait_lease};
 use crate::error::StoreError;
+use crate::generation_store::Generations;
 use crate::notify::RunNotifiers;
 use crate::postgres::ledger::open::OpenReservations;
 use crate::postgres::ledger::usage::UsageCache;
@@ -52,6 +53,8 @@ pub(super) struct Shared {
     pub(super) lease: watch::Sender<PodLease>,
     /// What the last tick has found to do.
     pub(super) due_work: watch::Sender<DueWork>,
+    /// The newest numbers of generations that were read.
+    pub(super) generations: watch::Sender<Generations>,
     /// The root of each run that another one calls and that this pod owns.
     roots: Mutex<HashMap<RunId, RunId>>,
     /// Heads of chains that are signed and not in the root chain yet.
@@ -86,6 +89,7 @@ impl Shared {
             // That of a pod that has joined lasts longer, until its first renewal.
             lease: watch::Sender::new(PodLease::Until(Instant::now() + LEASE)),
             due_work: watch::Sender::new(DueWork::default()),
+            generations: watch::Sender::default(),
             roots: Mutex::default(),
             signed_heads: Mutex::default(),
             is_closed: AtomicBool::new(false),

@@ -1,6 +1,7 @@
 //! Tests that need a server of PostgreSQL: several pods on one database, death, lost outcomes, tampering, schemas.
 
 mod audit;
+mod generations;
 mod pods;
 
 use greenroom_protocol as protocol;
@@ -251,8 +252,12 @@ const UNREFERENCING_TABLES: &[&str] = &[
     "audit_root",
     "batches",
     "costs",
+    "current_generations",
     "definition_versions",
     "definitions_in_service",
+    "generation_files",
+    "generation_members",
+    "generations",
     "pods",
     "principals",
     "reservations",

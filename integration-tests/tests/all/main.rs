@@ -15,6 +15,7 @@ mod artifacts;
 mod bad_input;
 mod blocking;
 mod budget;
+mod chaos;
 mod command_line;
 mod commands;
 mod compensation;

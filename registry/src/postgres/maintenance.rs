@@ -84,13 +84,13 @@ impl StoreMaintenance for PostgresMaintenance {
         let lanes = self.store.lanes().iter().map(|lane| lane.request::<(), StoreError>(LaneCommand::Close));
         let mut closed = Ok(());
         for lane in futures::future::join_all(lanes).await {
-            closed = closed.and(ended(lane));
+            closed = closed.and_then(|()| ended(lane));
         }
         let accounts = self.store.accounts().request::<(), StoreError>(AccountsCommand::Close).await;
-        closed = closed.and(ended(accounts));
+        closed = closed.and_then(|()| ended(accounts));
         let ticked = self.tick.request::<(), StoreError>(|reply| TickCommand::Close(now, reply)).await;
         self.store.journal_notifiers.close_all();
-        closed.and(ended(ticked))
+        closed.and_then(|()| ended(ticked))
     }
 }
 

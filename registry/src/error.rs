@@ -10,8 +10,10 @@ use greenroom_protocol as protocol;
 use crate::redis::error::RedisError;
 
 mod s3_fault;
+mod server_fault;
 
 pub use s3_fault::S3Fault;
+pub use server_fault::ServerFault;
 
 /// An error of a store. Nothing of the failed request was stored, except that this is not known for
 /// [`StoreError::OutcomeUnknown`].
@@ -71,7 +73,15 @@ pub enum StoreError {
     /// The database belongs to another data directory.
     #[error("{0}")]
     OtherDirectory(String),
-    /// The server of the database cannot be reached, or accepts no further connection.
+    /// The server of the database refuses this pod.
+    #[error("the server of the database refuses this pod: {reason}")]
+    Refused {
+        /// Why it does.
+        fault: ServerFault,
+        /// The error of the server.
+        reason: String,
+    },
+    /// The server of the database cannot be reached, or has ended the connection.
     #[error("the database cannot be reached: {0}")]
     Unreachable(String),
     /// Another pod has declared this one dead, so nothing of it is written any more.
@@ -123,7 +133,11 @@ impl StoreError {
             Self::Disk(_) => {
                 ("disk", "check the disk, its quota and the limit on the size of files; accepted work is safe")
             }
-            Self::ReadOnly => ("read_only", "let this user write to the data directory, or mount its disk for writing"),
+            Self::ReadOnly => (
+                "read_only",
+                "let this user write to the data directory, or mount its disk for writing; a PostgreSQL database must be \
+                 a primary whose `default_transaction_read_only` is off",
+            ),
             Self::Locked => {
                 ("locked", "end the other process that has greenroom.db open (`fuser` names it), and retry")
             }
@@ -138,7 +152,7 @@ impl StoreError {
             Self::Version(_) => ("version", "start the release that wrote the database"),
             Self::Unmigrated(_) => ("unmigrated", "other pods continue to work meanwhile"),
             Self::Closed => ("closed", "the process is stopping; retry later"),
-            Self::Timeout => ("timeout", "the disk is slow; retry later"),
+            Self::Timeout => ("timeout", "the disk or the server is slow; retry later"),
             Self::OutcomeUnknown => ("outcome_unknown", "repeat the request with the same idempotency key"),
             Self::Overrun => ("overrun", "the disk is slower than the load; retry later"),
             Self::Codec(_) => ("codec", "run `greenroom db check`"),
@@ -156,6 +170,7 @@ impl StoreError {
                 "other_directory",
                 "use the data directory that it belongs to, or another database (`store.url`, `DATABASE_URL`)",
             ),
+            Self::Refused { fault, .. } => (fault.as_str(), fault.advice()),
             Self::Unreachable(_) => {
                 ("unreachable", "check its server and its URL (`store.url`, `DATABASE_URL`); accepted work is safe")
             }
@@ -197,6 +212,7 @@ impl StoreError {
             | Self::Timeout
             | Self::OutcomeUnknown
             | Self::Overrun
+            | Self::Refused { .. }
             | Self::Unreachable(_)
             | Self::PodDead
             | Self::Unsupported(_)
@@ -252,6 +268,16 @@ mod tests {
         assert_eq!((cause.code, cause.code.is_retryable()), (ErrorCode::StoreUnavailable, true));
         assert_eq!(cause.details, serde_json::json!({"store": "s3_clock_skewed"}));
         assert!(cause.message.contains("RequestTimeTooSkewed; set the clock"), "{cause}");
+    }
+
+    #[test]
+    fn each_refusal_of_a_server_has_a_detail_and_a_remedy_of_its_own() {
+        let causes = ServerFault::ALL.map(|fault| StoreError::Refused { fault, reason: "for the test".into() }.cause());
+        let details: std::collections::BTreeSet<_> = causes.iter().map(|cause| cause.details.to_string()).collect();
+        assert_eq!(details.len(), ServerFault::ALL.len());
+        assert!(causes.iter().all(|cause| cause.code == ErrorCode::StoreUnavailable));
+        assert!(causes[0].message.contains("for the test; raise `max_connections`"), "{}", causes[0]);
+        assert_eq!(causes[1].details, serde_json::json!({"store": "denied"}));
     }
 
     #[test]

@@ -118,7 +118,9 @@ impl AccountsLane {
     /// returned.
     async fn execute(&mut self, batch: Batch) -> Result<Option<Vec<ReplySender<()>>>, StoreError> {
         let executed = self.link.execute(batch.json()).await;
-        self.store.wait_released().await;
+        if executed.is_ok() {
+            self.store.wait_released().await;
+        }
         let (error, is_known) = match executed.map(|text| serde_json::from_str::<AccountsResult>(&text)) {
             Ok(Ok(result)) => {
                 self.store.usage.on_written();

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::cluster::{ClusterStore, DueTree, DueWork};
 use crate::columns::{Columns as _, to_int};
 use crate::error::StoreError;
-use crate::postgres::error::sqlx_error;
+use crate::postgres::error::{sqlx_error, write_error};
 use crate::postgres::handle::StoreHandle;
 use crate::postgres::runs::row::{activity, select_open_runs};
 use crate::postgres::transaction::{begin, commit};
@@ -163,7 +163,7 @@ impl ClusterStore for PostgresCluster {
             .bind(now.as_micros())
             .fetch_one(&self.store.readers)
             .await
-            .map_err(|error| sqlx_error(&error))
+            .map_err(|error| write_error(&error))
     }
 
     async fn remove_message(&self, run: &RunId, id: &str) -> Result<(), StoreError> {

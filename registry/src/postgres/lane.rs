@@ -177,8 +177,11 @@ impl Lane {
             return Ok(());
         }
         let outcome = self.try_write(&units).await;
-        // Nothing that follows from the batch is released before it is known that the pod lives.
-        self.store.wait_released().await;
+        if outcome.is_ok() {
+            // Nothing that follows from the batch is released before it is known that the pod lives. From one that has
+            // failed nothing follows, and its callers learn the reason at once.
+            self.store.wait_released().await;
+        }
         let error = match outcome {
             Ok(written) => {
                 self.finish(units, written).await;
@@ -240,12 +243,16 @@ impl Lane {
         if missing.is_empty() {
             return Ok(());
         }
-        if self.records.prefetch(self.link.reader().await?, &missing).await.is_ok() {
+        if self.read_records(&missing).await.is_ok() {
             return Ok(());
         }
         // The connection may have been lost since the last batch.
         self.link.disconnect();
-        self.records.prefetch(self.link.reader().await?, &missing).await
+        self.read_records(&missing).await.inspect_err(|_| self.link.disconnect())
+    }
+
+    async fn read_records(&mut self, runs: &[&str]) -> Result<(), StoreError> {
+        self.records.prefetch(self.link.reader().await?, runs).await
     }
 
     /// The record of a unit's run after the unit, if the unit fits what is known of the run.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use greenroom_protocol as protocol;
 use protocol::{Clock, PodId, RunId};
-use sqlx::postgres::{PgConnectOptions, PgPool};
+use sqlx::postgres::PgConnectOptions;
 use tokio::sync::watch;
 
 use crate::audit::head::SignedHead;
@@ -17,6 +17,7 @@ use crate::notify::RunNotifiers;
 use crate::postgres::ledger::open::OpenReservations;
 use crate::postgres::ledger::usage::UsageCache;
 use crate::postgres::lock::lock;
+use crate::postgres::readers::Readers;
 use crate::postgres::status::PodStatus;
 use crate::runs::leases::Leases;
 
@@ -36,7 +37,7 @@ pub(super) struct PodRow {
 /// State that the lanes and the stores of one pod share.
 pub(super) struct Shared {
     pub(super) options: PgConnectOptions,
-    pub(super) readers: PgPool,
+    pub(super) readers: Readers,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) signer: Signer,
     /// The identity of the database.
@@ -60,7 +61,7 @@ pub(super) struct Shared {
 /// What [`Shared`] is made of.
 pub(super) struct SharedParts {
     pub(super) options: PgConnectOptions,
-    pub(super) readers: PgPool,
+    pub(super) readers: Readers,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) signer: Signer,
     pub(super) database: String,

@@ -15,6 +15,27 @@ mod server_fault;
 pub use s3_fault::S3Fault;
 pub use server_fault::ServerFault;
 
+/// Every value of `details.store` of an error of the database itself, besides those of [`ServerFault`].
+pub const STORE_ERROR_DETAILS: [&str; 17] = [
+    "disk_full",
+    "disk",
+    "read_only",
+    "locked",
+    "corrupt",
+    "version",
+    "unmigrated",
+    "closed",
+    "timeout",
+    "outcome_unknown",
+    "overrun",
+    "codec",
+    "chain",
+    "other_database",
+    "other_directory",
+    "unreachable",
+    "failed",
+];
+
 /// An error of a store. Nothing of the failed request was stored, except that this is not known for
 /// [`StoreError::OutcomeUnknown`].
 #[derive(Debug, Clone, thiserror::Error)]
@@ -252,6 +273,32 @@ mod tests {
         assert_eq!(cause.code, ErrorCode::StoreUnavailable);
         assert_eq!(cause.details, serde_json::json!({"store": "disk_full"}));
         assert_eq!(full.audit_cause().code, ErrorCode::AuditUnavailable);
+    }
+
+    #[test]
+    fn the_list_of_details_has_that_of_each_error_of_a_database() {
+        let text = || "for the test".to_owned();
+        let errors = [
+            StoreError::Full,
+            StoreError::Disk(text()),
+            StoreError::ReadOnly,
+            StoreError::Locked,
+            StoreError::Corrupt(text()),
+            StoreError::Version(text()),
+            StoreError::Unmigrated(text()),
+            StoreError::Closed,
+            StoreError::Timeout,
+            StoreError::OutcomeUnknown,
+            StoreError::Overrun,
+            StoreError::Codec(text()),
+            StoreError::Chain(text()),
+            StoreError::OtherDatabase(text()),
+            StoreError::OtherDirectory(text()),
+            StoreError::Unreachable(text()),
+            StoreError::Failed(text()),
+        ];
+        let details = errors.map(|error| error.cause().details["store"].as_str().unwrap().to_owned());
+        assert_eq!(details, STORE_ERROR_DETAILS);
     }
 
     #[test]

@@ -29,8 +29,10 @@ use crate::{OpenedStores, StoreError, StoreParts, Stores, SyncMode, in_memory_ar
 mod agent_memory;
 mod artifacts;
 mod audit;
+pub(crate) mod call_proxy;
 mod context;
 mod definitions;
+pub(crate) mod fault_proxy;
 mod idempotency;
 mod ids;
 mod ledger;
@@ -72,6 +74,8 @@ pub(crate) struct TestStores {
     dir: Option<TempDir>,
     /// The database of PostgreSQL, which is dropped after the stores.
     postgres: Option<postgres::TestDatabase>,
+    /// The proxy between the stores and that database, if there is one.
+    proxy: Option<call_proxy::CallProxy>,
     cluster: Option<Arc<dyn ClusterStore>>,
     tasks: JoinSet<Result<(), StoreError>>,
 }
@@ -79,7 +83,8 @@ pub(crate) struct TestStores {
 impl TestStores {
     /// New stores of each implementation.
     pub(crate) async fn each() -> Vec<Self> {
-        vec![Self::in_memory(), Self::sqlite().await, Self::postgres().await]
+        let faulty = Self::postgres_with_faults().await;
+        vec![Self::in_memory(), Self::sqlite().await, Self::postgres().await, faulty]
     }
 
     /// New stores in memory.
@@ -122,7 +127,7 @@ impl TestStores {
         for task in opened.tasks {
             tasks.spawn(task.run);
         }
-        Self { stores: opened.stores, pod, dir, postgres: None, cluster: opened.cluster, tasks }
+        Self { stores: opened.stores, pod, dir, postgres: None, proxy: None, cluster: opened.cluster, tasks }
     }
 
     /// The path of the database.

@@ -82,7 +82,13 @@ impl Link {
                 Err(_) => Failure::Unknown(StoreError::Timeout),
             };
             match failure {
-                Failure::Rejected(error) => return Err(error),
+                Failure::Rejected(error) => {
+                    if matches!(error, StoreError::ReadOnly) {
+                        // The session remains read-only, whatever the database becomes.
+                        self.connection = None;
+                    }
+                    return Err(error);
+                }
                 Failure::Retry(error) => {
                     retries += 1;
                     if retries > RETRIES_MAX {

@@ -75,7 +75,7 @@ pub(crate) struct TestStores {
     /// The database of PostgreSQL, which is dropped after the stores.
     postgres: Option<postgres::TestDatabase>,
     /// The proxy between the stores and that database, if there is one.
-    proxy: Option<call_proxy::CallProxy>,
+    _proxy: Option<call_proxy::CallProxy>,
     cluster: Option<Arc<dyn ClusterStore>>,
     tasks: JoinSet<Result<(), StoreError>>,
 }
@@ -127,7 +127,7 @@ impl TestStores {
         for task in opened.tasks {
             tasks.spawn(task.run);
         }
-        Self { stores: opened.stores, pod, dir, postgres: None, proxy: None, cluster: opened.cluster, tasks }
+        Self { stores: opened.stores, pod, dir, postgres: None, _proxy: None, cluster: opened.cluster, tasks }
     }
 
     /// The path of the database.

@@ -138,12 +138,7 @@ impl TestStores {
         let proxy = database.proxy().await;
         proxy.fail_repeatedly(&BATCHES, &CallFault::spread(&[&CallFault::CUTS[..], &[CallFault::Delay]].concat()));
         let stores = open_pod(&database.url_by(proxy.address()), "pod_a", 1).await.unwrap();
-        Self { postgres: Some(database), proxy: Some(proxy), ..stores }
-    }
-
-    /// The proxy between the stores and their database.
-    pub(crate) fn call_proxy(&self) -> &CallProxy {
-        self.proxy.as_ref().unwrap()
+        Self { postgres: Some(database), _proxy: Some(proxy), ..stores }
     }
 
     /// The database of the stores.

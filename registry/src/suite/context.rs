@@ -17,7 +17,7 @@ async fn each_view() -> Vec<TestStores> {
     let mut with_redis = TestStores::in_memory();
     with_redis.stores.context = crate::redis::tests::shared_redis().await.context_view();
     let (redis, proxy) = crate::redis::tests::proxied_redis().await;
-    proxy.fail(&["FCALL"], &CallFault::spread(&[&CallFault::CUTS[..], &[CallFault::Delay]].concat()));
+    proxy.fail(&["FCALL"], &CallFault::spread(&[&CallFault::CUTS[..], &[CallFault::Delay][..]].concat()));
     let mut faulty = TestStores { _proxy: Some(proxy), ..TestStores::in_memory() };
     faulty.stores.context = Arc::new(RepeatingView(redis.context_view()));
     let mut each = TestStores::each().await;

@@ -136,7 +136,7 @@ impl TestStores {
     pub(crate) async fn postgres_with_faults() -> Self {
         let database = TestDatabase::migrated().await;
         let proxy = database.proxy().await;
-        proxy.fail_repeatedly(&BATCHES, &CallFault::spread(&[&CallFault::CUTS[..], &[CallFault::Delay]].concat()));
+        proxy.fail_repeatedly(&BATCHES, &CallFault::spread(&[&CallFault::CUTS[..], &[CallFault::Delay][..]].concat()));
         let stores = open_pod(&database.url_by(proxy.address()), "pod_a", 1).await.unwrap();
         Self { postgres: Some(database), _proxy: Some(proxy), ..stores }
     }

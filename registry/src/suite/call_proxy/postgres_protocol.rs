@@ -84,10 +84,10 @@ fn text(bytes: &[u8]) -> Option<(String, &[u8])> {
 fn a_request_is_complete_with_its_last_message_and_names_its_statement() {
     let message = |kind: u8, body: &[u8]| {
         let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
-        [&[kind][..], &length, body].concat()
+        [&[kind][..], &length[..], body].concat()
     };
     let mut protocol = PostgresProtocol::default();
-    let start = [&8_u32.to_be_bytes()[..], &[0, 3, 0, 0]].concat();
+    let start = [8_u32.to_be_bytes(), [0, 3, 0, 0]].concat();
     assert_eq!(protocol.request(&start).unwrap().length, 8);
     let parse = [message(b'P', b"s1\0SELECT f()\0\0\0"), message(b'D', b"Ss1\0"), message(b'S', b"")].concat();
     assert!(protocol.request(&parse[..parse.len() - 1]).is_none());

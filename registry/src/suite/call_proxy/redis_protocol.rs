@@ -63,7 +63,7 @@ fn a_request_and_a_reply_end_with_their_last_word() {
     let mut protocol = RedisProtocol;
     let call = b"*3\r\n$5\r\nFCALL\r\n$7\r\nx_claim\r\n$1\r\n1\r\n";
     assert!(protocol.request(&call[..call.len() - 1]).is_none());
-    let request = protocol.request(&[&call[..], b"*1\r\n"].concat()).unwrap();
+    let request = protocol.request(&[&call[..], &b"*1\r\n"[..]].concat()).unwrap();
     assert_eq!((request.length, request.call.as_deref()), (call.len(), Some("FCALL x_claim")));
     for reply in
         ["+OK\r\n", "-ERR no\r\n", ":1\r\n", "$-1\r\n", "$2\r\nab\r\n", "*2\r\n$2\r\nOK\r\n*1\r\n:7\r\n", "*-1\r\n"]

@@ -32,6 +32,15 @@ use crate::tool::{TOOL_RESULT, ToolInput};
 /// The capacity at admission control that a run has while this pod hosts it; released with its last clone.
 pub type RunTicket = Arc<dyn Send + Sync>;
 
+/// The runs without a waiting request that a pod can admit now.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RunVacancy {
+    /// How many; none once the pod shuts down.
+    pub runs: usize,
+    /// The tenants that are at their limit.
+    pub full_tenants: Vec<TenantId>,
+}
+
 /// Admission control, as the runs see it.
 pub trait RunAdmission: Send + Sync {
     /// Admits a run that has no waiting request.
@@ -39,6 +48,9 @@ pub trait RunAdmission: Send + Sync {
     /// # Errors
     /// [`ErrorCode::Overloaded`] if the pod or the tenant is at its limit.
     fn admit(&self, tenant: &TenantId) -> Result<RunTicket, Cause>;
+
+    /// What can be admitted now.
+    fn vacancy(&self) -> RunVacancy;
 }
 
 /// The runs of this pod, as the dispatcher sees them.

@@ -140,9 +140,10 @@ impl ExecutionEnv {
     /// the call before.
     ///
     /// # Errors
-    /// [`ErrorCode::UnknownTool`]; a [`Cause`] of the tool.
+    /// [`ErrorCode::UnknownTool`]; [`ErrorCode::LeaseLost`]; a [`Cause`] of the tool.
     pub async fn call_tool(&self, tool: &str, input: ToolInput, files: &FileAccess) -> Result<Json, Cause> {
         let known = tool.split_once(':').and_then(|(scheme, name)| Some((self.tool_source(scheme)?, name)));
+        self.accounting.wait_lease().await?;
         match known {
             Some((source, name)) => source.call(name, input, files).await,
             None => Err(Cause::new(ErrorCode::UnknownTool, format!("there is no tool `{tool}`"))),

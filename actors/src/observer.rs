@@ -52,6 +52,13 @@ pub enum ActorEvent {
         /// The final status.
         status: Status,
     },
+    /// This pod has claimed a tree of runs that had no owner, or whose owner is dead.
+    TreeClaimed {
+        /// The tree was parked, and a signal or its time has woken it.
+        was_parked: bool,
+    },
+    /// A tree of runs that only waits has no owner and no actor any more.
+    TreeParked,
     /// A child failed and was, or will be, restarted.
     ChildRestarted {
         /// The kind of the child.

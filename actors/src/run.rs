@@ -31,15 +31,18 @@ pub mod machine;
 mod message;
 mod offload;
 mod parent_run;
+mod park;
 mod personal_data;
 mod pinned;
 mod recovery;
 mod resume;
+mod signals;
 mod start;
 mod supervisor;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tree;
+mod user_signal;
 mod values;
 
 use std::sync::Arc;
@@ -55,6 +58,7 @@ pub use handle::RunsHandle;
 pub(crate) use handle::into_reply;
 pub use message::{RunInfo, RunSupervisorInfo};
 pub(crate) use parent_run::parent_run;
+pub use park::PARK_DELAY;
 pub use recovery::RecoveryReport;
 
 use crate::definition_resolver::DefinitionResolver;
@@ -96,6 +100,8 @@ pub struct RunEnv {
     pub pod: PodId,
     /// Duration of the leases of this pod.
     pub lease: Duration,
+    /// How long a tree of runs only waits until it is parked, if pods share the store: [`PARK_DELAY`].
+    pub park_delay: Duration,
 }
 
 /// Restores the team of a resumed run; the team must be formed before the steps of the run start.

@@ -186,8 +186,8 @@ codes! {
     StoreUnavailable = "store_unavailable", Failed, 503, retry true;
     /// The store did not reply in time: the request may have been executed. Repeat it with the same idempotency key.
     OutcomeUnknown = "outcome_unknown", Failed, 503, retry true;
-    /// Another process owns this run or team now; this one must not write any more.
-    LeaseLost = "lease_lost", Failed, 409, retry false;
+    /// The pod does not own this run or team any more, or has lost its own lease; it must not write.
+    LeaseLost = "lease_lost", Failed, 409, retry true;
     /// The version of the key differs from the expected one.
     VersionConflict = "version_conflict", Failed, 409, retry true;
     /// Another process owns the data directory.

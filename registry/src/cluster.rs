@@ -1,16 +1,22 @@
 //! What pods that share a database do for each other beyond units: claims of the trees of dead pods, trees that only
-//! wait and are owned by no pod meanwhile, and messages for runs that another pod owns.
+//! wait and are owned by no pod meanwhile, messages for runs that another pod owns, and what a pod knows of its own lease.
+//! A store that one process owns has [`one_pod()`], for which there is nothing to do.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::{PodId, RunId, Timestamp};
+use protocol::{PodId, RunId, TenantId, Timestamp};
 use serde::Deserialize;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::error::StoreError;
 use crate::runs::{ClaimedTree, Fence};
+
+mod one_pod;
+
+pub use one_pod::one_pod;
 
 /// A message for a run: a signal, a cancellation, a reply. The owner of the run records it in the journal by its id,
 /// once, and then removes it.
@@ -35,6 +41,8 @@ pub struct DueWork {
     pub has_due_trees: bool,
     /// Messages for the runs that this pod owns, the oldest first; not necessarily all.
     pub messages: Vec<RunMessage>,
+    /// How many other pods this one has declared dead so far.
+    pub pods_declared_dead: u64,
 }
 
 /// A tree that was due, and was claimed.
@@ -44,14 +52,55 @@ pub struct DueTree {
     pub root: RunId,
     /// How often its owner has died since one of its runs last made progress.
     pub attempts: u32,
+    /// It was parked: it has only waited.
+    pub was_parked: bool,
     /// The claimed tree.
     pub tree: ClaimedTree,
+}
+
+/// The lease of a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PodLease {
+    /// No other pod can use the store, so it never ends.
+    Unlimited,
+    /// It was renewed, and lasts until this moment of the monotonic clock.
+    Until(Instant),
+    /// Another pod has declared this one dead.
+    Lost,
+}
+
+/// What the lease of a pod allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseStatus {
+    /// Everything.
+    Live,
+    /// No renewal was acknowledged for a whole lease. Nothing that has an effect outside may begin until one is.
+    Lapsed,
+    /// Nothing: nothing of the pod is written any more, and others continue its runs.
+    Dead,
+}
+
+impl PodLease {
+    /// What it allows at this moment.
+    #[must_use]
+    pub fn status_at(self, now: Instant) -> LeaseStatus {
+        match self {
+            Self::Unlimited => LeaseStatus::Live,
+            Self::Until(until) if now < until => LeaseStatus::Live,
+            Self::Until(_) => LeaseStatus::Lapsed,
+            Self::Lost => LeaseStatus::Dead,
+        }
+    }
 }
 
 /// The part of a store that pods share.
 #[async_trait]
 pub trait ClusterStore: Send + Sync {
-    /// Claims trees that are due and have no owner, or whose owner is dead: at most `limit`, of each tenant equally many.
+    /// True if other pods may use the store too.
+    fn is_shared(&self) -> bool;
+
+    /// Claims trees that are due and have no owner, or whose owner is dead: at most `limit`, of each tenant equally many,
+    /// and none of these tenants. Trees of this pod come first whose leases are over.
     ///
     /// # Errors
     /// [`StoreError`]; trees that were claimed all the same are found by the next call.
@@ -60,6 +109,7 @@ pub trait ClusterStore: Send + Sync {
         pod: &PodId,
         lease: Duration,
         limit: u32,
+        full_tenants: &[TenantId],
         now: Timestamp,
     ) -> Result<Vec<DueTree>, StoreError>;
 
@@ -76,6 +126,13 @@ pub trait ClusterStore: Send + Sync {
         now: Timestamp,
     ) -> Result<bool, StoreError>;
 
+    /// Ends the ownership of a tree that could not be resumed; it is due again at this time. False, and then nothing
+    /// changes, if the tree has another owner.
+    ///
+    /// # Errors
+    /// [`StoreError`], and then it is not known whether the ownership has ended.
+    async fn defer(&self, root: &RunId, fence: Fence, due_at: Timestamp, now: Timestamp) -> Result<bool, StoreError>;
+
     /// Sends a message to a run, whichever pod owns it, and waits until that is durable. The same id is sent once. False
     /// if the run does not exist or has ended.
     ///
@@ -91,4 +148,101 @@ pub trait ClusterStore: Send + Sync {
 
     /// Notifies of what there is to do, about once a second.
     fn watch(&self) -> watch::Receiver<DueWork>;
+
+    /// Notifies of the renewals of this pod's lease, and of its end.
+    fn watch_lease(&self) -> watch::Receiver<PodLease>;
+}
+
+impl dyn ClusterStore + '_ {
+    /// What the lease of this pod allows at this moment.
+    #[must_use]
+    pub fn lease_status(&self) -> LeaseStatus {
+        let lease = *self.watch_lease().borrow();
+        lease.status_at(Instant::now())
+    }
+
+    /// Rejects what a pod must not begin without its lease.
+    ///
+    /// # Errors
+    /// [`StoreError::Lapsed`] or [`StoreError::PodDead`].
+    pub fn check_lease(&self) -> Result<(), StoreError> {
+        match self.lease_status() {
+            LeaseStatus::Live => Ok(()),
+            LeaseStatus::Lapsed => Err(StoreError::Lapsed),
+            LeaseStatus::Dead => Err(StoreError::PodDead),
+        }
+    }
+
+    /// Waits as long as the lease of this pod has lapsed.
+    ///
+    /// # Errors
+    /// [`StoreError::PodDead`] if it is lost.
+    pub async fn wait_lease(&self) -> Result<(), StoreError> {
+        match wait_lease(self.watch_lease()).await {
+            LeaseStatus::Live => Ok(()),
+            LeaseStatus::Lapsed => Err(StoreError::Closed),
+            LeaseStatus::Dead => Err(StoreError::PodDead),
+        }
+    }
+
+    /// Waits until another pod has declared this one dead.
+    pub async fn wait_dead(&self) {
+        let mut lease = self.watch_lease();
+        let is_lost = lease.wait_for(|lease| *lease == PodLease::Lost).await.is_ok();
+        if !is_lost {
+            // The store was dropped.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Waits as long as a lease has lapsed. It has still lapsed then only if the store was dropped.
+pub(crate) async fn wait_lease(mut lease: watch::Receiver<PodLease>) -> LeaseStatus {
+    loop {
+        let current = *lease.borrow_and_update();
+        let status = current.status_at(Instant::now());
+        if status != LeaseStatus::Lapsed || lease.changed().await.is_err() {
+            return status;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    #[test]
+    fn a_lease_lapses_by_the_clock_and_not_by_a_notification() {
+        let now = Instant::now();
+        let lease = PodLease::Until(now + HOUR);
+        assert_eq!(lease.status_at(now), LeaseStatus::Live);
+        assert_eq!(lease.status_at(now + HOUR), LeaseStatus::Lapsed);
+        assert_eq!(PodLease::Lost.status_at(now), LeaseStatus::Dead);
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_lapsed_lease_continues_with_its_renewal_or_its_end() {
+        let lease = watch::Sender::new(PodLease::Until(Instant::now() + HOUR));
+        assert_eq!(wait_lease(lease.subscribe()).await, LeaseStatus::Live);
+        for (next, status) in
+            [(PodLease::Until(Instant::now() + HOUR), LeaseStatus::Live), (PodLease::Lost, LeaseStatus::Dead)]
+        {
+            lease.send_replace(PodLease::Until(Instant::now()));
+            let mut waiting = Box::pin(wait_lease(lease.subscribe()));
+            assert!(futures::poll!(&mut waiting).is_pending(), "nothing is released");
+            lease.send_replace(next);
+            assert_eq!(waiting.await, status);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pod_whose_store_is_its_own_always_has_its_lease() {
+        let cluster = one_pod();
+        assert_eq!(cluster.lease_status(), LeaseStatus::Live);
+        assert!(!cluster.is_shared() && cluster.wait_lease().await.is_ok());
+        let mut dead = Box::pin(cluster.wait_dead());
+        assert!(futures::poll!(&mut dead).is_pending());
+    }
 }

@@ -2,6 +2,7 @@
 //! locked file and a damaged one are three things. Each maps to the cause that a user sees.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use protocol::{Cause, ErrorCode};
 
@@ -35,6 +36,9 @@ pub const STORE_ERROR_DETAILS: [&str; 17] = [
     "unreachable",
     "failed",
 ];
+
+/// When a caller may repeat a request to a pod whose lease has lapsed: it renews its lease more often than this.
+const LAPSED_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// An error of a store. Nothing of the failed request was stored, except that this is not known for
 /// [`StoreError::OutcomeUnknown`].
@@ -105,6 +109,9 @@ pub enum StoreError {
     /// The server of the database cannot be reached, or has ended the connection.
     #[error("the database cannot be reached: {0}")]
     Unreachable(String),
+    /// The lease of this pod was not renewed in time. What must not begin without it is rejected until it is renewed.
+    #[error("the lease of this pod has lapsed")]
+    Lapsed,
     /// Another pod has declared this one dead, so nothing of it is written any more.
     #[error("this pod was declared dead")]
     PodDead,
@@ -195,6 +202,11 @@ impl StoreError {
             Self::Unreachable(_) => {
                 ("unreachable", "check its server and its URL (`store.url`, `DATABASE_URL`); accepted work is safe")
             }
+            Self::Lapsed => {
+                let message = format!("{self}: it cannot reach its database; another pod may serve the request");
+                let cause = Cause::new(ErrorCode::LeaseLost, message).with_retry_after(LAPSED_RETRY_AFTER);
+                return cause.with_details(serde_json::json!({ "store": "lapsed" }));
+            }
             Self::PodDead => {
                 let message = format!("{self}: it has not renewed its lease in time; another pod continues its runs");
                 let details = serde_json::json!({ "store": "pod_dead" });
@@ -235,6 +247,7 @@ impl StoreError {
             | Self::Overrun
             | Self::Refused { .. }
             | Self::Unreachable(_)
+            | Self::Lapsed
             | Self::PodDead
             | Self::Unsupported(_)
             | Self::Redis(_)
@@ -299,6 +312,13 @@ mod tests {
         ];
         let details = errors.map(|error| error.cause().details["store"].as_str().unwrap().to_owned());
         assert_eq!(details, STORE_ERROR_DETAILS);
+    }
+
+    #[test]
+    fn a_pod_whose_lease_has_lapsed_may_serve_the_request_later() {
+        let cause = StoreError::Lapsed.cause();
+        assert_eq!((cause.code, cause.code.is_retryable()), (ErrorCode::LeaseLost, true));
+        assert_eq!((cause.details, cause.retry_after_ms), (serde_json::json!({"store": "lapsed"}), Some(1_000)));
     }
 
     #[test]

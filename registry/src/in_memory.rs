@@ -10,6 +10,7 @@ use greenroom_protocol::{ContentHash, TenantId, Timestamp};
 
 use crate::artifacts::hash_scan::HashScanner;
 use crate::audit::{AuditLog, PruneReport};
+use crate::cluster::one_pod;
 use crate::error::StoreError;
 use crate::maintenance::{CheckReport, StoreMaintenance};
 use crate::runs::RunRecord;
@@ -24,6 +25,7 @@ mod audit_data;
 pub(crate) mod context;
 mod core;
 mod definitions;
+mod generations;
 mod idempotency;
 mod ledger;
 mod ledger_data;
@@ -45,11 +47,13 @@ pub(crate) fn open(parts: StoreParts) -> OpenedStores {
         context: context::in_memory_context_view(),
         artifacts: parts.artifacts,
         definitions: Arc::new(definitions::InMemoryDefinitions::default()),
+        generations: Arc::new(generations::InMemoryGenerations::default()),
         idempotency: Arc::new(idempotency::InMemoryIdempotency(shared.clone())),
         memory: Arc::new(agent_memory::InMemoryAgentMemory::new(shared.clone())),
         maintenance: Arc::new(InMemoryMaintenance { shared, audit }),
+        cluster: one_pod(),
     };
-    OpenedStores { stores, tasks: Vec::new(), cluster: None }
+    OpenedStores { stores, tasks: Vec::new() }
 }
 
 struct InMemoryMaintenance {

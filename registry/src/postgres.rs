@@ -39,6 +39,7 @@ mod connection;
 mod core;
 mod definitions;
 mod error;
+mod generations;
 mod handle;
 mod idempotency;
 mod identity;
@@ -53,7 +54,6 @@ mod peers;
 mod readers;
 mod runs;
 mod shared;
-mod status;
 mod tick;
 mod transaction;
 mod unit;
@@ -88,7 +88,6 @@ pub(crate) async fn open(url: &str, lanes: usize, parts: StoreParts) -> Result<O
     let (store, tasks, tick) = assemble(shared)?;
     tick::save_root_head(&store, tip)?;
     let runs = Arc::new(runs::PostgresRuns(store.clone()));
-    let cluster = Arc::new(cluster::PostgresCluster::new(store.clone()));
     let stores = Stores {
         core: Arc::new(core::PostgresCore(store.clone())),
         runs: runs.clone(),
@@ -98,11 +97,13 @@ pub(crate) async fn open(url: &str, lanes: usize, parts: StoreParts) -> Result<O
         context: in_memory_context_view(),
         artifacts,
         definitions: Arc::new(definitions::PostgresDefinitions(store.clone())),
+        generations: Arc::new(generations::PostgresGenerations(store.clone())),
         idempotency: Arc::new(idempotency::PostgresIdempotency(store.clone())),
         memory: Arc::new(agent_memory::PostgresAgentMemory(store.clone())),
+        cluster: Arc::new(cluster::PostgresCluster::new(store.clone())),
         maintenance: Arc::new(maintenance::PostgresMaintenance { store, tick }),
     };
-    Ok(OpenedStores { stores, tasks, cluster: Some(cluster) })
+    Ok(OpenedStores { stores, tasks })
 }
 
 #[derive(Deserialize)]

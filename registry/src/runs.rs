@@ -64,7 +64,10 @@ pub struct NewRun {
     /// The fence of the owner of its tree, for a run that another run calls. The run is created only if that run
     /// has not ended and has this owner.
     pub tree_fence: Option<Fence>,
-    /// The pod that will run it.
+    /// True if it is created without an owner, for any pod that has capacity for it. Only a store that pods share does
+    /// that; in any other one its creator owns it.
+    pub is_unowned: bool,
+    /// The pod that will run it, or that has created it without an owner.
     pub pod: PodId,
     /// How long the lease of that pod lasts without a renewal.
     pub lease: Duration,

@@ -12,6 +12,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::cluster::one_pod;
 use crate::error::StoreError;
 use crate::group_commit::queue;
 use crate::in_memory::context::in_memory_context_view;
@@ -32,6 +33,7 @@ mod connection;
 mod core;
 mod definitions;
 mod error;
+mod generations;
 mod handle;
 mod idempotency;
 mod identity;
@@ -59,6 +61,7 @@ pub(crate) async fn open(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
     let (sender, commands) = queue();
     let queue = WriterQueue::new(sender);
     let conn = open_write_connection(path, sync_mode)?;
+    shared.generations.load(generations::read_current(&conn)?);
     let mut writer = Writer::load(conn, lock, shared.clone(), signer.clone(), sync_mode, queue.clone())?;
     recovery::recover(&mut writer).await?;
     let store = StoreHandle::new(shared, queue);
@@ -72,12 +75,14 @@ pub(crate) async fn open(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
         context: in_memory_context_view(),
         artifacts,
         definitions: Arc::new(definitions::SqliteDefinitions(store.clone())),
+        generations: Arc::new(generations::SqliteGenerations(store.clone())),
         idempotency: Arc::new(idempotency::SqliteIdempotency(store.clone())),
         memory: Arc::new(agent_memory::SqliteAgentMemory(store.clone())),
         maintenance: Arc::new(maintenance::SqliteMaintenance { store, signer }),
+        cluster: one_pod(),
     };
     let task = StoreTask { name: "store_writer", run: Box::pin(writer.run(commands)) };
-    Ok(OpenedStores { stores, tasks: vec![task], cluster: None })
+    Ok(OpenedStores { stores, tasks: vec![task] })
 }
 
 #[cfg(test)]

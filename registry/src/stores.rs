@@ -14,6 +14,7 @@ use crate::context::ContextView;
 use crate::core::CoreStore;
 use crate::definition_store::DefinitionStore;
 use crate::error::StoreError;
+use crate::generation_store::GenerationStore;
 use crate::idempotency::IdempotencyStore;
 use crate::journal::Journal;
 use crate::ledger::Ledger;
@@ -39,12 +40,16 @@ pub struct Stores {
     pub artifacts: Arc<dyn ArtifactStore>,
     /// Pinned versions of definitions by their hash.
     pub definitions: Arc<dyn DefinitionStore>,
+    /// The catalogues and policies that were applied for every pod.
+    pub generations: Arc<dyn GenerationStore>,
     /// Replies by idempotency key.
     pub idempotency: Arc<dyn IdempotencyStore>,
     /// The memories of agents.
     pub memory: Arc<dyn MemoryStore>,
     /// Check, backup, pruning and close.
     pub maintenance: Arc<dyn StoreMaintenance>,
+    /// What the pods of the store do for each other.
+    pub cluster: Arc<dyn ClusterStore>,
 }
 
 /// A future that must run for as long as the stores are used. It returns `Ok` once the stores are
@@ -63,8 +68,6 @@ pub struct OpenedStores {
     pub stores: Stores,
     /// The tasks, which the composition root runs.
     pub tasks: Vec<StoreTask>,
-    /// What pods that share the database do for each other; none if one process owns the stores.
-    pub cluster: Option<Arc<dyn ClusterStore>>,
 }
 
 /// Constructor arguments of every implementation.

@@ -18,7 +18,6 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::audit::signer::Signer;
-use crate::cluster::ClusterStore;
 use crate::core::KeyClaim;
 use crate::idempotency::{KeyStatus, ReservedKey};
 use crate::journal::{AppendPosition, JournalError, Receipt, Seq};
@@ -27,12 +26,13 @@ use crate::runs::{Created, DedupKey, Fence, NewRun};
 use crate::{OpenedStores, StoreError, StoreParts, Stores, SyncMode, in_memory_artifacts, open_in_memory, open_sqlite};
 
 mod agent_memory;
-mod artifacts;
+pub(crate) mod artifacts;
 mod audit;
 pub(crate) mod call_proxy;
 mod context;
 mod definitions;
 pub(crate) mod fault_proxy;
+mod generations;
 mod idempotency;
 mod ids;
 mod ledger;
@@ -76,7 +76,6 @@ pub(crate) struct TestStores {
     postgres: Option<postgres::TestDatabase>,
     /// The proxy between the stores and that database, if there is one.
     _proxy: Option<call_proxy::CallProxy>,
-    cluster: Option<Arc<dyn ClusterStore>>,
     tasks: JoinSet<Result<(), StoreError>>,
 }
 
@@ -127,7 +126,7 @@ impl TestStores {
         for task in opened.tasks {
             tasks.spawn(task.run);
         }
-        Self { stores: opened.stores, pod, dir, postgres: None, _proxy: None, cluster: opened.cluster, tasks }
+        Self { stores: opened.stores, pod, dir, postgres: None, _proxy: None, tasks }
     }
 
     /// The path of the database.
@@ -285,6 +284,7 @@ pub(crate) fn new_run(number: u128) -> NewRun {
         request_hash: ContentHash::from_content(b"body"),
         personal_data: false,
         tree_fence: None,
+        is_unowned: false,
         pod: pod(),
         lease: MINUTE,
     }

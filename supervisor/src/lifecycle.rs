@@ -5,6 +5,7 @@
 //! waits for a terminal, a pipe or a disk that never replies.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -29,6 +30,8 @@ pub enum ShutdownReason {
     Signal,
     /// A part failed that the pod cannot work without; its failure as a message.
     Failure(String),
+    /// Another pod has declared this one dead. The process can start a pod again, which is another one.
+    DeclaredDead,
 }
 
 /// A signal that ends a process.
@@ -143,9 +146,17 @@ async fn offer(offers: &mpsc::Sender<SignalOffer>, signal: ProcessSignal) -> boo
 }
 
 /// Runs a pod until a signal arrives or a part fails, and drains it. A second signal during the drain
-/// ends it at once; the next process then recovers the requests in flight as interrupted.
+/// ends it at once; the next process then recovers the requests in flight as interrupted. A pod that was declared
+/// dead is dropped instead: none of its requests can end.
 pub async fn run_until_shutdown(mut pod: Pod, signals: &mut Signals) -> ShutdownReason {
+    let cluster = Arc::clone(&pod.stores().cluster);
     let reason = tokio::select! {
+        // The parts of a dead pod fail too.
+        biased;
+        () = cluster.wait_dead() => {
+            tracing::error!("another pod has declared this one dead, dropping what is under way");
+            ShutdownReason::DeclaredDead
+        }
         signal = signals.next() => {
             tracing::info!(process.signal = %signal, "draining");
             ShutdownReason::Signal
@@ -155,6 +166,15 @@ pub async fn run_until_shutdown(mut pod: Pod, signals: &mut Signals) -> Shutdown
             ShutdownReason::Failure(failure)
         }
     };
+    if reason == ShutdownReason::DeclaredDead {
+        return tokio::select! {
+            () = pod.abandon() => reason,
+            signal = signals.next() => {
+                tracing::info!(process.signal = %signal, "process ended");
+                ShutdownReason::Signal
+            }
+        };
+    }
     tokio::select! {
         () = pod.shutdown() => tracing::info!("process ended"),
         signal = signals.next() => {

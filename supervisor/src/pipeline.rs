@@ -264,16 +264,14 @@ impl Pipeline {
 
     /// The capacity of the run that a request starts. A run that its caller waits for has that of the request,
     /// also after the caller has disconnected. A detached run needs its own: without it, a caller could start
-    /// any number of runs, since the request that starts one ends at once.
+    /// any number of runs on this pod, since the request that starts one ends at once.
     fn run_ticket(
         &self,
         permit: &Permitted<Request>,
         tickets: Option<RequestTickets>,
     ) -> Result<Option<RunTicket>, Cause> {
         match permit.request() {
-            Request::StartRun(start) if start.detach => {
-                Ok(Some(Arc::new(self.admission.admit_detached_run(&permit.grant().principal().id.tenant)?)))
-            }
+            Request::StartRun(start) if start.detach => self.admission.admit_start(permit.grant()),
             Request::StartRun(_) => Ok(tickets.map(|tickets| tickets.run)),
             Request::StartTeam(start) if !start.detach => Ok(tickets.map(|tickets| tickets.run)),
             // The run of a detached team is started by a nested request, which has a ticket of its own.

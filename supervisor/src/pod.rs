@@ -7,6 +7,7 @@ use greenroom_actors::guard::GuardHandle;
 use greenroom_client::Client;
 use greenroom_protocol::{Cause, ErrorCode, UserId};
 use greenroom_registry::Stores;
+use greenroom_registry::generation_store::Generations;
 
 use crate::compose::actor_tree::ActorTree;
 use crate::compose::parts::PodParts;
@@ -16,6 +17,7 @@ use crate::data_dir::DataDirLock;
 use crate::ingress::control::ControlServer;
 use crate::ingress::local::LocalIngress;
 use crate::pipeline::Pipeline;
+use crate::readiness::Readiness;
 use crate::reload::Reloader;
 use crate::services::{Phase, Services};
 use crate::telemetry::Metrics;
@@ -23,7 +25,9 @@ use crate::telemetry::Metrics;
 /// Time that services of the ingress phase get to stop; they stop at their next await point.
 const INGRESS_STOP_MAX: Duration = Duration::from_secs(1);
 /// Time that the writers of the stores get to write their queues.
-const STORE_CLOSE_MAX: Duration = Duration::from_secs(10);
+pub(crate) const STORE_CLOSE_MAX: Duration = Duration::from_secs(10);
+/// Time that each part of a dead pod's stores gets to end; none of them has anything to write.
+const ABANDON_MAX: Duration = Duration::from_secs(2);
 
 /// A running pod. Dropping it stops everything at once; [`Pod::shutdown`] drains it first.
 pub struct Pod {
@@ -79,6 +83,18 @@ impl Pod {
         &self.parts.guard
     }
 
+    /// Whether the pod is ready for requests.
+    #[must_use]
+    pub const fn readiness(&self) -> &Arc<Readiness> {
+        &self.parts.readiness
+    }
+
+    /// The generations of catalogue and policy that are active on this pod; zero for what is of its own source.
+    #[must_use]
+    pub fn active_generations(&self) -> Generations {
+        *self.parts.active.borrow()
+    }
+
     /// The metrics.
     #[must_use]
     pub const fn metrics(&self) -> &Arc<Metrics> {
@@ -98,14 +114,15 @@ impl Pod {
         Ok(())
     }
 
-    /// Watches the settings file, and the directories of definitions and policy, where the configuration names any.
+    /// Watches the settings file, and the sources of definitions and policy, where the configuration names any.
     pub fn watch(&mut self) {
         if self.reloader.is_enabled() {
             self.services.start(services::watcher(Arc::clone(&self.reloader)));
         }
     }
 
-    /// Resumes interrupted runs, now and whenever a run loses its owner.
+    /// Resumes interrupted runs, now and whenever a run loses its owner; if pods share the store, as many as this one has
+    /// capacity for.
     pub fn recover(&mut self) {
         self.services.start(services::recovery(Arc::clone(&self.ingress.pipeline.admin)));
     }
@@ -121,6 +138,22 @@ impl Pod {
             failed = self.services.wait_failed() => format!("{}: {}", failed.name, failed.reason),
             kind = self.tree.wait_failed() => format!("{kind} exceeded its restart limit"),
         }
+    }
+
+    /// Drops what is under way, because another pod has declared this one dead: nothing of it is written any more, and
+    /// others continue its runs. Whatever of it still ends in this process writes nothing either.
+    pub async fn abandon(self) {
+        let Self { ingress, tree, mut services, _lock: lock, .. } = self;
+        ingress.pipeline.admission.close();
+        services.stop(Phase::Ingress, INGRESS_STOP_MAX).await;
+        tree.stop().await;
+        // The lanes end with their next batch, which is refused.
+        let closing = ingress.stores.maintenance.close(ingress.clock.now());
+        if tokio::time::timeout(ABANDON_MAX, closing).await.is_err() {
+            tracing::warn!("the stores of a dead pod do not end, and are dropped");
+        }
+        services.stop(Phase::Stores, ABANDON_MAX).await;
+        drop(lock);
     }
 
     /// Stops admission, waits (at most the configured time) until every caller has its reply, stops the actors

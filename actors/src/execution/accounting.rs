@@ -7,6 +7,7 @@ use std::sync::Arc;
 use greenroom_definitions::models::TokenCounts;
 use greenroom_protocol::{CallKey, Cause, Clock, ErrorCode, MicroUsd, PriceBasis, Tokens};
 use greenroom_registry::Stores;
+use greenroom_registry::cluster::ClusterStore;
 use greenroom_registry::core::CoreStore;
 use greenroom_registry::ledger::{
     Account, Amount, Budget, Ledger, Limit, Period, Reservation, ReservationRequest, Settlement,
@@ -31,6 +32,7 @@ const FRAME_TOKENS: u64 = 1_024;
 pub struct Accounting {
     core: Arc<dyn CoreStore>,
     ledger: Arc<dyn Ledger>,
+    cluster: Arc<dyn ClusterStore>,
     clock: Arc<dyn Clock>,
 }
 
@@ -38,7 +40,17 @@ impl Accounting {
     /// Creates the accounting over these stores.
     #[must_use]
     pub fn new(stores: &Stores, clock: Arc<dyn Clock>) -> Self {
-        Self { core: Arc::clone(&stores.core), ledger: Arc::clone(&stores.ledger), clock }
+        let Stores { core, ledger, cluster, .. } = stores.clone();
+        Self { core, ledger, cluster, clock }
+    }
+
+    /// Waits as long as the lease of this pod has lapsed. What has an effect outside begins only after this: the process
+    /// may have been stopped since the last write of its caller was durable.
+    ///
+    /// # Errors
+    /// [`ErrorCode::LeaseLost`] if another pod has declared this one dead.
+    pub async fn wait_lease(&self) -> Result<(), Cause> {
+        self.cluster.wait_lease().await.map_err(|error| error.cause())
     }
 
     /// Reserves the worst-case cost of one call in every budget above it. The settlements of the calls before it become

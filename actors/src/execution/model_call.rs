@@ -213,6 +213,7 @@ async fn attempt(
     let accounting = &ctx.env.accounting;
     let reservation =
         accounting.reserve(ctx, candidate, upper_bound, request.key).await.map_err(AttemptError::Internal)?;
+    accounting.wait_lease().await.map_err(AttemptError::Internal)?;
     let timeouts = Timeouts {
         connect: CONNECT_TIMEOUT,
         first_token: FIRST_TOKEN_TIMEOUT,

@@ -61,6 +61,7 @@ impl Runtime for NativeRuntime {
             now: env.clock.now(),
             deadline: invocation.grant.deadline(),
         };
+        env.accounting.wait_lease().await?;
         let outputs = match handler.mode() {
             HandlerMode::Async => handler.run(&input, ctx.files).await?,
             HandlerMode::Blocking => {

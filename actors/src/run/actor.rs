@@ -47,6 +47,8 @@ pub(super) struct RunActorState {
     children: HashMap<StepKey, CalledRun>,
     /// What the calling run was told that this one waits for.
     reported_waits: Option<CallWaits>,
+    /// Runs while the root of a tree only waits.
+    park_timer: LinkedTasks<()>,
     first: Option<FirstAction>,
     /// Held until the run ends, and by each of its effects.
     tickets: OwnedTickets,
@@ -87,6 +89,7 @@ impl RunActor {
             context: context.map(|data| RunContext::new(ctx.env.clone(), started.run.clone(), ctx.tree.fence(), data)),
             children: HashMap::new(),
             reported_waits: None,
+            park_timer: LinkedTasks::default(),
             first: Some(first),
             tickets,
         };
@@ -122,7 +125,7 @@ impl Actor for RunActor {
         match message {
             RunMsg::Begin => self.begin(&myself, state).await,
             RunMsg::TaskEnded(task, outcome) => self.on_task_end(&myself, state, task, outcome).await,
-            RunMsg::Signal(permit, port) => self.on_signal(&myself, state, permit, port).await,
+            RunMsg::Signal(signal, port) => self.on_signal(&myself, state, signal, port).await,
             RunMsg::WriteContext(permit, port) => self.on_write_context(&myself, state, permit, port).await,
             RunMsg::ReadContext(read, port) => self.on_read_context(&myself, state, &read, port).await,
             RunMsg::RetryTaken => self.process_event(&myself, state, &Event::RetryTaken).await.map(drop),
@@ -132,6 +135,14 @@ impl Actor for RunActor {
             }
             RunMsg::Fenced => {
                 self.stop(&myself, "fenced");
+                Ok(())
+            }
+            RunMsg::WaitsLong => {
+                self.on_waits_long(state);
+                Ok(())
+            }
+            RunMsg::Park(port) => {
+                self.on_park(&myself, state, port);
                 Ok(())
             }
             RunMsg::GetInfo(port) => {

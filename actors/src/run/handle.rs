@@ -10,12 +10,12 @@ use std::time::Duration;
 use futures::StreamExt;
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
-use greenroom_protocol::request::SignalRun;
 use greenroom_protocol::{Cause, Deadline, ErrorCode, Reply, RequestId, RunId, Status, Values};
+use greenroom_registry::cluster::DueWork;
 use greenroom_registry::runs::{ClaimedTree, Fence, RunRecord};
-use greenroom_rego::{Caller, Grant, Permitted};
+use greenroom_rego::{Caller, Grant};
 use ractor::ActorRef;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::effects::failed_reply;
@@ -84,6 +84,12 @@ impl RunsHandle {
 
     pub(crate) fn env(&self) -> &Arc<RunEnv> {
         &self.inner.env
+    }
+
+    /// Notifies of what there is to do for the runs of a store that pods share.
+    #[must_use]
+    pub fn watch_due_work(&self) -> watch::Receiver<DueWork> {
+        self.env().stores.cluster.watch()
     }
 
     pub(super) fn is_hosted(&self, run: &RunId) -> bool {
@@ -161,14 +167,15 @@ impl RunsHandle {
     }
 
     /// The reply to a repeated request that finds the run of the first one. The run may be interrupted, and it is not
-    /// started a second time, because it can be resumed.
+    /// started a second time, because it can be resumed. If pods share the store, any of them does that.
     ///
     /// # Errors
     /// As [`RunsHandle::wait_ended`]; [`ErrorCode::Interrupted`] if recovery does not resume the run soon.
     pub(crate) async fn wait_existing(&self, run: &RunId, detach: bool, grant: &Grant) -> Result<Reply, Cause> {
         let caller_waits = || self.wait_as_caller(run, detach, grant);
-        // A caller that is no user was resumed, and its call has resumed the run.
-        if detach || !matches!(grant.caller(), Caller::User { .. }) {
+        // A caller that is no user was resumed, and its call has resumed the run; other pods resume what they claim.
+        let is_resumed = !matches!(grant.caller(), Caller::User { .. }) || self.env().stores.cluster.is_shared();
+        if detach || is_resumed {
             return caller_waits().await;
         }
         if let Ok(ended) = tokio::time::timeout(RESUME_WAIT_MAX, caller_waits()).await {
@@ -194,10 +201,12 @@ impl RunsHandle {
         }
         // Its actor is not hosted here or has failed, so the reply comes from the journal.
         let RunEnv { stores, .. } = &**self.env();
+        // Read first, so that an end which another pod records at this moment is in the reply or in the tail.
+        let after = self.record(run).await?.seq;
         if let Some(reply) = stores.runs.reply(run).await.map_err(|error| error.cause())? {
             return Ok(reply);
         }
-        let mut tail = stores.journal.tail(run, self.record(run).await?.seq);
+        let mut tail = stores.journal.tail(run, after);
         while let Some(next) = tail.next().await {
             if let Entry::RunEnded { reply } = next.map_err(|error| error.cause())?.entry {
                 return Ok(*reply);
@@ -205,30 +214,6 @@ impl RunsHandle {
         }
         let reply = stores.runs.reply(run).await.map_err(|error| error.cause())?;
         reply.ok_or_else(|| Cause::new(ErrorCode::Interrupted, "the process ended before the run did"))
-    }
-
-    /// Cancels a run, or approves or rejects a step that awaits approval.
-    pub async fn signal(&self, permit: Permitted<SignalRun>) -> Reply {
-        let id = permit.grant().request_id().clone();
-        into_reply(&id, self.try_signal(permit).await)
-    }
-
-    async fn try_signal(&self, permit: Permitted<SignalRun>) -> Result<Reply, Cause> {
-        let run = permit.request().run.clone();
-        let deadline = permit.grant().deadline();
-        if let Some(hosted) = self.find_activating(&run, deadline).await?
-            && let Some(result) = self.request_from(&hosted, deadline, |port| RunMsg::Signal(permit, port)).await?
-        {
-            return result.map(|state| status_to_reply(&run, state));
-        }
-        // The run is not hosted here, or its actor stopped before it read the signal; the store has the status of the run.
-        let record = self.record(&run).await?;
-        let message = if record.status.is_terminal() {
-            format!("the run has ended as {}", record.status.as_str())
-        } else {
-            format!("the run is not active on this pod; resume it with `greenroom runs resume {run}`")
-        };
-        Err(Cause::new(ErrorCode::RunNotActive, message))
     }
 
     /// Sends a request to the actor of a run and awaits its reply; `None` if it is not hosted here, or has stopped.
@@ -244,7 +229,8 @@ impl RunsHandle {
         }
     }
 
-    async fn request_from<T>(
+    /// As [`RunsHandle::request`], to a run that was found before.
+    pub(super) async fn request_from<T>(
         &self,
         hosted: &HostedRun,
         deadline: Deadline,
@@ -259,7 +245,7 @@ impl RunsHandle {
     }
 
     /// A hosted run. An inner run whose tree is being resumed is hosted in a moment.
-    async fn find_activating(&self, run: &RunId, deadline: Deadline) -> Result<Option<HostedRun>, Cause> {
+    pub(super) async fn find_activating(&self, run: &RunId, deadline: Deadline) -> Result<Option<HostedRun>, Cause> {
         if let Some(hosted) = self.inner.hosted.find(run) {
             return Ok(Some(hosted));
         }
@@ -341,7 +327,7 @@ impl RunsHandle {
     }
 
     /// Sends a message to the supervisor, if there is one.
-    fn notify_supervisor(&self, message: RunSupervisorMsg) {
+    pub(super) fn notify_supervisor(&self, message: RunSupervisorMsg) {
         if let Some(supervisor) = self.supervisor() {
             // A supervisor that is stopping does nothing any more.
             let _ = supervisor.send_message(message);
@@ -353,10 +339,12 @@ impl RunsHandle {
         self.inner.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Delays the next attempt to resume a tree that has failed, by the restart policy of runs.
-    pub(super) fn delay_recovery(&self, tree: &RunTree) {
+    /// Delays the next attempt to resume a tree that has failed, by the restart policy of runs. Returns the delay, which
+    /// holds for the other pods too.
+    pub(super) fn delay_recovery(&self, tree: &RunTree) -> Duration {
         let delay = ChildKind::Run.restart_policy().backoff.delay_before(tree.failures().saturating_add(1));
         self.delays().insert(tree.root().clone(), Instant::now() + delay);
+        delay
     }
 
     /// True if recovery has to wait before it resumes this tree.
@@ -381,7 +369,7 @@ fn deadline_error() -> Cause {
 }
 
 /// The reply to a caller that does not wait for the end.
-fn status_to_reply(run: &RunId, state: RunStatus) -> Reply {
+pub(super) fn status_to_reply(run: &RunId, state: RunStatus) -> Reply {
     let outputs = [("run_id", run.as_str()), ("status", state.as_str())];
     Reply {
         id: run.to_string(),

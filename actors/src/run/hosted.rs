@@ -193,11 +193,18 @@ impl HostedRuns {
     /// Stops all actors of a tree that this pod does not own any more, or of which one has failed. They write
     /// nothing; the next owner resumes their runs.
     pub(super) fn stop_tree(&self, root: &RunId, fence: Fence) {
-        let runs: Vec<HostedRun> = self.all().runs.values().cloned().collect();
-        for hosted in runs.into_iter().filter(|hosted| hosted.tree.root() == root && hosted.tree.fence() == fence) {
+        for hosted in self.of_tree(root, fence) {
             // An actor that is stopping at this moment writes nothing either.
             let _ = hosted.actor.send_message(RunMsg::Fenced);
         }
+    }
+
+    /// The hosted runs of a tree of this owner, its root first.
+    pub(super) fn of_tree(&self, root: &RunId, fence: Fence) -> Vec<HostedRun> {
+        let is_in_tree = |hosted: &&HostedRun| hosted.tree.root() == root && hosted.tree.fence() == fence;
+        let mut runs: Vec<HostedRun> = self.all().runs.values().filter(is_in_tree).cloned().collect();
+        runs.sort_by_key(|hosted| hosted.started.run != *root);
+        runs
     }
 
     /// True if an actor of the tree is active.

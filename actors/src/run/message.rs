@@ -4,8 +4,8 @@ use std::sync::{Arc, Weak};
 
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::StepKey;
-use greenroom_protocol::request::{ContextWrite, SignalRun};
-use greenroom_protocol::{Cause, ContextKey, Outcome, Reply, RunId};
+use greenroom_protocol::request::ContextWrite;
+use greenroom_protocol::{Cause, ContextKey, Outcome, Reply, RunId, Timestamp};
 use greenroom_registry::context::{ContextData, Snapshot};
 use greenroom_registry::journal::{Receipt, Seq};
 use greenroom_registry::runs::Fence;
@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::effects::{EffectContext, EffectOutcome};
 use super::machine::{CallWaits, Decision, Event, State, TimerId};
 use super::tree::RunTree;
+use super::user_signal::UserSignal;
 use crate::concurrency::OwnedTickets;
 use crate::dispatcher::RunTicket;
 use crate::supervision::TaskOutcome;
@@ -73,6 +74,9 @@ pub(super) enum Task {
     Timer(TimerId),
 }
 
+/// Receives the status of a run after a signal.
+pub(super) type SignalPort = oneshot::Sender<Result<RunStatus, Cause>>;
+
 /// Receives the outcome of a write of the context.
 pub(super) type WritePort = oneshot::Sender<Result<Outcome, Cause>>;
 
@@ -103,7 +107,7 @@ pub(super) enum RunMsg {
     /// A linked task has ended with this outcome.
     TaskEnded(Task, TaskOutcome<EffectOutcome>),
     /// A user cancels, approves or rejects.
-    Signal(Permitted<SignalRun>, oneshot::Sender<Result<RunStatus, Cause>>),
+    Signal(UserSignal, SignalPort),
     /// A permitted write of the team's context.
     WriteContext(Permitted<ContextWrite>, WritePort),
     /// The view of the context could not be read: reply with the values of the owner.
@@ -116,11 +120,22 @@ pub(super) enum RunMsg {
     Terminate(Cause),
     /// Stop without a further write: another pod owns the tree, or the next attempt to resume it will.
     Fenced,
+    /// The run has only waited for a while; only the root of a tree has this message.
+    WaitsLong,
+    /// Stop if the run only waits, and reply until when; none if it does not.
+    Park(oneshot::Sender<Option<ParkedRun>>),
     /// Return introspection data.
     GetInfo(RpcReplyPort<RunInfo>),
 }
 
 impl ractor::Message for RunMsg {}
+
+/// A run that has stopped because it only waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ParkedRun {
+    /// When it continues without a signal; none if it does not.
+    pub(super) wake_at: Option<Timestamp>,
+}
 
 /// Introspection of a run's actor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -145,6 +160,8 @@ pub(super) enum RunSupervisorMsg {
     ReleaseLease(RunId, Fence),
     /// Stop the actors of a tree that this pod does not own any more.
     TreeLost(RunId, Fence),
+    /// Stop the actors of a tree that only waits, and end the ownership of it.
+    Park(Arc<RunTree>),
     /// End a run for this cause that may have no actor.
     End(UnneededRun),
     /// A linked task of the supervisor has ended.
@@ -179,6 +196,7 @@ pub(super) enum SupervisorTask {
     Release(RunId, Fence),
     Fail(RunId),
     End(RunId),
+    Park(RunId, Fence),
 }
 
 /// Introspection of the run supervisor.

@@ -2,14 +2,19 @@
 //! judged afterwards: its root is resumed by a request through the pipeline in the name of its recorded owner, who is
 //! authenticated and authorized again. This is no request of the user, so it needs no quota. A tree that cannot be
 //! resumed is tried again after a delay, as often as the restart policy of runs allows.
+//!
+//! In a store that one process owns, a round lists the trees. In one that pods share, it claims those that are due, at
+//! most as many as the pod has capacity for. A tree whose owners have died too often without progress is ended.
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use greenroom_protocol::request::ResumeRun;
 use greenroom_protocol::{Cause, Deadline, ErrorCode, Reply, RequestId, RunId, Status, TenantId, TraceId};
+use greenroom_registry::cluster::DueTree;
 use greenroom_registry::runs::{ClaimedTree, RunRecord};
 use greenroom_rego::{AuthMethod, Permitted, RecoveryRequest};
 use serde_json::json;
@@ -19,12 +24,18 @@ use super::message::{PendingResume, UnneededRun};
 use super::resume::ResumedRun;
 use super::tree::RunTree;
 use super::{RECOVERY_CONCURRENCY, RunEnv};
+use crate::dispatcher::{RunTicket, RunVacancy};
+use crate::observer::ActorEvent;
 use crate::supervision::ChildKind;
 
 /// Runs of one recovery; the next recovery resumes the rest.
 const RECOVERY_BATCH_MAX: u32 = 10_000;
 /// Timeout of the resumption of one run.
-const RESUME_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
+const RESUME_TIMEOUT: Duration = Duration::from_secs(60);
+/// Deaths of the owners of a tree, since one of its runs last made progress, after which it is not resumed any more.
+const ATTEMPTS_MAX: u32 = 5;
+/// When a tree is due again that was claimed and could not be resumed.
+const DEFERRAL: Duration = Duration::from_secs(2);
 
 /// Result of one recovery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,6 +55,28 @@ enum TreeRecovery {
     Resumed,
     /// Its runs have ended with this cause.
     Ended(Cause),
+}
+
+impl RecoveryReport {
+    fn add(&mut self, root: &RunId, recovered: Result<TreeRecovery, Cause>) {
+        match recovered {
+            Ok(TreeRecovery::Resumed) => self.resumed += 1,
+            Ok(TreeRecovery::Ended(cause)) => {
+                tracing::warn!(run.id = %root, cause = %cause.code, "tree of runs was ended by recovery");
+                self.terminated += 1;
+            }
+            Err(cause) => {
+                tracing::warn!(run.id = %root, cause = %cause, "tree of runs was not resumed");
+                self.deferred += 1;
+            }
+        }
+    }
+}
+
+/// A tree that was due and that this pod owns now.
+struct OwnedDueTree {
+    tree: Arc<RunTree>,
+    attempts: u32,
 }
 
 impl RunsHandle {
@@ -70,19 +103,77 @@ impl RunsHandle {
         });
         let mut recovered = std::pin::pin!(each.buffer_unordered(RECOVERY_CONCURRENCY));
         while let Some((record, recovered)) = recovered.next().await {
-            match recovered {
-                Ok(TreeRecovery::Resumed) => report.resumed += 1,
-                Ok(TreeRecovery::Ended(cause)) => {
-                    tracing::warn!(run.id = %record.root, cause = %cause.code, "tree of runs was ended by recovery");
-                    report.terminated += 1;
-                }
-                Err(cause) => {
-                    tracing::warn!(run.id = %record.root, cause = %cause, "tree of runs was not resumed");
-                    report.deferred += 1;
-                }
-            }
+            report.add(&record.root, recovered);
         }
         Ok(report)
+    }
+
+    /// Claims the trees that are due in a store that pods share, at most as many as this pod has capacity for, and
+    /// resumes them.
+    ///
+    /// # Errors
+    /// An error of the store, if it cannot claim trees.
+    pub async fn recover_due(&self) -> Result<RecoveryReport, Cause> {
+        let RunEnv { stores, admission, clock, pod, lease, .. } = &**self.env();
+        let RunVacancy { runs, full_tenants } = admission.vacancy();
+        if runs == 0 {
+            return Ok(RecoveryReport::default());
+        }
+        let limit = u32::try_from(runs).unwrap_or(u32::MAX);
+        let claimed = stores.cluster.claim_due(pod, *lease, limit, &full_tenants, clock.now()).await;
+        // From now on the lease of each is renewed, also while others are resumed.
+        let trees = self.own_due_trees(claimed.map_err(|error| error.cause())?);
+        let mut report = RecoveryReport::default();
+        let each = futures::stream::iter(trees).map(async |due| {
+            let root = due.tree.root().clone();
+            (root, self.resume_due(due).await)
+        });
+        let mut resumed = std::pin::pin!(each.buffer_unordered(RECOVERY_CONCURRENCY));
+        while let Some((root, resumed)) = resumed.next().await {
+            report.add(&root, resumed);
+        }
+        Ok(report)
+    }
+
+    fn own_due_trees(&self, claimed: Vec<DueTree>) -> Vec<OwnedDueTree> {
+        let woken = claimed.iter().filter(|due| due.was_parked).count();
+        if !claimed.is_empty() {
+            tracing::info!(trees.claimed = claimed.len(), trees.woken = woken, "claimed trees of runs");
+        }
+        let own = |due: DueTree| {
+            let DueTree { root, attempts, was_parked, tree } = due;
+            self.env().observer.on_event(ActorEvent::TreeClaimed { was_parked });
+            OwnedDueTree { tree: self.own_claimed_tree(root, tree), attempts }
+        };
+        claimed.into_iter().map(own).collect()
+    }
+
+    /// Resumes a tree that was due. One that cannot be resumed now is due again after a delay, for any pod.
+    ///
+    /// # Errors
+    /// As [`RunsHandle::recover_tree`].
+    async fn resume_due(&self, due: OwnedDueTree) -> Result<TreeRecovery, Cause> {
+        let OwnedDueTree { tree, attempts } = due;
+        let RunEnv { stores, admission, clock, .. } = &**self.env();
+        let ticket = match tree.claimed_runs().first() {
+            Some(record) => admission.admit(&record.owner.tenant),
+            None => Err(Cause::new(ErrorCode::RunNotActive, "all runs of the tree have ended")),
+        };
+        let resumed = match ticket {
+            Ok(ticket) => self.resume_claimed(&tree, attempts, ticket).await,
+            Err(cause) => Err(cause),
+        };
+        // A tree that is active although its resumption took too long remains.
+        if resumed.is_err() && !self.hosted_runs().has_tree(tree.root()) {
+            let now = clock.now();
+            match stores.cluster.defer(tree.root(), tree.fence(), now.saturating_add(DEFERRAL), now).await {
+                Ok(true) => tree.set_released(),
+                // It has failed, and has a delay of its own; or another pod owns it.
+                Ok(false) => {}
+                Err(error) => tracing::warn!(run.id = %tree.root(), error = %error, "a tree of runs was not deferred"),
+            }
+        }
+        resumed
     }
 
     /// Claims a tree and resumes it in the name of its owner.
@@ -90,39 +181,51 @@ impl RunsHandle {
     /// # Errors
     /// The cause by which it was not resumed; a later attempt may succeed.
     async fn recover_tree(&self, root: &RunId, tenant: &TenantId) -> Result<TreeRecovery, Cause> {
-        let RunEnv { stores, admission, clock, .. } = &**self.env();
         // Before the claim, so that a pod without capacity leaves the tree to another one.
-        let ticket = Some(admission.admit(tenant)?);
+        let ticket = self.env().admission.admit(tenant)?;
         let claim = self.claim(root).await?;
-        let (fence, failures) = (claim.fence, claim.failures);
-        let is_root_open = claim.runs.iter().any(RunRecord::is_root);
         let tree = self.own_claimed_tree(root.clone(), claim);
-        if !is_root_open {
+        self.resume_claimed(&tree, 0, ticket).await
+    }
+
+    /// Resumes a claimed tree in the name of its owner, or ends it.
+    ///
+    /// # Errors
+    /// As [`RunsHandle::recover_tree`].
+    async fn resume_claimed(
+        &self,
+        tree: &Arc<RunTree>,
+        attempts: u32,
+        ticket: RunTicket,
+    ) -> Result<TreeRecovery, Cause> {
+        let root = tree.root();
+        if !tree.claimed_runs().iter().any(RunRecord::is_root) {
             let cause = caller_ended_error(root);
             for record in tree.claimed_orphans() {
-                self.end_unhosted(&record.run, &tree, &cause).await;
+                self.end_unhosted(&record.run, tree, &cause).await;
             }
             return Ok(TreeRecovery::Ended(cause));
         }
-        if failures > ChildKind::Run.restart_policy().restarts_max {
-            let cause = given_up_error(failures);
-            self.end_tree(&tree, &cause).await?;
+        if let Some(cause) = given_up_error(tree.failures(), attempts) {
+            self.end_tree(tree, &cause).await?;
             return Ok(TreeRecovery::Ended(cause));
         }
-        let pending = PendingResume { tree: tree.clone(), ticket, end: None };
+        let pending = PendingResume { tree: tree.clone(), ticket: Some(ticket), end: None };
         let Err(cause) = self.request_resume(root, pending).await else {
-            self.end_orphans(&tree);
+            self.end_orphans(tree);
             return Ok(TreeRecovery::Resumed);
         };
         match cause.code {
             ErrorCode::Unauthenticated | ErrorCode::PolicyDenied | ErrorCode::TooManyHops => {
-                self.end_tree(&tree, &cause).await?;
+                self.end_tree(tree, &cause).await?;
                 Ok(TreeRecovery::Ended(cause))
             }
             code if code.is_retryable() => Err(cause),
             _ => {
-                self.delay_recovery(&tree);
-                stores.core.fail_tree(root, fence, clock.now()).await.map_err(|error| error.cause())?;
+                let RunEnv { stores, clock, .. } = &**self.env();
+                let (delay, now) = (self.delay_recovery(tree), clock.now());
+                let failed = stores.core.fail_tree_until(root, tree.fence(), now.saturating_add(delay), now).await;
+                failed.map_err(|error| error.cause())?;
                 Err(cause)
             }
         }
@@ -221,8 +324,16 @@ fn caller_ended_error(caller: &RunId) -> Cause {
     Cause::new(ErrorCode::Cancelled, format!("the run {caller} that called it has ended"))
 }
 
-/// The cause of a run that failed again at each attempt to resume it.
-fn given_up_error(failures: u32) -> Cause {
-    let message = format!("the run failed {failures} times in a row without progress, and is not resumed any more");
-    Cause::new(ErrorCode::Internal, message).with_details(json!({ "failures": failures }))
+/// The cause of a run that failed again at each attempt to resume it, or whose pod died each time; none if it may be
+/// resumed again.
+fn given_up_error(failures: u32, attempts: u32) -> Option<Cause> {
+    let (message, details) = if failures > ChildKind::Run.restart_policy().restarts_max {
+        (format!("the run failed {failures} times in a row"), json!({ "failures": failures }))
+    } else if attempts > ATTEMPTS_MAX {
+        (format!("{attempts} pods in a row died while they ran it"), json!({ "attempts": attempts }))
+    } else {
+        return None;
+    };
+    let message = format!("{message} without progress, and is not resumed any more");
+    Some(Cause::new(ErrorCode::Internal, message).with_details(details))
 }

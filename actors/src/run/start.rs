@@ -1,18 +1,21 @@
 //! Starts a run: prepares its record, writes it with the first journal entries, and activates the run. A run that a
-//! step calls is started in the tree of its caller, or resumed there if its caller was.
+//! step calls is started in the tree of its caller, or resumed there if its caller was. A detached run for which this pod
+//! has no capacity is left to the other pods of the store.
 
 use std::sync::Arc;
 
 use greenroom_definitions::Workflow;
-use greenroom_protocol::journal::RunStarted;
+use greenroom_protocol::journal::{Entry, RunStarted};
 use greenroom_protocol::request::StartRun;
 use greenroom_protocol::value::for_each_artifact;
-use greenroom_protocol::{AgentId, Cause, Deadline, ErrorCode, MicroUsd, Reply, RunId, SpendingLimits, Timestamp};
+use greenroom_protocol::{
+    AgentId, Cause, ContentHash, Deadline, ErrorCode, MicroUsd, Reply, RunId, SpendingLimits, Timestamp,
+};
 use greenroom_registry::Stores;
 use greenroom_registry::context::ContextData;
 use greenroom_registry::core::PendingAuditEntry;
 use greenroom_registry::journal::Seq;
-use greenroom_registry::runs::{Created, NewRun};
+use greenroom_registry::runs::{Created, DedupKey, NewRun};
 use greenroom_rego::{Caller, Grant, Permitted, SpendingScope};
 
 use super::actor::decide_with_outputs;
@@ -104,16 +107,14 @@ impl RunsHandle {
             return Ok(RunOfRequest::Existing(complete_start(existing, inner)));
         }
         let context = own_context(grant, &run, &start)?;
-        let PreparedRun { started, pinned, personal_data } =
-            self.prepare_in_time(&run, grant, start, inner.as_ref(), now).await?;
-        let new = NewRun {
-            started: Arc::clone(&started),
-            request_hash: body,
-            personal_data,
-            tree_fence: inner.as_ref().map(|inner| inner.tree().fence()),
-            pod: env.pod.clone(),
-            lease: env.lease,
-        };
+        // Admission control had no ticket for it, and there are other pods.
+        let is_unowned = start.detach && ticket.is_none() && env.stores.cluster.is_shared();
+        let prepared = self.prepare_in_time(&run, grant, start, inner.as_ref(), now).await?;
+        let new = NewRun { is_unowned, ..self.new_run(&prepared, body, inner.as_ref()) };
+        if is_unowned {
+            return self.create_unowned(new, key.as_ref(), audit_entry, now).await;
+        }
+        let PreparedRun { started, pinned, .. } = prepared;
         let decision = decide_with_outputs(&pinned, &State::default(), &Event::Started(started.clone()), now);
         let created = env.stores.core.create_run(new, key.as_ref(), decision.entries(), now).await;
         match created.map_err(|error| error.cause())? {
@@ -148,6 +149,38 @@ impl RunsHandle {
             }
             (Created::Existing(first), _) => Ok(RunOfRequest::Existing(complete_start(first, inner))),
             (Created::Conflict, _) => Err(key_conflict_error()),
+        }
+    }
+
+    /// The record of a run that this pod will own.
+    fn new_run(&self, prepared: &PreparedRun, request_hash: ContentHash, inner: Option<&InnerStart>) -> NewRun {
+        let RunEnv { pod, lease, .. } = &**self.env();
+        NewRun {
+            started: Arc::clone(&prepared.started),
+            request_hash,
+            personal_data: prepared.personal_data,
+            tree_fence: inner.map(|inner| inner.tree().fence()),
+            is_unowned: false,
+            pod: pod.clone(),
+            lease: *lease,
+        }
+    }
+
+    /// Creates a run without an owner. It may be claimed at once, so the audit entry of its request is durable before.
+    async fn create_unowned(
+        &self,
+        new: NewRun,
+        key: Option<&DedupKey>,
+        audit_entry: &mut PendingAuditEntry,
+        now: Timestamp,
+    ) -> Result<RunOfRequest, Cause> {
+        audit_entry.wait_durable().await.map_err(|error| error.cause())?;
+        let (run, entries) = (new.id().clone(), [Entry::RunStarted(Box::new(new.started.as_ref().clone()))]);
+        let created = self.env().stores.core.create_run(new, key, &entries, now).await;
+        match created.map_err(|error| error.cause())?.0 {
+            Created::New(_) => Ok(RunOfRequest::New(run)),
+            Created::Existing(first) => Ok(RunOfRequest::Existing(first)),
+            Created::Conflict => Err(key_conflict_error()),
         }
     }
 

@@ -3,7 +3,7 @@
 //! recovery resumes the tree.
 
 use std::collections::HashMap;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use greenroom_protocol::{Cause, RunId};
 use greenroom_registry::runs::Fence;
@@ -63,6 +63,7 @@ impl Actor for RunSupervisor {
             RunSupervisorMsg::RenewLease(tree) => self.renew_lease(&myself, state, tree),
             RunSupervisorMsg::ReleaseLease(root, fence) => self.release_lease(&myself, state, root, fence),
             RunSupervisorMsg::TreeLost(root, fence) => self.runs.hosted_runs().stop_tree(&root, fence),
+            RunSupervisorMsg::Park(tree) => self.park_tree(&myself, state, tree),
             RunSupervisorMsg::End(unneeded) => self.end_run(&myself, state, unneeded),
             RunSupervisorMsg::TaskEnded(task) => drop(state.tasks.acknowledge(&task)),
             // The caller may have dropped its request.
@@ -163,16 +164,28 @@ impl RunSupervisor {
         });
     }
 
+    /// Parks a tree that only waits.
+    fn park_tree(&self, myself: &ActorRef<RunSupervisorMsg>, state: &mut RunSupervisorState, tree: Arc<RunTree>) {
+        let task = SupervisorTask::Park(tree.root().clone(), tree.fence());
+        let (runs, me) = (self.runs.clone(), myself.clone());
+        let work = async move { runs.park_tree(tree).await };
+        state.tasks.spawn(task.clone(), UNBOUNDED, work, move |_| {
+            // If the supervisor has stopped, its tasks have too.
+            let _ = me.send_message(RunSupervisorMsg::TaskEnded(task));
+        });
+    }
+
     /// Stops all actors of a tree, because one of them has failed, and counts the failure.
     fn fail_tree(&self, myself: &ActorRef<RunSupervisorMsg>, state: &mut RunSupervisorState, tree: &RunTree) {
         let (root, fence) = (tree.root().clone(), tree.fence());
-        self.runs.delay_recovery(tree);
+        let delay = self.runs.delay_recovery(tree);
         self.runs.hosted_runs().stop_tree(&root, fence);
         let RunEnv { stores, clock, .. } = &**self.runs.env();
         let (core, now) = (stores.core.clone(), clock.now());
+        let retry_at = now.saturating_add(delay);
         let (me, task) = (myself.clone(), SupervisorTask::Fail(root.clone()));
         let work = async move {
-            if let Err(error) = core.fail_tree(&root, fence, now).await {
+            if let Err(error) = core.fail_tree_until(&root, fence, retry_at, now).await {
                 tracing::warn!(run.id = %root, error = %error, "failure of a tree of runs was not counted");
             }
         };

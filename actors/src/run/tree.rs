@@ -1,5 +1,6 @@
 //! What the runs of one tree share on this pod: its owner's fence and lease, and what was known when it was claimed.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ pub(super) struct RunTree {
     failures: u32,
     last_activity: Option<OwnerActivity>,
     claimed: Vec<RunRecord>,
+    /// Its ownership has ended, so there is nothing to release.
+    is_released: AtomicBool,
     on_drop: OnDrop,
 }
 
@@ -25,7 +28,15 @@ type OnDrop = Box<dyn Fn(&RunId, Fence) + Send + Sync>;
 impl RunTree {
     /// A tree that was started on this pod, with the fence of its root.
     pub(super) fn started(root: RunId, fence: Fence, on_drop: impl Fn(&RunId, Fence) + Send + Sync + 'static) -> Self {
-        Self { root, fence, failures: 0, last_activity: None, claimed: Vec::new(), on_drop: Box::new(on_drop) }
+        Self {
+            root,
+            fence,
+            failures: 0,
+            last_activity: None,
+            claimed: Vec::new(),
+            is_released: AtomicBool::new(false),
+            on_drop: Box::new(on_drop),
+        }
     }
 
     /// A tree that this pod has claimed.
@@ -35,7 +46,8 @@ impl RunTree {
         on_drop: impl Fn(&RunId, Fence) + Send + Sync + 'static,
     ) -> Self {
         let ClaimedTree { fence, failures, runs: claimed, last_activity } = claim;
-        Self { root, fence, failures, last_activity, claimed, on_drop: Box::new(on_drop) }
+        let is_released = AtomicBool::new(false);
+        Self { root, fence, failures, last_activity, claimed, is_released, on_drop: Box::new(on_drop) }
     }
 
     /// The run that no run called.
@@ -46,6 +58,11 @@ impl RunTree {
     /// The fence of all writes to runs of the tree.
     pub(super) const fn fence(&self) -> Fence {
         self.fence
+    }
+
+    /// Records that its ownership has ended.
+    pub(super) fn set_released(&self) {
+        self.is_released.store(true, Ordering::Release);
     }
 
     /// How often the tree has failed since one of its runs last made progress.
@@ -83,7 +100,9 @@ impl RunTree {
 
 impl Drop for RunTree {
     fn drop(&mut self) {
-        (self.on_drop)(&self.root, self.fence);
+        if !self.is_released.load(Ordering::Acquire) {
+            (self.on_drop)(&self.root, self.fence);
+        }
     }
 }
 

@@ -21,7 +21,7 @@ const POD_KIB_MAX: u64 = 32 * 1024;
 const COMMAND_KIB_MAX: u64 = 200 * 1024;
 
 /// The variables of the S3 server that the test command starts, under their names in the product.
-fn s3_variables() -> Result<[(&'static str, String); 4]> {
+pub(super) fn s3_variables() -> Result<[(&'static str, String); 4]> {
     let variable = |name: &str| {
         std::env::var(name).with_context(|| format!("{name} is not set; `scripts/test` starts the servers and sets it"))
     };

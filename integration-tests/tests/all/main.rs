@@ -10,10 +10,12 @@
     reason = "a test fails by panicking, and so may its helper functions"
 )]
 
+mod apply;
 mod artifacts;
 mod bad_input;
 mod blocking;
 mod budget;
+mod chaos;
 mod command_line;
 mod commands;
 mod compensation;
@@ -44,8 +46,10 @@ mod owner;
 mod panics;
 mod personal_data;
 mod pinning;
+mod pods;
 mod policy_bundles;
 mod postgres;
+mod protocol_model;
 mod provider_apis;
 mod providers;
 mod public_key;

@@ -7,7 +7,8 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
-use greenroom_integration_tests::terminal::CliHarness;
+use greenroom_integration_tests::terminal::{COMMAND_WAIT_MAX, CliHarness};
+use greenroom_integration_tests::wait::wait_until;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
 
@@ -15,7 +16,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
 const URL_VARIABLE: &str = "GREENROOM_TEST_POSTGRES_URL";
 
 /// A database of its own for one test, without a schema. The server of the tests ends with them, so it is not dropped.
-async fn create_database(name: &str) -> Result<String> {
+pub(crate) async fn create_database(name: &str) -> Result<String> {
     let server = std::env::var(URL_VARIABLE)
         .with_context(|| format!("{URL_VARIABLE} names no server; `scripts/test` starts one"))?;
     let name = format!("greenroom_cli_{name}_{}", std::process::id());
@@ -25,7 +26,7 @@ async fn create_database(name: &str) -> Result<String> {
 }
 
 /// A harness whose commands use this database and the agent `echo_agent`.
-fn harness(url: &str) -> Result<CliHarness> {
+pub(super) fn harness(url: &str) -> Result<CliHarness> {
     let mut terminal = CliHarness::open()?;
     DefinitionsDir::new(&terminal.folder().join("definitions"))?.write_echo_agent("echo_agent")?;
     terminal.add_options(&["--definitions", "definitions"]);
@@ -100,5 +101,24 @@ async fn a_further_pod_needs_artifacts_that_all_pods_of_the_database_share() -> 
     assert_eq!(up.wait().await?.code, 0);
     second.set_variable("GREENROOM_ARTIFACTS_SHARED", "false");
     second.run(&["agents", "list"]).await?.expect_success()?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_host_that_was_declared_dead_starts_again_as_another_pod() -> Result<()> {
+    let url = create_database("dead_host").await?;
+    let terminal = harness(&url)?;
+    terminal.run(&["db", "migrate"]).await?.expect_success()?;
+    let up = terminal.start(&["up"])?;
+    up.wait_for_output("greenroom is up").await?;
+    let options: PgConnectOptions = url.parse()?;
+    options.connect().await?.execute("UPDATE pods SET dead = true").await?;
+    up.wait_for_output("starting again as a new pod").await?;
+    let echo = ["run", "agent", "echo_agent", "--input", "text=hello"];
+    let is_executed = || async { terminal.run(&echo).await.ok()?.expect_success().ok() };
+    let reply = wait_until("the new pod executes a request", COMMAND_WAIT_MAX, is_executed).await?;
+    assert_eq!(reply["outputs"]["text"], "hello");
+    up.terminate()?;
+    assert_eq!(up.wait().await?.code, 0);
     Ok(())
 }

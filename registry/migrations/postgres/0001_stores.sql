@@ -72,6 +72,8 @@ CREATE TABLE trees (
     open_runs       integer NOT NULL,
     -- When a pod is to claim it; the largest number if it waits for a signal only.
     wake_at         bigint  NOT NULL DEFAULT 0,
+    -- It only waits, for that time or for a message.
+    parked          boolean NOT NULL DEFAULT false,
     -- The version of the journals of its runs; a pod that does not read it does not claim the tree.
     journal_version integer NOT NULL DEFAULT 1,
     -- Since when the last owner could work on it, and whether that owner has written to one of its runs.

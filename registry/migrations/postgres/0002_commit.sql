@@ -135,13 +135,14 @@ DECLARE
     v_claimed jsonb;
 BEGIN
     IF p_units ? 'creates' THEN
-        -- Its creator works on it at once.
+        -- Its creator works on it at once, unless it leaves that to any pod.
         INSERT INTO trees (root, number, tenant, holder, pod, fence, open_runs, granted_at, has_written, active_since,
                            active_until)
-        SELECT c.root, i.number, c.tenant, p_pod, c.pod, c.fence, CASE WHEN c.ended THEN 0 ELSE 1 END, c.at, true, c.at,
-               c.at
+        SELECT c.root, i.number, c.tenant, CASE WHEN c.unowned THEN NULL ELSE p_pod END, c.pod, c.fence,
+               CASE WHEN c.ended THEN 0 ELSE 1 END, c.at, true, c.at, c.at
         FROM jsonb_to_recordset(p_units->'creates')
-             AS c (unit integer, root text, tenant text, pod text, fence bigint, caller text, ended boolean, at bigint)
+             AS c (unit integer, root text, tenant text, pod text, fence bigint, caller text, ended boolean,
+                   unowned boolean, at bigint)
         JOIN jsonb_to_recordset(p_created) AS i (unit integer, number bigint) ON i.unit = c.unit
         WHERE c.caller IS NULL ORDER BY c.root
         ON CONFLICT (root) DO NOTHING;
@@ -191,7 +192,7 @@ BEGIN
         LEFT JOIN pods h ON h.id = t.holder
         WHERE c.unit <> ALL (p_out)
     ), changed AS (
-        UPDATE trees t SET holder = p_pod, pod = c.pod, fence = c.fence, wake_at = 0,
+        UPDATE trees t SET holder = p_pod, pod = c.pod, fence = c.fence, wake_at = 0, parked = false,
                            attempts = t.attempts + c.orphaned::integer, granted_at = c.at, has_written = false,
                            active_since = c.since, active_until = c.until
         FROM claimed c WHERE t.root = c.root
@@ -201,10 +202,11 @@ BEGIN
     UPDATE trees t SET
         holder = NULL,
         failures = t.failures + r.failed::integer,
+        wake_at = CASE WHEN r.failed THEN r.wake_at ELSE t.wake_at END,
         active_since = CASE WHEN t.holder IS NOT NULL AND t.has_written THEN t.granted_at ELSE t.active_since END,
         active_until = CASE WHEN t.holder IS NOT NULL AND t.has_written THEN GREATEST(t.granted_at, r.at)
                             ELSE t.active_until END
-    FROM jsonb_to_recordset(p_units->'releases') AS r (unit integer, root text, fence bigint, failed boolean, at bigint)
+    FROM jsonb_to_recordset(p_units->'releases') AS r (unit integer, root text, fence bigint, failed boolean, wake_at bigint, at bigint)
     WHERE t.root = r.root AND t.fence = r.fence AND r.unit <> ALL (p_out);
     RETURN v_claimed;
 END $$;

@@ -112,10 +112,11 @@ BEGIN
     ))::text;
 END $$;
 
--- Claims trees without an owner that are due, as a whole, at most `p_limit`; of each tenant equally many.
--- One whose owner has died counts an attempt.
-CREATE FUNCTION greenroom_claim_v1(p_pod bigint, p_name text, p_now bigint, p_version integer, p_limit integer)
-RETURNS text LANGUAGE plpgsql AS $$
+-- Claims trees without an owner that are due, as a whole, at most `p_limit`; of each tenant equally many, and none of
+-- the tenants `p_full`. One whose owner has died counts an attempt.
+CREATE FUNCTION greenroom_claim_v1(
+    p_pod bigint, p_name text, p_now bigint, p_version integer, p_limit integer, p_full text[]
+) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     v_roots   text[];
     v_claimed jsonb;
@@ -129,9 +130,11 @@ BEGIN
             SELECT t.root, t.number, row_number() OVER (PARTITION BY t.tenant ORDER BY t.number) AS nth FROM (
                 SELECT t.root, t.tenant, t.number FROM trees t
                 WHERE t.holder IS NULL AND t.open_runs > 0 AND t.wake_at <= p_now AND t.journal_version <= p_version
+                  AND t.tenant <> ALL (p_full)
                 UNION ALL
                 SELECT t.root, t.tenant, t.number FROM pods h JOIN trees t ON t.holder = h.id
                 WHERE h.dead AND NOT h.cleaned AND t.open_runs > 0 AND t.wake_at <= p_now AND t.journal_version <= p_version
+                  AND t.tenant <> ALL (p_full)
                 LIMIT 10000
             ) t
         ) d ORDER BY d.nth, d.number LIMIT p_limit
@@ -142,7 +145,7 @@ BEGIN
         ORDER BY t.root FOR NO KEY UPDATE SKIP LOCKED
     );
     WITH claimed AS MATERIALIZED (
-        SELECT t.root, t.number, t.fence + 1 AS fence, t.failures,
+        SELECT t.root, t.number, t.fence + 1 AS fence, t.failures, t.parked,
                t.attempts + (t.holder IS NOT NULL)::integer AS attempts,
                CASE WHEN t.holder IS NOT NULL AND t.has_written THEN t.granted_at ELSE t.active_since END AS since,
                CASE WHEN t.holder IS NOT NULL AND t.has_written THEN GREATEST(t.granted_at, h.active_at)
@@ -150,16 +153,18 @@ BEGIN
         FROM trees t LEFT JOIN pods h ON h.id = t.holder WHERE t.root = ANY (v_roots)
     ), changed AS (
         UPDATE trees t SET holder = p_pod, pod = p_name, fence = c.fence, attempts = c.attempts, wake_at = 0,
-                           granted_at = p_now, has_written = false, active_since = c.since, active_until = c.until
+                           parked = false, granted_at = p_now, has_written = false, active_since = c.since, active_until = c.until
         FROM claimed c WHERE t.root = c.root
     )
     SELECT COALESCE(jsonb_agg(to_jsonb(c) ORDER BY c.number), '[]') INTO v_claimed FROM claimed c;
     RETURN jsonb_build_object('state', 'committed', 'claimed', v_claimed)::text;
 END $$;
 
--- Ends the ownership of a tree that only waits, until `p_wake_at`. False if it has another owner, or a message.
-CREATE FUNCTION greenroom_park_v1(p_pod bigint, p_root text, p_fence bigint, p_wake_at bigint, p_now bigint)
-RETURNS boolean LANGUAGE plpgsql AS $$
+-- Ends the ownership of a tree until `p_wake_at`, and of one that is parked until a message comes. False if it has another
+-- owner, or is to be parked and has a message.
+CREATE FUNCTION greenroom_park_v1(
+    p_pod bigint, p_root text, p_fence bigint, p_wake_at bigint, p_parked boolean, p_now bigint
+) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM 1 FROM pods WHERE id = p_pod AND NOT dead FOR KEY SHARE;
     IF NOT FOUND THEN
@@ -169,10 +174,11 @@ BEGIN
     UPDATE trees SET
         holder = NULL,
         wake_at = p_wake_at,
+        parked = p_parked,
         active_since = CASE WHEN has_written THEN granted_at ELSE active_since END,
         active_until = CASE WHEN has_written THEN GREATEST(granted_at, p_now) ELSE active_until END
     WHERE root = p_root AND holder = p_pod AND fence = p_fence
-      AND NOT EXISTS (SELECT 1 FROM inbox i WHERE i.root = p_root);
+      AND (NOT p_parked OR NOT EXISTS (SELECT 1 FROM inbox i WHERE i.root = p_root));
     RETURN FOUND;
 END $$;
 
@@ -190,8 +196,8 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    -- Locked, so that the tree is not parked at the same time.
-    UPDATE trees SET wake_at = LEAST(wake_at, p_at) WHERE root = v_root;
+    -- Locked, so that the tree is not parked at the same time. It is due at once, by the clock of every pod.
+    UPDATE trees SET wake_at = 0 WHERE root = v_root;
     INSERT INTO inbox (run, id, root, body, at) VALUES (p_run, p_id, v_root, p_body, p_at) ON CONFLICT DO NOTHING;
     RETURN true;
 END $$;

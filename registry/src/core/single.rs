@@ -81,7 +81,22 @@ impl dyn CoreStore + '_ {
     /// # Errors
     /// [`StoreError`], and then the failure is not counted.
     pub async fn fail_tree(&self, root: &RunId, fence: Fence, now: Timestamp) -> Result<(), StoreError> {
-        Ok(self.commit(Unit::new(now).fail(root, fence)).await.map(drop)?)
+        self.fail_tree_until(root, fence, now, now).await
+    }
+
+    /// As [`CoreStore::fail_tree`](trait.CoreStore.html); pods that share the store do not claim the tree before
+    /// `retry_at`.
+    ///
+    /// # Errors
+    /// [`StoreError`], and then the failure is not counted.
+    pub async fn fail_tree_until(
+        &self,
+        root: &RunId,
+        fence: Fence,
+        retry_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        Ok(self.commit(Unit::new(now).fail(root, fence, retry_at)).await.map(drop)?)
     }
 
     /// Appends entries and waits until they are durable.

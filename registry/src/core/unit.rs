@@ -20,7 +20,7 @@ pub(crate) enum RunChange<'u> {
     Claim { root: &'u RunId, pod: &'u PodId, lease: Duration },
     Append { position: AppendPosition<'u>, entries: &'u [Entry] },
     Release { root: &'u RunId, fence: Fence },
-    Fail { root: &'u RunId, fence: Fence },
+    Fail { root: &'u RunId, fence: Fence, retry_at: Timestamp },
 }
 
 /// A key to reserve for a request.
@@ -71,7 +71,8 @@ impl<'u> Unit<'u> {
         }
     }
 
-    /// Creates a run with its first entries; its creator owns it. The receipts have its fence.
+    /// Creates a run with its first entries; its creator owns it, unless it is created without an owner. The receipts have
+    /// its fence.
     ///
     /// It is not taken if a request with the same key, or with the same run id, has created a run before:
     /// [`super::Conflict::Run`]. A run that another run calls is not taken if that run has ended, or if its tree has
@@ -103,9 +104,10 @@ impl<'u> Unit<'u> {
     }
 
     /// As [`Unit::release`], because the tree has failed: one of its actors did, or it could not be resumed. The
-    /// failure is counted until one of the tree's runs makes progress.
-    pub fn fail(self, root: &'u RunId, fence: Fence) -> Self {
-        Self { run: Some(RunChange::Fail { root, fence }), ..self }
+    /// failure is counted until one of the tree's runs makes progress. In a store that pods share, the tree is due again
+    /// at `retry_at`.
+    pub fn fail(self, root: &'u RunId, fence: Fence, retry_at: Timestamp) -> Self {
+        Self { run: Some(RunChange::Fail { root, fence, retry_at }), ..self }
     }
 
     /// Reserves an idempotency key for a request. The receipts have the [`ReservedKey`].

@@ -201,7 +201,7 @@ impl InMemoryCore {
                 self.0.journal_notifiers.notify(position.run);
             }
             RunChange::Release { root, fence } => self.0.leases.release(root, fence, at),
-            RunChange::Fail { root, fence } => {
+            RunChange::Fail { root, fence, .. } => {
                 if let Some((_, stored)) = runs.find_mut(root).filter(|(_, stored)| stored.record.fence == fence) {
                     stored.record.failures = stored.record.failures.saturating_add(1);
                 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::cluster::LeaseStatus;
 use crate::error::StoreError;
 use crate::group_commit::{CommandReceiver, ReplySender};
 use crate::postgres::command::AccountsCommand;
@@ -117,10 +118,14 @@ impl AccountsLane {
     /// Executes a batch, and replies. If there may be more settlements to show, the callers that wait for them are
     /// returned.
     async fn execute(&mut self, batch: Batch) -> Result<Option<Vec<ReplySender<()>>>, StoreError> {
-        let executed = self.link.execute(batch.json()).await;
-        if executed.is_ok() {
-            self.store.wait_released().await;
-        }
+        let executed = match self.link.execute(batch.json()).await {
+            Ok(result) => match self.store.wait_released().await {
+                // Nothing is reserved for a pod that is dead.
+                LeaseStatus::Dead => Err(StoreError::OutcomeUnknown),
+                LeaseStatus::Live | LeaseStatus::Lapsed => Ok(result),
+            },
+            Err(error) => Err(error),
+        };
         let (error, is_known) = match executed.map(|text| serde_json::from_str::<AccountsResult>(&text)) {
             Ok(Ok(result)) => {
                 self.store.usage.on_written();
@@ -142,7 +147,10 @@ impl AccountsLane {
         }
         self.retained = batch.fail(&error, is_known, &self.store);
         match error {
-            StoreError::PodDead => Err(error),
+            StoreError::PodDead => {
+                self.store.on_dead();
+                Err(error)
+            }
             _ => {
                 sleep(FAILURE_DELAY).await;
                 Ok(None)

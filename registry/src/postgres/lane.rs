@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::audit::head::HeadKind;
+use crate::cluster::LeaseStatus;
 use crate::error::StoreError;
 use crate::group_commit::{BATCH_LENGTH_MAX, CommandReceiver};
 use crate::postgres::audit::lane_chain::LaneChain;
@@ -176,12 +177,16 @@ impl Lane {
         if units.is_empty() {
             return Ok(());
         }
-        let outcome = self.try_write(&units).await;
-        if outcome.is_ok() {
-            // Nothing that follows from the batch is released before it is known that the pod lives. From one that has
-            // failed nothing follows, and its callers learn the reason at once.
-            self.store.wait_released().await;
-        }
+        let outcome = match self.try_write(&units).await {
+            // Nothing that follows from the batch is released before it is known that the pod lives.
+            Ok(written) => match self.store.wait_released().await {
+                // Another pod continues what this batch has written.
+                LeaseStatus::Dead => Err(StoreError::OutcomeUnknown),
+                LeaseStatus::Live | LeaseStatus::Lapsed => Ok(written),
+            },
+            // From one that has failed nothing follows, so its callers learn the reason at once.
+            Err(error) => Err(error),
+        };
         let error = match outcome {
             Ok(written) => {
                 self.finish(units, written).await;
@@ -193,6 +198,9 @@ impl Lane {
         let is_known = !matches!(error, StoreError::OutcomeUnknown);
         let remaining = units.into_iter().filter_map(|unit| unit.fail(&error));
         self.retained.extend(remaining.filter(|_| is_known));
+        if matches!(error, StoreError::PodDead) {
+            self.store.on_dead();
+        }
         match error {
             // A chain whose tip is not known cannot be continued.
             StoreError::PodDead | StoreError::OutcomeUnknown => Err(error),

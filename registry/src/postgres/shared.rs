@@ -8,17 +8,19 @@ use greenroom_protocol as protocol;
 use protocol::{Clock, PodId, RunId};
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::audit::head::SignedHead;
 use crate::audit::signer::Signer;
-use crate::cluster::DueWork;
+use crate::cluster::{DueWork, LeaseStatus, PodLease, wait_lease};
 use crate::error::StoreError;
+use crate::generation_store::Generations;
 use crate::notify::RunNotifiers;
 use crate::postgres::ledger::open::OpenReservations;
 use crate::postgres::ledger::usage::UsageCache;
 use crate::postgres::lock::lock;
+use crate::postgres::peers::LEASE;
 use crate::postgres::readers::Readers;
-use crate::postgres::status::PodStatus;
 use crate::runs::leases::Leases;
 
 /// Called runs whose root is remembered.
@@ -48,9 +50,12 @@ pub(super) struct Shared {
     pub(super) journal_notifiers: RunNotifiers,
     pub(super) reservations: OpenReservations,
     pub(super) usage: UsageCache,
-    pub(super) status: watch::Sender<PodStatus>,
+    /// The lease of this pod.
+    pub(super) lease: watch::Sender<PodLease>,
     /// What the last tick has found to do.
     pub(super) due_work: watch::Sender<DueWork>,
+    /// The newest numbers of generations that were read.
+    pub(super) generations: watch::Sender<Generations>,
     /// The root of each run that another one calls and that this pod owns.
     roots: Mutex<HashMap<RunId, RunId>>,
     /// Heads of chains that are signed and not in the root chain yet.
@@ -82,8 +87,10 @@ impl Shared {
             journal_notifiers: RunNotifiers::default(),
             reservations: OpenReservations::default(),
             usage: UsageCache::default(),
-            status: watch::Sender::new(PodStatus::Live),
+            // That of a pod that has joined lasts longer, until its first renewal.
+            lease: watch::Sender::new(PodLease::Until(Instant::now() + LEASE)),
             due_work: watch::Sender::new(DueWork::default()),
+            generations: watch::Sender::default(),
             roots: Mutex::default(),
             signed_heads: Mutex::default(),
             is_closed: AtomicBool::new(false),
@@ -92,7 +99,7 @@ impl Shared {
 
     /// Rejects a write to a closed store, or of a pod that is dead.
     pub(super) fn check_open(&self) -> Result<(), StoreError> {
-        if *self.status.borrow() == PodStatus::Dead {
+        if *self.lease.borrow() == PodLease::Lost {
             return Err(StoreError::PodDead);
         }
         if self.is_closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { Ok(()) }
@@ -142,10 +149,31 @@ impl Shared {
         heads
     }
 
-    /// Waits until what follows from a commit may be released: until the pod's lease is renewed, or is lost.
-    pub(super) async fn wait_released(&self) {
-        let mut status = self.status.subscribe();
-        // The sender lives as long as this state.
-        let _ = status.wait_for(|status| *status != PodStatus::Lapsed).await;
+    /// Waits until it is known whether what follows from a commit may be released: until the pod's lease is renewed, or
+    /// is lost. A process that was stopped and continues may have lost its lease meanwhile, so the clock decides at this
+    /// moment.
+    pub(super) async fn wait_released(&self) -> LeaseStatus {
+        wait_lease(self.lease.subscribe()).await
+    }
+
+    /// Records a renewal of the lease. True if the lease had lapsed.
+    pub(super) fn on_renewed(&self, until: Instant) -> bool {
+        let now = Instant::now();
+        let mut had_lapsed = false;
+        self.lease.send_if_modified(|lease| {
+            had_lapsed = lease.status_at(now) == LeaseStatus::Lapsed;
+            // A lane may have learnt first that the pod is dead.
+            let is_lost = *lease == PodLease::Lost;
+            if !is_lost {
+                *lease = PodLease::Until(until);
+            }
+            !is_lost
+        });
+        had_lapsed
+    }
+
+    /// Records that another pod has declared this one dead.
+    pub(super) fn on_dead(&self) {
+        self.lease.send_replace(PodLease::Lost);
     }
 }

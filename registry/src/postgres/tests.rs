@@ -2,6 +2,7 @@
 
 mod audit;
 mod faults;
+mod generations;
 mod many_chains;
 mod pods;
 mod prune;
@@ -256,8 +257,12 @@ const UNREFERENCING_TABLES: &[&str] = &[
     "audit_root",
     "batches",
     "costs",
+    "current_generations",
     "definition_versions",
     "definitions_in_service",
+    "generation_files",
+    "generation_members",
+    "generations",
     "pods",
     "principals",
     "reservations",

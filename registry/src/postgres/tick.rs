@@ -1,6 +1,6 @@
 //! Everything periodic of a pod, in one statement a second on a connection of its own: it renews the lease, declares
-//! other pods dead, and learns what there is to do. Every ten seconds it appends the heads of the chains to the root
-//! chain.
+//! other pods dead, and learns what there is to do and which generations are current. Every ten seconds it appends the
+//! heads of the chains to the root chain.
 
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::audit::head::HeadKind;
 use crate::audit::root_chain::{ChainHead, RootEvent};
 use crate::cluster::{DueWork, RunMessage};
 use crate::error::StoreError;
+use crate::generation_store::{Generations, raise};
 use crate::group_commit::{BatchCommand, CommandReceiver, ReplySender};
 use crate::postgres::audit::root::append;
 use crate::postgres::command::AccountsCommand;
@@ -25,7 +26,6 @@ use crate::postgres::error::sqlx_error;
 use crate::postgres::handle::StoreHandle;
 use crate::postgres::lane::SIGN_INTERVAL;
 use crate::postgres::peers::{LEASE, PeerRow, Peers, Suspect};
-use crate::postgres::status::PodStatus;
 
 /// How often the lease is renewed.
 const TICK_INTERVAL: Duration = Duration::from_secs(1);
@@ -69,6 +69,8 @@ struct TickReport {
     unshown: bool,
     #[serde(default)]
     inbox: Vec<RunMessage>,
+    #[serde(default)]
+    generations: Generations,
 }
 
 /// The tick of a pod.
@@ -78,9 +80,12 @@ pub(super) struct Tick {
     peers: Peers,
     /// Until when the last acknowledged renewal lasts.
     renewed_until: Instant,
+    /// It was reported that the lease has lapsed.
+    has_lapsed: bool,
     /// The clock of the database and the own one at the last renewal.
     clocks: Option<(i64, Instant)>,
     root_at: Instant,
+    pods_declared_dead: u64,
     cleaner: mpsc::Sender<i64>,
 }
 
@@ -93,8 +98,10 @@ impl Tick {
             connection: None,
             peers: Peers::default(),
             renewed_until: now + LEASE,
+            has_lapsed: false,
             clocks: None,
             root_at: now + SIGN_INTERVAL,
+            pods_declared_dead: 0,
             cleaner,
         }
     }
@@ -134,13 +141,13 @@ impl Tick {
         };
         if !report.alive {
             tracing::error!(pod.id = %self.store.pod.name, "this pod was declared dead, and stops");
-            self.store.status.send_replace(PodStatus::Dead);
+            self.store.on_dead();
             return Err(StoreError::PodDead);
         }
         // The lease began when the database renewed it, which is not before the call was sent.
         self.renewed_until = started_at + LEASE.saturating_sub(LEASE_MARGIN);
-        if self.store.status.send_replace(PodStatus::Live) == PodStatus::Lapsed {
-            tracing::info!("the lease of this pod is renewed again");
+        if self.store.on_renewed(self.renewed_until) | std::mem::take(&mut self.has_lapsed) {
+            tracing::info!(pod.id = %self.store.pod.name, "the lease of this pod is renewed again");
         }
         self.on_report(started_at, report).await;
         let next_at = started_at + TICK_INTERVAL;
@@ -150,7 +157,7 @@ impl Tick {
     async fn call(&mut self, suspects: &[Suspect]) -> Result<TickReport, StoreError> {
         let (pod, now) = (self.store.pod.id, self.store.clock.now());
         let lease = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
-        let report: String = sqlx::query_scalar("SELECT greenroom_tick_v1($1, $2, $3, $4, $5)")
+        let report: String = sqlx::query_scalar("SELECT greenroom_tick_v2($1, $2, $3, $4, $5)")
             .bind(pod)
             .bind(lease)
             .bind(Json(suspects))
@@ -164,22 +171,32 @@ impl Tick {
 
     async fn connect(&mut self) -> Result<&mut PgConnection, StoreError> {
         if self.connection.is_none() {
-            self.connection = Some(connect(&self.store.options).await?);
+            // A statement that waits for a lock must not outlive the attempt that has sent it.
+            let options = self.store.options.clone().options([("statement_timeout", TICK_TIMEOUT.as_millis())]);
+            self.connection = Some(connect(&options).await?);
         }
         self.connection.as_mut().ok_or(StoreError::Closed)
     }
 
     fn on_failed(&mut self, error: &StoreError) {
         tracing::warn!(error = %error, "the lease of this pod was not renewed");
-        if Instant::now() >= self.renewed_until
-            && self.store.status.send_replace(PodStatus::Lapsed) != PodStatus::Lapsed
-        {
-            tracing::error!("the lease of this pod has lapsed: it releases nothing until the lease is renewed");
+        if Instant::now() >= self.renewed_until && !self.has_lapsed {
+            self.has_lapsed = true;
+            // It is the same one; those who watch it learn that its time has passed.
+            self.store.lease.send_modify(|_| {});
+            tracing::error!(
+                pod.id = %self.store.pod.name,
+                "the lease of this pod has lapsed: it releases nothing until the lease is renewed"
+            );
         }
     }
 
     async fn on_report(&mut self, started_at: Instant, report: TickReport) {
-        let TickReport { alive: _, now, declared, peers, to_clean, due, unshown, inbox } = report;
+        let TickReport { alive: _, now, declared, peers, to_clean, due, unshown, inbox, generations } = report;
+        raise(&self.store.generations, generations);
+        // What a pod has left that is being cleaned can be claimed already, and so can what this pod has lost itself.
+        let has_due_trees = due || !to_clean.is_empty() || self.store.leases.has_unclaimed(self.store.clock.now());
+        self.pods_declared_dead += declared.len() as u64;
         if self.was_paused(now, started_at) {
             self.peers.restart();
         }
@@ -195,7 +212,8 @@ impl Tick {
             // As above.
             let _ = self.store.accounts().try_send(AccountsCommand::Show);
         }
-        self.store.due_work.send_replace(DueWork { has_due_trees: due, messages: inbox });
+        let pods_declared_dead = self.pods_declared_dead;
+        self.store.due_work.send_replace(DueWork { has_due_trees, messages: inbox, pods_declared_dead });
         // Another pod may have written to a run that is watched here.
         self.store.journal_notifiers.notify_all();
         if started_at >= self.root_at {

@@ -9,6 +9,7 @@ use fred::error::Error;
 use fred::interfaces::{ClientLike, EventInterface, FunctionInterface};
 use fred::types::config::{Config, Options, ReconnectPolicy, UnresponsiveConfig};
 use fred::types::{Builder, ClusterHash, ConnectHandle, CustomCommand, Value};
+use futures::FutureExt as _;
 use futures::future::join;
 use tokio::sync::OnceCell;
 
@@ -162,11 +163,13 @@ impl Connection {
 
     async fn send(&self, function: Function, keys: Vec<String>, args: Vec<Value>) -> Result<Vec<String>, Error> {
         let name = self.library.name_of(function);
-        if function.is_read_only() {
-            self.client.fcall_ro(name, keys, args).await
+        // The futures of the client are deep types, so they are boxed: those who await them would be deeper still.
+        let reply = if function.is_read_only() {
+            self.client.fcall_ro(name, keys, args).boxed()
         } else {
-            self.client.fcall(name, keys, args).await
-        }
+            self.client.fcall(name, keys, args).boxed()
+        };
+        reply.await
     }
 
     /// Prepares the server before the first operation, and checks it again from time to time.
@@ -182,13 +185,13 @@ impl Connection {
     async fn prepare(&self) -> Result<(), RedisError> {
         self.check_eviction().await?;
         self.evictions.reject_evicting()?;
-        let loaded: Result<Value, Error> = self.client.function_load_cluster(true, self.library.text()).await;
+        let loaded: Result<Value, Error> = self.client.function_load_cluster(true, self.library.text()).boxed().await;
         loaded.map(drop).map_err(|error| RedisError::from_client(&error))
     }
 
     async fn check_eviction(&self) -> Result<(), RedisError> {
         let info = CustomCommand::new_static("INFO", ClusterHash::Random, false);
-        let memory: Result<String, Error> = self.client.custom(info, vec!["memory"]).await;
+        let memory: Result<String, Error> = self.client.custom(info, vec!["memory"]).boxed().await;
         self.evictions.on_info(&memory.map_err(|error| RedisError::from_client(&error))?, self.replies.now());
         Ok(())
     }

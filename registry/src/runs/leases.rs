@@ -86,6 +86,19 @@ impl Owners {
         let lease = Lease { number, fence, duration, granted_at, expires_at, last_activity, has_written, open_runs };
         self.leases.insert(root.clone(), lease);
     }
+
+    /// Moves the leases that have expired to the trees without an owner.
+    fn expire(&mut self, now: Timestamp) {
+        let Self { leases, expiries, unclaimed } = self;
+        while let Some((_, root)) = expiries.first().filter(|(expires_at, _)| *expires_at <= now).cloned() {
+            expiries.pop_first();
+            match leases.get(&root).map(|lease| (lease.number, lease.expires_at)) {
+                Some((_, Some(expires_at))) if expires_at > now => drop(expiries.insert((expires_at, root))),
+                Some((number, _)) => drop(unclaimed.insert(number)),
+                None => {}
+            }
+        }
+    }
 }
 
 /// The leases of this process.
@@ -218,16 +231,15 @@ impl Leases {
     /// The roots of the unfinished trees that have no owner now, the oldest first.
     pub(crate) fn unclaimed(&self, now: Timestamp) -> Vec<RunNumber> {
         let mut owners = self.owners();
-        let Owners { leases, expiries, unclaimed } = &mut *owners;
-        while let Some((_, root)) = expiries.first().filter(|(expires_at, _)| *expires_at <= now).cloned() {
-            expiries.pop_first();
-            match leases.get(&root).map(|lease| (lease.number, lease.expires_at)) {
-                Some((_, Some(expires_at))) if expires_at > now => drop(expiries.insert((expires_at, root))),
-                Some((number, _)) => drop(unclaimed.insert(number)),
-                None => {}
-            }
-        }
-        unclaimed.iter().copied().collect()
+        owners.expire(now);
+        owners.unclaimed.iter().copied().collect()
+    }
+
+    /// True if an unfinished tree has no owner now.
+    pub(crate) fn has_unclaimed(&self, now: Timestamp) -> bool {
+        let mut owners = self.owners();
+        owners.expire(now);
+        !owners.unclaimed.is_empty()
     }
 }
 

@@ -3,7 +3,7 @@
 //! then.
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use object_store::{
     Attributes, CopyOptions, MultipartUpload, ObjectStore, PutMultipartOptions, PutOptions, PutPayload,
 };
@@ -12,15 +12,16 @@ use super::S3Objects;
 use crate::artifacts::objects::{Objects, Upload};
 use crate::error::StoreError;
 
-/// Bytes of a part. S3 requires five MiB of each part but the last.
-const PART_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of a part at least. S3 requires five MiB of each part but the last.
+const PART_BYTES: usize = 5 * 1024 * 1024;
 
 pub(super) struct S3Upload {
     s3: S3Objects,
     staging_key: String,
     attributes: Attributes,
-    /// The next part.
-    buffer: BytesMut,
+    /// The chunks of the next part. They are not copied: a buffer that grows would need several times its size.
+    chunks: Vec<Bytes>,
+    chunk_bytes: usize,
     parts: Option<Box<dyn MultipartUpload>>,
     /// True once all parts are one object under the staging key.
     is_staged: bool,
@@ -28,14 +29,15 @@ pub(super) struct S3Upload {
 
 impl S3Upload {
     pub(super) fn new(s3: S3Objects, staging_key: String, attributes: Attributes) -> Self {
-        Self { s3, staging_key, attributes, buffer: BytesMut::new(), parts: None, is_staged: false }
+        Self { s3, staging_key, attributes, chunks: Vec::new(), chunk_bytes: 0, parts: None, is_staged: false }
     }
 
-    fn take_buffer(&mut self) -> PutPayload {
-        PutPayload::from(self.buffer.split().freeze())
+    fn take_chunks(&mut self) -> PutPayload {
+        self.chunk_bytes = 0;
+        self.chunks.drain(..).collect()
     }
 
-    /// Writes the buffer as the next part.
+    /// Writes the chunks as the next part.
     async fn flush(&mut self) -> Result<(), StoreError> {
         let mut parts = match self.parts.take() {
             Some(parts) => parts,
@@ -45,7 +47,7 @@ impl S3Upload {
                 self.s3.request(self.s3.client.put_multipart_opts(&path, options)).await?
             }
         };
-        let part = self.take_buffer();
+        let part = self.take_chunks();
         let written = self.s3.request(parts.put_part(part)).await;
         self.parts = Some(parts);
         written
@@ -53,7 +55,7 @@ impl S3Upload {
 
     /// Makes one object of the parts, and copies it.
     async fn finish_parts(&mut self, key: &str) -> Result<(), StoreError> {
-        if !self.buffer.is_empty() {
+        if !self.chunks.is_empty() {
             self.flush().await?;
         }
         let (from, to) = (self.s3.path(&self.staging_key)?, self.s3.path(key)?);
@@ -80,20 +82,18 @@ impl S3Upload {
 
 #[async_trait]
 impl Upload for S3Upload {
-    async fn write(&mut self, mut chunk: Bytes) -> Result<(), StoreError> {
-        while !chunk.is_empty() {
-            if self.buffer.len() >= PART_BYTES {
-                self.flush().await?;
-            }
-            let room = PART_BYTES.saturating_sub(self.buffer.len());
-            self.buffer.extend_from_slice(&chunk.split_to(room.min(chunk.len())));
+    async fn write(&mut self, chunk: Bytes) -> Result<(), StoreError> {
+        if self.chunk_bytes >= PART_BYTES {
+            self.flush().await?;
         }
+        self.chunk_bytes = self.chunk_bytes.saturating_add(chunk.len());
+        self.chunks.push(chunk);
         Ok(())
     }
 
     async fn finish(mut self: Box<Self>, key: &str) -> Result<(), StoreError> {
         if self.parts.is_none() {
-            let (content, options) = (self.take_buffer(), PutOptions::from(self.attributes.clone()));
+            let (content, options) = (self.take_chunks(), PutOptions::from(self.attributes.clone()));
             return self.s3.put(key, content, options).await;
         }
         let finished = self.finish_parts(key).await;

@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
 
 use super::call_proxy::{CallFault, CallProxy};
 use super::*;
+use crate::cluster::ClusterStore;
 use crate::{migrate_postgres, postgres as store};
 
 /// The variable with the URL of a server, as a user who may create databases.
@@ -148,7 +149,7 @@ impl TestStores {
 
     /// What the pods of the database do for each other.
     pub(crate) fn cluster(&self) -> Arc<dyn ClusterStore> {
-        self.cluster.clone().unwrap()
+        Arc::clone(&self.stores.cluster)
     }
 
     /// Aborts the tasks, as the end of a process does, and returns the database.

@@ -1,4 +1,4 @@
-//! `greenroom up`: runs a pod until a signal arrives.
+//! `greenroom up`: runs a pod until a signal arrives. If another pod declares it dead, the process starts as a new one.
 
 use std::sync::Arc;
 
@@ -20,17 +20,20 @@ use crate::pod::Pod;
 /// Those of assembling the pod; [`greenroom_protocol::ErrorCode::DataDirectoryInUse`] with the owner if there
 /// is one.
 pub async fn up(config: Config, output: Output, signals: &mut Signals) -> Result<u8, Cause> {
-    let pod = tokio::select! {
-        started = Box::pin(start(&config, output)) => started?,
-        signal = signals.next() => return Ok(signal.exit_code()),
-    };
-    match run_until_shutdown(pod, signals).await {
-        ShutdownReason::Signal => Ok(0),
-        ShutdownReason::Failure(message) => {
-            if output.format() != OutputFormat::Json {
-                print_note(&format!("error: {message}"));
+    loop {
+        let pod = tokio::select! {
+            started = Box::pin(start(&config, output)) => started?,
+            signal = signals.next() => return Ok(signal.exit_code()),
+        };
+        match run_until_shutdown(pod, signals).await {
+            ShutdownReason::Signal => return Ok(0),
+            ShutdownReason::Failure(message) => {
+                if output.format() != OutputFormat::Json {
+                    print_note(&format!("error: {message}"));
+                }
+                return Ok(1);
             }
-            Ok(1)
+            ShutdownReason::DeclaredDead => tracing::warn!("starting again as a new pod"),
         }
     }
 }

@@ -82,6 +82,7 @@ pub(crate) async fn spawn_tree(parts: &PodParts, env: &Arc<ExecutionEnv>) -> Res
         ids: Arc::clone(&parts.ids),
         pod: parts.pod.clone(),
         lease: LEASE,
+        park_delay: parts.config.park_delay,
     });
     let teams = TeamsHandle::new(runs.clone(), Arc::clone(env), CategoryConfig::default());
     children.push(teams_child(&teams));

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use greenroom_actors::observer::{Observer, TeeObserver};
-use greenroom_actors::run::RecoveryReport;
+use greenroom_actors::run::{RecoveryReport, RunsHandle};
 use greenroom_actors::supervision::ChildKind;
-use greenroom_definitions::KnownNames;
 use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_registry::StoreTask;
 use greenroom_registry::artifacts::SweepReport;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use super::category_spawner::CategorySpawner;
 use super::in_service::InService;
 use super::parts::PodParts;
 use crate::admin::AdminOps;
+use crate::cluster::{membership, tick};
 use crate::ingress::control::ControlServer;
 use crate::ingress::local::LocalIngress;
 use crate::pipeline::idempotency::KeyReleaser;
@@ -95,26 +95,45 @@ pub(crate) fn control_socket(server: ControlServer, ingress: LocalIngress) -> Se
     })
 }
 
-/// What reloads changed users, definitions and policies.
-pub(crate) fn reloader(
+/// Creates what reloads users, definitions and policies. It activates what is applied for every pod from now on, unless
+/// the pod restores a database.
+pub(crate) fn start_reloader(
+    services: &mut Services,
     parts: &PodParts,
-    known_names: KnownNames,
     spawner: CategorySpawner,
     in_service: InService,
-) -> Reloader {
+) -> Arc<Reloader> {
+    let reloader = Arc::new(reloader(parts, spawner, in_service));
+    if parts.restores.is_none() {
+        let follower = Arc::clone(&reloader);
+        services.start(Service::droppable("generations", ChildKind::Watcher, move || {
+            let follower = Arc::clone(&follower);
+            async move { follower.follow().await }
+        }));
+    }
+    reloader
+}
+
+/// What reloads users, definitions and policy.
+pub(crate) fn reloader(parts: &PodParts, spawner: CategorySpawner, in_service: InService) -> Reloader {
     Reloader {
         definitions: Arc::clone(&parts.definitions),
         in_service,
-        known_names,
+        host_names: parts.host_names.clone(),
         spawner,
         guard: parts.guard.clone(),
         core: Arc::clone(&parts.stores.core),
+        generations: Arc::clone(&parts.stores.generations),
+        active: Arc::clone(&parts.active),
+        readiness: Arc::clone(&parts.readiness),
         clock: Arc::clone(&parts.clock),
         metrics: Arc::clone(&parts.metrics),
         strict: parts.config.strict,
-        definitions_dir: parts.config.definitions_dir.clone(),
-        policy_dir: parts.config.policy_dir.clone(),
+        sources: parts.sources.clone(),
         users: user_file(parts),
+        activating: Mutex::default(),
+        policy_changed: Notify::new(),
+        failing_sources: std::sync::Mutex::default(),
     }
 }
 
@@ -132,8 +151,17 @@ pub(crate) fn watcher(reloader: Arc<Reloader>) -> Service {
     })
 }
 
-/// Resumes runs that have no owner, now and whenever a run loses its owner.
+/// Starts what shows the lease of the pod, and what delivers the messages that other pods send to its runs.
+pub(crate) fn start_cluster(services: &mut Services, parts: &PodParts, runs: &RunsHandle) {
+    services.start(membership::membership(Arc::clone(&parts.stores.cluster), Arc::clone(&parts.metrics)));
+    services.start(tick::deliveries(runs.clone()));
+}
+
+/// Resumes runs that have no owner, now and whenever a run loses its owner. Pods that share the store claim them.
 pub(crate) fn recovery(admin: Arc<AdminOps>) -> Service {
+    if admin.stores.cluster.is_shared() {
+        return tick::claims(admin.runs.clone());
+    }
     Service::droppable("recovery", ChildKind::Periodic, move || recover_periodically(Arc::clone(&admin)))
 }
 

@@ -1,4 +1,6 @@
-//! The section `admission`: how many requests may be in flight.
+//! The section `admission`: how many requests may be in flight, and when a run that only waits returns its capacity.
+
+use std::time::Duration;
 
 use super::reader::ConfigReader;
 use super::setting::Setting;
@@ -23,12 +25,21 @@ pub const SETTINGS: &[Setting] = &[
         "requests authorized concurrently; 0 means 4 per core",
     )
     .or("0"),
+    Setting::number(
+        "admission.park_after_s",
+        &["GREENROOM_ADMISSION_PARK_AFTER_S"],
+        "seconds that a run only waits for people until it leaves the pod, at least 3, if pods share the database",
+    )
+    .or("60"),
 ];
 
 /// Requests authorized concurrently for each core, by default. A request waits for the work of the
 /// others between authentication and dispatch, so more of them would let one tenant's flood slow the
 /// other tenants down; more would use the cores better where the disk is slow.
 const PIPELINE_CONCURRENCY_PER_CORE: usize = 4;
+
+/// A run that a signal has woken gets it about a second later, and must not leave its pod before that.
+const PARK_DELAY_MIN: Duration = Duration::from_secs(3);
 
 /// Bounds on requests in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,4 +73,9 @@ pub(super) fn read(reader: &mut ConfigReader<'_>) -> Option<AdmissionConfig> {
         max_in_flight_per_tenant: max_in_flight_per_tenant?,
         pipeline_concurrency: pipeline_concurrency?,
     })
+}
+
+/// How long a run only waits until it leaves the pod.
+pub(super) fn read_park_delay(reader: &mut ConfigReader<'_>) -> Duration {
+    Duration::from_secs(reader.get("admission.park_after_s").unwrap_or_default()).max(PARK_DELAY_MIN)
 }

@@ -8,6 +8,9 @@
 //! root request: two nested waits for one bound could deadlock. A detached run, and a run that was
 //! resumed, has a [`DetachedRunTicket`] until it ends.
 //!
+//! If pods share the store, a detached run for which this pod has no capacity is left to the others, and a pod whose
+//! lease has lapsed admits nothing.
+//!
 //! A drain waits for the replies that a caller waits for: [`ResponseTicket`]. It does not wait for a run
 //! without a caller, since the next process resumes the run.
 
@@ -16,8 +19,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use greenroom_actors::dispatcher::{RunAdmission, RunTicket};
+use greenroom_actors::dispatcher::{RunAdmission, RunTicket, RunVacancy};
 use greenroom_protocol::{Cause, ErrorCode, TenantId};
+use greenroom_registry::cluster::{ClusterStore, one_pod};
+use greenroom_rego::{Caller, Grant};
 use tokio::sync::{Notify, oneshot};
 
 use crate::config::AdmissionConfig;
@@ -33,6 +38,7 @@ pub struct AdmissionControl(Arc<Inner>);
 
 struct Inner {
     bounds: AdmissionConfig,
+    cluster: Arc<dyn ClusterStore>,
     state: Mutex<State>,
     /// Replies that callers wait for.
     unanswered: AtomicUsize,
@@ -84,19 +90,26 @@ pub struct DetachedRunTicket {
 pub struct PipelineTicket(AdmissionControl);
 
 impl AdmissionControl {
-    /// Admission control with these bounds.
+    /// Admission control with these bounds, of the only pod of its store.
     #[must_use]
     pub fn new(bounds: AdmissionConfig) -> Self {
+        Self::for_pod(bounds, one_pod())
+    }
+
+    /// Admission control with these bounds, of one of these pods.
+    #[must_use]
+    pub fn for_pod(bounds: AdmissionConfig, cluster: Arc<dyn ClusterStore>) -> Self {
         let state = Mutex::new(State::default());
-        Self(Arc::new(Inner { bounds, state, unanswered: AtomicUsize::new(0), drained: Notify::new() }))
+        Self(Arc::new(Inner { bounds, cluster, state, unanswered: AtomicUsize::new(0), drained: Notify::new() }))
     }
 
     /// Admits a request, at once.
     ///
     /// # Errors
     /// [`ErrorCode::Overloaded`] if the pod is at its limit, [`ErrorCode::ShuttingDown`] after
-    /// [`AdmissionControl::close`].
+    /// [`AdmissionControl::close`], [`ErrorCode::LeaseLost`] without the lease of the pod.
     pub fn admit(&self) -> Result<InFlightTicket, Cause> {
+        self.0.cluster.check_lease().map_err(|error| error.cause())?;
         let mut state = self.state();
         state.check_open()?;
         state.check_capacity(&self.0.bounds)?;
@@ -131,6 +144,20 @@ impl AdmissionControl {
         state.charge_tenant(tenant, &self.0.bounds)?;
         state.detached += 1;
         Ok(DetachedRunTicket { admission: self.clone(), tenant: tenant.clone() })
+    }
+
+    /// Admits the detached run that a request starts. None if the run is to be created without an owner, because other
+    /// pods may have capacity for it; that of a team belongs to the pod that has formed the team.
+    ///
+    /// # Errors
+    /// As [`AdmissionControl::admit_detached_run`].
+    pub fn admit_start(&self, grant: &Grant) -> Result<Option<RunTicket>, Cause> {
+        let may_leave = self.0.cluster.is_shared() && matches!(grant.caller(), Caller::User { .. });
+        match self.admit_detached_run(&grant.principal().id.tenant) {
+            Ok(ticket) => Ok(Some(Arc::new(ticket))),
+            Err(_) if may_leave => Ok(None),
+            Err(cause) => Err(cause),
+        }
     }
 
     /// Rejects every request from here on.
@@ -189,6 +216,17 @@ impl AdmissionControl {
 impl RunAdmission for AdmissionControl {
     fn admit(&self, tenant: &TenantId) -> Result<RunTicket, Cause> {
         Ok(Arc::new(self.admit_detached_run(tenant)?))
+    }
+
+    fn vacancy(&self) -> RunVacancy {
+        let (state, bounds) = (self.state(), &self.0.bounds);
+        if state.closed {
+            return RunVacancy::default();
+        }
+        let in_use = state.in_flight.saturating_add(state.detached);
+        let full = state.tenants.iter().filter(|(_, in_flight)| **in_flight >= bounds.max_in_flight_per_tenant);
+        let full_tenants = full.map(|(tenant, _)| tenant.clone()).collect();
+        RunVacancy { runs: bounds.max_in_flight.saturating_sub(in_use), full_tenants }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use greenroom_actors::observer::{ActorEvent, Observer};
 use greenroom_protocol::{ErrorCode, Reply, Status};
 use greenroom_registry::S3Fault;
+use greenroom_registry::cluster::LeaseStatus;
 use greenroom_registry::redis::RedisObserver;
 use greenroom_registry::redis::error::{REDIS_ERROR_DETAILS, RedisError};
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
@@ -15,8 +16,10 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 use super::platform_failure::is_platform_failure;
 use super::rate::Rate;
 
+mod generations;
 mod store_failures;
 
+pub use generations::GenerationMetrics;
 pub use store_failures::StoreFailures;
 
 /// Upper bounds of the buckets of all histograms, in seconds.
@@ -51,9 +54,15 @@ pub struct Metrics {
     error_rate: Gauge,
     abandoned: Counter,
     quarantined: Gauge,
+    lease_lapsed: Gauge,
+    pods_declared_dead: Counter,
+    trees_claimed: Counter,
+    trees_woken: Counter,
+    trees_parked: Counter,
     redis_failures: Vec<(&'static str, Counter)>,
     artifact_failures: Vec<(&'static str, Counter)>,
     store_failures: StoreFailures,
+    generations: GenerationMetrics,
     rates: Mutex<Rates>,
     handle: PrometheusHandle,
 }
@@ -78,6 +87,7 @@ impl Metrics {
 
     fn over(recorder: &PrometheusRecorder) -> Self {
         let gauge = |name| recorder.register_gauge(&Key::from_static_name(name), &METADATA);
+        let count = |name| recorder.register_counter(&Key::from_static_name(name), &METADATA);
         let counter = |name, label, value| {
             recorder.register_counter(&Key::from_parts(name, vec![Label::new(label, value)]), &METADATA)
         };
@@ -98,13 +108,19 @@ impl Metrics {
             tokens_input: counter("llm_token_usage", "direction", "input"),
             tokens_output: counter("llm_token_usage", "direction", "output"),
             error_rate: gauge("error_rate"),
-            abandoned: recorder.register_counter(&Key::from_static_name("actors_abandoned"), &METADATA),
+            abandoned: count("actors_abandoned"),
             quarantined: gauge("definitions_quarantined"),
+            lease_lapsed: gauge("pod_lease_lapsed"),
+            pods_declared_dead: count("pods_declared_dead"),
+            trees_claimed: count("run_trees_claimed"),
+            trees_woken: count("run_trees_woken"),
+            trees_parked: count("run_trees_parked"),
             redis_failures: REDIS_ERROR_DETAILS.map(|error| (error, counter("redis_failures", "error", error))).into(),
             artifact_failures: artifact_faults()
                 .map(|fault| (fault, counter("artifact_store_failures", "fault", fault)))
                 .collect(),
             store_failures: StoreFailures::register(recorder),
+            generations: GenerationMetrics::register(recorder),
             rates: Mutex::new(Rates::default()),
             handle: recorder.handle(),
         }
@@ -115,6 +131,7 @@ impl Metrics {
         self.active_agents.set(0.0);
         self.concurrent_teams.set(0.0);
         self.quarantined.set(0.0);
+        self.lease_lapsed.set(0.0);
         self.tick(Instant::now());
         self
     }
@@ -135,6 +152,25 @@ impl Metrics {
     #[must_use]
     pub const fn store_failures(&self) -> &StoreFailures {
         &self.store_failures
+    }
+
+    /// Those of what is applied for every pod.
+    #[must_use]
+    pub const fn generations(&self) -> &GenerationMetrics {
+        &self.generations
+    }
+
+    /// Shows whether the lease of the pod is live.
+    pub fn set_lease(&self, status: LeaseStatus) {
+        self.lease_lapsed.set(match status {
+            LeaseStatus::Live => 0.0,
+            LeaseStatus::Lapsed | LeaseStatus::Dead => 1.0,
+        });
+    }
+
+    /// Shows how many other pods this one has declared dead so far.
+    pub fn set_pods_declared_dead(&self, pods: u64) {
+        self.pods_declared_dead.absolute(pods);
     }
 
     /// Counts a failure of the store of artifacts.
@@ -191,6 +227,7 @@ fn describe(recorder: &PrometheusRecorder) {
         ("concurrent_teams", "teams that are formed"),
         ("definitions_quarantined", "definitions that are not in service in the version of their file"),
         ("error_rate", "share of requests in the last five minutes that the platform failed to serve"),
+        ("pod_lease_lapsed", "1 while the pod has no live lease, and releases nothing"),
     ];
     for (name, help) in gauges {
         recorder.describe_gauge(name.into(), None, help.into());
@@ -207,6 +244,10 @@ fn describe(recorder: &PrometheusRecorder) {
         ("llm_token_usage", "tokens as providers counted them"),
         ("redis_failures", "operations of Redis that failed"),
         ("artifact_store_failures", "failures of the store of artifacts, by their fault"),
+        ("pods_declared_dead", "other pods that this pod has declared dead"),
+        ("run_trees_claimed", "trees of runs that this pod has claimed"),
+        ("run_trees_woken", "claimed trees that were parked"),
+        ("run_trees_parked", "trees of runs that left this pod because they only wait"),
     ] {
         recorder.describe_counter(name.into(), None, help.into());
     }
@@ -234,6 +275,11 @@ impl Observer for Metrics {
             ActorEvent::RunEnded { status, .. } => {
                 self.rates(|rates, now| rates.runs.count(status == Status::Success, now));
             }
+            ActorEvent::TreeClaimed { was_parked } => {
+                self.trees_claimed.increment(1);
+                self.trees_woken.increment(u64::from(was_parked));
+            }
+            ActorEvent::TreeParked => self.trees_parked.increment(1),
             ActorEvent::ChildRestarted { kind } => tracing::warn!(child.kind = kind, "child restarted"),
             ActorEvent::ChildAbandoned { kind } => {
                 self.abandoned.increment(1);

@@ -131,6 +131,7 @@ impl RunActor {
             self.ctx.loops.retain(|step| machine.step_state(step).is_some_and(|loop_state| !loop_state.is_finished()));
         }
         self.report_waits(state);
+        self.observe_waiting(myself, state);
         if let (Phase::Ended(_), Some(context)) = (state.machine.phase(), &state.context) {
             context.remove_view().await;
         }

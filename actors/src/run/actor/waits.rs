@@ -1,13 +1,15 @@
 //! What a run waits for, between runs: a called run reports the approvals that it awaits to the run that called it, so
-//! that the caller names them, and so that its own time does not pass either.
+//! that the caller names them, and so that its own time does not pass either. A root that only waits for long is parked
+//! with its tree.
 
 use greenroom_protocol::RunId;
 use ractor::{ActorProcessingErr, ActorRef};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::{RunActor, RunActorState};
 use crate::run::machine::{CallWaits, Event};
-use crate::run::message::RunMsg;
+use crate::run::message::{ParkedRun, RunMsg, RunSupervisorMsg};
+use crate::run::park::parked_run;
 
 /// A run that a step in flight has started.
 pub(super) struct CalledRun {
@@ -43,6 +45,45 @@ impl RunActor {
         if !is_known {
             self.runs.hosted_runs().report_waits(caller, self.run(), waits.clone());
             state.reported_waits = Some(waits);
+        }
+    }
+
+    /// Begins to measure how long the root of a tree only waits, or ends that. Pods that share the store have a use for
+    /// its capacity.
+    pub(super) fn observe_waiting(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState) {
+        if !self.is_root() || !self.ctx.env.stores.cluster.is_shared() {
+            return;
+        }
+        state.park_timer.abort(&());
+        if parked_run(&state.machine).is_some() {
+            let me = myself.clone();
+            state.park_timer.run_after((), self.ctx.env.park_delay, move || {
+                // If the actor has stopped, it waits for nothing.
+                let _ = me.send_message(RunMsg::WaitsLong);
+            });
+        }
+    }
+
+    pub(super) fn on_waits_long(&self, state: &mut RunActorState) {
+        if state.park_timer.acknowledge(&()) {
+            self.runs.notify_supervisor(RunSupervisorMsg::Park(self.ctx.tree.clone()));
+        }
+    }
+
+    /// Stops the actor if its run only waits.
+    pub(super) fn on_park(
+        &self,
+        myself: &ActorRef<RunMsg>,
+        state: &RunActorState,
+        port: oneshot::Sender<Option<ParkedRun>>,
+    ) {
+        let parked = parked_run(&state.machine);
+        if parked.is_some() {
+            self.stop(myself, "parked");
+        }
+        if port.send(parked).is_err() && parked.is_some() {
+            // The tree is not parked any more, so it is resumed as a whole.
+            self.runs.hosted_runs().stop_tree(self.ctx.tree.root(), self.ctx.tree.fence());
         }
     }
 }

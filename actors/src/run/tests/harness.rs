@@ -4,6 +4,7 @@
 mod definitions;
 mod pipeline;
 mod rejecting_store;
+mod shared_cluster;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -24,13 +25,13 @@ use greenroom_rego::{Authenticator, IdentityProvider, Principal, testing};
 use ractor::ActorRef;
 
 use crate::category::CategoryConfig;
-use crate::dispatcher::{RunAdmission, RunTicket};
+use crate::dispatcher::{RunAdmission, RunTicket, RunVacancy};
 use crate::execution::{Accounting, ExecutionEnv, ExecutionEnvParts, ModelRegistry, register_native};
 use crate::failure::RetryBudgets;
 use crate::handler::{File, FileAccess, FileReader, FileSources, Handler, HandlerInput, HandlerMode};
 use crate::observer::{ActorEvent, Observer};
 use crate::pipeline::{PipelineHandle, RequestPipeline};
-use crate::run::{LEASE, RecoveryReport, RunEnv, RunsHandle};
+use crate::run::{LEASE, PARK_DELAY, RecoveryReport, RunEnv, RunsHandle};
 use crate::team::TeamsHandle;
 use crate::test_env::{NoMsg, TestRoot};
 
@@ -41,6 +42,7 @@ pub(crate) use definitions::{
 };
 pub(crate) use pipeline::{FakePipeline, Gate};
 pub(crate) use rejecting_store::rejecting;
+pub(crate) use shared_cluster::SharedCluster;
 
 /// Follows tokio's clock, so that a paused test decides both.
 pub(crate) struct TestClock(tokio::time::Instant);
@@ -57,6 +59,10 @@ struct TicketCounter(Arc<()>);
 impl RunAdmission for TicketCounter {
     fn admit(&self, _: &TenantId) -> Result<RunTicket, Cause> {
         Ok(self.0.clone())
+    }
+
+    fn vacancy(&self) -> RunVacancy {
+        RunVacancy { runs: usize::MAX, full_tenants: Vec::new() }
     }
 }
 
@@ -235,6 +241,7 @@ impl Harness {
             ids: ids.clone(),
             pod: PodId::new(pod).unwrap(),
             lease: LEASE,
+            park_delay: PARK_DELAY,
         };
         let runs = RunsHandle::new(env);
         let teams = TeamsHandle::new(runs.clone(), execution_env, CategoryConfig::default());

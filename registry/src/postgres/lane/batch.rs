@@ -160,9 +160,10 @@ impl<'b> LaneBatch<'b> {
                 let until = last_activity.map(|activity| activity.until.as_micros());
                 self.units.claims.push(ClaimJson { unit, root, pod, leased, since, until, at: at.as_micros() });
             }
-            ChangeRun::Release { root, fence, is_failure } => {
-                let (fence, failed, at) = (fence.0, *is_failure, at.as_micros());
-                self.units.releases.push(ReleaseJson { unit, root, fence, failed, at });
+            ChangeRun::Release { root, fence, failed_until } => {
+                let (fence, failed, at) = (fence.0, failed_until.is_some(), at.as_micros());
+                let wake_at = failed_until.map_or(0, Timestamp::as_micros);
+                self.units.releases.push(ReleaseJson { unit, root, fence, failed, wake_at, at });
             }
         }
     }
@@ -195,6 +196,7 @@ impl<'b> LaneBatch<'b> {
             caller: new.caller().map(|(caller, _)| caller),
             fence: record.fence.0,
             pod: &record.pod,
+            unowned: new.is_unowned,
         });
         self.add_entries(unit, &record.run, Seq(0), entries, at);
     }

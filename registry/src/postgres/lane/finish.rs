@@ -164,6 +164,8 @@ impl Lane {
                 self.store.add_root(&run, &record.root);
                 self.store.leases.add_run(&record.root, fence);
             }
+            // Any pod claims it.
+            None if create.new.is_unowned => {}
             None => {
                 let lease = NewLease { root: &run, number, fence, duration: create.new.lease, granted_at: at };
                 self.store.leases.grant_created(lease);

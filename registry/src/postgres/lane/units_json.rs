@@ -47,6 +47,8 @@ pub(super) struct CreateJson<'b> {
     pub(super) caller: Option<&'b RunId>,
     pub(super) fence: u64,
     pub(super) pod: &'b PodId,
+    /// Its tree has no owner.
+    pub(super) unowned: bool,
 }
 
 /// A claim of a tree.
@@ -69,6 +71,8 @@ pub(super) struct ReleaseJson<'b> {
     pub(super) root: &'b RunId,
     pub(super) fence: u64,
     pub(super) failed: bool,
+    /// When a tree that has failed is due again.
+    pub(super) wake_at: i64,
     pub(super) at: i64,
 }
 

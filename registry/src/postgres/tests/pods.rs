@@ -2,17 +2,19 @@
 //! claimed; parked trees and messages.
 
 use greenroom_protocol as protocol;
-use protocol::PodId;
 use protocol::audit::Event;
+use protocol::{PodId, TenantId};
+use sqlx::Connection as _;
 
 use super::{COST, account, key, limits, wait_until};
 use crate::audit::AuditScope;
+use crate::cluster::LeaseStatus;
 use crate::core::{Unit, UnitError};
 use crate::error::StoreError;
 use crate::idempotency::KeyStatus;
 use crate::journal::{AppendPosition, JournalError, Seq};
 use crate::postgres::live_pods::find;
-use crate::runs::{Fence, OwnerActivity};
+use crate::runs::{Created, Fence, NewRun, OwnerActivity};
 use crate::suite::postgres::{TestDatabase, open_pod};
 use crate::suite::{MINUTE, NOW, TestStores, new_run_of, opening, run_id, started, tenant};
 
@@ -59,7 +61,7 @@ async fn a_pod_that_does_not_renew_its_lease_is_declared_dead_and_cleaned() {
     assert_eq!((costs[0].calls, costs[0].calls_estimated, costs[0].estimated), (0, 1, COST));
     let cluster = b.cluster();
     let pod = PodId::new("pod_b").unwrap();
-    let trees = cluster.claim_due(&pod, MINUTE, 10, NOW).await.unwrap();
+    let trees = cluster.claim_due(&pod, MINUTE, 10, &[], NOW).await.unwrap();
     assert_eq!(trees.len(), 1);
     assert!(trees[0].tree.fence > fence && trees[0].attempts == 1, "{trees:?}");
     assert_eq!(trees[0].tree.last_activity, Some(OwnerActivity { since: NOW, until: NOW }), "by the clock of the pod");
@@ -105,7 +107,7 @@ async fn due_trees_are_claimed_once_and_of_each_tenant_equally_many() {
     let b = open_pod(&database.url(), "pod_b", 1).await.unwrap();
     let claim = async |stores: &TestStores, name: &str| {
         let pod = PodId::new(name).unwrap();
-        let trees = stores.cluster().claim_due(&pod, MINUTE, 4, NOW).await.unwrap();
+        let trees = stores.cluster().claim_due(&pod, MINUTE, 4, &[], NOW).await.unwrap();
         trees.into_iter().map(|due| due.root).collect::<Vec<_>>()
     };
     let first = claim(&b, "pod_b").await;
@@ -130,16 +132,17 @@ async fn a_parked_tree_is_claimed_in_time_or_when_a_message_comes() {
     assert!(a.cluster().park(&run_id(1), Fence(1), Some(later), NOW).await.unwrap());
     assert!(a.cluster().park(&run_id(2), Fence(1), None, NOW).await.unwrap());
     assert!(!a.cluster().park(&run_id(2), Fence(1), None, NOW).await.unwrap(), "it has no owner any more");
-    assert_eq!(cluster.claim_due(&pod, MINUTE, 10, NOW).await.unwrap(), []);
+    assert_eq!(cluster.claim_due(&pod, MINUTE, 10, &[], NOW).await.unwrap(), []);
     assert_eq!(b.stores.runs.list_unclaimed(None, NOW, 10).await.unwrap(), []);
-    let due = cluster.claim_due(&pod, MINUTE, 10, later).await.unwrap();
+    let due = cluster.claim_due(&pod, MINUTE, 10, &[], later).await.unwrap();
     assert_eq!(due.iter().map(|due| &due.root).collect::<Vec<_>>(), [&run_id(1)]);
     for _ in 0..2 {
         assert!(a.cluster().send(&run_id(2), "message_1", "approve", NOW).await.unwrap());
     }
     assert!(!a.cluster().send(&run_id(9), "message_1", "approve", NOW).await.unwrap());
-    let due = cluster.claim_due(&pod, MINUTE, 10, NOW).await.unwrap();
+    let due = cluster.claim_due(&pod, MINUTE, 10, &[], NOW).await.unwrap();
     assert_eq!(due.iter().map(|due| &due.root).collect::<Vec<_>>(), [&run_id(2)]);
+    assert!(due[0].was_parked);
     assert!(!cluster.park(&run_id(2), due[0].tree.fence, None, NOW).await.unwrap(), "it has a message");
     let mut work = cluster.watch();
     let mut messages = Vec::new();
@@ -153,4 +156,97 @@ async fn a_parked_tree_is_claimed_in_time_or_when_a_message_comes() {
     assert!(cluster.park(&run_id(2), due[0].tree.fence, None, NOW).await.unwrap());
     let stale = a.append(&run_id(2), Fence(1), Seq(0), &[started("a")], NOW).await;
     assert!(matches!(stale, Err(JournalError::Fenced)));
+}
+
+#[tokio::test]
+async fn no_tree_of_a_tenant_that_is_full_is_claimed() {
+    let database = TestDatabase::migrated().await;
+    let a = open_pod(&database.url(), "pod_a", 1).await.unwrap();
+    for (number, name) in [(1, "acme"), (2, "globex")] {
+        let new = NewRun { is_unowned: true, ..new_run_of(name, number) };
+        assert!(matches!(a.create(&new, None).await.unwrap(), Created::New(_)));
+    }
+    let pod = PodId::new("pod_a").unwrap();
+    let claim = async |full: &[TenantId]| {
+        let trees = a.cluster().claim_due(&pod, MINUTE, 10, full, NOW).await.unwrap();
+        trees.into_iter().map(|due| due.root).collect::<Vec<_>>()
+    };
+    assert_eq!(claim(&[tenant("acme")]).await, [run_id(2)]);
+    assert_eq!(claim(&[]).await, [run_id(1)], "it was created without an owner");
+    assert_eq!(claim(&[]).await, []);
+}
+
+#[tokio::test]
+async fn a_tree_that_has_failed_or_was_deferred_is_due_later() {
+    let database = TestDatabase::migrated().await;
+    let a = open_pod(&database.url(), "pod_a", 1).await.unwrap();
+    let (cluster, pod, later) = (a.cluster(), PodId::new("pod_a").unwrap(), NOW.saturating_add(MINUTE));
+    for number in 1..=2 {
+        a.create_run(number).await;
+    }
+    a.stores.core.fail_tree_until(&run_id(1), Fence(1), later, NOW).await.unwrap();
+    assert!(cluster.defer(&run_id(2), Fence(1), later, NOW).await.unwrap());
+    assert!(!cluster.defer(&run_id(2), Fence(1), later, NOW).await.unwrap(), "it has no owner any more");
+    assert_eq!(cluster.claim_due(&pod, MINUTE, 10, &[], NOW).await.unwrap(), []);
+    let due = cluster.claim_due(&pod, MINUTE, 10, &[], later).await.unwrap();
+    let found: Vec<_> = due.iter().map(|due| (due.root.clone(), due.was_parked, due.tree.failures)).collect();
+    assert_eq!(found, [(run_id(1), false, 1), (run_id(2), false, 0)]);
+}
+
+#[tokio::test]
+async fn a_tree_of_this_pod_whose_lease_is_over_is_claimed_again() {
+    let database = TestDatabase::migrated().await;
+    let a = open_pod(&database.url(), "pod_a", 1).await.unwrap();
+    let fence = a.create_run(1).await;
+    let (pod, later) = (PodId::new("pod_a").unwrap(), NOW.saturating_add(MINUTE * 2));
+    assert_eq!(a.cluster().claim_due(&pod, MINUTE, 10, &[], NOW).await.unwrap(), []);
+    let due = a.cluster().claim_due(&pod, MINUTE, 10, &[], later).await.unwrap();
+    assert!(matches!(&due[..], [due] if due.tree.fence > fence && due.attempts == 0), "{due:?}");
+}
+
+#[tokio::test]
+async fn a_pod_whose_lease_has_lapsed_releases_no_receipt_until_it_is_renewed() {
+    let stores = TestStores::postgres().await;
+    let fence = stores.create_run(1).await;
+    // The renewal changes the row, which this lock prevents; a batch locks its key only.
+    let mut connection = stores.test_database().connect().await;
+    let mut lock = connection.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM pods FOR NO KEY UPDATE").execute(&mut *lock).await.unwrap();
+    wait_until(async || stores.cluster().lease_status() == LeaseStatus::Lapsed).await;
+    assert!(matches!(stores.cluster().check_lease(), Err(StoreError::Lapsed)));
+    let (run, entries) = (run_id(1), [started("a")]);
+    let append = stores.append(&run, fence, Seq(0), &entries, NOW);
+    let mut append = std::pin::pin!(append);
+    let is_written = async || stores.test_database().count("SELECT count(*) FROM journal").await == 1;
+    tokio::select! {
+        appended = &mut append => panic!("it was released: {appended:?}"),
+        () = wait_until(is_written) => {}
+    }
+    assert!(futures::poll!(&mut append).is_pending(), "it is durable, and not released");
+    lock.rollback().await.unwrap();
+    assert_eq!(append.await.unwrap().through(), Seq(1));
+    assert_eq!(stores.cluster().lease_status(), LeaseStatus::Live);
+}
+
+#[tokio::test]
+async fn what_a_pod_has_written_is_not_released_once_it_is_dead() {
+    let stores = TestStores::postgres().await;
+    let fence = stores.create_run(1).await;
+    let mut connection = stores.test_database().connect().await;
+    let mut lock = connection.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM pods FOR NO KEY UPDATE").execute(&mut *lock).await.unwrap();
+    wait_until(async || stores.cluster().lease_status() == LeaseStatus::Lapsed).await;
+    let (run, entries) = (run_id(1), [started("a")]);
+    let mut append = std::pin::pin!(stores.append(&run, fence, Seq(0), &entries, NOW));
+    let is_written = async || stores.test_database().count("SELECT count(*) FROM journal").await == 1;
+    tokio::select! {
+        appended = &mut append => panic!("it was released: {appended:?}"),
+        () = wait_until(is_written) => {}
+    }
+    sqlx::query("UPDATE pods SET dead = true").execute(&mut *lock).await.unwrap();
+    lock.commit().await.unwrap();
+    let appended = append.await;
+    assert!(matches!(appended, Err(JournalError::Store(StoreError::OutcomeUnknown))), "{appended:?}");
+    stores.cluster().wait_dead().await;
+    assert!(matches!(stores.cluster().check_lease(), Err(StoreError::PodDead)));
 }

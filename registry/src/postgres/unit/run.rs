@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use greenroom_protocol as protocol;
-use protocol::{PodId, RunId};
+use protocol::{PodId, RunId, Timestamp};
 
 use crate::core::{RunChange, UnitError};
 use crate::error::StoreError;
@@ -20,12 +20,12 @@ pub(in crate::postgres) struct CreateRun {
     pub(in crate::postgres) entries: EncodedEntries,
 }
 
-/// The change of one run, or of the ownership of one tree.
+/// The change of one run, or of the ownership of one tree. A tree that has failed is due again later.
 pub(in crate::postgres) enum ChangeRun {
     Create(Box<CreateRun>),
     Claim { root: RunId, pod: PodId, lease: Duration },
     Append { run: RunId, fence: Fence, after: Seq, entries: EncodedEntries },
-    Release { root: RunId, fence: Fence, is_failure: bool },
+    Release { root: RunId, fence: Fence, failed_until: Option<Timestamp> },
 }
 
 impl ChangeRun {
@@ -40,8 +40,10 @@ impl ChangeRun {
             RunChange::Append { position: AppendPosition { run, fence, after }, entries } => {
                 Self::Append { run: run.clone(), fence, after, entries: EncodedEntries::from_entries(entries)? }
             }
-            RunChange::Release { root, fence } => Self::Release { root: root.clone(), fence, is_failure: false },
-            RunChange::Fail { root, fence } => Self::Release { root: root.clone(), fence, is_failure: true },
+            RunChange::Release { root, fence } => Self::Release { root: root.clone(), fence, failed_until: None },
+            RunChange::Fail { root, fence, retry_at } => {
+                Self::Release { root: root.clone(), fence, failed_until: Some(retry_at) }
+            }
         })
     }
 

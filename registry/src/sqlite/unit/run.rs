@@ -64,7 +64,7 @@ impl ChangeRun {
                 Self::Append { run: run.clone(), fence, after, entries: EncodedEntries::from_entries(entries)? }
             }
             RunChange::Release { root, fence } => Self::Release { root: root.clone(), fence },
-            RunChange::Fail { root, fence } => Self::Fail { root: root.clone(), fence },
+            RunChange::Fail { root, fence, .. } => Self::Fail { root: root.clone(), fence },
         })
     }
 

@@ -131,3 +131,16 @@ async fn a_run_has_the_capacity_of_its_request_until_it_ends_and_a_drain_waits_f
     drop(run);
     assert_eq!(admission.in_flight(), 0);
 }
+
+#[test]
+fn a_pod_reports_how_many_runs_it_can_admit_and_for_whom() {
+    let admission = admission(3, 1, 3);
+    assert_eq!(admission.vacancy(), RunVacancy { runs: 3, full_tenants: Vec::new() });
+    let request = admission.admit().unwrap();
+    let run = admission.admit_detached_run(&tenant("a")).unwrap();
+    assert_eq!(admission.vacancy(), RunVacancy { runs: 1, full_tenants: vec![tenant("a")] });
+    drop((request, run));
+    assert_eq!(admission.vacancy(), RunVacancy { runs: 3, full_tenants: Vec::new() });
+    admission.close();
+    assert_eq!(admission.vacancy(), RunVacancy::default(), "a pod that shuts down claims nothing");
+}

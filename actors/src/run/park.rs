@@ -1,0 +1,93 @@
+//! Parking: a tree of runs in which everything waits for people leaves the memory of its pod after a while, returns its
+//! capacity and has no owner until a signal or its time wakes it; then any pod that has capacity claims and resumes it.
+//!
+//! The actors stop first, and the ownership ends after that, so that nothing of the tree is decided in between. A signal
+//! that comes meanwhile is sent as a message, and a tree with a message is not parked. A tree with a team, or with a caller
+//! that waits, remains: the team is formed on this pod, and the request of the caller has the capacity.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use greenroom_protocol::{Deadline, Timestamp};
+
+use super::RunEnv;
+use super::handle::RunsHandle;
+use super::hosted::HostedRun;
+use super::machine::State;
+use super::message::{ParkedRun, RunMsg};
+use super::tree::RunTree;
+use crate::observer::ActorEvent;
+
+/// How long the root of a tree only waits until the tree is parked.
+pub const PARK_DELAY: Duration = Duration::from_secs(60);
+/// Longest wait for an actor to stop.
+const STOP_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// What has become of the actors of a tree.
+enum StoppedTree {
+    /// All of them have stopped; the tree continues at this time at the latest.
+    All(Option<Timestamp>),
+    /// Some of them.
+    Part,
+    /// None, because its root does not only wait any more.
+    None,
+}
+
+/// The run as it is parked; none if it does not only wait for people, or if a caller waits for it.
+pub(super) fn parked_run(state: &State) -> Option<ParkedRun> {
+    let may_park = state.is_paused() && !state.has_unneeded_runs() && state.request_deadline().is_none();
+    may_park
+        .then(|| ParkedRun { wake_at: state.pending_approvals().iter().filter_map(|approval| approval.until).min() })
+}
+
+impl RunsHandle {
+    /// Parks a tree whose root has only waited for a while.
+    pub(super) async fn park_tree(&self, tree: Arc<RunTree>) {
+        let RunEnv { stores, clock, observer, .. } = &**self.env();
+        let (root, fence) = (tree.root(), tree.fence());
+        let hosted = self.hosted_runs().of_tree(root, fence);
+        if hosted.iter().any(|run| run.started.team_run.is_some()) {
+            return;
+        }
+        let wake_at = match self.stop_waiting_runs(hosted).await {
+            StoppedTree::All(wake_at) => wake_at,
+            // The rest stops too. The tree is released with its last actor, and resumed as a whole.
+            StoppedTree::Part => return self.hosted_runs().stop_tree(root, fence),
+            StoppedTree::None => return,
+        };
+        match stores.cluster.park(root, fence, wake_at, clock.now()).await {
+            Ok(true) => {
+                tree.set_released();
+                observer.on_event(ActorEvent::TreeParked);
+                let wake_at = wake_at.map(tracing::field::display);
+                tracing::info!(run.id = %root, run.wake_at = wake_at, "parked a tree of runs that only waits");
+            }
+            Ok(false) => tracing::debug!(run.id = %root, "a tree of runs was not parked, because it has a message"),
+            Err(error) => tracing::warn!(run.id = %root, error = %error, "a tree of runs was not parked"),
+        }
+    }
+
+    /// Stops the actors of a tree, its root first, if each of them only waits.
+    async fn stop_waiting_runs(&self, hosted: Vec<HostedRun>) -> StoppedTree {
+        let mut wake_at: Option<Timestamp> = None;
+        for (index, run) in hosted.iter().enumerate() {
+            let deadline = Deadline::after(self.env().clock.now(), STOP_WAIT_MAX);
+            match self.request_from(run, deadline, RunMsg::Park).await {
+                Ok(Some(Some(parked))) => wake_at = wake_at.into_iter().chain(parked.wake_at).min(),
+                _ if index == 0 => return StoppedTree::None,
+                Ok(_) | Err(_) => return StoppedTree::Part,
+            }
+        }
+        StoppedTree::All(wake_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_has_not_started_is_not_parked() {
+        assert_eq!(parked_run(&State::default()), None);
+    }
+}

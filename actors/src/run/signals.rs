@@ -1,0 +1,101 @@
+//! Signals to runs, whichever pod owns them. The pod that receives a signal has authenticated and authorized it. If it
+//! hosts the run, the run's actor records the signal; else the signal is sent as a message, which is confirmed once it is
+//! durable, and the owner records it when it reads the message.
+
+use std::time::Duration;
+
+use greenroom_protocol::request::SignalRun;
+use greenroom_protocol::{Cause, Deadline, ErrorCode, Reply, RequestId};
+use greenroom_registry::cluster::RunMessage;
+use greenroom_registry::runs::RunRecord;
+use greenroom_rego::Permitted;
+
+use super::RunEnv;
+use super::handle::{RunsHandle, into_reply, status_to_reply};
+use super::message::RunMsg;
+use super::user_signal::UserSignal;
+
+/// Longest wait for the actor of a run to record a message.
+const DELIVERY_WAIT_MAX: Duration = Duration::from_secs(5);
+
+impl RunsHandle {
+    /// Cancels a run, or approves or rejects a step that awaits approval.
+    pub async fn signal(&self, permit: Permitted<SignalRun>) -> Reply {
+        let id = permit.grant().request_id().clone();
+        into_reply(&id, self.try_signal(permit).await)
+    }
+
+    async fn try_signal(&self, permit: Permitted<SignalRun>) -> Result<Reply, Cause> {
+        let run = permit.request().run.clone();
+        let (grant, signal) = UserSignal::from_permit(permit);
+        let deadline = grant.deadline();
+        let is_shared = self.env().stores.cluster.is_shared();
+        if let Some(hosted) = self.find_activating(&run, deadline).await? {
+            let sent = signal.clone();
+            match self.request_from(&hosted, deadline, |port| RunMsg::Signal(sent, port)).await? {
+                // Another pod has claimed the run at this moment.
+                Some(Err(cause)) if is_shared && cause.code == ErrorCode::LeaseLost => {}
+                Some(result) => return result.map(|status| status_to_reply(&run, status)),
+                // Its actor stopped before it read the signal.
+                None => {}
+            }
+        }
+        // The store has the status of the run.
+        let record = self.record(&run).await?;
+        if record.status.is_terminal() {
+            let message = format!("the run has ended as {}", record.status.as_str());
+            return Err(Cause::new(ErrorCode::RunNotActive, message));
+        }
+        if is_shared {
+            return self.send_signal(&record, grant.request_id(), signal).await;
+        }
+        let message = format!("the run is not active on this pod; resume it with `greenroom runs resume {run}`");
+        Err(Cause::new(ErrorCode::RunNotActive, message))
+    }
+
+    /// Sends a signal to the owner of a run, and replies once it is durable. What the run does not accept now is rejected
+    /// here; what it does not accept any more when its owner reads the message has no effect.
+    async fn send_signal(&self, record: &RunRecord, id: &RequestId, signal: UserSignal) -> Result<Reply, Cause> {
+        let RunEnv { stores, clock, .. } = &**self.env();
+        let invalid = |error: serde_json::Error| Cause::new(ErrorCode::Internal, error.to_string());
+        let (body, (_, state)) = (serde_json::to_string(&signal).map_err(invalid)?, self.replay(&record.run).await?);
+        signal.event(&state)?;
+        let sent = stores.cluster.send(&record.run, id.as_str(), &body, clock.now()).await;
+        match sent.map_err(|error| error.cause())? {
+            true => Ok(status_to_reply(&record.run, record.status)),
+            false => Err(Cause::new(ErrorCode::RunNotActive, "the run has ended")),
+        }
+    }
+
+    /// Records a message that another pod has sent to a run of this pod, and removes it then. A message of a run whose
+    /// tree is still being resumed is delivered later.
+    ///
+    /// # Errors
+    /// The cause by which it could not be recorded now; it is delivered again.
+    pub async fn deliver(&self, message: &RunMessage) -> Result<(), Cause> {
+        let RunEnv { stores, clock, .. } = &**self.env();
+        let RunMessage { run, id, body, .. } = message;
+        let unreadable = |error: serde_json::Error| {
+            Cause::new(ErrorCode::Internal, format!("the message {id} of the run {run} cannot be read: {error}"))
+        };
+        let signal: UserSignal = serde_json::from_str(body).map_err(unreadable)?;
+        let deadline = Deadline::after(clock.now(), DELIVERY_WAIT_MAX);
+        let recorded = match self.find_activating(run, deadline).await? {
+            Some(hosted) => self.request_from(&hosted, deadline, |port| RunMsg::Signal(signal, port)).await?,
+            None => {
+                let has_ended = self.record(run).await?.status.is_terminal();
+                has_ended.then(|| Err(Cause::new(ErrorCode::RunNotActive, "the run has ended")))
+            }
+        };
+        match recorded {
+            Some(Ok(_)) => {}
+            Some(Err(cause)) if matches!(cause.code, ErrorCode::RunNotActive | ErrorCode::UnknownStep) => {
+                tracing::info!(run.id = %run, request.id = %id, cause = %cause, "a message has no effect any more");
+            }
+            Some(Err(cause)) => return Err(cause),
+            // Its tree is being resumed, or another pod owns it by now.
+            None => return Ok(()),
+        }
+        stores.cluster.remove_message(run, id).await.map_err(|error| error.cause())
+    }
+}

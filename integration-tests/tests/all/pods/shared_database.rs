@@ -1,0 +1,291 @@
+//! Pods that share one PostgreSQL database. Each has a data directory and a runtime of its own, so that dropping it ends
+//! everything in it, as a crash of its process does. They have one scripted model, which counts the calls of all of them.
+
+use std::fs;
+use std::future::Future;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use greenroom_client::{CallParams, Client};
+use greenroom_integration_tests::definitions_dir::DefinitionsDir;
+use greenroom_integration_tests::test_pod::{StoreKind, test_config, text};
+use greenroom_integration_tests::wait::wait_until;
+use greenroom_protocol::event::RunStatus;
+use greenroom_protocol::journal::Entry;
+use greenroom_protocol::{AgentId, PodId, Reply, RunId, UserId, WorkflowId};
+use greenroom_registry::journal::Seq;
+use greenroom_registry::migrate_postgres;
+use greenroom_runtimes::models::scripted::{Script, Scripted, ScriptedCall};
+use greenroom_supervisor::clock::{TimeOrdered, WallClock};
+use greenroom_supervisor::compose::{Overrides, compose_with};
+use greenroom_supervisor::config::{Config, Secret, StoreConfig};
+use greenroom_supervisor::pod::Pod;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions as _, Executor as _};
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::postgres::create_database;
+
+/// Longest wait for what the pods do. A lease lasts a few seconds.
+pub(super) const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Two calls of models, one after the other.
+const LETTER: &str = "\
+workflow_id: letter
+name: A letter
+description: A letter
+version: \"1.0.0\"
+inputs:
+  - { name: text, type: text, required: true }
+steps:
+  - { id: draft, agent: draft_agent, inputs: { text: \"${inputs.text}\" }, outputs: [text] }
+  - { id: send, agent: send_agent, inputs: { text: \"${steps.draft.outputs.text}\" }, outputs: [text] }
+";
+/// The same with an approval between the calls.
+const SIGNED_LETTER: &str = "\
+workflow_id: signed_letter
+name: A letter that is signed
+description: A letter that is signed
+version: \"1.0.0\"
+inputs:
+  - { name: text, type: text, required: true }
+steps:
+  - { id: draft, agent: draft_agent, inputs: { text: \"${inputs.text}\" }, outputs: [text] }
+  - { id: sign, approval: { prompt: \"Sign ${steps.draft.outputs.text}?\" } }
+  - id: send
+    agent: send_agent
+    depends_on: [sign]
+    inputs: { text: \"${steps.draft.outputs.text}\" }
+    outputs: [text]
+";
+
+/// A database, and what its pods have in common.
+pub(super) struct SharedDatabase {
+    url: String,
+    model: Scripted,
+    definitions: DefinitionsDir,
+    folder: TempDir,
+    /// That of the test itself.
+    runtime: Runtime,
+}
+
+impl SharedDatabase {
+    /// Creates a database, and a model with this script.
+    pub(super) fn create(name: &str, calls: impl Into<Vec<ScriptedCall>>) -> Result<Self> {
+        let runtime = new_runtime()?;
+        let url = runtime.block_on(async {
+            let url = create_database(name).await?;
+            migrate_postgres(&url).await?;
+            anyhow::Ok(url)
+        })?;
+        let folder = tempfile::tempdir()?;
+        fs::create_dir(folder.path().join("artifacts"))?;
+        let definitions = DefinitionsDir::new(&folder.path().join("definitions"))?;
+        definitions.write_model_agent("draft_agent", "scripted.draft")?;
+        definitions.write_model_agent("send_agent", "scripted.send")?;
+        definitions.write_workflow("letter", LETTER)?;
+        definitions.write_workflow("signed_letter", SIGNED_LETTER)?;
+        Ok(Self { url, model: Scripted::new(Script { calls: calls.into() }), definitions, folder, runtime })
+    }
+
+    /// Starts a pod that resumes no run.
+    pub(super) fn start(&self, name: &str) -> Result<PodProcess> {
+        self.start_with(name, |_| {})
+    }
+
+    /// As [`Self::start`], with a change of its configuration.
+    pub(super) fn start_with(&self, name: &str, change: impl FnOnce(&mut Config)) -> Result<PodProcess> {
+        let (dir, key) = (self.folder.path().join(name), self.folder.path().join("audit.key"));
+        let mut config = test_config(&dir, StoreKind::Memory, Some(self.definitions.dir()))?;
+        config.store = StoreConfig::Postgres { url: Secret::new(self.url.as_str()) };
+        config.pod = PodId::new(name)?;
+        config.artifacts.shared = true;
+        change(&mut config);
+        if !dir.exists() {
+            self.create_data_dir(&config, &key)?;
+        }
+        let overrides = Overrides { providers: vec![Arc::new(self.model.clone())], ..Overrides::default() };
+        let runtime = new_runtime()?;
+        let pod = runtime.block_on(compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides));
+        let process = PodProcess { pod: Some(pod.context("the pod cannot be assembled")?), runtime };
+        if !key.exists() {
+            fs::copy(config.audit_key(), &key)?;
+        }
+        Ok(process)
+    }
+
+    /// Creates the data directory of a pod. The first one generates the key of all of them.
+    fn create_data_dir(&self, config: &Config, key: &Path) -> Result<()> {
+        fs::create_dir(&config.data_dir)?;
+        symlink(self.folder.path().join("artifacts"), config.artifacts_dir())?;
+        if key.exists() {
+            fs::copy(key, config.audit_key())?;
+        }
+        Ok(())
+    }
+
+    async fn connect(&self) -> Result<PgConnection> {
+        let options: PgConnectOptions = self.url.parse()?;
+        Ok(options.connect().await?)
+    }
+
+    /// Executes a statement past the pods.
+    pub(super) fn execute(&self, sql: &'static str) -> Result<()> {
+        self.runtime.block_on(async {
+            self.connect().await?.execute(sql).await?;
+            Ok(())
+        })
+    }
+
+    /// Waits until a query counts this number.
+    pub(super) fn wait_count(&self, sql: &'static str, expected: i64) -> Result<()> {
+        let is_reached = || async {
+            let mut connection = self.connect().await.ok()?;
+            let count: i64 = sqlx::query_scalar(sql).fetch_one(&mut connection).await.ok()?;
+            (count == expected).then_some(())
+        };
+        self.runtime.block_on(wait_until(sql, WAIT_MAX, is_reached))
+    }
+
+    /// Prevents all pods from renewing their leases. Their batches lock only the keys of these rows, and are executed.
+    pub(super) fn prevent_renewals(&self) -> Result<PreventedRenewals<'_>> {
+        let connection = self.runtime.block_on(async {
+            let mut connection = self.connect().await?;
+            connection.execute("BEGIN").await?;
+            connection.execute("SELECT 1 FROM pods FOR NO KEY UPDATE").await?;
+            anyhow::Ok(connection)
+        })?;
+        Ok(PreventedRenewals { connection, database: self })
+    }
+
+    /// Calls of the model so far, by all pods.
+    pub(super) fn calls(&self) -> u64 {
+        self.model.call_count()
+    }
+
+    /// Waits until the pods have called the model this often.
+    pub(super) fn wait_calls(&self, calls: u64) -> Result<()> {
+        let are_made = || async { (self.calls() >= calls).then_some(()) };
+        self.runtime.block_on(wait_until("the model is called", WAIT_MAX, are_made))
+    }
+}
+
+/// As long as it exists, no pod renews its lease.
+pub(super) struct PreventedRenewals<'a> {
+    connection: PgConnection,
+    database: &'a SharedDatabase,
+}
+
+impl PreventedRenewals<'_> {
+    /// Lets the pods renew their leases again.
+    pub(super) fn end(mut self) -> Result<()> {
+        self.database.runtime.block_on(self.connection.execute("ROLLBACK"))?;
+        Ok(())
+    }
+}
+
+/// A pod in a process of its own. Dropping it ends everything in it.
+pub(super) struct PodProcess {
+    /// None once it has ended.
+    pod: Option<Pod>,
+    runtime: Runtime,
+}
+
+impl PodProcess {
+    /// The pod.
+    pub(super) fn pod(&self) -> &Pod {
+        self.pod.as_ref().expect("a process whose pod has ended is not used any more")
+    }
+
+    /// A client of the administrator.
+    pub(super) fn client(&self) -> Result<Client> {
+        Ok(self.pod().client(&UserId::new("admin")?))
+    }
+
+    /// Runs something in the process.
+    pub(super) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
+    /// Resumes runs without an owner from now on.
+    pub(super) fn recover(&mut self) {
+        let Self { pod, runtime } = self;
+        let _context = runtime.enter();
+        pod.as_mut().expect("it has not ended").recover();
+    }
+
+    /// Starts a run without waiting for its end.
+    pub(super) fn start_detached(&self, workflow: &str) -> Result<RunId> {
+        let (client, params) =
+            (self.client()?, CallParams { inputs: text("hello"), detach: true, ..CallParams::default() });
+        let started = self.block_on(client.run_workflow(WorkflowId::new(workflow)?, params))?;
+        ensure!(started.error.is_none(), "{started:?}");
+        Ok(RunId::new(&started.id)?)
+    }
+
+    /// Executes an agent.
+    pub(super) fn run_agent(&self, agent: &str) -> Result<Reply> {
+        let (client, params) = (self.client()?, CallParams { inputs: text("hello"), ..CallParams::default() });
+        Ok(self.block_on(client.run_agent(AgentId::new(agent)?, params))?)
+    }
+
+    /// Waits until a run has this status, whichever pod owns it.
+    pub(super) fn wait_status(&self, run: &RunId, status: RunStatus) -> Result<()> {
+        let has_status = || async {
+            let record = self.pod().stores().runs.get(run).await.ok()??;
+            (record.status == status).then_some(())
+        };
+        self.block_on(wait_until(&format!("the run is {}", status.as_str()), WAIT_MAX, has_status))
+    }
+
+    /// Waits until a run has ended, whichever pod owns it.
+    pub(super) fn wait_ended(&self, run: &RunId) -> Result<Reply> {
+        let reply = || async { self.pod().stores().runs.reply(run).await.ok().flatten() };
+        self.block_on(wait_until("the run has ended", WAIT_MAX, reply))
+    }
+
+    /// Entries of the journal of a run of a certain kind.
+    pub(super) fn count_entries(&self, run: &RunId, is_counted: impl Fn(&Entry) -> bool) -> Result<usize> {
+        let records = self.block_on(self.pod().stores().journal.read(run, Seq(0), 1_000))?;
+        Ok(records.iter().filter(|record| is_counted(&record.entry)).count())
+    }
+
+    /// How often a run was resumed.
+    pub(super) fn count_resumptions(&self, run: &RunId) -> Result<usize> {
+        self.count_entries(run, |entry| matches!(entry, Entry::RunResumed { .. }))
+    }
+
+    /// Ends the process in order.
+    pub(super) fn shutdown(mut self) {
+        if let Some(pod) = self.pod.take() {
+            self.runtime.block_on(pod.shutdown());
+        }
+    }
+
+    /// Ends the pod as `up` does once it was declared dead.
+    pub(super) fn abandon(mut self) {
+        if let Some(pod) = self.pod.take() {
+            self.runtime.block_on(pod.abandon());
+        }
+    }
+
+    /// Ends the process at once, as a crash does: its pod does not leave the database.
+    pub(super) fn crash(self) {
+        drop(self);
+    }
+}
+
+impl Drop for PodProcess {
+    fn drop(&mut self) {
+        let _context = self.runtime.enter();
+        drop(self.pod.take());
+    }
+}
+
+fn new_runtime() -> Result<Runtime> {
+    Ok(Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
+}

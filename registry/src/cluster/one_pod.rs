@@ -1,0 +1,81 @@
+//! The cluster of a store that one process owns: it has one pod, whose lease never ends, and no tree, message or death to
+//! find. Its runs are recovered by [`crate::runs::RunStore::list_unclaimed`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use greenroom_protocol as protocol;
+use protocol::{PodId, RunId, TenantId, Timestamp};
+use tokio::sync::watch;
+
+use super::{ClusterStore, DueTree, DueWork, PodLease};
+use crate::error::StoreError;
+use crate::runs::Fence;
+
+struct OnePod {
+    /// Nothing is ever sent; the receivers wait as long as the store lives.
+    work: watch::Sender<DueWork>,
+    lease: watch::Sender<PodLease>,
+}
+
+/// The cluster of a store that one process owns.
+#[must_use]
+pub fn one_pod() -> Arc<dyn ClusterStore> {
+    let (work, lease) = (watch::Sender::new(DueWork::default()), watch::Sender::new(PodLease::Unlimited));
+    Arc::new(OnePod { work, lease })
+}
+
+#[async_trait]
+impl ClusterStore for OnePod {
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    async fn claim_due(
+        &self,
+        _pod: &PodId,
+        _lease: Duration,
+        _limit: u32,
+        _full_tenants: &[TenantId],
+        _now: Timestamp,
+    ) -> Result<Vec<DueTree>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn park(
+        &self,
+        _root: &RunId,
+        _fence: Fence,
+        _wake_at: Option<Timestamp>,
+        _now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn defer(
+        &self,
+        _root: &RunId,
+        _fence: Fence,
+        _due_at: Timestamp,
+        _now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn send(&self, _run: &RunId, _id: &str, _body: &str, _now: Timestamp) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn remove_message(&self, _run: &RunId, _id: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn watch(&self) -> watch::Receiver<DueWork> {
+        self.work.subscribe()
+    }
+
+    fn watch_lease(&self) -> watch::Receiver<PodLease> {
+        self.lease.subscribe()
+    }
+}

@@ -1,0 +1,34 @@
+//! The lease of this pod, as its metrics show it. What must not begin without the lease asks the store at that moment:
+//! admission control, the lanes of the store, and whatever calls a model, a handler or a tool.
+
+use std::sync::Arc;
+
+use greenroom_actors::supervision::ChildKind;
+use greenroom_registry::cluster::ClusterStore;
+use tokio::time::Instant;
+
+use crate::services::Service;
+use crate::telemetry::Metrics;
+
+/// Shows the lease of this pod, and how many others it has declared dead.
+pub(crate) fn membership(cluster: Arc<dyn ClusterStore>, metrics: Arc<Metrics>) -> Service {
+    Service::droppable("membership", ChildKind::Periodic, move || observe(Arc::clone(&cluster), Arc::clone(&metrics)))
+}
+
+async fn observe(cluster: Arc<dyn ClusterStore>, metrics: Arc<Metrics>) -> Result<(), String> {
+    let (mut lease, mut work) = (cluster.watch_lease(), cluster.watch());
+    loop {
+        let current = *lease.borrow_and_update();
+        metrics.set_lease(current.status_at(Instant::now()));
+        let pods_declared_dead = work.borrow_and_update().pods_declared_dead;
+        metrics.set_pods_declared_dead(pods_declared_dead);
+        let changed = tokio::select! {
+            changed = lease.changed() => changed,
+            changed = work.changed() => changed,
+        };
+        if changed.is_err() {
+            // The store was dropped.
+            return Ok(());
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Artifacts as large as they may be, from the command line through a pod into a folder or an S3 server and back: in
 //! chunks, so that no process needs memory for a whole one. And pods whose S3 server fails.
 
+mod fault_proxy;
 mod faults;
 
 use std::fs::{self, File};

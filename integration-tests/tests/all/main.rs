@@ -30,7 +30,6 @@ mod disk_failures;
 mod drain;
 mod edges;
 mod facts;
-mod fault_proxy;
 mod fuzz;
 mod idempotency;
 mod licences;

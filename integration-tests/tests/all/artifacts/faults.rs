@@ -14,9 +14,9 @@ use greenroom_supervisor::clock::WallClock;
 use greenroom_supervisor::data_dir::CONTROL_SOCKET;
 use greenroom_supervisor::ingress::control::client::ControlClient;
 
+use super::fault_proxy::{Fault, FaultProxy};
 use super::{RUNNING, UP, s3_variables, terminal};
 use crate::control::scrape;
-use crate::fault_proxy::{Fault, FaultProxy};
 
 /// A deadline that a test can wait for, and by far less than the bounds on the requests to S3.
 const DEADLINE: Duration = Duration::from_secs(3);

@@ -4,13 +4,13 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use greenroom_integration_tests::cluster::proxy::{Link, Proxy};
 use greenroom_integration_tests::terminal::{COMMAND_WAIT_MAX, RunningCommand};
 use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::Json;
 
 use super::*;
 use crate::control::scrape;
-use crate::fault_proxy::{Fault, FaultProxy};
 
 const LIST: [&str; 2] = ["agents", "list"];
 const ECHO: [&str; 5] = ["run", "agent", "echo_agent", "--input", "text=hello"];
@@ -31,6 +31,14 @@ async fn execute(url: &str, statements: &[&'static str]) -> Result<()> {
 /// The URL of a database by way of another address or as another user.
 fn url_with(url: &str, change: impl FnOnce(PgConnectOptions) -> PgConnectOptions) -> Result<String> {
     Ok(change(url.parse()?).to_url_lossy().to_string())
+}
+
+/// A proxy to the server of the database with this URL, and the URL by way of the proxy.
+async fn start_proxy(url: &str) -> Result<(Proxy, String)> {
+    let options: PgConnectOptions = url.parse()?;
+    let proxy = Proxy::start(format!("{}:{}", options.get_host(), options.get_port())).await?;
+    let by_proxy = url_with(url, |options| options.host("127.0.0.1").port(proxy.port()))?;
+    Ok((proxy, by_proxy))
 }
 
 /// A running pod, its terminal and the address of its metrics.
@@ -151,34 +159,28 @@ async fn a_full_disk_of_the_server_rejects_requests_until_there_is_space() -> Re
 #[tokio::test]
 async fn a_silent_database_delays_no_request_beyond_its_deadline() -> Result<()> {
     let url = create_database("silent").await?;
-    let options: PgConnectOptions = url.parse()?;
-    let proxy = FaultProxy::start(&format!("{}:{}", options.get_host(), options.get_port())).await?;
-    let address = proxy.address();
-    let by_proxy = url_with(&url, |options| options.host(&address.ip().to_string()).port(address.port()))?;
+    let (proxy, by_proxy) = start_proxy(&url).await?;
     let pod = PodOnDatabase::start(&by_proxy).await?;
     pod.terminal.run(&ECHO).await?.expect_success()?;
-    proxy.set(Fault::Silence);
+    proxy.set(Link::Silent);
     let started_at = Instant::now();
     let error = pod.terminal.run(&[&ECHO[..], &DEADLINE[..]].concat()).await?.expect_error(1)?;
     assert_eq!((&error["code"], &error["details"]["store"]), (&"timed_out".into(), &"timeout".into()), "{error:#}");
     assert!(started_at.elapsed() < DEADLINE_MISSED, "{:?}", started_at.elapsed());
     pod.expect_reported("timeout", "the lease of this pod was not renewed").await?;
-    proxy.set(Fault::None);
+    proxy.set(Link::Open);
     pod.end().await
 }
 
 #[tokio::test]
 async fn a_pod_whose_connections_are_cut_again_and_again_serves_each_request_in_the_end() -> Result<()> {
     let url = create_database("cut").await?;
-    let options: PgConnectOptions = url.parse()?;
-    let proxy = FaultProxy::start(&format!("{}:{}", options.get_host(), options.get_port())).await?;
-    let address = proxy.address();
-    let by_proxy = url_with(&url, |options| options.host(&address.ip().to_string()).port(address.port()))?;
+    let (proxy, by_proxy) = start_proxy(&url).await?;
     let pod = PodOnDatabase::start(&by_proxy).await?;
     for _ in 0..5 {
         let served = || async {
             let running = pod.terminal.start(&ECHO).ok()?;
-            proxy.set(Fault::None);
+            proxy.drop_connections();
             running.wait().await.ok()?.expect_success().ok()
         };
         let reply = wait_until("the request is served", COMMAND_WAIT_MAX, served).await?;

@@ -1,8 +1,7 @@
-//! A proxy in front of a server, whose connections all have the same fault at a time. Of what passes it knows no more than
-//! the head of a request to S3.
+//! A proxy in front of the S3 server, whose connections all have the same fault at a time. It knows no more of a request
+//! than its head.
 
 use std::net::SocketAddr;
-use std::pin::pin;
 
 use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, copy_bidirectional};
@@ -12,7 +11,7 @@ use tokio::task::JoinSet;
 
 /// What happens to a connection.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Fault {
+pub(super) enum Fault {
     /// It is forwarded.
     None,
     /// Its first request, which has no body, is refused with this status and code.
@@ -23,12 +22,10 @@ pub(crate) enum Fault {
     ShiftTime,
     /// Nothing is replied.
     Hang,
-    /// Nothing passes, and every connection remains open: what waits passes later.
-    Silence,
 }
 
 /// The proxy, which ends when it is dropped.
-pub(crate) struct FaultProxy {
+pub(super) struct FaultProxy {
     address: SocketAddr,
     fault: watch::Sender<Fault>,
     _task: JoinSet<()>,
@@ -36,7 +33,7 @@ pub(crate) struct FaultProxy {
 
 impl FaultProxy {
     /// Starts a proxy to a server, without a fault.
-    pub(crate) async fn start(upstream: &str) -> Result<Self> {
+    pub(super) async fn start(upstream: &str) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let upstream = upstream.trim_start_matches("http://").trim_end_matches('/').to_owned();
@@ -46,19 +43,13 @@ impl FaultProxy {
         Ok(Self { address, fault, _task: task })
     }
 
-    /// Closes all connections, unless one of the faults before and after is [`Fault::Silence`]. The next ones have this
-    /// fault.
-    pub(crate) fn set(&self, fault: Fault) {
+    /// Closes all connections. The next ones have this fault.
+    pub(super) fn set(&self, fault: Fault) {
         self.fault.send_replace(fault);
     }
 
     /// The address of the proxy.
-    pub(crate) const fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Its address as that of an S3 server.
-    pub(crate) fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 }
@@ -71,20 +62,11 @@ async fn accept(listener: TcpListener, upstream: String, fault: watch::Receiver<
 }
 
 async fn serve_until_changed(connection: TcpStream, upstream: String, mut fault: watch::Receiver<Fault>) {
-    let mut current = *fault.borrow_and_update();
-    let mut serving = pin!(serve(connection, upstream, current));
-    loop {
-        let is_silent = matches!(current, Fault::Silence);
-        tokio::select! {
-            // The end of a connection, also by an error, is no matter of the proxy.
-            _ = &mut serving, if !is_silent => return,
-            changed = fault.changed() => {
-                current = *fault.borrow_and_update();
-                if changed.is_err() || !(is_silent || matches!(current, Fault::Silence)) {
-                    return;
-                }
-            }
-        }
+    let current = *fault.borrow_and_update();
+    tokio::select! {
+        // The end of a connection, also by an error, is no matter of the proxy.
+        _ = serve(connection, upstream, current) => {}
+        _ = fault.changed() => {}
     }
 }
 
@@ -94,7 +76,7 @@ async fn serve(mut connection: TcpStream, upstream: String, fault: Fault) -> std
         Fault::Refuse { status, code } => return refuse(&mut connection, status, code).await,
         Fault::CutReplies(bytes) => (bytes, false),
         Fault::ShiftTime => (u64::MAX, true),
-        Fault::None | Fault::Silence => (u64::MAX, false),
+        Fault::None => (u64::MAX, false),
     };
     let mut server = TcpStream::connect(upstream).await?;
     if shifts_time {

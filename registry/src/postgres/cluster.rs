@@ -13,7 +13,7 @@ use crate::columns::{Columns as _, to_int};
 use crate::core::CoreStore;
 use crate::error::StoreError;
 use crate::postgres::core::PostgresCore;
-use crate::postgres::error::sqlx_error;
+use crate::postgres::error::{sqlx_error, write_error};
 use crate::postgres::handle::StoreHandle;
 use crate::postgres::runs::row::{activity, select_open_runs};
 use crate::postgres::transaction::{begin, commit};
@@ -114,6 +114,12 @@ impl PostgresCluster {
 
     /// The trees that this pod owns in the database and has no lease of.
     async fn lost_claims(&self) -> Result<Vec<ClaimedRow>, StoreError> {
+        // A claim whose reply was lost may still be executed. It locks the row of the pod, so this waits for its end.
+        sqlx::query("SELECT 1 FROM pods WHERE id = $1 FOR UPDATE")
+            .bind(self.store.pod.id)
+            .execute(&self.store.readers)
+            .await
+            .map_err(|error| sqlx_error(&error))?;
         let sql = "SELECT root, number, fence, failures::bigint AS failures, attempts::bigint AS attempts, active_since, \
                    active_until FROM trees WHERE holder = $1 AND open_runs > 0 ORDER BY number";
         let rows = sqlx::query(sql)
@@ -230,7 +236,7 @@ impl ClusterStore for PostgresCluster {
             .bind(now.as_micros())
             .fetch_one(&self.store.readers)
             .await
-            .map_err(|error| sqlx_error(&error))
+            .map_err(|error| write_error(&error))
     }
 
     async fn remove_message(&self, run: &RunId, id: &str) -> Result<(), StoreError> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use greenroom_protocol as protocol;
 use protocol::{Clock, PodId, RunId};
-use sqlx::postgres::{PgConnectOptions, PgPool};
+use sqlx::postgres::PgConnectOptions;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -20,6 +20,7 @@ use crate::postgres::ledger::open::OpenReservations;
 use crate::postgres::ledger::usage::UsageCache;
 use crate::postgres::lock::lock;
 use crate::postgres::peers::LEASE;
+use crate::postgres::readers::Readers;
 use crate::runs::leases::Leases;
 
 /// Called runs whose root is remembered.
@@ -38,7 +39,7 @@ pub(super) struct PodRow {
 /// State that the lanes and the stores of one pod share.
 pub(super) struct Shared {
     pub(super) options: PgConnectOptions,
-    pub(super) readers: PgPool,
+    pub(super) readers: Readers,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) signer: Signer,
     /// The identity of the database.
@@ -65,7 +66,7 @@ pub(super) struct Shared {
 /// What [`Shared`] is made of.
 pub(super) struct SharedParts {
     pub(super) options: PgConnectOptions,
-    pub(super) readers: PgPool,
+    pub(super) readers: Readers,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) signer: Signer,
     pub(super) database: String,

@@ -21,7 +21,7 @@ use crate::generation_store::{Generations, raise};
 use crate::group_commit::{BatchCommand, CommandReceiver, ReplySender};
 use crate::postgres::audit::root::append;
 use crate::postgres::command::AccountsCommand;
-use crate::postgres::connection::connect;
+use crate::postgres::connection::{STATEMENT_TIMEOUT, connect, in_time};
 use crate::postgres::error::sqlx_error;
 use crate::postgres::handle::StoreHandle;
 use crate::postgres::lane::SIGN_INTERVAL;
@@ -261,13 +261,10 @@ impl Tick {
         let signed = self.append_heads().await;
         let pod = self.store.pod.id;
         let left = match self.connect().await {
-            Ok(connection) => sqlx::query("SELECT greenroom_leave_v1($1, $2)")
-                .bind(pod)
-                .bind(now.as_micros())
-                .execute(connection)
-                .await
-                .map(drop)
-                .map_err(|error| sqlx_error(&error)),
+            Ok(connection) => {
+                let leaving = sqlx::query("SELECT greenroom_leave_v1($1, $2)").bind(pod).bind(now.as_micros());
+                in_time(STATEMENT_TIMEOUT, leaving.execute(connection)).await.map(drop)
+            }
             Err(error) => Err(error),
         };
         self.store.journal_notifiers.close_all();

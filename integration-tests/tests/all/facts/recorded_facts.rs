@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use greenroom_protocol::Json;
 use greenroom_rego::{EvaluationError, Evaluator, Explanation, Input, PolicyDecision};
 
 /// The facts about how a request relates to its resource and to its caller. The others are of the request itself.

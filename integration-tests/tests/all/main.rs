@@ -46,6 +46,7 @@ mod pinning;
 mod pods;
 mod policy_bundles;
 mod postgres;
+mod protocol_model;
 mod provider_apis;
 mod providers;
 mod public_key;

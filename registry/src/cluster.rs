@@ -117,7 +117,8 @@ pub trait ClusterStore: Send + Sync {
     /// one of its runs is sent. False, and then nothing changes, if the tree has another owner or a message already.
     ///
     /// # Errors
-    /// [`StoreError`], and then it is not known whether the ownership has ended.
+    /// [`StoreError`], and then it is not known whether the ownership has ended. If it has not, this pod may claim the tree
+    /// at once.
     async fn park(
         &self,
         root: &RunId,
@@ -130,7 +131,7 @@ pub trait ClusterStore: Send + Sync {
     /// changes, if the tree has another owner.
     ///
     /// # Errors
-    /// [`StoreError`], and then it is not known whether the ownership has ended.
+    /// As [`ClusterStore::park`].
     async fn defer(&self, root: &RunId, fence: Fence, due_at: Timestamp, now: Timestamp) -> Result<bool, StoreError>;
 
     /// Sends a message to a run, whichever pod owns it, and waits until that is durable. The same id is sent once. False

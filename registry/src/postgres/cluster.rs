@@ -9,7 +9,7 @@ use protocol::{PodId, RunId, TenantId, Timestamp};
 use serde::Deserialize;
 use tokio::sync::{Mutex, watch};
 
-use crate::cluster::{ClusterStore, DueTree, DueWork, PodLease};
+use crate::cluster::{ClusterStore, DueTree, DueWork, LeaseWatch};
 use crate::columns::{Columns as _, to_int};
 use crate::core::CoreStore;
 use crate::error::StoreError;
@@ -158,15 +158,16 @@ impl PostgresCluster {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.store.check_open()?;
-        let released: Result<bool, sqlx::Error> = sqlx::query_scalar("SELECT greenroom_park_v1($1, $2, $3, $4, $5, $6)")
-            .bind(self.store.pod.id)
-            .bind(root.as_str())
-            .bind(to_int(fence.0))
-            .bind(due_at)
-            .bind(is_parked)
-            .bind(now.as_micros())
-            .fetch_one(&self.store.readers)
-            .await;
+        let released: Result<bool, sqlx::Error> =
+            sqlx::query_scalar("SELECT greenroom_park_v1($1, $2, $3, $4, $5, $6)")
+                .bind(self.store.pod.id)
+                .bind(root.as_str())
+                .bind(to_int(fence.0))
+                .bind(due_at)
+                .bind(is_parked)
+                .bind(now.as_micros())
+                .fetch_one(&self.store.readers)
+                .await;
         match &released {
             Ok(true) => self.store.leases.forget_released(root, fence),
             Ok(false) => {}
@@ -248,7 +249,7 @@ impl ClusterStore for PostgresCluster {
         self.store.due_work.subscribe()
     }
 
-    fn watch_lease(&self) -> watch::Receiver<PodLease> {
-        self.store.lease.subscribe()
+    fn watch_lease(&self) -> LeaseWatch {
+        self.store.watch_lease()
     }
 }

@@ -5,14 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use greenroom_protocol as protocol;
-use protocol::{Clock, PodId, RunId};
+use protocol::{BootTime, Clock, PodId, RunId};
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::audit::head::SignedHead;
 use crate::audit::signer::Signer;
-use crate::cluster::{DueWork, LeaseStatus, PodLease, wait_lease};
+use crate::cluster::{DueWork, LeaseStatus, LeaseWatch, PodLease};
 use crate::error::StoreError;
 use crate::notify::RunNotifiers;
 use crate::postgres::ledger::open::OpenReservations;
@@ -32,6 +31,8 @@ pub(super) struct PodRow {
     pub(super) name: PodId,
     /// The audit chain of each lane.
     pub(super) chains: Vec<u64>,
+    /// The time before it has joined: its lease began no sooner.
+    pub(super) joined_at: BootTime,
 }
 
 /// State that the lanes and the stores of one pod share.
@@ -72,6 +73,8 @@ pub(super) struct SharedParts {
 impl Shared {
     pub(super) fn new(parts: SharedParts) -> Self {
         let SharedParts { options, readers, clock, signer, database, pod } = parts;
+        // That of a pod that has joined lasts longer, until its first renewal.
+        let lease = watch::Sender::new(PodLease::Until(pod.joined_at.saturating_add(LEASE)));
         Self {
             options,
             readers,
@@ -83,8 +86,7 @@ impl Shared {
             journal_notifiers: RunNotifiers::default(),
             reservations: OpenReservations::default(),
             usage: UsageCache::default(),
-            // That of a pod that has joined lasts longer, until its first renewal.
-            lease: watch::Sender::new(PodLease::Until(Instant::now() + LEASE)),
+            lease,
             due_work: watch::Sender::new(DueWork::default()),
             roots: Mutex::default(),
             signed_heads: Mutex::default(),
@@ -144,16 +146,21 @@ impl Shared {
         heads
     }
 
+    /// The lease of this pod, with the clock that measures it.
+    pub(super) fn watch_lease(&self) -> LeaseWatch {
+        LeaseWatch::new(self.lease.subscribe(), Arc::clone(&self.clock))
+    }
+
     /// Waits until it is known whether what follows from a commit may be released: until the pod's lease is renewed, or
     /// is lost. A process that was stopped and continues may have lost its lease meanwhile, so the clock decides at this
     /// moment.
     pub(super) async fn wait_released(&self) -> LeaseStatus {
-        wait_lease(self.lease.subscribe()).await
+        self.watch_lease().wait().await
     }
 
     /// Records a renewal of the lease. True if the lease had lapsed.
-    pub(super) fn on_renewed(&self, until: Instant) -> bool {
-        let now = Instant::now();
+    pub(super) fn on_renewed(&self, until: BootTime) -> bool {
+        let now = self.clock.boot_time();
         let mut had_lapsed = false;
         self.lease.send_if_modified(|lease| {
             had_lapsed = lease.status_at(now) == LeaseStatus::Lapsed;

@@ -215,7 +215,7 @@ mod tests {
     use std::io::Write;
     use std::sync::Mutex;
 
-    use greenroom_protocol::Json;
+    use greenroom_protocol::{BootTime, Json};
 
     use super::*;
 
@@ -236,6 +236,10 @@ mod tests {
     impl Clock for Noon {
         fn now(&self) -> Timestamp {
             Timestamp::from_micros(1_731_580_245_123_456)
+        }
+
+        fn boot_time(&self) -> BootTime {
+            BootTime::default()
         }
     }
 

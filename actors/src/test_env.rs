@@ -306,8 +306,11 @@ impl TestEnv {
         assert!(pipeline.bind(recording.clone()).is_ok());
         let events = Arc::new(RecordingObserver::default());
         let files = FileSources::new(Arc::new(NoFiles), artifacts, Arc::clone(&stores.runs));
-        let (runtime, tools) =
-            register_native(options.handlers, vec![Arc::new(Adder), Arc::new(KeyReader), Arc::new(PanickingTool)]);
+        let (runtime, tools) = register_native(
+            options.handlers,
+            vec![Arc::new(Adder), Arc::new(KeyReader), Arc::new(PanickingTool)],
+            accounting.clone(),
+        );
         let env = ExecutionEnv::new(ExecutionEnvParts {
             runtimes: vec![Arc::new(runtime), Arc::new(LlmRuntime)],
             tool_sources: vec![Arc::new(AgentTools), Arc::new(tools)],

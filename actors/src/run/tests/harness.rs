@@ -219,7 +219,7 @@ impl Harness {
         pipeline.bind(fake.clone()).unwrap();
         let accounting = Accounting::new(&stores, clock.clone());
         let files = FileSources::new(Arc::new(NoFiles), stores.artifacts.clone(), stores.runs.clone());
-        let (runtime, _) = register_native(vec![Arc::new(TestHandler(script))], Vec::new());
+        let (runtime, _) = register_native(vec![Arc::new(TestHandler(script))], Vec::new(), accounting.clone());
         let execution_env = ExecutionEnv::new(ExecutionEnvParts {
             runtimes: vec![Arc::new(runtime)],
             tool_sources: Vec::new(),

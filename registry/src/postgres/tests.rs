@@ -1,6 +1,8 @@
 //! Tests that need a server of PostgreSQL: several pods on one database, death, lost outcomes, tampering, schemas.
 
 mod audit;
+mod leases;
+mod owners;
 mod pods;
 
 use greenroom_protocol as protocol;

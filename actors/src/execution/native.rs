@@ -159,7 +159,7 @@ impl BlockingThreads {
             });
             work = match thread.await {
                 Ok(Ok(result)) => return Ok(result),
-                Ok(Err(unstarted)) => unstarted,
+                Ok(Err(work)) => work,
                 Err(error) if error.is_panic() => {
                     tracing::error!("handler panicked");
                     return Err(Cause::new(ErrorCode::AgentCrashed, "the handler panicked"));
@@ -191,26 +191,26 @@ mod tests {
             let stores = Stores { cluster, ..test_env.stores.clone() };
             let accounting = Accounting::new(&stores, Arc::clone(&test_env.clock));
             let threads = BlockingThreads { tickets: Arc::new(Semaphore::new(1)), accounting };
-            let (begin, begun) = oneshot::channel();
-            let (end, ended) = oneshot::channel::<()>();
+            let (start_sender, start) = oneshot::channel();
+            let (end_sender, end) = oneshot::channel::<()>();
             let mut first = Box::pin(threads.run(async move {
-                begin.send(()).unwrap();
-                ended.await.unwrap();
+                start_sender.send(()).unwrap();
+                end.await.unwrap();
             }));
             assert!(futures::poll!(&mut first).is_pending());
-            begun.await.unwrap();
-            let has_begun = Arc::new(AtomicBool::new(false));
-            let flag = Arc::clone(&has_begun);
+            start.await.unwrap();
+            let has_started = Arc::new(AtomicBool::new(false));
+            let flag = Arc::clone(&has_started);
             let mut second = Box::pin(threads.run(async move { flag.store(true, Ordering::SeqCst) }));
             assert!(futures::poll!(&mut second).is_pending(), "the thread is in use");
             lease.send_replace(PodLease::Until(BootTime::default()));
-            end.send(()).unwrap();
+            end_sender.send(()).unwrap();
             first.await.unwrap();
             assert!(futures::poll!(&mut second).is_pending(), "the lease has lapsed");
             lease.send_replace(if is_renewed { PodLease::Unlimited } else { PodLease::Lost });
             let code = second.await.err().map(|cause| cause.code);
             assert_eq!(code, (!is_renewed).then_some(ErrorCode::LeaseLost));
-            assert_eq!(has_begun.load(Ordering::SeqCst), is_renewed);
+            assert_eq!(has_started.load(Ordering::SeqCst), is_renewed);
         }
     }
 }

@@ -17,8 +17,8 @@
 //!   acknowledged, and nothing of a pod is reserved or open. So a fair order of steps ends all work.
 //!
 //! What the model assumes:
-//! - All clocks are equally fast (the product subtracts a margin from a lease), and count while a process is frozen. A
-//!   machine that is suspended stops the clock of its processes; a defect shows that the protocol needs more then.
+//! - All clocks are equally fast (the product subtracts a margin from a lease), and count while a process is frozen or its
+//!   machine is suspended (the product takes a clock that does); a defect shows that the protocol needs this.
 //! - A pod checks its lease and makes its call in one step. A freeze between the two can delay a call for any time.
 //! - A healthy pod renews its lease in each tick of the clock. What is slow is frozen or has lost its connection.
 //! - There is one tree with one step and one message, one unit in a batch, and one lane in a pod. A step and a message

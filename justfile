@@ -53,6 +53,14 @@ fuzz SECONDS="60":
 crash:
     scripts/crash
 
+# Kill, freeze and cut three pods while they run a thousand workflows, and check what is promised (builds release).
+chaos *ARGUMENTS:
+    scripts/chaos {{ ARGUMENTS }}
+
+# Run 200 workflows on three pods, of which one is killed, with servers that are started here.
+cluster-demo:
+    scripts/cluster-demo
+
 # Apply a steady load for SECONDS and check that memory, files and threads do not grow (builds release).
 soak SECONDS="600" RATE="100":
     scripts/soak {{ SECONDS }} {{ RATE }}

@@ -78,11 +78,11 @@ need_redis() {
     [ "${version:-0}" -ge 7 ] || fail "Redis 7 or newer is needed, $(command -v redis-server) has version ${version:-unknown}"
 }
 
-# Prints a port of this machine at which nothing listens.
+# Prints a port of this machine at which nothing listens, below those that the system gives to connections.
 free_port() {
     local port
     while :; do
-        port=$((20000 + RANDOM % 20000))
+        port=$((10000 + RANDOM % 20000))
         is_port_open "$port" || break
     done
     echo "$port"

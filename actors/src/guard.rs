@@ -14,6 +14,7 @@ mod handle;
 mod load_error;
 mod message;
 mod supervisor;
+mod validation;
 mod worker;
 
 pub use handle::{GuardHandle, GuardInfo};

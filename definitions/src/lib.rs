@@ -48,7 +48,7 @@ pub use catalogue::{Catalogue, StoredDefinition};
 pub use category::Category;
 pub use kind::DefinitionKind;
 pub use known_names::KnownNames;
-pub use loader::{LoadOutcome, Source, check_file, load, load_after_restart, load_over};
+pub use loader::{FileSet, LoadOutcome, Source, check_file, load, load_after_restart, load_over};
 pub use models::{ModelRef, Models};
 pub use plan::{Plan, PlanStep, StepTarget};
 pub use problem::Problem;

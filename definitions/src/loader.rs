@@ -1,6 +1,6 @@
-//! A folder → its catalogue, and one report with the problems of all files.
+//! A source → its catalogue, and one report with the problems of all files.
 //!
-//! A folder holds `categories.yaml`, `capabilities.yaml`, `models.yaml`, `agents/<category>/<id>.yaml`,
+//! A source is a folder, or files with the paths that they have in one. A folder holds `categories.yaml`, `capabilities.yaml`, `models.yaml`, `agents/<category>/<id>.yaml`,
 //! `workflows/*.yaml` and `teams/*.yaml`. Missing files of the first three are replaced by the embedded ones. Files are
 //! read and compiled in parallel and then checked together. An invalid file is quarantined with what needs it;
 //! its last valid version, if there is one, remains in service.
@@ -20,8 +20,11 @@ use crate::report::Report;
 
 mod declared;
 mod file;
+mod file_set;
 mod find;
 mod service;
+
+pub use file_set::FileSet;
 
 /// Maximum number of files that are read concurrently.
 const READERS_MAX: usize = 8;
@@ -35,12 +38,14 @@ pub enum Source {
     Embedded,
     /// A folder.
     Directory(PathBuf),
+    /// Files that were read already.
+    Files(FileSet),
 }
 
 /// The result of loading definitions.
 #[derive(Debug, Clone)]
 pub struct LoadOutcome {
-    /// The catalogue of what is in service; `None` if the folder cannot be read, or no definition of it is valid.
+    /// The catalogue of what is in service; `None` if the source cannot be read, or no definition of it is valid.
     pub catalogue: Option<Arc<Catalogue>>,
     /// The problems of all files.
     pub report: Report,
@@ -83,10 +88,12 @@ fn load_with(source: &Source, known_names: &KnownNames, previous: Option<&Catalo
     problems.extend(file_problems);
     add_missing(&mut all);
     problems.extend(check(&all, known_names));
-    // A problem of the folder itself hides files, so it is unknown what the folder contains.
+    // A problem of the source itself hides files, so it is unknown what the source contains.
+    let has_problem = |whole: &Path| problems.iter().any(|problem| &*problem.location.file == whole);
     let is_complete = match source {
         Source::Embedded => true,
-        Source::Directory(folder) => !problems.iter().any(|problem| &*problem.location.file == folder),
+        Source::Directory(folder) => !has_problem(folder),
+        Source::Files(set) => !has_problem(&set.name),
     };
     let catalogue = if is_complete { service::assemble(all, &problems, previous, minimum) } else { None };
     let mut report = Report::new(problems, count);
@@ -99,7 +106,7 @@ fn load_with(source: &Source, known_names: &KnownNames, previous: Option<&Catalo
 #[must_use]
 pub fn check_file(path: &Path, source: &Source, known_names: &KnownNames) -> Report {
     let inside = match source {
-        Source::Embedded => None,
+        Source::Embedded | Source::Files(_) => None,
         Source::Directory(folder) => find::name_in(folder, path),
     };
     let (files, unlisted) = list(source);
@@ -118,6 +125,12 @@ pub fn check_file(path: &Path, source: &Source, known_names: &KnownNames) -> Rep
     problems.extend(check(&all, known_names));
     problems.retain(|problem| *problem.location.file == name);
     Report::new(problems, 1)
+}
+
+/// True if a load would read a file with this path in its source, so that other files need not be read for it.
+#[must_use]
+pub fn is_source_file(name: &Path) -> bool {
+    find::is_source_file(name)
 }
 
 /// The hash of all files of a folder that a load would read, with their names: it changes with any of them.
@@ -140,6 +153,7 @@ fn list(source: &Source) -> (Vec<find::SourceFile>, Vec<Problem>) {
     match source {
         Source::Embedded => (find::embedded_files(), Vec::new()),
         Source::Directory(folder) => find::directory_files(folder),
+        Source::Files(set) => set.list(),
     }
 }
 

@@ -6,6 +6,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub mod bench;
 pub mod closed_loop;
+pub mod cluster;
 pub mod crash_injection;
 pub mod definitions_dir;
 pub mod fuzz;

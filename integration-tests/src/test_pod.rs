@@ -47,7 +47,7 @@ impl TestPod {
 /// If the defaults are not valid for this folder.
 pub fn test_config(dir: &Path, store: StoreKind, definitions: Option<&Path>) -> anyhow::Result<Config> {
     let mut config = Config::defaults(dir)?;
-    config.definitions_dir = definitions.map(Path::to_owned);
+    config.definitions = definitions.map(|dir| dir.to_owned().into());
     let path = dir.join("greenroom.db");
     config.store = match store {
         StoreKind::Memory => StoreConfig::Memory,

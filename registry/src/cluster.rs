@@ -71,7 +71,7 @@ pub trait ClusterStore: Send + Sync {
     /// and none of these tenants. Trees of this pod come first whose leases are over.
     ///
     /// # Errors
-    /// [`StoreError`]; trees that were claimed all the same are found by the next call.
+    /// [`StoreError`]; trees that were claimed all the same are found by a later call.
     async fn claim_due(
         &self,
         pod: &PodId,

@@ -25,6 +25,7 @@ mod audit_data;
 pub(crate) mod context;
 mod core;
 mod definitions;
+mod generations;
 mod idempotency;
 mod ledger;
 mod ledger_data;
@@ -46,6 +47,7 @@ pub(crate) fn open(parts: StoreParts) -> OpenedStores {
         context: context::in_memory_context_view(),
         artifacts: parts.artifacts,
         definitions: Arc::new(definitions::InMemoryDefinitions::default()),
+        generations: Arc::new(generations::InMemoryGenerations::default()),
         idempotency: Arc::new(idempotency::InMemoryIdempotency(shared.clone())),
         memory: Arc::new(agent_memory::InMemoryAgentMemory::new(shared.clone())),
         maintenance: Arc::new(InMemoryMaintenance { shared, audit }),

@@ -1,5 +1,5 @@
 //! Persistent state: runs, journals, audit, usage and money, shared contexts, artifacts, agent
-//! memories, idempotency keys and versions of definitions.
+//! memories, idempotency keys, versions of definitions, and the catalogues and policies that were applied.
 //!
 //! Every store is a trait. Its implementations are private and come from [`open_in_memory`], [`open_sqlite`] or
 //! [`open_postgres`]; views of contexts and rate windows may come from [`redis::Redis`] instead. What must be durable
@@ -19,6 +19,7 @@ pub mod context;
 pub mod core;
 pub mod definition_store;
 pub mod error;
+pub mod generation_store;
 pub mod group_commit;
 pub mod idempotency;
 pub mod journal;
@@ -28,6 +29,7 @@ pub mod rate_windows;
 pub mod redis;
 pub mod restore;
 pub mod runs;
+pub mod source_files;
 
 mod columns;
 mod fs_artifacts;
@@ -40,10 +42,10 @@ mod stores;
 #[cfg(test)]
 mod suite;
 
-pub use error::{S3Fault, StoreError};
+pub use error::{S3Fault, ServerFault, StoreError};
 pub use fs_artifacts::{FolderSharing, open_fs_artifacts};
 pub use in_memory::artifacts::in_memory_artifacts;
-pub use s3_artifacts::{S3Settings, S3Timeouts, open_s3_artifacts};
+pub use s3_artifacts::{S3Settings, S3Timeouts, open_s3_artifacts, open_s3_source};
 pub use stores::{OpenedStores, StoreParts, StoreTask, Stores, SyncMode};
 
 use audit::signer::Signer;
@@ -149,9 +151,10 @@ pub async fn open_sqlite(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
 /// because it has not renewed its lease in time, its tasks fail, and nothing of it is written any more.
 ///
 /// # Errors
-/// [`StoreError::Unreachable`] if its server cannot be reached; [`StoreError::Unmigrated`] if its schema is older than
-/// this release needs ([`migrate_postgres`]), [`StoreError::Version`] if it is newer; [`StoreError`] if it belongs
-/// to other pods, or does not contain the audit record that this pod signed last.
+/// [`StoreError::Unreachable`] if its server cannot be reached, [`StoreError::Refused`] if it refuses this pod;
+/// [`StoreError::Unmigrated`] if its schema is older than this release needs ([`migrate_postgres`]),
+/// [`StoreError::Version`] if it is newer, [`StoreError::Corrupt`] if it lacks functions; [`StoreError`] if it belongs to
+/// other pods, or does not contain the audit record that this pod signed last.
 pub async fn open_postgres(url: &str, parts: StoreParts) -> Result<OpenedStores, StoreError> {
     postgres::open(url, postgres::LANES, parts).await
 }

@@ -12,24 +12,27 @@ use futures::stream::{self, BoxStream};
 use greenroom_protocol::IdGenerator;
 use object_store::aws::AmazonS3;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, PutOptions, PutPayload};
+use object_store::{ObjectMeta, ObjectStore, PutOptions, PutPayload};
 
 use crate::artifacts::ArtifactStore;
 use crate::artifacts::object_artifacts::ObjectArtifacts;
 use crate::artifacts::objects::{Label, Object, Objects, Upload};
-use crate::error::{S3Fault, StoreError};
+use crate::error::StoreError;
 
 use fault::{is_missing, slow, store_error};
 use label::attributes;
+use reading::Reading;
 use upload::S3Upload;
 
 mod client;
 mod fault;
 mod label;
+mod reading;
+mod source;
 mod upload;
 
-/// Bytes that one request reads.
-const READ_BYTES: u64 = 2 * 1024 * 1024;
+pub use source::open_s3_source;
+
 /// Longest wait for the first reply of the server, so that one that does not reply delays no start for long.
 const PROBE_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 
@@ -142,23 +145,6 @@ impl S3Objects {
         }))
     }
 
-    /// Reads the next chunk of a range; `None` at its end.
-    async fn read_chunk(&self, path: &Path, range: &Range<u64>) -> Result<Option<Bytes>, StoreError> {
-        let end = range.end.min(range.start.saturating_add(READ_BYTES));
-        let requested = range.start..end;
-        if requested.is_empty() {
-            return Ok(None);
-        }
-        let length = end.saturating_sub(range.start);
-        let options = GetOptions { range: Some(GetRange::Bounded(requested)), ..GetOptions::default() };
-        let chunk = self.request(async { self.client.get_opts(path, options).await?.bytes().await }).await?;
-        if chunk.len() as u64 != length {
-            let reason = format!("{} bytes of {length} arrived", chunk.len());
-            return Err(StoreError::S3 { fault: S3Fault::Truncated, reason });
-        }
-        Ok(Some(chunk))
-    }
-
     /// Writes an object that is in memory.
     async fn put(&self, key: &str, content: PutPayload, options: PutOptions) -> Result<(), StoreError> {
         let path = self.path(key)?;
@@ -210,16 +196,7 @@ impl Objects for S3Objects {
             Ok(path) => path,
             Err(error) => return error_stream(error),
         };
-        let next = |(s3, path, range): (Self, Path, Range<u64>)| async move {
-            let chunk = s3.read_chunk(&path, &range).await;
-            chunk.map(|chunk| {
-                chunk.map(|chunk| {
-                    let start = range.start.saturating_add(chunk.len() as u64);
-                    (chunk, (s3, path, start..range.end))
-                })
-            })
-        };
-        stream::try_unfold((self.clone(), path, range), next).boxed()
+        stream::try_unfold(Reading::new(self.clone(), path, range), Reading::next_chunk).boxed()
     }
 
     async fn mark(&self, key: &str) -> Result<(), StoreError> {

@@ -33,6 +33,7 @@ mod connection;
 mod core;
 mod definitions;
 mod error;
+mod generations;
 mod handle;
 mod idempotency;
 mod identity;
@@ -60,6 +61,7 @@ pub(crate) async fn open(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
     let (sender, commands) = queue();
     let queue = WriterQueue::new(sender);
     let conn = open_write_connection(path, sync_mode)?;
+    shared.generations.load(generations::read_current(&conn)?);
     let mut writer = Writer::load(conn, lock, shared.clone(), signer.clone(), sync_mode, queue.clone())?;
     recovery::recover(&mut writer).await?;
     let store = StoreHandle::new(shared, queue);
@@ -73,6 +75,7 @@ pub(crate) async fn open(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
         context: in_memory_context_view(),
         artifacts,
         definitions: Arc::new(definitions::SqliteDefinitions(store.clone())),
+        generations: Arc::new(generations::SqliteGenerations(store.clone())),
         idempotency: Arc::new(idempotency::SqliteIdempotency(store.clone())),
         memory: Arc::new(agent_memory::SqliteAgentMemory(store.clone())),
         maintenance: Arc::new(maintenance::SqliteMaintenance { store, signer }),

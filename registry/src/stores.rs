@@ -14,6 +14,7 @@ use crate::context::ContextView;
 use crate::core::CoreStore;
 use crate::definition_store::DefinitionStore;
 use crate::error::StoreError;
+use crate::generation_store::GenerationStore;
 use crate::idempotency::IdempotencyStore;
 use crate::journal::Journal;
 use crate::ledger::Ledger;
@@ -39,6 +40,8 @@ pub struct Stores {
     pub artifacts: Arc<dyn ArtifactStore>,
     /// Pinned versions of definitions by their hash.
     pub definitions: Arc<dyn DefinitionStore>,
+    /// The catalogues and policies that were applied for every pod.
+    pub generations: Arc<dyn GenerationStore>,
     /// Replies by idempotency key.
     pub idempotency: Arc<dyn IdempotencyStore>,
     /// The memories of agents.

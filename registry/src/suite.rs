@@ -26,10 +26,13 @@ use crate::runs::{Created, DedupKey, Fence, NewRun};
 use crate::{OpenedStores, StoreError, StoreParts, Stores, SyncMode, in_memory_artifacts, open_in_memory, open_sqlite};
 
 mod agent_memory;
-mod artifacts;
+pub(crate) mod artifacts;
 mod audit;
+pub(crate) mod call_proxy;
 mod context;
 mod definitions;
+pub(crate) mod fault_proxy;
+mod generations;
 mod idempotency;
 mod ids;
 mod ledger;
@@ -97,13 +100,16 @@ pub(crate) struct TestStores {
     dir: Option<TempDir>,
     /// The database of PostgreSQL, which is dropped after the stores.
     postgres: Option<postgres::TestDatabase>,
+    /// The proxy between the stores and that database, if there is one.
+    _proxy: Option<call_proxy::CallProxy>,
     tasks: JoinSet<Result<(), StoreError>>,
 }
 
 impl TestStores {
     /// New stores of each implementation.
     pub(crate) async fn each() -> Vec<Self> {
-        vec![Self::in_memory(), Self::sqlite().await, Self::postgres().await]
+        let faulty = Self::postgres_with_faults().await;
+        vec![Self::in_memory(), Self::sqlite().await, Self::postgres().await, faulty]
     }
 
     /// New stores in memory.
@@ -146,7 +152,7 @@ impl TestStores {
         for task in opened.tasks {
             tasks.spawn(task.run);
         }
-        Self { stores: opened.stores, pod, dir, postgres: None, tasks }
+        Self { stores: opened.stores, pod, dir, postgres: None, _proxy: None, tasks }
     }
 
     /// The path of the database.

@@ -13,8 +13,9 @@ use serde::Serialize;
 use crate::access_request::input::{
     Action, AgentInput, FactFlags, Flag, Input, InputIdentity, PermissionsInput, UsageInput, UserInput,
 };
+use crate::engine::Engine;
 use crate::guard::Evaluator;
-use crate::identity::NameSet;
+use crate::identity::{NameSet, Principal};
 use crate::instance::EvaluationError;
 
 /// A subject whose rights the matrix shows: a role by itself, or a user of the configuration.
@@ -70,6 +71,25 @@ pub async fn access_matrix(
         }
     }
     Ok(AccessMatrix { subjects: subjects.iter().map(|subject| subject.name.clone()).collect(), rows })
+}
+
+/// Whether a policy allows an action that concerns no agent to a principal, if every fact supports an allow.
+///
+/// # Errors
+/// [`EvaluationError`] if the evaluation fails.
+pub async fn is_allowed_at_best(
+    engine: &mut Engine,
+    action: Action,
+    principal: &Principal,
+) -> Result<bool, EvaluationError> {
+    let Principal { id, roles, permissions, .. } = principal;
+    let categories = permissions.allowed_categories.clone();
+    let subject = Subject { name: id.user.to_string(), roles: roles.clone(), categories };
+    let mut input = baseline_input(action, None, &subject)?;
+    input.user.id = id.user.clone();
+    input.user.tenant = id.tenant.clone();
+    input.user.permissions.pii_access = permissions.pii_access;
+    Ok(engine.decide(&input).await?.is_allowed())
 }
 
 /// An input in which every fact but the subject's rights supports an allow.

@@ -40,7 +40,7 @@ pub mod snapshot;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use access_matrix::{AccessMatrix, Subject, access_matrix};
+pub use access_matrix::{AccessMatrix, Subject, access_matrix, is_allowed_at_best};
 pub use access_request::{AccessRequest, Action, Input};
 pub use bundle::{Bundle, BundleError};
 pub use engine::Engine;

@@ -1,6 +1,6 @@
-//! Maintenance of the stores: check, back up, verify, prune, and resume interrupted runs. A user requests
-//! it through the pipeline, where policy decides and the audit records it; the background services of the
-//! pod resume and sweep for all tenants.
+//! Maintenance of the stores: check, back up, verify, prune, and resume interrupted runs; and what is applied for every
+//! pod. A user requests it through the pipeline, where policy decides and the audit records it; the background services
+//! of the pod resume and sweep for all tenants.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +19,8 @@ use greenroom_registry::runs::RunRecord;
 use greenroom_rego::{Permitted, Principal};
 use serde_json::json;
 
+use crate::apply::Applier;
+
 /// Runs that one command resumes.
 const RESUME_BATCH_MAX: u32 = 10_000;
 
@@ -27,6 +29,7 @@ pub struct AdminOps {
     pub(crate) runs: RunsHandle,
     pub(crate) stores: Stores,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) applier: Applier,
     /// True if the pod is started to decide whether a backup is restored.
     pub(crate) is_restoring: bool,
 }
@@ -63,6 +66,10 @@ impl AdminOps {
                 Ok(json!({ "backup": to }))
             }
             Maintenance::ResumeRuns => self.resume_runs(tenant).await,
+            Maintenance::ApplyDefinitions { from } => {
+                self.applier.apply_definitions(&from, &grant.principal().id).await
+            }
+            Maintenance::ApplyPolicy { from } => self.applier.apply_policy(&from, grant.principal()).await,
             Maintenance::RestoreStore { from } => self.permit_restore(from, grant.principal()),
         }
     }

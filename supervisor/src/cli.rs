@@ -27,7 +27,10 @@ use std::sync::Arc;
 use clap::CommandFactory;
 use greenroom_protocol::{Cause, ErrorCode};
 
-use self::args::{AuditCommand, Cli, Command, ConfigCommand, DbCommand, GlobalArgs, OutputFormat, VerifyArgs};
+use self::args::{
+    AuditCommand, Cli, Command, ConfigCommand, DbCommand, DefinitionsCommand, GlobalArgs, OutputFormat, PolicyCommand,
+    VerifyArgs,
+};
 use self::output::{Output, print_note};
 use self::session::Session;
 use crate::clock::WallClock;
@@ -107,9 +110,10 @@ async fn execute(loaded: LoadedConfig, command: Command, output: Output, signals
     match command {
         Command::Up => up::up(config, output, signals).await,
         Command::Config(ConfigCommand::Check) => config::check(&loaded, output),
-        Command::Definitions(command) => {
-            let check = definitions::definitions(config, command, output);
-            interruptible(check, output, signals).await
+        apply @ (Command::Definitions(DefinitionsCommand::Apply { .. })
+        | Command::Policy(PolicyCommand::Apply { .. })) => execute_in_session(&loaded, apply, output, signals).await,
+        Command::Definitions(DefinitionsCommand::Check { path }) => {
+            interruptible(definitions::check(config, path, output), output, signals).await
         }
         Command::Policy(command) => {
             let evaluate = Box::pin(policy::policy(config, command, output));
@@ -149,8 +153,10 @@ async fn execute_in_session(
     output: Output,
     signals: &mut Signals,
 ) -> Result<u8, Cause> {
+    // Nothing that was applied could be replaced, if the pod of the command needed it.
+    let is_repair = matches!(command, Command::Definitions(_) | Command::Policy(_));
     let opened = tokio::select! {
-        opened = Session::open(loaded.config.clone()) => opened,
+        opened = Session::open(loaded.config.clone(), is_repair) => opened,
         signal = signals.next() => return Ok(interrupted(signal, output)),
     };
     match opened {
@@ -211,6 +217,10 @@ async fn execute_in(session: &Session, command: Command, output: Output) -> Resu
         Command::Memory(command) => memory::memory(session, command, output).await,
         Command::Costs { since } => costs::costs(session, since, output).await,
         Command::Db(command) => db::db(session, command, output).await,
+        Command::Definitions(DefinitionsCommand::Apply { source }) => {
+            definitions::apply(session, &source, output).await
+        }
+        Command::Policy(PolicyCommand::Apply { source }) => policy::apply::apply(session, &source, output).await,
         // These need no pod and are executed by the caller.
         Command::Config(_)
         | Command::Definitions(_)

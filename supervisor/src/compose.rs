@@ -1,9 +1,10 @@
 //! The composition root: the only place that knows every crate. It assembles a pod from the
-//! configuration, leaves first, and reads policy, definitions and stores concurrently.
+//! configuration, leaves first, and reads policy and definitions concurrently once the stores are open.
 
+pub(crate) mod active;
 pub mod actor_tree;
 pub(crate) mod actors;
-mod artifacts;
+pub(crate) mod artifacts;
 pub(crate) mod blocking;
 pub mod catalogue;
 pub(crate) mod category_spawner;
@@ -24,19 +25,20 @@ use arc_swap::ArcSwap;
 use greenroom_actors::execution::Accounting;
 use greenroom_actors::pipeline::PipelineHandle;
 use greenroom_protocol::{Cause, Clock, IdGenerator, PodId};
-use greenroom_registry::OpenedStores;
+use greenroom_registry::{OpenedStores, Stores};
 use greenroom_rego::{Authenticator, IdentityProvider};
+use tokio::sync::watch;
 
-use self::catalogue::LoadTime;
-use self::in_service::InService;
+use self::active::{ActiveParts, StartLoader};
 pub use self::overrides::{Overrides, RestorePod, WrapEvaluator, WrapStores};
 use self::parts::PodParts;
 use crate::cached_definitions::CachedDefinitions;
 use crate::config::Config;
 use crate::identity::ConfigIdentityProvider;
 use crate::pipeline::admission::AdmissionControl;
-use crate::pod::Pod;
-use crate::services::Services;
+use crate::pod::{Pod, STORE_CLOSE_MAX};
+use crate::services::{Phase, Services};
+use crate::sources::OwnSources;
 
 /// Assembles a pod.
 ///
@@ -67,29 +69,25 @@ pub async fn compose_with(
         evaluator,
         stores: wrap_stores,
         restores,
+        is_repair,
     } = overrides;
     let handlers = [greenroom_runtimes::handlers(), handlers].concat();
     let tools = [greenroom_runtimes::tools(), tools].concat();
-    let bundle = policy::open_bundle(config)?;
-    let known_names = catalogue::collect_known_names(config, &bundle, &handlers, &tools);
+    let host_names = catalogue::host_names(config, &handlers, &tools);
+    let sources = OwnSources::open(config)?;
     let pod = PodId::for_start(&config.pod, ids.next_id());
     let mut services = Services::new();
     let metrics = services::start_metrics(&mut services, metrics)?;
-    let (policy, catalogue, OpenedStores { stores, tasks: writers }, redis) = tokio::try_join!(
-        policy::compile(config, bundle),
-        catalogue::load(config, known_names.clone()),
+    let (OpenedStores { stores, tasks: writers }, redis) = tokio::try_join!(
         Box::pin(stores::open(config, &pod, &clock, &ids, restores.as_ref())),
         Box::pin(redis::connect(config, &metrics)),
     )?;
-    let stores = redis::with_views(redis.as_ref(), stores);
-    let stores = if let Some(wrap) = wrap_stores { wrap(stores) } else { stores };
     services::start_writers(&mut services, writers);
-    let in_service = InService::new(config, Arc::clone(&stores.definitions));
-    let catalogue = in_service.with_last_valid(catalogue, &known_names).await?;
-    in_service.store(&catalogue).await;
-    catalogue::log_quarantined(&catalogue, LoadTime::Start);
-    metrics.set_quarantined(catalogue.quarantined().len());
+    let stores = wrap_with(redis::with_views(redis.as_ref(), stores), wrap_stores);
     let stores = observed_artifacts::observe(stores, &metrics);
+    let loader = StartLoader::new(config, &sources, &stores, &host_names, is_repair || restores.is_some());
+    let active = or_close(Box::pin(loader.load(&metrics)).await, &stores, &mut services, &*clock).await?;
+    let ActiveParts { generations, policy, catalogue, in_service } = active;
     let accounting = Accounting::new(&stores, Arc::clone(&clock));
     let (authenticator, identities) = authenticator(config, identities);
     let parts = PodParts {
@@ -102,6 +100,10 @@ pub async fn compose_with(
         identities,
         settings_hash: Arc::new(ArcSwap::from_pointee(config.settings_hash.clone())),
         guard: policy::guard(config, policy),
+        host_names,
+        sources,
+        active: Arc::new(watch::Sender::new(generations)),
+        readiness: Arc::default(),
         observer: services::tee_observer(&metrics, observer),
         pipeline: PipelineHandle::default(),
         rate_windows: redis::rate_windows(config, redis.as_ref()),
@@ -117,8 +119,32 @@ pub async fn compose_with(
     let (pipeline, releaser) = pipeline::build(&parts, built.dispatcher, built.runs, evaluator)?;
     services::start_key_releaser(&mut services, releaser);
     let ingress = pipeline::ingress(&parts, pipeline);
-    let reloader = Arc::new(services::reloader(&parts, known_names, built.spawner, in_service));
+    let reloader = services::start_reloader(&mut services, &parts, built.spawner, in_service);
     Ok(Pod { parts, ingress, tree: built.tree, services, reloader, _lock: lock })
+}
+
+/// The stores inside of those of an override, if there is one.
+fn wrap_with(stores: Stores, wrap: Option<WrapStores>) -> Stores {
+    match wrap {
+        Some(wrap) => wrap(stores),
+        None => stores,
+    }
+}
+
+/// Closes the stores if the pod does not start, so that the next one finds them as after an orderly end.
+async fn or_close<T>(
+    loaded: Result<T, Cause>,
+    stores: &Stores,
+    services: &mut Services,
+    clock: &dyn Clock,
+) -> Result<T, Cause> {
+    if loaded.is_err() {
+        if let Err(error) = stores.maintenance.close(clock.now()).await {
+            tracing::error!(error.message = %error, "cannot close the stores cleanly");
+        }
+        services.stop(Phase::Stores, STORE_CLOSE_MAX).await;
+    }
+    loaded
 }
 
 /// Authenticates users by the configuration, unless something else resolves them. A reload replaces the users of the

@@ -22,6 +22,7 @@ pub mod setting;
 pub mod settings;
 mod settings_hash;
 pub mod source;
+pub mod source_location;
 pub mod store;
 mod store_url;
 pub mod users;
@@ -40,6 +41,7 @@ pub use redis::RedisConfig;
 pub use secret::Secret;
 pub use settings_hash::SettingsHash;
 pub use source::{Flags, LoadedConfig, ResolvedSetting};
+pub use source_location::{BucketLocation, SourceLocation};
 pub use store::StoreConfig;
 pub use users::{TenantConfig, UserConfig, UserDirectory};
 
@@ -65,12 +67,12 @@ pub struct Config {
     pub runtime_dir: PathBuf,
     /// The name of this pod, for replies. Its id for what it stores is that of this start ([`PodId::for_start`]).
     pub pod: PodId,
-    /// A directory of definitions instead of the embedded catalogue; it is watched.
-    pub definitions_dir: Option<PathBuf>,
+    /// The source of definitions instead of the embedded catalogue; it is watched.
+    pub definitions: Option<SourceLocation>,
     /// True if an invalid definition refuses a start or a reload, instead of being quarantined.
     pub strict: bool,
-    /// A directory with a policy bundle instead of the embedded one; it is watched.
-    pub policy_dir: Option<PathBuf>,
+    /// The source of a policy bundle instead of the embedded one; it is watched.
+    pub policy: Option<SourceLocation>,
     /// Directories from which handlers may read paths given in inputs.
     pub files_roots: Vec<PathBuf>,
     /// Where state is stored.

@@ -7,6 +7,7 @@
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "a test spawns what it awaits"))]
 
 pub mod admin;
+mod apply;
 pub mod cached_definitions;
 pub mod cli;
 pub mod clock;
@@ -14,11 +15,14 @@ mod cluster;
 pub mod compose;
 pub mod config;
 pub mod data_dir;
+mod generations;
 pub mod identity;
 pub mod ingress;
 pub mod lifecycle;
 pub mod pipeline;
 pub mod pod;
+pub mod readiness;
 pub mod reload;
 pub mod services;
+mod sources;
 pub mod telemetry;

@@ -7,6 +7,7 @@ use greenroom_actors::guard::GuardHandle;
 use greenroom_client::Client;
 use greenroom_protocol::{Cause, ErrorCode, UserId};
 use greenroom_registry::Stores;
+use greenroom_registry::generation_store::Generations;
 
 use crate::compose::actor_tree::ActorTree;
 use crate::compose::parts::PodParts;
@@ -16,6 +17,7 @@ use crate::data_dir::DataDirLock;
 use crate::ingress::control::ControlServer;
 use crate::ingress::local::LocalIngress;
 use crate::pipeline::Pipeline;
+use crate::readiness::Readiness;
 use crate::reload::Reloader;
 use crate::services::{Phase, Services};
 use crate::telemetry::Metrics;
@@ -23,7 +25,7 @@ use crate::telemetry::Metrics;
 /// Time that services of the ingress phase get to stop; they stop at their next await point.
 const INGRESS_STOP_MAX: Duration = Duration::from_secs(1);
 /// Time that the writers of the stores get to write their queues.
-const STORE_CLOSE_MAX: Duration = Duration::from_secs(10);
+pub(crate) const STORE_CLOSE_MAX: Duration = Duration::from_secs(10);
 /// Time that each part of a dead pod's stores gets to end; none of them has anything to write.
 const ABANDON_MAX: Duration = Duration::from_secs(2);
 
@@ -81,6 +83,18 @@ impl Pod {
         &self.parts.guard
     }
 
+    /// Whether the pod is ready for requests.
+    #[must_use]
+    pub const fn readiness(&self) -> &Arc<Readiness> {
+        &self.parts.readiness
+    }
+
+    /// The generations of catalogue and policy that are active on this pod; zero for what is of its own source.
+    #[must_use]
+    pub fn active_generations(&self) -> Generations {
+        *self.parts.active.borrow()
+    }
+
     /// The metrics.
     #[must_use]
     pub const fn metrics(&self) -> &Arc<Metrics> {
@@ -100,7 +114,7 @@ impl Pod {
         Ok(())
     }
 
-    /// Watches the settings file, and the directories of definitions and policy, where the configuration names any.
+    /// Watches the settings file, and the sources of definitions and policy, where the configuration names any.
     pub fn watch(&mut self) {
         if self.reloader.is_enabled() {
             self.services.start(services::watcher(Arc::clone(&self.reloader)));

@@ -1,17 +1,20 @@
 //! Reloads users, definitions and policy. A changed file is active within a second once nothing changes any more; an
 //! invalid definition is quarantined, an invalid settings file or policy changes nothing, and the log and the audit
-//! record it.
+//! record it. What was applied for every pod replaces the definitions or the policy of the pod's own source.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use greenroom_actors::definition_resolver::DefinitionResolver as _;
 use greenroom_actors::guard::{GuardHandle, LoadError};
 use greenroom_definitions::{Catalogue, KnownNames};
-use greenroom_protocol::{Cause, Clock, ErrorCode};
+use greenroom_protocol::{Cause, Clock, ContentHash, ErrorCode};
 use greenroom_registry::core::CoreStore;
-use greenroom_rego::Bundle;
+use greenroom_registry::generation_store::{GenerationKind, GenerationStore, Generations};
+use tokio::sync::watch::Sender;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 
 use self::look::{Fingerprints, Settling};
@@ -19,12 +22,16 @@ use self::progress::{Progress, Round};
 pub(crate) use self::users::UserFile;
 use self::watch::Watch;
 use crate::cached_definitions::CachedDefinitions;
+use crate::compose::blocking::run_blocking;
 use crate::compose::catalogue::{self, LoadTime};
 use crate::compose::category_spawner::CategorySpawner;
 use crate::compose::in_service::InService;
 use crate::config::source::load_users;
+use crate::readiness::Readiness;
+use crate::sources::OwnSources;
 use crate::telemetry::Metrics;
 
+mod generations;
 mod look;
 mod progress;
 mod users;
@@ -35,64 +42,139 @@ mod tests;
 
 /// Time from the last change of a directory until the change is active or rejected.
 pub const RELOAD_MAX: Duration = Duration::from_secs(1);
+/// How often the objects of a bucket are listed.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Activates changed users, definitions and policies.
 pub struct Reloader {
     pub(crate) definitions: Arc<CachedDefinitions>,
     pub(crate) in_service: InService,
-    pub(crate) known_names: KnownNames,
+    /// The names that definitions may use, except for those of the policy.
+    pub(crate) host_names: KnownNames,
     pub(crate) spawner: CategorySpawner,
     pub(crate) guard: GuardHandle,
     pub(crate) core: Arc<dyn CoreStore>,
+    pub(crate) generations: Arc<dyn GenerationStore>,
+    /// The generations that are active here.
+    pub(crate) active: Arc<Sender<Generations>>,
+    pub(crate) readiness: Arc<Readiness>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) strict: bool,
-    pub(crate) definitions_dir: Option<PathBuf>,
-    pub(crate) policy_dir: Option<PathBuf>,
+    pub(crate) sources: OwnSources,
     /// `None` if the pod has no settings file, or if something else than the configuration resolves users.
     pub(crate) users: Option<UserFile>,
+    /// Held while something is activated, so that nothing of an own source replaces what was applied.
+    pub(crate) activating: Mutex<()>,
+    /// The active policy has other names for the definitions of the own source.
+    pub(crate) policy_changed: Notify,
+    /// The sources that cannot be looked at, which the log has.
+    pub(crate) failing_sources: std::sync::Mutex<BTreeSet<&'static str>>,
 }
 
 impl Reloader {
-    /// True if there is a directory or a file to watch.
+    /// True if there is a source or a file to watch.
     #[must_use]
     pub const fn is_enabled(&self) -> bool {
-        self.definitions_dir.is_some() || self.policy_dir.is_some() || self.users.is_some()
+        self.sources.definitions.is_some() || self.sources.policy.is_some() || self.users.is_some()
     }
 
-    /// Watches the directories and the settings file until it is dropped.
+    /// Watches the sources and the settings file until it is dropped.
     ///
     /// # Errors
     /// Those of the operating system for the directories.
     pub async fn run(&self) -> Result<(), String> {
-        let dirs = [&self.definitions_dir, &self.policy_dir];
-        let mut watch = Watch::start(dirs.into_iter().flatten().cloned().collect(), self.user_file_path())?;
+        let mut watch = Watch::start(self.directories(), self.user_file_path())?;
         // The first round reads everything: it may have changed between start and first watch.
-        let active = self.policy_dir.as_ref().map(|_| *self.guard.active_policy().hash());
-        let mut progress = Progress::new(active);
+        let active = self.sources.policy.as_ref().filter(|source| source.location().path().is_some());
+        let mut progress = Progress::new(active.map(|_| *self.guard.active_policy().hash()));
+        let mut look = Fingerprints::default();
         loop {
-            let (look, since) = self.settled_look().await;
+            let since;
+            (look, since) = self.settled_look(look).await;
             let round = self.reload(look, &mut progress, since).await;
-            watch.wait_changed(round.retry_delay()).await?;
+            self.wait_changed(&mut watch, round, look).await?;
         }
     }
 
-    /// Looks at the directories until they no longer change: a directory that is being copied is not loaded. Returns
-    /// the last look and the time of the last change.
-    async fn settled_look(&self) -> (Fingerprints, Instant) {
-        let mut settling = Settling::new(self.look().await, Instant::now());
+    /// The directories that the operating system watches.
+    fn directories(&self) -> Vec<PathBuf> {
+        let sources = [&self.sources.definitions, &self.sources.policy].into_iter().flatten();
+        sources.filter_map(|source| source.location().path().map(ToOwned::to_owned)).collect()
+    }
+
+    /// True if the tags of objects have to be compared.
+    fn has_bucket(&self) -> bool {
+        let mut sources = [&self.sources.definitions, &self.sources.policy].into_iter().flatten();
+        sources.any(|source| source.location().path().is_none())
+    }
+
+    /// Waits until something may have changed since the last look, or a load is to be repeated.
+    async fn wait_changed(&self, watch: &mut Watch, round: Round, last: Fingerprints) -> Result<(), String> {
+        loop {
+            let delay = if self.has_bucket() { Some(POLL_INTERVAL) } else { round.retry_delay() };
+            tokio::select! {
+                changed = watch.wait_changed(delay) => changed?,
+                () = self.policy_changed.notified() => return Ok(()),
+            }
+            if round == Round::Retry || !self.has_bucket() || self.look(last).await != last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Looks at the sources until they no longer change: a directory that is being copied is not loaded. Returns the last
+    /// look and the time of the last change.
+    async fn settled_look(&self, last: Fingerprints) -> (Fingerprints, Instant) {
+        let mut settling = Settling::new(self.look(last).await, Instant::now());
         while let Some(delay) = settling.next_look_in(Instant::now()) {
             tokio::time::sleep(delay).await;
-            settling.on_look(self.look().await, Instant::now());
+            settling.on_look(self.look(last).await, Instant::now());
         }
         settling.settled()
     }
 
-    async fn look(&self) -> Fingerprints {
-        let (definitions, policy) = (self.definitions_dir.clone(), self.policy_dir.clone());
-        let users = self.user_file_path();
-        let take = move || Fingerprints::take(definitions.as_deref(), policy.as_deref(), users.as_deref());
-        tokio::task::spawn_blocking(take).await.unwrap_or_default()
+    /// Looks at the sources. One that cannot be looked at has not changed, as far as is known.
+    async fn look(&self, last: Fingerprints) -> Fingerprints {
+        let definitions = match &self.sources.definitions {
+            Some(source) => self.known_or(source.definitions_fingerprint().await, last.definitions, "definitions"),
+            None => None,
+        };
+        let policy = match &self.sources.policy {
+            Some(source) => self.known_or(source.policy_fingerprint().await, last.policy, "policy"),
+            None => None,
+        };
+        let users = match self.user_file_path() {
+            Some(path) => tokio::task::spawn_blocking(move || users::fingerprint(&path)).await.ok().flatten(),
+            None => None,
+        };
+        Fingerprints { definitions, policy, users }
+    }
+
+    fn known_or(
+        &self,
+        looked: Result<ContentHash, Cause>,
+        last: Option<ContentHash>,
+        subject: &'static str,
+    ) -> Option<ContentHash> {
+        // It is changed in one step.
+        let mut failing = self.failing_sources.lock().unwrap_or_else(PoisonError::into_inner);
+        match looked {
+            Ok(fingerprint) => {
+                failing.remove(subject);
+                Some(fingerprint)
+            }
+            Err(cause) => {
+                if failing.insert(subject) {
+                    self.metrics.generations().count_failure(subject);
+                    tracing::error!(
+                        reload.subject = subject, error.code = %cause.code, error.message = cause.message,
+                        "source cannot be read, keeping the active version"
+                    );
+                }
+                last
+            }
+        }
     }
 
     fn user_file_path(&self) -> Option<PathBuf> {
@@ -130,7 +212,7 @@ impl Reloader {
         let path = file.path.clone();
         let loaded = tokio::task::spawn_blocking(move || load_users(&path)).await;
         // The file changed while it was read.
-        if self.look().await.users != look.users {
+        if self.look(look).await.users != look.users {
             return Round::Retry;
         }
         let outcome = match loaded {
@@ -147,23 +229,44 @@ impl Reloader {
 
     /// The names that definitions may use, with those of the active policy.
     fn known_names(&self) -> KnownNames {
-        catalogue::with_policy(self.known_names.clone(), self.guard.active_policy().data())
+        catalogue::with_policy(self.host_names.clone(), self.guard.active_policy().data())
+    }
+
+    /// True if what was applied for every pod replaces the own source.
+    fn is_replaced(&self, kind: GenerationKind) -> bool {
+        let (active, current) = (*self.active.borrow(), *self.generations.watch().borrow());
+        active.number(kind) > 0 || current.number(kind) > 0
     }
 
     async fn reload_definitions(&self, look: Fingerprints, known_names: &KnownNames, since: Instant) -> Round {
-        let Some(dir) = self.definitions_dir.clone() else { return Round::Done };
+        let Some(source) = &self.sources.definitions else { return Round::Done };
+        if self.is_replaced(GenerationKind::Catalogue) {
+            return Round::Done;
+        }
         let (known_names, active, strict) = (known_names.clone(), self.definitions.catalogue(), self.strict);
         let active_hash = active.hash();
-        let loaded = tokio::task::spawn_blocking(move || catalogue::reload(&dir, &known_names, &active, strict)).await;
-        // The directory changed while it was read.
-        if !self.look().await.has_same_definitions(look) {
+        let loaded = match source.definitions().await {
+            Ok(source) => run_blocking(move || catalogue::reload(&source, &known_names, &active, strict)).await,
+            Err(cause) => Err(cause),
+        };
+        // The source changed while it was read.
+        if !self.look(look).await.has_same_definitions(look) {
             return Round::Retry;
         }
         let outcome = match loaded {
             Ok(Ok(catalogue)) if catalogue.hash() == active_hash => return Round::Done,
-            Ok(Ok(catalogue)) => self.activate(catalogue).await,
-            Ok(Err(cause)) => Err(cause),
-            Err(error) => Err(Cause::new(ErrorCode::Internal, error.to_string())),
+            Ok(Ok(catalogue)) => {
+                let _activating = self.activating.lock().await;
+                if self.is_replaced(GenerationKind::Catalogue) {
+                    return Round::Done;
+                }
+                let activated = self.activate(&catalogue).await;
+                if activated.is_ok() {
+                    self.in_service.store(&catalogue).await;
+                }
+                activated
+            }
+            Ok(Err(cause)) | Err(cause) => Err(cause),
         };
         match outcome {
             Err(cause) if cause.code != ErrorCode::InvalidDefinition => {
@@ -177,25 +280,37 @@ impl Reloader {
         }
     }
 
-    async fn activate(&self, catalogue: Arc<Catalogue>) -> Result<String, Cause> {
-        self.spawner.ensure_supervisors(&catalogue).await?;
-        catalogue::log_quarantined(&catalogue, LoadTime::Reload);
+    async fn activate(&self, catalogue: &Arc<Catalogue>) -> Result<String, Cause> {
+        self.spawner.ensure_supervisors(catalogue).await?;
+        catalogue::log_quarantined(catalogue, LoadTime::Reload);
         self.metrics.set_quarantined(catalogue.quarantined().len());
         let mut message = format!("the catalogue {} is active", catalogue.hash().short());
         if let Some(first) = catalogue.quarantined().next() {
             message
                 .push_str(&format!("; {} definitions are quarantined, first {first}", catalogue.quarantined().len()));
         }
-        self.definitions.swap(Arc::clone(&catalogue));
-        self.in_service.store(&catalogue).await;
+        self.definitions.swap(Arc::clone(catalogue));
         Ok(message)
     }
 
     async fn reload_policy(&self, since: Instant) -> Round {
-        let Some(dir) = &self.policy_dir else { return Round::Done };
-        let loaded = match Bundle::open(dir) {
+        let Some(source) = &self.sources.policy else { return Round::Done };
+        let bundle = source.bundle().await;
+        let _activating = self.activating.lock().await;
+        if self.is_replaced(GenerationKind::Policy) {
+            return Round::Done;
+        }
+        let loaded = match bundle {
+            // An object may have another tag, and the same content.
+            Ok(bundle) if source.location().path().is_none() && bundle.hash() == self.guard.active_policy().hash() => {
+                return Round::Done;
+            }
             Ok(bundle) => self.guard.load(bundle).await,
-            Err(error) => Err(LoadError::Rejected(error.into())),
+            Err(cause) if cause.code == ErrorCode::InvalidPolicy => Err(LoadError::Rejected(cause)),
+            Err(cause) => {
+                tracing::warn!(error.code = %cause.code, error.message = cause.message, "policy is loaded again");
+                return Round::Retry;
+            }
         };
         let outcome = match loaded {
             Ok(revision) => Ok(format!("the policy {revision} is active")),
@@ -221,6 +336,7 @@ impl Reloader {
                 message
             }
             Err(cause) => {
+                self.metrics.generations().count_failure(subject);
                 tracing::error!(
                     reload.subject = subject, error.code = %cause.code, error.message = cause.message, elapsed_ms,
                     "reload rejected, keeping the active version"

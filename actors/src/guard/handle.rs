@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::load_error::LoadError;
 use super::message::GuardSupervisorMsg;
+use super::validation::validate;
 use super::worker::{GuardWorkerQueue, PolicyJob};
 use crate::supervision::{JobQueue, PushError};
 
@@ -98,6 +99,18 @@ impl GuardHandle {
                 let message = "the bundle took too long to compile";
                 Err(LoadError::Rejected(Cause::new(ErrorCode::InvalidPolicy, message)))
             }
+        }
+    }
+
+    /// Compiles and validates a bundle as [`GuardHandle::load`] does, and activates nothing.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidPolicy`].
+    pub async fn validate(&self, bundle: Bundle) -> Result<Arc<PolicySnapshot>, Cause> {
+        let validation = validate(self.inner.compiler.clone(), bundle);
+        match tokio::time::timeout(LOAD_WAIT_MAX, validation).await {
+            Ok(validated) => validated.map_err(Cause::from),
+            Err(_elapsed) => Err(Cause::new(ErrorCode::InvalidPolicy, "the bundle took too long to compile")),
         }
     }
 

@@ -11,6 +11,7 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, Supervisi
 use super::handle::{GuardHandle, log_warnings};
 use super::load_error::LoadError;
 use super::message::{GuardSupervisorMsg, LoadPort};
+use super::validation::validate;
 use super::worker::{GuardWorker, GuardWorkerMsg, PolicyJob};
 use crate::observer::Observer;
 use crate::supervision::{ChildDriver, ChildEvent, ChildKind, ChildMsg, LinkedTasks, TaskOutcome};
@@ -143,13 +144,8 @@ impl GuardSupervisor {
 
     fn start_validation(&self, myself: &ActorRef<GuardSupervisorMsg>, state: &mut GuardSupervisorState) {
         let Some((bundle, _)) = state.loads.front() else { return };
-        let (compiler, bundle) = (self.handle.inner.compiler.clone(), bundle.clone());
+        let validation = validate(self.handle.inner.compiler.clone(), (**bundle).clone());
         let me = myself.clone();
-        let validation = async move {
-            let compiled = tokio::task::spawn_blocking(move || compiler.compile(&bundle)).await;
-            let compiled = compiled.map_err(|error| SnapshotError::Compile(error.to_string()))??;
-            PolicySnapshot::validate(compiled).await
-        };
         state.validation.spawn((), VALIDATION_MAX, validation, move |outcome| {
             let _ = me.send_message(GuardSupervisorMsg::Validated(outcome));
         });

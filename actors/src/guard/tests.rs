@@ -155,6 +155,17 @@ async fn a_worker_with_a_long_queue_is_not_killed() {
     assert_eq!(harness.worker_ids(), workers, "none was restarted");
 }
 
+#[tokio::test]
+async fn a_bundle_is_validated_without_becoming_active() {
+    let harness = harness().await;
+    let before = harness.handle.active_policy();
+    let validated = harness.handle.validate(Bundle::embedded().unwrap()).await.unwrap();
+    assert_eq!(validated.hash(), before.hash());
+    assert!(Arc::ptr_eq(&before, &harness.handle.active_policy()));
+    let rejected = harness.handle.validate(bundle_without_policy()).await.map(drop).unwrap_err();
+    assert_eq!(rejected.code, ErrorCode::InvalidPolicy);
+}
+
 #[tokio::test(start_paused = true)]
 async fn workers_that_fail_more_often_than_their_row_allows_end_their_supervisor() {
     let harness = harness().await;

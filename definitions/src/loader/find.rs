@@ -9,10 +9,10 @@ use crate::embedded;
 use crate::kind::DefinitionKind;
 use crate::problem::{Location, Problem, ProblemKind, Severity};
 
-/// Files of one folder.
-const FILES_MAX: usize = 20_000;
+/// Files of one source.
+pub(super) const FILES_MAX: usize = 20_000;
 /// Maximum nesting of folders: `agents/<category>/<group>/<id>.yaml`.
-const FOLDERS_MAX: usize = 4;
+pub(super) const FOLDERS_MAX: usize = 4;
 /// Maximum nesting up to which definitions are looked for, to report that they are nested too deep.
 const SEARCHED_FOLDERS_MAX: usize = 16;
 
@@ -28,6 +28,7 @@ pub(super) struct SourceFile {
 pub(super) enum FileContent {
     Embedded(&'static str),
     OnDisk(PathBuf),
+    InMemory(Arc<[u8]>),
 }
 
 impl SourceFile {
@@ -37,9 +38,10 @@ impl SourceFile {
     }
 
     /// Reads the file, up to one byte more than allowed.
-    pub(super) fn bytes(&self) -> std::io::Result<Cow<'static, [u8]>> {
+    pub(super) fn bytes(&self) -> std::io::Result<Cow<'_, [u8]>> {
         match &self.content {
             FileContent::Embedded(text) => Ok(Cow::Borrowed(text.as_bytes())),
+            FileContent::InMemory(bytes) => Ok(Cow::Borrowed(&**bytes)),
             FileContent::OnDisk(path) => {
                 use std::io::Read as _;
                 let mut bytes = Vec::new();
@@ -71,7 +73,7 @@ pub(super) fn name_in(folder: &Path, file: &Path) -> Option<PathBuf> {
     let canonical = std::fs::canonicalize(file).ok()?;
     let is_same = |source: &&SourceFile| match &source.content {
         FileContent::OnDisk(path) => std::fs::canonicalize(path).is_ok_and(|path| path == canonical),
-        FileContent::Embedded(_) => false,
+        FileContent::Embedded(_) | FileContent::InMemory(_) => false,
     };
     directory_files(folder).0.iter().find(is_same).map(|source| source.name.to_path_buf())
 }
@@ -170,6 +172,14 @@ fn is_generated(depth: usize, name: &OsStr) -> bool {
     depth == 0 && ["schema", "src", "tests", "target"].iter().any(|other| name == *other)
 }
 
+/// True if a file with this path in a source is read: it has the name of a definition, and neither it nor one of its
+/// folders is hidden, an editor's or a folder of generated files.
+pub(super) fn is_source_file(name: &Path) -> bool {
+    let is_skipped = name.iter().any(|part| is_of_an_editor(&part.to_string_lossy()))
+        || (name.iter().nth(1).is_some() && name.iter().next().is_some_and(|first| is_generated(0, first)));
+    is_definition(name) && !is_skipped
+}
+
 /// True for hidden files, and for the copies and locks that editors write beside a file.
 fn is_of_an_editor(name: &str) -> bool {
     name.starts_with(['.', '#', '~'])
@@ -210,7 +220,7 @@ pub(super) fn definition_kind(name: &Path) -> DefinitionKind {
     }
 }
 
-fn too_deep(name: PathBuf) -> Problem {
+pub(super) fn too_deep(name: PathBuf) -> Problem {
     Problem {
         location: Location::whole_file(name),
         severity: Severity::Error,

@@ -7,6 +7,7 @@ mod capabilities;
 mod categories;
 mod client;
 mod editors;
+mod file_set;
 mod folder;
 mod hostile;
 mod many;

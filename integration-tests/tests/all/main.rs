@@ -10,10 +10,12 @@
     reason = "a test fails by panicking, and so may its helper functions"
 )]
 
+mod apply;
 mod artifacts;
 mod bad_input;
 mod blocking;
 mod budget;
+mod chaos;
 mod command_line;
 mod commands;
 mod compensation;

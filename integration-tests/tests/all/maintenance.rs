@@ -2,8 +2,11 @@
 //! tenant maintains what belongs to another one.
 
 use anyhow::{Context, Result};
+use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::terminal::CliHarness;
 use greenroom_protocol::Json;
+
+use crate::reload::SHIPPED;
 
 /// The users of these tests, and of others that need some of them.
 pub(super) const USERS: &str = r#"
@@ -30,18 +33,21 @@ roles = ["admin"]
 "#;
 
 /// Every command, with its action in the audit and the users who may use it.
-const COMMANDS: [(&[&str], &str, &[&str]); 6] = [
+const COMMANDS: [(&[&str], &str, &[&str]); 8] = [
     (&["runs", "prune", "--older-than", "30d"], "prune_runs", &["admin", "alice", "mallory"]),
     (&["runs", "resume"], "resume_runs", &["admin", "alice", "mallory"]),
     (&["audit", "verify"], "verify_audit", &["admin", "auditor"]),
     (&["audit", "prune", "--older-than", "30d"], "prune_audit", &["admin"]),
     (&["db", "check"], "check_store", &["admin"]),
     (&["db", "backup", "copy.db"], "back_up_store", &["admin"]),
+    (&["definitions", "apply", "definitions"], "apply_definitions", &["admin"]),
+    (&["policy", "apply", SHIPPED], "apply_policy", &["admin"]),
 ];
 
 fn terminal() -> Result<CliHarness> {
     let terminal = CliHarness::open()?;
     terminal.write_file("greenroom.toml", USERS)?;
+    DefinitionsDir::new(&terminal.folder().join("definitions"))?.write_echo_agent("echo_agent")?;
     Ok(terminal)
 }
 

@@ -1,6 +1,8 @@
 //! The command line over a PostgreSQL database: migrated by a command, then used like any other store, also by several
 //! data directories that have one key.
 
+mod faults;
+
 use std::fs;
 
 use anyhow::{Context, Result};
@@ -24,7 +26,7 @@ pub(crate) async fn create_database(name: &str) -> Result<String> {
 }
 
 /// A harness whose commands use this database and the agent `echo_agent`.
-fn harness(url: &str) -> Result<CliHarness> {
+pub(super) fn harness(url: &str) -> Result<CliHarness> {
     let mut terminal = CliHarness::open()?;
     DefinitionsDir::new(&terminal.folder().join("definitions"))?.write_echo_agent("echo_agent")?;
     terminal.add_options(&["--definitions", "definitions"]);

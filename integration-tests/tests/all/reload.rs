@@ -68,24 +68,32 @@ async fn list_audit_as_operator(terminal: &CliHarness) -> Result<CommandOutput> 
 }
 
 /// The shipped bundle, changed so that an operator may query the audit.
-fn bundle_with_wider_role() -> Result<Vec<u8>> {
+pub(super) fn bundle_with_wider_role() -> Result<Vec<u8>> {
     changed_bundle(|data| data["cfg"]["roles"]["agent_operator"]["anywhere"]["query_audit"] = json!(1))
 }
 
 /// The shipped bundle with edited data.
 pub(super) fn changed_bundle(edit_data: impl Fn(&mut Json)) -> Result<Vec<u8>> {
+    edited_bundle(SHIPPED, |name, contents| {
+        if name != "data.json" {
+            return Ok(contents);
+        }
+        let mut data: Json = serde_json::from_slice(&contents)?;
+        edit_data(&mut data);
+        Ok(serde_json::to_vec(&data)?)
+    })
+}
+
+/// A bundle with edited files.
+pub(super) fn edited_bundle(bundle: &str, edit: impl Fn(&str, Vec<u8>) -> Result<Vec<u8>>) -> Result<Vec<u8>> {
     let mut packed = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
-    let mut shipped = tar::Archive::new(GzDecoder::new(fs::File::open(SHIPPED)?));
-    for entry in shipped.entries()? {
+    let mut unpacked = tar::Archive::new(GzDecoder::new(fs::File::open(bundle)?));
+    for entry in unpacked.entries()? {
         let mut entry = entry?;
         let name = entry.path()?.to_string_lossy().trim_start_matches('/').to_owned();
         let mut contents = Vec::new();
         entry.read_to_end(&mut contents)?;
-        if name == "data.json" {
-            let mut data: Json = serde_json::from_slice(&contents)?;
-            edit_data(&mut data);
-            contents = serde_json::to_vec(&data)?;
-        }
+        let contents = edit(&name, contents)?;
         let mut header = tar::Header::new_gnu();
         header.set_size(contents.len() as u64);
         header.set_mode(0o600);

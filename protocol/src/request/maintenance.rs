@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
-/// A maintenance command. Runs are those of the user's tenant; the audit chain and the store hold the data
-/// of every tenant, and only users of the pod's own tenant maintain them.
+/// A maintenance command. Runs are those of the user's tenant; the audit chain and the store hold the data of every
+/// tenant, and definitions and policy are those of every tenant: only users of the pod's own tenant maintain them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Maintenance {
@@ -32,6 +32,18 @@ pub enum Maintenance {
         /// The new file on the machine of the pod; it must not exist.
         to: String,
     },
+    /// Makes a catalogue of definitions that of every pod that shares the store. It is checked first, and one with an
+    /// error changes nothing.
+    ApplyDefinitions {
+        /// A directory on the machine of the pod, or `s3://BUCKET/PREFIX`.
+        from: String,
+    },
+    /// Makes a policy that of every pod that shares the store. It is compiled and tried first, and one that fails changes
+    /// nothing.
+    ApplyPolicy {
+        /// A bundle or its directory on the machine of the pod, or `s3://BUCKET/PREFIX`.
+        from: String,
+    },
     /// Puts a backup in the place of the store. Only a process that serves no other request does so: one that a
     /// command starts for it.
     RestoreStore {
@@ -51,17 +63,21 @@ impl Maintenance {
             Self::PruneAudit { .. } => "prune_audit",
             Self::CheckStore => "check_store",
             Self::BackUpStore { .. } => "back_up_store",
+            Self::ApplyDefinitions { .. } => "apply_definitions",
+            Self::ApplyPolicy { .. } => "apply_policy",
             Self::RestoreStore { .. } => "restore_store",
         }
     }
 
-    /// The resource: `runs`, `audit` or `store`.
+    /// The resource: `runs`, `audit`, `store`, `definitions` or `policy`.
     #[must_use]
     pub const fn resource(&self) -> &'static str {
         match self {
             Self::PruneRuns { .. } | Self::ResumeRuns => "runs",
             Self::VerifyAudit | Self::PruneAudit { .. } => "audit",
             Self::CheckStore | Self::BackUpStore { .. } | Self::RestoreStore { .. } => "store",
+            Self::ApplyDefinitions { .. } => "definitions",
+            Self::ApplyPolicy { .. } => "policy",
         }
     }
 }

@@ -94,6 +94,8 @@ fn maintenance() -> Vec<Request> {
         Maintenance::PruneAudit { before: at(7) },
         Maintenance::CheckStore,
         Maintenance::BackUpStore { to: "/backups/monday.db".into() },
+        Maintenance::ApplyDefinitions { from: "s3://ai-agents/definitions".into() },
+        Maintenance::ApplyPolicy { from: "/policies/guard.tar.gz".into() },
         Maintenance::RestoreStore { from: "/backups/monday.db".into() },
     ];
     commands.into_iter().map(Request::Maintain).collect()

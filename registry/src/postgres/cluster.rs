@@ -8,13 +8,14 @@ use greenroom_protocol as protocol;
 use protocol::{PodId, RunId, TenantId, Timestamp};
 use serde::Deserialize;
 use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
 
 use crate::cluster::{ClusterStore, DueTree, DueWork, LeaseWatch};
 use crate::columns::{Columns as _, to_int};
 use crate::core::CoreStore;
 use crate::error::StoreError;
 use crate::postgres::core::PostgresCore;
-use crate::postgres::error::sqlx_error;
+use crate::postgres::error::{sqlx_error, write_error};
 use crate::postgres::handle::StoreHandle;
 use crate::postgres::runs::row::{activity, select_open_runs};
 use crate::postgres::transaction::{begin, commit};
@@ -23,15 +24,16 @@ use crate::runs::{ClaimedTree, Fence};
 
 /// The version of the journals that this release reads.
 pub(super) const JOURNAL_VERSION: i32 = 1;
+/// How long after a claim whose reply was lost its trees are looked for: the server may execute it later.
+const LOST_CLAIM_SEARCH: Duration = Duration::from_secs(60);
 /// Trees of one claim.
 const CLAIMED_TREES_MAX: u32 = 100;
 
 /// The part that pods share.
 pub(super) struct PostgresCluster {
     store: StoreHandle,
-    /// True if the reply to a claim was lost, so this pod may own trees that it has no lease of. Locked by one claim at a
-    /// time, until it has the leases of its trees.
-    has_lost_claim: Mutex<bool>,
+    /// Locked by one claim at a time, until it has the leases of its trees.
+    claiming: Mutex<()>,
 }
 
 #[derive(Deserialize)]
@@ -62,7 +64,7 @@ struct ClaimReport {
 
 impl PostgresCluster {
     pub(super) fn new(store: StoreHandle) -> Self {
-        Self { store, has_lost_claim: Mutex::new(false) }
+        Self { store, claiming: Mutex::default() }
     }
 
     /// Claims trees in the database.
@@ -193,16 +195,18 @@ impl ClusterStore for PostgresCluster {
         now: Timestamp,
     ) -> Result<Vec<DueTree>, StoreError> {
         self.store.check_open()?;
-        let mut has_lost_claim = self.has_lost_claim.lock().await;
+        let _claiming = self.claiming.lock().await;
         let limit = limit.min(CLAIMED_TREES_MAX);
-        let (mut trees, may_be_left) = self.claim_own(pod, lease, limit, *has_lost_claim, now).await?;
+        let lost_until = self.store.lost_claim_until();
+        let (mut trees, may_be_left) = self.claim_own(pod, lease, limit, lost_until.is_some(), now).await?;
         let limit = limit.saturating_sub(u32::try_from(trees.len()).unwrap_or(u32::MAX));
         // Until each of them has its lease here; it remains so if this fails, or is dropped.
-        *has_lost_claim = true;
+        let search_until = Some(Instant::now() + LOST_CLAIM_SEARCH);
+        self.store.set_lost_claim_until(search_until);
         for row in self.claim(pod, limit, full_tenants, now).await? {
             trees.push(self.due_tree(row, lease, now).await?);
         }
-        *has_lost_claim = may_be_left;
+        self.store.set_lost_claim_until(if may_be_left { search_until } else { lost_until });
         Ok(trees)
     }
 
@@ -231,7 +235,7 @@ impl ClusterStore for PostgresCluster {
             .bind(now.as_micros())
             .fetch_one(&self.store.readers)
             .await
-            .map_err(|error| sqlx_error(&error))
+            .map_err(|error| write_error(&error))
     }
 
     async fn remove_message(&self, run: &RunId, id: &str) -> Result<(), StoreError> {

@@ -177,12 +177,15 @@ impl Lane {
         if units.is_empty() {
             return Ok(());
         }
-        let outcome = self.try_write(&units).await;
-        // Nothing that follows from the batch is released before it is known that the pod lives.
-        let outcome = match self.store.wait_released().await {
-            // Another pod continues what this batch has written.
-            LeaseStatus::Dead => outcome.and(Err(StoreError::OutcomeUnknown)),
-            LeaseStatus::Live | LeaseStatus::Lapsed => outcome,
+        let outcome = match self.try_write(&units).await {
+            // Nothing that follows from the batch is released before it is known that the pod lives.
+            Ok(written) => match self.store.wait_released().await {
+                // Another pod continues what this batch has written.
+                LeaseStatus::Dead => Err(StoreError::OutcomeUnknown),
+                LeaseStatus::Live | LeaseStatus::Lapsed => Ok(written),
+            },
+            // From one that has failed nothing follows, so its callers learn the reason at once.
+            Err(error) => Err(error),
         };
         let error = match outcome {
             Ok(written) => {
@@ -248,12 +251,16 @@ impl Lane {
         if missing.is_empty() {
             return Ok(());
         }
-        if self.records.prefetch(self.link.reader().await?, &missing).await.is_ok() {
+        if self.read_records(&missing).await.is_ok() {
             return Ok(());
         }
         // The connection may have been lost since the last batch.
         self.link.disconnect();
-        self.records.prefetch(self.link.reader().await?, &missing).await
+        self.read_records(&missing).await.inspect_err(|_| self.link.disconnect())
+    }
+
+    async fn read_records(&mut self, runs: &[&str]) -> Result<(), StoreError> {
+        self.records.prefetch(self.link.reader().await?, runs).await
     }
 
     /// The record of a unit's run after the unit, if the unit fits what is known of the run.

@@ -6,18 +6,21 @@ use std::sync::{Arc, Mutex};
 
 use greenroom_protocol as protocol;
 use protocol::{BootTime, Clock, PodId, RunId};
-use sqlx::postgres::{PgConnectOptions, PgPool};
+use sqlx::postgres::PgConnectOptions;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::audit::head::SignedHead;
 use crate::audit::signer::Signer;
 use crate::cluster::{DueWork, LeaseStatus, LeaseWatch, PodLease};
 use crate::error::StoreError;
+use crate::generation_store::Generations;
 use crate::notify::RunNotifiers;
 use crate::postgres::ledger::open::OpenReservations;
 use crate::postgres::ledger::usage::UsageCache;
 use crate::postgres::lock::lock;
 use crate::postgres::peers::LEASE;
+use crate::postgres::readers::Readers;
 use crate::runs::leases::Leases;
 
 /// Called runs whose root is remembered.
@@ -38,7 +41,7 @@ pub(super) struct PodRow {
 /// State that the lanes and the stores of one pod share.
 pub(super) struct Shared {
     pub(super) options: PgConnectOptions,
-    pub(super) readers: PgPool,
+    pub(super) readers: Readers,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) signer: Signer,
     /// The identity of the database.
@@ -51,8 +54,12 @@ pub(super) struct Shared {
     pub(super) usage: UsageCache,
     /// The lease of this pod.
     pub(super) lease: watch::Sender<PodLease>,
+    /// Until when this pod looks for trees that a claim whose reply was lost may have given it, or may still give it.
+    lost_claim_until: Mutex<Option<Instant>>,
     /// What the last tick has found to do.
     pub(super) due_work: watch::Sender<DueWork>,
+    /// The newest numbers of generations that were read.
+    pub(super) generations: watch::Sender<Generations>,
     /// The root of each run that another one calls and that this pod owns.
     roots: Mutex<HashMap<RunId, RunId>>,
     /// Heads of chains that are signed and not in the root chain yet.
@@ -63,7 +70,7 @@ pub(super) struct Shared {
 /// What [`Shared`] is made of.
 pub(super) struct SharedParts {
     pub(super) options: PgConnectOptions,
-    pub(super) readers: PgPool,
+    pub(super) readers: Readers,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) signer: Signer,
     pub(super) database: String,
@@ -87,7 +94,9 @@ impl Shared {
             reservations: OpenReservations::default(),
             usage: UsageCache::default(),
             lease,
+            lost_claim_until: Mutex::default(),
             due_work: watch::Sender::new(DueWork::default()),
+            generations: watch::Sender::default(),
             roots: Mutex::default(),
             signed_heads: Mutex::default(),
             is_closed: AtomicBool::new(false),
@@ -144,6 +153,16 @@ impl Shared {
         let mut heads: Vec<_> = lock(&self.signed_heads).drain().collect();
         heads.sort_by_key(|(chain, _)| *chain);
         heads
+    }
+
+    /// Until when this pod looks for trees of a claim whose reply was lost; none if it does not.
+    pub(super) fn lost_claim_until(&self) -> Option<Instant> {
+        lock(&self.lost_claim_until).filter(|until| *until > Instant::now())
+    }
+
+    /// Records until when this pod looks for trees of a claim whose reply was lost.
+    pub(super) fn set_lost_claim_until(&self, until: Option<Instant>) {
+        *lock(&self.lost_claim_until) = until;
     }
 
     /// The lease of this pod, with the clock that measures it.

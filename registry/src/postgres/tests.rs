@@ -1,9 +1,15 @@
 //! Tests that need a server of PostgreSQL: several pods on one database, death, lost outcomes, tampering, schemas.
 
 mod audit;
+mod faults;
+mod generations;
 mod leases;
+mod many_chains;
 mod owners;
 mod pods;
+mod prune;
+mod refusals;
+mod silence;
 
 use greenroom_protocol as protocol;
 use protocol::{AgentId, CallKey, ContentHash, MicroUsd, PriceBasis};
@@ -253,8 +259,12 @@ const UNREFERENCING_TABLES: &[&str] = &[
     "audit_root",
     "batches",
     "costs",
+    "current_generations",
     "definition_versions",
     "definitions_in_service",
+    "generation_files",
+    "generation_members",
+    "generations",
     "pods",
     "principals",
     "reservations",

@@ -1,6 +1,6 @@
 //! Everything periodic of a pod, in one statement a second on a connection of its own: it renews the lease, declares
-//! other pods dead, and learns what there is to do. Every ten seconds it appends the heads of the chains to the root
-//! chain.
+//! other pods dead, and learns what there is to do and which generations are current. Every ten seconds it appends the
+//! heads of the chains to the root chain.
 
 use std::time::Duration;
 
@@ -17,10 +17,11 @@ use crate::audit::head::HeadKind;
 use crate::audit::root_chain::{ChainHead, RootEvent};
 use crate::cluster::{DueWork, RunMessage};
 use crate::error::StoreError;
+use crate::generation_store::{Generations, raise};
 use crate::group_commit::{BatchCommand, CommandReceiver, ReplySender};
 use crate::postgres::audit::root::append;
 use crate::postgres::command::AccountsCommand;
-use crate::postgres::connection::connect;
+use crate::postgres::connection::{STATEMENT_TIMEOUT, connect, in_time};
 use crate::postgres::error::sqlx_error;
 use crate::postgres::handle::StoreHandle;
 use crate::postgres::lane::SIGN_INTERVAL;
@@ -68,6 +69,8 @@ struct TickReport {
     unshown: bool,
     #[serde(default)]
     inbox: Vec<RunMessage>,
+    #[serde(default)]
+    generations: Generations,
 }
 
 /// The tick of a pod.
@@ -154,7 +157,7 @@ impl Tick {
     async fn call(&mut self, suspects: &[Suspect]) -> Result<TickReport, StoreError> {
         let (pod, now) = (self.store.pod.id, self.store.clock.now());
         let lease = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
-        let report: String = sqlx::query_scalar("SELECT greenroom_tick_v1($1, $2, $3, $4, $5)")
+        let report: String = sqlx::query_scalar("SELECT greenroom_tick_v2($1, $2, $3, $4, $5)")
             .bind(pod)
             .bind(lease)
             .bind(Json(suspects))
@@ -189,9 +192,12 @@ impl Tick {
     }
 
     async fn on_report(&mut self, started_at: Instant, sent_at: BootTime, report: TickReport) {
-        let TickReport { alive: _, now, declared, peers, to_clean, due, unshown, inbox } = report;
+        let TickReport { alive: _, now, declared, peers, to_clean, due, unshown, inbox, generations } = report;
+        raise(&self.store.generations, generations);
         // What a pod has left that is being cleaned can be claimed already, and so can what this pod has lost itself.
-        let has_due_trees = due || !to_clean.is_empty() || self.store.leases.has_unclaimed(self.store.clock.now());
+        let has_lost_trees =
+            self.store.leases.has_unclaimed(self.store.clock.now()) || self.store.lost_claim_until().is_some();
+        let has_due_trees = due || !to_clean.is_empty() || has_lost_trees;
         self.pods_declared_dead += declared.len() as u64;
         if self.was_paused(now, sent_at) {
             self.peers.restart();
@@ -258,13 +264,10 @@ impl Tick {
         let signed = self.append_heads().await;
         let pod = self.store.pod.id;
         let left = match self.connect().await {
-            Ok(connection) => sqlx::query("SELECT greenroom_leave_v1($1, $2)")
-                .bind(pod)
-                .bind(now.as_micros())
-                .execute(connection)
-                .await
-                .map(drop)
-                .map_err(|error| sqlx_error(&error)),
+            Ok(connection) => {
+                let leaving = sqlx::query("SELECT greenroom_leave_v1($1, $2)").bind(pod).bind(now.as_micros());
+                in_time(STATEMENT_TIMEOUT, leaving.execute(connection)).await.map(drop)
+            }
             Err(error) => Err(error),
         };
         self.store.journal_notifiers.close_all();

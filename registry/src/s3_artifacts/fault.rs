@@ -46,8 +46,8 @@ fn fault(error: &object_store::Error) -> S3Fault {
         Some("RequestTimeTooSkewed" | "RequestExpired") => return S3Fault::ClockSkewed,
         Some("NoSuchBucket") => return S3Fault::NoBucket,
         Some("SlowDown" | "InternalError" | "ServiceUnavailable") => return S3Fault::Unavailable,
-        // Servers differ in the status of a reply to unknown keys.
-        Some("AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "ExpiredToken") => {
+        // Servers differ in the status of their reply to an unknown key id; the last code is that of versitygw.
+        Some("AccessDenied" | "SignatureDoesNotMatch" | "InvalidAccessKeyId" | "XAdminUserNotFound") => {
             return S3Fault::Denied;
         }
         // The request was signed for another region.
@@ -121,7 +121,7 @@ mod tests {
             ("403 Forbidden", "RequestTimeTooSkewed", S3Fault::ClockSkewed),
             ("403 Forbidden", "SignatureDoesNotMatch", S3Fault::Denied),
             ("401 Unauthorized", "", S3Fault::Denied),
-            ("404 Not Found", "InvalidAccessKeyId", S3Fault::Denied),
+            ("404 Not Found", "XAdminUserNotFound", S3Fault::Denied),
             ("301 Moved Permanently", "", S3Fault::Denied),
             ("400 Bad Request", "AuthorizationHeaderMalformed", S3Fault::Denied),
             ("404 Not Found", "NoSuchBucket", S3Fault::NoBucket),

@@ -143,7 +143,7 @@ impl Commit {
     }
 
     /// Calls `callback` once the commit is durable or has failed.
-    fn on_committed(&mut self, callback: impl FnOnce(Option<&StoreError>) + Send + 'static) {
+    pub(super) fn on_committed(&mut self, callback: impl FnOnce(Option<&StoreError>) + Send + 'static) {
         self.on_committed.push(Box::new(callback));
     }
 

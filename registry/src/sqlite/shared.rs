@@ -10,6 +10,7 @@ use sqlx::sqlite::SqlitePool;
 use crate::ledger::state::LedgerState;
 use crate::notify::RunNotifiers;
 use crate::runs::leases::Leases;
+use crate::sqlite::generations::numbers::Numbers;
 use crate::sqlite::pods::Pods;
 
 /// State that the writer and the stores of one file share.
@@ -20,6 +21,8 @@ pub(super) struct Shared {
     pub(super) journal_notifiers: RunNotifiers,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) pods: Pods,
+    /// The numbers of the current generations.
+    pub(super) generations: Numbers,
     ledger: Mutex<LedgerState>,
     /// The numbers of the open audit entries.
     open_entries: Mutex<BTreeSet<u64>>,
@@ -34,6 +37,7 @@ impl Shared {
             journal_notifiers: RunNotifiers::default(),
             clock,
             pods: Pods::new(pod),
+            generations: Numbers::default(),
             ledger: Mutex::default(),
             open_entries: Mutex::default(),
         }

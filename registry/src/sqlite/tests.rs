@@ -2,6 +2,7 @@
 
 mod ledger;
 mod pods;
+mod references;
 
 use std::path::Path;
 
@@ -12,7 +13,6 @@ use sqlx::{Connection, Executor};
 use tempfile::TempDir;
 
 use super::connection::connect_dedicated;
-use super::maintenance;
 use crate::SyncMode;
 use crate::audit::{AuditScope, ChainViolation};
 use crate::core::Unit;
@@ -328,73 +328,4 @@ async fn audit_entries_of_many_callers_share_their_commits() {
         );
     }
     assert!(stores.stores.audit.verify().await.unwrap().is_valid());
-}
-
-/// Text columns without values of a request: names, statuses, audit records, definitions.
-const UNREFERENCING: &[&str] = &[
-    "audit.record",
-    "audit.request",
-    "audit.tenant",
-    "audit_heads.head",
-    "audit_open.open",
-    "budgets.budget",
-    "budgets.models",
-    "costs.agent",
-    "costs.issuer",
-    "costs.tenant",
-    "costs.user",
-    "costs.workflow",
-    "definition_versions.body",
-    "definitions_in_service.file",
-    "definitions_in_service.id",
-    "definitions_in_service.kind",
-    "definitions_in_service.source",
-    "idempotency_keys.key",
-    "idempotency_keys.pod",
-    "idempotency_keys.run",
-    "idempotency_keys.tenant",
-    "memories.agent",
-    "memories.tenant",
-    "pods.pod",
-    "principals.issuer",
-    "principals.tenant",
-    "principals.user",
-    "reservations.pod",
-    "reservations.reservation",
-    "runs.parent",
-    "runs.pod",
-    "runs.root",
-    "runs.run",
-    "runs.status",
-    "runs.team",
-    "runs.tenant",
-    "runs.workflow",
-    "store_identity.audit_key",
-    "store_identity.database",
-    "usage_minutes.issuer",
-    "usage_minutes.tenant",
-    "usage_minutes.user",
-];
-
-#[tokio::test]
-async fn every_text_column_is_scanned_for_artifacts_or_listed_without_references() {
-    let stores = TestStores::sqlite().await;
-    let mut connection = connect_dedicated(&stores.database()).await.unwrap();
-    let columns: Vec<(String, String)> = sqlx::query_as(
-        "SELECT tables.name, columns.name FROM sqlite_master tables, pragma_table_info(tables.name) columns \
-         WHERE tables.type = 'table' AND tables.name NOT LIKE '\\_%' ESCAPE '\\' AND columns.type = 'TEXT' \
-         ORDER BY 1, 2",
-    )
-    .fetch_all(&mut connection)
-    .await
-    .unwrap();
-    connection.close().await.unwrap();
-    assert!(columns.len() > UNREFERENCING.len());
-    for (table, column) in columns {
-        let is_scanned = maintenance::ARTIFACT_REFERENCES
-            .iter()
-            .any(|select| select.starts_with(&format!("SELECT {column} FROM {table}")));
-        let is_unreferencing = UNREFERENCING.contains(&format!("{table}.{column}").as_str());
-        assert_ne!(is_scanned, is_unreferencing, "{table}.{column}: list it in sqlite/maintenance.rs or here");
-    }
 }

@@ -17,8 +17,8 @@ use crate::runs::DedupKey;
 use crate::{FolderSharing, S3Settings, S3Timeouts, open_fs_artifacts, open_s3_artifacts};
 
 mod content;
-mod fault_proxy;
 mod faults;
+mod s3_proxy;
 mod sweep;
 
 /// The stores of two pods over the same objects.
@@ -63,7 +63,7 @@ impl TestArtifacts {
 }
 
 /// The bucket of the tests, with keys that no other test has.
-fn s3_settings(unique: &TempDir) -> S3Settings {
+pub(crate) fn s3_settings(unique: &TempDir) -> S3Settings {
     let name = unique.path().file_name().unwrap().to_str().unwrap();
     S3Settings {
         endpoint: Some(variable("GREENROOM_TEST_S3_URL")),

@@ -40,8 +40,8 @@ personal_data_ok if input.user.permissions.pii_access == true
 
 personal_data_ok if input.facts.no_personal_data == 1
 
-# The audit chain and the store hold the data of every tenant: only users of the pod's own tenant
-# maintain them.
+# The audit chain and the store hold the data of every tenant, and definitions and policy are those of every
+# tenant: only users of the pod's own tenant maintain them.
 pod_tenant_ok if input.user.tenant == "default"
 
 # The policies of definitions that this package evaluates.
@@ -118,7 +118,7 @@ reasons contains {
 reasons contains {
 	"check": "pod_tenant_ok",
 	"code": "not_the_pods_tenant",
-	"message": "this holds the data of every tenant: only users of the tenant default may maintain it",
+	"message": "this concerns every tenant: only users of the tenant default may maintain it",
 }
 
 has_operator_role if {

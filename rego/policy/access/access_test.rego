@@ -87,7 +87,10 @@ test_personal_data_of_a_run_is_read_with_the_permission_only if {
 	}
 }
 
-maintenance := ["verify_audit", "prune_audit", "check_store", "back_up_store", "restore_store"]
+maintenance := [
+	"verify_audit", "prune_audit", "check_store", "back_up_store", "apply_definitions", "apply_policy",
+	"restore_store",
+]
 
 test_only_the_pods_own_tenant_maintains_what_all_tenants_share if {
 	every action in maintenance {

@@ -68,13 +68,17 @@ pub enum Action {
     CheckStore,
     /// Copy the store.
     BackUpStore,
+    /// Make a catalogue that of every pod.
+    ApplyDefinitions,
+    /// Make a policy that of every pod.
+    ApplyPolicy,
     /// Replace the store by a copy.
     RestoreStore,
 }
 
 impl Action {
     /// Every action, in the order of the access matrix.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::Invoke,
         Self::StartRun,
         Self::StartTeam,
@@ -98,6 +102,8 @@ impl Action {
         Self::PruneAudit,
         Self::CheckStore,
         Self::BackUpStore,
+        Self::ApplyDefinitions,
+        Self::ApplyPolicy,
         Self::RestoreStore,
     ];
 
@@ -143,6 +149,8 @@ impl Action {
                 Maintenance::PruneAudit { .. } => Self::PruneAudit,
                 Maintenance::CheckStore => Self::CheckStore,
                 Maintenance::BackUpStore { .. } => Self::BackUpStore,
+                Maintenance::ApplyDefinitions { .. } => Self::ApplyDefinitions,
+                Maintenance::ApplyPolicy { .. } => Self::ApplyPolicy,
                 Maintenance::RestoreStore { .. } => Self::RestoreStore,
             },
         }
@@ -175,6 +183,8 @@ impl Action {
             Self::PruneAudit => "prune_audit",
             Self::CheckStore => "check_store",
             Self::BackUpStore => "back_up_store",
+            Self::ApplyDefinitions => "apply_definitions",
+            Self::ApplyPolicy => "apply_policy",
             Self::RestoreStore => "restore_store",
         }
     }

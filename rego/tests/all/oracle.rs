@@ -38,6 +38,8 @@ const ACTIONS: &[&str] = &[
     "prune_audit",
     "check_store",
     "back_up_store",
+    "apply_definitions",
+    "apply_policy",
     "restore_store",
     "unknown_action",
 ];

@@ -41,13 +41,13 @@ pub struct GlobalArgs {
     /// Directory of all state; one process owns it at a time
     #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Definitions instead of the embedded catalogue
+    /// Definitions (a directory or `s3://BUCKET/PREFIX`) instead of the embedded catalogue
     #[arg(long, global = true, value_name = "DIR")]
     pub definitions: Option<PathBuf>,
     /// Refuse to start or to reload with an invalid definition, instead of quarantining it
     #[arg(long, global = true)]
     pub strict: bool,
-    /// Policy bundle (a directory with guard.tar.gz) instead of the embedded one
+    /// Policy bundle (a directory with guard.tar.gz, or `s3://BUCKET/PREFIX`) instead of the embedded one
     #[arg(long, global = true, value_name = "DIR")]
     pub policy: Option<PathBuf>,
     /// User that the command line authenticates as
@@ -97,10 +97,10 @@ pub enum Command {
     /// Get the content of inputs and outputs that are too large for a reply
     #[command(subcommand)]
     Artifacts(ArtifactsCommand),
-    /// Check definition files
+    /// Check definition files, or apply them for every pod
     #[command(subcommand)]
     Definitions(DefinitionsCommand),
-    /// Check a policy bundle, complete its text, explain one decision, or show all as a table
+    /// Check a policy bundle, apply it for every pod, complete its text, explain one decision, or show all as a table
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// List, verify and prune the audit
@@ -226,9 +226,14 @@ pub enum CatalogueCommand {
 pub enum DefinitionsCommand {
     /// Print every problem of every file with its location
     Check {
-        /// Directory, or one file that is checked against the configured directory; default: that directory, else the
-        /// embedded catalogue
+        /// Directory or `s3://BUCKET/PREFIX`, or one file that is checked against the configured source; default: that
+        /// source, else the embedded catalogue
         path: Option<PathBuf>,
+    },
+    /// Make definitions those of every pod that shares the database, if all of them are valid
+    Apply {
+        /// Directory or `s3://BUCKET/PREFIX`
+        source: String,
     },
 }
 
@@ -237,8 +242,13 @@ pub enum DefinitionsCommand {
 pub enum PolicyCommand {
     /// Check a policy bundle: what its rules read, and whether the input has it
     Check {
-        /// Bundle, or a directory with guard.tar.gz; without it, the configured one
+        /// Bundle, a directory with guard.tar.gz, or `s3://BUCKET/PREFIX`; without it, the configured one
         path: Option<PathBuf>,
+    },
+    /// Make a policy that of every pod that shares the database, if it passes its check and its trial
+    Apply {
+        /// Bundle, a directory with guard.tar.gz, or `s3://BUCKET/PREFIX`
+        source: String,
     },
     /// Pack the complete sources into a bundle of `opa build`, so that it can be derived what its rules read
     Pack(PackArgs),

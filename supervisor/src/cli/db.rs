@@ -17,7 +17,7 @@ use super::session::Session;
 use crate::admin::{chain_json, check_json};
 use crate::clock::WallClock;
 use crate::compose::stores;
-use crate::config::Config;
+use crate::config::{Config, SourceLocation};
 use crate::data_dir::DataDirLock;
 
 /// Executes the command.
@@ -66,6 +66,15 @@ pub async fn migrate(config: &Config, output: Output) -> Result<u8, Cause> {
     let report = json!({ "schema": stores::migrate(config).await? });
     output.document(&report, || format_report(&report));
     Ok(0)
+}
+
+/// A source for the owner of the store: the URL of a bucket, or a path as [`absolute`].
+pub(super) fn location(source: &str) -> Result<String, Cause> {
+    let location = SourceLocation::parse(source).map_err(|problem| Cause::new(ErrorCode::InvalidInput, problem))?;
+    match location.path() {
+        Some(path) => absolute(path),
+        None => Ok(location.to_string()),
+    }
 }
 
 /// A path for the owner of the store, which may run in another directory.

@@ -1,6 +1,7 @@
 //! `greenroom policy`: checks a bundle, completes its text, explains one decision, or shows all as a table. Each loads
-//! a bundle into an engine of its own; nothing is executed or recorded.
+//! a bundle into an engine of its own; nothing is executed or recorded. `apply` alone changes something, through a pod.
 
+pub mod apply;
 mod check;
 mod pack;
 
@@ -33,6 +34,8 @@ pub async fn policy(config: Config, command: PolicyCommand, output: Output) -> R
     match command {
         PolicyCommand::Check { path } => check::check(config, path, output).await,
         PolicyCommand::Pack(args) => pack::pack(config, args, output).await,
+        // It needs a session, and the caller executes it.
+        PolicyCommand::Apply { .. } => Ok(0),
         PolicyCommand::Eval { input } => {
             let evaluator = open_engine(&config, output).await?;
             let explanation = evaluator.explain(Arc::new(run_blocking(move || read_input(&input)).await??)).await?;

@@ -41,13 +41,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// Starts a pod if the data directory has no owner, or connects to its owner.
+    /// Starts a pod if the data directory has no owner, or connects to its owner. A pod of a command that repairs starts
+    /// although it cannot load what was applied.
     ///
     /// # Errors
     /// Those of assembling the pod; [`greenroom_protocol::ErrorCode::DataDirectoryInUse`] if the owner neither
     /// accepts requests nor ends.
-    pub async fn open(config: Config) -> Result<Self, Cause> {
-        Ok(Self { route: Arc::new(Route::open(config).await?), run: Mutex::default() })
+    pub async fn open(config: Config, is_repair: bool) -> Result<Self, Cause> {
+        Ok(Self { route: Arc::new(Route::open(config, is_repair).await?), run: Mutex::default() })
     }
 
     /// A client that authenticates as the configured user.

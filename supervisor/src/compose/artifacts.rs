@@ -23,7 +23,7 @@ pub(super) async fn open(
 ) -> Result<Arc<dyn ArtifactStore>, Cause> {
     let ids = Arc::clone(ids);
     let opened = match (&config.artifacts.s3, folder) {
-        (Some(s3), _) => open_s3_artifacts(settings(s3), ids).await,
+        (Some(s3), _) => open_s3_artifacts(s3_settings(s3), ids).await,
         (None, Some(folder)) => {
             let sharing = match config.artifacts.shared {
                 true => FolderSharing::SeveralProcesses,
@@ -36,7 +36,8 @@ pub(super) async fn open(
     opened.map_err(|error| error.cause())
 }
 
-fn settings(s3: &S3Config) -> S3Settings {
+/// The settings of the client of S3.
+pub(crate) fn s3_settings(s3: &S3Config) -> S3Settings {
     let S3Config { endpoint, bucket, region, access_key_id, secret_access_key } = s3.clone();
     let endpoint = match endpoint {
         S3Endpoint::Aws => None,

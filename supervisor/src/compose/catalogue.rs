@@ -1,38 +1,36 @@
 //! From the configuration to the catalogue: definitions are loaded and checked against the names that
-//! handlers, tools, providers and the policy own. Invalid ones are quarantined, unless the configuration is strict.
+//! handlers, tools, providers and the policy own. Invalid ones are quarantined, unless the configuration is strict;
+//! those that were applied for every pod are all valid.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 
 use greenroom_actors::handler::Handler;
 use greenroom_actors::tool::Tool;
-use greenroom_definitions::{Catalogue, KnownNames, LoadOutcome, Source};
+use greenroom_definitions::{Catalogue, FileSet, KnownNames, LoadOutcome, Report, Source};
 use greenroom_protocol::{CategoryId, Cause, ErrorCode, Json};
-use greenroom_rego::Bundle;
 
 use super::blocking::run_blocking;
 use super::{models, policy};
 use crate::config::Config;
+use crate::sources::OwnSources;
 
 /// Definitions that one load logs; the others are only counted.
 const LOGGED_MAX: usize = 20;
 
-/// The configured source of definitions.
-#[must_use]
-pub fn source(config: &Config) -> Source {
-    match &config.definitions_dir {
-        Some(dir) => Source::Directory(dir.clone()),
-        None => Source::Embedded,
-    }
+/// The configured source of definitions, whose files are read already if they are in a bucket.
+///
+/// # Errors
+/// Those of a bucket.
+pub async fn source(config: &Config) -> Result<Source, Cause> {
+    OwnSources::open(config)?.definitions().await
 }
 
-/// Loads the configured definitions, or the embedded ones.
+/// Loads the definitions of a source.
 ///
 /// # Errors
 /// [`ErrorCode::InvalidDefinition`] with every problem of every file, if there is one and the configuration is strict.
-pub async fn load(config: &Config, known_names: KnownNames) -> Result<LoadOutcome, Cause> {
-    let (source, strict) = (source(config), config.strict);
+pub async fn load(source: Source, strict: bool, known_names: KnownNames) -> Result<LoadOutcome, Cause> {
     let outcome = run_blocking(move || greenroom_definitions::load(&source, &known_names)).await?;
     if strict && let Some(cause) = outcome.report.to_cause() {
         return Err(cause);
@@ -40,13 +38,28 @@ pub async fn load(config: &Config, known_names: KnownNames) -> Result<LoadOutcom
     Ok(outcome)
 }
 
-/// Loads a directory of definitions over the active catalogue.
+/// Loads definitions over the active catalogue.
 ///
 /// # Errors
 /// As [`require_catalogue`]; the active catalogue must remain active then.
-pub fn reload(dir: &Path, known_names: &KnownNames, active: &Catalogue, strict: bool) -> Result<Arc<Catalogue>, Cause> {
-    let source = Source::Directory(dir.to_owned());
-    require_catalogue(greenroom_definitions::load_over(&source, known_names, Some(active)), strict)
+pub fn reload(
+    source: &Source,
+    known_names: &KnownNames,
+    active: &Catalogue,
+    strict: bool,
+) -> Result<Arc<Catalogue>, Cause> {
+    require_catalogue(greenroom_definitions::load_over(source, known_names, Some(active)), strict)
+}
+
+/// Loads definitions of which each must be valid. The report has the warnings.
+///
+/// # Errors
+/// [`ErrorCode::InvalidDefinition`] with every problem of every file.
+pub(crate) async fn load_valid(files: FileSet, known_names: KnownNames) -> Result<(Arc<Catalogue>, Report), Cause> {
+    let loading = move || greenroom_definitions::load(&Source::Files(files), &known_names);
+    let LoadOutcome { catalogue, report } = run_blocking(loading).await?;
+    let catalogue = require_catalogue(LoadOutcome { catalogue, report: report.clone() }, true)?;
+    Ok((catalogue, report))
 }
 
 /// When definitions are loaded.
@@ -106,26 +119,21 @@ pub(crate) fn require_catalogue(outcome: LoadOutcome, strict: bool) -> Result<Ar
 ///
 /// # Errors
 /// [`ErrorCode::InvalidPolicy`] if the bundle, which owns the names of policies, cannot be read.
-pub fn known_names(config: &Config) -> Result<KnownNames, Cause> {
-    let bundle = policy::open_bundle(config)?;
-    Ok(collect_known_names(config, &bundle, &greenroom_runtimes::handlers(), &greenroom_runtimes::tools()))
+pub async fn known_names(config: &Config) -> Result<KnownNames, Cause> {
+    let bundle = policy::open_bundle(config).await?;
+    let host_names = host_names(config, &greenroom_runtimes::handlers(), &greenroom_runtimes::tools());
+    Ok(with_policy(host_names, bundle.data()))
 }
 
-/// Collects the names that definitions may use from their owners.
+/// Collects the names that definitions may use from their owners, except for those of the policy.
 #[must_use]
-pub fn collect_known_names(
-    config: &Config,
-    bundle: &Bundle,
-    handlers: &[Arc<dyn Handler>],
-    tools: &[Arc<dyn Tool>],
-) -> KnownNames {
-    let known_names = KnownNames::new(
+pub fn host_names(config: &Config, handlers: &[Arc<dyn Handler>], tools: &[Arc<dyn Tool>]) -> KnownNames {
+    KnownNames::new(
         [],
         handlers.iter().map(|handler| handler.name()),
         tools.iter().map(|tool| tool.name()),
         models::provider_names(config),
-    );
-    with_policy(known_names, bundle.data())
+    )
 }
 
 /// The known names with those that the data of a policy has instead of those of another policy.
@@ -144,6 +152,7 @@ pub fn with_policy(known_names: KnownNames, data: &Json) -> KnownNames {
 /// # Errors
 /// [`ErrorCode::InvalidDefinition`], [`ErrorCode::InvalidPolicy`].
 pub async fn categories(config: &Config) -> Result<Vec<CategoryId>, Cause> {
-    let catalogue = require_catalogue(load(config, known_names(config)?).await?, config.strict)?;
+    let (source, known_names) = (source(config).await?, known_names(config).await?);
+    let catalogue = require_catalogue(load(source, config.strict, known_names).await?, config.strict)?;
     Ok(catalogue.categories().map(|category| category.id.clone()).collect())
 }

@@ -59,4 +59,7 @@ pub struct Overrides {
     pub stores: Option<WrapStores>,
     /// Set for the one pod that decides whether a backup is restored.
     pub restores: Option<RestorePod>,
+    /// True for the pod of a command that applies a catalogue or a policy: it starts with its own ones if none of those
+    /// that were applied before can be loaded.
+    pub is_repair: bool,
 }

@@ -7,16 +7,21 @@ use greenroom_actors::execution::ModelRegistry;
 use greenroom_actors::guard::GuardHandle;
 use greenroom_actors::observer::Observer;
 use greenroom_actors::pipeline::PipelineHandle;
+use greenroom_definitions::KnownNames;
 use greenroom_protocol::{Clock, IdGenerator, PodId};
 use greenroom_registry::Stores;
+use greenroom_registry::generation_store::Generations;
 use greenroom_registry::rate_windows::RateWindows;
 use greenroom_rego::Authenticator;
+use tokio::sync::watch;
 
 use super::overrides::RestorePod;
 use crate::cached_definitions::CachedDefinitions;
 use crate::config::{Config, SettingsHash};
 use crate::identity::ConfigIdentityProvider;
 use crate::pipeline::admission::AdmissionControl;
+use crate::readiness::Readiness;
+use crate::sources::OwnSources;
 use crate::telemetry::Metrics;
 
 /// What the parts of one pod share.
@@ -49,6 +54,14 @@ pub(crate) struct PodParts {
     pub settings_hash: Arc<ArcSwap<SettingsHash>>,
     /// The guard; its supervisor is a child of the actor tree.
     pub guard: GuardHandle,
+    /// The names that definitions may use, except for those of the policy.
+    pub host_names: KnownNames,
+    /// What replaces the embedded definitions and the embedded policy, until others are applied for every pod.
+    pub sources: OwnSources,
+    /// The generations that are active; zero for what is of an own source.
+    pub active: Arc<watch::Sender<Generations>>,
+    /// Whether the pod is ready.
+    pub readiness: Arc<Readiness>,
     /// Metrics of this pod.
     pub metrics: Arc<Metrics>,
     /// Receives the events of the actor tree.

@@ -12,6 +12,7 @@ use greenroom_rego::{Evaluator, Guard};
 use super::overrides::WrapEvaluator;
 use super::parts::PodParts;
 use crate::admin::AdminOps;
+use crate::apply::Applier;
 use crate::ingress::local::LocalIngress;
 use crate::pipeline::Pipeline;
 use crate::pipeline::artifacts::ArtifactLookup;
@@ -40,7 +41,8 @@ pub(crate) fn build(
         None => engines,
     };
     let is_restoring = parts.restores.is_some();
-    let admin = AdminOps { runs, stores: stores.clone(), clock: Arc::clone(clock), is_restoring };
+    let applier = applier(parts);
+    let admin = AdminOps { runs, stores: stores.clone(), clock: Arc::clone(clock), applier, is_restoring };
     let (idempotency, releaser) =
         IdempotencyKeys::new(Arc::clone(&stores.core), Arc::clone(&stores.idempotency), Arc::clone(clock));
     let pipeline = Arc::new(Pipeline {
@@ -77,6 +79,19 @@ pub(crate) fn build(
     let bound = parts.pipeline.bind(pipeline.clone());
     bound.map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))?;
     Ok((pipeline, releaser))
+}
+
+/// What applies definitions and policies for every pod.
+fn applier(parts: &PodParts) -> Applier {
+    Applier {
+        config: parts.config.clone(),
+        generations: Arc::clone(&parts.stores.generations),
+        active: parts.active.subscribe(),
+        guard: parts.guard.clone(),
+        host_names: parts.host_names.clone(),
+        core: Arc::clone(&parts.stores.core),
+        clock: Arc::clone(&parts.clock),
+    }
 }
 
 /// The ingress of this process.

@@ -9,17 +9,14 @@ use greenroom_rego::{Bundle, CacheDir, PolicySnapshot, SnapshotError};
 
 use super::blocking::run_blocking;
 use crate::config::{self, Config, StoreConfig};
+use crate::sources::OwnSources;
 
 /// Reads the configured bundle, or the embedded one.
 ///
 /// # Errors
-/// [`greenroom_protocol::ErrorCode::InvalidPolicy`].
-pub fn open_bundle(config: &Config) -> Result<Bundle, Cause> {
-    let bundle = match &config.policy_dir {
-        Some(dir) => Bundle::open(dir),
-        None => Bundle::embedded(),
-    };
-    bundle.map_err(Cause::from)
+/// [`greenroom_protocol::ErrorCode::InvalidPolicy`]; those of a bucket.
+pub async fn open_bundle(config: &Config) -> Result<Bundle, Cause> {
+    OwnSources::open(config)?.bundle().await
 }
 
 /// Compiles and validates the configured policy, for commands that only evaluate it.
@@ -27,7 +24,7 @@ pub fn open_bundle(config: &Config) -> Result<Bundle, Cause> {
 /// # Errors
 /// [`greenroom_protocol::ErrorCode::InvalidPolicy`].
 pub async fn load_snapshot(config: &Config) -> Result<Arc<PolicySnapshot>, Cause> {
-    Ok(compile(config, open_bundle(config)?).await?.0)
+    Ok(compile(config, open_bundle(config).await?).await?.0)
 }
 
 /// Compiles and validates a bundle. The compiler is returned too: a reload uses it again.

@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 use greenroom_actors::observer::{Observer, TeeObserver};
 use greenroom_actors::run::{RecoveryReport, RunsHandle};
 use greenroom_actors::supervision::ChildKind;
-use greenroom_definitions::KnownNames;
 use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_registry::StoreTask;
 use greenroom_registry::artifacts::SweepReport;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use super::category_spawner::CategorySpawner;
 use super::in_service::InService;
@@ -96,26 +95,45 @@ pub(crate) fn control_socket(server: ControlServer, ingress: LocalIngress) -> Se
     })
 }
 
-/// What reloads changed users, definitions and policies.
-pub(crate) fn reloader(
+/// Creates what reloads users, definitions and policies. It activates what is applied for every pod from now on, unless
+/// the pod restores a database.
+pub(crate) fn start_reloader(
+    services: &mut Services,
     parts: &PodParts,
-    known_names: KnownNames,
     spawner: CategorySpawner,
     in_service: InService,
-) -> Reloader {
+) -> Arc<Reloader> {
+    let reloader = Arc::new(reloader(parts, spawner, in_service));
+    if parts.restores.is_none() {
+        let follower = Arc::clone(&reloader);
+        services.start(Service::droppable("generations", ChildKind::Watcher, move || {
+            let follower = Arc::clone(&follower);
+            async move { follower.follow().await }
+        }));
+    }
+    reloader
+}
+
+/// What reloads users, definitions and policy.
+pub(crate) fn reloader(parts: &PodParts, spawner: CategorySpawner, in_service: InService) -> Reloader {
     Reloader {
         definitions: Arc::clone(&parts.definitions),
         in_service,
-        known_names,
+        host_names: parts.host_names.clone(),
         spawner,
         guard: parts.guard.clone(),
         core: Arc::clone(&parts.stores.core),
+        generations: Arc::clone(&parts.stores.generations),
+        active: Arc::clone(&parts.active),
+        readiness: Arc::clone(&parts.readiness),
         clock: Arc::clone(&parts.clock),
         metrics: Arc::clone(&parts.metrics),
         strict: parts.config.strict,
-        definitions_dir: parts.config.definitions_dir.clone(),
-        policy_dir: parts.config.policy_dir.clone(),
+        sources: parts.sources.clone(),
         users: user_file(parts),
+        activating: Mutex::default(),
+        policy_changed: Notify::new(),
+        failing_sources: std::sync::Mutex::default(),
     }
 }
 

@@ -166,9 +166,9 @@ fn read(reader: &mut ConfigReader<'_>, settings_file: Option<PathBuf>, settings_
     let admission = admission::read(reader);
     let config = Config {
         runtime_dir: pod::read_runtime_dir(reader),
-        definitions_dir: definitions::read_definitions_dir(reader),
+        definitions: definitions::read_definitions(reader),
         strict: definitions::read_strict(reader),
-        policy_dir: definitions::read_policy_dir(reader),
+        policy: definitions::read_policy(reader),
         files_roots: files::read(reader, &data_dir),
         store: store::read(reader, &data_dir),
         redis: redis::read(reader),

@@ -1,25 +1,23 @@
-//! A look at the watched directories, and the wait until several looks agree: whoever copies a directory writes its
-//! files one after the other, and a part of them is not what was meant.
+//! A look at the watched sources, and the wait until several looks agree: whoever copies a directory writes its files one
+//! after the other, and a part of them is not what was meant.
 
-use std::path::Path;
 use std::time::Duration;
 
 use greenroom_protocol::ContentHash;
-use greenroom_rego::Bundle;
 use tokio::time::Instant;
 
-use super::{RELOAD_MAX, users};
+use super::RELOAD_MAX;
 
 /// Time during which all looks must agree. The rest of [`RELOAD_MAX`] is for reading and compiling.
 pub(super) const QUIET_MIN: Duration = Duration::from_millis(400);
 /// Time between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// Time after which a directory that keeps changing is reported in the log.
+/// Time after which a source that keeps changing is reported in the log.
 const UNSETTLED_MAX: Duration = Duration::from_secs(10);
 
 const _: () = assert!(QUIET_MIN.as_millis() * 2 < RELOAD_MAX.as_millis());
 
-/// The content of the watched directories and of the settings file at one time.
+/// The content of the watched sources and of the settings file at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Fingerprints {
     /// The hash of every definition and its name.
@@ -31,15 +29,6 @@ pub(super) struct Fingerprints {
 }
 
 impl Fingerprints {
-    /// Reads the directories and the file.
-    pub(super) fn take(definitions: Option<&Path>, policy: Option<&Path>, users: Option<&Path>) -> Self {
-        Self {
-            definitions: definitions.map(greenroom_definitions::loader::fingerprint),
-            policy: policy.map(Bundle::fingerprint),
-            users: users.and_then(users::fingerprint),
-        }
-    }
-
     /// True if no definition has changed between the two looks.
     pub(super) fn has_same_definitions(&self, other: Self) -> bool {
         self.definitions == other.definitions
@@ -72,7 +61,7 @@ impl Settling {
             (self.look, self.changed_at) = (look, now);
         }
         if !self.is_reported && now.duration_since(self.started_at) > UNSETTLED_MAX {
-            tracing::warn!("watched directories keep changing, nothing is loaded until they do not");
+            tracing::warn!("watched sources keep changing, nothing is loaded until they do not");
             self.is_reported = true;
         }
     }

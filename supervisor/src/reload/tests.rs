@@ -46,20 +46,15 @@ async fn a_policy_that_is_refused_while_the_guard_restarts_is_loaded_again() {
     write(folder.path(), SHIPPED, "Version 1");
     let mut config = Config::defaults(folder.path()).unwrap();
     config.store = StoreConfig::Memory;
-    config.policy_dir = Some(folder.path().join("policy"));
-    config.definitions_dir = Some(folder.path().join("definitions"));
+    config.policy = Some(folder.path().join("policy").into());
+    config.definitions = Some(folder.path().join("definitions").into());
     let pod = compose(&config, Arc::new(WallClock), Arc::new(TimeOrdered)).await.unwrap();
     // This guard has no supervisor yet, as between the failure of one and the start of the next.
-    let bundle = compose::policy::open_bundle(&config).unwrap();
+    let bundle = compose::policy::open_bundle(&config).await.unwrap();
     let (snapshot, compiler) = compose::policy::compile(&config, bundle).await.unwrap();
     let guard = GuardHandle::new(snapshot, compiler, 1);
     let in_service = InService::new(&config, Arc::clone(&pod.parts.stores.definitions));
-    let mut reloader = compose::services::reloader(
-        &pod.parts,
-        pod.reloader.known_names.clone(),
-        pod.reloader.spawner.clone(),
-        in_service,
-    );
+    let mut reloader = compose::services::reloader(&pod.parts, pod.reloader.spawner.clone(), in_service);
     reloader.guard = guard.clone();
     let policy = *guard.active_policy().hash();
     let definitions = reloader.definitions.catalogue().hash();

@@ -1,7 +1,6 @@
 //! Log lines: one flat JSON object each, on standard error. Every line has `timestamp` and `level`; the
 //! line of an execution also has exactly the fields of [`FIELDS`], absent ones as null.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::{fmt, io};
 

@@ -37,7 +37,7 @@ impl RecordedFacts {
     fn record(&self, input: &Input) {
         let document = serde_json::to_value(input).unwrap_or_default();
         let action = document["action"].as_str().unwrap_or_default().to_owned();
-        let stated = RELATIONS.into_iter().filter(|name| document["facts"][*name] == Json::from(1));
+        let stated = RELATIONS.into_iter().filter(|name| document["facts"][*name] == 1);
         let relations = stated.map(str::to_owned).collect();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((action, relations));
     }

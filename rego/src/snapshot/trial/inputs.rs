@@ -12,7 +12,7 @@ use crate::access_request::input::{
 use crate::identity::NameSet;
 
 /// Maximum inputs of a trial.
-const INPUTS_MAX: usize = 408;
+const INPUTS_MAX: usize = 420;
 /// The kinds of callers.
 const CALLERS: [&str; 4] = ["user", "workflow", "agent", "team"];
 /// A step through the actions that visits each of them before it repeats one.

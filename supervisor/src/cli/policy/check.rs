@@ -6,6 +6,7 @@ use greenroom_protocol::{Cause, ErrorCode, Json};
 use greenroom_rego::{PolicySnapshot, PolicyWarning};
 use serde_json::json;
 
+use crate::cli::definitions::parse_location;
 use crate::cli::output::Output;
 use crate::compose;
 use crate::config::Config;
@@ -16,7 +17,8 @@ use crate::config::Config;
 /// [`ErrorCode::InvalidPolicy`] for a bundle that a pod rejects. A rule on a path that the input never has is
 /// reported, and the exit code is that of the same code.
 pub(super) async fn check(config: Config, path: Option<PathBuf>, output: Output) -> Result<u8, Cause> {
-    let config = Config { policy_dir: path.or_else(|| config.policy_dir.clone()), ..config };
+    let named = path.as_deref().map(parse_location).transpose()?;
+    let config = Config { policy: named.or_else(|| config.policy.clone()), ..config };
     let snapshot = compose::policy::load_snapshot(&config).await?;
     let tried = snapshot.try_read_set().await?;
     let document = report(&snapshot, tried);

@@ -29,7 +29,7 @@ const OWNERS_MAX: usize = 1_000;
 #[derive(Clone)]
 pub(super) enum Target {
     /// The pod of this process.
-    InProcess(LocalIngress),
+    InProcess(Box<LocalIngress>),
     /// The owner of the data directory.
     Remote(ControlClient),
 }
@@ -53,6 +53,8 @@ struct Current {
 /// The way from a command to a pod.
 pub(super) struct Route {
     config: Config,
+    /// True for the pod of a command that replaces what cannot be loaded.
+    is_repair: bool,
     current: Mutex<Current>,
     /// Only one request replaces the link.
     replacing: tokio::sync::Mutex<()>,
@@ -60,9 +62,9 @@ pub(super) struct Route {
 
 impl Route {
     /// Finds or starts the pod.
-    pub(super) async fn open(config: Config) -> Result<Self, Cause> {
-        let link = open_link(&config).await?;
-        Ok(Self { config, current: Mutex::new(Current { link, number: 0 }), replacing: tokio::sync::Mutex::default() })
+    pub(super) async fn open(config: Config, is_repair: bool) -> Result<Self, Cause> {
+        let current = Mutex::new(Current { link: open_link(&config, is_repair).await?, number: 0 });
+        Ok(Self { config, is_repair, current, replacing: tokio::sync::Mutex::default() })
     }
 
     pub(super) const fn config(&self) -> &Config {
@@ -122,7 +124,7 @@ impl Route {
     fn target(&self) -> Result<(Target, usize), Cause> {
         let current = self.current();
         let target = match &current.link {
-            Link::InProcess(pod) => Target::InProcess(pod.ingress().clone()),
+            Link::InProcess(pod) => Target::InProcess(Box::new(pod.ingress().clone())),
             Link::Remote { socket, .. } => Target::Remote(socket.clone()),
             Link::Closed => return Err(shutting_down("the session is closed")),
         };
@@ -136,23 +138,23 @@ impl Route {
             if self.current().number != number {
                 return Ok(());
             }
-            let config = self.config.clone();
-            let link = drive_on_thread(move || async move { open_link(&config).await }).await??;
+            let (config, is_repair) = (self.config.clone(), self.is_repair);
+            let link = drive_on_thread(move || async move { open_link(&config, is_repair).await }).await??;
             *self.current() = Current { link, number: number.saturating_add(1) };
             Ok(())
         })
     }
 }
 
-async fn open_link(config: &Config) -> Result<Link, Cause> {
+async fn open_link(config: &Config, is_repair: bool) -> Result<Link, Cause> {
     match find_owner(config, print_note).await? {
-        Owner::ThisProcess(lock) => start_pod(config, lock).await,
+        Owner::ThisProcess(lock) => start_pod(config, lock, is_repair).await,
         Owner::Other { socket, process, settings } => Ok(Link::Remote { socket, process, settings }),
     }
 }
 
-async fn start_pod(config: &Config, lock: DataDirLock) -> Result<Link, Cause> {
-    let overrides = Overrides { lock: Some(lock), ..Overrides::default() };
+async fn start_pod(config: &Config, lock: DataDirLock, is_repair: bool) -> Result<Link, Cause> {
+    let overrides = Overrides { lock: Some(lock), is_repair, ..Overrides::default() };
     let mut pod = compose_with(config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides).await?;
     pod.listen().await?;
     Ok(Link::InProcess(Box::new(pod)))

@@ -1,0 +1,221 @@
+//! Which faults there are in a run of the harness, and when: a list that its seed determines. A fault follows once a
+//! number of calls has reached the model, and not after a time, so that there is always work that it interrupts.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::choices::Choices;
+use super::history::OutageKind;
+use super::postgres_server::StopMode;
+use super::workload::Workload;
+
+/// Pods that share the database.
+pub const PODS: usize = 3;
+/// Runs of the short form.
+const RUNS_SHORT: usize = 35;
+/// How long a frozen pod remains so in the long form: long after its lease, its peers and its callers have given up.
+const FREEZE_DURATION: Duration = Duration::from_secs(10);
+/// How long PostgreSQL is away: longer than a lease.
+const POSTGRES_AWAY: Duration = Duration::from_millis(3_500);
+/// What a slow link adds to each piece of a message, and for how long.
+const LINK_DELAY: Duration = Duration::from_millis(25);
+const SLOW_LINK_DURATION: Duration = Duration::from_secs(5);
+/// How far a clock is put forward.
+const CLOCK_SHIFT: Duration = Duration::from_secs(40);
+
+/// A fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// A pod is out of action until another one has declared it dead and others have resumed its runs, and at least for
+    /// this time.
+    Outage {
+        /// The pod.
+        pod: usize,
+        /// What is done to it.
+        kind: OutageKind,
+        /// The time.
+        lasts: Duration,
+    },
+    /// What a pod and PostgreSQL send to each other is delayed for some time.
+    SlowLink {
+        /// The pod.
+        pod: usize,
+        /// The delay of each piece.
+        delay: Duration,
+        /// The time.
+        lasts: Duration,
+    },
+    /// The connections of a pod to PostgreSQL are closed; new ones are accepted at once.
+    DropConnections {
+        /// The pod.
+        pod: usize,
+    },
+    /// PostgreSQL is stopped, and started again after this time.
+    RestartPostgres {
+        /// How it is stopped.
+        mode: StopMode,
+        /// The time.
+        away: Duration,
+    },
+    /// Redis forgets everything.
+    FlushRedis,
+    /// Redis is killed, and started again.
+    RestartRedis,
+    /// The clock of the last pod is put forward.
+    ShiftClock {
+        /// How far.
+        by: Duration,
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Outage { pod, kind, lasts } if lasts.is_zero() => write!(f, "pod {pod}: {kind}"),
+            Self::Outage { pod, kind, lasts } => write!(f, "pod {pod}: {kind}, at least {lasts:?}"),
+            Self::SlowLink { pod, delay, lasts } => write!(f, "pod {pod}: PostgreSQL {delay:?} away for {lasts:?}"),
+            Self::DropConnections { pod } => write!(f, "pod {pod}: connections to PostgreSQL closed"),
+            Self::RestartPostgres { mode, away } => write!(f, "PostgreSQL stopped ({mode}) for {away:?}"),
+            Self::FlushRedis => f.write_str("Redis flushed"),
+            Self::RestartRedis => f.write_str("Redis restarted"),
+            Self::ShiftClock { by } => write!(f, "pod {}: clock put forward by {by:?}", PODS - 1),
+        }
+    }
+}
+
+/// Runs that are started together, and the fault that follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScheduledFault {
+    /// The number of runs.
+    pub runs: usize,
+    /// The number of calls that have reached the model since then.
+    pub after_calls: usize,
+    /// The fault.
+    pub fault: Fault,
+}
+
+/// The faults of a run of the harness, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    /// The seed.
+    pub seed: u64,
+    /// What the runs do.
+    pub workload: Workload,
+    /// The faults.
+    pub faults: Vec<ScheduledFault>,
+}
+
+impl Schedule {
+    /// A few dozen runs, and one fault of most kinds. No outage is longer than it takes the others to notice it.
+    #[must_use]
+    pub fn short(seed: u64) -> Self {
+        let mut choices = Choices::from_seed(seed);
+        let outages = [OutageKind::Kill, OutageKind::Freeze, cut(&mut choices)];
+        let mut faults = outages.map(|kind| outage(&mut choices, kind, Duration::ZERO)).to_vec();
+        let restart = Fault::RestartPostgres { mode: stop_mode(&mut choices), away: POSTGRES_AWAY };
+        let dropped = Fault::DropConnections { pod: choices.index_below(PODS) };
+        faults.extend([restart, dropped, Fault::FlushRedis, Fault::ShiftClock { by: CLOCK_SHIFT }]);
+        Self::shuffled(seed, choices, faults, RUNS_SHORT)
+    }
+
+    /// This many runs, and several faults of every kind.
+    #[must_use]
+    pub fn long(seed: u64, runs: usize) -> Self {
+        let mut choices = Choices::from_seed(seed);
+        let mut faults = Vec::new();
+        for (kind, lasts, count) in [
+            (OutageKind::Kill, Duration::ZERO, 3),
+            (OutageKind::Freeze, FREEZE_DURATION, 2),
+            (OutageKind::Cut, Duration::ZERO, 2),
+            (OutageKind::Silence, Duration::ZERO, 2),
+        ] {
+            faults.extend((0..count).map(|_| outage(&mut choices, kind, lasts)));
+        }
+        faults.extend((0..4).map(|_| Fault::DropConnections { pod: choices.index_below(PODS) }));
+        let slow = choices.index_below(PODS);
+        faults.extend([
+            Fault::SlowLink { pod: slow, delay: LINK_DELAY, lasts: SLOW_LINK_DURATION },
+            Fault::RestartPostgres { mode: StopMode::Fast, away: POSTGRES_AWAY },
+            Fault::RestartPostgres { mode: StopMode::Immediate, away: Duration::ZERO },
+            Fault::FlushRedis,
+            Fault::FlushRedis,
+            Fault::RestartRedis,
+            Fault::ShiftClock { by: CLOCK_SHIFT },
+        ]);
+        Self::shuffled(seed, choices, faults, runs)
+    }
+
+    /// This many runs of one kind, and a pod that is killed while they run.
+    #[must_use]
+    pub fn demo(seed: u64, runs: usize) -> Self {
+        let fault = Fault::Outage { pod: 1, kind: OutageKind::Kill, lasts: Duration::ZERO };
+        Self { seed, workload: Workload::Rows, faults: vec![ScheduledFault { runs, after_calls: runs, fault }] }
+    }
+
+    /// The number of runs.
+    #[must_use]
+    pub fn runs(&self) -> usize {
+        self.faults.iter().map(|scheduled| scheduled.runs).sum()
+    }
+
+    /// Divides the runs over the faults, in any order.
+    fn shuffled(seed: u64, mut choices: Choices, mut faults: Vec<Fault>, runs: usize) -> Self {
+        choices.shuffle(&mut faults);
+        let (share, rest) = (runs / faults.len().max(1), runs % faults.len().max(1));
+        let scheduled = faults.into_iter().enumerate().map(|(index, fault)| {
+            let runs = share + usize::from(index < rest);
+            // Nearly every run makes several calls, so the number is reached while most of the work is left.
+            ScheduledFault { runs, after_calls: 1 + choices.index_below(runs / 2), fault }
+        });
+        Self { seed, workload: Workload::Mixed, faults: scheduled.collect() }
+    }
+}
+
+fn outage(choices: &mut Choices, kind: OutageKind, lasts: Duration) -> Fault {
+    Fault::Outage { pod: choices.index_below(PODS), kind, lasts }
+}
+
+fn cut(choices: &mut Choices) -> OutageKind {
+    if choices.number_below(2) == 0 { OutageKind::Cut } else { OutageKind::Silence }
+}
+
+fn stop_mode(choices: &mut Choices) -> StopMode {
+    if choices.number_below(2) == 0 { StopMode::Fast } else { StopMode::Immediate }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_has_one_schedule_and_another_seed_has_another() {
+        assert_eq!(Schedule::short(5), Schedule::short(5));
+        assert_ne!(Schedule::short(5).faults, Schedule::short(6).faults);
+        assert_eq!(Schedule::long(5, 1_000), Schedule::long(5, 1_000));
+    }
+
+    #[test]
+    fn every_schedule_has_all_its_runs_and_a_fault_that_is_due_before_they_end() {
+        for seed in 0..50 {
+            for (schedule, runs) in [(Schedule::short(seed), RUNS_SHORT), (Schedule::long(seed, 1_000), 1_000)] {
+                assert_eq!(schedule.runs(), runs);
+                assert!(schedule.faults.iter().all(|each| each.after_calls <= each.runs.max(1)), "{schedule:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_short_schedule_kills_freezes_and_cuts_a_pod_each() {
+        for seed in 0..50 {
+            let faults = Schedule::short(seed).faults;
+            let has = |wanted: fn(&Fault) -> bool| faults.iter().filter(|each| wanted(&each.fault)).count() == 1;
+            assert!(has(|fault| matches!(fault, Fault::Outage { kind: OutageKind::Kill, .. })));
+            assert!(has(|fault| matches!(fault, Fault::Outage { kind: OutageKind::Freeze, .. })));
+            assert!(has(|fault| {
+                matches!(fault, Fault::Outage { kind: OutageKind::Cut | OutageKind::Silence, .. })
+            }));
+            assert!(has(|fault| matches!(fault, Fault::RestartPostgres { .. })));
+            assert!(has(|fault| matches!(fault, Fault::FlushRedis)));
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What the runs of the harness do: the definitions and users of its pods, and which kind of run has which number.
+
+use std::fs;
+
+use greenroom_protocol::MicroUsd;
+
+use super::model_log::CALL_COST_MICRO_USD;
+use crate::definitions_dir::DefinitionsDir;
+
+/// The user whose runs have a budget.
+pub const PAYER: &str = "payer";
+/// Steps of a run that calls the model in each.
+const ROW_STEPS: u64 = 5;
+/// The workflow of such runs, of users with and without a budget.
+const ROW: &str = "row";
+/// The agent that calls the model.
+const THINKER: &str = "thinker";
+
+/// The kinds of runs that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Workload {
+    /// All kinds.
+    Mixed,
+    /// Runs that call the model in five steps, one after the other.
+    Rows,
+}
+
+/// What a run does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunKind {
+    /// It calls the model in five steps, one after the other.
+    Row,
+    /// As a row, for a user whose budget is not enough for all of these runs.
+    Paid,
+    /// It waits for a signature between two calls.
+    Signed,
+    /// It calls another run, which calls the model twice.
+    Nested,
+    /// It calls the model for each item of a list, two at a time.
+    Items,
+    /// It belongs to a team, whose context its steps write and read.
+    Team,
+}
+
+impl Workload {
+    /// The kind of the run with this number.
+    #[must_use]
+    pub const fn kind(self, number: usize) -> RunKind {
+        match (self, number % 10) {
+            (Self::Rows, _) => RunKind::Row,
+            (Self::Mixed, 1 | 6) => RunKind::Team,
+            (Self::Mixed, 2) => RunKind::Signed,
+            (Self::Mixed, 3) => RunKind::Nested,
+            (Self::Mixed, 4) => RunKind::Paid,
+            (Self::Mixed, 7) => RunKind::Items,
+            (Self::Mixed, _) => RunKind::Row,
+        }
+    }
+
+    /// The budget of [`PAYER`] for so many runs: enough for half of its calls.
+    #[must_use]
+    pub fn budget(self, runs: usize) -> MicroUsd {
+        let paid = (0..runs).filter(|number| self.kind(*number) == RunKind::Paid).map(|_| 1).sum::<u64>();
+        MicroUsd(paid.max(1) * ROW_STEPS * CALL_COST_MICRO_USD / 2)
+    }
+}
+
+impl RunKind {
+    /// The workflow of the run.
+    #[must_use]
+    pub const fn workflow(self) -> &'static str {
+        match self {
+            Self::Row | Self::Paid => ROW,
+            Self::Signed => "signed",
+            Self::Nested => "nested",
+            Self::Items => "items",
+            Self::Team => "letter",
+        }
+    }
+
+    /// The team of the run.
+    #[must_use]
+    pub const fn team(self) -> Option<&'static str> {
+        match self {
+            Self::Team => Some("letters"),
+            Self::Row | Self::Paid | Self::Signed | Self::Nested | Self::Items => None,
+        }
+    }
+}
+
+/// The step of a signed run that waits.
+pub const SIGN_STEP: &str = "sign";
+
+/// An agent whose worst case is little more than what a call costs, so that few reservations use up a budget.
+const AGENT: &str = r#"agent_id: thinker
+name: Thinker
+category: business_ops
+description: Calls a model
+version: "1.0.0"
+capabilities: [text_generation]
+inputs: [{ name: text, type: text, required: true }]
+outputs: [{ name: text, type: text }]
+policies: [require_authentication, audit_all_actions]
+limits: { max_concurrency: 10000, max_tokens: 200 }
+implementation:
+  runtime: llm
+  model: tier.standard
+  timeout: 120
+  prompt: { system: "You answer.", user: "{{ inputs.text }}" }
+"#;
+
+const SIGNED: &str = r#"workflow_id: signed
+name: Signed
+inputs: [{ name: text, type: text, required: true }]
+steps:
+  - { id: draft, agent: thinker, inputs: { text: "${inputs.text}" }, outputs: [text] }
+  - { id: sign, approval: { prompt: "Sign?" }, depends_on: [draft] }
+  - { id: send, agent: thinker, inputs: { text: "${steps.draft.outputs.text}" }, outputs: [text], depends_on: [sign] }
+outputs: { text: "${steps.send.outputs.text}" }
+"#;
+
+const NESTED: &str = r#"workflow_id: nested
+name: Nested
+inputs: [{ name: text, type: text, required: true }]
+steps:
+  - { id: inner, workflow: inner, inputs: { text: "${inputs.text}" }, outputs: [text] }
+  - { id: last, agent: thinker, inputs: { text: "${steps.inner.outputs.text}" }, outputs: [text] }
+outputs: { text: "${steps.last.outputs.text}" }
+"#;
+
+const INNER: &str = r#"workflow_id: inner
+name: Inner
+inputs: [{ name: text, type: text, required: true }]
+steps:
+  - { id: first, agent: thinker, inputs: { text: "${inputs.text}" }, outputs: [text] }
+  - { id: second, agent: thinker, inputs: { text: "${steps.first.outputs.text}" }, outputs: [text] }
+outputs: { text: "${steps.second.outputs.text}" }
+"#;
+
+const ITEMS: &str = r#"workflow_id: items
+name: Items
+inputs: [{ name: text, type: text, required: true }]
+steps:
+  - id: each
+    agent: thinker
+    for_each: { items: [alpha, beta, gamma, delta], max_concurrency: 2 }
+    inputs: { text: "${item}" }
+    outputs: [text]
+  - { id: last, agent: thinker, depends_on: [each], inputs: { text: "${inputs.text}" }, outputs: [text] }
+outputs: { text: "${steps.last.outputs.text}" }
+"#;
+
+const LETTER: &str = r#"workflow_id: letter
+name: Letter
+steps:
+  - { id: draft, agent: writer, inputs: { text: "${context.tone}" }, outputs: [text] }
+  - { id: think, agent: thinker, depends_on: [draft], inputs: { text: "${context.facts}" }, outputs: [text] }
+  - { id: send, agent: writer, depends_on: [think], inputs: { text: "${context.facts}" }, outputs: [text] }
+outputs: { text: "${steps.send.outputs.text}" }
+"#;
+
+const LETTERS: &str = r"team_id: letters
+name: Letters
+description: Writes letters
+agents: [writer, thinker]
+workflows: [letter]
+shared_context: { tone: warm }
+";
+
+/// Writes the definitions.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn write_definitions(dir: &DefinitionsDir) -> anyhow::Result<()> {
+    let writer = "runtime: native\n  handler: native.echo\n  timeout: 60\ncollaboration:\n  provides_to_team: [facts]";
+    dir.write_agent("writer", "business_ops", writer)?;
+    fs::write(dir.dir().join("agents/business_ops").join(format!("{THINKER}.yaml")), AGENT)?;
+    dir.write_row_workflow(ROW, THINKER, usize::try_from(ROW_STEPS)?)?;
+    for (id, text) in [("signed", SIGNED), ("nested", NESTED), ("inner", INNER), ("items", ITEMS), ("letter", LETTER)] {
+        dir.write_workflow(id, text)?;
+    }
+    dir.write_team("letters", LETTERS)
+}
+
+/// The settings file: an administrator whom nothing limits, and the user with this budget.
+#[must_use]
+pub fn settings(budget: MicroUsd) -> String {
+    let user = |name: &str, more: &str| {
+        format!(
+            "[[users]]\nname = \"{name}\"\nroles = [\"admin\"]\nrate_limit = 1000000000\nquery_limit = 1000000000\n{more}\n"
+        )
+    };
+    user("admin", "") + &user(PAYER, &format!("limits = {{ usd = {:.6} }}\n", budget.as_usd()))
+}

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_protocol::{PodId, Timestamp};
+use greenroom_protocol::{Clock, PodId};
 use serde::Deserialize;
 use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
@@ -78,7 +78,7 @@ pub(crate) async fn open(url: &str, lanes: usize, parts: StoreParts) -> Result<O
     let identity = Identity::claim(&mut connection, signer.chain_key()).await?;
     identity.check(signer.chain_key(), saved.as_ref())?;
     check_saved(&mut connection, saved.as_ref()).await?;
-    let pod = join(&mut connection, pod, lanes, clock.now()).await?;
+    let pod = join(&mut connection, pod, lanes, &*clock).await?;
     let events = registrations(&signer, &identity.database, pod.name.as_str(), &pod.chains, clock.now());
     let tip = append(&mut connection, pod.id, clock.now(), &events).await?;
     drop(connection);
@@ -113,7 +113,13 @@ struct Joined {
 }
 
 /// Registers the start of the pod, and a chain for each lane.
-async fn join(connection: &mut PgConnection, name: PodId, lanes: usize, now: Timestamp) -> Result<PodRow, StoreError> {
+async fn join(
+    connection: &mut PgConnection,
+    name: PodId,
+    lanes: usize,
+    clock: &dyn Clock,
+) -> Result<PodRow, StoreError> {
+    let joined_at = clock.boot_time();
     let lanes = i32::try_from(lanes.max(1)).unwrap_or(i32::MAX);
     let joining = sqlx::query_scalar("SELECT greenroom_join_v1($1, $2, $3, $4, $5, $6, $7)")
         .bind(name.as_str())
@@ -122,7 +128,7 @@ async fn join(connection: &mut PgConnection, name: PodId, lanes: usize, now: Tim
         .bind(cluster::JOURNAL_VERSION)
         .bind(lanes)
         .bind(i64::try_from(JOIN_LEASE.as_millis()).unwrap_or(i64::MAX))
-        .bind(now.as_micros())
+        .bind(clock.now().as_micros())
         .fetch_one(connection);
     let joined = timeout(STATEMENT_TIMEOUT, joining).await.map_err(|_| StoreError::Timeout)?;
     let joined: String = joined.map_err(|error| match error::postgres_error(&error) {
@@ -133,7 +139,7 @@ async fn join(connection: &mut PgConnection, name: PodId, lanes: usize, now: Tim
         Some(_) | None => error::sqlx_error(&error),
     })?;
     let Joined { pod, chains } = serde_json::from_str(&joined)?;
-    Ok(PodRow { id: pod, name, chains })
+    Ok(PodRow { id: pod, name, chains, joined_at })
 }
 
 /// The handle of the stores, the tasks that run beside them, and the queue of the tick.

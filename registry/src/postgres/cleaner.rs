@@ -130,13 +130,14 @@ impl Cleaner {
         Ok(serde_json::from_str(&report)?)
     }
 
-    /// Closes entries of another pod's chains in a chain of this one, and waits until that is durable.
+    /// Closes entries of another pod's chains in a chain of this one, and waits until that is durable. If it is not known
+    /// to be, it is repeated, also while a lane has not written it yet; an entry is closed once all the same.
     async fn close_entries(&self, open: Vec<OpenRow>) -> Result<(), StoreError> {
         let at = self.store.clock.now();
         let mut pending: Vec<PendingUnit> = Vec::with_capacity(open.len());
         for OpenRow { chain, number, request, tenant } in open {
             let (opened, subject) = (AuditSeq::in_chain(chain, number), EntrySubject { request, tenant });
-            let unit = QueuedUnit::closing(CloseEntry { opened, subject, at, end: EntryEnd::Interrupted });
+            let unit = QueuedUnit::closing(CloseEntry { opened, subject, at, end: EntryEnd::LeftOpen });
             pending.push(self.store.submit(unit, None).await?);
         }
         for unit in pending {

@@ -3,7 +3,9 @@
 mod audit;
 mod faults;
 mod generations;
+mod leases;
 mod many_chains;
+mod owners;
 mod pods;
 mod prune;
 mod refusals;

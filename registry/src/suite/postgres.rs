@@ -119,7 +119,17 @@ impl Drop for TestDatabase {
 
 /// A pod of a test, with stores of its own.
 pub(crate) async fn open_pod(url: &str, name: &str, lanes: usize) -> Result<TestStores, StoreError> {
-    let (clock, signer, artifacts) = (fixed_clock(), Signer::ephemeral([7; 32]), in_memory_artifacts());
+    open_pod_with(url, name, lanes, fixed_clock()).await
+}
+
+/// The same with this clock.
+pub(crate) async fn open_pod_with(
+    url: &str,
+    name: &str,
+    lanes: usize,
+    clock: Arc<dyn Clock>,
+) -> Result<TestStores, StoreError> {
+    let (signer, artifacts) = (Signer::ephemeral([7; 32]), in_memory_artifacts());
     let pod = PodId::new(name).unwrap();
     let opened = store::open(url, lanes, StoreParts { clock, signer, artifacts, pod: pod.clone() }).await?;
     Ok(TestStores::run(opened, pod, None))

@@ -90,7 +90,7 @@ fn expect_refusal(error: &Json, kind: &str, remedy: &str) {
 
 #[tokio::test]
 async fn a_start_that_the_server_refuses_names_the_remedy() -> Result<()> {
-    let url = create_database("refused").await?;
+    let url = create_database("refused_start").await?;
     harness(&url)?.run(&["db", "migrate"]).await?.expect_success()?;
     let unknown = url_with(&url, |options| options.database("greenroom_cli_none"))?;
     let with_password = url_with(&url, |options| options.username("greenroom_password").password("hunter2"))?;

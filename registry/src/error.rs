@@ -14,6 +14,9 @@ mod s3_fault;
 
 pub use s3_fault::S3Fault;
 
+/// The kinds of outages in the details of a cause.
+const OUTAGES: [&str; 9] =
+    ["disk_full", "disk", "read_only", "locked", "timeout", "overrun", "unreachable", "lapsed", "outcome_unknown"];
 /// When a caller may repeat a request to a pod whose lease has lapsed: it renews its lease more often than this.
 const LAPSED_RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -189,6 +192,52 @@ impl StoreError {
         Cause::new(code, format!("{self}; {advice}")).with_details(serde_json::json!({ "store": detail }))
     }
 
+    /// True if nothing of the request was executed, and the same one may be executed later although its caller changes
+    /// nothing: the server of the store is away, or it cannot write at present.
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        match self {
+            Self::Full
+            | Self::Disk(_)
+            | Self::ReadOnly
+            | Self::Locked
+            | Self::Timeout
+            | Self::Overrun
+            | Self::Unreachable(_)
+            | Self::Lapsed => true,
+            Self::InUse { .. }
+            | Self::Corrupt(_)
+            | Self::Version(_)
+            | Self::Unmigrated(_)
+            | Self::Closed
+            | Self::OutcomeUnknown
+            | Self::Codec(_)
+            | Self::Chain(_)
+            | Self::OtherDatabase(_)
+            | Self::OtherDirectory(_)
+            | Self::PodDead
+            | Self::Unsupported(_)
+            | Self::Redis(_)
+            | Self::S3 { .. }
+            | Self::Failed(_) => false,
+        }
+    }
+
+    /// True if a cause that a user sees is that of such an error, or of an outcome that is not known: what only reads may
+    /// be repeated.
+    #[must_use]
+    pub fn is_outage_cause(cause: &Cause) -> bool {
+        let is_of_store = matches!(
+            cause.code,
+            ErrorCode::StoreUnavailable
+                | ErrorCode::AuditUnavailable
+                | ErrorCode::OutcomeUnknown
+                | ErrorCode::LeaseLost
+        );
+        let kind = cause.details.get("store").and_then(protocol::Json::as_str);
+        is_of_store && kind.is_some_and(|kind| OUTAGES.contains(&kind))
+    }
+
     /// True if the database itself may be damaged, so that further writes could do harm.
     #[must_use]
     pub const fn is_damage(&self) -> bool {
@@ -256,6 +305,25 @@ mod tests {
         let cause = StoreError::Lapsed.cause();
         assert_eq!((cause.code, cause.code.is_retryable()), (ErrorCode::LeaseLost, true));
         assert_eq!((cause.details, cause.retry_after_ms), (serde_json::json!({"store": "lapsed"}), Some(1_000)));
+    }
+
+    #[test]
+    fn the_cause_of_an_outage_is_recognized() {
+        let disk = StoreError::Disk("EIO".to_owned());
+        let unreachable = StoreError::Unreachable("refused".to_owned());
+        for error in [StoreError::Full, disk, StoreError::ReadOnly, StoreError::Locked, unreachable] {
+            assert!(error.is_outage() && StoreError::is_outage_cause(&error.cause()), "{error}");
+            assert!(StoreError::is_outage_cause(&error.audit_cause()), "{error}");
+        }
+        for error in [StoreError::Timeout, StoreError::Overrun, StoreError::Lapsed] {
+            assert!(error.is_outage() && StoreError::is_outage_cause(&error.cause()), "{error}");
+        }
+        assert!(!StoreError::OutcomeUnknown.is_outage(), "it may have been executed");
+        assert!(StoreError::is_outage_cause(&StoreError::OutcomeUnknown.cause()));
+        let s3 = StoreError::S3 { fault: S3Fault::Slow, reason: "no reply".to_owned() };
+        for error in [StoreError::PodDead, StoreError::Closed, StoreError::Codec(String::new()), s3] {
+            assert!(!error.is_outage() && !StoreError::is_outage_cause(&error.cause()), "{error}");
+        }
     }
 
     #[test]

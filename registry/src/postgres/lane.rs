@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::audit::head::HeadKind;
 use crate::cluster::LeaseStatus;
@@ -33,6 +33,8 @@ mod units_json;
 pub(super) const SIGN_INTERVAL: Duration = Duration::from_secs(10);
 /// Bytes of the texts of one batch; a batch has at least one unit.
 const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How long the records of runs are read.
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a lane waits after a batch that has failed.
 const FAILURE_DELAY: Duration = Duration::from_millis(200);
 
@@ -53,6 +55,8 @@ pub(super) struct Lane {
     queue: VecDeque<LaneCommand>,
     /// What remains of a batch that has failed.
     retained: Vec<QueuedUnit>,
+    /// The store is being closed, so nothing waits for a server that is away any more.
+    is_closing: bool,
 }
 
 impl Lane {
@@ -61,7 +65,8 @@ impl Lane {
         let link = Link::new(store.options.clone(), store.pod.id, lane);
         let chain = LaneChain::new(chain, store.signer.for_chain(&store.database, chain));
         let (tails, records) = (result::tails()?, RecordCache::default());
-        Ok(Self { store, link, chain, tails, records, queue: VecDeque::new(), retained: Vec::new() })
+        let (queue, retained, is_closing) = (VecDeque::new(), Vec::new(), false);
+        Ok(Self { store, link, chain, tails, records, queue, retained, is_closing })
     }
 
     /// Writes until the store is closed.
@@ -81,6 +86,7 @@ impl Lane {
             };
             let mut received = Vec::new();
             let has_callers = commands.next_batch(&mut received, until).await;
+            self.is_closing |= received.iter().any(|command| matches!(command, LaneCommand::Close(_)));
             self.queue.extend(received);
             if !has_callers {
                 break;
@@ -99,6 +105,7 @@ impl Lane {
     /// Writes what is queued, also after the command that closes the store, and signs the end of the chain.
     async fn end(&mut self, rest: Vec<LaneCommand>) -> Result<(), StoreError> {
         let mut close = None;
+        self.is_closing = true;
         let queue: VecDeque<_> = std::mem::take(&mut self.queue).into_iter().chain(rest).collect();
         for command in queue {
             match command {
@@ -193,8 +200,14 @@ impl Lane {
         };
         tracing::error!(error = %error, "a batch failed, and its callers are rejected");
         let is_known = !matches!(error, StoreError::OutcomeUnknown);
-        let remaining = units.into_iter().filter_map(|unit| unit.fail(&error));
+        let is_repeated = |unit: &QueuedUnit| !self.is_closing && unit.outlasts(&error);
+        let (repeated, failed): (Vec<_>, Vec<_>) = units.into_iter().partition(is_repeated);
+        let remaining = failed.into_iter().filter_map(|unit| unit.fail(&error));
         self.retained.extend(remaining.filter(|_| is_known));
+        // They are written before what was submitted after them.
+        for unit in repeated.into_iter().rev() {
+            self.queue.push_front(LaneCommand::Unit(Box::new(unit)));
+        }
         if matches!(error, StoreError::PodDead) {
             self.store.on_dead();
         }
@@ -248,12 +261,22 @@ impl Lane {
         if missing.is_empty() {
             return Ok(());
         }
-        if self.records.prefetch(self.link.reader().await?, &missing).await.is_ok() {
+        if self.read_records(&missing).await.is_ok() {
             return Ok(());
         }
         // The connection may have been lost since the last batch.
-        self.link.disconnect();
-        self.records.prefetch(self.link.reader().await?, &missing).await
+        self.read_records(&missing).await
+    }
+
+    /// Reads records. A connection on which that fails, or takes too long, is not used any more.
+    async fn read_records(&mut self, runs: &[&str]) -> Result<(), StoreError> {
+        let connection = self.link.reader().await?;
+        let read = timeout(READ_TIMEOUT, self.records.prefetch(connection, runs)).await;
+        let read = read.unwrap_or(Err(StoreError::Timeout));
+        if read.is_err() {
+            self.link.disconnect();
+        }
+        read
     }
 
     /// The record of a unit's run after the unit, if the unit fits what is known of the run.

@@ -80,7 +80,13 @@ impl Link {
                 Err(_) => Failure::Unknown(StoreError::Timeout),
             };
             match failure {
-                Failure::Rejected(error) => return Err(error),
+                Failure::Rejected(error) => {
+                    if matches!(error, StoreError::ReadOnly) {
+                        // The server is a standby now; its address may lead to the new primary.
+                        self.connection = None;
+                    }
+                    return Err(error);
+                }
                 Failure::Retry(error) => {
                     retries += 1;
                     if retries > RETRIES_MAX {

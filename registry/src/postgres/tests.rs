@@ -2,6 +2,7 @@
 
 mod audit;
 mod generations;
+mod outage;
 mod pods;
 
 use greenroom_protocol as protocol;

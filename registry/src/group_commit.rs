@@ -107,6 +107,14 @@ pub(crate) struct SubmittedCommand<T, E> {
     deadline: Option<Instant>,
 }
 
+#[cfg(feature = "testing")]
+impl<T, E> SubmittedCommand<T, E> {
+    /// A command whose reply comes from a test.
+    pub(crate) const fn for_test(reply: oneshot::Receiver<Result<T, E>>) -> Self {
+        Self { reply, deadline: None }
+    }
+}
+
 impl<T, E: From<StoreError>> SubmittedCommand<T, E> {
     /// Waits for the reply, which can be received once.
     pub(crate) async fn wait_reply(&mut self) -> Result<T, E> {

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use self::shared_database::{PodProcess, SharedDatabase, WAIT_MAX};
 
+mod server_restart;
 mod shared_database;
 
 /// A model that replies to every call.

@@ -3,6 +3,13 @@
 use greenroom_protocol::{Cause, Deadline, ErrorCode, Timestamp};
 use greenroom_registry::audit::OpenAuditEntry;
 use greenroom_registry::core::PendingAuditEntry;
+use greenroom_rego::Authenticated;
+
+/// True if an actor of a run has issued the request. The run would fail with it, or with what it has in memory, if the
+/// request did not wait for a server that is away; a user repeats a request.
+pub(super) const fn is_of_run(request: &Authenticated) -> bool {
+    request.root().is_some()
+}
 
 /// Waits until the opening of the audit entry is durable.
 pub(super) async fn wait_opening(audit_entry: &mut PendingAuditEntry) -> Result<&OpenAuditEntry, Cause> {

@@ -32,6 +32,8 @@ start_postgres() {
     [ "${#as_postgres[@]}" = 0 ] || chown postgres "$folder"
     "${as_postgres[@]}" "$POSTGRES/initdb" --pgdata "$folder/data" --username greenroom --auth trust --encoding UTF8 \
         --locale C --no-sync >"$folder/log" 2>&1 || fail "no PostgreSQL can be created: $(cat "$folder/log")"
+    # One role needs a password, which tests do not have right.
+    sed -i '1i host all greenroom_password 127.0.0.1/32 scram-sha-256' "$folder/data/pg_hba.conf"
     port=$(free_port)
     "${as_postgres[@]}" "$POSTGRES/postgres" -D "$folder/data" -h 127.0.0.1 -p "$port" -k "$folder" \
         "${settings[@]}" >>"$folder/log" 2>&1 &

@@ -15,8 +15,8 @@ use greenroom_definitions::catalogue::CatalogueParts;
 use greenroom_definitions::{Agent, AgentSpec, Catalogue, Models, Team, Workflow};
 use greenroom_protocol::request::Invoke;
 use greenroom_protocol::{
-    AgentId, ArtifactRef, Cause, Clock, ContentHash, ErrorCode, IdGenerator, Json, PodId, Reply, Request, TeamId,
-    Timestamp, Tokens, Values, WorkflowId,
+    AgentId, ArtifactRef, BootTime, Cause, Clock, ContentHash, ErrorCode, IdGenerator, Json, PodId, Reply, Request,
+    TeamId, Timestamp, Tokens, Values, WorkflowId,
 };
 use greenroom_registry::artifacts::ArtifactOwner;
 use greenroom_registry::audit::signer::Signer;
@@ -44,6 +44,10 @@ pub(crate) struct TestClock(tokio::time::Instant);
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(1_700_000_000_000_000).saturating_add(self.0.elapsed())
+    }
+
+    fn boot_time(&self) -> BootTime {
+        BootTime::from_duration(self.0.elapsed())
     }
 }
 
@@ -302,8 +306,11 @@ impl TestEnv {
         assert!(pipeline.bind(recording.clone()).is_ok());
         let events = Arc::new(RecordingObserver::default());
         let files = FileSources::new(Arc::new(NoFiles), artifacts, Arc::clone(&stores.runs));
-        let (runtime, tools) =
-            register_native(options.handlers, vec![Arc::new(Adder), Arc::new(KeyReader), Arc::new(PanickingTool)]);
+        let (runtime, tools) = register_native(
+            options.handlers,
+            vec![Arc::new(Adder), Arc::new(KeyReader), Arc::new(PanickingTool)],
+            accounting.clone(),
+        );
         let env = ExecutionEnv::new(ExecutionEnvParts {
             runtimes: vec![Arc::new(runtime), Arc::new(LlmRuntime)],
             tool_sources: vec![Arc::new(AgentTools), Arc::new(tools)],

@@ -1,4 +1,4 @@
-//! Wall-clock time and generated ids, behind traits, so that a test controls both.
+//! Wall-clock time, the time of the machine and generated ids, behind traits, so that a test controls them.
 
 use std::fmt;
 use std::time::Duration;
@@ -114,11 +114,42 @@ impl Deadline {
     }
 }
 
-/// Reads the wall clock. Only the composition root creates the real one.
+/// The time since the machine was started. It passes while a process is stopped and while the machine is suspended, which
+/// `Instant` does not count, and it does not follow the wall clock. Moments of different machines are not comparable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct BootTime(Duration);
+
+impl BootTime {
+    /// The latest moment.
+    pub const MAX: Self = Self(Duration::MAX);
+
+    /// The moment at which this time has passed since the start of the machine.
+    #[must_use]
+    pub const fn from_duration(since_start: Duration) -> Self {
+        Self(since_start)
+    }
+
+    /// The moment `after` later, or the latest one.
+    #[must_use]
+    pub const fn saturating_add(self, after: Duration) -> Self {
+        Self(self.0.saturating_add(after))
+    }
+
+    /// The time since `earlier`; zero if `earlier` is later.
+    #[must_use]
+    pub const fn saturating_duration_since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// Reads the clocks of the machine. Only the composition root creates the real one.
 pub trait Clock: Send + Sync {
-    /// The present moment. It is never before an earlier one of the same process, whatever happens to the clock of the
-    /// machine.
+    /// The present moment of the wall clock. It is never before an earlier one of the same process, whatever happens to
+    /// the clock of the machine.
     fn now(&self) -> Timestamp;
+
+    /// The present moment of the clock that also counts while the machine is suspended: leases are measured by it.
+    fn boot_time(&self) -> BootTime;
 }
 
 /// Generates unique numbers. Only the composition root creates the real one.
@@ -130,6 +161,15 @@ pub trait IdGenerator: Send + Sync {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_the_machine_does_not_pass_its_bounds() {
+        let second = Duration::from_secs(1);
+        let (started, later) = (BootTime::default(), BootTime::from_duration(second));
+        assert_eq!(later.saturating_duration_since(started), second);
+        assert_eq!(started.saturating_duration_since(later), Duration::ZERO);
+        assert_eq!(BootTime::MAX.saturating_add(second), BootTime::MAX);
+    }
 
     #[test]
     fn a_moment_survives_its_text() {

@@ -9,14 +9,17 @@ use greenroom_protocol as protocol;
 use protocol::{PodId, RunId, TenantId, Timestamp};
 use serde::Deserialize;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::error::StoreError;
 use crate::runs::{ClaimedTree, Fence};
 
+mod lease;
 mod one_pod;
 
+pub use lease::{LeaseStatus, LeaseWatch, PodLease};
 pub use one_pod::one_pod;
+#[cfg(feature = "testing")]
+pub use one_pod::one_pod_with_lease;
 
 /// A message for a run: a signal, a cancellation, a reply. The owner of the run records it in the journal by its id,
 /// once, and then removes it.
@@ -58,41 +61,6 @@ pub struct DueTree {
     pub tree: ClaimedTree,
 }
 
-/// The lease of a pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PodLease {
-    /// No other pod can use the store, so it never ends.
-    Unlimited,
-    /// It was renewed, and lasts until this moment of the monotonic clock.
-    Until(Instant),
-    /// Another pod has declared this one dead.
-    Lost,
-}
-
-/// What the lease of a pod allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeaseStatus {
-    /// Everything.
-    Live,
-    /// No renewal was acknowledged for a whole lease. Nothing that has an effect outside may begin until one is.
-    Lapsed,
-    /// Nothing: nothing of the pod is written any more, and others continue its runs.
-    Dead,
-}
-
-impl PodLease {
-    /// What it allows at this moment.
-    #[must_use]
-    pub fn status_at(self, now: Instant) -> LeaseStatus {
-        match self {
-            Self::Unlimited => LeaseStatus::Live,
-            Self::Until(until) if now < until => LeaseStatus::Live,
-            Self::Until(_) => LeaseStatus::Lapsed,
-            Self::Lost => LeaseStatus::Dead,
-        }
-    }
-}
-
 /// The part of a store that pods share.
 #[async_trait]
 pub trait ClusterStore: Send + Sync {
@@ -103,7 +71,7 @@ pub trait ClusterStore: Send + Sync {
     /// and none of these tenants. Trees of this pod come first whose leases are over.
     ///
     /// # Errors
-    /// [`StoreError`]; trees that were claimed all the same are found by the next call.
+    /// [`StoreError`]; trees that were claimed all the same are found by a later call.
     async fn claim_due(
         &self,
         pod: &PodId,
@@ -117,7 +85,8 @@ pub trait ClusterStore: Send + Sync {
     /// one of its runs is sent. False, and then nothing changes, if the tree has another owner or a message already.
     ///
     /// # Errors
-    /// [`StoreError`], and then it is not known whether the ownership has ended.
+    /// [`StoreError`], and then it is not known whether the ownership has ended. If it has not, this pod may claim the tree
+    /// at once.
     async fn park(
         &self,
         root: &RunId,
@@ -130,7 +99,7 @@ pub trait ClusterStore: Send + Sync {
     /// changes, if the tree has another owner.
     ///
     /// # Errors
-    /// [`StoreError`], and then it is not known whether the ownership has ended.
+    /// As [`ClusterStore::park`].
     async fn defer(&self, root: &RunId, fence: Fence, due_at: Timestamp, now: Timestamp) -> Result<bool, StoreError>;
 
     /// Sends a message to a run, whichever pod owns it, and waits until that is durable. The same id is sent once. False
@@ -149,16 +118,15 @@ pub trait ClusterStore: Send + Sync {
     /// Notifies of what there is to do, about once a second.
     fn watch(&self) -> watch::Receiver<DueWork>;
 
-    /// Notifies of the renewals of this pod's lease, and of its end.
-    fn watch_lease(&self) -> watch::Receiver<PodLease>;
+    /// The lease of this pod. It notifies of renewals, and of the end.
+    fn watch_lease(&self) -> LeaseWatch;
 }
 
 impl dyn ClusterStore + '_ {
     /// What the lease of this pod allows at this moment.
     #[must_use]
     pub fn lease_status(&self) -> LeaseStatus {
-        let lease = *self.watch_lease().borrow();
-        lease.status_at(Instant::now())
+        self.watch_lease().status()
     }
 
     /// Rejects what a pod must not begin without its lease.
@@ -178,7 +146,7 @@ impl dyn ClusterStore + '_ {
     /// # Errors
     /// [`StoreError::PodDead`] if it is lost.
     pub async fn wait_lease(&self) -> Result<(), StoreError> {
-        match wait_lease(self.watch_lease()).await {
+        match self.watch_lease().wait().await {
             LeaseStatus::Live => Ok(()),
             LeaseStatus::Lapsed => Err(StoreError::Closed),
             LeaseStatus::Dead => Err(StoreError::PodDead),
@@ -187,22 +155,9 @@ impl dyn ClusterStore + '_ {
 
     /// Waits until another pod has declared this one dead.
     pub async fn wait_dead(&self) {
-        let mut lease = self.watch_lease();
-        let is_lost = lease.wait_for(|lease| *lease == PodLease::Lost).await.is_ok();
-        if !is_lost {
+        if !self.watch_lease().wait_lost().await {
             // The store was dropped.
             std::future::pending::<()>().await;
-        }
-    }
-}
-
-/// Waits as long as a lease has lapsed. It has still lapsed then only if the store was dropped.
-pub(crate) async fn wait_lease(mut lease: watch::Receiver<PodLease>) -> LeaseStatus {
-    loop {
-        let current = *lease.borrow_and_update();
-        let status = current.status_at(Instant::now());
-        if status != LeaseStatus::Lapsed || lease.changed().await.is_err() {
-            return status;
         }
     }
 }
@@ -210,32 +165,6 @@ pub(crate) async fn wait_lease(mut lease: watch::Receiver<PodLease>) -> LeaseSta
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const HOUR: Duration = Duration::from_secs(3_600);
-
-    #[test]
-    fn a_lease_lapses_by_the_clock_and_not_by_a_notification() {
-        let now = Instant::now();
-        let lease = PodLease::Until(now + HOUR);
-        assert_eq!(lease.status_at(now), LeaseStatus::Live);
-        assert_eq!(lease.status_at(now + HOUR), LeaseStatus::Lapsed);
-        assert_eq!(PodLease::Lost.status_at(now), LeaseStatus::Dead);
-    }
-
-    #[tokio::test]
-    async fn what_waits_for_a_lapsed_lease_continues_with_its_renewal_or_its_end() {
-        let lease = watch::Sender::new(PodLease::Until(Instant::now() + HOUR));
-        assert_eq!(wait_lease(lease.subscribe()).await, LeaseStatus::Live);
-        for (next, status) in
-            [(PodLease::Until(Instant::now() + HOUR), LeaseStatus::Live), (PodLease::Lost, LeaseStatus::Dead)]
-        {
-            lease.send_replace(PodLease::Until(Instant::now()));
-            let mut waiting = Box::pin(wait_lease(lease.subscribe()));
-            assert!(futures::poll!(&mut waiting).is_pending(), "nothing is released");
-            lease.send_replace(next);
-            assert_eq!(waiting.await, status);
-        }
-    }
 
     #[tokio::test]
     async fn a_pod_whose_store_is_its_own_always_has_its_lease() {

@@ -10,13 +10,34 @@ use greenroom_protocol as protocol;
 
 use crate::redis::error::RedisError;
 
+mod outage;
 mod s3_fault;
+mod server_fault;
 
 pub use s3_fault::S3Fault;
+pub use server_fault::ServerFault;
 
-/// The kinds of outages in the details of a cause.
-const OUTAGES: [&str; 9] =
-    ["disk_full", "disk", "read_only", "locked", "timeout", "overrun", "unreachable", "lapsed", "outcome_unknown"];
+/// Every value of `details.store` of an error of the database itself, besides those of [`ServerFault`].
+pub const STORE_ERROR_DETAILS: [&str; 17] = [
+    "disk_full",
+    "disk",
+    "read_only",
+    "locked",
+    "corrupt",
+    "version",
+    "unmigrated",
+    "closed",
+    "timeout",
+    "outcome_unknown",
+    "overrun",
+    "codec",
+    "chain",
+    "other_database",
+    "other_directory",
+    "unreachable",
+    "failed",
+];
+
 /// When a caller may repeat a request to a pod whose lease has lapsed: it renews its lease more often than this.
 const LAPSED_RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -78,7 +99,15 @@ pub enum StoreError {
     /// The database belongs to another data directory.
     #[error("{0}")]
     OtherDirectory(String),
-    /// The server of the database cannot be reached, or accepts no further connection.
+    /// The server of the database refuses this pod.
+    #[error("the server of the database refuses this pod: {reason}")]
+    Refused {
+        /// Why it does.
+        fault: ServerFault,
+        /// The error of the server.
+        reason: String,
+    },
+    /// The server of the database cannot be reached, or has ended the connection.
     #[error("the database cannot be reached: {0}")]
     Unreachable(String),
     /// The lease of this pod was not renewed in time. What must not begin without it is rejected until it is renewed.
@@ -133,7 +162,11 @@ impl StoreError {
             Self::Disk(_) => {
                 ("disk", "check the disk, its quota and the limit on the size of files; accepted work is safe")
             }
-            Self::ReadOnly => ("read_only", "let this user write to the data directory, or mount its disk for writing"),
+            Self::ReadOnly => (
+                "read_only",
+                "let this user write to the data directory, or mount its disk for writing; a PostgreSQL database must be \
+                 a primary whose `default_transaction_read_only` is off",
+            ),
             Self::Locked => {
                 ("locked", "end the other process that has greenroom.db open (`fuser` names it), and retry")
             }
@@ -148,7 +181,7 @@ impl StoreError {
             Self::Version(_) => ("version", "start the release that wrote the database"),
             Self::Unmigrated(_) => ("unmigrated", "other pods continue to work meanwhile"),
             Self::Closed => ("closed", "the process is stopping; retry later"),
-            Self::Timeout => ("timeout", "the disk is slow; retry later"),
+            Self::Timeout => ("timeout", "the disk or the server is slow; retry later"),
             Self::OutcomeUnknown => ("outcome_unknown", "repeat the request with the same idempotency key"),
             Self::Overrun => ("overrun", "the disk is slower than the load; retry later"),
             Self::Codec(_) => ("codec", "run `greenroom db check`"),
@@ -166,6 +199,7 @@ impl StoreError {
                 "other_directory",
                 "use the data directory that it belongs to, or another database (`store.url`, `DATABASE_URL`)",
             ),
+            Self::Refused { fault, .. } => (fault.as_str(), fault.advice()),
             Self::Unreachable(_) => {
                 ("unreachable", "check its server and its URL (`store.url`, `DATABASE_URL`); accepted work is safe")
             }
@@ -192,52 +226,6 @@ impl StoreError {
         Cause::new(code, format!("{self}; {advice}")).with_details(serde_json::json!({ "store": detail }))
     }
 
-    /// True if nothing of the request was executed, and the same one may be executed later although its caller changes
-    /// nothing: the server of the store is away, or it cannot write at present.
-    #[must_use]
-    pub const fn is_outage(&self) -> bool {
-        match self {
-            Self::Full
-            | Self::Disk(_)
-            | Self::ReadOnly
-            | Self::Locked
-            | Self::Timeout
-            | Self::Overrun
-            | Self::Unreachable(_)
-            | Self::Lapsed => true,
-            Self::InUse { .. }
-            | Self::Corrupt(_)
-            | Self::Version(_)
-            | Self::Unmigrated(_)
-            | Self::Closed
-            | Self::OutcomeUnknown
-            | Self::Codec(_)
-            | Self::Chain(_)
-            | Self::OtherDatabase(_)
-            | Self::OtherDirectory(_)
-            | Self::PodDead
-            | Self::Unsupported(_)
-            | Self::Redis(_)
-            | Self::S3 { .. }
-            | Self::Failed(_) => false,
-        }
-    }
-
-    /// True if a cause that a user sees is that of such an error, or of an outcome that is not known: what only reads may
-    /// be repeated.
-    #[must_use]
-    pub fn is_outage_cause(cause: &Cause) -> bool {
-        let is_of_store = matches!(
-            cause.code,
-            ErrorCode::StoreUnavailable
-                | ErrorCode::AuditUnavailable
-                | ErrorCode::OutcomeUnknown
-                | ErrorCode::LeaseLost
-        );
-        let kind = cause.details.get("store").and_then(protocol::Json::as_str);
-        is_of_store && kind.is_some_and(|kind| OUTAGES.contains(&kind))
-    }
-
     /// True if the database itself may be damaged, so that further writes could do harm.
     #[must_use]
     pub const fn is_damage(&self) -> bool {
@@ -258,6 +246,7 @@ impl StoreError {
             | Self::Timeout
             | Self::OutcomeUnknown
             | Self::Overrun
+            | Self::Refused { .. }
             | Self::Unreachable(_)
             | Self::Lapsed
             | Self::PodDead
@@ -301,29 +290,36 @@ mod tests {
     }
 
     #[test]
+    fn the_list_of_details_has_that_of_each_error_of_a_database() {
+        let text = || "for the test".to_owned();
+        let errors = [
+            StoreError::Full,
+            StoreError::Disk(text()),
+            StoreError::ReadOnly,
+            StoreError::Locked,
+            StoreError::Corrupt(text()),
+            StoreError::Version(text()),
+            StoreError::Unmigrated(text()),
+            StoreError::Closed,
+            StoreError::Timeout,
+            StoreError::OutcomeUnknown,
+            StoreError::Overrun,
+            StoreError::Codec(text()),
+            StoreError::Chain(text()),
+            StoreError::OtherDatabase(text()),
+            StoreError::OtherDirectory(text()),
+            StoreError::Unreachable(text()),
+            StoreError::Failed(text()),
+        ];
+        let details = errors.map(|error| error.cause().details["store"].as_str().unwrap().to_owned());
+        assert_eq!(details, STORE_ERROR_DETAILS);
+    }
+
+    #[test]
     fn a_pod_whose_lease_has_lapsed_may_serve_the_request_later() {
         let cause = StoreError::Lapsed.cause();
         assert_eq!((cause.code, cause.code.is_retryable()), (ErrorCode::LeaseLost, true));
         assert_eq!((cause.details, cause.retry_after_ms), (serde_json::json!({"store": "lapsed"}), Some(1_000)));
-    }
-
-    #[test]
-    fn the_cause_of_an_outage_is_recognized() {
-        let disk = StoreError::Disk("EIO".to_owned());
-        let unreachable = StoreError::Unreachable("refused".to_owned());
-        for error in [StoreError::Full, disk, StoreError::ReadOnly, StoreError::Locked, unreachable] {
-            assert!(error.is_outage() && StoreError::is_outage_cause(&error.cause()), "{error}");
-            assert!(StoreError::is_outage_cause(&error.audit_cause()), "{error}");
-        }
-        for error in [StoreError::Timeout, StoreError::Overrun, StoreError::Lapsed] {
-            assert!(error.is_outage() && StoreError::is_outage_cause(&error.cause()), "{error}");
-        }
-        assert!(!StoreError::OutcomeUnknown.is_outage(), "it may have been executed");
-        assert!(StoreError::is_outage_cause(&StoreError::OutcomeUnknown.cause()));
-        let s3 = StoreError::S3 { fault: S3Fault::Slow, reason: "no reply".to_owned() };
-        for error in [StoreError::PodDead, StoreError::Closed, StoreError::Codec(String::new()), s3] {
-            assert!(!error.is_outage() && !StoreError::is_outage_cause(&error.cause()), "{error}");
-        }
     }
 
     #[test]
@@ -340,6 +336,16 @@ mod tests {
         assert_eq!((cause.code, cause.code.is_retryable()), (ErrorCode::StoreUnavailable, true));
         assert_eq!(cause.details, serde_json::json!({"store": "s3_clock_skewed"}));
         assert!(cause.message.contains("RequestTimeTooSkewed; set the clock"), "{cause}");
+    }
+
+    #[test]
+    fn each_refusal_of_a_server_has_a_detail_and_a_remedy_of_its_own() {
+        let causes = ServerFault::ALL.map(|fault| StoreError::Refused { fault, reason: "for the test".into() }.cause());
+        let details: std::collections::BTreeSet<_> = causes.iter().map(|cause| cause.details.to_string()).collect();
+        assert_eq!(details.len(), ServerFault::ALL.len());
+        assert!(causes.iter().all(|cause| cause.code == ErrorCode::StoreUnavailable));
+        assert!(causes[0].message.contains("for the test; raise `max_connections`"), "{}", causes[0]);
+        assert_eq!(causes[1].details, serde_json::json!({"store": "denied"}));
     }
 
     #[test]

@@ -42,7 +42,7 @@ mod stores;
 #[cfg(test)]
 mod suite;
 
-pub use error::{S3Fault, StoreError};
+pub use error::{S3Fault, ServerFault, StoreError};
 pub use fs_artifacts::{FolderSharing, open_fs_artifacts};
 pub use in_memory::artifacts::in_memory_artifacts;
 pub use s3_artifacts::{S3Settings, S3Timeouts, open_s3_artifacts, open_s3_source};
@@ -151,9 +151,10 @@ pub async fn open_sqlite(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
 /// because it has not renewed its lease in time, its tasks fail, and nothing of it is written any more.
 ///
 /// # Errors
-/// [`StoreError::Unreachable`] if its server cannot be reached; [`StoreError::Unmigrated`] if its schema is older than
-/// this release needs ([`migrate_postgres`]), [`StoreError::Version`] if it is newer; [`StoreError`] if it belongs
-/// to other pods, or does not contain the audit record that this pod signed last.
+/// [`StoreError::Unreachable`] if its server cannot be reached, [`StoreError::Refused`] if it refuses this pod;
+/// [`StoreError::Unmigrated`] if its schema is older than this release needs ([`migrate_postgres`]),
+/// [`StoreError::Version`] if it is newer, [`StoreError::Corrupt`] if it lacks functions; [`StoreError`] if it belongs to
+/// other pods, or does not contain the audit record that this pod signed last.
 pub async fn open_postgres(url: &str, parts: StoreParts) -> Result<OpenedStores, StoreError> {
     postgres::open(url, postgres::LANES, parts).await
 }

@@ -4,15 +4,16 @@
 //! [`core::PostgresCore`] submits units to the [`lane::Lane`] of their tree of runs or of their request. A lane has one
 //! connection and one batch in flight ([`link::Link`]). Reservations and settlements have a lane of their own
 //! ([`accounts::AccountsLane`]). The [`tick::Tick`] renews the lease of the pod and declares others dead, the
-//! [`cleaner::Cleaner`] cleans what they have left. What only reads uses a pool.
+//! [`cleaner::Cleaner`] cleans what they have left. What only reads uses a few connections ([`readers::Readers`]).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_protocol::{PodId, Timestamp};
+use greenroom_protocol::{Clock, PodId};
 use serde::Deserialize;
 use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::audit::root_chain::registrations;
 use crate::error::StoreError;
@@ -21,8 +22,10 @@ use crate::in_memory::context::in_memory_context_view;
 use crate::stores::{OpenedStores, StoreParts, StoreTask, Stores};
 
 use audit::root::{append, check_saved};
+use connection::STATEMENT_TIMEOUT;
 use handle::{Queues, StoreHandle};
 use identity::Identity;
+use readers::Readers;
 use shared::{PodRow, Shared, SharedParts};
 
 mod accounts;
@@ -48,6 +51,7 @@ pub(crate) mod live_pods;
 mod lock;
 mod maintenance;
 mod peers;
+mod readers;
 mod runs;
 mod shared;
 mod tick;
@@ -74,11 +78,11 @@ pub(crate) async fn open(url: &str, lanes: usize, parts: StoreParts) -> Result<O
     let identity = Identity::claim(&mut connection, signer.chain_key()).await?;
     identity.check(signer.chain_key(), saved.as_ref())?;
     check_saved(&mut connection, saved.as_ref()).await?;
-    let pod = join(&mut connection, pod, lanes, clock.now()).await?;
+    let pod = join(&mut connection, pod, lanes, &*clock).await?;
     let events = registrations(&signer, &identity.database, pod.name.as_str(), &pod.chains, clock.now());
     let tip = append(&mut connection, pod.id, clock.now(), &events).await?;
     drop(connection);
-    let readers = connection::open_readers(options.clone());
+    let readers = Readers::new(options.clone());
     let database = identity.database;
     let shared = Arc::new(Shared::new(SharedParts { options, readers, clock, signer, database, pod }));
     let (store, tasks, tick) = assemble(shared)?;
@@ -109,27 +113,33 @@ struct Joined {
 }
 
 /// Registers the start of the pod, and a chain for each lane.
-async fn join(connection: &mut PgConnection, name: PodId, lanes: usize, now: Timestamp) -> Result<PodRow, StoreError> {
+async fn join(
+    connection: &mut PgConnection,
+    name: PodId,
+    lanes: usize,
+    clock: &dyn Clock,
+) -> Result<PodRow, StoreError> {
+    let joined_at = clock.boot_time();
     let lanes = i32::try_from(lanes.max(1)).unwrap_or(i32::MAX);
-    let joined: String = sqlx::query_scalar("SELECT greenroom_join_v1($1, $2, $3, $4, $5, $6, $7)")
+    let joining = sqlx::query_scalar("SELECT greenroom_join_v1($1, $2, $3, $4, $5, $6, $7)")
         .bind(name.as_str())
         .bind(env!("CARGO_PKG_VERSION"))
         .bind(cluster::JOURNAL_VERSION)
         .bind(cluster::JOURNAL_VERSION)
         .bind(lanes)
         .bind(i64::try_from(JOIN_LEASE.as_millis()).unwrap_or(i64::MAX))
-        .bind(now.as_micros())
-        .fetch_one(connection)
-        .await
-        .map_err(|error| match error::postgres_error(&error) {
-            // What it has left open could not be distinguished from what it does.
-            Some(database) if database.code() == error::UNIQUE_VIOLATION => {
-                StoreError::Failed(format!("the pod {name} has opened the database before"))
-            }
-            Some(_) | None => error::sqlx_error(&error),
-        })?;
+        .bind(clock.now().as_micros())
+        .fetch_one(connection);
+    let joined = timeout(STATEMENT_TIMEOUT, joining).await.map_err(|_| StoreError::Timeout)?;
+    let joined: String = joined.map_err(|error| match error::postgres_error(&error) {
+        // What it has left open could not be distinguished from what it does.
+        Some(database) if database.code() == error::UNIQUE_VIOLATION => {
+            StoreError::Failed(format!("the pod {name} has opened the database before"))
+        }
+        Some(_) | None => error::sqlx_error(&error),
+    })?;
     let Joined { pod, chains } = serde_json::from_str(&joined)?;
-    Ok(PodRow { id: pod, name, chains })
+    Ok(PodRow { id: pod, name, chains, joined_at })
 }
 
 /// The handle of the stores, the tasks that run beside them, and the queue of the tick.

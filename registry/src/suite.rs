@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use greenroom_protocol as protocol;
 use protocol::audit::{Closing, Opening};
 use protocol::journal::{Entry, InnerVersions, ResultRef, RunStarted, StepKey};
 use protocol::request::CallOptions;
 use protocol::{
-    CallKey, Clock, ContentHash, Deadline, Issuer, Metadata, MicroUsd, PodId, PrincipalId, Reply, RequestId, RunId,
-    SpendingLimits, Status, StepId, TenantId, Timestamp, Tokens, TraceId, UserId, Values, WorkflowId,
+    BootTime, CallKey, Clock, ContentHash, Deadline, Issuer, Metadata, MicroUsd, PodId, PrincipalId, Reply, RequestId,
+    RunId, SpendingLimits, Status, StepId, TenantId, Timestamp, Tokens, TraceId, UserId, Values, WorkflowId,
 };
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -28,8 +28,10 @@ use crate::{OpenedStores, StoreError, StoreParts, Stores, SyncMode, in_memory_ar
 mod agent_memory;
 pub(crate) mod artifacts;
 mod audit;
+pub(crate) mod call_proxy;
 mod context;
 mod definitions;
+pub(crate) mod fault_proxy;
 mod generations;
 mod idempotency;
 mod ids;
@@ -40,13 +42,39 @@ mod runs;
 mod trees;
 mod units;
 
-/// A clock that always returns the same time; a test passes other times to the calls.
+/// A clock that always returns the same time; a test passes other times to the calls. The time of the machine passes.
 #[derive(Debug)]
 pub(crate) struct FixedClock;
 
 impl Clock for FixedClock {
     fn now(&self) -> Timestamp {
         NOW
+    }
+
+    fn boot_time(&self) -> BootTime {
+        static STARTED: OnceLock<Instant> = OnceLock::new();
+        BootTime::from_duration(STARTED.get_or_init(Instant::now).elapsed())
+    }
+}
+
+/// The same, of a machine that a test suspends: the time passes at once.
+#[derive(Debug, Default)]
+pub(crate) struct SuspendedClock(AtomicU64);
+
+impl SuspendedClock {
+    /// Suspends the machine for this long.
+    pub(crate) fn suspend(&self, time: Duration) {
+        self.0.fetch_add(time.as_secs(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for SuspendedClock {
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+
+    fn boot_time(&self) -> BootTime {
+        FixedClock.boot_time().saturating_add(Duration::from_secs(self.0.load(Ordering::SeqCst)))
     }
 }
 
@@ -72,13 +100,16 @@ pub(crate) struct TestStores {
     dir: Option<TempDir>,
     /// The database of PostgreSQL, which is dropped after the stores.
     postgres: Option<postgres::TestDatabase>,
+    /// The proxy between the stores and that database, if there is one.
+    _proxy: Option<call_proxy::CallProxy>,
     tasks: JoinSet<Result<(), StoreError>>,
 }
 
 impl TestStores {
     /// New stores of each implementation.
     pub(crate) async fn each() -> Vec<Self> {
-        vec![Self::in_memory(), Self::sqlite().await, Self::postgres().await]
+        let faulty = Self::postgres_with_faults().await;
+        vec![Self::in_memory(), Self::sqlite().await, Self::postgres().await, faulty]
     }
 
     /// New stores in memory.
@@ -121,7 +152,7 @@ impl TestStores {
         for task in opened.tasks {
             tasks.spawn(task.run);
         }
-        Self { stores: opened.stores, pod, dir, postgres: None, tasks }
+        Self { stores: opened.stores, pod, dir, postgres: None, _proxy: None, tasks }
     }
 
     /// The path of the database.

@@ -1,16 +1,23 @@
-//! The only code that reads the wall clock and generates ids. All other code receives them as arguments.
+//! The only code that reads the clocks of the machine and generates ids. All other code receives them as arguments.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use greenroom_protocol::{Clock, IdGenerator, Timestamp};
+use greenroom_protocol::{BootTime, Clock, IdGenerator, Timestamp};
+use nix::time::ClockId;
 
 /// The clock of the machine, which never goes back while the process runs: if an operator or a time server sets it
 /// back, the time goes on from the latest one by the monotonic clock. So a timer that waits for a time fires when the
 /// time until then has passed, and a deadline is not put off.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WallClock;
+
+/// The clock that does not stop while the machine is suspended; elsewhere than on Linux, the monotonic one does not.
+#[cfg(target_os = "linux")]
+const BOOT_CLOCK: ClockId = ClockId::CLOCK_BOOTTIME;
+#[cfg(not(target_os = "linux"))]
+const BOOT_CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
 
 /// The largest difference so far between the wall clock and the time since the start of the process, in microseconds.
 static OFFSET: AtomicI64 = AtomicI64::new(i64::MIN);
@@ -23,6 +30,11 @@ impl Clock for WallClock {
         // A clock before 1970 is broken; the epoch is used then.
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         Timestamp::from_micros(steady_micros(to_micros(wall), to_micros(elapsed), &OFFSET))
+    }
+
+    fn boot_time(&self) -> BootTime {
+        // Every supported system has this clock. Without it, every lease has lapsed.
+        BOOT_CLOCK.now().map_or(BootTime::MAX, |time| BootTime::from_duration(Duration::from(time)))
     }
 }
 
@@ -71,5 +83,7 @@ mod tests {
     fn the_clock_never_goes_back() {
         let times: Vec<_> = (0..1_000).map(|_| WallClock.now()).collect();
         assert!(times.is_sorted());
+        let times: Vec<_> = (0..1_000).map(|_| WallClock.boot_time()).collect();
+        assert!(times.is_sorted() && times[0] > BootTime::default() && times[999] < BootTime::MAX);
     }
 }

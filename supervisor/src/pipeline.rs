@@ -36,7 +36,7 @@ use self::artifacts::ArtifactLookup;
 use self::facts::{FactCollector, FactError};
 use self::idempotency::{IdempotencyKeys, RequestClaim};
 use self::memory::MemoryHandler;
-use self::preconditions::{check_deadline, is_of_run, wait_opening, within_deadline};
+use self::preconditions::{check_deadline, is_of_run, wait_entry, wait_opening, within_deadline};
 use self::query::QueryHandler;
 use self::raw_inputs::RawInputs;
 use self::reply::{Dispatched, PolicyOutcome};
@@ -147,7 +147,7 @@ impl Pipeline {
     ) -> Reply {
         // What a nested request has cost belongs into the unit of its issuer, else into the closing of the entry.
         let settlements = tickets.is_some().then(|| scope.settlements.clone());
-        let mut info = RequestInfo::from_authenticated(&request);
+        let (mut info, deadline) = (RequestInfo::from_authenticated(&request), request.deadline());
         let submitted = {
             let opening = request_info::make_opening(&request, &info, &self.pod);
             // The run record is written after the opening of its start, in the same commit.
@@ -169,12 +169,12 @@ impl Pipeline {
                 Err((*cause).into())
             }
         };
-        let open_entry = match audit_entry.into_open_entry().await {
+        let open_entry = match wait_entry(audit_entry, deadline, self.clock.now()).await {
             Ok(open_entry) => open_entry,
-            Err(error) => return self.reject(&info, error.cause()),
+            Err(cause) => return self.reject(&info, cause),
         };
         let outcome = outcome.map_err(|failure| {
-            let cause = name_store(failure.cause, &self.store, Some(&info.id));
+            let cause = name_store(failure.cause, &self.store, Some((&info.id, &*self.metrics)));
             ExecutionFailure { cause, ..failure }
         });
         let reply = reply::make_reply(&info, &self.pod_name, &decision, outcome);
@@ -235,10 +235,12 @@ impl Pipeline {
         let CallScope { commit, settlements } = scope;
         commit.wait().await?;
         let has_stored_reply = permit.grant().idempotency().is_some() && idempotency::stores_reply(permit.request());
-        if has_stored_reply || matches!(permit.request(), Request::Invoke(_) | Request::CallTool(_)) {
-            wait_opening(audit_entry).await?;
+        let (deadline, is_start) = (permit.grant().deadline(), matches!(permit.request(), Request::StartRun(_)));
+        // The record of a run is written in the commit of the opening; everything else waits for it.
+        if has_stored_reply || !is_start {
+            within_deadline(deadline, self.clock.now(), wait_opening(audit_entry)).await??;
         }
-        check_deadline(permit.grant().deadline(), self.clock.now())?;
+        check_deadline(deadline, self.clock.now())?;
         if has_stored_reply {
             return Box::pin(self.execute_idempotent(audit_entry, permit, tickets, sink, settlements)).await;
         }
@@ -362,7 +364,7 @@ impl Pipeline {
     /// The reply to a request that is rejected before its audit entry is open.
     fn reject(&self, info: &RequestInfo, cause: Cause) -> Reply {
         self.metrics.count_denial(cause.code);
-        let cause = name_store(cause, &self.store, Some(&info.id));
+        let cause = name_store(cause, &self.store, Some((&info.id, &*self.metrics)));
         tracing::info!(
             request.id = %info.id, trace_id = %info.trace, error.code = %cause.code, "request rejected before audit"
         );

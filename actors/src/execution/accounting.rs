@@ -7,7 +7,7 @@ use std::sync::Arc;
 use greenroom_definitions::models::TokenCounts;
 use greenroom_protocol::{CallKey, Cause, Clock, ErrorCode, MicroUsd, PriceBasis, Tokens};
 use greenroom_registry::Stores;
-use greenroom_registry::cluster::ClusterStore;
+use greenroom_registry::cluster::{ClusterStore, LeaseStatus};
 use greenroom_registry::core::CoreStore;
 use greenroom_registry::ledger::{
     Account, Amount, Budget, Ledger, Limit, Period, Reservation, ReservationRequest, Settlement,
@@ -51,6 +51,12 @@ impl Accounting {
     /// [`ErrorCode::LeaseLost`] if another pod has declared this one dead.
     pub async fn wait_lease(&self) -> Result<(), Cause> {
         self.cluster.wait_lease().await.map_err(|error| error.cause())
+    }
+
+    /// True if this pod has its lease at this moment.
+    #[must_use]
+    pub fn has_lease(&self) -> bool {
+        self.cluster.lease_status() == LeaseStatus::Live
     }
 
     /// Reserves the worst-case cost of one call in every budget above it. The settlements of the calls before it become

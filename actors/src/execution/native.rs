@@ -12,6 +12,7 @@ use greenroom_definitions::agent::RuntimeKind;
 use greenroom_protocol::{Cause, ErrorCode, Json, Values};
 use tokio::sync::Semaphore;
 
+use super::accounting::Accounting;
 use super::runtime::{ExecutionContext, Runtime};
 use crate::concurrency::spawn_blocking;
 use crate::handler::{FileAccess, Handler, HandlerInput, HandlerMode};
@@ -20,11 +21,16 @@ use crate::tool::{Tool, ToolDescription, ToolInput, ToolSource};
 /// Handlers and tools that block a thread concurrently, per core of the machine.
 const BLOCKING_PER_CORE: usize = 4;
 
-/// Registers native handlers and tools. Both share one bound on blocking threads.
+/// Registers native handlers and tools. Both share one bound on blocking threads, and begin with the lease of the pod
+/// only.
 #[must_use]
-pub fn register_native(handlers: Vec<Arc<dyn Handler>>, tools: Vec<Arc<dyn Tool>>) -> (NativeRuntime, NativeTools) {
+pub fn register_native(
+    handlers: Vec<Arc<dyn Handler>>,
+    tools: Vec<Arc<dyn Tool>>,
+    accounting: Accounting,
+) -> (NativeRuntime, NativeTools) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = BlockingThreads(Arc::new(Semaphore::new(cores * BLOCKING_PER_CORE)));
+    let threads = BlockingThreads { tickets: Arc::new(Semaphore::new(cores * BLOCKING_PER_CORE)), accounting };
     let runtime = NativeRuntime {
         handlers: handlers.into_iter().map(|handler| (Arc::from(handler.name()), handler)).collect(),
         threads: threads.clone(),
@@ -61,9 +67,11 @@ impl Runtime for NativeRuntime {
             now: env.clock.now(),
             deadline: invocation.grant.deadline(),
         };
-        env.accounting.wait_lease().await?;
         let outputs = match handler.mode() {
-            HandlerMode::Async => handler.run(&input, ctx.files).await?,
+            HandlerMode::Async => {
+                env.accounting.wait_lease().await?;
+                handler.run(&input, ctx.files).await?
+            }
             HandlerMode::Blocking => {
                 let files = ctx.files.clone();
                 self.threads.run(async move { handler.run(&input, &files).await }).await??
@@ -125,26 +133,84 @@ fn describe(tool: &dyn Tool) -> ToolDescription {
 
 /// A bounded number of blocking threads.
 #[derive(Clone)]
-struct BlockingThreads(Arc<Semaphore>);
+struct BlockingThreads {
+    tickets: Arc<Semaphore>,
+    accounting: Accounting,
+}
 
 impl BlockingThreads {
     /// Drives a future on a thread that it may block. The thread holds its ticket and those of the caller's task until
-    /// the work ends, also if the caller has stopped waiting.
-    async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, Cause> {
+    /// the work ends, also if the caller has stopped waiting. The work begins with the lease of the pod only, which may
+    /// have lapsed while it has waited for a thread.
+    async fn run<T, W>(&self, mut work: W) -> Result<T, Cause>
+    where
+        T: Send + 'static,
+        W: Future<Output = T> + Send + 'static,
+    {
         let closed = || Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down");
-        let ticket = Arc::clone(&self.0).acquire_owned().await.map_err(|_| closed())?;
-        let runtime = tokio::runtime::Handle::current();
-        let thread = spawn_blocking(move || {
-            let _ticket = ticket;
-            runtime.block_on(work)
-        });
-        thread.await.map_err(|error| {
-            if error.is_panic() {
-                tracing::error!("handler panicked");
-                Cause::new(ErrorCode::AgentCrashed, "the handler panicked")
-            } else {
-                closed()
-            }
-        })
+        loop {
+            let ticket = Arc::clone(&self.tickets).acquire_owned().await.map_err(|_| closed())?;
+            self.accounting.wait_lease().await?;
+            let (accounting, runtime) = (self.accounting.clone(), tokio::runtime::Handle::current());
+            let thread = spawn_blocking(move || {
+                let _ticket = ticket;
+                // The process may have been stopped until this thread has started.
+                if accounting.has_lease() { Ok(runtime.block_on(work)) } else { Err(work) }
+            });
+            work = match thread.await {
+                Ok(Ok(result)) => return Ok(result),
+                Ok(Err(work)) => work,
+                Err(error) if error.is_panic() => {
+                    tracing::error!("handler panicked");
+                    return Err(Cause::new(ErrorCode::AgentCrashed, "the handler panicked"));
+                }
+                Err(_) => return Err(closed()),
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use greenroom_protocol::BootTime;
+    use greenroom_registry::Stores;
+    use greenroom_registry::cluster::{PodLease, one_pod_with_lease};
+    use tokio::sync::{oneshot, watch};
+
+    use super::*;
+    use crate::test_env::{TestEnv, TestEnvOptions};
+
+    #[tokio::test]
+    async fn what_has_waited_for_a_thread_begins_with_the_lease_of_the_pod_only() {
+        for is_renewed in [true, false] {
+            let test_env = TestEnv::new(TestEnvOptions::default());
+            let lease = watch::Sender::new(PodLease::Unlimited);
+            let cluster = one_pod_with_lease(lease.clone(), Arc::clone(&test_env.clock));
+            let stores = Stores { cluster, ..test_env.stores.clone() };
+            let accounting = Accounting::new(&stores, Arc::clone(&test_env.clock));
+            let threads = BlockingThreads { tickets: Arc::new(Semaphore::new(1)), accounting };
+            let (start_sender, start) = oneshot::channel();
+            let (end_sender, end) = oneshot::channel::<()>();
+            let mut first = Box::pin(threads.run(async move {
+                start_sender.send(()).unwrap();
+                end.await.unwrap();
+            }));
+            assert!(futures::poll!(&mut first).is_pending());
+            start.await.unwrap();
+            let has_started = Arc::new(AtomicBool::new(false));
+            let flag = Arc::clone(&has_started);
+            let mut second = Box::pin(threads.run(async move { flag.store(true, Ordering::SeqCst) }));
+            assert!(futures::poll!(&mut second).is_pending(), "the thread is in use");
+            lease.send_replace(PodLease::Until(BootTime::default()));
+            end_sender.send(()).unwrap();
+            first.await.unwrap();
+            assert!(futures::poll!(&mut second).is_pending(), "the lease has lapsed");
+            lease.send_replace(if is_renewed { PodLease::Unlimited } else { PodLease::Lost });
+            let code = second.await.err().map(|cause| cause.code);
+            assert_eq!(code, (!is_renewed).then_some(ErrorCode::LeaseLost));
+            assert_eq!(has_started.load(Ordering::SeqCst), is_renewed);
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! it. Server, pods, peers and load programs share the machine. Each part has databases of its own.
 
 mod database;
+mod many_chains;
 mod parked_runs;
 mod several_pods;
 mod write_volume;
@@ -34,6 +35,7 @@ pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
     runtime.block_on(steps(&server))?;
     runtime.block_on(write_volume::measure(&server))?;
     runtime.block_on(parked_runs::measure(&server))?;
+    runtime.block_on(many_chains::measure(&server))?;
     runtime.block_on(several_pods::measure(&server))?;
     runtime.block_on(compare(&server))
 }

@@ -97,6 +97,25 @@ fn write_definitions(terminal: &CliHarness, folder: &str, description: &str) -> 
     Ok(fs::write(&file, fs::read_to_string(&file)?.replace(OWN, description))?)
 }
 
+/// The entries of the audit that record an apply of definitions.
+async fn applied_events(terminal: &CliHarness) -> Result<usize> {
+    let is_applied = |record: &&Json| {
+        let message = record["event"]["message"].as_str();
+        message.is_some_and(|text| text.contains("of the catalogue") && text.contains("was applied by"))
+    };
+    let (mut count, mut after) = (0, None::<String>);
+    loop {
+        let arguments =
+            ["audit", "list", "--limit", "200"].into_iter().chain(after.iter().flat_map(|at| ["--after", at]));
+        let page = terminal.run(&arguments.collect::<Vec<_>>()).await?.expect_success()?;
+        count += page["records"].as_array().context("records")?.iter().filter(is_applied).count();
+        match page["next"].as_str() {
+            Some(next) => after = Some(next.to_owned()),
+            None => return Ok(count),
+        }
+    }
+}
+
 #[tokio::test]
 async fn definitions_that_one_pod_applies_are_active_on_every_pod_and_at_every_start() -> Result<()> {
     let [first, second] = start_hosts("applied_definitions").await?;
@@ -115,15 +134,7 @@ async fn definitions_that_one_pod_applies_are_active_on_every_pod_and_at_every_s
     assert_eq!(second.description().await?, "First");
     let log = second.up.err();
     assert!(log.contains("source is not used, because a generation was applied for every pod"), "{log}");
-    let audit = second.terminal.run(&["audit", "list", "--limit", "200"]).await?.expect_success()?;
-    let events: Vec<_> =
-        audit["records"].as_array().context("records")?.iter().map(|record| &record["event"]).collect();
-    let is_applied = |event: &&&Json| {
-        event["message"]
-            .as_str()
-            .is_some_and(|text| text.contains("of the catalogue") && text.contains("was applied by"))
-    };
-    assert_eq!(events.iter().filter(is_applied).count(), 3, "{audit:#}");
+    assert_eq!(applied_events(&second.terminal).await?, 3);
     assert_eq!(second.terminal.run(&["audit", "verify"]).await?.expect_success()?["valid"], true);
     Ok(())
 }

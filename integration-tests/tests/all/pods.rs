@@ -1,11 +1,13 @@
 //! Pods that share one PostgreSQL database and nothing else: what a pod leaves in any way is continued by another one, a
 //! run is shown and signalled by every pod, and a pod without its lease has no effect.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures::TryStreamExt as _;
 use greenroom_client::CallParams;
+use greenroom_integration_tests::shifted_clock::ShiftedClock;
 use greenroom_integration_tests::test_pod::text;
 use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::event::{RunEventKind, RunStatus};
@@ -200,6 +202,27 @@ fn a_pod_whose_lease_has_lapsed_begins_nothing_until_it_is_renewed() -> Result<(
     // The reply to the first call is recorded, and nothing follows from it yet.
     database.wait_count("SELECT count(*) FROM reservations", 0)?;
     assert_eq!(database.calls(), 1);
+    prevented.end()?;
+    ensure_success(&a.wait_ended(&run)?)?;
+    assert_eq!((database.calls(), a.count_resumptions(&run)?), (2, 0), "it is still the owner");
+    Ok(())
+}
+
+#[test]
+fn a_pod_whose_machine_was_suspended_begins_nothing_until_its_lease_is_renewed() -> Result<()> {
+    let slow = ScriptedCall { delay_ms: 1_000, ..replying("draft") };
+    let database = SharedDatabase::create("suspends", [slow, replying("send")])?;
+    let clock = Arc::new(ShiftedClock::default());
+    let a = database.start_with_clock("pod_a", clock.clone())?;
+    let run = a.start_detached("letter")?;
+    database.wait_calls(1)?;
+    let prevented = database.prevent_renewals()?;
+    // Longer than a lease. Nothing in the process notices it but the clock.
+    clock.put_forward(Duration::from_secs(10));
+    let cause = a.run_agent("send_agent")?.error.context("an error")?;
+    assert_eq!(cause.code, ErrorCode::LeaseLost, "{cause:?}");
+    database.wait_count("SELECT count(*) FROM reservations", 0)?;
+    assert_eq!(database.calls(), 1, "the reply to the first call is recorded, and nothing follows from it yet");
     prevented.end()?;
     ensure_success(&a.wait_ended(&run)?)?;
     assert_eq!((database.calls(), a.count_resumptions(&run)?), (2, 0), "it is still the owner");

@@ -1,6 +1,8 @@
 //! The command line over a PostgreSQL database: migrated by a command, then used like any other store, also by several
 //! data directories that have one key.
 
+mod faults;
+
 use std::fs;
 
 use anyhow::{Context, Result};

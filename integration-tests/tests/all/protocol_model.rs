@@ -17,8 +17,8 @@
 //!   acknowledged, and nothing of a pod is reserved or open. So a fair order of steps ends all work.
 //!
 //! What the model assumes:
-//! - All clocks are equally fast (the product subtracts a margin from a lease), and count while a process is frozen. A
-//!   machine that is suspended stops the clock of its processes; a defect shows that the protocol needs more then.
+//! - All clocks are equally fast (the product subtracts a margin from a lease), and count while a process is frozen or its
+//!   machine is suspended (the product takes a clock that does); a defect shows that the protocol needs this.
 //! - A pod checks its lease and makes its call in one step. A freeze between the two can delay a call for any time.
 //! - A healthy pod renews its lease in each tick of the clock. What is slow is frozen or has lost its connection.
 //! - There is one tree with one step and one message, one unit in a batch, and one lane in a pod. A step and a message
@@ -88,6 +88,8 @@ fn a_step_is_correct_with_a_crash_a_freeze_and_a_lost_acknowledgement() {
     assert!(contains_estimate, "a reservation is settled by another pod");
     let is_in_doubt = |state: &State, id| state.process(id).lane == Lane::Unknown && state.row_of(id).is_locked();
     assert!(contains_process(&explored, is_in_doubt), "a transaction is in doubt");
+    let is_repeated = |state: &State, id| state.process(id).queued_closing.is_some();
+    assert!(contains_process(&explored, is_repeated), "a closing is repeated before the first one is known");
     let has_lapsed = |state: &State, id| {
         let process = state.process(id);
         process.status == Status::Running && process.lease_left == 0
@@ -196,6 +198,20 @@ fn a_death_that_no_pod_has_observed_is_found() {
 fn a_message_that_is_not_recorded_by_its_id_is_found() {
     let defects = Defects { signal_without_id: true, ..Defects::NONE };
     expect_violation(Workload::Whole, LOST_ACKNOWLEDGEMENT, defects, Violation::SignalRecordedTwice);
+}
+
+#[test]
+fn a_closing_that_is_repeated_without_a_look_at_the_entry_is_found() {
+    let defects = Defects { closing_without_look: true, ..Defects::NONE };
+    let faults = Faults { lost_acknowledgements: 1, ..CRASH };
+    expect_violation(Workload::Step, faults, defects, Violation::EntryClosedTwice);
+}
+
+#[test]
+fn a_tree_that_is_not_looked_for_after_its_parking_has_failed_is_found() {
+    let defects = Defects { park_without_look: true, ..Defects::NONE };
+    let model = ProtocolModel { defects, ..ProtocolModel::new(Workload::Inbox, LOST_ACKNOWLEDGEMENT) };
+    expect_finding(&model, NEVER_ENDS);
 }
 
 #[test]

@@ -5,6 +5,9 @@
 -- batches, trees, runs, idempotency_keys, reservations, audit) and, within a table, of their keys. Each statement sees
 -- what the statements before it have locked, so no decision rests on what another transaction has changed meanwhile.
 --
+-- Only the owner of a tree writes to its runs. A tree that was released or parked has none (`holder` is NULL), and its
+-- fence is that of the last one until it is claimed: so the holder is compared by IS DISTINCT FROM.
+--
 -- Whether a unit is taken is decided first; `refused` has the others, each with its reason:
 --   unknown_run, ended, fenced, owned, out_of_order (with the last `seq`),
 --   run (the run exists; `run` is its id if the same request has created it),
@@ -17,14 +20,14 @@ BEGIN
     RETURN (SELECT COALESCE(jsonb_agg(to_jsonb(x)), '[]') FROM (
         SELECT a.unit,
                CASE WHEN r.number IS NULL THEN 'unknown_run'
-                    WHEN t.fence <> a.fence OR t.holder <> p_pod THEN 'fenced'
+                    WHEN t.fence <> a.fence OR t.holder IS DISTINCT FROM p_pod THEN 'fenced'
                     WHEN r.ended THEN 'ended'
                     ELSE 'out_of_order' END AS reason,
                r.seq
         FROM jsonb_to_recordset(p_units->'appends') AS a (unit integer, run text, fence bigint, after bigint)
         LEFT JOIN runs r ON r.run = a.run
         LEFT JOIN trees t ON t.root = r.root
-        WHERE r.number IS NULL OR t.fence <> a.fence OR t.holder <> p_pod OR r.ended OR r.seq <> a.after
+        WHERE r.number IS NULL OR t.fence <> a.fence OR t.holder IS DISTINCT FROM p_pod OR r.ended OR r.seq <> a.after
         UNION ALL
         SELECT c.unit,
                CASE WHEN t.root IS NULL THEN 'unknown_run' WHEN t.open_runs = 0 THEN 'ended' ELSE 'owned' END,
@@ -83,7 +86,7 @@ BEGIN
         SELECT c.unit,
                CASE WHEN e.number IS NOT NULL THEN 'run'
                     WHEN p.number IS NULL THEN 'unknown_run'
-                    WHEN t.fence <> c.fence OR t.holder <> p_pod THEN 'fenced'
+                    WHEN t.fence <> c.fence OR t.holder IS DISTINCT FROM p_pod THEN 'fenced'
                     ELSE 'ended' END AS reason,
                CASE WHEN e.principal = decode(c.principal, 'hex') AND e.request_hash = decode(c.hash, 'hex')
                     THEN e.run END AS run
@@ -94,7 +97,7 @@ BEGIN
         LEFT JOIN trees t ON t.root = p.root
         WHERE c.unit <> ALL (p_out)
           AND (e.number IS NOT NULL OR c.caller IS NOT NULL
-               AND (p.number IS NULL OR t.fence <> c.fence OR t.holder <> p_pod OR p.ended))
+               AND (p.number IS NULL OR t.fence <> c.fence OR t.holder IS DISTINCT FROM p_pod OR p.ended))
     ) x;
     v_out := p_out || ARRAY(SELECT (x->>'unit')::integer FROM jsonb_array_elements(v_refused) x);
     -- Most principals are known already, which costs a look into the index.
@@ -229,8 +232,9 @@ BEGIN
     FROM removed;
 END $$;
 
--- Appends records to a chain, and after them the closing of each entry whose unit is not taken. The hashes of the records
--- are computed by the pod, those of the closings here. Returns the new tip.
+-- Appends records to a chain, and after them the closing of each entry whose unit is not taken, and of each entry that a
+-- dead pod has left open, unless another unit has closed it: the cleaner of that pod repeats what it does not know to be
+-- durable. The hashes of the records are computed by the pod, those of the closings here. Returns the new tip.
 CREATE FUNCTION greenroom_record_v1(
     p_chain bigint, p_units jsonb, p_refused jsonb, p_number bigint[], p_hash bytea[], p_at bigint[], p_request text[],
     p_tenant text[], p_record text[]
@@ -239,9 +243,14 @@ DECLARE
     v        record;
     v_before bigint := (p_units->>'tip')::bigint;
     v_number bigint := v_before + cardinality(p_record);
-    v_hash   bytea := CASE WHEN cardinality(p_record) > 0 THEN p_hash[cardinality(p_record)] END;
+    v_hash   bytea;
     v_record text;
 BEGIN
+    IF cardinality(p_record) > 0 THEN
+        v_hash := p_hash[cardinality(p_record)];
+    ELSE
+        SELECT c.hash INTO v_hash FROM audit_chains c WHERE c.chain = p_chain;
+    END IF;
     INSERT INTO audit (chain, number, hash, at, request, tenant, record)
     SELECT p_chain, x.number, x.hash, x.at, x.request, x.tenant, x.record
     FROM unnest(p_number, p_hash, p_at, p_request, p_tenant, p_record)
@@ -265,6 +274,23 @@ BEGIN
         v_number := v_number + 1;
         v_record := format('{"number":%s,"previous":"%s","at":"%s","event":{"kind":"closed","opened":%s%s}',
                            v_number, encode(v_hash, 'hex'), v.written_at, v.number, v.tail);
+        v_hash := sha256(v_hash || convert_to(v_record, 'UTF8'));
+        INSERT INTO audit (chain, number, hash, at, request, tenant, record)
+        VALUES (p_chain, v_number, v_hash, v.at, v.request, v.tenant, v_record);
+    END LOOP;
+    FOR v IN
+        WITH closed AS (
+            DELETE FROM audit_open a
+            USING jsonb_to_recordset(p_units->'interrupted')
+                  AS i (chain bigint, number bigint, request text, tenant text, at bigint, written_at text, event text)
+            WHERE a.chain = i.chain AND a.number = i.number
+            RETURNING i.*
+        )
+        SELECT * FROM closed ORDER BY chain, number
+    LOOP
+        v_number := v_number + 1;
+        v_record := format('{"number":%s,"previous":"%s","at":"%s","event":%s}', v_number, encode(v_hash, 'hex'),
+                           v.written_at, v.event);
         v_hash := sha256(v_hash || convert_to(v_record, 'UTF8'));
         INSERT INTO audit (chain, number, hash, at, request, tenant, record)
         VALUES (p_chain, v_number, v_hash, v.at, v.request, v.tenant, v_record);
@@ -350,7 +376,7 @@ BEGIN
     IF p_units ? 'settled' THEN
         PERFORM greenroom_settle_v1(p_pod, p_units->'settled');
     END IF;
-    IF cardinality(p_record) > 0 THEN
+    IF cardinality(p_record) > 0 OR p_units ? 'interrupted' THEN
         v_tip := greenroom_record_v1(p_chain, p_units, v_refused, p_record_number, p_record_hash, p_record_at,
                                      p_record_request, p_record_tenant, p_record);
     END IF;

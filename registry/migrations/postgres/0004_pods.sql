@@ -125,6 +125,8 @@ BEGIN
     IF NOT FOUND THEN
         RETURN '{"state":"dead"}';
     END IF;
+    -- `greenroom_owned_v1` waits for it.
+    PERFORM pg_advisory_xact_lock(731059, (p_pod % 2147483647)::integer);
     v_roots := ARRAY(
         SELECT d.root FROM (
             SELECT t.root, t.number, row_number() OVER (PARTITION BY t.tenant ORDER BY t.number) AS nth FROM (
@@ -158,6 +160,18 @@ BEGIN
     )
     SELECT COALESCE(jsonb_agg(to_jsonb(c) ORDER BY c.number), '[]') INTO v_claimed FROM claimed c;
     RETURN jsonb_build_object('state', 'committed', 'claimed', v_claimed)::text;
+END $$;
+
+-- The trees that a pod owns, all or those of these numbers. A claim whose reply was lost may still be being committed; this
+-- waits for its end, and sees what it has claimed.
+CREATE FUNCTION greenroom_owned_v1(p_pod bigint, p_numbers bigint[])
+RETURNS TABLE (root text, number bigint, attempts bigint) LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(731059, (p_pod % 2147483647)::integer);
+    RETURN QUERY
+        SELECT t.root, t.number, t.attempts::bigint FROM trees t
+        WHERE t.holder = p_pod AND t.open_runs > 0 AND (p_numbers IS NULL OR t.number = ANY (p_numbers))
+        ORDER BY t.number;
 END $$;
 
 -- Ends the ownership of a tree until `p_wake_at`, and of one that is parked until a message comes. False if it has another

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     async fn read(chunks: &[&'static [u8]], length: u64, is_whole: bool) -> Result<Vec<Bytes>, ArtifactError> {
-        let chunks: Vec<_> = chunks.iter().map(|chunk| Ok(Bytes::from_static(*chunk))).collect();
+        let chunks: Vec<_> = chunks.iter().map(|chunk| Ok(Bytes::from_static(chunk))).collect();
         verify_chunks(stream::iter(chunks).boxed(), ContentHash::from_content(b"abcd"), length, is_whole)
             .try_collect()
             .await

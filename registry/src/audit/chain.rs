@@ -132,6 +132,11 @@ impl EventJson {
     pub fn from_event(event: &Event) -> Result<Self, serde_json::Error> {
         serde_json::to_string(event).map(Self)
     }
+
+    /// The JSON.
+    pub(crate) fn into_text(self) -> String {
+        self.0
+    }
 }
 
 /// Hashes a record after the previous hash.

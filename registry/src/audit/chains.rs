@@ -117,7 +117,7 @@ impl<'k> RootVerifier<'k> {
     }
 
     fn add_violation(&mut self, violation: ChainViolation) {
-        self.violation.get_or_insert(violation.in_chain(ROOT_CHAIN));
+        self.violation.get_or_insert_with(|| violation.in_chain(ROOT_CHAIN));
     }
 
     /// Ends the root chain. The records of the other chains follow.

@@ -69,7 +69,7 @@ impl Signer {
     /// The key of one chain of a database that many pods share. It is derived from this one, so that it is stored
     /// nowhere, and signs the heads of this chain only.
     #[must_use]
-    pub(crate) fn for_chain(&self, database: &str, chain: u64) -> Self {
+    pub fn for_chain(&self, database: &str, chain: u64) -> Self {
         let mut digest = Sha256::new();
         digest.update(b"greenroom audit chain key 1\n");
         digest.update(self.key.to_bytes());
@@ -79,7 +79,7 @@ impl Signer {
 
     /// Certifies that this key signs the heads of a chain.
     #[must_use]
-    pub(crate) fn certify(&self, database: &str, chain: u64, key: &ChainKey) -> String {
+    pub fn certify(&self, database: &str, chain: u64, key: &ChainKey) -> String {
         hex::encode(self.key.sign(&certificate_message(database, chain, &key.to_hex())).to_bytes())
     }
 

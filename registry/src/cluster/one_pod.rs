@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::{PodId, RunId, TenantId, Timestamp};
+use protocol::{Clock, PodId, RunId, TenantId, Timestamp};
 use tokio::sync::watch;
 
-use super::{ClusterStore, DueTree, DueWork, PodLease};
+use super::{ClusterStore, DueTree, DueWork, LeaseWatch, PodLease};
 use crate::error::StoreError;
 use crate::runs::Fence;
 
@@ -17,13 +17,22 @@ struct OnePod {
     /// Nothing is ever sent; the receivers wait as long as the store lives.
     work: watch::Sender<DueWork>,
     lease: watch::Sender<PodLease>,
+    /// Measures the lease, if that is not unlimited.
+    clock: Option<Arc<dyn Clock>>,
 }
 
 /// The cluster of a store that one process owns.
 #[must_use]
 pub fn one_pod() -> Arc<dyn ClusterStore> {
     let (work, lease) = (watch::Sender::new(DueWork::default()), watch::Sender::new(PodLease::Unlimited));
-    Arc::new(OnePod { work, lease })
+    Arc::new(OnePod { work, lease, clock: None })
+}
+
+/// The same with a lease that a test sets.
+#[cfg(feature = "testing")]
+#[must_use]
+pub fn one_pod_with_lease(lease: watch::Sender<PodLease>, clock: Arc<dyn Clock>) -> Arc<dyn ClusterStore> {
+    Arc::new(OnePod { work: watch::Sender::new(DueWork::default()), lease, clock: Some(clock) })
 }
 
 #[async_trait]
@@ -75,7 +84,11 @@ impl ClusterStore for OnePod {
         self.work.subscribe()
     }
 
-    fn watch_lease(&self) -> watch::Receiver<PodLease> {
-        self.lease.subscribe()
+    fn watch_lease(&self) -> LeaseWatch {
+        let lease = self.lease.subscribe();
+        match &self.clock {
+            Some(clock) => LeaseWatch::new(lease, Arc::clone(clock)),
+            None => LeaseWatch::unlimited(lease),
+        }
     }
 }

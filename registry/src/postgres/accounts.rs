@@ -118,11 +118,13 @@ impl AccountsLane {
     /// Executes a batch, and replies. If there may be more settlements to show, the callers that wait for them are
     /// returned.
     async fn execute(&mut self, batch: Batch) -> Result<Option<Vec<ReplySender<()>>>, StoreError> {
-        let executed = self.link.execute(batch.json()).await;
-        let executed = match self.store.wait_released().await {
-            // Nothing is reserved for a pod that is dead.
-            LeaseStatus::Dead => executed.and(Err(StoreError::OutcomeUnknown)),
-            LeaseStatus::Live | LeaseStatus::Lapsed => executed,
+        let executed = match self.link.execute(batch.json()).await {
+            Ok(result) => match self.store.wait_released().await {
+                // Nothing is reserved for a pod that is dead.
+                LeaseStatus::Dead => Err(StoreError::OutcomeUnknown),
+                LeaseStatus::Live | LeaseStatus::Lapsed => Ok(result),
+            },
+            Err(error) => Err(error),
         };
         let (error, is_known) = match executed.map(|text| serde_json::from_str::<AccountsResult>(&text)) {
             Ok(Ok(result)) => {

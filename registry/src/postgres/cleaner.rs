@@ -20,8 +20,7 @@ use crate::ledger::state::{EXECUTION_DAYS_MAX, RUN_DAYS_MAX};
 use crate::ledger::usage::{day_of, minute_of, window_minutes};
 use crate::postgres::audit::root::append;
 use crate::postgres::command::AccountsCommand;
-use crate::postgres::connection::connect;
-use crate::postgres::error::sqlx_error;
+use crate::postgres::connection::{PAGE_TIMEOUT, STATEMENT_TIMEOUT, connect, in_time};
 use crate::postgres::handle::StoreHandle;
 use crate::postgres::unit::{CloseEntry, EntryEnd, QueuedUnit};
 
@@ -107,12 +106,11 @@ impl Cleaner {
         };
         let (own, now) = (self.store.pod.id, self.store.clock.now());
         append(self.connect().await?, own, now, &[RootEvent::PodDied { pod, chains }]).await?;
-        sqlx::query("UPDATE pods SET cleaned = true WHERE id = $1 AND dead AND cleaner = $2")
+        let cleaning = sqlx::query("UPDATE pods SET cleaned = true WHERE id = $1 AND dead AND cleaner = $2")
             .bind(pod)
             .bind(own)
-            .execute(self.connect().await?)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
+            .execute(self.connect().await?);
+        in_time(STATEMENT_TIMEOUT, cleaning).await?;
         tracing::info!(pod.row = pod, audit.interrupted = closed, "what a dead pod has left is cleaned");
         // If the queue is full, the next tick has the same effect.
         let _ = self.store.accounts().try_send(AccountsCommand::Show);
@@ -121,25 +119,25 @@ impl Cleaner {
 
     async fn clean_piece(&mut self, pod: i64) -> Result<CleanReport, StoreError> {
         let (own, now) = (self.store.pod.id, self.store.clock.now());
-        let report: String = sqlx::query_scalar("SELECT greenroom_clean_v1($1, $2, $3, $4, $5)")
+        let cleaning = sqlx::query_scalar("SELECT greenroom_clean_v1($1, $2, $3, $4, $5)")
             .bind(own)
             .bind(pod)
             .bind(day_of(now))
             .bind(minute_of(now))
             .bind(PIECE_ROWS_MAX)
-            .fetch_one(self.connect().await?)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
+            .fetch_one(self.connect().await?);
+        let report: String = in_time(STATEMENT_TIMEOUT, cleaning).await?;
         Ok(serde_json::from_str(&report)?)
     }
 
-    /// Closes entries of another pod's chains in a chain of this one, and waits until that is durable.
+    /// Closes entries of another pod's chains in a chain of this one, and waits until that is durable. If it is not known
+    /// to be, it is repeated, also while a lane has not written it yet; an entry is closed once all the same.
     async fn close_entries(&self, open: Vec<OpenRow>) -> Result<(), StoreError> {
         let at = self.store.clock.now();
         let mut pending: Vec<PendingUnit> = Vec::with_capacity(open.len());
         for OpenRow { chain, number, request, tenant } in open {
             let (opened, subject) = (AuditSeq::in_chain(chain, number), EntrySubject { request, tenant });
-            let unit = QueuedUnit::closing(CloseEntry { opened, subject, at, end: EntryEnd::Interrupted });
+            let unit = QueuedUnit::closing(CloseEntry { opened, subject, at, end: EntryEnd::LeftOpen });
             pending.push(self.store.submit(unit, None).await?);
         }
         for unit in pending {
@@ -150,15 +148,13 @@ impl Cleaner {
 
     async fn sweep(&mut self) -> Result<(), StoreError> {
         let now = self.store.clock.now();
-        sqlx::query("SELECT greenroom_sweep_v1($1, $2, $3, $4, $5)")
+        let sweeping = sqlx::query("SELECT greenroom_sweep_v1($1, $2, $3, $4, $5)")
             .bind(day_of(now))
             .bind(minute_of(now).saturating_sub(window_minutes()))
             .bind(EXECUTION_DAYS_MAX)
             .bind(RUN_DAYS_MAX)
             .bind(i64::from(PERIOD_DAYS_MAX) + 1)
-            .execute(self.connect().await?)
-            .await
-            .map(drop)
-            .map_err(|error| sqlx_error(&error))
+            .execute(self.connect().await?);
+        in_time(PAGE_TIMEOUT, sweeping).await.map(drop)
     }
 }

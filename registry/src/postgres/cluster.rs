@@ -1,5 +1,6 @@
 //! What the pods of one database share: claims of due trees, parked trees, messages for runs of other pods.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -7,30 +8,32 @@ use greenroom_protocol as protocol;
 use protocol::{PodId, RunId, TenantId, Timestamp};
 use serde::Deserialize;
 use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
 
-use crate::cluster::{ClusterStore, DueTree, DueWork, PodLease};
+use crate::cluster::{ClusterStore, DueTree, DueWork, LeaseWatch};
 use crate::columns::{Columns as _, to_int};
 use crate::core::CoreStore;
 use crate::error::StoreError;
 use crate::postgres::core::PostgresCore;
-use crate::postgres::error::sqlx_error;
+use crate::postgres::error::{sqlx_error, write_error};
 use crate::postgres::handle::StoreHandle;
 use crate::postgres::runs::row::{activity, select_open_runs};
 use crate::postgres::transaction::{begin, commit};
-use crate::runs::leases::NewLease;
+use crate::runs::leases::{NewLease, RunNumber};
 use crate::runs::{ClaimedTree, Fence};
 
 /// The version of the journals that this release reads.
 pub(super) const JOURNAL_VERSION: i32 = 1;
+/// How long after a claim whose reply was lost its trees are looked for: the server may execute it later.
+const LOST_CLAIM_SEARCH: Duration = Duration::from_secs(60);
 /// Trees of one claim.
 const CLAIMED_TREES_MAX: u32 = 100;
 
 /// The part that pods share.
 pub(super) struct PostgresCluster {
     store: StoreHandle,
-    /// True if the reply to a claim was lost, so this pod may own trees that it does not know of. Locked by one claim at a
-    /// time, until it has the leases of its trees.
-    has_lost_claim: Mutex<bool>,
+    /// Locked by one claim at a time, until it has the leases of its trees.
+    claiming: Mutex<()>,
 }
 
 #[derive(Deserialize)]
@@ -45,6 +48,13 @@ struct ClaimedRow {
     until: Option<i64>,
 }
 
+/// A tree that this pod owns.
+struct OwnedRow {
+    root: RunId,
+    number: RunNumber,
+    attempts: u32,
+}
+
 #[derive(Deserialize)]
 struct ClaimReport {
     state: String,
@@ -54,7 +64,7 @@ struct ClaimReport {
 
 impl PostgresCluster {
     pub(super) fn new(store: StoreHandle) -> Self {
-        Self { store, has_lost_claim: Mutex::new(false) }
+        Self { store, claiming: Mutex::default() }
     }
 
     /// Claims trees in the database.
@@ -80,62 +90,54 @@ impl PostgresCluster {
         if report.state == "dead" { Err(StoreError::PodDead) } else { Ok(report.claimed) }
     }
 
-    /// Claims the trees of this pod again whose leases are over: they have no active actor.
+    /// Claims the trees again that this pod owns in the database and that have no lease here: they have no active actor.
+    /// That is done by units, which follow those of the same tree, and which raise the fence: what was sent for the tree
+    /// before, and may still be on its way, changes nothing any more. True if trees may be left that are to be found.
     async fn claim_own(
         &self,
         pod: &PodId,
         lease: Duration,
         limit: u32,
+        has_lost_claim: bool,
         now: Timestamp,
-    ) -> Result<Vec<DueTree>, StoreError> {
-        let numbers: Vec<i64> = self.store.leases.unclaimed(now).into_iter().map(to_int).collect();
-        if numbers.is_empty() {
-            return Ok(Vec::new());
+    ) -> Result<(Vec<DueTree>, bool), StoreError> {
+        let leases = &self.store.leases;
+        let unclaimed: BTreeSet<RunNumber> = leases.unclaimed(now).into_iter().collect();
+        if unclaimed.is_empty() && !has_lost_claim {
+            return Ok((Vec::new(), false));
         }
-        let sql = "SELECT root FROM trees WHERE holder = $1 AND open_runs > 0 AND number = ANY ($2) \
-                   ORDER BY number LIMIT $3";
-        let rows = sqlx::query(sql)
-            .bind(self.store.pod.id)
-            .bind(numbers)
-            .bind(i64::from(limit))
-            .fetch_all(&self.store.readers)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
-        let roots = rows.iter().map(|row| row.id("root")).collect::<Result<Vec<RunId>, StoreError>>()?;
+        let numbers = (!has_lost_claim).then(|| unclaimed.iter().copied().map(to_int).collect());
+        let mut owned = self.owned(numbers).await?;
+        let found: BTreeSet<RunNumber> = owned.iter().map(|row| row.number).collect();
+        let unowned = &unclaimed - &found;
+        leases.forget_unowned(&unowned);
+        owned.retain(|row| !leases.is_leased(&row.root, now));
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        // One that was forgotten may have been claimed by a unit meanwhile.
+        let may_be_left = has_lost_claim && owned.len() > limit || !unowned.is_empty();
         let core: &dyn CoreStore = &PostgresCore(self.store.clone());
-        let mut trees = Vec::with_capacity(roots.len());
-        for root in roots {
+        let mut trees = Vec::new();
+        for OwnedRow { root, attempts, .. } in owned.into_iter().take(limit) {
             if let Some(tree) = core.claim_tree(&root, pod, lease, now).await? {
-                trees.push(DueTree { root, attempts: 0, was_parked: false, tree });
+                trees.push(DueTree { root, attempts, was_parked: false, tree });
             }
         }
-        Ok(trees)
+        Ok((trees, may_be_left))
     }
 
-    /// The trees that this pod owns in the database and has no lease of.
-    async fn lost_claims(&self) -> Result<Vec<ClaimedRow>, StoreError> {
-        let sql = "SELECT root, number, fence, failures::bigint AS failures, attempts::bigint AS attempts, active_since, \
-                   active_until FROM trees WHERE holder = $1 AND open_runs > 0 ORDER BY number";
-        let rows = sqlx::query(sql)
+    /// The trees that this pod owns in the database, all or those of these numbers, the oldest first.
+    async fn owned(&self, numbers: Option<Vec<i64>>) -> Result<Vec<OwnedRow>, StoreError> {
+        let rows = sqlx::query("SELECT root, number, attempts FROM greenroom_owned_v1($1, $2)")
             .bind(self.store.pod.id)
+            .bind(numbers)
             .fetch_all(&self.store.readers)
             .await
             .map_err(|error| sqlx_error(&error))?;
         let decode = |row: &sqlx::postgres::PgRow| {
-            Ok(ClaimedRow {
-                root: row.id("root")?,
-                number: row.number("number")?,
-                fence: row.number("fence")?,
-                failures: u32::try_from(row.int("failures")?).unwrap_or(u32::MAX),
-                attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
-                parked: false,
-                // It has written nothing, because it does not know of the tree.
-                since: row.optional_int("active_since")?,
-                until: row.optional_int("active_until")?,
-            })
+            let attempts = u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX);
+            Ok(OwnedRow { root: row.id("root")?, number: row.number("number")?, attempts })
         };
-        let owned = rows.iter().map(decode).collect::<Result<Vec<_>, StoreError>>()?;
-        Ok(owned.into_iter().filter(|row| !self.store.leases.is_known(&row.root, Fence(row.fence))).collect())
+        rows.iter().map(decode).collect()
     }
 
     async fn due_tree(&self, row: ClaimedRow, lease: Duration, now: Timestamp) -> Result<DueTree, StoreError> {
@@ -158,20 +160,23 @@ impl PostgresCluster {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.store.check_open()?;
-        let is_released: bool = sqlx::query_scalar("SELECT greenroom_park_v1($1, $2, $3, $4, $5, $6)")
-            .bind(self.store.pod.id)
-            .bind(root.as_str())
-            .bind(to_int(fence.0))
-            .bind(due_at)
-            .bind(is_parked)
-            .bind(now.as_micros())
-            .fetch_one(&self.store.readers)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
-        if is_released {
-            self.store.leases.forget_released(root, fence);
+        let released: Result<bool, sqlx::Error> =
+            sqlx::query_scalar("SELECT greenroom_park_v1($1, $2, $3, $4, $5, $6)")
+                .bind(self.store.pod.id)
+                .bind(root.as_str())
+                .bind(to_int(fence.0))
+                .bind(due_at)
+                .bind(is_parked)
+                .bind(now.as_micros())
+                .fetch_one(&self.store.readers)
+                .await;
+        match &released {
+            Ok(true) => self.store.leases.forget_released(root, fence),
+            Ok(false) => {}
+            // If it still owns the tree, it claims it again.
+            Err(_) => self.store.leases.release(root, fence, now),
         }
-        Ok(is_released)
+        released.map_err(|error| sqlx_error(&error))
     }
 }
 
@@ -190,18 +195,18 @@ impl ClusterStore for PostgresCluster {
         now: Timestamp,
     ) -> Result<Vec<DueTree>, StoreError> {
         self.store.check_open()?;
-        let mut has_lost_claim = self.has_lost_claim.lock().await;
+        let _claiming = self.claiming.lock().await;
         let limit = limit.min(CLAIMED_TREES_MAX);
-        let mut trees = self.claim_own(pod, lease, limit, now).await?;
+        let lost_until = self.store.lost_claim_until();
+        let (mut trees, may_be_left) = self.claim_own(pod, lease, limit, lost_until.is_some(), now).await?;
         let limit = limit.saturating_sub(u32::try_from(trees.len()).unwrap_or(u32::MAX));
-        let mut rows = if *has_lost_claim { self.lost_claims().await? } else { Vec::new() };
         // Until each of them has its lease here; it remains so if this fails, or is dropped.
-        *has_lost_claim = true;
-        rows.extend(self.claim(pod, limit, full_tenants, now).await?);
-        for row in rows {
+        let search_until = Some(Instant::now() + LOST_CLAIM_SEARCH);
+        self.store.set_lost_claim_until(search_until);
+        for row in self.claim(pod, limit, full_tenants, now).await? {
             trees.push(self.due_tree(row, lease, now).await?);
         }
-        *has_lost_claim = false;
+        self.store.set_lost_claim_until(if may_be_left { search_until } else { lost_until });
         Ok(trees)
     }
 
@@ -230,7 +235,7 @@ impl ClusterStore for PostgresCluster {
             .bind(now.as_micros())
             .fetch_one(&self.store.readers)
             .await
-            .map_err(|error| sqlx_error(&error))
+            .map_err(|error| write_error(&error))
     }
 
     async fn remove_message(&self, run: &RunId, id: &str) -> Result<(), StoreError> {
@@ -248,7 +253,7 @@ impl ClusterStore for PostgresCluster {
         self.store.due_work.subscribe()
     }
 
-    fn watch_lease(&self) -> watch::Receiver<PodLease> {
-        self.store.lease.subscribe()
+    fn watch_lease(&self) -> LeaseWatch {
+        self.store.watch_lease()
     }
 }

@@ -3,23 +3,35 @@
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::time::timeout;
 
 use crate::columns::Columns as _;
-use crate::error::StoreError;
+use crate::error::{ServerFault, StoreError};
 use crate::postgres::error::{UNDEFINED_TABLE, migration_error, postgres_error, sqlx_error};
 
-/// Connections that read.
-const READERS_MAX: u32 = 4;
-/// How long a reader waits for a connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a new connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a statement on few rows may take.
+pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a statement that reads thousands of rows may take.
+pub(super) const PAGE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a statement that searches a whole table may take.
+pub(super) const SEARCH_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// The oldest server whose functions are those that the schema needs, as the server numbers its versions.
+const SERVER_VERSION_MIN: u32 = 150_000;
 /// The name by which the server knows the connections, unless the URL has another.
 const APPLICATION: &str = "greenroom";
-/// The functions of the database lock what they decide on, and read it after that, which other isolations prevent.
-const ISOLATION: (&str, &str) = ("default_transaction_isolation", "read committed");
+/// The settings of each session. The functions of the database lock what they decide on, and read it after that, which
+/// other isolations prevent. The server looks for a client that is silent, because the locks of one whose network is cut
+/// would delay other pods for hours otherwise.
+const SESSION: [(&str, &str); 4] = [
+    ("default_transaction_isolation", "read committed"),
+    ("tcp_keepalives_idle", "5"),
+    ("tcp_keepalives_interval", "2"),
+    ("tcp_keepalives_count", "3"),
+];
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
@@ -31,20 +43,40 @@ pub(super) fn parse_url(url: &str) -> Result<PgConnectOptions, StoreError> {
         None => options.application_name(APPLICATION),
     };
     // Statements may contain the inputs of users.
-    Ok(named.options([ISOLATION]).disable_statement_logging())
+    Ok(named.options(SESSION).disable_statement_logging())
 }
 
 /// Opens a connection.
 pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
-    match tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await {
-        Ok(connected) => connected.map_err(|error| sqlx_error(&error)),
-        Err(_) => Err(StoreError::Unreachable("its server does not reply".to_owned())),
+    let connection = match timeout(CONNECT_TIMEOUT, options.connect()).await {
+        Ok(connected) => connected.map_err(|error| sqlx_error(&error))?,
+        Err(_) => return Err(StoreError::Unreachable("its server does not reply".to_owned())),
+    };
+    check_server(connection.server_version_num())?;
+    Ok(connection)
+}
+
+/// Rejects a server that is too old. One that does not name its version is not rejected.
+fn check_server(version: Option<u32>) -> Result<(), StoreError> {
+    match version {
+        Some(version) if version < SERVER_VERSION_MIN => {
+            let reason = format!("it is PostgreSQL {}", version / 10_000);
+            Err(StoreError::Refused { fault: ServerFault::Outdated, reason })
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
-/// The pool of readers, which opens its connections when they are needed.
-pub(super) fn open_readers(options: PgConnectOptions) -> PgPool {
-    PgPoolOptions::new().max_connections(READERS_MAX).acquire_timeout(ACQUIRE_TIMEOUT).connect_lazy_with(options)
+/// Waits for a statement, at most for this long: a server that accepts what is sent and is silent delays its caller no
+/// longer. The connection of a statement that has not ended must not be used any more.
+pub(super) async fn in_time<T>(
+    time_max: Duration,
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, StoreError> {
+    match timeout(time_max, statement).await {
+        Ok(result) => result.map_err(|error| sqlx_error(&error)),
+        Err(_) => Err(StoreError::Timeout),
+    }
 }
 
 /// Migrates the schema to that of this release, and returns its version.
@@ -61,13 +93,33 @@ pub(super) type Applied = (i64, Vec<u8>);
 
 /// Checks that this release works on the schema of a database, and returns its version.
 pub(super) async fn check_schema(connection: &mut PgConnection) -> Result<i64, StoreError> {
-    judge_schema(&applied_migrations(connection).await?)
+    let version = judge_schema(&applied_migrations(connection).await?)?;
+    check_functions(connection).await?;
+    Ok(version)
+}
+
+/// Fails if the database lacks a function that its migrations have created: a copy may have been restored without them.
+pub(super) async fn check_functions(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let names: Vec<&str> = MIGRATIONS.iter().flat_map(|migration| created_functions(migration.sql.as_str())).collect();
+    let sql = "SELECT f.name FROM unnest($1::text[]) AS f (name) WHERE to_regproc(f.name) IS NULL ORDER BY 1";
+    let missing = sqlx::query_scalar(sql).bind(names.as_slice()).fetch_all(connection);
+    let missing: Vec<String> = in_time(STATEMENT_TIMEOUT, missing).await?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt(format!("it has no function {}", missing.join(", "))))
+}
+
+/// The names of the functions that a migration creates.
+fn created_functions(sql: &str) -> impl Iterator<Item = &str> {
+    sql.split("CREATE FUNCTION ").skip(1).filter_map(|rest| rest.split('(').next()).map(str::trim)
 }
 
 /// The migrations of a database, the oldest first; none if it was never migrated.
 pub(super) async fn applied_migrations(connection: &mut PgConnection) -> Result<Vec<Applied>, StoreError> {
     let sql = "SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version";
-    match sqlx::query(sql).fetch_all(connection).await {
+    let reading = timeout(STATEMENT_TIMEOUT, sqlx::query(sql).fetch_all(connection)).await;
+    match reading.map_err(|_| StoreError::Timeout)? {
         Ok(rows) => rows.iter().map(|row| Ok((row.int("version")?, row.bytes("checksum")?.to_vec()))).collect(),
         Err(error) if postgres_error(&error).is_some_and(|error| error.code() == UNDEFINED_TABLE) => Ok(Vec::new()),
         Err(error) => Err(sqlx_error(&error)),
@@ -125,6 +177,31 @@ mod tests {
         let mut changed = applied();
         changed[0].1 = vec![0];
         assert!(problem(&changed).contains("migration 1"));
+    }
+
+    #[test]
+    fn a_server_before_version_15_is_refused() {
+        for version in [90_624, 140_022, 149_999] {
+            let error = check_server(Some(version)).unwrap_err();
+            let cause = error.cause();
+            assert_eq!(cause.details["store"], "server_outdated");
+            assert!(cause.message.contains("PostgreSQL 15 or newer"), "{cause}");
+        }
+        assert!(check_server(Some(140_022)).unwrap_err().to_string().contains("PostgreSQL 14"));
+        for version in [Some(150_000), Some(180_001), None] {
+            assert!(check_server(version).is_ok(), "{version:?}");
+        }
+    }
+
+    #[test]
+    fn the_functions_of_the_migrations_are_found() {
+        let sql = "-- CREATE FUNCTIONs\nCREATE FUNCTION one_v1(p bigint) …;\nCREATE FUNCTION two_v1(\n    q text\n)";
+        assert_eq!(created_functions(sql).collect::<Vec<_>>(), ["one_v1", "two_v1"]);
+        let all: Vec<_> = MIGRATIONS.iter().flat_map(|migration| created_functions(migration.sql.as_str())).collect();
+        assert!(
+            all.contains(&"greenroom_commit_v1") && all.iter().all(|name| name.starts_with("greenroom_")),
+            "{all:?}"
+        );
     }
 
     #[test]

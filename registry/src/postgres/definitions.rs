@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use greenroom_protocol::ContentHash;
-use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::postgres::PgRow;
 
 use crate::columns::Columns as _;
 use crate::definition_store::{DefinitionStore, VersionInService, check_size};
@@ -10,6 +10,7 @@ use crate::error::StoreError;
 use crate::postgres::columns::text_of_bytes;
 use crate::postgres::error::sqlx_error;
 use crate::postgres::handle::StoreHandle;
+use crate::postgres::readers::Reader;
 use crate::postgres::transaction::{begin, commit};
 
 const INSERT_DEFINITION: &str =
@@ -84,7 +85,7 @@ fn is_same(stored: &[VersionInService], versions: &[VersionInService]) -> bool {
     !versions.is_empty() && stored.len() == versions.len() && versions.iter().all(|version| stored.contains(version))
 }
 
-async fn insert_definition(connection: &mut PgConnection, hash: &ContentHash, body: &str) -> Result<(), StoreError> {
+async fn insert_definition(connection: &mut Reader, hash: &ContentHash, body: &str) -> Result<(), StoreError> {
     sqlx::query(INSERT_DEFINITION)
         .bind(hash.as_bytes().as_slice())
         .bind(body.as_bytes())

@@ -3,7 +3,7 @@
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
-use crate::error::StoreError;
+use crate::error::{ServerFault, StoreError};
 
 /// The code of a missing table.
 pub(super) const UNDEFINED_TABLE: &str = "42P01";
@@ -28,7 +28,9 @@ impl Failure {
         let Some(database) = postgres_error(error) else {
             return match error {
                 // It was not sent.
-                sqlx::Error::Encode(_) | sqlx::Error::InvalidArgument(_) => Self::Rejected(failure),
+                sqlx::Error::Encode(_) | sqlx::Error::InvalidArgument(_) | sqlx::Error::Configuration(_) => {
+                    Self::Rejected(failure)
+                }
                 _ => Self::Unknown(failure),
             };
         };
@@ -46,14 +48,36 @@ pub(super) fn postgres_error(error: &sqlx::Error) -> Option<&PgDatabaseError> {
     error.as_database_error().and_then(|error| error.try_downcast_ref())
 }
 
+/// The error of a statement that was not sent, because there is no connection for it.
+pub(super) fn unsent(error: StoreError) -> sqlx::Error {
+    sqlx::Error::Configuration(Box::new(error))
+}
+
+/// The error of a statement that did not end in time.
+pub(super) fn overdue() -> sqlx::Error {
+    sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())
+}
+
+/// Maps the error of a statement that changes something and is a transaction of its own. If it may have been committed,
+/// the outcome is unknown.
+pub(super) fn write_error(error: &sqlx::Error) -> StoreError {
+    match Failure::from_error(error) {
+        Failure::Retry(error) | Failure::Rejected(error) => error,
+        Failure::Unknown(_) => StoreError::OutcomeUnknown,
+    }
+}
+
 /// Maps an error of the driver.
 pub(super) fn sqlx_error(error: &sqlx::Error) -> StoreError {
     if let Some(database) = postgres_error(error) {
         return from_code(database.code(), error.to_string());
     }
     match error {
-        sqlx::Error::PoolTimedOut => StoreError::Timeout,
-        sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => StoreError::Closed,
+        sqlx::Error::Configuration(source) => {
+            let known = source.downcast_ref::<StoreError>();
+            known.cloned().unwrap_or_else(|| StoreError::Failed(error.to_string()))
+        }
+        sqlx::Error::Io(source) if source.kind() == std::io::ErrorKind::TimedOut => StoreError::Timeout,
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::Codec(error.to_string()),
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => {
             StoreError::Unreachable(error.to_string())
@@ -69,12 +93,15 @@ fn from_code(code: &str, text: String) -> StoreError {
         "58030" => StoreError::Disk(text),
         "25006" => StoreError::ReadOnly,
         "55P03" => StoreError::Locked,
-        "57014" => StoreError::Timeout,
+        "57014" | "25P03" => StoreError::Timeout,
         "XX001" | "XX002" => StoreError::Corrupt(text),
         UNDEFINED_TABLE | "42703" | "42883" => StoreError::Version(text),
         // Of `greenroom_send_v1`.
         "GR001" => StoreError::PodDead,
-        "53300" | "57P01" | "57P02" | "57P03" | "28000" | "28P01" | "3D000" => StoreError::Unreachable(text),
+        "53300" => StoreError::Refused { fault: ServerFault::NoConnections, reason: text },
+        "28000" | "28P01" | "42501" => StoreError::Refused { fault: ServerFault::Denied, reason: text },
+        "3D000" => StoreError::Refused { fault: ServerFault::NoDatabase, reason: text },
+        "57P01" | "57P02" | "57P03" => StoreError::Unreachable(text),
         code if code.starts_with("08") => StoreError::Unreachable(text),
         _ => StoreError::Failed(text),
     }
@@ -100,7 +127,15 @@ mod tests {
         let error = |code: &str| from_code(code, "text".to_owned());
         assert!(matches!(error("53100"), StoreError::Full));
         assert!(matches!(error("25006"), StoreError::ReadOnly));
-        assert!(matches!(error("53300"), StoreError::Unreachable(_)));
+        for (code, expected) in [
+            ("53300", ServerFault::NoConnections),
+            ("28P01", ServerFault::Denied),
+            ("42501", ServerFault::Denied),
+            ("3D000", ServerFault::NoDatabase),
+        ] {
+            assert!(matches!(error(code), StoreError::Refused { fault, .. } if fault == expected), "{code}");
+        }
+        assert!(matches!(error("57P03"), StoreError::Unreachable(_)));
         assert!(matches!(error("08006"), StoreError::Unreachable(_)));
         assert!(matches!(error("42P01"), StoreError::Version(_)));
         assert!(matches!(error("22P02"), StoreError::Failed(_)));
@@ -112,5 +147,14 @@ mod tests {
         assert!(matches!(Failure::from_error(&lost), Failure::Unknown(StoreError::Unreachable(_))));
         let unsent = sqlx::Error::InvalidArgument("too long".to_owned());
         assert!(matches!(Failure::from_error(&unsent), Failure::Rejected(_)));
+    }
+
+    #[test]
+    fn a_write_without_a_connection_has_its_reason_and_one_that_was_sent_an_unknown_outcome() {
+        let refused = unsent(from_code("53300", "text".to_owned()));
+        assert!(matches!(sqlx_error(&refused), StoreError::Refused { .. }));
+        assert!(matches!(write_error(&refused), StoreError::Refused { .. }));
+        assert!(matches!(sqlx_error(&overdue()), StoreError::Timeout));
+        assert!(matches!(write_error(&overdue()), StoreError::OutcomeUnknown));
     }
 }

@@ -3,7 +3,6 @@
 
 use async_trait::async_trait;
 use greenroom_protocol::ContentHash;
-use sqlx::postgres::PgConnection;
 use tokio::sync::watch;
 
 use crate::columns::{Columns as _, to_int};
@@ -15,6 +14,7 @@ use crate::generation_store::{
 };
 use crate::postgres::error::sqlx_error;
 use crate::postgres::handle::StoreHandle;
+use crate::postgres::readers::Reader;
 use crate::postgres::transaction::{begin, commit};
 
 /// Files that one statement stores.
@@ -106,12 +106,12 @@ impl GenerationStore for PostgresGenerations {
     }
 }
 
-async fn lock_current(connection: &mut PgConnection) -> Result<Generations, StoreError> {
+async fn lock_current(connection: &mut Reader) -> Result<Generations, StoreError> {
     let row = sqlx::query(LOCK_CURRENT).fetch_one(connection).await.map_err(|error| sqlx_error(&error))?;
     Ok(Generations { catalogue: row.number("catalogue")?, policy: row.number("policy")? })
 }
 
-async fn insert(connection: &mut PgConnection, number: u64, new: &NewGeneration) -> Result<(), StoreError> {
+async fn insert(connection: &mut Reader, number: u64, new: &NewGeneration) -> Result<(), StoreError> {
     let NewGeneration { kind, files, source, by, at } = new;
     sqlx::query(INSERT_GENERATION)
         .bind(kind.as_str())
@@ -129,7 +129,7 @@ async fn insert(connection: &mut PgConnection, number: u64, new: &NewGeneration)
 }
 
 async fn insert_files(
-    connection: &mut PgConnection,
+    connection: &mut Reader,
     kind: GenerationKind,
     number: u64,
     files: &GenerationFiles,
@@ -158,7 +158,7 @@ async fn insert_files(
     Ok(())
 }
 
-async fn delete_old(connection: &mut PgConnection, kind: GenerationKind, number: u64) -> Result<(), StoreError> {
+async fn delete_old(connection: &mut Reader, kind: GenerationKind, number: u64) -> Result<(), StoreError> {
     for sql in DELETE_OLD {
         sqlx::query(sql)
             .bind(kind.as_str())

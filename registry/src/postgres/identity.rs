@@ -9,7 +9,7 @@ use crate::audit::ChainKey;
 use crate::audit::chain_key::SavedHead;
 use crate::columns::Columns as _;
 use crate::error::StoreError;
-use crate::postgres::error::sqlx_error;
+use crate::postgres::connection::{STATEMENT_TIMEOUT, in_time};
 
 /// Which database this is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl Identity {
     /// Reads it.
     pub(super) async fn fetch(connection: &mut PgConnection) -> Result<Self, StoreError> {
         let sql = "SELECT database, audit_key FROM store_identity";
-        let row = sqlx::query(sql).fetch_optional(connection).await.map_err(|error| sqlx_error(&error))?;
+        let row = in_time(STATEMENT_TIMEOUT, sqlx::query(sql).fetch_optional(connection)).await?;
         let row = row.ok_or_else(|| StoreError::Corrupt("it has no identity".to_owned()))?;
         let audit_key = row.optional_text("audit_key")?.map(str::to_owned);
         Ok(Self { database: row.text("database")?.to_owned(), audit_key })
@@ -31,11 +31,10 @@ impl Identity {
 
     /// Binds a new database to this key, and returns its identity.
     pub(super) async fn claim(connection: &mut PgConnection, key: &ChainKey) -> Result<Self, StoreError> {
-        sqlx::query("UPDATE store_identity SET audit_key = $1 WHERE audit_key IS NULL")
+        let claiming = sqlx::query("UPDATE store_identity SET audit_key = $1 WHERE audit_key IS NULL")
             .bind(key.to_hex())
-            .execute(&mut *connection)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
+            .execute(&mut *connection);
+        in_time(STATEMENT_TIMEOUT, claiming).await?;
         Self::fetch(connection).await
     }
 

@@ -9,8 +9,9 @@ use crate::columns::Columns as _;
 use crate::error::StoreError;
 use crate::maintenance::CheckReport;
 use crate::postgres::audit::verify::verify;
-use crate::postgres::connection::{applied_migrations, check_schema, connect, judge_schema, parse_url};
-use crate::postgres::error::sqlx_error;
+use crate::postgres::connection::{
+    STATEMENT_TIMEOUT, applied_migrations, check_functions, check_schema, connect, in_time, judge_schema, parse_url,
+};
 use crate::postgres::identity::Identity;
 
 const SELECT_STATE: &str = "SELECT (current_setting('transaction_read_only') = 'on')::integer::bigint AS read_only, \
@@ -41,7 +42,12 @@ pub(super) async fn check(connection: &mut PgConnection, key: Option<&ChainKey>)
         report.problems.push(error.to_string());
         return Ok(report);
     }
-    let row = sqlx::query(SELECT_STATE).fetch_one(&mut *connection).await.map_err(|error| sqlx_error(&error))?;
+    match check_functions(connection).await {
+        Ok(()) => {}
+        Err(error @ StoreError::Corrupt(_)) => report.problems.push(error.to_string()),
+        Err(error) => return Err(error),
+    }
+    let row = in_time(STATEMENT_TIMEOUT, sqlx::query(SELECT_STATE).fetch_one(&mut *connection)).await?;
     report.bytes = row.number("bytes")?;
     if row.int("read_only")? != 0 || row.int("is_standby")? != 0 {
         report.problems.push(StoreError::ReadOnly.to_string());

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::audit::head::HeadKind;
 use crate::cluster::LeaseStatus;
@@ -33,8 +33,6 @@ mod units_json;
 pub(super) const SIGN_INTERVAL: Duration = Duration::from_secs(10);
 /// Bytes of the texts of one batch; a batch has at least one unit.
 const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// How long the records of runs are read.
-const READ_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a lane waits after a batch that has failed.
 const FAILURE_DELAY: Duration = Duration::from_millis(200);
 
@@ -184,12 +182,15 @@ impl Lane {
         if units.is_empty() {
             return Ok(());
         }
-        let outcome = self.try_write(&units).await;
-        // Nothing that follows from the batch is released before it is known that the pod lives.
-        let outcome = match self.store.wait_released().await {
-            // Another pod continues what this batch has written.
-            LeaseStatus::Dead => outcome.and(Err(StoreError::OutcomeUnknown)),
-            LeaseStatus::Live | LeaseStatus::Lapsed => outcome,
+        let outcome = match self.try_write(&units).await {
+            // Nothing that follows from the batch is released before it is known that the pod lives.
+            Ok(written) => match self.store.wait_released().await {
+                // Another pod continues what this batch has written.
+                LeaseStatus::Dead => Err(StoreError::OutcomeUnknown),
+                LeaseStatus::Live | LeaseStatus::Lapsed => Ok(written),
+            },
+            // From one that has failed nothing follows, so its callers learn the reason at once.
+            Err(error) => Err(error),
         };
         let error = match outcome {
             Ok(written) => {
@@ -265,18 +266,12 @@ impl Lane {
             return Ok(());
         }
         // The connection may have been lost since the last batch.
-        self.read_records(&missing).await
+        self.link.disconnect();
+        self.read_records(&missing).await.inspect_err(|_| self.link.disconnect())
     }
 
-    /// Reads records. A connection on which that fails, or takes too long, is not used any more.
     async fn read_records(&mut self, runs: &[&str]) -> Result<(), StoreError> {
-        let connection = self.link.reader().await?;
-        let read = timeout(READ_TIMEOUT, self.records.prefetch(connection, runs)).await;
-        let read = read.unwrap_or(Err(StoreError::Timeout));
-        if read.is_err() {
-            self.link.disconnect();
-        }
-        read
+        self.records.prefetch(self.link.reader().await?, runs).await
     }
 
     /// The record of a unit's run after the unit, if the unit fits what is known of the run.

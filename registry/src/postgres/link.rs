@@ -25,6 +25,8 @@ const RESOLVE_WAIT_MAX: Duration = Duration::from_secs(30 * 60);
 const RETRIES_MAX: u32 = 10;
 const RETRY_DELAY: Duration = Duration::from_millis(5);
 const RECONNECT_DELAY: Duration = Duration::from_millis(100);
+/// The delay between attempts to resolve an outcome doubles up to this one.
+const RESOLVE_DELAY_MAX: Duration = Duration::from_secs(2);
 
 /// The reply to a batch of a pod that is dead, and to one whose id is void.
 const DEAD: &str = r#"{"state":"dead"}"#;
@@ -82,7 +84,7 @@ impl Link {
             match failure {
                 Failure::Rejected(error) => {
                     if matches!(error, StoreError::ReadOnly) {
-                        // The server is a standby now; its address may lead to the new primary.
+                        // The session remains read-only, whatever the database becomes.
                         self.connection = None;
                     }
                     return Err(error);
@@ -133,6 +135,7 @@ impl Link {
     /// Resolves the outcome of a batch: its result if it was committed; `None` if it never can be.
     async fn resolve(&mut self, id: BatchId) -> Result<Option<String>, StoreError> {
         let until = Instant::now() + RESOLVE_WAIT_MAX;
+        let mut delay = RECONNECT_DELAY;
         loop {
             let attempt = match self.connect(BATCH_TIMEOUT).await {
                 Ok(connection) => timeout(BATCH_TIMEOUT, try_resolve(connection, id)).await,
@@ -147,7 +150,8 @@ impl Link {
             if Instant::now() >= until {
                 return Err(StoreError::OutcomeUnknown);
             }
-            sleep(RECONNECT_DELAY).await;
+            sleep(delay).await;
+            delay = RESOLVE_DELAY_MAX.min(delay * 2);
         }
     }
 }

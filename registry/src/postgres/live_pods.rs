@@ -8,8 +8,7 @@ use tokio::time::{interval, timeout};
 
 use crate::columns::Columns as _;
 use crate::error::StoreError;
-use crate::postgres::connection::{check_schema, connect, parse_url};
-use crate::postgres::error::sqlx_error;
+use crate::postgres::connection::{STATEMENT_TIMEOUT, check_schema, connect, in_time, parse_url};
 
 /// How often the leases are read.
 const READ_INTERVAL: Duration = Duration::from_millis(200);
@@ -56,7 +55,7 @@ async fn observe(connection: &mut PgConnection) -> Result<Option<String>, StoreE
 }
 
 async fn read(connection: &mut PgConnection) -> Result<Vec<Lease>, StoreError> {
-    let rows = sqlx::query(SELECT_LEASES).fetch_all(connection).await.map_err(|error| sqlx_error(&error))?;
+    let rows = in_time(STATEMENT_TIMEOUT, sqlx::query(SELECT_LEASES).fetch_all(connection)).await?;
     rows.iter()
         .map(|row| Ok(Lease { id: row.int("id")?, pod: row.text("pod")?.to_owned(), renewals: row.int("renewals")? }))
         .collect()

@@ -14,8 +14,7 @@ use crate::error::StoreError;
 use crate::group_commit::CommandSender;
 use crate::maintenance::{CheckReport, StoreMaintenance};
 use crate::postgres::command::{AccountsCommand, LaneCommand};
-use crate::postgres::connection::connect;
-use crate::postgres::error::sqlx_error;
+use crate::postgres::connection::{PAGE_TIMEOUT, connect, in_time};
 use crate::postgres::handle::StoreHandle;
 use crate::postgres::inspect::check;
 use crate::postgres::tick::TickCommand;
@@ -57,7 +56,7 @@ impl StoreMaintenance for PostgresMaintenance {
         let mut scanner = HashScanner::default();
         for select in ARTIFACT_REFERENCES {
             let mut rows = sqlx::query(select).fetch(&mut connection);
-            while let Some(row) = rows.try_next().await.map_err(|error| sqlx_error(&error))? {
+            while let Some(row) = in_time(PAGE_TIMEOUT, rows.try_next()).await? {
                 scanner.scan(row.bytes("value")?);
             }
         }
@@ -84,13 +83,13 @@ impl StoreMaintenance for PostgresMaintenance {
         let lanes = self.store.lanes().iter().map(|lane| lane.request::<(), StoreError>(LaneCommand::Close));
         let mut closed = Ok(());
         for lane in futures::future::join_all(lanes).await {
-            closed = closed.and(ended(lane));
+            closed = closed.and_then(|()| ended(lane));
         }
         let accounts = self.store.accounts().request::<(), StoreError>(AccountsCommand::Close).await;
-        closed = closed.and(ended(accounts));
+        closed = closed.and_then(|()| ended(accounts));
         let ticked = self.tick.request::<(), StoreError>(|reply| TickCommand::Close(now, reply)).await;
         self.store.journal_notifiers.close_all();
-        closed.and(ended(ticked))
+        closed.and_then(|()| ended(ticked))
     }
 }
 

@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use greenroom_protocol::BootTime;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 /// How long a lease lasts without a renewal.
 pub(super) const LEASE: Duration = Duration::from_secs(3);
@@ -33,28 +33,29 @@ pub(super) struct Suspect {
 struct Observation {
     renewals: i64,
     /// When this number of renewals was read first.
-    since: Instant,
+    since: BootTime,
     /// When its lease expires, as far as this clock can tell.
-    expires_at: Instant,
+    expires_at: BootTime,
 }
 
 /// The observed pods.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     observed: HashMap<i64, Observation>,
-    read_at: Option<Instant>,
+    read_at: Option<BootTime>,
 }
 
 impl Peers {
     /// Adds a reading that was started at this time.
-    pub(super) fn observe(&mut self, now: Instant, rows: &[PeerRow]) {
+    pub(super) fn observe(&mut self, now: BootTime, rows: &[PeerRow]) {
         if self.read_at.is_none_or(|read_at| now.saturating_duration_since(read_at) > READ_PAUSE_MAX) {
             self.observed.clear();
         }
         self.read_at = Some(now);
         self.observed.retain(|id, _| rows.iter().any(|row| row.id == *id));
         for PeerRow { id, renewals, expires_in_ms } in rows.iter().copied() {
-            let expires_at = now + Duration::from_millis(u64::try_from(expires_in_ms).unwrap_or_default());
+            let expires_at =
+                now.saturating_add(Duration::from_millis(u64::try_from(expires_in_ms).unwrap_or_default()));
             let observation = self.observed.entry(id).or_insert(Observation { renewals, since: now, expires_at });
             let since = if observation.renewals == renewals { observation.since } else { now };
             *observation = Observation { renewals, since, expires_at };
@@ -69,7 +70,7 @@ impl Peers {
 
     /// The pods that have not renewed their lease for a whole lease. The reading that this is decided in must follow at
     /// once.
-    pub(super) fn suspects(&self, now: Instant) -> Vec<Suspect> {
+    pub(super) fn suspects(&self, now: BootTime) -> Vec<Suspect> {
         let is_continuous =
             self.read_at.is_some_and(|read_at| now.saturating_duration_since(read_at) <= READ_PAUSE_MAX);
         let suspected = |(id, observation): (&i64, &Observation)| {
@@ -79,10 +80,11 @@ impl Peers {
         self.observed.iter().filter_map(suspected).collect()
     }
 
-    /// When the next pod may be suspected.
-    pub(super) fn next_at(&self, now: Instant) -> Option<Instant> {
-        let next = |observation: &Observation| (observation.since + LEASE).max(observation.expires_at);
-        self.observed.values().map(next).filter(|at| *at > now).min()
+    /// The time until the next pod may be suspected.
+    pub(super) fn next_delay(&self, now: BootTime) -> Option<Duration> {
+        let next = |observation: &Observation| observation.since.saturating_add(LEASE).max(observation.expires_at);
+        let next_at = self.observed.values().map(next).filter(|at| *at > now).min();
+        next_at.map(|at| at.saturating_duration_since(now))
     }
 }
 
@@ -90,7 +92,10 @@ impl Peers {
 mod tests {
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
+    /// The moment after this many seconds; a lease has three.
+    fn after(seconds: u64) -> BootTime {
+        BootTime::from_duration(Duration::from_secs(seconds))
+    }
 
     fn row(renewals: i64) -> [PeerRow; 1] {
         [PeerRow { id: 7, renewals, expires_in_ms: 0 }]
@@ -98,38 +103,35 @@ mod tests {
 
     #[test]
     fn a_pod_is_suspected_after_a_whole_lease_without_a_renewal() {
-        let start = Instant::now();
         let mut peers = Peers::default();
         for second in 0..3 {
-            peers.observe(start + SECOND * second, &row(1));
-            assert_eq!(peers.suspects(start + SECOND * second), []);
+            peers.observe(after(second), &row(1));
+            assert_eq!(peers.suspects(after(second)), []);
         }
-        assert_eq!(peers.next_at(start + SECOND * 2), Some(start + LEASE));
-        assert_eq!(peers.suspects(start + LEASE), [Suspect { id: 7, renewals: 1 }]);
-        peers.observe(start + LEASE, &row(2));
-        assert_eq!(peers.suspects(start + LEASE), [], "it has renewed its lease");
+        assert_eq!(peers.next_delay(after(2)), Some(Duration::from_secs(1)));
+        assert_eq!(peers.suspects(after(3)), [Suspect { id: 7, renewals: 1 }]);
+        peers.observe(after(3), &row(2));
+        assert_eq!(peers.suspects(after(3)), [], "it has renewed its lease");
     }
 
     #[test]
     fn an_observer_that_has_not_read_throughout_suspects_no_pod() {
-        let start = Instant::now();
         let mut peers = Peers::default();
-        peers.observe(start, &row(1));
-        assert_eq!(peers.suspects(start + LEASE), [], "the database was away");
-        peers.observe(start + LEASE, &row(1));
-        assert_eq!(peers.suspects(start + LEASE), [], "the observation begins anew");
-        peers.observe(start + LEASE + SECOND, &row(1));
+        peers.observe(after(0), &row(1));
+        assert_eq!(peers.suspects(after(3)), [], "the database, or the machine of this pod, was away");
+        peers.observe(after(3), &row(1));
+        assert_eq!(peers.suspects(after(3)), [], "the observation begins anew");
+        peers.observe(after(4), &row(1));
         peers.restart();
-        assert_eq!(peers.suspects(start + LEASE * 2), []);
+        assert_eq!(peers.suspects(after(6)), []);
     }
 
     #[test]
     fn a_pod_that_is_gone_is_forgotten() {
-        let start = Instant::now();
         let mut peers = Peers::default();
-        peers.observe(start, &row(1));
-        peers.observe(start + SECOND, &[]);
-        peers.observe(start + SECOND * 2, &row(1));
-        assert_eq!(peers.suspects(start + LEASE), []);
+        peers.observe(after(0), &row(1));
+        peers.observe(after(1), &[]);
+        peers.observe(after(2), &row(1));
+        assert_eq!(peers.suspects(after(3)), []);
     }
 }

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use greenroom_protocol as protocol;
-use protocol::{Clock, PodId, RunId};
-use sqlx::postgres::{PgConnectOptions, PgPool};
+use protocol::{BootTime, Clock, PodId, RunId};
+use sqlx::postgres::PgConnectOptions;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::audit::head::SignedHead;
 use crate::audit::signer::Signer;
-use crate::cluster::{DueWork, LeaseStatus, PodLease, wait_lease};
+use crate::cluster::{DueWork, LeaseStatus, LeaseWatch, PodLease};
 use crate::error::StoreError;
 use crate::generation_store::Generations;
 use crate::notify::RunNotifiers;
@@ -20,6 +20,7 @@ use crate::postgres::ledger::open::OpenReservations;
 use crate::postgres::ledger::usage::UsageCache;
 use crate::postgres::lock::lock;
 use crate::postgres::peers::LEASE;
+use crate::postgres::readers::Readers;
 use crate::runs::leases::Leases;
 
 /// Called runs whose root is remembered.
@@ -33,12 +34,14 @@ pub(super) struct PodRow {
     pub(super) name: PodId,
     /// The audit chain of each lane.
     pub(super) chains: Vec<u64>,
+    /// The time before it has joined: its lease began no sooner.
+    pub(super) joined_at: BootTime,
 }
 
 /// State that the lanes and the stores of one pod share.
 pub(super) struct Shared {
     pub(super) options: PgConnectOptions,
-    pub(super) readers: PgPool,
+    pub(super) readers: Readers,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) signer: Signer,
     /// The identity of the database.
@@ -51,6 +54,8 @@ pub(super) struct Shared {
     pub(super) usage: UsageCache,
     /// The lease of this pod.
     pub(super) lease: watch::Sender<PodLease>,
+    /// Until when this pod looks for trees that a claim whose reply was lost may have given it, or may still give it.
+    lost_claim_until: Mutex<Option<Instant>>,
     /// What the last tick has found to do.
     pub(super) due_work: watch::Sender<DueWork>,
     /// The newest numbers of generations that were read.
@@ -65,7 +70,7 @@ pub(super) struct Shared {
 /// What [`Shared`] is made of.
 pub(super) struct SharedParts {
     pub(super) options: PgConnectOptions,
-    pub(super) readers: PgPool,
+    pub(super) readers: Readers,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) signer: Signer,
     pub(super) database: String,
@@ -75,6 +80,8 @@ pub(super) struct SharedParts {
 impl Shared {
     pub(super) fn new(parts: SharedParts) -> Self {
         let SharedParts { options, readers, clock, signer, database, pod } = parts;
+        // That of a pod that has joined lasts longer, until its first renewal.
+        let lease = watch::Sender::new(PodLease::Until(pod.joined_at.saturating_add(LEASE)));
         Self {
             options,
             readers,
@@ -86,8 +93,8 @@ impl Shared {
             journal_notifiers: RunNotifiers::default(),
             reservations: OpenReservations::default(),
             usage: UsageCache::default(),
-            // That of a pod that has joined lasts longer, until its first renewal.
-            lease: watch::Sender::new(PodLease::Until(Instant::now() + LEASE)),
+            lease,
+            lost_claim_until: Mutex::default(),
             due_work: watch::Sender::new(DueWork::default()),
             generations: watch::Sender::default(),
             roots: Mutex::default(),
@@ -148,16 +155,31 @@ impl Shared {
         heads
     }
 
+    /// Until when this pod looks for trees of a claim whose reply was lost; none if it does not.
+    pub(super) fn lost_claim_until(&self) -> Option<Instant> {
+        lock(&self.lost_claim_until).filter(|until| *until > Instant::now())
+    }
+
+    /// Records until when this pod looks for trees of a claim whose reply was lost.
+    pub(super) fn set_lost_claim_until(&self, until: Option<Instant>) {
+        *lock(&self.lost_claim_until) = until;
+    }
+
+    /// The lease of this pod, with the clock that measures it.
+    pub(super) fn watch_lease(&self) -> LeaseWatch {
+        LeaseWatch::new(self.lease.subscribe(), Arc::clone(&self.clock))
+    }
+
     /// Waits until it is known whether what follows from a commit may be released: until the pod's lease is renewed, or
     /// is lost. A process that was stopped and continues may have lost its lease meanwhile, so the clock decides at this
     /// moment.
     pub(super) async fn wait_released(&self) -> LeaseStatus {
-        wait_lease(self.lease.subscribe()).await
+        self.watch_lease().wait().await
     }
 
     /// Records a renewal of the lease. True if the lease had lapsed.
-    pub(super) fn on_renewed(&self, until: Instant) -> bool {
-        let now = Instant::now();
+    pub(super) fn on_renewed(&self, until: BootTime) -> bool {
+        let now = self.clock.boot_time();
         let mut had_lapsed = false;
         self.lease.send_if_modified(|lease| {
             had_lapsed = lease.status_at(now) == LeaseStatus::Lapsed;

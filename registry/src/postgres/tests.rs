@@ -1,9 +1,16 @@
 //! Tests that need a server of PostgreSQL: several pods on one database, death, lost outcomes, tampering, schemas.
 
 mod audit;
+mod faults;
 mod generations;
+mod leases;
+mod many_chains;
 mod outage;
+mod owners;
 mod pods;
+mod prune;
+mod refusals;
+mod silence;
 
 use greenroom_protocol as protocol;
 use protocol::{AgentId, CallKey, ContentHash, MicroUsd, PriceBasis};

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use greenroom_protocol::Timestamp;
+use greenroom_protocol::{BootTime, Timestamp};
 use serde::Deserialize;
 use sqlx::postgres::PgConnection;
 use sqlx::types::Json;
@@ -21,7 +21,7 @@ use crate::generation_store::{Generations, raise};
 use crate::group_commit::{BatchCommand, CommandReceiver, ReplySender};
 use crate::postgres::audit::root::append;
 use crate::postgres::command::AccountsCommand;
-use crate::postgres::connection::connect;
+use crate::postgres::connection::{STATEMENT_TIMEOUT, connect, in_time};
 use crate::postgres::error::sqlx_error;
 use crate::postgres::handle::StoreHandle;
 use crate::postgres::lane::SIGN_INTERVAL;
@@ -79,13 +79,13 @@ pub(super) struct Tick {
     connection: Option<PgConnection>,
     peers: Peers,
     /// Until when the last acknowledged renewal lasts.
-    renewed_until: Instant,
+    renewed_until: BootTime,
     /// It was reported that the lease was not renewed.
     has_failed: bool,
     /// It was reported that the lease has lapsed.
     has_lapsed: bool,
-    /// The clock of the database and the own one at the last renewal.
-    clocks: Option<(i64, Instant)>,
+    /// The clock of the database and that of the machine at the last renewal.
+    clocks: Option<(i64, BootTime)>,
     root_at: Instant,
     pods_declared_dead: u64,
     cleaner: mpsc::Sender<i64>,
@@ -94,16 +94,16 @@ pub(super) struct Tick {
 impl Tick {
     /// A tick that sends the pods whose rest is to be cleaned to `cleaner`.
     pub(super) fn new(store: StoreHandle, cleaner: mpsc::Sender<i64>) -> Self {
-        let now = Instant::now();
+        let renewed_until = store.pod.joined_at.saturating_add(LEASE);
         Self {
             store,
             connection: None,
             peers: Peers::default(),
-            renewed_until: now + LEASE,
+            renewed_until,
             has_failed: false,
             has_lapsed: false,
             clocks: None,
-            root_at: now + SIGN_INTERVAL,
+            root_at: Instant::now() + SIGN_INTERVAL,
             pods_declared_dead: 0,
             cleaner,
         }
@@ -130,9 +130,9 @@ impl Tick {
 
     /// Ticks once, and returns when the next tick is due.
     async fn tick(&mut self) -> Result<Instant, StoreError> {
-        let started_at = Instant::now();
-        let suspects = self.peers.suspects(started_at);
-        let wait_max = self.renewed_until.saturating_duration_since(started_at).clamp(RETRY_DELAY, TICK_TIMEOUT);
+        let (started_at, sent_at) = (Instant::now(), self.store.clock.boot_time());
+        let suspects = self.peers.suspects(sent_at);
+        let wait_max = self.renewed_until.saturating_duration_since(sent_at).clamp(RETRY_DELAY, TICK_TIMEOUT);
         let called = timeout(wait_max, self.call(&suspects)).await.unwrap_or(Err(StoreError::Timeout));
         let report = match called {
             Ok(report) => report,
@@ -148,14 +148,14 @@ impl Tick {
             return Err(StoreError::PodDead);
         }
         // The lease began when the database renewed it, which is not before the call was sent.
-        self.renewed_until = started_at + LEASE.saturating_sub(LEASE_MARGIN);
+        self.renewed_until = sent_at.saturating_add(LEASE.saturating_sub(LEASE_MARGIN));
         let had_failed = std::mem::take(&mut self.has_failed) | std::mem::take(&mut self.has_lapsed);
         if self.store.on_renewed(self.renewed_until) | had_failed {
             tracing::info!(pod.id = %self.store.pod.name, "the lease of this pod is renewed again");
         }
-        self.on_report(started_at, report).await;
-        let next_at = started_at + TICK_INTERVAL;
-        Ok(self.peers.next_at(started_at).map_or(next_at, |at| at.min(next_at)))
+        self.on_report(started_at, sent_at, report).await;
+        let delay = self.peers.next_delay(sent_at).map_or(TICK_INTERVAL, |delay| delay.min(TICK_INTERVAL));
+        Ok(started_at + delay)
     }
 
     async fn call(&mut self, suspects: &[Suspect]) -> Result<TickReport, StoreError> {
@@ -187,7 +187,7 @@ impl Tick {
         if !std::mem::replace(&mut self.has_failed, true) {
             tracing::warn!(error = %error, "the lease of this pod was not renewed, and is attempted until it is");
         }
-        if Instant::now() >= self.renewed_until && !self.has_lapsed {
+        if self.store.clock.boot_time() >= self.renewed_until && !self.has_lapsed {
             self.has_lapsed = true;
             // It is the same one; those who watch it learn that its time has passed.
             self.store.lease.send_modify(|_| {});
@@ -198,16 +198,18 @@ impl Tick {
         }
     }
 
-    async fn on_report(&mut self, started_at: Instant, report: TickReport) {
+    async fn on_report(&mut self, started_at: Instant, sent_at: BootTime, report: TickReport) {
         let TickReport { alive: _, now, declared, peers, to_clean, due, unshown, inbox, generations } = report;
         raise(&self.store.generations, generations);
         // What a pod has left that is being cleaned can be claimed already, and so can what this pod has lost itself.
-        let has_due_trees = due || !to_clean.is_empty() || self.store.leases.has_unclaimed(self.store.clock.now());
+        let has_lost_trees =
+            self.store.leases.has_unclaimed(self.store.clock.now()) || self.store.lost_claim_until().is_some();
+        let has_due_trees = due || !to_clean.is_empty() || has_lost_trees;
         self.pods_declared_dead += declared.len() as u64;
-        if self.was_paused(now, started_at) {
+        if self.was_paused(now, sent_at) {
             self.peers.restart();
         }
-        self.peers.observe(started_at, &peers);
+        self.peers.observe(sent_at, &peers);
         for pod in declared {
             tracing::warn!(pod.row = pod, "a pod has not renewed its lease, and was declared dead");
         }
@@ -231,8 +233,9 @@ impl Tick {
         }
     }
 
-    /// True if the clock of the database has advanced further than that of this process, which was suspended then.
-    fn was_paused(&mut self, now: i64, at: Instant) -> bool {
+    /// True if the clock of the database has advanced further than that of this machine, which was paused from outside
+    /// then, as a virtual one can be.
+    fn was_paused(&mut self, now: i64, at: BootTime) -> bool {
         let before = self.clocks.replace((now, at));
         before.is_some_and(|(then, since)| {
             let database = Duration::from_micros(u64::try_from(now.saturating_sub(then)).unwrap_or_default());
@@ -268,13 +271,10 @@ impl Tick {
         let signed = self.append_heads().await;
         let pod = self.store.pod.id;
         let left = match self.connect().await {
-            Ok(connection) => sqlx::query("SELECT greenroom_leave_v1($1, $2)")
-                .bind(pod)
-                .bind(now.as_micros())
-                .execute(connection)
-                .await
-                .map(drop)
-                .map_err(|error| sqlx_error(&error)),
+            Ok(connection) => {
+                let leaving = sqlx::query("SELECT greenroom_leave_v1($1, $2)").bind(pod).bind(now.as_micros());
+                in_time(STATEMENT_TIMEOUT, leaving.execute(connection)).await.map(drop)
+            }
             Err(error) => Err(error),
         };
         self.store.journal_notifiers.close_all();

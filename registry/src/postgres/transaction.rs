@@ -1,18 +1,41 @@
 //! A transaction outside of the lanes, for what stands apart from units. A pod that is dead cannot begin one.
 
-use sqlx::{Postgres, Transaction};
+use std::ops::{Deref, DerefMut};
 
 use crate::error::StoreError;
-use crate::postgres::error::{Failure, sqlx_error};
+use crate::postgres::error::{sqlx_error, write_error};
 use crate::postgres::handle::StoreHandle;
+use crate::postgres::readers::{Reader, Readers};
 
 /// The row of the pod is locked, so that no pod declares it dead before the transaction has ended.
 const LOCK_POD: &str = "SELECT 1 FROM pods WHERE id = $1 AND NOT dead FOR KEY SHARE";
 
+/// A transaction. It is rolled back when it is dropped, because its connection is closed then.
+pub(super) struct StoreTransaction {
+    reader: Reader,
+    readers: Readers,
+}
+
+impl Deref for StoreTransaction {
+    type Target = Reader;
+
+    fn deref(&self) -> &Reader {
+        &self.reader
+    }
+}
+
+impl DerefMut for StoreTransaction {
+    fn deref_mut(&mut self) -> &mut Reader {
+        &mut self.reader
+    }
+}
+
 /// Begins a transaction.
-pub(super) async fn begin(store: &StoreHandle) -> Result<Transaction<'static, Postgres>, StoreError> {
+pub(super) async fn begin(store: &StoreHandle) -> Result<StoreTransaction, StoreError> {
     store.check_open()?;
-    let mut transaction = store.readers.begin().await.map_err(|error| sqlx_error(&error))?;
+    let readers = store.readers.clone();
+    let mut transaction = StoreTransaction { reader: readers.acquire().await?, readers };
+    sqlx::raw_sql("BEGIN").execute(&mut *transaction).await.map_err(|error| sqlx_error(&error))?;
     let locked = sqlx::query(LOCK_POD).bind(store.pod.id).fetch_optional(&mut *transaction).await;
     match locked.map_err(|error| sqlx_error(&error))? {
         Some(_) => Ok(transaction),
@@ -21,9 +44,9 @@ pub(super) async fn begin(store: &StoreHandle) -> Result<Transaction<'static, Po
 }
 
 /// Commits a transaction. If the connection is lost meanwhile, the outcome is unknown.
-pub(super) async fn commit(transaction: Transaction<'static, Postgres>) -> Result<(), StoreError> {
-    transaction.commit().await.map_err(|error| match Failure::from_error(&error) {
-        Failure::Retry(error) | Failure::Rejected(error) => error,
-        Failure::Unknown(_) => StoreError::OutcomeUnknown,
-    })
+pub(super) async fn commit(mut transaction: StoreTransaction) -> Result<(), StoreError> {
+    sqlx::raw_sql("COMMIT").execute(&mut *transaction).await.map_err(|error| write_error(&error))?;
+    let StoreTransaction { reader, readers } = transaction;
+    readers.release(reader);
+    Ok(())
 }

@@ -39,8 +39,10 @@ pub(super) struct CompleteKey {
 pub(super) enum EntryEnd {
     /// The outcome of its call.
     Closed(Closing),
-    /// Its permit was dropped, or its pod has died.
+    /// Its permit was dropped.
     Interrupted,
+    /// Its pod has died. It is closed unless another unit has closed it.
+    LeftOpen,
 }
 
 /// An entry to close.
@@ -62,7 +64,7 @@ impl CloseEntry {
         let opened = if self.opened.chain() == chain { self.opened.number() } else { self.opened.0 };
         let event = match &self.end {
             EntryEnd::Closed(closing) => Event::Closed { opened, closing: closing.clone() },
-            EntryEnd::Interrupted => Event::Interrupted { opened },
+            EntryEnd::Interrupted | EntryEnd::LeftOpen => Event::Interrupted { opened },
         };
         Ok(EventJson::from_event(&event)?)
     }

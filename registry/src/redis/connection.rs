@@ -10,7 +10,7 @@ use fred::interfaces::{ClientLike, EventInterface, FunctionInterface};
 use fred::types::config::{Config, Options, ReconnectPolicy, UnresponsiveConfig};
 use fred::types::{Builder, ClusterHash, ConnectHandle, CustomCommand, Value};
 use futures::FutureExt as _;
-use futures::future::join;
+use futures::future::{join, lazy};
 use tokio::sync::OnceCell;
 
 use super::error::{RedisError, is_missing_function};
@@ -60,7 +60,7 @@ impl Connection {
         let config = Config::from_url(url).map_err(|error| RedisError::from_client(&error))?;
         let client = build_client(config).map_err(|error| RedisError::from_client(&error))?;
         // The first future has to wait before the client connects, so that it misses no event.
-        let (contact, task) = join(first_contact(&client), async { client.connect() }).await;
+        let (contact, task) = join(first_contact(&client), lazy(|_| client.connect())).await;
         let options =
             Options { max_attempts: Some(1), timeout: Some(OPERATION_TIMEOUT), fail_fast: true, ..Options::default() };
         let connection = Self {

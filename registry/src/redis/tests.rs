@@ -16,11 +16,13 @@ use super::{Redis, RedisObserver, RedisParts, check_url};
 use crate::context::{CONTEXT_VIEW_TTL, ContextData, ContextValue, Snapshot, Version, ViewError};
 use crate::error::StoreError;
 use crate::runs::Fence;
+use crate::suite::call_proxy::CallProxy;
 use crate::suite::{NOW, run_id};
 
 use server::{Server, free_port, url};
 
 mod changes;
+mod faults;
 mod rates;
 mod server;
 
@@ -58,6 +60,13 @@ async fn connect(url: &str, prefix: String, failures: &Arc<Failures>) -> Result<
 /// A connection to the server that tests share, for keys of its own.
 pub(crate) async fn shared_redis() -> Redis {
     connect(&shared_url(), prefix(), &Arc::default()).await.unwrap()
+}
+
+/// As [`shared_redis`], through a proxy without faults.
+pub(crate) async fn proxied_redis() -> (Redis, CallProxy) {
+    let proxy = CallProxy::redis(shared_url().trim_start_matches("redis://").to_owned()).await;
+    let redis = connect(&format!("redis://{}", proxy.address()), prefix(), &Arc::default()).await.unwrap();
+    (redis, proxy)
 }
 
 /// A connection to a server of the test, once it has started.

@@ -207,9 +207,17 @@ impl Leases {
         }
     }
 
-    /// True if a process knows of a lease of this owner, which may have expired.
-    pub(crate) fn is_known(&self, root: &RunId, fence: Fence) -> bool {
-        self.owners().lease_mut(root, fence).is_some()
+    /// Forgets those of these trees that have no owner here and that, in a store that processes share, this one does not
+    /// own either.
+    pub(crate) fn forget_unowned(&self, numbers: &BTreeSet<RunNumber>) {
+        if numbers.is_empty() {
+            return;
+        }
+        let mut owners = self.owners();
+        let Owners { leases, unclaimed, .. } = &mut *owners;
+        let unowned = &*unclaimed & numbers;
+        unclaimed.retain(|number| !unowned.contains(number));
+        leases.retain(|_, lease| !unowned.contains(&lease.number));
     }
 
     /// Forgets the tree of this owner if its last run has ended.

@@ -17,8 +17,8 @@ use crate::runs::DedupKey;
 use crate::{FolderSharing, S3Settings, S3Timeouts, open_fs_artifacts, open_s3_artifacts};
 
 mod content;
-mod fault_proxy;
 mod faults;
+mod s3_proxy;
 mod sweep;
 
 /// The stores of two pods over the same objects.

@@ -4,15 +4,24 @@ use protocol::request::ContextChange;
 use protocol::{ContextKey, Json};
 use serde_json::json;
 
+use super::call_proxy::CallFault;
 use super::*;
 use crate::context::{CONTEXT_VIEW_TTL, ContextData, ContextValue, Version, ViewError};
+use repeating_view::RepeatingView;
 
-/// New stores with each implementation of the view.
+mod repeating_view;
+
+/// New stores with each implementation of the view; those of Redis also through a proxy that lets calls fail, whose owners
+/// repeat them.
 async fn each_view() -> Vec<TestStores> {
     let mut with_redis = TestStores::in_memory();
     with_redis.stores.context = crate::redis::tests::shared_redis().await.context_view();
+    let (redis, proxy) = crate::redis::tests::proxied_redis().await;
+    proxy.fail(&["FCALL"], &CallFault::spread(&[&CallFault::CUTS[..], &[CallFault::Delay][..]].concat()));
+    let mut faulty = TestStores { _proxy: Some(proxy), ..TestStores::in_memory() };
+    faulty.stores.context = Arc::new(RepeatingView(redis.context_view()));
     let mut each = TestStores::each().await;
-    each.push(with_redis);
+    each.extend([with_redis, faulty]);
     each
 }
 

@@ -120,6 +120,7 @@ async fn a_key_names_its_run_until_the_run_ends_by_a_failure_that_may_pass() {
             core.release_tree(&run_id(1), fence, NOW).await;
             let repeated = stores.create(&new_run(2), Some(&key())).await.unwrap();
             assert_eq!(repeated, Created::Existing(run_id(1)), "it has not ended");
+            let fence = core.claim_tree(&run_id(1), &pod(), MINUTE, NOW).await.unwrap().unwrap().fence;
             let _ = stores.append(&run_id(1), fence, Seq(1), std::slice::from_ref(&end), NOW).await.unwrap();
             let status = idempotency.lookup(&tenant("acme"), &key(), &body).await.unwrap();
             let expected = if is_released { KeyStatus::New } else { KeyStatus::RunStarted(run_id(1)) };

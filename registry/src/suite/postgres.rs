@@ -1,14 +1,21 @@
-//! Databases of PostgreSQL for tests: each test has one of its own, which is dropped with it.
+//! Databases of PostgreSQL for tests: each test has one of its own, which is dropped with it. Stores use it directly, or
+//! through a proxy that lets their calls fail.
+
+use std::net::SocketAddr;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
 
+use super::call_proxy::{CallFault, CallProxy};
 use super::*;
 use crate::cluster::ClusterStore;
 use crate::{migrate_postgres, postgres as store};
 
 /// The variable with the URL of a server, as a user who may create databases.
 const URL_VARIABLE: &str = "GREENROOM_TEST_POSTGRES_URL";
+
+/// The functions that execute the batches of the lanes.
+pub(crate) const BATCHES: [&str; 2] = ["greenroom_commit_", "greenroom_accounts_"];
 
 fn server() -> PgConnectOptions {
     let url = std::env::var(URL_VARIABLE);
@@ -44,6 +51,11 @@ impl TestDatabase {
         database
     }
 
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     fn options(&self) -> PgConnectOptions {
         server().database(&self.name)
     }
@@ -51,6 +63,22 @@ impl TestDatabase {
     /// Its URL.
     pub(crate) fn url(&self) -> String {
         self.options().to_url_lossy().to_string()
+    }
+
+    /// Its URL with other options.
+    pub(crate) fn url_with(&self, change: impl FnOnce(PgConnectOptions) -> PgConnectOptions) -> String {
+        change(self.options()).to_url_lossy().to_string()
+    }
+
+    /// Its URL by way of a proxy.
+    pub(crate) fn url_by(&self, proxy: SocketAddr) -> String {
+        self.url_with(|options| options.host(&proxy.ip().to_string()).port(proxy.port()))
+    }
+
+    /// A new proxy to its server, without faults.
+    pub(crate) async fn proxy(&self) -> CallProxy {
+        let server = server();
+        CallProxy::postgres(format!("{}:{}", server.get_host(), server.get_port())).await
     }
 
     /// A connection past the stores.
@@ -61,6 +89,15 @@ impl TestDatabase {
     /// Executes a statement past the stores.
     pub(crate) async fn execute(&self, sql: &'static str) {
         self.connect().await.execute(sql).await.unwrap();
+    }
+
+    /// As [`TestDatabase::execute`], for each of several statements with names of this database: `{name}` stands for its
+    /// own name.
+    pub(crate) async fn execute_named(&self, statements: &[&str]) {
+        let mut connection = self.connect().await;
+        for sql in statements {
+            connection.execute(AssertSqlSafe(sql.replace("{name}", &self.name))).await.unwrap();
+        }
     }
 
     /// The number that a query returns.
@@ -82,7 +119,17 @@ impl Drop for TestDatabase {
 
 /// A pod of a test, with stores of its own.
 pub(crate) async fn open_pod(url: &str, name: &str, lanes: usize) -> Result<TestStores, StoreError> {
-    let (clock, signer, artifacts) = (fixed_clock(), Signer::ephemeral([7; 32]), in_memory_artifacts());
+    open_pod_with(url, name, lanes, fixed_clock()).await
+}
+
+/// The same with this clock.
+pub(crate) async fn open_pod_with(
+    url: &str,
+    name: &str,
+    lanes: usize,
+    clock: Arc<dyn Clock>,
+) -> Result<TestStores, StoreError> {
+    let (signer, artifacts) = (Signer::ephemeral([7; 32]), in_memory_artifacts());
     let pod = PodId::new(name).unwrap();
     let opened = store::open(url, lanes, StoreParts { clock, signer, artifacts, pod: pod.clone() }).await?;
     Ok(TestStores::run(opened, pod, None))
@@ -94,6 +141,15 @@ impl TestStores {
         let database = TestDatabase::migrated().await;
         let stores = open_pod(&database.url(), "pod_a", 1).await.unwrap();
         Self { postgres: Some(database), ..stores }
+    }
+
+    /// As [`TestStores::postgres`], but a part of the batches has faults.
+    pub(crate) async fn postgres_with_faults() -> Self {
+        let database = TestDatabase::migrated().await;
+        let proxy = database.proxy().await;
+        proxy.fail_repeatedly(&BATCHES, &CallFault::spread(&[&CallFault::CUTS[..], &[CallFault::Delay][..]].concat()));
+        let stores = open_pod(&database.url_by(proxy.address()), "pod_a", 1).await.unwrap();
+        Self { postgres: Some(database), _proxy: Some(proxy), ..stores }
     }
 
     /// The database of the stores.

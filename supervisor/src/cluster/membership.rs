@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use greenroom_actors::supervision::ChildKind;
 use greenroom_registry::cluster::ClusterStore;
-use tokio::time::Instant;
 
 use crate::services::Service;
 use crate::telemetry::Metrics;
@@ -18,15 +17,14 @@ pub(crate) fn membership(cluster: Arc<dyn ClusterStore>, metrics: Arc<Metrics>) 
 async fn observe(cluster: Arc<dyn ClusterStore>, metrics: Arc<Metrics>) -> Result<(), String> {
     let (mut lease, mut work) = (cluster.watch_lease(), cluster.watch());
     loop {
-        let current = *lease.borrow_and_update();
-        metrics.set_lease(current.status_at(Instant::now()));
+        metrics.set_lease(lease.status());
         let pods_declared_dead = work.borrow_and_update().pods_declared_dead;
         metrics.set_pods_declared_dead(pods_declared_dead);
-        let changed = tokio::select! {
-            changed = lease.changed() => changed,
-            changed = work.changed() => changed,
+        let is_open = tokio::select! {
+            is_open = lease.changed() => is_open,
+            changed = work.changed() => changed.is_ok(),
         };
-        if changed.is_err() {
+        if !is_open {
             // The store was dropped.
             return Ok(());
         }

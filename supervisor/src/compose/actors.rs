@@ -43,7 +43,7 @@ pub(crate) fn execution_env(
 ) -> Arc<ExecutionEnv> {
     let files = files::open(parts.config.files_roots.clone());
     let files = FileSources::new(files, Arc::clone(&parts.stores.artifacts), Arc::clone(&parts.stores.runs));
-    let (native, native_tools) = register_native(handlers, tools);
+    let (native, native_tools) = register_native(handlers, tools, accounting.clone());
     ExecutionEnv::new(ExecutionEnvParts {
         runtimes: vec![Arc::new(native), Arc::new(LlmRuntime)],
         tool_sources: vec![Arc::new(AgentTools), Arc::new(native_tools)],

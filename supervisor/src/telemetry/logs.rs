@@ -214,7 +214,7 @@ mod tests {
     use std::io::Write;
     use std::sync::Mutex;
 
-    use greenroom_protocol::Json;
+    use greenroom_protocol::{BootTime, Json};
 
     use super::*;
 
@@ -235,6 +235,10 @@ mod tests {
     impl Clock for Noon {
         fn now(&self) -> Timestamp {
             Timestamp::from_micros(1_731_580_245_123_456)
+        }
+
+        fn boot_time(&self) -> BootTime {
+            BootTime::default()
         }
     }
 

@@ -17,8 +17,10 @@ use super::platform_failure::is_platform_failure;
 use super::rate::Rate;
 
 mod generations;
+mod store_failures;
 
 pub use generations::GenerationMetrics;
+pub use store_failures::StoreFailures;
 
 /// Upper bounds of the buckets of all histograms, in seconds.
 const BUCKETS_SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
@@ -59,6 +61,7 @@ pub struct Metrics {
     trees_parked: Counter,
     redis_failures: Vec<(&'static str, Counter)>,
     artifact_failures: Vec<(&'static str, Counter)>,
+    store_failures: StoreFailures,
     generations: GenerationMetrics,
     rates: Mutex<Rates>,
     handle: PrometheusHandle,
@@ -116,6 +119,7 @@ impl Metrics {
             artifact_failures: artifact_faults()
                 .map(|fault| (fault, counter("artifact_store_failures", "fault", fault)))
                 .collect(),
+            store_failures: StoreFailures::register(recorder),
             generations: GenerationMetrics::register(recorder),
             rates: Mutex::new(Rates::default()),
             handle: recorder.handle(),
@@ -142,6 +146,12 @@ impl Metrics {
     /// Sets the number of definitions that are not in service in the version of their file.
     pub fn set_quarantined(&self, count: usize) {
         self.quarantined.set(u32::try_from(count).map_or(f64::INFINITY, f64::from));
+    }
+
+    /// Those of requests that failed because of the database.
+    #[must_use]
+    pub const fn store_failures(&self) -> &StoreFailures {
+        &self.store_failures
     }
 
     /// Those of what is applied for every pod.

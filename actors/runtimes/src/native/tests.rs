@@ -7,7 +7,8 @@ use std::time::Duration;
 use greenroom_actors::handler::{FileAccess, FileSources, Handler, HandlerInput};
 use greenroom_definitions::Agent;
 use greenroom_protocol::{
-    ArtifactRef, CallKey, Cause, Clock, ContentHash, Deadline, ErrorCode, Json, PodId, TenantId, Timestamp, Values,
+    ArtifactRef, BootTime, CallKey, Cause, Clock, ContentHash, Deadline, ErrorCode, Json, PodId, TenantId, Timestamp,
+    Values,
 };
 use greenroom_registry::artifacts::ArtifactStore;
 use greenroom_registry::audit::signer::Signer;
@@ -23,6 +24,10 @@ struct StoppedClock;
 impl Clock for StoppedClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(0)
+    }
+
+    fn boot_time(&self) -> BootTime {
+        BootTime::default()
     }
 }
 

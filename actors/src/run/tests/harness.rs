@@ -16,8 +16,8 @@ use greenroom_definitions::Catalogue;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::{Signal, SignalRun};
 use greenroom_protocol::{
-    Cause, Clock, Credential, Envelope, ErrorCode, IdGenerator, IdempotencyKey, PodId, PrincipalId, Received, Reply,
-    Request, RequestId, RunId, TenantId, Timestamp, UserId, Values,
+    BootTime, Cause, Clock, Credential, Envelope, ErrorCode, IdGenerator, IdempotencyKey, PodId, PrincipalId, Received,
+    Reply, Request, RequestId, RunId, TenantId, Timestamp, UserId, Values,
 };
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::journal::Seq;
@@ -44,7 +44,7 @@ pub(crate) use definitions::{
 pub(crate) use delayed_store::delayed;
 pub(crate) use pipeline::{FakePipeline, Gate};
 pub(crate) use rejecting_store::rejecting;
-pub(crate) use shared_cluster::SharedCluster;
+pub(crate) use shared_cluster::{ParkFault, SharedCluster};
 
 /// Follows tokio's clock, so that a paused test decides both.
 pub(crate) struct TestClock(tokio::time::Instant);
@@ -52,6 +52,10 @@ pub(crate) struct TestClock(tokio::time::Instant);
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(1_700_000_000_000_000).saturating_add(self.0.elapsed())
+    }
+
+    fn boot_time(&self) -> BootTime {
+        BootTime::from_duration(self.0.elapsed())
     }
 }
 
@@ -217,7 +221,7 @@ impl Harness {
         pipeline.bind(fake.clone()).unwrap();
         let accounting = Accounting::new(&stores, clock.clone());
         let files = FileSources::new(Arc::new(NoFiles), stores.artifacts.clone(), stores.runs.clone());
-        let (runtime, _) = register_native(vec![Arc::new(TestHandler(script))], Vec::new());
+        let (runtime, _) = register_native(vec![Arc::new(TestHandler(script))], Vec::new(), accounting.clone());
         let execution_env = ExecutionEnv::new(ExecutionEnvParts {
             runtimes: vec![Arc::new(runtime)],
             tool_sources: Vec::new(),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use greenroom_protocol::journal::Entry;
-use greenroom_protocol::{Clock, RunId, Status, Timestamp};
+use greenroom_protocol::{BootTime, Clock, RunId, Status, Timestamp};
 use greenroom_registry::core::{Unit, UnitError};
 use greenroom_registry::{StoreError, Stores};
 use serde_json::json;
@@ -95,6 +95,10 @@ struct ShiftedClock {
 impl Clock for ShiftedClock {
     fn now(&self) -> Timestamp {
         self.inner.now().saturating_add(Duration::from_secs(self.shift_seconds.load(Ordering::Relaxed)))
+    }
+
+    fn boot_time(&self) -> BootTime {
+        self.inner.boot_time()
     }
 }
 

@@ -12,8 +12,8 @@ use greenroom_protocol::{ErrorCode, RunId, Status};
 use serde_json::json;
 
 use super::harness::{
-    Harness, SharedCluster, TestDefinitions, agent, detached, names, run_id, start, stores, until, until_entry,
-    workflow,
+    Harness, ParkFault, SharedCluster, TestDefinitions, agent, detached, names, run_id, start, stores, until,
+    until_entry, workflow,
 };
 use super::signals::{step, until_state};
 use crate::observer::ActorEvent;
@@ -93,6 +93,35 @@ async fn a_run_that_only_waits_leaves_its_pod_until_a_signal_wakes_it() {
     assert_eq!(harness.calls().len(), 2, "no step was repeated");
     assert_eq!(harness.events.count(|event| *event == ActorEvent::TreeParked), 1);
     assert_eq!(harness.events.count(|event| *event == ActorEvent::TreeClaimed { was_parked: true }), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_parking_is_not_acknowledged_leaves_its_pod_and_is_resumed_once() {
+    for fault in [ParkFault::NotExecuted, ParkFault::NotAcknowledged] {
+        let (cluster, harness) = open().await;
+        let run = start_unowned(&harness, "w").await;
+        assert_eq!(recover_due(&harness).await.resumed, 1);
+        until_state(&harness, &run, RunStatus::WaitingApproval).await;
+        *cluster.park_fault.lock().unwrap() = Some(fault);
+        tokio::time::advance(PARK_DELAY).await;
+        let is_parked = fault == ParkFault::NotAcknowledged;
+        let has_failed = || cluster.park_fault.lock().unwrap().is_none() && cluster.is_parked(&run) == is_parked;
+        until("the parking has failed", has_failed).await;
+        until("its ticket is released", || harness.tickets() == 0).await;
+        assert_eq!(harness.runs.hosted(), 0);
+        approve(&harness, &run).await;
+        // It is owned by no pod, whether or not it is parked.
+        let resuming = async {
+            let mut interval = tokio::time::interval(Duration::from_millis(1));
+            while recover_due(&harness).await.resumed == 0 {
+                interval.tick().await;
+            }
+        };
+        tokio::time::timeout(LEASE / 2, resuming).await.expect("it is due before its lease is over");
+        harness.runs.deliver(&cluster.messages()[0]).await.unwrap();
+        until_state(&harness, &run, RunStatus::Success).await;
+        assert_eq!(harness.calls().len(), 2, "no step was repeated");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use greenroom_protocol::Json;
 use greenroom_rego::{EvaluationError, Evaluator, Explanation, Input, PolicyDecision};
 
 /// The facts about how a request relates to its resource and to its caller. The others are of the request itself.
@@ -37,7 +36,7 @@ impl RecordedFacts {
     fn record(&self, input: &Input) {
         let document = serde_json::to_value(input).unwrap_or_default();
         let action = document["action"].as_str().unwrap_or_default().to_owned();
-        let stated = RELATIONS.into_iter().filter(|name| document["facts"][*name] == Json::from(1));
+        let stated = RELATIONS.into_iter().filter(|name| document["facts"][*name] == 1);
         let relations = stated.map(str::to_owned).collect();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((action, relations));
     }

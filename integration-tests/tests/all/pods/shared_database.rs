@@ -15,7 +15,7 @@ use greenroom_integration_tests::test_pod::{StoreKind, test_config, text};
 use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
-use greenroom_protocol::{AgentId, PodId, Reply, RunId, UserId, WorkflowId};
+use greenroom_protocol::{AgentId, Clock, PodId, Reply, RunId, UserId, WorkflowId};
 use greenroom_registry::journal::Seq;
 use greenroom_registry::migrate_postgres;
 use greenroom_runtimes::models::scripted::{Script, Scripted, ScriptedCall};
@@ -101,6 +101,15 @@ impl SharedDatabase {
 
     /// As [`Self::start`], with a change of its configuration.
     pub(super) fn start_with(&self, name: &str, change: impl FnOnce(&mut Config)) -> Result<PodProcess> {
+        self.assemble(name, Arc::new(WallClock), change)
+    }
+
+    /// As [`Self::start`], on a machine with these clocks.
+    pub(super) fn start_with_clock(&self, name: &str, clock: Arc<dyn Clock>) -> Result<PodProcess> {
+        self.assemble(name, clock, |_| {})
+    }
+
+    fn assemble(&self, name: &str, clock: Arc<dyn Clock>, change: impl FnOnce(&mut Config)) -> Result<PodProcess> {
         let (dir, key) = (self.folder.path().join(name), self.folder.path().join("audit.key"));
         let mut config = test_config(&dir, StoreKind::Memory, Some(self.definitions.dir()))?;
         config.store = StoreConfig::Postgres { url: Secret::new(self.url.as_str()) };
@@ -112,7 +121,7 @@ impl SharedDatabase {
         }
         let overrides = Overrides { providers: vec![Arc::new(self.model.clone())], ..Overrides::default() };
         let runtime = new_runtime()?;
-        let pod = runtime.block_on(compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides));
+        let pod = runtime.block_on(compose_with(&config, clock, Arc::new(TimeOrdered), overrides));
         let process = PodProcess { pod: Some(pod.context("the pod cannot be assembled")?), runtime };
         if !key.exists() {
             fs::copy(config.audit_key(), &key)?;

@@ -100,7 +100,12 @@ fn write_consequences(state: &mut State, defects: &Defects, id: RowId, unit: Uni
                 close_entry(state, id);
             }
         }
-        Unit::Interrupted(dead) => close_entry(state, dead),
+        // The deletion from `audit_open` decides whether the entry is closed.
+        Unit::Interrupted(dead) => {
+            if state.row(dead).entry == AuditEntry::Open || defects.closing_without_look {
+                close_entry(state, dead);
+            }
+        }
         Unit::Signal | Unit::Fail => {}
     }
 }

@@ -109,10 +109,12 @@ pub(super) struct Process {
     /// The connection of the tick is cut.
     pub(super) is_cut: bool,
     pub(super) observation: Option<Observation>,
-    /// The acknowledgement of a claim was lost, so the pod may own a tree that it does not know of.
+    /// The acknowledgement of a claim or of a parking was lost, so the pod may own a tree that it does not know of.
     pub(super) has_lost_claim: bool,
     pub(super) tree: Option<OwnedTree>,
     pub(super) lane: Lane,
+    /// A closing in the queue of the lane, for the entry that this dead pod has left open.
+    pub(super) queued_closing: Option<RowId>,
 }
 
 impl Process {
@@ -127,6 +129,7 @@ impl Process {
             has_lost_claim: false,
             tree: None,
             lane: Lane::Idle,
+            queued_closing: None,
         }
     }
 

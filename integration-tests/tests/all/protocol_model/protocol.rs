@@ -51,6 +51,10 @@ pub(super) struct Defects {
     pub(super) signal_without_id: bool,
     /// A tree is parked also if it has a message.
     pub(super) park_without_inbox: bool,
+    /// A pod that does not know whether a tree was parked does not look for it.
+    pub(super) park_without_look: bool,
+    /// The closing of an entry that a dead pod has left open is written also if the entry is closed.
+    pub(super) closing_without_look: bool,
 }
 
 impl Defects {
@@ -67,6 +71,8 @@ impl Defects {
         death_without_observation: false,
         signal_without_id: false,
         park_without_inbox: false,
+        park_without_look: false,
+        closing_without_look: false,
     };
 }
 

@@ -38,6 +38,8 @@ pub(super) enum Step {
     /// The id was there already, so the result is read.
     ReadBatch(ProcessId),
     RetryBatch(ProcessId),
+    /// The cleaner repeats a closing whose outcome its lane does not know.
+    RepeatClosing(ProcessId, RowId),
     Call(ProcessId),
     Claim(ProcessId),
     LoseClaim(ProcessId),
@@ -45,6 +47,8 @@ pub(super) enum Step {
     Clean(ProcessId, RowId),
     Park(ProcessId),
     LosePark(ProcessId),
+    /// The request was lost, so the tree is not parked.
+    FailPark(ProcessId),
     Send(ProcessId),
     LoseSend(ProcessId),
     RemoveMessage(ProcessId),
@@ -204,6 +208,9 @@ impl<'s> Steps<'s> {
     pub(super) fn results(&mut self, id: ProcessId) {
         let process = self.state.process(id);
         let Some(batch) = self.state.row(process.row).batch(BatchRole::Current) else { return };
+        if process.lane == Lane::Unknown {
+            self.repeat_closing(id, batch);
+        }
         match (process.lane, batch.phase) {
             (Lane::Idle, _) => {}
             (Lane::Waiting, phase) => {
@@ -231,6 +238,16 @@ impl<'s> Steps<'s> {
             (Lane::Unknown, Phase::Ended(_)) => {
                 self.add(Step::ReadBatch(id), |next| next.process_mut(id).lane = Lane::Waiting);
             }
+        }
+    }
+
+    /// The cleaner does not wait until its lane knows of a closing: it cleans again, and the lane has another one then.
+    fn repeat_closing(&mut self, id: ProcessId, batch: Batch) {
+        let Unit::Interrupted(dead) = batch.unit else { return };
+        let is_alive = self.state.is_database_up && self.state.row_of(id).life == Life::Alive;
+        let is_open = self.state.row(dead).entry == AuditEntry::Open;
+        if is_alive && is_open && self.state.process(id).queued_closing.is_none() {
+            self.add(Step::RepeatClosing(id, dead), |next| next.process_mut(id).queued_closing = Some(dead));
         }
     }
 
@@ -277,9 +294,14 @@ impl<'s> Steps<'s> {
             };
             self.add(Step::Park(id), park);
             // It looks for what it owns before it claims anything.
+            let has_lost_claim = !defects.park_without_look;
             self.add_loss(Step::LosePark(id), |next| {
                 park(next);
-                next.process_mut(id).has_lost_claim = true;
+                next.process_mut(id).has_lost_claim = has_lost_claim;
+            });
+            self.add_loss(Step::FailPark(id), |next| {
+                let process = next.process_mut(id);
+                (process.tree, process.has_lost_claim) = (None, has_lost_claim);
             });
         }
     }
@@ -298,9 +320,11 @@ impl<'s> Steps<'s> {
         if process.has_lost_claim {
             let is_owner = self.state.tree.owner == Some(own) && !self.state.tree.has_ended();
             let is_unknown = is_owner && process.tree.is_none();
+            // By a claim of its own, so that nothing sent under the fence before is taken.
             self.add(Step::FindLostClaim(id), |next| {
                 next.process_mut(id).has_lost_claim = false;
                 if is_unknown {
+                    database::claim(next, defects, own);
                     adopt(next);
                 }
             });
@@ -321,7 +345,19 @@ impl<'s> Steps<'s> {
         let process = self.state.process(id);
         let own = process.row;
         let row = self.state.row(dead);
-        if !self.state.is_database_up || self.state.row(own).life != Life::Alive || row.life != Life::Dead {
+        if !self.state.is_database_up || self.state.row(own).life != Life::Alive {
+            return;
+        }
+        if process.queued_closing == Some(dead) {
+            if process.lane == Lane::Idle {
+                self.add(Step::Submit(id, Unit::Interrupted(dead)), |next| {
+                    next.process_mut(id).queued_closing = None;
+                    pod::submit(next, id, Unit::Interrupted(dead));
+                });
+            }
+            return;
+        }
+        if row.life != Life::Dead {
             return;
         }
         let is_released = self.state.tree.owner != Some(dead) && row.payment != Payment::Reserved;

@@ -9,12 +9,12 @@ use crate::audit::export::{ExportReport, ExportWriter};
 use crate::columns::to_int;
 use crate::error::StoreError;
 use crate::postgres::audit::verify::{BEGIN, FIRST, read_records, read_root};
-use crate::postgres::error::sqlx_error;
+use crate::postgres::connection::{STATEMENT_TIMEOUT, in_time};
 use crate::postgres::identity::Identity;
 
 /// Exports the audit to a new file.
 pub(in crate::postgres) async fn export(connection: &mut PgConnection, to: &Path) -> Result<ExportReport, StoreError> {
-    let mut snapshot = connection.begin_with(BEGIN).await.map_err(|error| sqlx_error(&error))?;
+    let mut snapshot = in_time(STATEMENT_TIMEOUT, connection.begin_with(BEGIN)).await?;
     let identity = Identity::fetch(&mut snapshot).await?;
     let key = identity.audit_key.unwrap_or_default();
     let mut export = ExportWriter::create(to, &identity.database, &key)?;

@@ -13,6 +13,7 @@ use crate::audit::{AuditSeq, PruneReport};
 use crate::columns::{Columns as _, to_int};
 use crate::error::StoreError;
 use crate::postgres::audit::root::append;
+use crate::postgres::connection::{SEARCH_TIMEOUT, connect, in_time};
 use crate::postgres::error::sqlx_error;
 use crate::postgres::handle::StoreHandle;
 use crate::postgres::transaction::{begin, commit};
@@ -64,11 +65,10 @@ pub(in crate::postgres) async fn prune(
 }
 
 async fn select_old(store: &StoreHandle, before: Timestamp) -> Result<Vec<OldRecords>, StoreError> {
-    let rows = sqlx::query(SELECT_BOUNDS)
-        .bind(before.as_micros())
-        .fetch_all(&store.readers)
-        .await
-        .map_err(|error| sqlx_error(&error))?;
+    // A connection of its own, because the search may take longer than a statement of a reader may.
+    let mut connection = connect(&store.options).await?;
+    let reading = sqlx::query(SELECT_BOUNDS).bind(before.as_micros()).fetch_all(&mut connection);
+    let rows = in_time(SEARCH_TIMEOUT, reading).await?;
     let decode = |row: &sqlx::postgres::PgRow| {
         Ok(OldRecords { chain: row.number("chain")?, first: row.number("first")?, last: row.number("last")? })
     };

@@ -10,7 +10,7 @@ use crate::audit::chain_key::SavedHead;
 use crate::audit::root_chain::RootEvent;
 use crate::columns::{Columns as _, to_int};
 use crate::error::StoreError;
-use crate::postgres::error::sqlx_error;
+use crate::postgres::connection::{STATEMENT_TIMEOUT, in_time};
 
 #[derive(Deserialize)]
 struct Appended {
@@ -27,14 +27,13 @@ pub(in crate::postgres) async fn append(
     events: &[RootEvent],
 ) -> Result<ChainTip, StoreError> {
     let texts = events.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
-    let result: String = sqlx::query_scalar("SELECT greenroom_root_v1($1, $2, $3, $4)")
+    let appending = sqlx::query_scalar("SELECT greenroom_root_v1($1, $2, $3, $4)")
         .bind(pod)
         .bind(at.as_micros())
         .bind(at.to_string())
         .bind(texts)
-        .fetch_one(connection)
-        .await
-        .map_err(|error| sqlx_error(&error))?;
+        .fetch_one(connection);
+    let result: String = in_time(STATEMENT_TIMEOUT, appending).await?;
     let Appended { state, number, hash } = serde_json::from_str(&result)?;
     match (number, hash) {
         (Some(number), Some(hash)) => Ok(ChainTip { number, hash }),
@@ -49,11 +48,10 @@ pub(in crate::postgres) async fn check_saved(
     saved: Option<&SavedHead>,
 ) -> Result<(), StoreError> {
     let Some(head) = saved.map(|saved| &saved.head).filter(|head| head.number > 0) else { return Ok(()) };
-    let row = sqlx::query("SELECT hash FROM audit_root WHERE number = $1")
+    let reading = sqlx::query("SELECT hash FROM audit_root WHERE number = $1")
         .bind(to_int(head.number))
-        .fetch_optional(connection)
-        .await
-        .map_err(|error| sqlx_error(&error))?;
+        .fetch_optional(connection);
+    let row = in_time(STATEMENT_TIMEOUT, reading).await?;
     let number = head.number;
     match row {
         Some(row) if row.hash("hash")? == head.hash => Ok(()),

@@ -9,7 +9,7 @@ use crate::audit::chains::RootVerifier;
 use crate::audit::verify::ChainReport;
 use crate::columns::{Columns as _, to_int};
 use crate::error::StoreError;
-use crate::postgres::error::sqlx_error;
+use crate::postgres::connection::{PAGE_TIMEOUT, STATEMENT_TIMEOUT, in_time};
 use crate::postgres::identity::Identity;
 
 /// Records that are read at once.
@@ -27,7 +27,7 @@ pub(in crate::postgres) async fn verify(
 ) -> Result<ChainReport, StoreError> {
     // A head is saved after its record is durable, so the snapshot, which is taken later, has the record.
     let saved = key.load_head()?;
-    let mut snapshot = connection.begin_with(BEGIN).await.map_err(|error| sqlx_error(&error))?;
+    let mut snapshot = in_time(STATEMENT_TIMEOUT, connection.begin_with(BEGIN)).await?;
     let identity = Identity::fetch(&mut snapshot).await?;
     identity.check(key, saved.as_ref())?;
     let mut root = RootVerifier::new(key, identity.database, saved.map(|saved| saved.head));
@@ -54,12 +54,8 @@ pub(super) const FIRST: (i64, i64) = (-1, 0);
 
 /// Reads records of the root chain after one.
 pub(super) async fn read_root(connection: &mut PgConnection, after: u64) -> Result<Vec<ChainRow>, StoreError> {
-    let rows = sqlx::query(SELECT_ROOT)
-        .bind(to_int(after))
-        .bind(BATCH_RECORDS)
-        .fetch_all(connection)
-        .await
-        .map_err(|error| sqlx_error(&error))?;
+    let reading = sqlx::query(SELECT_ROOT).bind(to_int(after)).bind(BATCH_RECORDS).fetch_all(connection);
+    let rows = in_time(PAGE_TIMEOUT, reading).await?;
     rows.iter().map(decode_row).collect()
 }
 
@@ -68,13 +64,8 @@ pub(super) async fn read_records(
     connection: &mut PgConnection,
     (chain, number): (i64, i64),
 ) -> Result<Vec<(u64, ChainRow)>, StoreError> {
-    let rows = sqlx::query(SELECT_RECORDS)
-        .bind(chain)
-        .bind(number)
-        .bind(BATCH_RECORDS)
-        .fetch_all(connection)
-        .await
-        .map_err(|error| sqlx_error(&error))?;
+    let reading = sqlx::query(SELECT_RECORDS).bind(chain).bind(number).bind(BATCH_RECORDS).fetch_all(connection);
+    let rows = in_time(PAGE_TIMEOUT, reading).await?;
     rows.iter().map(|row| Ok((row.number("chain")?, decode_row(row)?))).collect()
 }
 

@@ -13,12 +13,13 @@ use crate::error::StoreError;
 use crate::journal::Seq;
 use crate::postgres::lane::result::Tails;
 use crate::postgres::lane::units_json::{
-    AppendJson, ClaimJson, ClosedJson, CreateJson, FreedJson, KeyJson, OpenedJson, ReleaseJson, UnitsJson,
+    AppendJson, ClaimJson, ClosedJson, CreateJson, FreedJson, InterruptedJson, KeyJson, OpenedJson, ReleaseJson,
+    UnitsJson,
 };
 use crate::postgres::ledger::settled::SettledJson;
 use crate::postgres::link::{BatchCall, BatchId};
 use crate::postgres::unit::run::{ChangeRun, CreateRun};
-use crate::postgres::unit::{CloseEntry, QueuedUnit};
+use crate::postgres::unit::{CloseEntry, EntryEnd, QueuedUnit};
 use crate::runs::encoded::EncodedEntries;
 use crate::runs::record::StatusChange;
 use crate::runs::{OwnerActivity, RunRecord};
@@ -239,11 +240,31 @@ impl<'b> LaneBatch<'b> {
             records.event = Some(self.append(event, None, at));
         }
         if let Some(closing) = &queued.closing {
-            self.append(&closing.event(self.chain)?, Some(&closing.subject), closing.at);
-            let (chain, number) = (closing.opened.chain(), closing.opened.number());
-            self.units.closed.push(ClosedJson { chain, number });
+            self.add_closing(closing)?;
         }
         Ok(records)
+    }
+
+    fn add_closing(&mut self, closing: &'b CloseEntry) -> Result<(), StoreError> {
+        let CloseEntry { opened, subject, at, end } = closing;
+        let (event, chain, number) = (closing.event(self.chain)?, opened.chain(), opened.number());
+        match end {
+            EntryEnd::Closed(_) | EntryEnd::Interrupted => {
+                self.append(&event, Some(subject), *at);
+                self.units.closed.push(ClosedJson { chain, number });
+            }
+            // The database decides whether it is open, and links the record.
+            EntryEnd::LeftOpen => self.units.interrupted.push(InterruptedJson {
+                chain,
+                number,
+                request: &subject.request,
+                tenant: &subject.tenant,
+                at: at.as_micros(),
+                written_at: at.to_string(),
+                event: event.into_text(),
+            }),
+        }
+        Ok(())
     }
 
     /// Appends a record to the chain.

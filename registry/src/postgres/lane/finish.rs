@@ -203,7 +203,8 @@ impl Lane {
         }
         // The connection may have been lost since the batch.
         self.link.disconnect();
-        select_open_runs(self.link.reader().await?, root).await
+        let runs = select_open_runs(self.link.reader().await?, root).await;
+        runs.inspect_err(|_| self.link.disconnect())
     }
 }
 

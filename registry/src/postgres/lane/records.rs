@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnection;
 
 use crate::error::StoreError;
 use crate::journal::Seq;
-use crate::postgres::error::sqlx_error;
+use crate::postgres::connection::{STATEMENT_TIMEOUT, in_time};
 use crate::postgres::runs::row::{decode_record, select_records};
 use crate::runs::{Fence, RunRecord};
 
@@ -31,11 +31,8 @@ impl RecordCache {
         connection: &mut PgConnection,
         runs: &[&str],
     ) -> Result<(), StoreError> {
-        let rows = sqlx::query(select_records!("WHERE r.run = ANY ($1)"))
-            .bind(runs)
-            .fetch_all(connection)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
+        let reading = sqlx::query(select_records!("WHERE r.run = ANY ($1)")).bind(runs).fetch_all(connection);
+        let rows = in_time(STATEMENT_TIMEOUT, reading).await?;
         for row in &rows {
             self.insert(decode_record(row)?.1);
         }

@@ -114,6 +114,19 @@ pub(super) struct ClosedJson {
     pub(super) number: u64,
 }
 
+/// An entry that a dead pod has left open. The database appends the event that closes it, if it is still open.
+#[derive(Serialize)]
+pub(super) struct InterruptedJson<'b> {
+    pub(super) chain: u64,
+    pub(super) number: u64,
+    pub(super) request: &'b RequestId,
+    pub(super) tenant: &'b TenantId,
+    pub(super) at: i64,
+    pub(super) written_at: String,
+    /// The event as JSON.
+    pub(super) event: String,
+}
+
 /// The requests and consequences of a batch, by kind.
 #[derive(Serialize, Default)]
 pub(super) struct UnitsJson<'b> {
@@ -135,6 +148,8 @@ pub(super) struct UnitsJson<'b> {
     pub(super) opened: Vec<OpenedJson<'b>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) closed: Vec<ClosedJson>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) interrupted: Vec<InterruptedJson<'b>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tails: Option<&'b Tails>,
     /// The last record of the chain before the batch.

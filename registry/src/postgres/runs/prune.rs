@@ -3,14 +3,16 @@
 
 use greenroom_protocol as protocol;
 use protocol::{RunId, TenantId, Timestamp};
-use sqlx::{Postgres, Transaction};
+use sqlx::Postgres;
+use sqlx::postgres::PgConnection;
 
 use crate::columns::{Columns as _, to_int};
 use crate::error::StoreError;
 use crate::ledger::Budget;
+use crate::postgres::connection::{SEARCH_TIMEOUT, connect, in_time};
 use crate::postgres::error::sqlx_error;
 use crate::postgres::handle::StoreHandle;
-use crate::postgres::transaction::{begin, commit};
+use crate::postgres::transaction::{StoreTransaction, begin, commit};
 
 /// Journal entries of one piece.
 const PRUNED_ENTRIES_MAX: u64 = 4_096;
@@ -53,9 +55,11 @@ pub(in crate::postgres) async fn prune(
     before: Timestamp,
 ) -> Result<u64, StoreError> {
     store.check_open()?;
+    // A connection of its own, because the search may take longer than a statement of a reader may.
+    let mut connection = connect(&store.options).await?;
     let (mut pruned, mut after) = (0, 0);
     loop {
-        let ended = select_ended(store, tenant, before, after).await?;
+        let ended = select_ended(&mut connection, tenant, before, after).await?;
         let Some(last) = ended.last() else { return Ok(pruned) };
         after = last.number;
         let mut piece = Vec::new();
@@ -77,19 +81,18 @@ pub(in crate::postgres) async fn prune(
 }
 
 async fn select_ended(
-    store: &StoreHandle,
+    connection: &mut PgConnection,
     tenant: Option<&TenantId>,
     before: Timestamp,
     after: i64,
 ) -> Result<Vec<EndedRun>, StoreError> {
-    let rows = sqlx::query(SELECT_ENDED)
+    let reading = sqlx::query(SELECT_ENDED)
         .bind(before.as_micros())
         .bind(tenant.map(TenantId::as_str))
         .bind(after)
         .bind(PRUNED_RUNS_MAX)
-        .fetch_all(&store.readers)
-        .await
-        .map_err(|error| sqlx_error(&error))?;
+        .fetch_all(connection);
+    let rows = in_time(SEARCH_TIMEOUT, reading).await?;
     let decode = |row: &sqlx::postgres::PgRow| {
         let (number, run, root) = (row.int("number")?, row.id("run")?, row.text("root")?.to_owned());
         Ok(EndedRun { number, run, root, entries: row.number("seq")? })
@@ -138,11 +141,7 @@ async fn prune_piece(store: &StoreHandle, runs: Vec<EndedRun>) -> Result<u64, St
 }
 
 /// Executes a statement with one list.
-async fn delete<'v, T>(
-    transaction: &mut Transaction<'static, Postgres>,
-    sql: &'static str,
-    values: &'v [T],
-) -> Result<(), StoreError>
+async fn delete<'v, T>(transaction: &mut StoreTransaction, sql: &'static str, values: &'v [T]) -> Result<(), StoreError>
 where
     &'v [T]: sqlx::Encode<'v, Postgres> + sqlx::Type<Postgres>,
 {

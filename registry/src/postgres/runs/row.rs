@@ -6,7 +6,7 @@ use sqlx::PgExecutor;
 use crate::columns::{Columns, from_int};
 use crate::error::StoreError;
 use crate::journal::Seq;
-use crate::postgres::error::sqlx_error;
+use crate::postgres::connection::{STATEMENT_TIMEOUT, in_time};
 use crate::runs::record::parse_status;
 use crate::runs::{Fence, OwnerActivity, RunRecord};
 
@@ -64,10 +64,9 @@ pub(in crate::postgres) async fn select_open_runs(
     executor: impl PgExecutor<'_>,
     root: &RunId,
 ) -> Result<Vec<RunRecord>, StoreError> {
-    let rows = sqlx::query(select_records!("WHERE r.root = $1 AND NOT r.ended ORDER BY r.number"))
+    let reading = sqlx::query(select_records!("WHERE r.root = $1 AND NOT r.ended ORDER BY r.number"))
         .bind(root.as_str())
-        .fetch_all(executor)
-        .await
-        .map_err(|error| sqlx_error(&error))?;
+        .fetch_all(executor);
+    let rows = in_time(STATEMENT_TIMEOUT, reading).await?;
     rows.iter().map(|row| Ok(decode_record(row)?.1)).collect()
 }

@@ -68,6 +68,36 @@ async fn a_pod_that_does_not_renew_its_lease_is_declared_dead_and_cleaned() {
     assert!(b.stores.audit.verify().await.unwrap().is_valid());
 }
 
+/// Prevents that an entry is closed as interrupted, and counts how often a pod begins to clean what another one has left.
+const PREVENT_CLOSINGS: &str = "\
+    CREATE SEQUENCE cleanings; \
+    CREATE FUNCTION count_cleaning() RETURNS trigger LANGUAGE plpgsql AS \
+        $$ BEGIN PERFORM nextval('cleanings'); RETURN NULL; END $$; \
+    CREATE TRIGGER count_cleaning AFTER UPDATE OF cleaner ON pods FOR EACH ROW EXECUTE FUNCTION count_cleaning(); \
+    CREATE FUNCTION prevent_closing() RETURNS trigger LANGUAGE plpgsql AS \
+        $$ BEGIN RAISE EXCEPTION 'for the test'; END $$; \
+    CREATE TRIGGER prevent_closing BEFORE INSERT ON audit FOR EACH ROW WHEN (NEW.record LIKE '%\"interrupted\"%') \
+        EXECUTE FUNCTION prevent_closing()";
+
+#[tokio::test]
+async fn an_entry_that_a_dead_pod_has_left_open_is_closed_once_however_often_that_is_repeated() {
+    let database = TestDatabase::migrated().await;
+    let a = open_pod(&database.url(), "pod_a", 1).await.unwrap();
+    let b = open_pod(&database.url(), "pod_b", 1).await.unwrap();
+    let entry = a.stores.core.open_entry(opening(1), NOW).await.unwrap();
+    database.execute(PREVENT_CLOSINGS).await;
+    assert!(a.kill().await.is_none());
+    std::mem::forget(entry);
+    // The first time it is declared dead; then each attempt leaves a closing to the lane.
+    wait_until(async || database.count("SELECT last_value FROM cleanings").await >= 4).await;
+    database.execute("DROP TRIGGER prevent_closing ON audit").await;
+    wait_until(async || database.count("SELECT count(*) FROM pods WHERE dead AND cleaned").await == 1).await;
+    let records = b.stores.audit.find(&AuditScope::All, opening(1).request.as_str()).await.unwrap();
+    assert!(matches!(records[..], [_, _]), "{records:?}");
+    assert!(matches!(records[1].event, Event::Interrupted { .. }));
+    assert!(b.stores.audit.verify().await.unwrap().is_valid());
+}
+
 #[tokio::test]
 async fn a_pod_that_leaves_releases_its_trees_at_once() {
     let database = TestDatabase::migrated().await;

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use greenroom_protocol as protocol;
 use protocol::audit::{Event, Opening};
-use protocol::{AgentId, CallKey, Clock, ContentHash, MicroUsd, PodId, PriceBasis, PrincipalId, Timestamp, UserId};
+use protocol::{
+    AgentId, BootTime, CallKey, Clock, ContentHash, MicroUsd, PodId, PriceBasis, PrincipalId, Timestamp, UserId,
+};
 use sqlx::{Connection, Executor};
 
 use super::{count, database, tamper};
@@ -40,6 +42,10 @@ impl SetClock {
 impl Clock for SetClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.0.load(Ordering::SeqCst))
+    }
+
+    fn boot_time(&self) -> BootTime {
+        FixedClock.boot_time()
     }
 }
 

@@ -21,6 +21,8 @@ use crate::sqlite::handle::StoreHandle;
 use crate::sqlite::maintenance::SqliteMaintenance;
 use crate::suite::{FixedClock, NOW, closing, done, ended, new_run, opening, pod, run_id, started};
 
+mod prune;
+
 /// A writer that writes when the test says so.
 struct SteppedWriter {
     writer: Writer,
@@ -132,41 +134,6 @@ async fn commit_batch_if_any(writer: &mut Writer, commands: &mut CommandReceiver
     let mut batch = Vec::new();
     commands.next_batch(&mut batch, Instant::now()).await;
     writer.commit(batch);
-}
-
-/// Prunes every run that has ended, and returns their number and that of the commits that it needs.
-async fn prune_all(stepped: &mut SteppedWriter) -> (u64, usize) {
-    let SteppedWriter { writer, commands, maintenance, .. } = stepped;
-    let later = NOW.saturating_add(std::time::Duration::from_secs(60));
-    let mut prune = pin!(maintenance.prune_runs(None, later));
-    let mut commits = 0;
-    loop {
-        let mut batch = Vec::new();
-        tokio::select! {
-            biased;
-            pruned = &mut prune => return (pruned.unwrap(), commits),
-            _ = commands.next_batch(&mut batch, Instant::now() + std::time::Duration::from_secs(10)) => {}
-        }
-        writer.commit(batch);
-        commits += 1;
-    }
-}
-
-#[tokio::test]
-async fn many_runs_and_a_long_journal_are_pruned_in_pieces() {
-    let mut stepped = SteppedWriter::open().await;
-    for number in 1..=300 {
-        create(&mut stepped, number, &[started("a"), ended()]).await;
-    }
-    assert_eq!(prune_all(&mut stepped).await, (300, 2), "other commits go on between the pieces");
-    let fence = create(&mut stepped, 301, &[]).await;
-    let (run, mut entries) = (run_id(301), vec![started("a"); 9_000]);
-    entries.push(ended());
-    let appended = drive(&mut stepped, async |core| core.append(at(&run, fence, 0), &entries, NOW).await).await;
-    assert_eq!(appended.unwrap().through(), Seq(9_001));
-    assert_eq!(prune_all(&mut stepped).await, (1, 3));
-    let count = stepped.writer.conn.query_row("SELECT COUNT(*) FROM journal", [], |row| row.get::<_, i64>(0));
-    assert_eq!(count.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! An S3 server that is gone, slow, overloaded, skewed, misconfigured, or whose connections break: each a coded error
 //! within a bound, and never a partial artifact.
 
-use super::fault_proxy::{Fault, FaultProxy};
+use super::s3_proxy::{Fault, S3Proxy};
 use super::*;
 use crate::S3Fault;
 use crate::artifacts::{ArtifactError, WHOLE};
@@ -26,14 +26,14 @@ const OVERLOADED: Fault = Fault::Refuse { status: "503 Service Unavailable", cod
 struct Faulty {
     artifacts: TestArtifacts,
     store: Arc<dyn ArtifactStore>,
-    _proxy: FaultProxy,
+    _proxy: S3Proxy,
 }
 
 impl Faulty {
     async fn open(faults: &[Fault], timeouts: S3Timeouts) -> Self {
         let artifacts = TestArtifacts::s3().await;
         let direct = s3_settings(&artifacts.dir);
-        let proxy = FaultProxy::start(direct.endpoint.as_deref().unwrap()).await;
+        let proxy = S3Proxy::start(direct.endpoint.as_deref().unwrap()).await;
         let settings = S3Settings { endpoint: Some(proxy.url()), timeouts, ..direct };
         let store = open_s3_artifacts(settings, test_ids()).await.unwrap();
         proxy.fail(faults);
@@ -145,7 +145,7 @@ async fn what_needs_an_operator_prevents_the_start_and_what_may_pass_does_not() 
     assert_eq!(open_fault(wrong_id).await, S3Fault::Denied);
     let no_bucket = S3Settings { bucket: "no-such-bucket".to_owned(), ..settings() };
     assert_eq!(open_fault(no_bucket).await, S3Fault::NoBucket);
-    let proxy = FaultProxy::start(settings().endpoint.as_deref().unwrap()).await;
+    let proxy = S3Proxy::start(settings().endpoint.as_deref().unwrap()).await;
     proxy.fail(&[Fault::ShiftTime]);
     assert_eq!(open_fault(S3Settings { endpoint: Some(proxy.url()), ..settings() }).await, S3Fault::ClockSkewed);
 

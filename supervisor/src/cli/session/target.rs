@@ -29,7 +29,7 @@ const OWNERS_MAX: usize = 1_000;
 #[derive(Clone)]
 pub(super) enum Target {
     /// The pod of this process.
-    InProcess(LocalIngress),
+    InProcess(Box<LocalIngress>),
     /// The owner of the data directory.
     Remote(ControlClient),
 }
@@ -124,7 +124,7 @@ impl Route {
     fn target(&self) -> Result<(Target, usize), Cause> {
         let current = self.current();
         let target = match &current.link {
-            Link::InProcess(pod) => Target::InProcess(pod.ingress().clone()),
+            Link::InProcess(pod) => Target::InProcess(Box::new(pod.ingress().clone())),
             Link::Remote { socket, .. } => Target::Remote(socket.clone()),
             Link::Closed => return Err(shutting_down("the session is closed")),
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol::{PodId, RunId, TenantId, Timestamp};
-use greenroom_registry::cluster::{ClusterStore, DueTree, DueWork, PodLease, RunMessage};
+use greenroom_registry::cluster::{ClusterStore, DueTree, DueWork, LeaseWatch, PodLease, RunMessage};
 use greenroom_registry::runs::{Fence, RunRecord};
 use greenroom_registry::{StoreError, Stores};
 use tokio::sync::watch;
@@ -20,9 +20,18 @@ struct Waiting {
     messages: Vec<RunMessage>,
 }
 
+/// How the end of an ownership fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ParkFault {
+    NotExecuted,
+    NotAcknowledged,
+}
+
 pub(crate) struct SharedCluster {
     stores: Stores,
     waiting: Mutex<Waiting>,
+    /// How the next parking fails.
+    pub(crate) park_fault: Mutex<Option<ParkFault>>,
     /// How often the owner of each tree has died.
     pub(crate) attempts: AtomicU32,
     work: watch::Sender<DueWork>,
@@ -35,6 +44,7 @@ impl SharedCluster {
         let cluster = Arc::new(Self {
             stores: stores.clone(),
             waiting: Mutex::default(),
+            park_fault: Mutex::default(),
             attempts: AtomicU32::new(0),
             work: watch::Sender::new(DueWork::default()),
             lease: watch::Sender::new(PodLease::Unlimited),
@@ -108,8 +118,14 @@ impl ClusterStore for SharedCluster {
             return Ok(false);
         }
         let until = wake_at.unwrap_or(Timestamp::from_micros(i64::MAX));
-        self.release_until(root, fence, (until, true), now).await;
-        Ok(true)
+        let fault = self.park_fault.lock().unwrap().take();
+        if fault != Some(ParkFault::NotExecuted) {
+            self.release_until(root, fence, (until, true), now).await;
+        }
+        match fault {
+            Some(_) => Err(StoreError::Unreachable("the reply was lost".to_owned())),
+            None => Ok(true),
+        }
     }
 
     async fn defer(&self, root: &RunId, fence: Fence, due_at: Timestamp, now: Timestamp) -> Result<bool, StoreError> {
@@ -140,7 +156,7 @@ impl ClusterStore for SharedCluster {
         self.work.subscribe()
     }
 
-    fn watch_lease(&self) -> watch::Receiver<PodLease> {
-        self.lease.subscribe()
+    fn watch_lease(&self) -> LeaseWatch {
+        LeaseWatch::unlimited(self.lease.subscribe())
     }
 }

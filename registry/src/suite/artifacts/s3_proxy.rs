@@ -2,15 +2,12 @@
 //! length when it replies itself.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::net::TcpStream;
+
+use crate::suite::fault_proxy::FaultProxy;
 
 /// What happens to a connection.
 #[derive(Debug, Clone, Copy)]
@@ -30,62 +27,34 @@ pub(super) enum Fault {
 }
 
 /// The proxy, which ends when it is dropped.
-pub(super) struct FaultProxy {
-    address: SocketAddr,
+pub(super) struct S3Proxy {
+    proxy: FaultProxy,
     faults: Arc<Mutex<VecDeque<Fault>>>,
-    close: Arc<watch::Sender<()>>,
-    _task: JoinSet<()>,
 }
 
-impl FaultProxy {
+impl S3Proxy {
     /// Starts a proxy to a server, without faults.
     pub(super) async fn start(upstream: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let upstream = upstream.trim_start_matches("http://").trim_end_matches('/').to_owned();
-        let (faults, close) = (Arc::default(), Arc::new(watch::Sender::new(())));
-        let mut task = JoinSet::new();
-        task.spawn(accept(listener, upstream, Arc::clone(&faults), Arc::clone(&close)));
-        Self { address, faults, close, _task: task }
+        let faults = Arc::<Mutex<VecDeque<Fault>>>::default();
+        let next = Arc::clone(&faults);
+        let proxy = FaultProxy::start(move |connection| {
+            let mut faults = next.lock().unwrap();
+            let fault = if faults.len() > 1 { faults.pop_front() } else { faults.front().copied() };
+            serve(connection, upstream.clone(), fault.unwrap_or(Fault::None))
+        });
+        Self { proxy: proxy.await, faults }
     }
 
     /// Closes all connections. The next ones have these faults, and each later one the last of them.
     pub(super) fn fail(&self, faults: &[Fault]) {
         *self.faults.lock().unwrap() = faults.iter().copied().collect();
-        self.close.send_replace(());
+        self.proxy.close_connections();
     }
 
     /// The address of the proxy.
     pub(super) fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-}
-
-async fn accept(
-    listener: TcpListener,
-    upstream: String,
-    faults: Arc<Mutex<VecDeque<Fault>>>,
-    close: Arc<watch::Sender<()>>,
-) {
-    let mut connections = FuturesUnordered::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => {
-                let (connection, _) = accepted.unwrap();
-                let mut faults = faults.lock().unwrap();
-                let fault = if faults.len() > 1 { faults.pop_front() } else { faults.front().copied() };
-                let serving = serve(connection, upstream.clone(), fault.unwrap_or(Fault::None));
-                let mut closed = close.subscribe();
-                connections.push(async move {
-                    tokio::select! {
-                        // The end of a connection, also by an error, is no matter of the proxy.
-                        _ = serving => {}
-                        _ = closed.changed() => {}
-                    }
-                });
-            }
-            Some(()) = connections.next(), if !connections.is_empty() => {}
-        }
+        format!("http://{}", self.proxy.address())
     }
 }
 

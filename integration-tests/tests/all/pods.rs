@@ -228,3 +228,19 @@ fn a_pod_whose_machine_was_suspended_begins_nothing_until_its_lease_is_renewed()
     assert_eq!((database.calls(), a.count_resumptions(&run)?), (2, 0), "it is still the owner");
     Ok(())
 }
+
+#[test]
+fn a_clock_that_is_put_forward_repeats_no_call_in_flight() -> Result<()> {
+    let slow = ScriptedCall { delay_ms: 3_000, ..replying("draft") };
+    let database = SharedDatabase::create("shifts", [slow, replying("send")])?;
+    let clock = Arc::new(ShiftedClock::default());
+    let mut a = database.start_with_clock("pod_a", clock.clone())?;
+    a.recover();
+    let run = a.start_detached("letter")?;
+    database.wait_calls(1)?;
+    // Longer than the lease of a tree. The pod looks for trees that are due several times until the reply.
+    clock.put_forward(Duration::from_secs(10));
+    ensure_success(&a.wait_ended(&run)?)?;
+    assert_eq!((database.calls(), a.count_resumptions(&run)?), (2, 0), "it has not claimed its own tree again");
+    Ok(())
+}

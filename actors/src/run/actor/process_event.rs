@@ -81,7 +81,7 @@ impl RunActor {
             if keeps_view {
                 signal.committed(&receipt);
             }
-            Ok((receipt, keeps_view))
+            Ok::<_, JournalError>((receipt, keeps_view))
         };
         let timeout_error = |_| JournalError::Store(greenroom_registry::StoreError::OutcomeUnknown);
         // In a store that pods share, it ends when the server is there again, or with this pod. If the actor failed before,

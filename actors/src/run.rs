@@ -30,6 +30,7 @@ mod loops;
 pub mod machine;
 mod message;
 mod offload;
+mod owned_trees;
 mod parent_run;
 mod park;
 mod personal_data;
@@ -71,7 +72,7 @@ use crate::pipeline::PipelineHandle;
 pub const LEASE: Duration = Duration::from_secs(3);
 /// Longest duration of a detached run whose workflow has no timeout.
 pub const RUN_TIME_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// Longest duration of one append to the journal; after it the run's actor fails.
+/// Longest duration of one append to the journal of a store that one process owns; after it the run's actor fails.
 pub const JOURNAL_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Trees that one recovery resumes concurrently.
 pub const RECOVERY_CONCURRENCY: usize = 64;

@@ -10,6 +10,7 @@ use greenroom_protocol as protocol;
 
 use crate::redis::error::RedisError;
 
+mod outage;
 mod s3_fault;
 mod server_fault;
 

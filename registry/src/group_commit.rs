@@ -7,8 +7,8 @@
 //! follows at once.
 //!
 //! A late reply means that the outcome is unknown: a caller that has waited for [`COMMIT_WAIT_MAX`] gets
-//! [`StoreError::OutcomeUnknown`], never "nothing was written". The writer does not execute a request whose
-//! caller has gone before it was decided; what has to follow from something that has happened (the closing of
+//! [`StoreError::OutcomeUnknown`], never "nothing was written". A caller may also wait for as long as the writer
+//! works. The writer does not execute a request whose caller has gone before it was decided; what has to follow from something that has happened (the closing of
 //! an entry, a settlement, the reply under a key) is written whether or not its caller waits.
 
 use std::time::Duration;
@@ -103,16 +103,25 @@ pub(crate) fn queue<C: BatchCommand>() -> (CommandSender<C>, CommandReceiver<C>)
 /// A submitted command whose reply can be awaited.
 pub(crate) struct SubmittedCommand<T, E> {
     reply: oneshot::Receiver<Result<T, E>>,
-    deadline: Instant,
+    /// None for a caller that waits for as long as the writer works.
+    deadline: Option<Instant>,
+}
+
+#[cfg(feature = "testing")]
+impl<T, E> SubmittedCommand<T, E> {
+    /// A command whose reply comes from a test.
+    pub(crate) const fn for_test(reply: oneshot::Receiver<Result<T, E>>) -> Self {
+        Self { reply, deadline: None }
+    }
 }
 
 impl<T, E: From<StoreError>> SubmittedCommand<T, E> {
     /// Waits for the reply, which can be received once.
     pub(crate) async fn wait_reply(&mut self) -> Result<T, E> {
-        match timeout_at(self.deadline, &mut self.reply).await {
-            Ok(Ok(reply)) => reply,
+        match wait_until(self.deadline, &mut self.reply).await {
+            Some(Ok(reply)) => reply,
             // The reply is late, or the writer has ended with the command in its hands.
-            Ok(Err(_)) | Err(_) => Err(StoreError::OutcomeUnknown.into()),
+            Some(Err(_)) | None => Err(StoreError::OutcomeUnknown.into()),
         }
     }
 }
@@ -134,17 +143,30 @@ impl<C: BatchCommand> CommandSender<C> {
     where
         E: From<StoreError>,
     {
+        self.submit_within(Some(COMMIT_WAIT_MAX), command).await
+    }
+
+    /// As [`CommandSender::submit`], for a caller that waits for so long: for room in the queue, and with that for the
+    /// reply. Without a bound, it waits for as long as the writer works.
+    pub(crate) async fn submit_within<T, E>(
+        &self,
+        wait_max: Option<Duration>,
+        command: impl FnOnce(ReplySender<T, E>) -> C,
+    ) -> Result<SubmittedCommand<T, E>, E>
+    where
+        E: From<StoreError>,
+    {
         let (sender, reply) = oneshot::channel();
-        let deadline = Instant::now() + COMMIT_WAIT_MAX;
+        let deadline = wait_max.map(|wait_max| Instant::now() + wait_max);
         let command = match self.0.try_send(command(ReplySender(sender))) {
             Ok(()) => return Ok(SubmittedCommand { reply, deadline }),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(StoreError::Closed.into()),
             Err(mpsc::error::TrySendError::Full(command)) => command,
         };
-        match timeout_at(deadline, self.0.send(command)).await {
-            Ok(Ok(())) => Ok(SubmittedCommand { reply, deadline }),
-            Ok(Err(_)) => Err(StoreError::Closed.into()),
-            Err(_) => Err(StoreError::Overrun.into()),
+        match wait_until(deadline, self.0.send(command)).await {
+            Some(Ok(())) => Ok(SubmittedCommand { reply, deadline }),
+            Some(Err(_)) => Err(StoreError::Closed.into()),
+            None => Err(StoreError::Overrun.into()),
         }
     }
 
@@ -162,6 +184,14 @@ impl<C: BatchCommand> CommandSender<C> {
             mpsc::error::TrySendError::Full(_) => StoreError::Overrun,
             mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
         })
+    }
+}
+
+/// Waits for a result until the deadline, if there is one; `None` once it has passed.
+async fn wait_until<F: Future>(deadline: Option<Instant>, result: F) -> Option<F::Output> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, result).await.ok(),
+        None => Some(result.await),
     }
 }
 
@@ -212,7 +242,7 @@ mod tests {
     async fn a_late_reply_and_a_lost_one_mean_that_the_outcome_is_unknown() {
         let (sender, mut commands) = queue();
         let mut overdue = sender.submit(Request).await.unwrap();
-        overdue.deadline = Instant::now();
+        overdue.deadline = Some(Instant::now());
         assert!(matches!(overdue.wait_reply().await, Err(StoreError::OutcomeUnknown)));
         drop(overdue);
         let mut batch = Vec::new();
@@ -224,5 +254,26 @@ mod tests {
         assert!(matches!(lost.wait_reply().await, Err(StoreError::OutcomeUnknown)));
         drop(commands);
         assert!(matches!(sender.submit(Request).await, Err(StoreError::Closed)), "nothing was submitted");
+    }
+
+    #[tokio::test]
+    async fn a_caller_without_a_bound_waits_for_as_long_as_the_writer_works() {
+        let (sender, mut commands) = queue();
+        let mut batch = Vec::new();
+        for ends in [false, true] {
+            let mut submitted = sender.submit_within(None, Request).await.unwrap();
+            assert_eq!(submitted.deadline, None);
+            assert!(commands.next_batch(&mut batch, Instant::now()).await);
+            let Some(Request(reply)) = batch.pop() else { panic!("it was submitted") };
+            let mut waiting = Box::pin(submitted.wait_reply());
+            assert!(futures::poll!(&mut waiting).is_pending());
+            if ends {
+                drop(reply);
+            } else {
+                reply.send(Ok(7));
+            }
+            let result = waiting.await;
+            assert!(if ends { matches!(result, Err(StoreError::OutcomeUnknown)) } else { matches!(result, Ok(7)) });
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod artifacts;
+mod collection;
 pub mod facts;
 pub mod idempotency;
 pub mod memory;
@@ -25,19 +26,17 @@ use greenroom_actors::concurrency::OwnedTickets;
 use greenroom_actors::dispatcher::{Dispatcher, RunTicket};
 use greenroom_actors::execution::DeltaSink;
 use greenroom_actors::pipeline::{CallScope, RequestPipeline, Settlements};
-use greenroom_protocol::{
-    Cause, Clock, Metadata, PodId, Received, Reply, Request, RequestId, Status, Timestamp, Values,
-};
+use greenroom_protocol::{Cause, Clock, Metadata, PodId, Received, Reply, Request, RequestId, Status, Values};
 use greenroom_registry::core::{CoreStore, PendingAuditEntry, Unit};
 use greenroom_registry::group_commit::CommitTiming;
-use greenroom_rego::{AccessRequest, Authenticated, Authenticator, Denied, Facts, Guard, Permitted, TypedPermit};
+use greenroom_rego::{AccessRequest, Authenticated, Authenticator, Denied, Guard, Permitted, TypedPermit};
 
 use self::admission::{AdmissionControl, InFlightTicket, PipelineTicket};
 use self::artifacts::ArtifactLookup;
 use self::facts::{FactCollector, FactError};
 use self::idempotency::{IdempotencyKeys, RequestClaim};
 use self::memory::MemoryHandler;
-use self::preconditions::{check_deadline, wait_entry, wait_opening, within_deadline};
+use self::preconditions::{check_deadline, is_of_run, wait_entry, wait_opening, within_deadline};
 use self::query::QueryHandler;
 use self::raw_inputs::RawInputs;
 use self::reply::{Dispatched, PolicyOutcome};
@@ -154,7 +153,8 @@ impl Pipeline {
             // The run record is written after the opening of its start, in the same commit.
             let is_start = matches!(request.request(), Request::StartRun(_));
             let timing = if is_start { CommitTiming::Coalesce } else { CommitTiming::Immediate };
-            self.core.submit_opening(opening, timing, self.clock.now())
+            let unit = Unit::new(self.clock.now()).open(opening).outlast_outage(is_of_run(&request));
+            self.core.submit_opening_unit(unit, timing)
         };
         let mut audit_entry = match submitted.await {
             Ok(audit_entry) => audit_entry,
@@ -221,19 +221,6 @@ impl Pipeline {
             }
             Err(denied) => Err(deny(decision, denied)),
         }
-    }
-
-    /// Establishes the facts about a request, the sizes of its artifacts among them.
-    async fn collect_facts(
-        &self,
-        mut request: Authenticated,
-        audit_entry: &PendingAuditEntry,
-        now: Timestamp,
-    ) -> Result<(Authenticated, Facts), FactError> {
-        let has_personal_data = self.artifacts.resolve(&mut request).await?;
-        self.raw_inputs.resolve(&mut request).await?;
-        let facts = self.fact_collector.collect(&request, audit_entry, has_personal_data, now).await?;
-        Ok((request, facts))
     }
 
     /// Executes a permitted request, once for each idempotency key.

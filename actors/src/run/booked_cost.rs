@@ -8,13 +8,16 @@
 use std::time::Duration;
 
 use greenroom_protocol::{MicroUsd, Reply, RunId};
-use greenroom_registry::ledger::{Budget, Charged, ChargedModels, Ledger};
+use greenroom_registry::ledger::{Budget, Charged, ChargedModels};
+use greenroom_registry::{StoreError, Stores};
 use tokio::time::Instant;
 
 /// Longest wait for the settlement of calls that were aborted.
 const SETTLEMENT_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Interval between two looks at the ledger.
 const SETTLEMENT_INTERVAL: Duration = Duration::from_millis(5);
+/// The same while the server of the ledger is away.
+const OUTAGE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What was booked for a run and the runs that it called.
 pub(super) struct BookedCost {
@@ -24,12 +27,19 @@ pub(super) struct BookedCost {
 
 /// What was booked for a run and the runs that it called, if the ledger can be read. With `waits`, calls that are still
 /// open were aborted before and are awaited; one that remains open counts with its reservation, at which it is settled.
-pub(super) async fn booked_cost(ledger: &dyn Ledger, run: &RunId, waits: bool) -> Option<BookedCost> {
+/// The server of a store that pods share is awaited too.
+pub(super) async fn booked_cost(stores: &Stores, run: &RunId, waits: bool) -> Option<BookedCost> {
+    let Stores { ledger, cluster, .. } = stores;
     let budget = Budget::Run(run.clone());
+    let is_outage = |error: &StoreError| error.is_outage() || matches!(error, StoreError::OutcomeUnknown);
     let wait_until = Instant::now() + if waits { SETTLEMENT_WAIT_MAX } else { Duration::ZERO };
     loop {
         let Charged { settled, reserved, models } = match ledger.charged(&budget).await {
             Ok(charged) => charged,
+            Err(error) if waits && cluster.is_shared() && is_outage(&error) => {
+                tokio::time::sleep(OUTAGE_INTERVAL).await;
+                continue;
+            }
             Err(error) => {
                 tracing::warn!(run.id = %run, error = %error, "the booked cost of the run cannot be read");
                 return None;

@@ -2,19 +2,20 @@
 //! it. Every call enters the pipeline as a request issued by the run's grant.
 
 mod context_request;
+mod outage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_definitions::binding::{self, bind_agent, bind_compensation, bind_workflow, run_outputs, step_outputs};
-use greenroom_definitions::plan::{Plan, PlanStep};
+use greenroom_definitions::plan::PlanStep;
 use greenroom_definitions::{Agent, Scope};
 use greenroom_protocol::journal::{ItemList, RunStarted, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{CallOptions, Invoke, StartRun, StartTeam};
 use greenroom_protocol::{
-    CallKey, Cause, ContextKey, Deadline, ErrorCode, Json, Reply, Request, Status, StepId, Values, WorkflowId,
+    CallKey, Cause, ContextKey, Deadline, ErrorCode, Json, Reply, Request, Status, StepId, Values,
 };
 use greenroom_registry::ledger::Settled;
 use greenroom_rego::Grant;
@@ -124,9 +125,8 @@ async fn try_call(
     costs.usage = ctx.refresh_context(&mut context, &call.call, call.attempt).await?;
     let item = ctx.item(call, inputs).await?;
     let scope = item_scope(Scope::new(&values.inputs, &context, &values.steps), item.as_ref());
-    let (request, agent) = ctx.build_request(call, step, &scope).await?;
-    let scope = CallScope { commit, settlements: costs.settlements.clone() };
-    let reply = ctx.issue(call, step.timeout, request, scope).await;
+    let call_scope = CallScope { commit, settlements: costs.settlements.clone() };
+    let (reply, agent) = ctx.request_call(call, step, &scope, call_scope).await?;
     costs.usage.add(&reply.usage());
     let outputs = outputs_of(reply)?;
     let Some(agent) = agent else { return Ok((outputs, ProvidedValues::new())) };
@@ -270,12 +270,6 @@ impl EffectContext {
         self.refresh_context(&mut loaded.context, &call.call, call.attempt).await?;
         let items = binding::items(self.pinned.step(&call.key.step)?, &loaded.scope())?;
         Ok(items.unwrap_or_default().into_owned())
-    }
-
-    /// The plan of a workflow that a step calls, in the version that is pinned with this run.
-    pub(super) async fn called_plan(&self, workflow: &WorkflowId) -> Result<Arc<Plan>, Cause> {
-        let version = self.started.inner.workflows.get(workflow);
-        Ok(self.env.resolver.workflow(workflow, version).await?.plan().clone())
     }
 
     /// The artifacts of the run.

@@ -147,7 +147,7 @@ impl RunsHandle {
     ) -> Result<(), Cause> {
         let RunEnv { stores, clock, .. } = &**self.env();
         let mut reply = Box::new(terminated_reply(run, state, cause));
-        if let Some(booked) = booked_cost(&*stores.ledger, run, false).await {
+        if let Some(booked) = booked_cost(stores, run, false).await {
             add_booked_cost(&mut reply, &booked);
         }
         let ended = [Entry::RunEnded { reply }];

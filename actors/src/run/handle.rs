@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::effects::failed_reply;
 use super::hosted::{HostedRun, HostedRuns};
 use super::message::{PendingResume, RunArgs, RunInfo, RunMsg, RunSupervisorInfo, RunSupervisorMsg, UnneededRun};
+use super::owned_trees::OwnedTrees;
 use super::parent_run::parent_run;
 use super::pinned::StoredDefinitions;
 use super::tree::RunTree;
@@ -39,6 +40,7 @@ const INFO_WAIT_MS_MAX: u64 = 1_000;
 struct Inner {
     env: Arc<RunEnv>,
     hosted: Arc<HostedRuns>,
+    owned_trees: OwnedTrees,
     stored_definitions: StoredDefinitions,
     supervisor: Mutex<Option<ActorRef<RunSupervisorMsg>>>,
     team_restorer: OnceLock<Weak<dyn TeamRestorer>>,
@@ -61,6 +63,7 @@ impl RunsHandle {
         let inner = Inner {
             env: Arc::new(env),
             hosted: Arc::default(),
+            owned_trees: OwnedTrees::default(),
             stored_definitions: StoredDefinitions::default(),
             supervisor: Mutex::default(),
             team_restorer: OnceLock::new(),
@@ -284,6 +287,10 @@ impl RunsHandle {
         &self.inner.hosted
     }
 
+    pub(super) fn owned_trees(&self) -> &OwnedTrees {
+        &self.inner.owned_trees
+    }
+
     pub(super) fn stored_definitions(&self) -> &StoredDefinitions {
         &self.inner.stored_definitions
     }
@@ -311,16 +318,19 @@ impl RunsHandle {
 
     fn own_tree(&self, tree: RunTree) -> Arc<RunTree> {
         let tree = Arc::new(tree);
+        self.inner.owned_trees.insert(tree.root(), tree.fence());
         // Without a supervisor, no actor of the tree can start either.
         self.notify_supervisor(RunSupervisorMsg::RenewLease(Arc::downgrade(&tree)));
         tree
     }
 
-    fn lease_releaser(&self) -> impl Fn(&RunId, Fence) + Send + Sync + 'static {
+    fn lease_releaser(&self) -> impl Fn(&RunId, Fence, bool) + Send + Sync + 'static {
         let inner = Arc::downgrade(&self.inner);
-        move |root, fence| {
-            // Without a supervisor, the lease expires.
-            if let Some(inner) = inner.upgrade() {
+        move |root, fence, is_released| {
+            let Some(inner) = inner.upgrade() else { return };
+            inner.owned_trees.remove(root, fence);
+            if !is_released {
+                // Without a supervisor, the lease expires.
                 Self { inner }.notify_supervisor(RunSupervisorMsg::ReleaseLease(root.clone(), fence));
             }
         }

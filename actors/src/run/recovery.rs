@@ -119,8 +119,10 @@ impl RunsHandle {
         if runs == 0 {
             return Ok(RecoveryReport::default());
         }
-        let limit = u32::try_from(runs).unwrap_or(u32::MAX);
-        let claimed = stores.cluster.claim_due(pod, *lease, limit, &full_tenants, clock.now()).await;
+        let (limit, now) = (u32::try_from(runs).unwrap_or(u32::MAX), clock.now());
+        // By the same time, so that no tree of this pod is due while it is used.
+        self.owned_trees().renew(&*stores.core, *lease, now).await;
+        let claimed = stores.cluster.claim_due(pod, *lease, limit, &full_tenants, now).await;
         // From now on the lease of each is renewed, also while others are resumed.
         let trees = self.own_due_trees(claimed.map_err(|error| error.cause())?);
         let mut report = RecoveryReport::default();

@@ -8,6 +8,7 @@ mod crash;
 pub(crate) mod harness;
 mod keys;
 mod loops;
+mod outage;
 mod shared;
 mod signals;
 mod steps;

@@ -22,12 +22,16 @@ pub(super) struct RunTree {
     on_drop: OnDrop,
 }
 
-/// Called when a tree is dropped.
-type OnDrop = Box<dyn Fn(&RunId, Fence) + Send + Sync>;
+/// Called when a tree is dropped; the last argument is true if its ownership has ended before.
+type OnDrop = Box<dyn Fn(&RunId, Fence, bool) + Send + Sync>;
 
 impl RunTree {
     /// A tree that was started on this pod, with the fence of its root.
-    pub(super) fn started(root: RunId, fence: Fence, on_drop: impl Fn(&RunId, Fence) + Send + Sync + 'static) -> Self {
+    pub(super) fn started(
+        root: RunId,
+        fence: Fence,
+        on_drop: impl Fn(&RunId, Fence, bool) + Send + Sync + 'static,
+    ) -> Self {
         Self {
             root,
             fence,
@@ -43,7 +47,7 @@ impl RunTree {
     pub(super) fn claimed(
         root: RunId,
         claim: ClaimedTree,
-        on_drop: impl Fn(&RunId, Fence) + Send + Sync + 'static,
+        on_drop: impl Fn(&RunId, Fence, bool) + Send + Sync + 'static,
     ) -> Self {
         let ClaimedTree { fence, failures, runs: claimed, last_activity } = claim;
         let is_released = AtomicBool::new(false);
@@ -100,9 +104,7 @@ impl RunTree {
 
 impl Drop for RunTree {
     fn drop(&mut self) {
-        if !self.is_released.load(Ordering::Acquire) {
-            (self.on_drop)(&self.root, self.fence);
-        }
+        (self.on_drop)(&self.root, self.fence, self.is_released.load(Ordering::Acquire));
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use self::shared_database::{PodProcess, SharedDatabase, WAIT_MAX};
 
+mod server_restart;
 mod shared_database;
 
 /// A model that replies to every call.
@@ -225,5 +226,21 @@ fn a_pod_whose_machine_was_suspended_begins_nothing_until_its_lease_is_renewed()
     prevented.end()?;
     ensure_success(&a.wait_ended(&run)?)?;
     assert_eq!((database.calls(), a.count_resumptions(&run)?), (2, 0), "it is still the owner");
+    Ok(())
+}
+
+#[test]
+fn a_clock_that_is_put_forward_repeats_no_call_in_flight() -> Result<()> {
+    let slow = ScriptedCall { delay_ms: 3_000, ..replying("draft") };
+    let database = SharedDatabase::create("shifts", [slow, replying("send")])?;
+    let clock = Arc::new(ShiftedClock::default());
+    let mut a = database.start_with_clock("pod_a", clock.clone())?;
+    a.recover();
+    let run = a.start_detached("letter")?;
+    database.wait_calls(1)?;
+    // Longer than the lease of a tree. The pod looks for trees that are due several times until the reply.
+    clock.put_forward(Duration::from_secs(10));
+    ensure_success(&a.wait_ended(&run)?)?;
+    assert_eq!((database.calls(), a.count_resumptions(&run)?), (2, 0), "it has not claimed its own tree again");
     Ok(())
 }

@@ -29,6 +29,12 @@ impl PendingUnit {
         Self(UnitState::Resolved(result))
     }
 
+    /// A unit whose outcome a test sends.
+    #[cfg(feature = "testing")]
+    pub const fn for_test(outcome: tokio::sync::oneshot::Receiver<Result<Receipts, UnitError>>) -> Self {
+        Self(UnitState::Submitted(SubmittedCommand::for_test(outcome)))
+    }
+
     /// Waits until the unit is durable.
     ///
     /// # Errors

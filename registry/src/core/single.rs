@@ -42,7 +42,9 @@ impl dyn CoreStore + '_ {
         entries: &[Entry],
         now: Timestamp,
     ) -> Result<(Created, Option<Receipt>), JournalError> {
-        match self.commit(Unit::new(now).create(run, key, entries)).await {
+        // That of a run that another run calls is a part of that one.
+        let is_called = run.tree_fence.is_some();
+        match self.commit(Unit::new(now).create(run, key, entries).outlast_outage(is_called)).await {
             Ok(receipts) => {
                 let fence = receipts.fence.ok_or_else(missing_receipt)?;
                 Ok((Created::New(fence), receipts.journal))
@@ -152,7 +154,19 @@ impl dyn CoreStore + '_ {
         timing: CommitTiming,
         now: Timestamp,
     ) -> Result<PendingAuditEntry, AuditError> {
-        Ok(PendingAuditEntry::from_unit(self.submit(Unit::new(now).open(opening), timing).await?))
+        self.submit_opening_unit(Unit::new(now).open(opening), timing).await
+    }
+
+    /// Submits a unit that opens an audit entry.
+    ///
+    /// # Errors
+    /// [`AuditError`] if it could not be submitted.
+    pub async fn submit_opening_unit(
+        &self,
+        unit: Unit<'_>,
+        timing: CommitTiming,
+    ) -> Result<PendingAuditEntry, AuditError> {
+        Ok(PendingAuditEntry::from_unit(self.submit(unit, timing).await?))
     }
 
     /// Closes an audit entry without waiting for the disk. A failure is logged and never reverts the call.
@@ -234,7 +248,7 @@ impl dyn CoreStore + '_ {
 
     /// Reserves the worst case of a call as `reserve` does. These settlements become durable in the same unit, or before
     /// it. If only the reservations of calls in flight are in the way of the call, it waits for them, for at most
-    /// `wait_max`.
+    /// `wait_max`. The call of a run also waits for the server of a store that pods share.
     ///
     /// # Errors
     /// [`ReserveError::Exceeded`] names the first limit that would be exceeded; nothing was reserved.
@@ -246,10 +260,11 @@ impl dyn CoreStore + '_ {
         wait_max: Duration,
         now: Timestamp,
     ) -> Result<Reservation, ReserveError> {
-        let receipts = match self.commit(Unit::new(now).reserve(request).settle(settled)).await {
+        let unit = || Unit::new(now).outlast_outage(request.account.run.is_some());
+        let receipts = match self.commit(unit().reserve(request).settle(settled)).await {
             Err(UnitError::Refused(Refusal::Budget(error))) if error.may_fit_later() => {
                 let ticket = ledger.wait_for_budgets(request, wait_max, now).await?;
-                self.commit(Unit::new(now).reserve_with(request, ticket)).await?
+                self.commit(unit().reserve_with(request, ticket)).await?
             }
             taken => taken?,
         };

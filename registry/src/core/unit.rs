@@ -52,6 +52,8 @@ pub struct Unit<'u> {
     pub(crate) closing: Option<(OpenAuditEntry, Closing)>,
     pub(crate) settled: Vec<Settled>,
     pub(crate) key_reply: Option<KeyReply<'u>>,
+    /// Its caller waits however long the store is away.
+    pub(crate) outlasts_outage: bool,
 }
 
 impl<'u> Unit<'u> {
@@ -68,7 +70,17 @@ impl<'u> Unit<'u> {
             closing: None,
             settled: Vec::new(),
             key_reply: None,
+            outlasts_outage: false,
         }
+    }
+
+    /// Whether its caller waits for its outcome however long the server of the store is away, because what it has in
+    /// memory would be lost otherwise: it is a part of a run. While the server is away, such a unit does not fail, and
+    /// the wait ends with the death of the pod or with the store. This concerns a store that pods share; others reply
+    /// within [`crate::group_commit::COMMIT_WAIT_MAX`].
+    pub const fn outlast_outage(mut self, outlasts_outage: bool) -> Self {
+        self.outlasts_outage = outlasts_outage;
+        self
     }
 
     /// Creates a run with its first entries; its creator owns it, unless it is created without an owner. The receipts have

@@ -10,7 +10,7 @@ use protocol::{CallKey, Timestamp};
 use crate::audit::{AuditSeq, EntrySubject, OpenAuditEntry};
 use crate::core::{PendingUnit, UnitError};
 use crate::error::StoreError;
-use crate::group_commit::{CommandSender, SubmittedCommand};
+use crate::group_commit::{COMMIT_WAIT_MAX, CommandSender, SubmittedCommand};
 use crate::idempotency::{ReservedKey, StoredKey};
 use crate::ledger::reservation::ReservationId;
 use crate::ledger::waiting::OwnedRequest;
@@ -56,6 +56,7 @@ impl StoreHandle {
         unit: QueuedUnit,
         needed: Option<OwnedRequest>,
     ) -> Result<PendingUnit, StoreError> {
+        let wait_max = (!unit.outlasts_outage).then_some(COMMIT_WAIT_MAX);
         let submitted: Result<SubmittedCommand<_, UnitError>, UnitError> = match needed {
             Some(request) => {
                 let (id, at) = (self.reservations.next_id(), unit.at);
@@ -63,14 +64,15 @@ impl StoreHandle {
                     let reserver = Reserver::Unit(Box::new(unit.with_reply(reply)));
                     AccountsCommand::Reserve { id, request, at, reserver }
                 };
-                self.accounts().submit(command).await
+                self.accounts().submit_within(wait_max, command).await
             }
             None if unit.is_of_accounts() => {
-                self.accounts().submit(|reply| AccountsCommand::Settle(Box::new(unit.with_reply(reply)))).await
+                let command = |reply| AccountsCommand::Settle(Box::new(unit.with_reply(reply)));
+                self.accounts().submit_within(wait_max, command).await
             }
             None => {
                 let lane = self.lane_of(&unit)?;
-                lane.submit(|reply| LaneCommand::Unit(Box::new(unit.with_reply(reply)))).await
+                lane.submit_within(wait_max, |reply| LaneCommand::Unit(Box::new(unit.with_reply(reply)))).await
             }
         };
         Ok(PendingUnit::submitted(submitted?))

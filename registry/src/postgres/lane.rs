@@ -53,6 +53,8 @@ pub(super) struct Lane {
     queue: VecDeque<LaneCommand>,
     /// What remains of a batch that has failed.
     retained: Vec<QueuedUnit>,
+    /// The store is being closed, so nothing waits for a server that is away any more.
+    is_closing: bool,
 }
 
 impl Lane {
@@ -61,7 +63,8 @@ impl Lane {
         let link = Link::new(store.options.clone(), store.pod.id, lane);
         let chain = LaneChain::new(chain, store.signer.for_chain(&store.database, chain));
         let (tails, records) = (result::tails()?, RecordCache::default());
-        Ok(Self { store, link, chain, tails, records, queue: VecDeque::new(), retained: Vec::new() })
+        let (queue, retained, is_closing) = (VecDeque::new(), Vec::new(), false);
+        Ok(Self { store, link, chain, tails, records, queue, retained, is_closing })
     }
 
     /// Writes until the store is closed.
@@ -81,6 +84,7 @@ impl Lane {
             };
             let mut received = Vec::new();
             let has_callers = commands.next_batch(&mut received, until).await;
+            self.is_closing |= received.iter().any(|command| matches!(command, LaneCommand::Close(_)));
             self.queue.extend(received);
             if !has_callers {
                 break;
@@ -99,6 +103,7 @@ impl Lane {
     /// Writes what is queued, also after the command that closes the store, and signs the end of the chain.
     async fn end(&mut self, rest: Vec<LaneCommand>) -> Result<(), StoreError> {
         let mut close = None;
+        self.is_closing = true;
         let queue: VecDeque<_> = std::mem::take(&mut self.queue).into_iter().chain(rest).collect();
         for command in queue {
             match command {
@@ -196,8 +201,14 @@ impl Lane {
         };
         tracing::error!(error = %error, "a batch failed, and its callers are rejected");
         let is_known = !matches!(error, StoreError::OutcomeUnknown);
-        let remaining = units.into_iter().filter_map(|unit| unit.fail(&error));
+        let is_repeated = |unit: &QueuedUnit| !self.is_closing && unit.outlasts(&error);
+        let (repeated, failed): (Vec<_>, Vec<_>) = units.into_iter().partition(is_repeated);
+        let remaining = failed.into_iter().filter_map(|unit| unit.fail(&error));
         self.retained.extend(remaining.filter(|_| is_known));
+        // They are written before what was submitted after them.
+        for unit in repeated.into_iter().rev() {
+            self.queue.push_front(LaneCommand::Unit(Box::new(unit)));
+        }
         if matches!(error, StoreError::PodDead) {
             self.store.on_dead();
         }

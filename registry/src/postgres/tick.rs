@@ -80,6 +80,8 @@ pub(super) struct Tick {
     peers: Peers,
     /// Until when the last acknowledged renewal lasts.
     renewed_until: BootTime,
+    /// It was reported that the lease was not renewed.
+    has_failed: bool,
     /// It was reported that the lease has lapsed.
     has_lapsed: bool,
     /// The clock of the database and that of the machine at the last renewal.
@@ -98,6 +100,7 @@ impl Tick {
             connection: None,
             peers: Peers::default(),
             renewed_until,
+            has_failed: false,
             has_lapsed: false,
             clocks: None,
             root_at: Instant::now() + SIGN_INTERVAL,
@@ -146,7 +149,8 @@ impl Tick {
         }
         // The lease began when the database renewed it, which is not before the call was sent.
         self.renewed_until = sent_at.saturating_add(LEASE.saturating_sub(LEASE_MARGIN));
-        if self.store.on_renewed(self.renewed_until) | std::mem::take(&mut self.has_lapsed) {
+        let had_failed = std::mem::take(&mut self.has_failed) | std::mem::take(&mut self.has_lapsed);
+        if self.store.on_renewed(self.renewed_until) | had_failed {
             tracing::info!(pod.id = %self.store.pod.name, "the lease of this pod is renewed again");
         }
         self.on_report(started_at, sent_at, report).await;
@@ -179,7 +183,10 @@ impl Tick {
     }
 
     fn on_failed(&mut self, error: &StoreError) {
-        tracing::warn!(error = %error, "the lease of this pod was not renewed");
+        // It is attempted every 100 ms, and once more is no news.
+        if !std::mem::replace(&mut self.has_failed, true) {
+            tracing::warn!(error = %error, "the lease of this pod was not renewed, and is attempted until it is");
+        }
         if self.store.clock.boot_time() >= self.renewed_until && !self.has_lapsed {
             self.has_lapsed = true;
             // It is the same one; those who watch it learn that its time has passed.

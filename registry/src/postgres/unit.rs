@@ -89,6 +89,8 @@ pub(super) struct QueuedUnit {
     pub(super) closing: Option<CloseEntry>,
     pub(super) settled: Vec<SettlementRecord>,
     pub(super) key_reply: Option<CompleteKey>,
+    /// Its caller waits however long the server is away.
+    pub(super) outlasts_outage: bool,
     /// Why its requests are not taken, if that is known already.
     pub(super) refusal: Option<UnitError>,
     /// The receipts of an earlier batch, after which its requests have to be repeated.
@@ -99,7 +101,7 @@ pub(super) struct QueuedUnit {
 impl QueuedUnit {
     /// Encodes a unit. A reservation that it still needs is returned beside it.
     pub(super) fn encode(unit: Unit<'_>, max_delay: Duration) -> Result<(Self, Option<OwnedRequest>), StoreError> {
-        let Unit { at, run, key, reserve, ticket, opening, event, closing, settled, key_reply } = unit;
+        let Unit { at, run, key, reserve, ticket, opening, event, closing, settled, key_reply, outlasts_outage } = unit;
         let opening = match opening {
             Some(opening) => {
                 let subject = EntrySubject::from_opening(&opening);
@@ -127,6 +129,7 @@ impl QueuedUnit {
             closing: closing.map(|(entry, closing)| encode_closing(entry, closing, at)),
             settled: settled.into_iter().filter_map(Settled::into_record).collect(),
             key_reply: key_reply.map(encode_key_reply).transpose()?,
+            outlasts_outage,
             refusal,
             max_delay,
             ..Self::empty(at)
@@ -147,6 +150,7 @@ impl QueuedUnit {
             closing: None,
             settled: Vec::new(),
             key_reply: None,
+            outlasts_outage: false,
             refusal: None,
             receipts: Receipts::default(),
             reply: None,
@@ -214,6 +218,11 @@ impl QueuedUnit {
         let entries = self.run.as_ref().map_or(0, ChangeRun::entry_bytes);
         let reply = self.key_reply.as_ref().and_then(|reply| reply.reply.as_ref()).map_or(0, String::len);
         entries.saturating_add(reply)
+    }
+
+    /// True if it is written by a later batch after this failure of its batch, of which nothing was written.
+    pub(super) fn outlasts(&self, error: &StoreError) -> bool {
+        self.outlasts_outage && self.reply.is_some() && error.is_outage()
     }
 
     /// Replies that its batch has failed. Returns what has to be written later all the same, if anything has.

@@ -151,12 +151,13 @@ impl Leases {
         let lease = leases.get_mut(root).filter(|lease| lease.fence == fence).ok_or(JournalError::Fenced)?;
         // A lease that was released is not renewed: its tree waits for the next owner.
         let had_expired = lease.expires_at.ok_or(JournalError::Fenced)? <= now;
+        // Another task may have found that it has expired by a time that is later than this one.
+        let was_unclaimed = unclaimed.remove(&lease.number);
         lease.duration = duration.unwrap_or(lease.duration);
         let expires_at = now.saturating_add(lease.duration);
         lease.expires_at = Some(expires_at);
         lease.on_active(now);
-        if had_expired {
-            unclaimed.remove(&lease.number);
+        if had_expired || was_unclaimed {
             expiries.insert((expires_at, root.clone()));
         }
         Ok(())

@@ -5,6 +5,13 @@ use std::time::Duration;
 use greenroom_protocol::{Cause, Deadline, ErrorCode, Timestamp};
 use greenroom_registry::audit::OpenAuditEntry;
 use greenroom_registry::core::PendingAuditEntry;
+use greenroom_rego::Authenticated;
+
+/// True if an actor of a run has issued the request. The run would fail with it, or with what it has in memory, if the
+/// request did not wait for a server that is away; a user repeats a request.
+pub(super) const fn is_of_run(request: &Authenticated) -> bool {
+    request.root().is_some()
+}
 
 /// How long the audit entry of a request is waited for, also if the deadline of the request has passed: what a request
 /// was refused for is recorded.

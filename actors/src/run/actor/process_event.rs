@@ -81,10 +81,16 @@ impl RunActor {
             if keeps_view {
                 signal.committed(&receipt);
             }
-            Ok((receipt, keeps_view))
+            Ok::<_, JournalError>((receipt, keeps_view))
         };
         let timeout_error = |_| JournalError::Store(greenroom_registry::StoreError::OutcomeUnknown);
-        match tokio::time::timeout(JOURNAL_WAIT_MAX, append).await.map_err(timeout_error).flatten() {
+        // In a store that pods share, it ends when the server is there again, or with this pod. If the actor failed before,
+        // the calls in flight would be repeated although no pod has died.
+        let appended = match self.ctx.env.stores.cluster.is_shared() {
+            true => append.await,
+            false => tokio::time::timeout(JOURNAL_WAIT_MAX, append).await.map_err(timeout_error).flatten(),
+        };
+        match appended {
             Ok((receipt, true)) => self.release(myself, state, decision, &receipt).await,
             // The next owner, which has claimed the view, continues from the entries.
             Ok((receipt, false)) => (state.machine, state.seq) = (decision.release(&receipt).0, receipt.through()),
@@ -101,8 +107,7 @@ impl RunActor {
     /// these calls has started a run: the runs that it called have ended before it.
     async fn add_booked_cost(&self, state: &mut RunActorState, decision: &mut Decision) {
         decision.take_aborts().iter().for_each(|key| self.abort_step(state, key));
-        let ledger = &*self.ctx.env.stores.ledger;
-        let booked = booked_cost(ledger, self.run(), true).await;
+        let booked = booked_cost(&self.ctx.env.stores, self.run(), true).await;
         let ended = decision.reply_mut().zip(booked).map(|(reply, booked)| {
             add_booked_cost(reply, &booked);
             reply.clone()
@@ -167,10 +172,12 @@ impl RunActor {
         let position = |after| AppendPosition { run: self.run(), fence: self.ctx.tree.fence(), after };
         while let Some((chunk, rest)) = entries.split_at_checked(ENTRIES_MAX).filter(|(_, rest)| !rest.is_empty()) {
             let unit = Unit::new(now).append(position(after), chunk).settle(std::mem::take(&mut settled));
+            let unit = unit.outlast_outage(true);
             after = core.submit_entries(unit, CommitTiming::Immediate).await?.wait_receipt().await?.through();
             entries = rest;
         }
-        core.submit_entries(Unit::new(now).append(position(after), entries).settle(settled), timing).await
+        let unit = Unit::new(now).append(position(after), entries).settle(settled).outlast_outage(true);
+        core.submit_entries(unit, timing).await
     }
 }
 

@@ -2,6 +2,7 @@
 //! scripted agents.
 
 mod definitions;
+mod delayed_store;
 mod pipeline;
 mod rejecting_store;
 mod shared_cluster;
@@ -40,6 +41,7 @@ pub(crate) use definitions::{
     RecordedCall, Script, TestDefinitions, agent, detached, immediate, names, run_of, start, start_team, values,
     workflow,
 };
+pub(crate) use delayed_store::delayed;
 pub(crate) use pipeline::{FakePipeline, Gate};
 pub(crate) use rejecting_store::rejecting;
 pub(crate) use shared_cluster::{ParkFault, SharedCluster};

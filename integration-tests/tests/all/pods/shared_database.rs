@@ -76,12 +76,14 @@ pub(super) struct SharedDatabase {
 impl SharedDatabase {
     /// Creates a database, and a model with this script.
     pub(super) fn create(name: &str, calls: impl Into<Vec<ScriptedCall>>) -> Result<Self> {
+        let url = new_runtime()?.block_on(create_database(name))?;
+        Self::create_at(url, calls)
+    }
+
+    /// As [`Self::create`], in the empty database with this URL.
+    pub(super) fn create_at(url: String, calls: impl Into<Vec<ScriptedCall>>) -> Result<Self> {
         let runtime = new_runtime()?;
-        let url = runtime.block_on(async {
-            let url = create_database(name).await?;
-            migrate_postgres(&url).await?;
-            anyhow::Ok(url)
-        })?;
+        runtime.block_on(migrate_postgres(&url))?;
         let folder = tempfile::tempdir()?;
         fs::create_dir(folder.path().join("artifacts"))?;
         let definitions = DefinitionsDir::new(&folder.path().join("definitions"))?;
@@ -295,6 +297,7 @@ impl Drop for PodProcess {
     }
 }
 
-fn new_runtime() -> Result<Runtime> {
+/// A runtime of a process.
+pub(super) fn new_runtime() -> Result<Runtime> {
     Ok(Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
 }

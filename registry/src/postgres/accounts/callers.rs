@@ -181,13 +181,18 @@ impl Batch {
     }
 
     /// Rejects the callers of a batch that has failed. Returns what is to be written later, unless it is not known that
-    /// nothing was written.
+    /// nothing was written: the settlements, and the reservations whose callers wait until the server can write again.
     pub(in crate::postgres) fn fail(self, error: &StoreError, is_known: bool, store: &StoreHandle) -> Self {
         for unit in self.units {
             // Its settlements are those of the batch.
             drop(unit.fail(error));
         }
-        for deciding in self.deciding {
+        let outlasts = |deciding: &Deciding| match &deciding.reserver {
+            Reserver::Unit(unit) => is_known && unit.outlasts(error),
+            Reserver::Call { .. } => false,
+        };
+        let (repeated, failed): (Vec<_>, Vec<_>) = self.deciding.into_iter().partition(outlasts);
+        for deciding in failed {
             match deciding.reserver {
                 Reserver::Unit(unit) => {
                     if let Some(rest) = unit.fail(error) {
@@ -202,7 +207,7 @@ impl Batch {
         self.usage.into_iter().for_each(|(_, _, reply)| reply.send(Err(error.clone())));
         self.flushes.into_iter().for_each(|reply| reply.send(Err(error.clone())));
         let settled = if is_known { self.settled } else { Vec::new() };
-        Self { settled, close: self.close, ..Self::default() }
+        Self { settled, deciding: repeated, close: self.close, ..Self::default() }
     }
 }
 

@@ -62,6 +62,16 @@ fn the_trees_without_an_owner_are_known_without_a_look_at_the_others() {
 }
 
 #[test]
+fn a_renewal_counts_also_if_the_expiry_was_found_by_a_later_time() {
+    let (leases, root) = (Leases::default(), run("run_1"));
+    leases.grant_created(lease(&root, 1, 1, START));
+    assert_eq!(leases.unclaimed(after(9)), [1]);
+    leases.renew(&root, Fence(1), Some(SECOND * 20), START).unwrap();
+    assert!(leases.unclaimed(after(9)).is_empty(), "its owner works on it");
+    assert_eq!(leases.unclaimed(after(20)), [1]);
+}
+
+#[test]
 fn a_lease_lasts_until_the_last_run_of_its_tree_has_ended() {
     for is_released in [false, true] {
         let (leases, root) = (Leases::default(), run("run_1"));

@@ -221,7 +221,7 @@ fn a_pod_whose_machine_was_suspended_begins_nothing_until_its_lease_is_renewed()
     clock.put_forward(Duration::from_secs(10));
     let cause = a.run_agent("send_agent")?.error.context("an error")?;
     assert_eq!(cause.code, ErrorCode::LeaseLost, "{cause:?}");
-    database.wait_count("SELECT count(*) FROM reservations", 0)?;
+    database.wait_count("SELECT count(*) FROM journal WHERE entry::text LIKE '%step_done%'", 1)?;
     assert_eq!(database.calls(), 1, "the reply to the first call is recorded, and nothing follows from it yet");
     prevented.end()?;
     ensure_success(&a.wait_ended(&run)?)?;

@@ -96,8 +96,9 @@ async fn insert_chains(url: &str, signer: Signer) -> anyhow::Result<u64> {
     let count = i32::try_from(scaled(CHAINS))?;
     let joined: String = sqlx::query_scalar(JOIN).bind(count).fetch_one(&mut connection).await?;
     let joined: Json = serde_json::from_str(&joined)?;
-    let pod = joined["pod"].as_i64().context("the pod")?;
-    let chains: Vec<u64> = joined["chains"].as_array().context("chains")?.iter().filter_map(Json::as_u64).collect();
+    let pod = joined.get("pod").and_then(Json::as_i64).context("the pod")?;
+    let chains: Vec<u64> =
+        joined.get("chains").and_then(Json::as_array).context("chains")?.iter().filter_map(Json::as_u64).collect();
     let mut database = Database { connection, signer, identity, pod };
     for starts in chains.chunks(LANES * STARTS_AT_ONCE) {
         let mut rows = Rows::default();

@@ -58,19 +58,6 @@ async fn silent_reads() {
     assert!(started.elapsed() < STATEMENT_TIMEOUT, "{:?}", started.elapsed());
 }
 
-/// The lease is renewed on another connection, before it is over.
-async fn silent_ticks() {
-    let database = TestDatabase::migrated().await;
-    let (stores, proxy) = open_by_proxy(&database).await;
-    let renewals = async || database.count("SELECT renewals FROM pods").await;
-    wait_until(async || renewals().await > 0).await;
-    proxy.fail(&["greenroom_tick_"], &[CallFault::Swallow, CallFault::None, CallFault::Silence]);
-    let before = renewals().await;
-    wait_until(async || proxy.failed() == 2 && renewals().await > before + 3).await;
-    assert_eq!(database.count("SELECT count(*) FROM pods WHERE dead").await, 0);
-    stores.create_run(1).await;
-}
-
 /// Without any reply the outcome is unknown, and is resolved when the server replies again.
 async fn silent_server() {
     let database = TestDatabase::migrated().await;
@@ -139,7 +126,6 @@ async fn a_server_that_is_silent_delays_no_operation_beyond_its_bound() {
         Box::pin(silent_batches(CallFault::Swallow)),
         Box::pin(silent_batches(CallFault::Silence)),
         Box::pin(silent_reads()),
-        Box::pin(silent_ticks()),
         Box::pin(silent_server()),
         Box::pin(silent_transaction()),
         Box::pin(silent_start()),

@@ -15,7 +15,6 @@ mod artifacts;
 mod bad_input;
 mod blocking;
 mod budget;
-mod chaos;
 mod command_line;
 mod commands;
 mod compensation;

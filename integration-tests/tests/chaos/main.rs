@@ -1,5 +1,7 @@
 //! Three pods on one PostgreSQL, Redis and S3 server: one is killed, one frozen, one cut from the database; PostgreSQL is
 //! restarted, Redis flushed, a clock put forward. What is promised holds. `scripts/chaos` is the long form.
+//!
+//! `scripts/test --test chaos` runs it.
 
 use std::time::Duration;
 

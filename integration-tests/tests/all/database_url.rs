@@ -116,3 +116,14 @@ async fn a_data_directory_may_have_any_name() -> Result<()> {
     assert!(terminal.folder().join("copy?%20.db").is_file());
     Ok(())
 }
+
+#[tokio::test]
+async fn a_host_that_is_not_known_is_a_mistake_in_the_named_variable() -> Result<()> {
+    let mut terminal = CliHarness::open()?;
+    terminal.set_variable("DATABASE_URL", "postgres://u:secret@greenroom.invalid/app");
+    let error = terminal.run(&["agents", "list"]).await?.expect_error(2)?;
+    assert_eq!(error["code"], "invalid_configuration", "{error:#}");
+    let message = error["message"].as_str().unwrap_or_default();
+    assert!(message.contains("DATABASE_URL") && !message.contains("secret"), "{message}");
+    Ok(())
+}

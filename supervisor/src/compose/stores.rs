@@ -6,13 +6,16 @@ use std::sync::Arc;
 use greenroom_protocol::{Cause, Clock, ErrorCode, IdGenerator, PodId};
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::maintenance::CheckReport;
-use greenroom_registry::{OpenedStores, StoreParts};
+use greenroom_registry::{OpenedStores, StoreError, StoreParts};
 
 use super::artifacts;
 use super::overrides::RestorePod;
 use crate::config::Config;
 use crate::config::store::SupportedStore;
 use crate::pipeline::store_failure::name_store;
+
+/// What the standard library says of a host without an address.
+const UNKNOWN_HOST: &str = "failed to lookup address information";
 
 /// Opens the stores as this pod.
 ///
@@ -49,8 +52,21 @@ pub async fn open(
         SupportedStore::Postgres(url) => {
             require_shared_artifacts(config, url).await?;
             let opened = greenroom_registry::open_postgres(url, open_parts(config, pod, clock, ids).await?).await;
-            opened.map_err(|error| name_store(error.cause(), &config.store, None))
+            opened.map_err(|error| opening_error(&error, config))
         }
+    }
+}
+
+/// The cause of a database that cannot be opened. A host that does not exist is a mistake of the configuration: the
+/// variable may be meant for another program.
+fn opening_error(error: &StoreError, config: &Config) -> Cause {
+    match error {
+        StoreError::Unreachable(reason) if reason.contains(UNKNOWN_HOST) => {
+            let message =
+                format!("store.url (environment variable DATABASE_URL) names a host that is not known: {reason}");
+            Cause::new(ErrorCode::InvalidConfiguration, message)
+        }
+        error => name_store(error.cause(), &config.store, None),
     }
 }
 
@@ -60,7 +76,7 @@ async fn require_shared_artifacts(config: &Config, url: &str) -> Result<(), Caus
     match greenroom_registry::find_postgres_pod(url).await {
         Ok(Some(other)) => Err(not_shared.with_details(serde_json::json!({ "pod": other }))),
         Ok(None) => Ok(()),
-        Err(error) => Err(name_store(error.cause(), &config.store, None)),
+        Err(error) => Err(opening_error(&error, config)),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::journal::Seq;
 
 pub use fence::Fence;
 
+pub(crate) mod decode;
 pub(crate) mod encoded;
 pub(crate) mod fence;
 pub(crate) mod leases;

@@ -14,9 +14,10 @@ use crate::journal::{Journal, JournalError, JournalRecord, Seq};
 use crate::notify::{TailSource, tail};
 use crate::postgres::error::sqlx_error;
 use crate::postgres::handle::StoreHandle;
+use crate::runs::decode::decode_record;
 use crate::runs::{RunFilter, RunPage, RunRecord, RunStore};
 
-use row::{decode_record, select_open_runs, select_records};
+use row::{select_open_runs, select_records};
 
 pub(super) mod prune;
 pub(super) mod row;

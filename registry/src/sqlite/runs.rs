@@ -11,13 +11,14 @@ use protocol::{Reply, RunId, TenantId, Timestamp};
 use crate::error::StoreError;
 use crate::journal::{Journal, JournalError, JournalRecord, Seq};
 use crate::notify::{TailSource, tail};
+use crate::runs::decode::decode_record;
 use crate::runs::{RunFilter, RunPage, RunRecord, RunStore};
 use crate::sqlite::columns::Columns as _;
 use crate::sqlite::error::sqlx_error;
 use crate::sqlite::handle::StoreHandle;
 use crate::sqlite::statement_batch::to_int;
 
-use row::{decode_record, select_records};
+use row::select_records;
 
 pub(super) mod cache;
 pub(super) mod prune;

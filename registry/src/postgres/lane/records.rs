@@ -9,7 +9,8 @@ use sqlx::postgres::PgConnection;
 use crate::error::StoreError;
 use crate::journal::Seq;
 use crate::postgres::connection::{STATEMENT_TIMEOUT, in_time};
-use crate::postgres::runs::row::{decode_record, select_records};
+use crate::postgres::runs::row::select_records;
+use crate::runs::decode::decode_record;
 use crate::runs::{Fence, RunRecord};
 
 /// Records that are cached between batches.

@@ -3,12 +3,10 @@
 use greenroom_protocol::{RunId, Timestamp};
 use sqlx::PgExecutor;
 
-use crate::columns::{Columns, from_int};
 use crate::error::StoreError;
-use crate::journal::Seq;
 use crate::postgres::connection::{STATEMENT_TIMEOUT, in_time};
-use crate::runs::record::parse_status;
-use crate::runs::{Fence, OwnerActivity, RunRecord};
+use crate::runs::decode::decode_record;
+use crate::runs::{OwnerActivity, RunRecord};
 
 /// Selects run records; the argument is the rest of the statement. A run without its principal is an error, and not a
 /// run that does not exist.
@@ -26,32 +24,6 @@ macro_rules! select_records {
     };
 }
 pub(in crate::postgres) use select_records;
-
-/// Decodes a run's number and its record.
-pub(in crate::postgres) fn decode_record(row: &impl Columns) -> Result<(i64, RunRecord), StoreError> {
-    let status = row.text("status")?;
-    let unknown_status = || StoreError::Codec(format!("a run has the unknown status {status:?}"));
-    let record = RunRecord {
-        run: row.id("run")?,
-        owner: row.principal()?,
-        workflow: row.id("workflow")?,
-        version: row.hash("version")?,
-        team: row.optional_id("team")?,
-        parent: row.optional_id("parent")?,
-        root: row.id("root")?,
-        request_hash: row.hash("request_hash")?,
-        personal_data: row.int("personal_data")? != 0,
-        status: parse_status(status).ok_or_else(unknown_status)?,
-        pending_approvals: u32::try_from(row.int("pending_approvals")?).unwrap_or_default(),
-        fence: Fence(row.number("fence")?),
-        pod: row.id("pod")?,
-        failures: u32::try_from(row.int("failures")?).unwrap_or(u32::MAX),
-        seq: Seq(from_int(row.int("seq")?)),
-        created: row.timestamp("created")?,
-        updated: row.timestamp("updated")?,
-    };
-    Ok((row.int("number")?, record))
-}
 
 /// The activity of an owner, of two columns that are NULL together.
 pub(in crate::postgres) fn activity(since: Option<i64>, until: Option<i64>) -> Option<OwnerActivity> {

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use greenroom_protocol::RunId;
 use rusqlite::Connection;
 
-use super::row::{decode_record, select_records};
+use super::row::select_records;
 use crate::error::StoreError;
+use crate::runs::decode::decode_record;
 use crate::runs::leases::Leases;
 use crate::runs::{Fence, RunRecord};
 use crate::sqlite::columns::{Columns as _, select};

@@ -31,8 +31,10 @@ use crate::postgres::peers::{LEASE, PeerRow, Peers, Suspect};
 const TICK_INTERVAL: Duration = Duration::from_secs(1);
 /// The delay of the next attempt after one that has failed.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
-/// How long one attempt may take.
+/// How long one attempt may take while the lease lasts.
 const TICK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long one attempt may take after the lease has lapsed, when nothing is lost by waiting: a new connection included.
+const LAPSED_TICK_TIMEOUT: Duration = Duration::from_secs(5);
 /// What is subtracted from a lease, because clocks do not run equally fast.
 const LEASE_MARGIN: Duration = Duration::from_millis(300);
 /// A longer pause of the process, by the clock of the database, invalidates what was observed.
@@ -132,7 +134,7 @@ impl Tick {
     async fn tick(&mut self) -> Result<Instant, StoreError> {
         let (started_at, sent_at) = (Instant::now(), self.store.clock.boot_time());
         let suspects = self.peers.suspects(sent_at);
-        let wait_max = self.renewed_until.saturating_duration_since(sent_at).clamp(RETRY_DELAY, TICK_TIMEOUT);
+        let wait_max = attempt_timeout(self.renewed_until.saturating_duration_since(sent_at));
         let called = timeout(wait_max, self.call(&suspects)).await.unwrap_or(Err(StoreError::Timeout));
         let report = match called {
             Ok(report) => report,
@@ -282,8 +284,28 @@ impl Tick {
     }
 }
 
+/// How long one attempt may take, with this much left of the lease. Half of it remains for an attempt on another connection.
+/// After the lease no such bound holds: an attempt that is given too little time to connect would never renew it.
+fn attempt_timeout(lease_left: Duration) -> Duration {
+    if lease_left.is_zero() { LAPSED_TICK_TIMEOUT } else { (lease_left / 2).clamp(RETRY_DELAY, TICK_TIMEOUT) }
+}
+
 /// Saves the head of the root chain in the file beside the key, so that a root chain which was rewritten is noticed.
 pub(super) fn save_root_head(store: &StoreHandle, tip: ChainTip) -> Result<(), StoreError> {
     let head = store.signer.sign(HeadKind::Running, tip, store.clock.now());
     store.signer.save_head(&SavedHead { database: store.database.clone(), head })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_leaves_half_of_the_lease_to_the_next_one_and_takes_its_time_after_the_lease() {
+        let lease = LEASE.saturating_sub(LEASE_MARGIN);
+        assert_eq!(attempt_timeout(lease), lease / 2);
+        assert_eq!(attempt_timeout(Duration::from_secs(60)), TICK_TIMEOUT);
+        assert_eq!(attempt_timeout(Duration::from_millis(10)), RETRY_DELAY);
+        assert_eq!(attempt_timeout(Duration::ZERO), LAPSED_TICK_TIMEOUT);
+    }
 }

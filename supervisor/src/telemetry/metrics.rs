@@ -349,6 +349,14 @@ mod tests {
     }
 
     #[test]
+    fn the_offset_of_the_wall_clock_is_in_seconds() {
+        let metrics = Metrics::new().unwrap();
+        assert!(metrics.render().contains("pod_clock_offset_seconds 0"), "{}", metrics.render());
+        metrics.set_clock_offset(-40_500_000);
+        assert!(metrics.render().contains("pod_clock_offset_seconds -40.5"), "{}", metrics.render());
+    }
+
+    #[test]
     fn a_denial_is_counted_under_its_code() {
         let metrics = Metrics::new().unwrap();
         metrics.count_denial(ErrorCode::PolicyDenied);

@@ -31,5 +31,5 @@ pub use money::{MicroUsd, Period, PriceBasis, SpendingLimits, Tokens};
 pub use received::{IngressKind, Received};
 pub use reply::{Metadata, Outcome, Reply, Status};
 pub use request::Request;
-pub use time::{BootTime, Clock, Deadline, IdGenerator, Timestamp};
+pub use time::{BootTime, Clock, DatabaseTime, Deadline, IdGenerator, Timestamp};
 pub use value::{ArtifactRef, Json, Values};

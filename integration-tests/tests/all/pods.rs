@@ -23,6 +23,7 @@ use self::shared_database::{PodProcess, SharedDatabase, WAIT_MAX};
 
 mod server_restart;
 mod shared_database;
+mod wrong_clocks;
 
 /// A model that replies to every call.
 fn replying(model: &str) -> ScriptedCall {

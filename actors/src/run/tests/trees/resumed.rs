@@ -121,12 +121,12 @@ async fn a_run_is_resumed_as_its_owner_by_any_user() {
     let harness = harness.crash(vec![definitions], names()).await;
     let inner = inner_runs(&harness).await.remove(0).run;
     // Resuming an inner run resumes its tree.
-    let resumed = harness.request(Request::ResumeRun(ResumeRun { run: inner })).await;
+    let resumed = harness.request(Request::ResumeRun(ResumeRun { run: inner, dead: false })).await;
     assert_eq!(resumed.status, Status::Success);
     assert_eq!(inner_statuses(&harness).await, [RunStatus::Success]);
     let requests = harness.pipeline.requests.lock().unwrap().clone();
     assert_eq!(requests.iter().filter(|request| request.starts_with("resume_run")).count(), 2, "{requests:?}");
-    let repeated = harness.request(Request::ResumeRun(ResumeRun { run })).await;
+    let repeated = harness.request(Request::ResumeRun(ResumeRun { run, dead: false })).await;
     assert_eq!(repeated.error.unwrap().code, ErrorCode::RunNotActive);
 }
 

@@ -46,8 +46,11 @@ impl RunsHandle {
         let never = Timestamp::from_micros(i64::MAX);
         match stores.cluster.defer(tree.root(), tree.fence(), never, clock.now()).await {
             Ok(true) => tree.set_released(),
-            // Another pod owns it, or one process has the store: it is released, and recovery does not list it.
-            Ok(false) => {}
+            // One process has the store, whose recovery does not list it. If another pod owns it, this changes nothing.
+            Ok(false) => {
+                stores.core.release_tree(tree.root(), tree.fence(), clock.now()).await;
+                tree.set_released();
+            }
             // A pod claims it again, and finds that it is dead.
             Err(error) => tracing::warn!(run.id = %tree.root(), error = %error, "a dead tree of runs is still due"),
         }

@@ -5,6 +5,7 @@ mod compensation;
 mod context;
 mod costs;
 mod crash;
+mod dead;
 pub(crate) mod harness;
 mod keys;
 mod loops;

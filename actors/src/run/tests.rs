@@ -10,6 +10,7 @@ pub(crate) mod harness;
 mod keys;
 mod loops;
 mod outage;
+mod parked;
 mod shared;
 mod signals;
 mod steps;

@@ -1,18 +1,20 @@
 //! Runs that were given up: who awaits one gets the cause, and it is continued from its journal or cancelled by a user.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::{ResumeRun, Signal};
-use greenroom_protocol::{ErrorCode, Reply, Request, RunId, Status};
+use greenroom_protocol::{Deadline, ErrorCode, PodId, Reply, Request, RunId, Status, UserId};
+use greenroom_registry::journal::AppendPosition;
 use serde_json::json;
 
-use super::harness::{
-    Harness, Script, TestDefinitions, agent, detached, names, run_id, start, until, values, workflow,
-};
+use super::harness::{Harness, Script, TestDefinitions, agent, detached, names, run_id, until, values, workflow};
 use super::signals::{step, until_state};
-use crate::run::RecoveryReport;
+use crate::run::{LEASE, RecoveryReport};
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 fn two_steps() -> TestDefinitions {
     let steps = json!([
@@ -25,7 +27,7 @@ fn two_steps() -> TestDefinitions {
 
 /// The last step never ends.
 fn stuck_at_last() -> Script {
-    std::sync::Arc::new(|call| {
+    Arc::new(|call| {
         Box::pin(async move {
             if call.key.ends_with("/last") {
                 std::future::pending::<()>().await;
@@ -107,14 +109,18 @@ async fn a_run_that_is_not_dead_is_not_retried() {
 #[tokio::test(start_paused = true)]
 async fn who_awaits_a_dead_run_gets_the_cause_and_after_a_retry_the_reply() {
     let (harness, run) = with_dead_run(Some("once")).await;
-    let repeat = async || harness.request_with_key(start("w", json!({})), Some("once")).await;
-    let refused = repeat().await;
-    assert_eq!(code(&refused), Some(ErrorCode::Internal));
-    assert_eq!(refused.error.unwrap().details, json!({ "failures": 6 }));
+    let ended = async || harness.runs.wait_ended(&run, Deadline::after(harness.clock.now(), MINUTE)).await;
+    let cause = ended().await.unwrap_err();
+    assert_eq!((cause.code, &cause.details), (ErrorCode::Internal, &json!({ "failures": 6 })));
+    let repeated = harness.request_with_key(detached("w", json!({})), Some("once")).await;
+    assert_eq!(
+        (run_id(&repeated), &repeated.outputs["status"]),
+        (run.clone(), &json!("dead")),
+        "the key names the run"
+    );
     assert_eq!(code(&resume(&harness, &run, true).await), None);
-    let repeated = repeat().await;
-    assert_eq!((repeated.id.as_str(), repeated.status), (run.as_str(), Status::Success), "the key still names the run");
-    assert_eq!(repeated.outputs["out"], json!("worker"));
+    let reply = ended().await.unwrap();
+    assert_eq!((reply.status, &reply.outputs["out"]), (Status::Success, &json!("worker")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -134,12 +140,12 @@ async fn a_run_that_fails_again_after_a_retry_is_dead_again() {
     let (harness, run) = with_dead_run(None).await;
     *harness.pipeline.panics_at_resumption.lock().unwrap() = Some(run.clone());
     // The request of the user panics too in this pipeline, so the run is reopened by an entry of its own.
-    let owner = greenroom_protocol::PodId::new("pod_2").unwrap();
+    let owner = PodId::new("pod_2").unwrap();
     let now = harness.clock.now();
-    let tree = harness.stores.core.claim_tree(&run, &owner, crate::run::LEASE, now).await.unwrap().unwrap();
+    let tree = harness.stores.core.claim_tree(&run, &owner, LEASE, now).await.unwrap().unwrap();
     let after = harness.stores.runs.get(&run).await.unwrap().unwrap().seq;
-    let position = greenroom_registry::journal::AppendPosition { run: &run, fence: tree.fence, after };
-    let by = greenroom_protocol::UserId::new("admin").unwrap();
+    let position = AppendPosition { run: &run, fence: tree.fence, after };
+    let by = UserId::new("admin").unwrap();
     let _ = harness.stores.core.append(position, &[Entry::RunReopened { by }], now).await.unwrap();
     harness.stores.core.release_tree(&run, tree.fence, now).await;
     let mut attempts = 0;

@@ -39,13 +39,13 @@ async fn open() -> (Arc<SharedCluster>, Harness) {
     (cluster, Harness::open("pod_1", vec![approval()], names(), stores, clock).await)
 }
 
-async fn recover_due(harness: &Harness) -> RecoveryReport {
+pub(super) async fn recover_due(harness: &Harness) -> RecoveryReport {
     harness.runs.recover_due().await.unwrap()
 }
 
 /// Starts a detached run. The pipeline of the harness has no ticket for it, so it is created without an owner; in memory
 /// its creator owns it until its lease is over.
-async fn start_unowned(harness: &Harness, name: &str) -> RunId {
+pub(super) async fn start_unowned(harness: &Harness, name: &str) -> RunId {
     let run = run_id(&harness.request(detached(name, json!({}))).await);
     assert_eq!(harness.runs.hosted(), 0, "any pod may claim it");
     assert!(matches!(harness.entries(&run).await[..], [Entry::RunStarted(_)]));
@@ -54,7 +54,7 @@ async fn start_unowned(harness: &Harness, name: &str) -> RunId {
 }
 
 /// Waits until the runs of a tree have left their pod.
-async fn until_parked(harness: &Harness, cluster: &SharedCluster, root: &RunId) {
+pub(super) async fn until_parked(harness: &Harness, cluster: &SharedCluster, root: &RunId) {
     tokio::time::advance(PARK_DELAY).await;
     until("the tree is parked", || cluster.is_parked(root)).await;
     until("its ticket is released", || harness.tickets() == 0).await;

@@ -36,15 +36,15 @@ impl RunsHandle {
         } else {
             return Ok(None);
         };
-        self.set_aside(tree).await;
+        self.end_ownership(tree).await;
         Ok(Some(cause))
     }
 
     /// Ends the ownership of a dead tree, so that no pod finds it due.
-    async fn set_aside(&self, tree: &RunTree) {
+    async fn end_ownership(&self, tree: &RunTree) {
         let RunEnv { stores, clock, .. } = &**self.env();
-        let never = Timestamp::from_micros(i64::MAX);
-        match stores.cluster.defer(tree.root(), tree.fence(), never, clock.now()).await {
+        let due_at = Timestamp::from_micros(i64::MAX);
+        match stores.cluster.defer(tree.root(), tree.fence(), due_at, clock.now()).await {
             Ok(true) => tree.set_released(),
             // One process has the store, whose recovery does not list it. If another pod owns it, this changes nothing.
             Ok(false) => {

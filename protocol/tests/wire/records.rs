@@ -145,6 +145,7 @@ fn the_statuses_of_a_run_are_words() {
         RunStatus::Queued,
         RunStatus::Running,
         RunStatus::WaitingApproval,
+        RunStatus::Dead,
         RunStatus::Success,
         RunStatus::Failed,
         RunStatus::Denied,

@@ -40,15 +40,15 @@ async fn retry(session: &Session, run: RunId, output: Output) -> Result<u8, Caus
     session.set_run(WatchedRun::Id(run.clone()));
     let client = session.client();
     // Its last entry before the request: a run may have been dead before, and what follows is of this request.
-    let shown = client.run(run.clone()).await?;
+    let before = client.run(run.clone()).await?;
     let retried = client.retry_dead(run.clone()).await?;
-    if shown.error.is_some() || retried.error.is_some() {
-        let reply = if retried.error.is_some() { retried } else { shown };
+    if before.error.is_some() || retried.error.is_some() {
+        let reply = if retried.error.is_some() { retried } else { before };
         output.reply(&reply);
         return Ok(reply.exit_code());
     }
     let progress = Progress::new(output);
-    let mut events = client.watch(&run, last_entry(&shown));
+    let mut events = client.watch(&run, last_entry(&before));
     while let Some(event) = events.next().await {
         let event = event?;
         progress.print_event(&event);
@@ -68,8 +68,8 @@ async fn retry(session: &Session, run: RunId, output: Output) -> Result<u8, Caus
     Ok(retried.exit_code())
 }
 
-/// The number of the last entry of a run that was shown.
-fn last_entry(shown: &Reply) -> u64 {
-    let run = shown.outputs.get("run");
+/// The number of the last entry of a run as it was then.
+fn last_entry(before: &Reply) -> u64 {
+    let run = before.outputs.get("run");
     run.and_then(|run| run.get("entries")).and_then(Json::as_u64).unwrap_or(0)
 }

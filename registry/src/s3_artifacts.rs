@@ -27,6 +27,7 @@ use upload::S3Upload;
 mod client;
 mod fault;
 mod label;
+mod part_buffer;
 mod reading;
 mod source;
 mod upload;

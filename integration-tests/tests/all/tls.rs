@@ -4,27 +4,15 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use greenroom_integration_tests::definitions_dir::DefinitionsDir;
-use greenroom_integration_tests::terminal::CliHarness;
 use greenroom_protocol::ContentHash;
 
-use crate::artifacts::s3_variables;
+use crate::artifacts::{s3_variables, terminal};
 
 const ECHO: [&str; 5] = ["run", "agent", "echo_agent", "--input", "text=@note.bin"];
 
 /// A variable that the test command sets.
 fn variable(name: &str) -> Result<String> {
     std::env::var(name).with_context(|| format!("{name} is not set; `scripts/test` starts the servers and sets it"))
-}
-
-fn terminal(variables: &[(&str, String)]) -> Result<CliHarness> {
-    let mut terminal = CliHarness::open()?;
-    DefinitionsDir::new(&terminal.folder().join("definitions"))?.write_echo_agent("echo_agent")?;
-    terminal.set_variable("GREENROOM_DEFINITIONS", "definitions");
-    for (name, value) in variables {
-        terminal.set_variable(name, value);
-    }
-    Ok(terminal)
 }
 
 /// Fails unless a pod with these variables starts with the right file, and with no other one.

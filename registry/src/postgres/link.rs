@@ -24,7 +24,7 @@ const CONNECT_WAIT_MAX: Duration = Duration::from_secs(20);
 /// it leaves time for the last attempt. A shorter time would end the lane, whose chain cannot be continued without its
 /// tip, in an outage that the pod survives.
 ///
-/// No caller waits for that long. The lane sends nothing meanwhile, so each unit behind the batch has
+/// No caller waits for that long. The lane sends nothing meanwhile, so each unit that waits for it has
 /// [`StoreError::OutcomeUnknown`] after [`crate::group_commit::COMMIT_WAIT_MAX`]; a unit of a run, which outlasts an
 /// outage, is waited for by a request until its deadline and no longer.
 const RESOLVE_WAIT_MAX: Duration = Duration::from_secs(30 * 60);

@@ -77,7 +77,7 @@ async fn silent_server() {
     assert!(matches!(opened.err(), Some(StoreError::Unreachable(_))));
 }
 
-/// While the outcome of a batch is open, its lane sends nothing: what is queued behind it has an error in time.
+/// While the outcome of a batch is open, its lane sends nothing: what is queued after it has an error in time.
 async fn silent_outcome() {
     let database = TestDatabase::migrated().await;
     let (stores, proxy) = open_by_proxy(&database).await;
@@ -85,14 +85,14 @@ async fn silent_outcome() {
     proxy.fail(&["greenroom_commit_"], &[CallFault::Silence]);
     let (run, entries) = (run_id(1), [started("a")]);
     let append = async { in_time(stores.append(&run, fence, Seq(0), &entries, NOW)).await };
-    let behind = async {
+    let queued = async {
         wait_until(async || proxy.failed() == 1).await;
         proxy.set_silent(true);
         // More than there are lanes.
         let opened = (1..=8).map(|number| stores.stores.core.open_entry(opening(number), NOW));
         in_time(futures::future::join_all(opened)).await
     };
-    let (appended, opened) = tokio::join!(append, behind);
+    let (appended, opened) = tokio::join!(append, queued);
     assert!(matches!(appended, Err(JournalError::Store(StoreError::OutcomeUnknown))), "{appended:?}");
     for result in opened {
         let Err(AuditError::Store(error)) = result else { panic!("the server is silent") };

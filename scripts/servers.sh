@@ -7,6 +7,8 @@
 servers=()
 folders=()
 postgres_data=
+# The folder of the certificates, once they are created.
+certificates=
 end_servers() {
     # Connections that a test has left do not delay the end.
     [ -z "$postgres_data" ] ||
@@ -50,23 +52,57 @@ start_postgres() {
     fail "PostgreSQL does not start: $(cat "$folder/log")"
 }
 
-# Starts a Redis in a folder of its own, which the tests share: each has keys of its own. It persists nothing.
+# Creates two certificate authorities, and a certificate of the first one for the servers on this machine. The variables
+# GREENROOM_TEST_CA_FILE and GREENROOM_TEST_OTHER_CA_FILE name the certificates of the authorities.
+need_certificates() {
+    [ -z "$certificates" ] || return 0
+    need_packages openssl openssl
+    certificates=$(mktemp -d)
+    folders+=("$certificates")
+    create_certificates >"$certificates/log" 2>&1 || fail "no certificates can be created: $(cat "$certificates/log")"
+    export GREENROOM_TEST_CA_FILE=$certificates/ca.pem
+    export GREENROOM_TEST_OTHER_CA_FILE=$certificates/other-ca.pem
+}
+
+create_certificates() {
+    local name new_key=(-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes)
+    for name in ca other-ca; do
+        openssl req -x509 "${new_key[@]}" -days 30 -subj "/CN=greenroom $name" \
+            -keyout "$certificates/$name.key" -out "$certificates/$name.pem" || return
+    done
+    openssl req "${new_key[@]}" -subj /CN=localhost \
+        -keyout "$certificates/server.key" -out "$certificates/server.csr" || return
+    printf 'basicConstraints=CA:FALSE\nsubjectAltName=IP:127.0.0.1,DNS:localhost\n' >"$certificates/server.ext"
+    openssl x509 -req -days 30 -in "$certificates/server.csr" -extfile "$certificates/server.ext" \
+        -CA "$certificates/ca.pem" -CAkey "$certificates/ca.key" -CAcreateserial -out "$certificates/server.pem"
+}
+
+# Starts a Redis in a folder of its own, which the tests share: each has keys of its own. It persists nothing. It listens
+# with TLS too, at the address in GREENROOM_TEST_REDIS_TLS_URL.
 start_redis() {
     need_redis
-    local folder port
+    need_certificates
+    local folder port tls_port
     folder=$(mktemp -d)
     folders+=("$folder")
     port=$(free_port)
-    redis-server --port "$port" --bind 127.0.0.1 --save '' --appendonly no --dir "$folder" >"$folder/log" 2>&1 &
+    tls_port=$(free_port)
+    redis-server --port "$port" --bind 127.0.0.1 --save '' --appendonly no --dir "$folder" \
+        --tls-port "$tls_port" --tls-auth-clients no --tls-ca-cert-file "$certificates/ca.pem" \
+        --tls-cert-file "$certificates/server.pem" --tls-key-file "$certificates/server.key" >"$folder/log" 2>&1 &
     servers+=($!)
     wait_for_port "$port" $! || fail "Redis does not start: $(cat "$folder/log")"
+    wait_for_port "$tls_port" $! || fail "Redis does not listen with TLS: $(cat "$folder/log")"
     export GREENROOM_TEST_REDIS_URL=redis://127.0.0.1:$port
+    export GREENROOM_TEST_REDIS_TLS_URL=rediss://127.0.0.1:$tls_port
 }
 
-# Starts an S3 server with one bucket. The variables GREENROOM_TEST_S3_* have its address, bucket and keys.
+# Starts an S3 server with one bucket, and a second one with TLS over the same bucket. The variables GREENROOM_TEST_S3_*
+# have the addresses, the bucket and the keys.
 start_s3_server() {
     need_s3_server
-    local folder port options
+    need_certificates
+    local folder port tls_port options
     folder=$(mktemp -d)
     folders+=("$folder")
     # A folder in `buckets` is a bucket.
@@ -77,13 +113,25 @@ start_s3_server() {
     # Metadata is in attributes of the files, or in files of its own where the file system has no attributes.
     for options in "" "--sidecar=$folder/metadata"; do
         port=$(free_port)
-        ROOT_ACCESS_KEY_ID=$GREENROOM_TEST_S3_ACCESS_KEY_ID ROOT_SECRET_ACCESS_KEY=$GREENROOM_TEST_S3_SECRET_ACCESS_KEY \
-            "$VERSITYGW" --quiet --port "127.0.0.1:$port" posix ${options:+"$options"} "$folder/buckets" >"$folder/log" 2>&1 &
+        run_versitygw --port "127.0.0.1:$port" posix ${options:+"$options"} "$folder/buckets" >"$folder/log" 2>&1 &
         servers+=($!)
         if wait_for_port "$port" $!; then
+            tls_port=$(free_port)
+            run_versitygw --port "127.0.0.1:$tls_port" --cert "$certificates/server.pem" --key "$certificates/server.key" \
+                posix ${options:+"$options"} "$folder/buckets" >"$folder/tls-log" 2>&1 &
+            servers+=($!)
+            wait_for_port "$tls_port" $! || fail "the S3 server does not start with TLS: $(cat "$folder/tls-log")"
             export GREENROOM_TEST_S3_URL=http://127.0.0.1:$port
+            export GREENROOM_TEST_S3_TLS_URL=https://127.0.0.1:$tls_port
             return
         fi
     done
     fail "the S3 server does not start: $(cat "$folder/log")"
+}
+
+# Becomes the S3 server, so that the process that started it in the background is the server.
+run_versitygw() {
+    export ROOT_ACCESS_KEY_ID=$GREENROOM_TEST_S3_ACCESS_KEY_ID
+    export ROOT_SECRET_ACCESS_KEY=$GREENROOM_TEST_S3_SECRET_ACCESS_KEY
+    exec "$VERSITYGW" --quiet "$@"
 }

@@ -13,6 +13,7 @@ use protocol::{AgentId, ContentHash, TenantId, Timestamp};
 
 use crate::error::StoreError;
 
+pub(crate) mod decode;
 pub mod embedder;
 
 /// Memories of one agent for one tenant; the oldest are evicted.

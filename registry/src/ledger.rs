@@ -21,6 +21,7 @@ pub use reservation::{Reservation, ReserveTicket, Settled};
 
 mod charged_models;
 mod counters;
+pub(crate) mod decode;
 pub(crate) mod deltas;
 pub(crate) mod reservation;
 pub(crate) mod reserve;

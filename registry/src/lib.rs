@@ -31,6 +31,7 @@ pub mod restore;
 pub mod runs;
 pub mod source_files;
 
+mod authorities;
 mod columns;
 mod fs_artifacts;
 mod in_memory;

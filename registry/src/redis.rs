@@ -5,6 +5,7 @@
 //! The product calls a few functions there, each of which is atomic and has its keys in one hash slot. It loads them
 //! when it connects, and again when the server has forgotten them. Every operation has a bounded time.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use fred::types::config::Config;
@@ -25,6 +26,7 @@ mod failure_log;
 mod functions;
 pub mod rates;
 mod reply_monitor;
+mod tls;
 
 /// The prefix of every key of the product. Two clusters use two servers, or two databases of one.
 pub const KEY_PREFIX: &str = "greenroom";
@@ -39,6 +41,9 @@ pub trait RedisObserver: Send + Sync {
 pub struct RedisParts<'p> {
     /// The URL, which [`check_url`] accepts.
     pub url: &'p str,
+    /// The certificates (PEM) of the authorities that are trusted; `None` for those of the system. Without TLS it has no
+    /// effect.
+    pub ca_file: Option<&'p Path>,
     /// The prefix of every key.
     pub prefix: String,
     /// Learns of each failure.
@@ -54,8 +59,8 @@ impl Redis {
     /// operation fails.
     ///
     /// # Errors
-    /// A [`RedisError`] that waiting does not resolve: the credentials are wrong, or the server is a replica, removes
-    /// keys, or has no functions.
+    /// A [`RedisError`] that waiting does not resolve: the credentials are wrong, its certificate is not trusted, or the
+    /// server is a replica, removes keys, or has no functions.
     pub async fn connect(parts: RedisParts<'_>) -> Result<Self, RedisError> {
         Ok(Self(Arc::new(Connection::open(parts).await?)))
     }

@@ -2,6 +2,7 @@
 //! written once and never changed, so nothing depends on conditional writes, in which servers differ.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use upload::S3Upload;
 mod client;
 mod fault;
 mod label;
+mod part_buffer;
 mod reading;
 mod source;
 mod upload;
@@ -65,6 +67,8 @@ impl Default for S3Timeouts {
 pub struct S3Settings {
     /// The address of the server; `None` for that of AWS in the region.
     pub endpoint: Option<String>,
+    /// The certificates (PEM) of the authorities that are trusted; `None` for those of the system.
+    pub ca_file: Option<PathBuf>,
     /// The bucket.
     pub bucket: String,
     /// The first parts of all keys.
@@ -83,8 +87,8 @@ pub struct S3Settings {
 /// pod.
 ///
 /// # Errors
-/// [`StoreError::S3`] if the settings are wrong: an address that is none, keys that are not accepted, a bucket that does
-/// not exist; or if the clock of this machine is.
+/// [`StoreError::S3`] if the settings are wrong: an address that is none, a certificate that is not trusted, keys that are
+/// not accepted, a bucket that does not exist; or if the clock of this machine is.
 pub async fn open_s3_artifacts(
     settings: S3Settings,
     ids: Arc<dyn IdGenerator>,

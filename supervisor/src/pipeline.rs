@@ -15,6 +15,7 @@ pub mod raw_inputs;
 pub mod reply;
 pub mod request_info;
 pub(crate) mod store_failure;
+mod store_wait;
 
 use std::sync::Arc;
 

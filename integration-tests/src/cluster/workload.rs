@@ -21,7 +21,7 @@ const THINKER: &str = "thinker";
 pub enum Workload {
     /// All kinds.
     Mixed,
-    /// Runs that call the model in five steps, one after the other.
+    /// Those of [`RunKind::Row`] only.
     Rows,
 }
 
@@ -109,46 +109,42 @@ implementation:
   prompt: { system: "You answer.", user: "{{ inputs.text }}" }
 "#;
 
-const SIGNED: &str = r#"workflow_id: signed
-name: Signed
-inputs: [{ name: text, type: text, required: true }]
-steps:
+/// The workflows that take a text and return one: the id, the last step, and all steps.
+const WORKFLOWS: [(&str, &str, &str); 4] = [
+    (
+        "signed",
+        "send",
+        r#"
   - { id: draft, agent: thinker, inputs: { text: "${inputs.text}" }, outputs: [text] }
   - { id: sign, approval: { prompt: "Sign?" }, depends_on: [draft] }
-  - { id: send, agent: thinker, inputs: { text: "${steps.draft.outputs.text}" }, outputs: [text], depends_on: [sign] }
-outputs: { text: "${steps.send.outputs.text}" }
-"#;
-
-const NESTED: &str = r#"workflow_id: nested
-name: Nested
-inputs: [{ name: text, type: text, required: true }]
-steps:
+  - { id: send, agent: thinker, inputs: { text: "${steps.draft.outputs.text}" }, outputs: [text], depends_on: [sign] }"#,
+    ),
+    (
+        "nested",
+        "last",
+        r#"
   - { id: inner, workflow: inner, inputs: { text: "${inputs.text}" }, outputs: [text] }
-  - { id: last, agent: thinker, inputs: { text: "${steps.inner.outputs.text}" }, outputs: [text] }
-outputs: { text: "${steps.last.outputs.text}" }
-"#;
-
-const INNER: &str = r#"workflow_id: inner
-name: Inner
-inputs: [{ name: text, type: text, required: true }]
-steps:
+  - { id: last, agent: thinker, inputs: { text: "${steps.inner.outputs.text}" }, outputs: [text] }"#,
+    ),
+    (
+        "inner",
+        "second",
+        r#"
   - { id: first, agent: thinker, inputs: { text: "${inputs.text}" }, outputs: [text] }
-  - { id: second, agent: thinker, inputs: { text: "${steps.first.outputs.text}" }, outputs: [text] }
-outputs: { text: "${steps.second.outputs.text}" }
-"#;
-
-const ITEMS: &str = r#"workflow_id: items
-name: Items
-inputs: [{ name: text, type: text, required: true }]
-steps:
+  - { id: second, agent: thinker, inputs: { text: "${steps.first.outputs.text}" }, outputs: [text] }"#,
+    ),
+    (
+        "items",
+        "last",
+        r#"
   - id: each
     agent: thinker
     for_each: { items: [alpha, beta, gamma, delta], max_concurrency: 2 }
     inputs: { text: "${item}" }
     outputs: [text]
-  - { id: last, agent: thinker, depends_on: [each], inputs: { text: "${inputs.text}" }, outputs: [text] }
-outputs: { text: "${steps.last.outputs.text}" }
-"#;
+  - { id: last, agent: thinker, depends_on: [each], inputs: { text: "${inputs.text}" }, outputs: [text] }"#,
+    ),
+];
 
 const LETTER: &str = r#"workflow_id: letter
 name: Letter
@@ -176,9 +172,12 @@ pub fn write_definitions(dir: &DefinitionsDir) -> anyhow::Result<()> {
     dir.write_agent("writer", "business_ops", writer)?;
     fs::write(dir.dir().join("agents/business_ops").join(format!("{THINKER}.yaml")), AGENT)?;
     dir.write_row_workflow(ROW, THINKER, usize::try_from(ROW_STEPS)?)?;
-    for (id, text) in [("signed", SIGNED), ("nested", NESTED), ("inner", INNER), ("items", ITEMS), ("letter", LETTER)] {
-        dir.write_workflow(id, text)?;
+    for (id, last, steps) in WORKFLOWS {
+        let input = "inputs: [{ name: text, type: text, required: true }]";
+        let output = format!("outputs: {{ text: \"${{steps.{last}.outputs.text}}\" }}");
+        dir.write_workflow(id, &format!("workflow_id: {id}\nname: {id}\n{input}\nsteps:{steps}\n{output}\n"))?;
     }
+    dir.write_workflow("letter", LETTER)?;
     dir.write_team("letters", LETTERS)
 }
 

@@ -35,7 +35,8 @@ pub(super) fn s3_variables() -> Result<[(&'static str, String); 4]> {
     ])
 }
 
-fn terminal(variables: &[(&str, String)]) -> Result<CliHarness> {
+/// A terminal whose pods have the agent `echo_agent` and these variables.
+pub(super) fn terminal(variables: &[(&str, String)]) -> Result<CliHarness> {
     let mut terminal = CliHarness::open()?;
     DefinitionsDir::new(&terminal.folder().join("definitions"))?.write_echo_agent("echo_agent")?;
     terminal.set_variable("GREENROOM_DEFINITIONS", "definitions");

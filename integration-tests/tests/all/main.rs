@@ -65,6 +65,7 @@ mod shutdown;
 mod signals;
 mod tenants;
 mod tidy;
+mod tls;
 mod trees;
 mod typed_values;
 mod units;

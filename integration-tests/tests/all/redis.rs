@@ -57,7 +57,7 @@ fn config(folder: &Path, store: StoreKind, server: &RedisServer, on_loss: OnRedi
     let definitions = DefinitionsDir::new(&folder.join("definitions"))?;
     write_definitions(&definitions)?;
     let mut config = test_config(folder, store, Some(definitions.dir()))?;
-    config.redis = Some(RedisConfig { url: Secret::new(server.url()), on_loss });
+    config.redis = Some(RedisConfig { url: Secret::new(server.url()), ca_file: None, on_loss });
     Ok(config)
 }
 

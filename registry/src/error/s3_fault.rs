@@ -7,6 +7,8 @@ pub enum S3Fault {
     Unreachable,
     /// The server is overloaded or restarts: status 429 or 5xx.
     Unavailable,
+    /// No trusted authority has signed the certificate of the server for its address.
+    Untrusted,
     /// A reply did not arrive in time.
     Slow,
     /// A connection ended within a request or a reply.
@@ -23,9 +25,10 @@ pub enum S3Fault {
 
 impl S3Fault {
     /// Every fault.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Unreachable,
         Self::Unavailable,
+        Self::Untrusted,
         Self::Slow,
         Self::Truncated,
         Self::ClockSkewed,
@@ -40,6 +43,7 @@ impl S3Fault {
         match self {
             Self::Unreachable => "s3_unreachable",
             Self::Unavailable => "s3_unavailable",
+            Self::Untrusted => "s3_untrusted",
             Self::Slow => "s3_slow",
             Self::Truncated => "s3_truncated",
             Self::ClockSkewed => "s3_clock_skewed",
@@ -54,6 +58,10 @@ impl S3Fault {
         match self {
             Self::Unreachable => "check `s3.endpoint` (S3_ENDPOINT) and the network",
             Self::Unavailable => "the server is overloaded or restarts; retry later",
+            Self::Untrusted => {
+                "let `s3.ca_file` (S3_CA_FILE) name the certificate of the authority that has signed that of the server, \
+                 and `s3.endpoint` a name in it"
+            }
             Self::Slow => "the server or the network is slow; retry later",
             Self::Truncated => "the connection is unstable; retry later",
             Self::ClockSkewed => "set the clock of this machine or of the server",
@@ -69,7 +77,7 @@ impl S3Fault {
     #[must_use]
     pub const fn is_lasting(self) -> bool {
         match self {
-            Self::ClockSkewed | Self::Denied | Self::NoBucket => true,
+            Self::Untrusted | Self::ClockSkewed | Self::Denied | Self::NoBucket => true,
             Self::Unreachable | Self::Unavailable | Self::Slow | Self::Truncated | Self::Other => false,
         }
     }

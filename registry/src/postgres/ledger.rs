@@ -5,15 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::{MicroUsd, PrincipalId, Timestamp, Tokens};
-use sqlx::postgres::PgRow;
+use protocol::{PrincipalId, Timestamp};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::columns::Columns as _;
 use crate::error::StoreError;
 use crate::group_commit::COMMIT_WAIT_MAX;
-use crate::ledger::deltas::{CostEntry, CostKey};
+use crate::ledger::decode::decode_cost;
 use crate::ledger::usage::day_of;
 use crate::ledger::{
     Amount, Budget, Charged, CostRow, Ledger, Periods, RequestKind, Reservation, ReservationRequest, ReserveError,
@@ -107,28 +105,4 @@ impl Ledger for PostgresLedger {
             .map_err(|error| sqlx_error(&error))?;
         rows.iter().map(decode_cost).collect()
     }
-}
-
-fn decode_cost(row: &PgRow) -> Result<CostRow, StoreError> {
-    let workflow = row.text("workflow")?;
-    let key = CostKey {
-        day: row.int("day")?,
-        principal: row.principal()?,
-        agent: row.id("agent")?,
-        workflow: if workflow.is_empty() { None } else { Some(row.id("workflow")?) },
-    };
-    let cost = CostEntry {
-        calls: row.number("calls")?,
-        actual: amount(row, ["tokens_input", "tokens_output", "cost"])?,
-        calls_estimated: row.number("calls_estimated")?,
-        estimated: amount(row, ["estimated_input", "estimated_output", "estimated_cost"])?,
-        calls_assumed: row.number("calls_assumed")?,
-        assumed: MicroUsd(row.number("assumed_cost")?),
-    };
-    Ok(key.to_row(&cost))
-}
-
-fn amount(row: &PgRow, [input, output, cost]: [&str; 3]) -> Result<Amount, StoreError> {
-    let tokens = Tokens { input: row.number(input)?, output: row.number(output)? };
-    Ok(Amount { tokens, cost: MicroUsd(row.number(cost)?) })
 }

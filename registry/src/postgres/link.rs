@@ -19,7 +19,14 @@ use crate::postgres::error::{Failure, sqlx_error};
 const BATCH_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a batch waits for the server before it fails; nothing of it was sent then.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(20);
-/// How long an outcome is resolved. Ids of batches are removed after an hour.
+/// How long an outcome is resolved. Its upper bound is the hour after which another pod removes the ids of batches: an id
+/// that is removed could be made void although its batch was committed, and the batch would be executed twice. Half of
+/// it leaves time for the last attempt. A shorter time would end the lane, whose chain cannot be continued without its
+/// tip, in an outage that the pod survives.
+///
+/// No caller waits for that long. The lane sends nothing meanwhile, so each unit that waits for it has
+/// [`StoreError::OutcomeUnknown`] after [`crate::group_commit::COMMIT_WAIT_MAX`]; a unit of a run, which outlasts an
+/// outage, is waited for by a request until its deadline and no longer.
 const RESOLVE_WAIT_MAX: Duration = Duration::from_secs(30 * 60);
 /// How often a batch is sent again because of another transaction.
 const RETRIES_MAX: u32 = 10;

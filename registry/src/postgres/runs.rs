@@ -6,15 +6,14 @@ use futures::stream::BoxStream;
 use greenroom_protocol as protocol;
 use protocol::journal::Entry;
 use protocol::{Reply, RunId, TenantId, Timestamp};
-use sqlx::postgres::PgRow;
 
-use crate::columns::{Columns as _, to_int};
+use crate::columns::to_int;
 use crate::error::StoreError;
 use crate::journal::{Journal, JournalError, JournalRecord, Seq};
 use crate::notify::{TailSource, tail};
 use crate::postgres::error::sqlx_error;
 use crate::postgres::handle::StoreHandle;
-use crate::runs::decode::decode_record;
+use crate::runs::decode::{decode_entry, decode_record, decode_reply};
 use crate::runs::{RunFilter, RunPage, RunRecord, RunStore};
 
 use row::{select_open_runs, select_records};
@@ -49,11 +48,7 @@ impl RunStore for PostgresRuns {
         .fetch_optional(&self.0.readers)
         .await
         .map_err(|error| sqlx_error(&error))?;
-        let Some(text) = text else { return Ok(None) };
-        match serde_json::from_str(&text)? {
-            Entry::RunEnded { reply } => Ok(Some(*reply)),
-            _ => Err(StoreError::Codec(format!("the run {run} has ended, but its journal has no end"))),
-        }
+        text.map(|text| decode_reply(run, &text)).transpose()
     }
 
     async fn list(&self, filter: &RunFilter, before: Option<u64>, limit: u32) -> Result<RunPage, StoreError> {
@@ -133,11 +128,7 @@ impl Journal for PostgresRuns {
         .fetch_all(&self.0.readers)
         .await
         .map_err(|error| sqlx_error(&error))?;
-        let decode = |row: &PgRow| -> Result<JournalRecord, StoreError> {
-            let entry = serde_json::from_str(row.text("entry")?)?;
-            Ok(JournalRecord { seq: Seq(row.number("seq")?), at: row.timestamp("at")?, entry })
-        };
-        Ok(rows.iter().map(decode).collect::<Result<_, _>>()?)
+        Ok(rows.iter().map(decode_entry).collect::<Result<_, _>>()?)
     }
 
     fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<JournalRecord, JournalError>> {

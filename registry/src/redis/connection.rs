@@ -18,6 +18,7 @@ use super::eviction::EvictionMonitor;
 use super::failure_log::FailureLog;
 use super::functions::{Function, FunctionLibrary};
 use super::reply_monitor::ReplyMonitor;
+use super::tls::trust_authorities;
 use super::{RedisObserver, RedisParts};
 
 /// The longest time of one operation.
@@ -56,8 +57,11 @@ impl Connection {
     /// # Errors
     /// A [`RedisError`] that only a change of the configuration resolves.
     pub(super) async fn open(parts: RedisParts<'_>) -> Result<Self, RedisError> {
-        let RedisParts { url, prefix, observer } = parts;
-        let config = Config::from_url(url).map_err(|error| RedisError::from_client(&error))?;
+        let RedisParts { url, ca_file, prefix, observer } = parts;
+        let mut config = Config::from_url(url).map_err(|error| RedisError::from_client(&error))?;
+        if let Some(ca_file) = ca_file.filter(|_| config.uses_tls()) {
+            config.tls = Some(trust_authorities(ca_file)?);
+        }
         let client = build_client(config).map_err(|error| RedisError::from_client(&error))?;
         // The first future has to wait before the client connects, so that it misses no event.
         let (contact, task) = join(first_contact(&client), lazy(|_| client.connect())).await;

@@ -2,9 +2,12 @@
 
 use fred::error::{Error, ErrorKind};
 
+use crate::authorities::is_untrusted;
+
 /// Every value of [`RedisError::detail`].
-pub const REDIS_ERROR_DETAILS: [&str; 9] = [
+pub const REDIS_ERROR_DETAILS: [&str; 10] = [
     "redis_unreachable",
+    "redis_untrusted",
     "redis_timeout",
     "redis_rejected",
     "redis_read_only",
@@ -21,6 +24,9 @@ pub enum RedisError {
     /// No connection: the server is stopped, starts, or cannot be reached.
     #[error("redis cannot be reached: {0}")]
     Unreachable(String),
+    /// No trusted authority has signed the certificate of the server for its address.
+    #[error("the certificate of redis is not trusted: {0}")]
+    Untrusted(String),
     /// The server did not reply within the time of an operation.
     #[error("redis did not reply in time")]
     Timeout,
@@ -53,6 +59,7 @@ impl RedisError {
     pub const fn detail(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => "redis_unreachable",
+            Self::Untrusted(_) => "redis_untrusted",
             Self::Timeout => "redis_timeout",
             Self::Rejected(_) => "redis_rejected",
             Self::ReadOnly => "redis_read_only",
@@ -68,6 +75,10 @@ impl RedisError {
     pub(crate) const fn advice(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => "start it, or check `redis.url` and the network; retry later",
+            Self::Untrusted(_) => {
+                "let `redis.ca_file` (REDIS_CA_FILE) name the certificate of the authority that has signed that of the \
+                 server, and `redis.url` a name in it"
+            }
             Self::Timeout => "it is overloaded or suspended; retry later",
             Self::Rejected(_) => "check the user and the password in `redis.url`, and the permissions of that user",
             Self::ReadOnly => "let `redis.url` name the primary",
@@ -82,7 +93,12 @@ impl RedisError {
     /// True if waiting does not help a pod that starts: an operator has to change the server or the configuration.
     pub(crate) const fn is_misconfiguration(&self) -> bool {
         match self {
-            Self::Rejected(_) | Self::ReadOnly | Self::Evicting(_) | Self::NoFunctions | Self::Failed(_) => true,
+            Self::Untrusted(_)
+            | Self::Rejected(_)
+            | Self::ReadOnly
+            | Self::Evicting(_)
+            | Self::NoFunctions
+            | Self::Failed(_) => true,
             Self::Unreachable(_) | Self::Timeout | Self::Full | Self::Unwritable(_) => false,
         }
     }
@@ -90,6 +106,9 @@ impl RedisError {
     /// The error of the client or of the server.
     pub(super) fn from_client(error: &Error) -> Self {
         let text = error.details().to_owned();
+        if is_untrusted(&text) {
+            return Self::Untrusted(text);
+        }
         match error.kind() {
             ErrorKind::Timeout => Self::Timeout,
             ErrorKind::Auth => Self::Rejected(text),
@@ -151,7 +170,8 @@ mod tests {
             (ErrorKind::Auth, "WRONGPASS invalid username-password pair", "redis_rejected"),
             (ErrorKind::Canceled, "Connection closed unexpectedly.", "redis_unreachable"),
             (ErrorKind::Timeout, "Request timed out.", "redis_timeout"),
-            (ErrorKind::Tls, "InvalidCertificate", "redis_failed"),
+            (ErrorKind::Tls, "HandshakeNotComplete", "redis_failed"),
+            (ErrorKind::IO, "Custom { error: InvalidCertificate(UnknownIssuer) }", "redis_untrusted"),
         ] {
             assert_eq!(RedisError::from_client(&Error::new(kind, text)).detail(), detail, "{text}");
             assert!(REDIS_ERROR_DETAILS.contains(&detail), "{detail}");

@@ -25,6 +25,7 @@ mod changes;
 mod faults;
 mod rates;
 mod server;
+mod tls;
 
 /// Names the server that tests share; each uses keys with a prefix of its own.
 const URL_VARIABLE: &str = "GREENROOM_TEST_REDIS_URL";
@@ -54,7 +55,7 @@ fn prefix() -> String {
 }
 
 async fn connect(url: &str, prefix: String, failures: &Arc<Failures>) -> Result<Redis, RedisError> {
-    Redis::connect(RedisParts { url, prefix, observer: failures.clone() }).await
+    Redis::connect(RedisParts { url, ca_file: None, prefix, observer: failures.clone() }).await
 }
 
 /// A connection to the server that tests share, for keys of its own.

@@ -1,8 +1,13 @@
-//! The record of a run from a row, the same for every database: their queries name the columns alike.
+//! The record of a run and the entries of its journal from rows, the same for every database: their queries name the
+//! columns alike.
+
+use greenroom_protocol as protocol;
+use protocol::journal::Entry;
+use protocol::{Reply, RunId};
 
 use crate::columns::{Columns, from_int};
 use crate::error::StoreError;
-use crate::journal::Seq;
+use crate::journal::{JournalRecord, Seq};
 use crate::runs::record::parse_status;
 use crate::runs::{Fence, RunRecord};
 
@@ -30,4 +35,18 @@ pub(crate) fn decode_record(row: &impl Columns) -> Result<(i64, RunRecord), Stor
         updated: row.timestamp("updated")?,
     };
     Ok((row.int("number")?, record))
+}
+
+/// Decodes an entry of a journal.
+pub(crate) fn decode_entry(row: &impl Columns) -> Result<JournalRecord, StoreError> {
+    let entry = serde_json::from_str(row.text("entry")?)?;
+    Ok(JournalRecord { seq: Seq(row.number("seq")?), at: row.timestamp("at")?, entry })
+}
+
+/// The reply of a run that has ended, from the last entry of its journal.
+pub(crate) fn decode_reply(run: &RunId, last_entry: &str) -> Result<Reply, StoreError> {
+    match serde_json::from_str(last_entry)? {
+        Entry::RunEnded { reply } => Ok(*reply),
+        _ => Err(StoreError::Codec(format!("the run {run} has ended, but its journal has no end"))),
+    }
 }

@@ -1,5 +1,6 @@
 //! The client of S3: path-style addresses, signed requests, bounded retries.
 
+use std::path::Path;
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3, AmazonS3Builder};
@@ -8,6 +9,7 @@ use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 
 use super::fault::reason;
 use super::{S3Settings, S3Timeouts};
+use crate::authorities::read_authorities;
 use crate::error::{S3Fault, StoreError};
 
 /// Attempts of a request after the first one.
@@ -36,7 +38,11 @@ impl HttpConnector for Connector {
 pub(super) fn build(settings: &S3Settings) -> Result<AmazonS3, StoreError> {
     let S3Settings { endpoint, bucket, region, access_key_id, secret_access_key, timeouts, .. } = settings;
     let invalid = |reason: String| StoreError::S3 { fault: S3Fault::Other, reason };
-    let http = http_client(timeouts).map_err(|error| invalid(error.to_string()))?;
+    let mut http = http_builder(timeouts);
+    if let Some(ca_file) = &settings.ca_file {
+        http = http.tls_certs_only(read_certificates(ca_file)?);
+    }
+    let http = http.build().map_err(|error| invalid(error.to_string()))?;
     let retry = RetryConfig {
         backoff: BackoffConfig { init_backoff: RETRY_DELAY, max_backoff: RETRY_DELAY_MAX, base: RETRY_DELAY_FACTOR },
         max_retries: RETRIES_MAX,
@@ -55,7 +61,15 @@ pub(super) fn build(settings: &S3Settings) -> Result<AmazonS3, StoreError> {
     builder.build().map_err(|error| invalid(reason(&error)))
 }
 
-fn http_client(timeouts: &S3Timeouts) -> reqwest::Result<reqwest::Client> {
+/// The authorities that are trusted instead of those of the system.
+fn read_certificates(ca_file: &Path) -> Result<Vec<reqwest::Certificate>, StoreError> {
+    let untrusted = |reason: String| StoreError::S3 { fault: S3Fault::Untrusted, reason };
+    let authorities = read_authorities(ca_file).map_err(untrusted)?;
+    let certificates = authorities.iter().map(|authority| reqwest::Certificate::from_der(authority));
+    certificates.collect::<reqwest::Result<_>>().map_err(|error| untrusted(error.to_string()))
+}
+
+fn http_builder(timeouts: &S3Timeouts) -> reqwest::ClientBuilder {
     // The process may have installed a crypto provider already, which is used then.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -71,5 +85,4 @@ fn http_client(timeouts: &S3Timeouts) -> reqwest::Result<reqwest::Client> {
         // A redirect would carry the signature to another host.
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("greenroom/", env!("CARGO_PKG_VERSION")))
-        .build()
 }

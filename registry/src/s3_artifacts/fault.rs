@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
+use crate::authorities::is_untrusted;
 use crate::error::{S3Fault, StoreError};
 
 /// What the client says of a reply that refers to the region of the bucket.
@@ -62,6 +63,7 @@ fn fault(error: &object_store::Error) -> S3Fault {
         None => {}
     }
     match transport(error) {
+        Some((_, reason)) if is_untrusted(&reason) => S3Fault::Untrusted,
         Some((HttpErrorKind::Connect, _)) => S3Fault::Unreachable,
         Some((HttpErrorKind::Timeout, _)) => S3Fault::Slow,
         // A body that ends early, and a connection that is closed before its reply.
@@ -154,6 +156,15 @@ mod tests {
             let StoreError::S3 { fault: found, reason } = store_error(&error) else { panic!("{kind:?}") };
             assert_eq!((found, reason.as_str()), (fault, "connection refused"), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_is_no_lost_connection() {
+        let untrusted = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let handshake = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, untrusted));
+        let error = generic(HttpError::new(HttpErrorKind::Connect, handshake));
+        let StoreError::S3 { fault, reason } = store_error(&error) else { panic!("{error:?}") };
+        assert!(fault == S3Fault::Untrusted && reason.starts_with("invalid peer certificate"), "{fault:?}: {reason}");
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! A range of an object that is being read from S3, by one request after the other. The chunks are passed on as they
 //! arrive, so that no request needs memory for its whole part.
+//!
+//! The memory of a read, whatever its range: the chunk that the reader has, the one that waits for it, and the buffer in
+//! which the connection receives the next one, each of at most 408 KiB. The connection receives no more while both wait,
+//! so a slow reader slows the server down.
 
 use std::ops::Range;
 
@@ -12,8 +16,9 @@ use object_store::{GetOptions, GetRange, ObjectStore};
 use super::S3Objects;
 use crate::error::{S3Fault, StoreError};
 
-/// Bytes that one request reads at most. A connection that is cut costs no more than these.
-const REQUEST_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes that one request reads at most. A connection that is cut costs no more than these, and neither does a reader
+/// that stops within a part, whose connection cannot be reused.
+const REQUEST_BYTES: u64 = 4 * 1024 * 1024;
 
 pub(super) struct Reading {
     s3: S3Objects,

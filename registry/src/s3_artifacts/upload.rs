@@ -1,6 +1,10 @@
 //! An object that is being written to S3. Content of one part is written by one request under its own key. More is
 //! written in parts under a staging key, because the key has the hash, which is known at the end; the server copies it
 //! then.
+//!
+//! The memory of an upload, whatever its size: one part (5 MiB), which is written before the next one is filled in the
+//! same memory, so that the source waits; the chunk that arrives (256 KiB from the control socket); and what the
+//! connection has of the part, which refers to it and copies nothing without TLS (64 KiB with it).
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,19 +13,15 @@ use object_store::{
 };
 
 use super::S3Objects;
+use super::part_buffer::PartBuffer;
 use crate::artifacts::objects::{Objects, Upload};
 use crate::error::StoreError;
-
-/// Bytes of a part at least. S3 requires five MiB of each part but the last.
-const PART_BYTES: usize = 5 * 1024 * 1024;
 
 pub(super) struct S3Upload {
     s3: S3Objects,
     staging_key: String,
     attributes: Attributes,
-    /// The chunks of the next part. They are not copied: a buffer that grows would need several times its size.
-    chunks: Vec<Bytes>,
-    chunk_bytes: usize,
+    next_part: PartBuffer,
     parts: Option<Box<dyn MultipartUpload>>,
     /// True once all parts are one object under the staging key.
     is_staged: bool,
@@ -29,15 +29,10 @@ pub(super) struct S3Upload {
 
 impl S3Upload {
     pub(super) fn new(s3: S3Objects, staging_key: String, attributes: Attributes) -> Self {
-        Self { s3, staging_key, attributes, chunks: Vec::new(), chunk_bytes: 0, parts: None, is_staged: false }
+        Self { s3, staging_key, attributes, next_part: PartBuffer::default(), parts: None, is_staged: false }
     }
 
-    fn take_chunks(&mut self) -> PutPayload {
-        self.chunk_bytes = 0;
-        self.chunks.drain(..).collect()
-    }
-
-    /// Writes the chunks as the next part.
+    /// Writes the buffer as the next part.
     async fn flush(&mut self) -> Result<(), StoreError> {
         let mut parts = match self.parts.take() {
             Some(parts) => parts,
@@ -47,7 +42,7 @@ impl S3Upload {
                 self.s3.request(self.s3.client.put_multipart_opts(&path, options)).await?
             }
         };
-        let part = self.take_chunks();
+        let part = PutPayload::from(self.next_part.take());
         let written = self.s3.request(parts.put_part(part)).await;
         self.parts = Some(parts);
         written
@@ -55,7 +50,7 @@ impl S3Upload {
 
     /// Makes one object of the parts, and copies it.
     async fn finish_parts(&mut self, key: &str) -> Result<(), StoreError> {
-        if !self.chunks.is_empty() {
+        if !self.next_part.is_empty() {
             self.flush().await?;
         }
         let (from, to) = (self.s3.path(&self.staging_key)?, self.s3.path(key)?);
@@ -82,18 +77,20 @@ impl S3Upload {
 
 #[async_trait]
 impl Upload for S3Upload {
-    async fn write(&mut self, chunk: Bytes) -> Result<(), StoreError> {
-        if self.chunk_bytes >= PART_BYTES {
-            self.flush().await?;
+    async fn write(&mut self, mut chunk: Bytes) -> Result<(), StoreError> {
+        while !chunk.is_empty() {
+            if self.next_part.is_full() {
+                self.flush().await?;
+            }
+            self.next_part.fill(&mut chunk);
         }
-        self.chunk_bytes = self.chunk_bytes.saturating_add(chunk.len());
-        self.chunks.push(chunk);
         Ok(())
     }
 
     async fn finish(mut self: Box<Self>, key: &str) -> Result<(), StoreError> {
         if self.parts.is_none() {
-            let (content, options) = (self.take_chunks(), PutOptions::from(self.attributes.clone()));
+            let content = PutPayload::from(self.next_part.take());
+            let options = PutOptions::from(self.attributes.clone());
             return self.s3.put(key, content, options).await;
         }
         let finished = self.finish_parts(key).await;

@@ -5,7 +5,8 @@ use greenroom_protocol as protocol;
 use protocol::{ContentHash, Timestamp};
 use sqlx::sqlite::SqliteRow;
 
-use crate::agent_memory::{MEMORIES_MAX, Memory, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery, top_matches};
+use crate::agent_memory::decode::{decode_matches, decode_memories};
+use crate::agent_memory::{MEMORIES_MAX, Memory, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery};
 use crate::error::StoreError;
 use crate::sqlite::columns::Columns as _;
 use crate::sqlite::error::sqlx_error;
@@ -41,18 +42,8 @@ impl SqliteAgentMemory {
     }
 }
 
-fn decode_memory(row: &SqliteRow) -> Result<Memory, StoreError> {
-    Ok(Memory {
-        id: row.hash("id")?,
-        text: row.text("text")?.to_owned(),
-        at: row.timestamp("at")?,
-        expires_at: row.optional_int("expires_at")?.map(Timestamp::from_micros),
-    })
-}
-
-fn decode_vector(row: &SqliteRow) -> Result<Vec<f32>, StoreError> {
-    let bytes = row.bytes("vector")?;
-    Ok(bytes.chunks_exact(4).filter_map(|four| four.try_into().ok().map(f32::from_le_bytes)).collect())
+fn read_text(row: &SqliteRow) -> Result<String, StoreError> {
+    Ok(row.text("text")?.to_owned())
 }
 
 #[async_trait]
@@ -73,13 +64,11 @@ impl MemoryStore for SqliteAgentMemory {
         query: VectorQuery<'_>,
         now: Timestamp,
     ) -> Result<Vec<MemoryMatch>, StoreError> {
-        let rows = self.select_newest(owner, MEMORIES_MAX, now).await?;
-        let memories = rows.iter().map(|row| Ok((decode_memory(row)?, decode_vector(row)?)));
-        Ok(top_matches(query, memories.collect::<Result<Vec<_>, StoreError>>()?.into_iter()))
+        decode_matches(&self.select_newest(owner, MEMORIES_MAX, now).await?, read_text, query)
     }
 
     async fn list(&self, owner: &MemoryOwner, limit: usize, now: Timestamp) -> Result<Vec<Memory>, StoreError> {
-        self.select_newest(owner, limit.min(MEMORIES_MAX), now).await?.iter().map(decode_memory).collect()
+        decode_memories(&self.select_newest(owner, limit.min(MEMORIES_MAX), now).await?, read_text)
     }
 
     async fn forget(&self, owner: &MemoryOwner, id: Option<&ContentHash>) -> Result<u64, StoreError> {

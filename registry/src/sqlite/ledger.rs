@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::{MicroUsd, PrincipalId, Timestamp};
-use sqlx::sqlite::SqliteRow;
+use protocol::{PrincipalId, Timestamp};
 
 use crate::error::StoreError;
 use crate::group_commit::LINGER;
-use crate::ledger::deltas::{CostEntry, CostKey};
+use crate::ledger::decode::decode_cost;
 use crate::ledger::reserve::{LockLedger, wait_for_budgets};
 use crate::ledger::state::LedgerState;
 use crate::ledger::usage::day_of;
@@ -19,15 +18,12 @@ use crate::ledger::{
     Amount, Budget, Charged, CostRow, Ledger, Periods, RequestKind, Reservation, ReservationRequest, ReserveError,
     ReserveTicket, Settled, Settlement, UsageSummary,
 };
-use crate::sqlite::columns::Columns as _;
 use crate::sqlite::command::{WriteCommand, without_reply};
 use crate::sqlite::commit::Commit;
 use crate::sqlite::error::sqlx_error;
 use crate::sqlite::handle::{StoreHandle, WriterQueue};
 use crate::sqlite::shared::Shared;
 use crate::sqlite::writer_state::WriterState;
-
-use rows::{actual_amount, estimated_amount};
 
 pub(super) mod rows;
 
@@ -121,23 +117,4 @@ impl Ledger for SqliteLedger {
                 .map_err(|error| sqlx_error(&error))?;
         rows.iter().map(decode_cost).collect()
     }
-}
-
-fn decode_cost(row: &SqliteRow) -> Result<CostRow, StoreError> {
-    let workflow = row.text("workflow")?;
-    let key = CostKey {
-        day: row.int("day")?,
-        principal: row.principal()?,
-        agent: row.id("agent")?,
-        workflow: if workflow.is_empty() { None } else { Some(row.id("workflow")?) },
-    };
-    let cost = CostEntry {
-        calls: row.number("calls")?,
-        actual: actual_amount(row)?,
-        calls_estimated: row.number("calls_estimated")?,
-        estimated: estimated_amount(row)?,
-        calls_assumed: row.number("calls_assumed")?,
-        assumed: MicroUsd(row.number("assumed_cost")?),
-    };
-    Ok(key.to_row(&cost))
 }

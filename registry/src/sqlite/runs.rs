@@ -11,9 +11,8 @@ use protocol::{Reply, RunId, TenantId, Timestamp};
 use crate::error::StoreError;
 use crate::journal::{Journal, JournalError, JournalRecord, Seq};
 use crate::notify::{TailSource, tail};
-use crate::runs::decode::decode_record;
+use crate::runs::decode::{decode_entry, decode_record, decode_reply};
 use crate::runs::{RunFilter, RunPage, RunRecord, RunStore};
-use crate::sqlite::columns::Columns as _;
 use crate::sqlite::error::sqlx_error;
 use crate::sqlite::handle::StoreHandle;
 use crate::sqlite::statement_batch::to_int;
@@ -51,11 +50,7 @@ impl RunStore for SqliteRuns {
         .fetch_optional(&self.0.readers)
         .await
         .map_err(|error| sqlx_error(&error))?;
-        let Some(text) = text else { return Ok(None) };
-        match serde_json::from_str(&text)? {
-            Entry::RunEnded { reply } => Ok(Some(*reply)),
-            _ => Err(StoreError::Codec(format!("the run {run} has ended, but its journal has no end"))),
-        }
+        text.map(|text| decode_reply(run, &text)).transpose()
     }
 
     async fn list(&self, filter: &RunFilter, before: Option<u64>, limit: u32) -> Result<RunPage, StoreError> {
@@ -141,11 +136,7 @@ impl Journal for SqliteRuns {
         .fetch_all(&self.0.readers)
         .await
         .map_err(|error| sqlx_error(&error))?;
-        let decode = |row: &sqlx::sqlite::SqliteRow| -> Result<JournalRecord, StoreError> {
-            let entry = serde_json::from_str(row.text("entry")?)?;
-            Ok(JournalRecord { seq: Seq(row.number("seq")?), at: row.timestamp("at")?, entry })
-        };
-        Ok(rows.iter().map(decode).collect::<Result<_, _>>()?)
+        Ok(rows.iter().map(decode_entry).collect::<Result<_, _>>()?)
     }
 
     fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<JournalRecord, JournalError>> {

@@ -20,6 +20,7 @@ mod content;
 mod faults;
 mod s3_proxy;
 mod sweep;
+mod tls;
 
 /// The stores of two pods over the same objects.
 struct TestArtifacts {
@@ -67,6 +68,7 @@ pub(crate) fn s3_settings(unique: &TempDir) -> S3Settings {
     let name = unique.path().file_name().unwrap().to_str().unwrap();
     S3Settings {
         endpoint: Some(variable("GREENROOM_TEST_S3_URL")),
+        ca_file: None,
         bucket: variable("GREENROOM_TEST_S3_BUCKET"),
         prefix: format!("test/{}", name.trim_start_matches('.')),
         region: "us-east-1".to_owned(),

@@ -38,13 +38,14 @@ pub(super) async fn open(
 
 /// The settings of the client of S3.
 pub(crate) fn s3_settings(s3: &S3Config) -> S3Settings {
-    let S3Config { endpoint, bucket, region, access_key_id, secret_access_key } = s3.clone();
+    let S3Config { endpoint, ca_file, bucket, region, access_key_id, secret_access_key } = s3.clone();
     let endpoint = match endpoint {
         S3Endpoint::Aws => None,
         S3Endpoint::Url(url) => Some(url),
     };
     S3Settings {
         endpoint,
+        ca_file,
         bucket,
         prefix: KEY_PREFIX.to_owned(),
         region,

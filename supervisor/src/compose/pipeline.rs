@@ -68,6 +68,7 @@ pub(crate) fn build(
             store: Arc::clone(&stores.memory),
             embedder: embedder::hashing_embedder(),
             clock: Arc::clone(clock),
+            is_server: config.store.is_server(),
         },
         admin: Arc::new(admin),
         metrics: Arc::clone(metrics),

@@ -1,5 +1,7 @@
 //! The sections `artifacts` and `s3`: where artifacts are stored.
 
+use std::path::PathBuf;
+
 use greenroom_protocol::{Cause, ErrorCode};
 use url::Url;
 
@@ -16,6 +18,11 @@ pub const SETTINGS: &[Setting] = &[
     )
     .or("false"),
     Setting::text("s3.endpoint", &["S3_ENDPOINT"], "address of the S3 server; default that of AWS in the region"),
+    Setting::text(
+        "s3.ca_file",
+        &["S3_CA_FILE"],
+        "certificates (PEM) of the authorities that are trusted for `https://`; default those of the system",
+    ),
     Setting::text("s3.bucket", &["S3_BUCKET"], "bucket of the artifacts; without it they are in DATA_DIR/artifacts"),
     Setting::text("s3.region", &["S3_REGION"], "region of the bucket").or("us-east-1"),
     Setting::text("s3.access_key_id", &["S3_ACCESS_KEY_ID"], "id of the access key").masked(),
@@ -65,6 +72,8 @@ impl ArtifactsConfig {
 pub struct S3Config {
     /// The address of the server.
     pub endpoint: S3Endpoint,
+    /// The certificates of the authorities that are trusted; `None` for those of the system.
+    pub ca_file: Option<PathBuf>,
     /// The name of the bucket.
     pub bucket: String,
     /// Its region.
@@ -95,9 +104,11 @@ pub(super) fn read(reader: &mut ConfigReader<'_>) -> ArtifactsConfig {
 fn read_s3(reader: &mut ConfigReader<'_>) -> Option<S3Config> {
     let bucket = read_word(reader, "s3.bucket")?;
     let (endpoint, region) = (read_endpoint(reader), read_word(reader, "s3.region"));
+    let ca_file = read_ca_file(reader, endpoint.as_ref());
     let [access_key_id, secret_access_key] = KEYS.map(|key| read_key(reader, key));
     Some(S3Config {
         endpoint: endpoint?,
+        ca_file,
         bucket,
         region: region?,
         access_key_id: access_key_id?,
@@ -133,6 +144,15 @@ fn read_endpoint(reader: &mut ConfigReader<'_>) -> Option<S3Endpoint> {
             None
         }
     }
+}
+
+/// The certificates that are trusted. With an address without TLS they are a problem.
+fn read_ca_file(reader: &mut ConfigReader<'_>, endpoint: Option<&S3Endpoint>) -> Option<PathBuf> {
+    let ca_file = reader.get::<PathBuf>("s3.ca_file").filter(|path| !path.as_os_str().is_empty())?;
+    if matches!(endpoint, Some(S3Endpoint::Url(url)) if url.starts_with("http://")) {
+        reader.report("s3.ca_file is set, but s3.endpoint does not begin with `https://`".to_owned());
+    }
+    Some(ca_file)
 }
 
 /// A key, which is empty if it is not set; `None` if it cannot be one, which is a problem.

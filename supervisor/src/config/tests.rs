@@ -168,6 +168,10 @@ fn the_url_of_redis_is_checked_and_never_shown() {
     for part in ["redis.url (environment REDIS_URL)", "`redis://`", "`deny` or `local`"] {
         assert!(text.contains(part) && !text.contains("hunter2"), "{text}");
     }
+    let with_ca = |url: &str| load(&[("REDIS_URL", url), ("REDIS_CA_FILE", "/etc/ca.pem")]);
+    let redis = with_ca("rediss://h").unwrap().config.redis.unwrap();
+    assert_eq!(redis.ca_file, Some("/etc/ca.pem".into()));
+    assert!(with_ca("redis://h").unwrap_err().to_string().contains("redis.ca_file is set"));
     assert_eq!(load(&[("REDIS_URL", ""), ("GREENROOM_LIMITS_ON_REDIS_LOSS", "local")]).unwrap().config.redis, None);
 }
 
@@ -289,6 +293,9 @@ fn a_bucket_is_configured_with_its_keys_which_are_masked() {
     assert!(!text.contains("hunter2") && !text.contains("key-of-a-test"), "{text}");
     let aws = load(&Flags::default(), environment(&BUCKET[1..]).into_iter()).unwrap();
     assert_eq!(aws.config.artifacts.s3.unwrap().endpoint, S3Endpoint::Aws);
+    let authority = environment(&[&BUCKET[1..], &[("S3_CA_FILE", "/etc/ca.pem")]].concat());
+    let s3 = load(&Flags::default(), authority.into_iter()).unwrap().config.artifacts.s3.unwrap();
+    assert_eq!(s3.ca_file, Some("/etc/ca.pem".into()));
 }
 
 #[test]
@@ -303,6 +310,7 @@ fn a_bucket_that_cannot_be_used_is_a_problem_of_its_setting() {
         ("S3_ENDPOINT", "https://user:hunter2@host", "s3.endpoint"),
         ("S3_ENDPOINT", "https://host/path", "s3.endpoint"),
         ("S3_ENDPOINT", "http://[::1", "s3.endpoint"),
+        ("S3_CA_FILE", "/etc/ca.pem", "s3.ca_file is set"),
     ] {
         let others = BUCKET.into_iter().filter(|(known, _)| *known != name);
         let variables: Vec<_> = others.chain([(name, value)]).collect();

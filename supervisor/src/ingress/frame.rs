@@ -3,6 +3,7 @@
 
 use std::io;
 
+use bytes::BufMut;
 use greenroom_protocol::event::{RunEvent, WatchedRun};
 use greenroom_protocol::{ArtifactRef, Cause, Envelope, Reply, UserId};
 use greenroom_registry::artifacts::ARTIFACT_BYTES_MAX;
@@ -17,8 +18,11 @@ use crate::config::SettingsHash;
 const LENGTH_BYTES: usize = 4;
 /// Bytes of one frame.
 pub const FRAME_BYTES_MAX: usize = 24 * 1024 * 1024;
-/// Bytes that are allocated for a frame before any of them has arrived.
-const FRAME_BYTES_EXPECTED: usize = 64 * 1024;
+/// Bytes that are allocated for a frame before any of them has arrived: as many as a chunk of a file has, which is then
+/// in memory once, and with no more than its size.
+const FRAME_BYTES_EXPECTED: usize = 256 * 1024;
+/// Bytes that are allocated for a message before it is written.
+const MESSAGE_BYTES_EXPECTED: usize = 512;
 /// Bytes of a file that the command line uploads.
 pub const FILE_BYTES_MAX: u64 = ARTIFACT_BYTES_MAX;
 
@@ -103,8 +107,11 @@ pub enum ControlResponse {
 /// # Errors
 /// Those of the operating system; [`io::ErrorKind::InvalidData`] above [`FRAME_BYTES_MAX`].
 pub async fn write<T: Serialize + Sync>(to: &mut (impl AsyncWrite + Unpin + Send), message: &T) -> io::Result<()> {
-    let bytes = serde_json::to_vec(message)?;
-    write_raw(to, &bytes).await
+    // The length is known once the message is written behind it. A second buffer would double the memory of a reply.
+    let mut frame = Vec::with_capacity(MESSAGE_BYTES_EXPECTED);
+    frame.extend_from_slice(&[0; LENGTH_BYTES]);
+    serde_json::to_writer(&mut frame, message)?;
+    write_frame(to, frame).await
 }
 
 /// Writes raw bytes as one frame.
@@ -112,12 +119,19 @@ pub async fn write<T: Serialize + Sync>(to: &mut (impl AsyncWrite + Unpin + Send
 /// # Errors
 /// As [`write`].
 pub async fn write_raw(to: &mut (impl AsyncWrite + Unpin + Send), bytes: &[u8]) -> io::Result<()> {
-    let length = u32::try_from(bytes.len()).ok().filter(|_| bytes.len() <= FRAME_BYTES_MAX);
-    let length = length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the message is too large"))?;
-    // One write: a peer that is woken by the length alone would wait for the rest.
     let mut frame = Vec::with_capacity(LENGTH_BYTES + bytes.len());
-    frame.extend_from_slice(&length.to_be_bytes());
+    frame.extend_from_slice(&[0; LENGTH_BYTES]);
     frame.extend_from_slice(bytes);
+    write_frame(to, frame).await
+}
+
+/// Sets the length, which the first bytes of the frame are for, and writes the frame.
+async fn write_frame(to: &mut (impl AsyncWrite + Unpin + Send), mut frame: Vec<u8>) -> io::Result<()> {
+    let too_large = || io::Error::new(io::ErrorKind::InvalidData, "the message is too large");
+    let (prefix, message) = frame.split_first_chunk_mut::<LENGTH_BYTES>().ok_or_else(too_large)?;
+    let length = u32::try_from(message.len()).ok().filter(|_| message.len() <= FRAME_BYTES_MAX);
+    *prefix = length.ok_or_else(too_large)?.to_be_bytes();
+    // One write: a peer that is woken by the length alone would wait for the rest.
     to.write_all(&frame).await?;
     to.flush().await
 }
@@ -148,10 +162,19 @@ pub async fn read_raw(from: &mut (impl AsyncRead + Unpin + Send)) -> io::Result<
     if length > FRAME_BYTES_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the message is too large"));
     }
-    // A larger buffer grows with the bytes that arrive, so that a length alone allocates little.
+    // A larger buffer grows with the bytes that arrive, so that a length alone allocates little. It never becomes larger
+    // than the frame.
     let mut bytes = Vec::with_capacity(length.min(FRAME_BYTES_EXPECTED));
-    let read = from.take(length as u64).read_to_end(&mut bytes).await?;
-    if read < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(Some(bytes)) }
+    while bytes.len() < length {
+        let missing = length.saturating_sub(bytes.len());
+        if bytes.len() == bytes.capacity() {
+            bytes.reserve_exact(bytes.len().min(missing));
+        }
+        if from.read_buf(&mut (&mut bytes).limit(missing)).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(Some(bytes))
 }
 
 #[cfg(test)]
@@ -187,5 +210,26 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         let mut cut: &[u8] = &[0, 0, 0, 9, 1, 2];
         assert_eq!(read_raw(&mut cut).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test]
+    async fn a_frame_takes_the_memory_of_its_bytes() {
+        for length in [0, 1, FRAME_BYTES_EXPECTED, FRAME_BYTES_EXPECTED + 1, 7 * FRAME_BYTES_EXPECTED + 5] {
+            let mut written = Vec::new();
+            write_raw(&mut written, &vec![7; length]).await.unwrap();
+            written.extend_from_slice(b"the next frame");
+            let mut unread = &written[..];
+            let bytes = read_raw(&mut unread).await.unwrap().unwrap();
+            assert_eq!((bytes.len(), bytes.capacity()), (length, length));
+            assert!(bytes.iter().all(|byte| *byte == 7));
+            assert_eq!(unread, b"the next frame");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_above_the_limit_is_not_written() {
+        let mut written = Vec::new();
+        let error = write(&mut written, &"x".repeat(FRAME_BYTES_MAX)).await.unwrap_err();
+        assert_eq!((error.kind(), written.len()), (io::ErrorKind::InvalidData, 0));
     }
 }

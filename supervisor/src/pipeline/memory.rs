@@ -1,5 +1,6 @@
 //! Memory requests: reads and writes of agent memory after the guard has permitted them, always for the
-//! tenant of the principal. Vectors are computed here, so that no caller can supply one.
+//! tenant of the principal. Vectors are computed here, so that no caller can supply one. Those of a run wait for the
+//! server of a shared database while it is away.
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use greenroom_rego::{Grant, Permitted, Resource};
 use serde_json::json;
 
 use super::reply::query_outcome;
+use super::store_wait::StoreWait;
 
 /// Least similarity of a memory to the query; less is chance.
 const SIMILARITY_MIN: f32 = 0.25;
@@ -23,40 +25,48 @@ pub struct MemoryHandler {
     pub(crate) store: Arc<dyn MemoryStore>,
     pub(crate) embedder: Arc<dyn Embedder>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// True if the store is a server that pods share.
+    pub(crate) is_server: bool,
 }
 
 impl MemoryHandler {
+    fn wait(&self, grant: &Grant) -> StoreWait {
+        let outlasts_outage = self.is_server && grant.root().is_some();
+        StoreWait { deadline: grant.deadline(), now: self.clock.now(), outlasts_outage }
+    }
+
     /// Recalls the memories that are most similar to a query, or lists the newest ones.
     ///
     /// # Errors
-    /// [`ErrorCode::PayloadTooLarge`]; those of the store and of the embedder.
+    /// [`ErrorCode::PayloadTooLarge`]; those of the store and of the embedder; [`ErrorCode::TimedOut`] at the deadline.
     pub async fn read(&self, permit: Permitted<MemoryRead>) -> Result<Outcome, Cause> {
         let (grant, read) = permit.redeem();
         let owner = owner(&grant)?;
-        let now = self.clock.now();
+        let wait = self.wait(&grant);
         let limit = |limit_max: usize| match read.limit {
             0 => MEMORIES_DEFAULT as usize,
             limit => limit_max.min(limit as usize),
         };
         let Some(query) = &read.query else {
-            let memories = self.store.list(&owner, limit(MEMORIES_MAX), now).await.map_err(|error| error.cause())?;
+            let memories = wait.repeat(|| self.store.list(&owner, limit(MEMORIES_MAX), wait.now)).await?;
             return Ok(query_outcome([("memories", memories.iter().map(memory_json).collect())]));
         };
         check_size("the query", query, MEMORY_QUERY_BYTES_MAX)?;
         let vector = self.embedder.embed(query).await?;
         let vector_query =
             VectorQuery { vector: &vector, limit: limit(MEMORY_RECALL_MAX as usize), min_similarity: SIMILARITY_MIN };
-        let matches = self.store.recall(&owner, vector_query, now).await.map_err(|error| error.cause())?;
+        let matches = wait.repeat(|| self.store.recall(&owner, vector_query, wait.now)).await?;
         Ok(query_outcome([("memories", matches.iter().map(match_json).collect())]))
     }
 
     /// Remembers a text, or forgets memories.
     ///
     /// # Errors
-    /// [`ErrorCode::PayloadTooLarge`]; those of the store and of the embedder.
+    /// As [`MemoryHandler::read`].
     pub async fn write(&self, permit: Permitted<MemoryWrite>) -> Result<Outcome, Cause> {
         let (grant, write) = permit.redeem();
         let owner = owner(&grant)?;
+        let wait = self.wait(&grant);
         match write.change {
             MemoryChange::Remember { text, index_text } => {
                 check_size("the memory", &text, MEMORY_TEXT_BYTES_MAX)?;
@@ -65,13 +75,14 @@ impl MemoryHandler {
                 let vector = self.embedder.embed(index_text).await?;
                 let key = write.key.unwrap_or_else(|| grant.effect_key());
                 let id = ContentHash::from_content(key.as_str().as_bytes());
-                let now = self.clock.now();
-                let memory = Memory { id, text, at: now, expires_at: None };
-                self.store.remember(&owner, memory, &vector, now).await.map_err(|error| error.cause())?;
+                let memory = Memory { id, text, at: wait.now, expires_at: None };
+                // What is stored under its id already is not stored again.
+                wait.repeat(|| self.store.remember(&owner, memory.clone(), &vector, wait.now)).await?;
                 Ok(query_outcome([("memory_id", json!(id))]))
             }
             MemoryChange::Forget { id } => {
-                let forgotten = self.store.forget(&owner, id.as_ref()).await.map_err(|error| error.cause())?;
+                // A second time would count nothing.
+                let forgotten = wait.repeat_unexecuted(|| self.store.forget(&owner, id.as_ref())).await?;
                 Ok(query_outcome([("forgotten", json!(forgotten))]))
             }
         }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use greenroom_actors::definition_resolver::DefinitionResolver;
 use greenroom_actors::handler::unknown_artifact_error;
 use greenroom_definitions::agent::RuntimeKind;
@@ -20,7 +18,9 @@ use serde_json::json;
 
 use super::preconditions::within_deadline;
 use super::reply::query_outcome;
+use artifact_part::read_base64;
 
+mod artifact_part;
 mod run_report;
 
 /// Handles queries.
@@ -144,9 +144,10 @@ impl QueryHandler {
         let content = self.stores.artifacts.read(tenant, hash, requested).await.map_err(|error| error.cause())?;
         let content = content.ok_or_else(|| unknown_artifact_error(hash))?;
         let (bytes, end) = (content.bytes, content.range.end);
-        let part = STANDARD.encode(content.collect().await.map_err(|error| error.cause())?);
+        let part = read_base64(content).await.map_err(|error| error.cause())?;
         let next = (end < bytes).then_some(end);
-        Ok(query_outcome([("content", json!(part)), ("bytes", json!(bytes)), ("next", json!(next))]))
+        // `json!` would copy the text.
+        Ok(query_outcome([("content", Json::String(part)), ("bytes", json!(bytes)), ("next", json!(next))]))
     }
 
     async fn costs(&self, tenant: &TenantId, since: Option<Timestamp>) -> Result<Outcome, Cause> {

@@ -94,6 +94,13 @@ impl SharedDatabase {
         Ok(Self { url, model: Scripted::new(Script { calls: calls.into() }), definitions, folder, runtime })
     }
 
+    /// Lets an agent remember its executions, for the pods that start from now on.
+    pub(super) fn add_memory(&self, agent: &str) -> Result<()> {
+        let file = self.definitions.dir().join("agents/business_ops").join(format!("{agent}.yaml"));
+        let text = fs::read_to_string(&file)?;
+        Ok(fs::write(file, format!("{text}memory_recall: {{ query: text, limit: 3 }}\n"))?)
+    }
+
     /// Starts a pod that resumes no run.
     pub(super) fn start(&self, name: &str) -> Result<PodProcess> {
         self.start_with(name, |_| {})

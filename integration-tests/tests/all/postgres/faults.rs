@@ -1,5 +1,10 @@
 //! Pods on a database that refuses them, fails or is silent: each request has a coded error with a remedy by its deadline,
 //! a metric and a line of the log, and the pod serves again when the database does.
+//!
+//! A full disk of the server is simulated: a trigger raises the error that PostgreSQL has for `ENOSPC` (53100). A real one
+//! needs a small file system, which only root can mount. A limit on the size of files (`ulimit -f`) is no full disk for
+//! the server: its `EFBIG` has the code of an internal error, except for a short write, which version 16 and newer try
+//! again.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -142,7 +147,7 @@ async fn a_full_disk_of_the_server_rejects_requests_until_there_is_space() -> Re
     let url = create_database("full").await?;
     let pod = PodOnDatabase::start(&url).await?;
     pod.terminal.run(&ECHO).await?.expect_success()?;
-    // The error of a table that cannot grow: the tests cannot fill the disk of the server.
+    // The error of a table that cannot grow.
     let function = "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
                     RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$";
     let trigger = "CREATE TRIGGER full_disk BEFORE INSERT ON audit FOR EACH STATEMENT EXECUTE FUNCTION full_disk()";

@@ -20,7 +20,7 @@ async fn a_server_that_cannot_serve_refuses_the_start_of_a_pod() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let mut config = config(folder.path(), StoreKind::Memory, &server, OnRedisLoss::Local)?;
         let url = server.url().replace("redis://", &format!("redis://{user}"));
-        config.redis = Some(RedisConfig { url: Secret::new(url), on_loss: OnRedisLoss::Local });
+        config.redis = Some(RedisConfig { url: Secret::new(url), ca_file: None, on_loss: OnRedisLoss::Local });
         let pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), Overrides::default()).await;
         let cause = pod.err().with_context(|| kind.to_owned())?;
         assert_eq!((cause.code, &cause.details["store"]), (ErrorCode::StoreUnavailable, &kind.into()), "{cause}");

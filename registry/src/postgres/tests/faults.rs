@@ -13,7 +13,7 @@ use crate::suite::postgres::{TestDatabase, open_pod};
 use crate::suite::{MINUTE, NOW, TestStores, closing, done, opening, run_id, started};
 
 /// Faults that end the connection, and the call with it.
-const CUTS: [CallFault; 5] =
+pub(super) const CUTS: [CallFault; 5] =
     [CallFault::CutBefore, CallFault::CutWithin, CallFault::CutUnderWay, CallFault::CutAfter, CallFault::CutReply];
 
 /// A pod whose database is on the other side of a proxy.

@@ -8,12 +8,13 @@ use tokio::time::{Instant, timeout};
 
 use super::faults::open_by_proxy;
 use super::{COST, account, limits, wait_until};
+use crate::audit::AuditError;
 use crate::error::StoreError;
 use crate::journal::{JournalError, Seq};
 use crate::postgres::connection::STATEMENT_TIMEOUT;
 use crate::suite::call_proxy::CallFault;
 use crate::suite::postgres::{TestDatabase, open_pod};
-use crate::suite::{NOW, run_id, started};
+use crate::suite::{NOW, opening, run_id, started};
 
 /// No operation takes longer: a caller waits for thirty seconds at most, and the machine may be busy.
 const OPERATION_MAX: Duration = Duration::from_secs(45);
@@ -105,6 +106,29 @@ async fn silent_server() {
     assert!(stores.stores.audit.verify().await.unwrap().is_valid());
 }
 
+/// While the outcome of a batch is open, its lane sends nothing: what is queued after it has an error in time.
+async fn silent_outcome() {
+    let database = TestDatabase::migrated().await;
+    let (stores, proxy) = open_by_proxy(&database).await;
+    let fence = stores.create_run(1).await;
+    proxy.fail(&["greenroom_commit_"], &[CallFault::Silence]);
+    let (run, entries) = (run_id(1), [started("a")]);
+    let append = async { in_time(stores.append(&run, fence, Seq(0), &entries, NOW)).await };
+    let queued = async {
+        wait_until(async || proxy.failed() == 1).await;
+        proxy.set_silent(true);
+        // More than there are lanes.
+        let opened = (1..=8).map(|number| stores.stores.core.open_entry(opening(number), NOW));
+        in_time(futures::future::join_all(opened)).await
+    };
+    let (appended, opened) = tokio::join!(append, queued);
+    assert!(matches!(appended, Err(JournalError::Store(StoreError::OutcomeUnknown))), "{appended:?}");
+    for result in opened {
+        let Err(AuditError::Store(error)) = result else { panic!("the server is silent") };
+        assert!(StoreError::is_outage_cause(&error.cause()), "{error}");
+    }
+}
+
 /// A pod that becomes silent within a transaction delays others only until the server ends it.
 async fn silent_transaction() {
     let database = TestDatabase::migrated().await;
@@ -141,6 +165,7 @@ async fn a_server_that_is_silent_delays_no_operation_beyond_its_bound() {
         Box::pin(silent_reads()),
         Box::pin(silent_ticks()),
         Box::pin(silent_server()),
+        Box::pin(silent_outcome()),
         Box::pin(silent_transaction()),
         Box::pin(silent_start()),
     );

@@ -1,16 +1,17 @@
 //! The ledger as rows: its changes as statements, and its state from the stored rows.
 
 use greenroom_protocol as protocol;
-use protocol::{MicroUsd, PodId, PrincipalId, Timestamp, Tokens};
+use protocol::{MicroUsd, PodId, PrincipalId, Timestamp};
 use rusqlite::{Connection, Row};
 use serde::Serialize;
 
 use crate::error::StoreError;
+use crate::ledger::decode::actual_amount;
 use crate::ledger::deltas::{BudgetDelta, CostEntry, CostKey, Deltas};
 use crate::ledger::state::{EXECUTION_DAYS_MAX, RUN_DAYS_MAX};
 use crate::ledger::usage::{UsageCounts, day_of, minute_of, window_minutes};
 use crate::ledger::{Amount, Budget, PERIOD_DAYS_MAX};
-use crate::sqlite::columns::{Columns, select};
+use crate::sqlite::columns::{Columns as _, select};
 use crate::sqlite::shared::Shared;
 use crate::sqlite::statement_batch::{SqlValue, StatementBatch};
 
@@ -200,16 +201,4 @@ fn select_each(
     restore: impl FnMut(&Row<'_>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     select(conn, sql, [bound], restore).map(drop)
-}
-
-/// The actual tokens and cost of a row.
-pub(super) fn actual_amount(row: &impl Columns) -> Result<Amount, StoreError> {
-    let tokens = Tokens { input: row.number("tokens_input")?, output: row.number("tokens_output")? };
-    Ok(Amount { tokens, cost: MicroUsd(row.number("cost")?) })
-}
-
-/// The estimated tokens and cost of a row.
-pub(super) fn estimated_amount(row: &impl Columns) -> Result<Amount, StoreError> {
-    let tokens = Tokens { input: row.number("estimated_input")?, output: row.number("estimated_output")? };
-    Ok(Amount { tokens, cost: MicroUsd(row.number("estimated_cost")?) })
 }

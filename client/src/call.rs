@@ -1,6 +1,8 @@
 //! The builder of a call of an agent, a workflow or a team: what it is called with, and how its caller receives the
 //! result.
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 use greenroom_protocol::id::IdError;
 use greenroom_protocol::request::{CallOptions, Invoke, StartRun, StartTeam};
@@ -114,6 +116,13 @@ impl<'c> Call<'c> {
     /// Sets the time until which the caller waits.
     pub fn deadline(mut self, deadline: Deadline) -> Self {
         self.options.deadline = Some(deadline);
+        self
+    }
+
+    /// Sets the time for which the caller waits, from the moment in which the call is sent. If it has a deadline too, the
+    /// earlier one counts.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = Some(timeout);
         self
     }
 

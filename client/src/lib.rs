@@ -25,6 +25,8 @@ mod call;
 pub mod client;
 mod connection;
 mod error;
+#[cfg(feature = "nats")]
+pub mod nats;
 mod prepared;
 mod run;
 pub mod transport;

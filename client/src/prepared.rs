@@ -1,6 +1,8 @@
 //! One request that is ready to be sent, with what belongs to this call alone: its deadline, its idempotency key, its
 //! trace and its name.
 
+use std::time::Duration;
+
 use futures::FutureExt;
 use futures::future::{self, BoxFuture};
 use futures::stream::{self, StreamExt};
@@ -18,6 +20,7 @@ pub type ReplyResult = Result<Reply, TransportError>;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SendOptions {
     pub(crate) deadline: Option<Deadline>,
+    pub(crate) timeout: Option<Duration>,
     pub(crate) idempotency_key: Option<IdempotencyKey>,
     pub(crate) trace: Option<TraceId>,
     pub(crate) request_id: Option<RequestId>,
@@ -46,6 +49,13 @@ impl<'c> PreparedRequest<'c> {
     /// Sets the time until which the caller waits.
     pub fn deadline(mut self, deadline: Deadline) -> Self {
         self.options.deadline = Some(deadline);
+        self
+    }
+
+    /// Sets the time for which the caller waits, from the moment in which the request is sent. If it has a deadline too,
+    /// the earlier one counts.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = Some(timeout);
         self
     }
 
@@ -115,11 +125,12 @@ impl<'c> PreparedRequest<'c> {
     }
 
     fn envelope(self) -> Result<Envelope, Cause> {
-        let SendOptions { deadline, idempotency_key, trace, request_id } = self.options;
+        let SendOptions { deadline, timeout, idempotency_key, trace, request_id } = self.options;
         let mut envelope = Envelope::new(self.request?);
         envelope.credential.clone_from(&self.connection.credential);
         envelope.id = request_id;
         envelope.deadline = deadline;
+        envelope.timeout_ms = timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
         envelope.idempotency_key = idempotency_key;
         envelope.trace = trace;
         Ok(envelope)

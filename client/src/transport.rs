@@ -65,10 +65,10 @@ pub struct Watch {
 pub enum Observation {
     /// An event of the run. Each number is received once, in rising order.
     Event(Box<RunEvent>),
-    /// A step of the run is executed anew on another pod: what it has streamed so far is void.
+    /// The work of the run begins anew, on another pod or by another attempt: the text that it has streamed is void.
     Restarted {
-        /// The step.
-        step: StepKey,
+        /// The step; absent if it concerns the whole run.
+        step: Option<StepKey>,
     },
 }
 
@@ -78,7 +78,7 @@ pub type Observations = BoxStream<'static, Result<Observation, TransportError>>;
 /// What a caller receives while its request is executed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Progress {
-    /// A pod executes the request.
+    /// A pod executes the request. A request that was sent again may be accepted again.
     Accepted {
         /// The pod.
         pod: PodId,

@@ -18,9 +18,11 @@ mod artifacts;
 mod booked_cost;
 mod context;
 mod context_requests;
+mod dead;
 mod dedup_key;
 mod effects;
 mod end;
+mod end_wait;
 mod evaluate;
 mod handle;
 mod host;
@@ -105,7 +107,8 @@ pub struct RunEnv {
     pub park_delay: Duration,
 }
 
-/// Restores the team of a resumed run; the team must be formed before the steps of the run start.
+/// Restores the team of a resumed run, which must be formed before the steps of the run start, and disbands that of a
+/// parked one.
 #[async_trait]
 pub trait TeamRestorer: Send + Sync {
     /// Forms the team of a run again.
@@ -113,4 +116,7 @@ pub trait TeamRestorer: Send + Sync {
     /// # Errors
     /// The cause for which the team could not be formed.
     async fn restore_team(&self, run: &RunId, team: &TeamId, members: &[AgentId]) -> Result<(), Cause>;
+
+    /// Disbands the team of a run whose actor has stopped because the run only waits.
+    async fn release_team(&self, run: &RunId);
 }

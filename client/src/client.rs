@@ -176,7 +176,15 @@ impl Client {
     /// # Errors
     /// [`crate::TransportError`] if no reply arrived.
     pub fn resume(&self, run: RunId) -> BoxFuture<'_, ReplyResult> {
-        self.send(Request::ResumeRun(ResumeRun { run }))
+        self.send(Request::ResumeRun(ResumeRun { run, dead: false }))
+    }
+
+    /// Has a run continued that was given up: `dead`. Any other run is refused.
+    ///
+    /// # Errors
+    /// [`crate::TransportError`] if no reply arrived.
+    pub fn retry_dead(&self, run: RunId) -> BoxFuture<'_, ReplyResult> {
+        self.send(Request::ResumeRun(ResumeRun { run, dead: true }))
     }
 
     fn signal(&self, run: RunId, signal: Signal) -> BoxFuture<'_, ReplyResult> {

@@ -52,7 +52,12 @@ impl<'c> RunHandle<'c> {
 
     /// Resumes the run, which was interrupted.
     pub fn resume(&self) -> PreparedRequest<'c> {
-        self.prepare(|run| Ok(Request::ResumeRun(ResumeRun { run })))
+        self.prepare(|run| Ok(Request::ResumeRun(ResumeRun { run, dead: false })))
+    }
+
+    /// Has the run continued, which was given up: `dead`. Any other run is refused.
+    pub fn retry_dead(&self) -> PreparedRequest<'c> {
+        self.prepare(|run| Ok(Request::ResumeRun(ResumeRun { run, dead: true })))
     }
 
     /// Streams all events of the run. Over NATS, the stream continues after a lost connection and after the end of a

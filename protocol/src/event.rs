@@ -29,6 +29,8 @@ pub enum RunStatus {
     Running,
     /// A step awaits approval.
     WaitingApproval,
+    /// Given up: it has not ended, and no pod resumes it until a user has it continued.
+    Dead,
     /// Completed.
     Success,
     /// Ended with an error.
@@ -43,10 +45,11 @@ pub enum RunStatus {
 
 impl RunStatus {
     /// Every status, in the order in which a run can have them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Queued,
         Self::Running,
         Self::WaitingApproval,
+        Self::Dead,
         Self::Success,
         Self::Failed,
         Self::Denied,
@@ -58,7 +61,7 @@ impl RunStatus {
     #[must_use]
     pub const fn is_terminal(self) -> bool {
         match self {
-            Self::Queued | Self::Running | Self::WaitingApproval => false,
+            Self::Queued | Self::Running | Self::WaitingApproval | Self::Dead => false,
             Self::Success | Self::Failed | Self::Denied | Self::Cancelled | Self::TimedOut => true,
         }
     }
@@ -70,6 +73,7 @@ impl RunStatus {
             Self::Queued => "queued",
             Self::Running => "running",
             Self::WaitingApproval => "waiting_approval",
+            Self::Dead => "dead",
             Self::Success => "success",
             Self::Failed => "failed",
             Self::Denied => "denied",
@@ -188,6 +192,16 @@ pub enum RunEventKind {
         /// The user.
         by: String,
     },
+    /// The run was given up: it has not ended, and no pod resumes it until a user has it continued.
+    RunGivenUp {
+        /// The cause.
+        cause: Cause,
+    },
+    /// A user has the run continued that was given up.
+    RunReopened {
+        /// The user.
+        by: String,
+    },
     /// The run ended; this is its last event.
     RunEnded {
         /// The reply.
@@ -250,6 +264,8 @@ impl RunEventKind {
             Entry::RunResumed { definitions_changed, .. } => {
                 Self::RunResumed { definitions_changed: *definitions_changed }
             }
+            Entry::RunGivenUp { cause, .. } => Self::RunGivenUp { cause: cause.clone() },
+            Entry::RunReopened { by } => Self::RunReopened { by: by.to_string() },
             Entry::RunEnded { reply } => Self::RunEnded { reply: reply.clone() },
             Entry::StepReady { .. }
             | Entry::CallAwaitsApproval { .. }

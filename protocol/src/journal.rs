@@ -325,6 +325,21 @@ pub enum Entry {
         /// The new deadline: the time without a process does not count.
         deadline: Deadline,
     },
+    /// The tree of the run was given up: each attempt to resume it failed, or its pod died. Only a root has this entry,
+    /// and it has not ended.
+    RunGivenUp {
+        /// Why.
+        cause: Cause,
+        /// How often the tree has failed since one of its runs last made progress.
+        failures: u32,
+        /// How often its owner has died since then.
+        attempts: u32,
+    },
+    /// A user has the run continued that was given up.
+    RunReopened {
+        /// The user.
+        by: UserId,
+    },
     /// The run ended; this is its last entry.
     RunEnded {
         /// The reply.

@@ -38,5 +38,5 @@ pub use received::{IngressKind, Received};
 pub use reply::{Metadata, Outcome, Reply, Status};
 pub use request::Request;
 pub use subject::{IngressSubject, SubjectRequest, Subjects};
-pub use time::{BootTime, Clock, Deadline, IdGenerator, Timestamp};
+pub use time::{BootTime, Clock, DatabaseTime, Deadline, IdGenerator, Timestamp};
 pub use value::{ArtifactRef, Json, Values};

@@ -176,6 +176,10 @@ pub struct SignalRun {
 pub struct ResumeRun {
     /// The run.
     pub run: RunId,
+    /// True if it was given up, and is to be tried again; a run that was not given up is refused then. Without it, a run
+    /// that was given up is refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dead: bool,
 }
 
 /// Reads a team's shared context.

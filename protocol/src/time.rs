@@ -142,14 +142,34 @@ impl BootTime {
     }
 }
 
+/// A reading of the clock of a database, which was taken between two moments of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DatabaseTime {
+    /// The time of the database.
+    pub at: Timestamp,
+    /// Before the statement that reads it was sent.
+    pub sent_at: BootTime,
+    /// After its reply was received.
+    pub received_at: BootTime,
+}
+
 /// Reads the clocks of the machine. Only the composition root creates the real one.
 pub trait Clock: Send + Sync {
-    /// The present moment of the wall clock. It is never before an earlier one of the same process, whatever happens to
-    /// the clock of the machine.
+    /// The present moment. It is never before an earlier one of the same process, whatever happens to the wall clock of
+    /// the machine.
     fn now(&self) -> Timestamp;
 
     /// The present moment of the clock that also counts while the machine is suspended: leases are measured by it.
     fn boot_time(&self) -> BootTime;
+
+    /// The wall clock of the machine, as it is set, less [`Clock::now`], in microseconds. It is negative if the wall
+    /// clock is the earlier one. A clock of a test is its own wall clock.
+    fn wall_offset_micros(&self) -> i64 {
+        0
+    }
+
+    /// Receives a time of the database that this pod shares with others. A clock that follows no database ignores it.
+    fn follow(&self, _reading: DatabaseTime) {}
 }
 
 /// Generates unique numbers. Only the composition root creates the real one.

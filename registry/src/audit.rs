@@ -3,11 +3,13 @@
 //! to close it never reverts the call.
 
 use std::fmt;
+use std::ops::Deref;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::audit::{Opening, Record};
+use protocol::audit::{Event, Opening, Record};
 use protocol::{Cause, RequestId, TenantId, Timestamp};
+use serde::Serialize;
 
 use crate::error::StoreError;
 
@@ -208,11 +210,63 @@ impl AuditError {
     }
 }
 
+/// Which record it is, in a database with several chains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct RecordPosition {
+    /// The number of its chain.
+    pub chain: u64,
+    /// Its number within the chain.
+    pub number: u64,
+}
+
+/// A record as it is read, with its chain.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ListedRecord {
+    /// The number of its chain; none if the database has one chain only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chain: Option<u64>,
+    /// The record that has opened the entry which this one closes. It is in another chain if its pod had died.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opened: Option<RecordPosition>,
+    /// The record.
+    #[serde(flatten)]
+    pub record: Record,
+}
+
+impl ListedRecord {
+    /// A record of a database that has one chain.
+    pub(crate) const fn of_only_chain(record: Record) -> Self {
+        Self { chain: None, opened: None, record }
+    }
+
+    /// A record of one of several chains.
+    pub(crate) fn of_chain(chain: u64, record: Record) -> Self {
+        let opened = match record.event {
+            Event::Closed { opened, .. } | Event::Interrupted { opened } => Some(AuditSeq(opened)),
+            Event::Opened(_) | Event::System { .. } | Event::Restored(_) | Event::Unknown(_) => None,
+        };
+        // An entry of the same chain is named by its number alone.
+        let position = |opened: AuditSeq| RecordPosition {
+            chain: if opened.chain() == 0 { chain } else { opened.chain() },
+            number: opened.number(),
+        };
+        Self { chain: Some(chain), opened: opened.map(position), record }
+    }
+}
+
+impl Deref for ListedRecord {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        &self.record
+    }
+}
+
 /// One page of the audit, the newest record first.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct AuditPage {
     /// The records.
-    pub records: Vec<Record>,
+    pub records: Vec<ListedRecord>,
     /// The next page contains the records before this one; none if this is the last page.
     pub next: Option<AuditSeq>,
 }
@@ -241,7 +295,7 @@ pub trait AuditLog: Send + Sync {
     ///
     /// # Errors
     /// [`AuditError`] if they cannot be read.
-    async fn find(&self, scope: &AuditScope, id: &str) -> Result<Vec<Record>, AuditError>;
+    async fn find(&self, scope: &AuditScope, id: &str) -> Result<Vec<ListedRecord>, AuditError>;
 
     /// Verifies the whole hash chain.
     ///

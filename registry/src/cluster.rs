@@ -46,6 +46,9 @@ pub struct DueWork {
     pub messages: Vec<RunMessage>,
     /// How many other pods this one has declared dead so far.
     pub pods_declared_dead: u64,
+    /// By how many microseconds the wall clock of the machine is later than the clock of the pod, which is that of the
+    /// database; negative if it is earlier.
+    pub clock_offset_micros: i64,
 }
 
 /// A tree that was due, and was claimed.

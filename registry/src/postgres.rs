@@ -32,6 +32,7 @@ mod accounts;
 mod agent_memory;
 mod audit;
 mod cleaner;
+mod clock_offset;
 mod cluster;
 mod columns;
 mod command;
@@ -50,6 +51,7 @@ mod link;
 pub(crate) mod live_pods;
 mod lock;
 mod maintenance;
+mod pauses;
 mod peers;
 mod readers;
 mod runs;
@@ -112,13 +114,15 @@ struct Joined {
     chains: Vec<u64>,
 }
 
-/// Registers the start of the pod, and a chain for each lane.
+/// Registers the start of the pod, and a chain for each lane. From then on its clock follows that of the database.
 async fn join(
     connection: &mut PgConnection,
     name: PodId,
     lanes: usize,
     clock: &dyn Clock,
 ) -> Result<PodRow, StoreError> {
+    let database_time = connection::read_clock(connection, clock).await?;
+    clock.follow(database_time);
     let joined_at = clock.boot_time();
     let lanes = i32::try_from(lanes.max(1)).unwrap_or(i32::MAX);
     let joining = sqlx::query_scalar("SELECT greenroom_join_v1($1, $2, $3, $4, $5, $6, $7)")
@@ -139,7 +143,7 @@ async fn join(
         Some(_) | None => error::sqlx_error(&error),
     })?;
     let Joined { pod, chains } = serde_json::from_str(&joined)?;
-    Ok(PodRow { id: pod, name, chains, joined_at })
+    Ok(PodRow { id: pod, name, chains, joined_at, database_time })
 }
 
 /// The handle of the stores, the tasks that run beside them, and the queue of the tick.

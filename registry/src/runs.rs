@@ -220,8 +220,8 @@ pub trait RunStore: Send + Sync {
     /// [`StoreError`] if they cannot be read.
     async fn list_tree(&self, root: &RunId) -> Result<Vec<RunRecord>, StoreError>;
 
-    /// Lists the runs of a tenant (none: of all) that have not ended and whose tree has no owner, those of the oldest
-    /// trees first; recovery resumes their trees.
+    /// Lists the runs of a tenant (none: of all) that have not ended and whose tree has no owner and was not given up,
+    /// those of the oldest trees first; recovery resumes their trees.
     ///
     /// # Errors
     /// [`StoreError`] if they cannot be read.

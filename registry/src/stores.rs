@@ -72,7 +72,7 @@ pub struct OpenedStores {
 
 /// Constructor arguments of every implementation.
 pub struct StoreParts {
-    /// The wall clock.
+    /// The clock of the pod. A store that other pods share tells it the time of the database ([`Clock::follow`]).
     pub clock: Arc<dyn Clock>,
     /// Signs the head of the audit.
     pub signer: Signer,

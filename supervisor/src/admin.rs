@@ -125,7 +125,7 @@ impl AdminOps {
         recorded.map(|_| ()).map_err(|error| error.cause())
     }
 
-    /// Resumes every run of a tenant that has no owner, and waits until each has ended or awaits approval.
+    /// Resumes every run of a tenant that has no owner, and waits until each has ended, awaits approval or is dead.
     async fn resume_runs(&self, tenant: &TenantId) -> Result<Json, Cause> {
         let unclaimed = self.stores.runs.list_unclaimed(Some(tenant), self.clock.now(), RESUME_BATCH_MAX).await;
         let unclaimed = unclaimed.map_err(|error| error.cause())?;
@@ -135,12 +135,12 @@ impl AdminOps {
         let runs: Vec<Json> = ends.collect().await;
         let failed = runs.iter().filter(|run| run.get("failed") == Some(&Json::Bool(true))).count();
         Ok(json!({
-            "resumed": round.resumed, "terminated": round.terminated, "deferred": round.deferred, "failed": failed,
-            "runs": runs,
+            "resumed": round.resumed, "terminated": round.terminated, "dead": round.dead, "deferred": round.deferred,
+            "failed": failed, "runs": runs,
         }))
     }
 
-    /// Watches a run until it has ended or awaits approval.
+    /// Watches a run until it has ended, awaits approval or is dead.
     async fn wait_settled(&self, run: RunRecord) -> Json {
         let mut journal = self.stores.journal.tail(&run.run, run.seq);
         while run.status != RunStatus::WaitingApproval
@@ -149,6 +149,9 @@ impl AdminOps {
             match record.entry {
                 Entry::RunEnded { reply } => {
                     return json!({ "run_id": run.run, "status": reply.status, "failed": reply.error.is_some() });
+                }
+                Entry::RunGivenUp { .. } => {
+                    return json!({ "run_id": run.run, "status": RunStatus::Dead, "failed": true });
                 }
                 Entry::ApprovalRequested { .. } | Entry::CallAwaitsApproval { idle: true, .. } => break,
                 _ => {}

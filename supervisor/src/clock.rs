@@ -1,4 +1,7 @@
-//! The only code that reads the clocks of the machine and generates ids. All other code receives them as arguments.
+//! The only code that reads the clocks of the machine and generates ids. All other code receives them as arguments, the
+//! clock as a [`PodClock`], which follows the database that pods share.
+
+mod pod_clock;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -6,6 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use greenroom_protocol::{BootTime, Clock, IdGenerator, Timestamp};
 use nix::time::ClockId;
+
+pub use pod_clock::PodClock;
 
 /// The clock of the machine, which never goes back while the process runs: if an operator or a time server sets it
 /// back, the time goes on from the latest one by the monotonic clock. So a timer that waits for a time fires when the
@@ -22,14 +27,27 @@ const BOOT_CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
 /// The largest difference so far between the wall clock and the time since the start of the process, in microseconds.
 static OFFSET: AtomicI64 = AtomicI64::new(i64::MIN);
 
-impl Clock for WallClock {
+impl WallClock {
+    /// The wall clock as it is set, and the time of this clock, in microseconds.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
-    fn now(&self) -> Timestamp {
+    fn read() -> (i64, i64) {
         static STARTED: OnceLock<Instant> = OnceLock::new();
         let elapsed = STARTED.get_or_init(Instant::now).elapsed().as_micros();
         // A clock before 1970 is broken; the epoch is used then.
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-        Timestamp::from_micros(steady_micros(to_micros(wall), to_micros(elapsed), &OFFSET))
+        let wall = to_micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros());
+        (wall, steady_micros(wall, to_micros(elapsed), &OFFSET))
+    }
+}
+
+impl Clock for WallClock {
+    fn now(&self) -> Timestamp {
+        let (_, steady) = Self::read();
+        Timestamp::from_micros(steady)
+    }
+
+    fn wall_offset_micros(&self) -> i64 {
+        let (wall, steady) = Self::read();
+        wall.saturating_sub(steady)
     }
 
     fn boot_time(&self) -> BootTime {
@@ -85,5 +103,6 @@ mod tests {
         assert!(times.is_sorted());
         let times: Vec<_> = (0..1_000).map(|_| WallClock.boot_time()).collect();
         assert!(times.is_sorted() && times[0] > BootTime::default() && times[999] < BootTime::MAX);
+        assert!(WallClock.wall_offset_micros().abs() < 60 * SECOND, "nothing has set it back");
     }
 }

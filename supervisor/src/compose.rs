@@ -33,6 +33,7 @@ use self::active::{ActiveParts, StartLoader};
 pub use self::overrides::{Overrides, RestorePod, WrapEvaluator, WrapStores};
 use self::parts::PodParts;
 use crate::cached_definitions::CachedDefinitions;
+use crate::clock::PodClock;
 use crate::config::Config;
 use crate::identity::ConfigIdentityProvider;
 use crate::pipeline::admission::AdmissionControl;
@@ -48,7 +49,7 @@ pub async fn compose(config: &Config, clock: Arc<dyn Clock>, ids: Arc<dyn IdGene
     compose_with(config, clock, ids, Overrides::default()).await
 }
 
-/// Assembles a pod with overrides.
+/// Assembles a pod with overrides. Its clock is that of the machine, until it shares a database that has another one.
 ///
 /// # Errors
 /// As [`compose`].
@@ -75,7 +76,7 @@ pub async fn compose_with(
     let tools = [greenroom_runtimes::tools(), tools].concat();
     let host_names = catalogue::host_names(config, &handlers, &tools);
     let sources = OwnSources::open(config)?;
-    let pod = PodId::for_start(&config.pod, ids.next_id());
+    let (pod, clock) = (PodId::for_start(&config.pod, ids.next_id()), pod_clock(clock));
     let mut services = Services::new();
     let metrics = services::start_metrics(&mut services, metrics)?;
     let (OpenedStores { stores, tasks: writers }, redis) = tokio::try_join!(
@@ -121,6 +122,11 @@ pub async fn compose_with(
     let ingress = pipeline::ingress(&parts, pipeline);
     let reloader = services::start_reloader(&mut services, &parts, built.spawner, in_service);
     Ok(Pod { parts, ingress, tree: built.tree, services, reloader, _lock: lock })
+}
+
+/// The clock of a pod on a machine with these clocks.
+fn pod_clock(machine: Arc<dyn Clock>) -> Arc<dyn Clock> {
+    Arc::new(PodClock::new(machine))
 }
 
 /// The stores inside of those of an override, if there is one.

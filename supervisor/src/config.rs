@@ -83,7 +83,7 @@ pub struct Config {
     pub artifacts: ArtifactsConfig,
     /// Bounds on requests in flight.
     pub admission: AdmissionConfig,
-    /// How long a run only waits for people until it leaves this pod, if pods share the store.
+    /// How long a run only waits, for people or for a late retry, until it leaves this pod, if pods share the store.
     pub park_delay: Duration,
     /// Workers of the guard; 0 means one for each core.
     pub guard_workers: usize,

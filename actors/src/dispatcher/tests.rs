@@ -196,7 +196,7 @@ async fn each_other_verb_goes_where_it_belongs() {
         team: None,
         tenant: TenantId::new("acme").unwrap(),
     };
-    let resume = Request::ResumeRun(ResumeRun { run: run.clone() });
+    let resume = Request::ResumeRun(ResumeRun { run: run.clone(), dead: false });
     let TypedPermit::ResumeRun(permit) = harness.typed_permit(resume, run_resource).await else {
         panic!("another verb")
     };

@@ -7,9 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use futures::StreamExt;
 use greenroom_protocol::event::RunStatus;
-use greenroom_protocol::journal::Entry;
 use greenroom_protocol::{Cause, Deadline, ErrorCode, Reply, RequestId, RunId, Status, Values};
 use greenroom_registry::cluster::DueWork;
 use greenroom_registry::runs::{ClaimedTree, Fence, RunRecord};
@@ -192,31 +190,6 @@ impl RunsHandle {
              with `greenroom runs resume {run}`, and repeat the request for its reply"
         );
         Err(Cause::new(ErrorCode::Interrupted, message).with_details(serde_json::json!({ "run": run })))
-    }
-
-    /// Waits for the end of a run, without a deadline, for a caller that is stopped from outside.
-    pub(super) async fn wait_reply(&self, run: &RunId) -> Result<Reply, Cause> {
-        if let Some(mut hosted) = self.inner.hosted.find(run) {
-            let ended = hosted.progress.wait_for(|progress| progress.reply.is_some()).await;
-            if let Some(reply) = ended.ok().and_then(|progress| progress.reply.clone()) {
-                return Ok(reply.as_ref().clone());
-            }
-        }
-        // Its actor is not hosted here or has failed, so the reply comes from the journal.
-        let RunEnv { stores, .. } = &**self.env();
-        // Read first, so that an end which another pod records at this moment is in the reply or in the tail.
-        let after = self.record(run).await?.seq;
-        if let Some(reply) = stores.runs.reply(run).await.map_err(|error| error.cause())? {
-            return Ok(reply);
-        }
-        let mut tail = stores.journal.tail(run, after);
-        while let Some(next) = tail.next().await {
-            if let Entry::RunEnded { reply } = next.map_err(|error| error.cause())?.entry {
-                return Ok(*reply);
-            }
-        }
-        let reply = stores.runs.reply(run).await.map_err(|error| error.cause())?;
-        reply.ok_or_else(|| Cause::new(ErrorCode::Interrupted, "the process ended before the run did"))
     }
 
     /// Sends a request to the actor of a run and awaits its reply; `None` if it is not hosted here, or has stopped.

@@ -1,14 +1,19 @@
-//! Parking: a tree of runs in which everything waits for people leaves the memory of its pod after a while, returns its
-//! capacity and has no owner until a signal or its time wakes it; then any pod that has capacity claims and resumes it.
+//! Parking: a tree of runs in which everything waits for people, or for a retry that is not due soon, leaves the memory of
+//! its pod after a while, returns its capacity and has no owner until a signal or its time wakes it; then any pod that has
+//! capacity claims and resumes it.
 //!
 //! The actors stop first, and the ownership ends after that, so that nothing of the tree is decided in between. A signal
-//! that comes meanwhile is sent as a message, and a tree with a message is not parked. A tree with a team, or with a caller
-//! that waits, remains: the team is formed on this pod, and the request of the caller has the capacity.
+//! that comes meanwhile is sent as a message, and a tree with a message is not parked. The teams of its runs are disbanded
+//! in between, and formed again for the resumed runs, as after the death of a pod.
+//!
+//! A tree whose caller waits for its reply remains. The request of the caller has the capacity and keeps it until it gets
+//! the reply, so nothing would be returned, and the claim of a woken tree would need capacity a second time. Such a wait
+//! is bounded by the deadline of the request.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_protocol::{Deadline, Timestamp};
+use greenroom_protocol::{Deadline, RunId, Timestamp};
 
 use super::RunEnv;
 use super::handle::RunsHandle;
@@ -33,11 +38,24 @@ enum StoppedTree {
     None,
 }
 
-/// The run as it is parked; none if it does not only wait for people, or if a caller waits for it.
-pub(super) fn parked_run(state: &State) -> Option<ParkedRun> {
-    let may_park = state.is_paused() && !state.has_unneeded_runs() && state.request_deadline().is_none();
-    may_park
-        .then(|| ParkedRun { wake_at: state.pending_approvals().iter().filter_map(|approval| approval.until).min() })
+/// The run as it is parked; none if it does anything but wait for people or for a retry after `soon`, or if a caller
+/// waits for it. The time of a run that waits for a retry passes, so it continues at its deadline at the latest.
+pub(super) fn parked_run(state: &State, soon: Timestamp) -> Option<ParkedRun> {
+    if state.has_unneeded_runs() || state.request_deadline().is_some() {
+        return None;
+    }
+    let next = if state.is_paused() {
+        None
+    } else {
+        let retry_at = state.next_retry()?;
+        let at = state.deadline().map_or(retry_at, |deadline| retry_at.min(deadline.0));
+        if at <= soon {
+            return None;
+        }
+        Some(at)
+    };
+    let approvals = state.pending_approvals();
+    Some(ParkedRun { wake_at: approvals.iter().filter_map(|approval| approval.until).chain(next).min() })
 }
 
 impl RunsHandle {
@@ -46,15 +64,20 @@ impl RunsHandle {
         let RunEnv { stores, clock, observer, .. } = &**self.env();
         let (root, fence) = (tree.root(), tree.fence());
         let hosted = self.hosted_runs().of_tree(root, fence);
-        if hosted.iter().any(|run| run.started.team_run.is_some()) {
-            return;
-        }
+        let has_team = |run: &&HostedRun| run.started.team_run.as_ref() == Some(&run.started.run);
+        let teams: Vec<RunId> = hosted.iter().filter(has_team).map(|run| run.started.run.clone()).collect();
         let wake_at = match self.stop_waiting_runs(hosted).await {
             StoppedTree::All(wake_at) => wake_at,
             // The rest stops too. The tree is released with its last actor, and resumed as a whole.
             StoppedTree::Part => return self.hosted_runs().stop_tree(root, fence),
             StoppedTree::None => return,
         };
+        // Before the ownership ends: the team of a run that is resumed at once is another one.
+        if let Some(team_restorer) = self.team_restorer() {
+            for run in &teams {
+                team_restorer.release_team(run).await;
+            }
+        }
         match stores.cluster.park(root, fence, wake_at, clock.now()).await {
             Ok(true) => {
                 tree.set_released();
@@ -88,6 +111,6 @@ mod tests {
 
     #[test]
     fn a_run_that_has_not_started_is_not_parked() {
-        assert_eq!(parked_run(&State::default()), None);
+        assert_eq!(parked_run(&State::default(), Timestamp::default()), None);
     }
 }

@@ -4,7 +4,8 @@
 //! resumed is tried again after a delay, as often as the restart policy of runs allows.
 //!
 //! In a store that one process owns, a round lists the trees. In one that pods share, it claims those that are due, at
-//! most as many as the pod has capacity for. A tree whose owners have died too often without progress is ended.
+//! most as many as the pod has capacity for. A tree that has failed too often without progress, or whose owners have died
+//! too often, is given up.
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
@@ -17,7 +18,6 @@ use greenroom_protocol::{Cause, Deadline, ErrorCode, Reply, RequestId, RunId, St
 use greenroom_registry::cluster::DueTree;
 use greenroom_registry::runs::{ClaimedTree, RunRecord};
 use greenroom_rego::{AuthMethod, Permitted, RecoveryRequest};
-use serde_json::json;
 
 use super::handle::{RunsHandle, into_reply};
 use super::message::{PendingResume, UnneededRun};
@@ -26,14 +26,11 @@ use super::tree::RunTree;
 use super::{RECOVERY_CONCURRENCY, RunEnv};
 use crate::dispatcher::{RunTicket, RunVacancy};
 use crate::observer::ActorEvent;
-use crate::supervision::ChildKind;
 
 /// Runs of one recovery; the next recovery resumes the rest.
 const RECOVERY_BATCH_MAX: u32 = 10_000;
 /// Timeout of the resumption of one run.
 const RESUME_TIMEOUT: Duration = Duration::from_secs(60);
-/// Deaths of the owners of a tree, since one of its runs last made progress, after which it is not resumed any more.
-const ATTEMPTS_MAX: u32 = 5;
 /// When a tree is due again that was claimed and could not be resumed.
 const DEFERRAL: Duration = Duration::from_secs(2);
 
@@ -42,19 +39,22 @@ const DEFERRAL: Duration = Duration::from_secs(2);
 pub struct RecoveryReport {
     /// Trees that were resumed.
     pub resumed: usize,
-    /// Trees that were ended: their root has ended, their user is unknown or is no longer permitted to resume them, or
-    /// too many attempts to resume them have failed.
+    /// Trees that were ended: their root has ended, or their user is unknown or is no longer permitted to resume them.
     pub terminated: usize,
+    /// Trees that were given up: too many attempts to resume them have failed.
+    pub dead: usize,
     /// Trees that could not be resumed now; a later recovery tries them again.
     pub deferred: usize,
 }
 
 /// Outcome of the recovery of one tree.
 #[derive(Debug)]
-enum TreeRecovery {
+pub(super) enum TreeRecovery {
     Resumed,
     /// Its runs have ended with this cause.
     Ended(Cause),
+    /// It was given up for this cause.
+    Dead(Cause),
 }
 
 impl RecoveryReport {
@@ -64,6 +64,10 @@ impl RecoveryReport {
             Ok(TreeRecovery::Ended(cause)) => {
                 tracing::warn!(run.id = %root, cause = %cause.code, "tree of runs was ended by recovery");
                 self.terminated += 1;
+            }
+            Ok(TreeRecovery::Dead(cause)) => {
+                tracing::warn!(run.id = %root, cause = %cause, "tree of runs is dead");
+                self.dead += 1;
             }
             Err(cause) => {
                 tracing::warn!(run.id = %root, cause = %cause, "tree of runs was not resumed");
@@ -190,7 +194,7 @@ impl RunsHandle {
         self.resume_claimed(&tree, 0, ticket).await
     }
 
-    /// Resumes a claimed tree in the name of its owner, or ends it.
+    /// Resumes a claimed tree in the name of its owner, ends it, or gives it up.
     ///
     /// # Errors
     /// As [`RunsHandle::recover_tree`].
@@ -208,10 +212,18 @@ impl RunsHandle {
             }
             return Ok(TreeRecovery::Ended(cause));
         }
-        if let Some(cause) = given_up_error(tree.failures(), attempts) {
-            self.end_tree(tree, &cause).await?;
-            return Ok(TreeRecovery::Ended(cause));
+        if let Some(cause) = self.judge_claimed(tree, attempts).await? {
+            return Ok(TreeRecovery::Dead(cause));
         }
+        self.resume_judged(tree, ticket).await
+    }
+
+    /// Resumes a claimed tree that may be resumed, in the name of its owner, or ends it.
+    ///
+    /// # Errors
+    /// As [`RunsHandle::recover_tree`].
+    pub(super) async fn resume_judged(&self, tree: &Arc<RunTree>, ticket: RunTicket) -> Result<TreeRecovery, Cause> {
+        let root = tree.root();
         let pending = PendingResume { tree: tree.clone(), ticket: Some(ticket), end: None };
         let Err(cause) = self.request_resume(root, pending).await else {
             self.end_orphans(tree);
@@ -242,7 +254,11 @@ impl RunsHandle {
         }
     }
 
-    async fn claim(&self, root: &RunId) -> Result<ClaimedTree, Cause> {
+    /// Claims a tree that has no owner.
+    ///
+    /// # Errors
+    /// [`ErrorCode::RunNotActive`] if it has ended or has an owner; an error of the stores.
+    pub(super) async fn claim(&self, root: &RunId) -> Result<ClaimedTree, Cause> {
         let RunEnv { stores, clock, pod, lease, .. } = &**self.env();
         let claimed = stores.core.claim_tree(root, pod, *lease, clock.now()).await.map_err(|error| error.cause())?;
         if let Some(claim) = claimed {
@@ -294,7 +310,7 @@ impl RunsHandle {
     }
 
     async fn try_resume(&self, permit: Permitted<ResumeRun>) -> Result<Reply, Cause> {
-        let (grant, ResumeRun { run }) = permit.redeem();
+        let (grant, ResumeRun { run, dead }) = permit.redeem();
         if grant.auth_method() == AuthMethod::RecordedOwner {
             let pending = self.pending_resumes().remove(&run);
             let PendingResume { tree, ticket, end } =
@@ -307,6 +323,9 @@ impl RunsHandle {
             return self.status_reply(&run).await;
         }
         let record = self.record(&run).await?;
+        if dead {
+            return self.retry_dead(&record, grant.principal().id.user.clone()).await;
+        }
         if record.status.is_terminal() {
             let message = format!("the run has ended as {}", record.status.as_str());
             return Err(Cause::new(ErrorCode::RunNotActive, message));
@@ -314,9 +333,10 @@ impl RunsHandle {
         if self.hosted_runs().has_tree(&record.root) {
             return self.status_reply(&run).await;
         }
+        self.require_not_dead(&record).await?;
         match self.recover_tree(&record.root, &record.owner.tenant).await? {
             TreeRecovery::Resumed => self.status_reply(&run).await,
-            TreeRecovery::Ended(cause) => Err(cause),
+            TreeRecovery::Ended(cause) | TreeRecovery::Dead(cause) => Err(cause),
         }
     }
 }
@@ -324,18 +344,4 @@ impl RunsHandle {
 /// The cause of a run that no call resumes, because the run that called it has ended.
 fn caller_ended_error(caller: &RunId) -> Cause {
     Cause::new(ErrorCode::Cancelled, format!("the run {caller} that called it has ended"))
-}
-
-/// The cause of a run that failed again at each attempt to resume it, or whose pod died each time; none if it may be
-/// resumed again.
-fn given_up_error(failures: u32, attempts: u32) -> Option<Cause> {
-    let (message, details) = if failures > ChildKind::Run.restart_policy().restarts_max {
-        (format!("the run failed {failures} times in a row"), json!({ "failures": failures }))
-    } else if attempts > ATTEMPTS_MAX {
-        (format!("{attempts} pods in a row died while they ran it"), json!({ "attempts": attempts }))
-    } else {
-        return None;
-    };
-    let message = format!("{message} without progress, and is not resumed any more");
-    Some(Cause::new(ErrorCode::Internal, message).with_details(details))
 }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::request::SignalRun;
 use greenroom_protocol::{Cause, Deadline, ErrorCode, Reply, RequestId};
 use greenroom_registry::cluster::RunMessage;
@@ -46,6 +47,12 @@ impl RunsHandle {
             let message = format!("the run has ended as {}", record.status.as_str());
             return Err(Cause::new(ErrorCode::RunNotActive, message));
         }
+        if record.status == RunStatus::Dead
+            && let Some(by) = signal.canceller()
+        {
+            return self.cancel_dead(&record, by).await;
+        }
+        self.require_not_dead(&record).await?;
         if is_shared {
             return self.send_signal(&record, grant.request_id(), signal).await;
         }

@@ -24,6 +24,14 @@ impl UserSignal {
         (grant, Self { signal, by })
     }
 
+    /// The user who cancels the run; none if it is another signal.
+    pub(super) const fn canceller(&self) -> Option<&UserId> {
+        match self.signal {
+            Signal::Cancel => Some(&self.by),
+            Signal::Approve { .. } | Signal::Reject { .. } => None,
+        }
+    }
+
     /// The event of the signal. A run accepts each signal once, so one that is delivered again has none.
     ///
     /// # Errors

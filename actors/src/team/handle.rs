@@ -182,6 +182,15 @@ impl TeamRestorer for Inner {
         // The resumed run has a ticket of its own.
         self.form(TeamArgs { team, run, members, origin: TeamOrigin::ResumedRun, since, ticket: None }).await
     }
+
+    async fn release_team(&self, run: &RunId) {
+        // Without a supervisor, the pod is shutting down and its teams stop.
+        let Ok(supervisor) = self.supervisor() else { return };
+        let (port, released) = oneshot::channel();
+        if supervisor.send_message(TeamSupervisorMsg::Release(run.clone(), port)).is_ok() && released.await.is_err() {
+            tracing::debug!(run.id = %run, "the supervisor of the teams has failed; the team remains until its run ends");
+        }
+    }
 }
 
 #[async_trait]

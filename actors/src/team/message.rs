@@ -90,6 +90,8 @@ pub(super) enum TeamSupervisorMsg {
     Form(Box<TeamArgs>, oneshot::Sender<Result<FormationReceiver, Cause>>),
     /// Restart the team of a run.
     Restart(RunId),
+    /// Disband the team of a parked run.
+    Release(RunId, oneshot::Sender<()>),
     /// Return introspection data.
     GetInfo(RpcReplyPort<TeamSupervisorInfo>),
 }

@@ -76,6 +76,13 @@ impl Actor for TeamSupervisor {
                 let _ = port.send(self.form(&myself, state, args).await);
             }
             TeamSupervisorMsg::Restart(run) => self.restart_team(&myself, state, run).await,
+            TeamSupervisorMsg::Release(run, port) => {
+                if let Some(hosted) = self.teams.find(&run) {
+                    self.discard_team(state, &run, &hosted, "its run is parked");
+                }
+                // The caller may have dropped its request.
+                let _ = port.send(());
+            }
             TeamSupervisorMsg::GetInfo(port) => drop(port.send(self.info())),
         }
         Ok(())
@@ -109,7 +116,8 @@ impl TeamSupervisor {
         let (run, known) = (args.run.clone(), inner.find(&args.run));
         let (member_handle, formation) = match known {
             Some(earlier) if matches!(args.origin, TeamOrigin::Call(_)) => {
-                self.replace_team(state, &run, &earlier);
+                // The run that calls it was interrupted, so nobody waits for the earlier one.
+                self.discard_team(state, &run, &earlier, "replaced");
                 (self.new_member_handle()?, Arc::new(watch::Sender::new(None)))
             }
             // The request has formed the team before; its caller waits for the run.
@@ -174,12 +182,11 @@ impl TeamSupervisor {
         }
     }
 
-    /// Removes the team that was formed for the same call before. The run that calls it was interrupted, so nobody waits
-    /// for the team.
-    fn replace_team(&self, state: &mut TeamSupervisorState, run: &RunId, earlier: &HostedTeam) {
+    /// Removes a team that nobody waits for, and stops its actor.
+    fn discard_team(&self, state: &mut TeamSupervisorState, run: &RunId, team: &HostedTeam, reason: &str) {
         state.restart_timers.abort(run);
         self.remove_team(state, run, ended_error());
-        earlier.actor.stop(Some("replaced".to_owned()));
+        team.actor.stop(Some(reason.to_owned()));
     }
 
     /// Restarts a failed team for its run.

@@ -2,6 +2,7 @@
 
 mod failures;
 mod nested;
+mod parked;
 
 use std::sync::Arc;
 use std::time::Duration;

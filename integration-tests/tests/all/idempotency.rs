@@ -216,7 +216,7 @@ async fn a_signal_honours_its_key_and_a_context_write_without_a_version_is_refus
     assert_eq!((&repeated.error, &repeated.outputs), (&None, &approved.outputs));
     let without_key = send(&pod, None, signal("sign")?).await?;
     assert!(without_key.error.is_some(), "there is nothing to approve any more: {without_key:?}");
-    let resume = Request::ResumeRun(ResumeRun { run: run.clone() });
+    let resume = Request::ResumeRun(ResumeRun { run: run.clone(), dead: false });
     assert_eq!(code(&send(&pod, Some("s"), resume).await?), Some(ErrorCode::IdempotencyConflict));
     pod.pod.shutdown().await;
     Ok(())

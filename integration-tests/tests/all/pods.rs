@@ -23,6 +23,7 @@ use self::shared_database::{PodProcess, SharedDatabase, WAIT_MAX};
 
 mod server_restart;
 mod shared_database;
+mod wrong_clocks;
 
 /// A model that replies to every call.
 fn replying(model: &str) -> ScriptedCall {
@@ -150,6 +151,37 @@ fn a_parked_run_is_woken_by_a_signal_on_whichever_pod_has_capacity() -> Result<(
     ensure_success(&a.wait_ended(&run)?)?;
     assert_eq!((b.count_resumptions(&run)?, database.calls()), (1, 2), "no call was repeated");
     database.wait_count("SELECT count(*) FROM inbox", 0)
+}
+
+#[test]
+fn a_run_whose_pods_died_too_often_is_dead_until_a_user_has_any_pod_continue_it() -> Result<()> {
+    let database = SharedDatabase::create("gives_up", [replying("draft"), silent("send", 1), replying("send")])?;
+    let (a, mut b) = (database.start("pod_a")?, database.start("pod_b")?);
+    let run = a.start_detached("letter")?;
+    database.wait_calls(2)?;
+    database.execute("UPDATE trees SET attempts = 5")?;
+    a.crash();
+    b.recover();
+    b.wait_status(&run, RunStatus::Dead)?;
+    database.wait_count("SELECT count(*) FROM trees WHERE holder IS NULL AND wake_at = 9223372036854775807", 1)?;
+    let c = database.start("pod_c")?;
+    let client = c.client()?;
+    let filter = RunListFilter { status: Some(RunStatus::Dead), workflow: None };
+    let listed = c.block_on(client.runs(filter, Page::default()))?;
+    let row = &listed.outputs["runs"][0];
+    assert_eq!((&row["run_id"], &row["attempts"], &row["failures"]), (&json!(run), &json!(6), &json!(0)), "{listed:?}");
+    assert!(row["dead_since"].is_string() && row["reason"].is_string(), "{listed:?}");
+    let refused = c.block_on(client.resume(run.clone()))?;
+    assert_eq!(refused.error.map(|cause| cause.code), Some(ErrorCode::RunNotActive));
+
+    ensure_success(&c.block_on(client.retry_dead(run.clone()))?)?;
+    ensure_success(&c.wait_ended(&run)?)?;
+    assert_eq!(database.calls(), 3, "the recorded call was not repeated");
+    assert_eq!(c.count_entries(&run, |entry| matches!(entry, Entry::RunReopened { .. }))?, 1);
+    let refused = c.block_on(client.retry_dead(run))?;
+    assert_eq!(refused.error.map(|cause| cause.code), Some(ErrorCode::RunNotActive), "it has ended");
+    assert!(c.block_on(c.pod().stores().audit.verify())?.is_valid());
+    Ok(())
 }
 
 #[test]

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::terminal::{COMMAND_WAIT_MAX, CliHarness};
 use greenroom_integration_tests::wait::wait_until;
+use greenroom_protocol::Json;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
 
@@ -66,6 +67,33 @@ async fn the_chains_of_all_starts_are_exported_and_verified_with_the_public_key(
         let verified = terminal.run(&words).await?.expect_success()?;
         assert_eq!((&verified["valid"], &verified["records"]), (&true.into(), &exported["records"]), "{verified:#}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_record_of_several_chains_is_listed_and_shown_with_its_chain() -> Result<()> {
+    let terminal = harness(&create_database("chains").await?)?;
+    terminal.run(&["db", "migrate"]).await?.expect_success()?;
+    let echo = ["run", "agent", "echo_agent", "--input", "text=hello"];
+    for _ in 0..2 {
+        terminal.run(&echo).await?.expect_success()?;
+    }
+    let listed = terminal.run(&["audit", "list", "-o", "json"]).await?.expect_success()?;
+    let records = listed["records"].as_array().context("records")?;
+    let is_closed = |record: &&Json| record["event"]["kind"] == "closed";
+    let closed = records.iter().find(is_closed).with_context(|| format!("a closed entry: {listed:#}"))?;
+    let position = |record: &Json| format!("{}/{}", record["chain"], record["number"]);
+    assert_eq!(closed["opened"]["chain"], closed["chain"], "{closed:#}");
+    for name in [position(closed), position(&closed["opened"])] {
+        let reply = terminal.run(&["audit", "show", &name, "-o", "json"]).await?.expect_success()?;
+        let found: Vec<_> = reply["records"].as_array().context("records")?.iter().map(position).collect();
+        assert_eq!(found, [name.as_str()], "{reply:#}");
+        let table = terminal.run(&["audit", "show", &name, "-o", "table"]).await?;
+        assert!(table.out.contains(&name), "{}", table.out);
+    }
+    let table = terminal.run(&["audit", "list", "-o", "table"]).await?;
+    let closing = format!("closed {}", position(&closed["opened"]));
+    assert!(table.out.contains(&position(closed)) && table.out.contains(&closing), "{}", table.out);
     Ok(())
 }
 

@@ -190,7 +190,7 @@ fn requests_for(run: &RunId, team_run: &RunId, artifact: &ArtifactRef, entry: &s
             Request::SignalRun(SignalRun { run: run.clone(), signal: Signal::Cancel }),
             Request::SignalRun(SignalRun { run: run.clone(), signal: Signal::Approve { step: step.clone() } }),
             Request::SignalRun(SignalRun { run: run.clone(), signal: Signal::Reject { step: step.clone() } }),
-            Request::ResumeRun(ResumeRun { run: run.clone() }),
+            Request::ResumeRun(ResumeRun { run: run.clone(), dead: false }),
             Request::ContextRead(ContextRead { run: run.clone(), keys: Vec::new() }),
             Request::ContextWrite(ContextWrite { run: run.clone(), key, expect: None, change, ttl_ms: None }),
             Request::Query(Query::Run { run: run.clone() }),

@@ -81,7 +81,7 @@ impl IngressSubject {
                 without_body(body, reading, Request::SignalRun(SignalRun { run, signal: Signal::Cancel }))?
             }
             Self::Run { run, verb: RunVerb::Resume } => {
-                without_body(body, reading, Request::ResumeRun(ResumeRun { run }))?
+                without_body(body, reading, Request::ResumeRun(ResumeRun { run, dead: false }))?
             }
             Self::CatalogueList(kind) => without_body(body, reading, Request::Query(list(kind)))?,
             Self::CatalogueEntry(entry) => without_body(body, reading, Request::Query(describe(entry)))?,
@@ -115,7 +115,7 @@ impl Subjects {
                 Ok((self.run(run, RunVerb::Cancel), Vec::new()))
             }
             Request::SignalRun(SignalRun { run, signal }) => Ok((self.run(run, RunVerb::Signal), written(signal)?)),
-            Request::ResumeRun(ResumeRun { run }) => Ok((self.run(run, RunVerb::Resume), Vec::new())),
+            Request::ResumeRun(ResumeRun { run, dead: false }) => Ok((self.run(run, RunVerb::Resume), Vec::new())),
             Request::Query(query) => match self.of_query(query) {
                 Some(subject) => Ok((subject, Vec::new())),
                 None => self.of_envelope(request),
@@ -123,6 +123,7 @@ impl Subjects {
             Request::Invoke(_)
             | Request::StartRun(_)
             | Request::StartTeam(_)
+            | Request::ResumeRun(_)
             | Request::ContextRead(_)
             | Request::ContextWrite(_)
             | Request::MemoryRead(_)

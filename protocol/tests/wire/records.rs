@@ -116,6 +116,8 @@ fn run_entries() -> Vec<Entry> {
         Entry::StepCompensationEnded { key: key(), cause: None, usage: usage(), duration_ms: 5 },
         Entry::ContextChanged { key: id("facts"), change: ContextChange::Append("a".into()), until: Some(at(60)) },
         Entry::RunResumed { definitions_changed: true, deadline: Deadline(at(900)) },
+        Entry::RunGivenUp { cause: Cause::new(ErrorCode::Internal, "6 pods died"), failures: 0, attempts: 6 },
+        Entry::RunReopened { by: id("admin") },
         Entry::RunEnded { reply: Box::new(reply()) },
     ]
 }
@@ -143,6 +145,7 @@ fn the_statuses_of_a_run_are_words() {
         RunStatus::Queued,
         RunStatus::Running,
         RunStatus::WaitingApproval,
+        RunStatus::Dead,
         RunStatus::Success,
         RunStatus::Failed,
         RunStatus::Denied,

@@ -56,7 +56,8 @@ fn signals() -> Vec<Request> {
         signal(Signal::Cancel),
         signal(Signal::Approve { step: id("publish") }),
         signal(Signal::Reject { step: id("publish") }),
-        Request::ResumeRun(ResumeRun { run: id("run_01") }),
+        Request::ResumeRun(ResumeRun { run: id("run_01"), dead: false }),
+        Request::ResumeRun(ResumeRun { run: id("run_01"), dead: true }),
     ]
 }
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
 use protocol::Timestamp;
-use protocol::audit::{Event, Record};
+use protocol::audit::Event;
 
 use crate::audit::chain::{ChainRow, ChainTip};
 use crate::audit::head::HeadKind;
 use crate::audit::signer::Signer;
 use crate::audit::verify::{ChainReport, ChainVerifier};
-use crate::audit::{AuditError, AuditLog, AuditPage, AuditScope, AuditSeq, PruneReport};
+use crate::audit::{AuditError, AuditLog, AuditPage, AuditScope, AuditSeq, ListedRecord, PruneReport};
 use crate::error::StoreError;
 use crate::in_memory::audit_data::StoredEntry;
 use crate::in_memory::shared::Shared;
@@ -35,7 +35,7 @@ impl AuditLog for InMemoryAudit {
         Ok(AuditPage { records, next })
     }
 
-    async fn find(&self, scope: &AuditScope, id: &str) -> Result<Vec<Record>, AuditError> {
+    async fn find(&self, scope: &AuditScope, id: &str) -> Result<Vec<ListedRecord>, AuditError> {
         let number = id.parse::<u64>().ok();
         let matches = |entry: &&StoredEntry| match number {
             Some(number) => entry.row.number == number,
@@ -81,6 +81,6 @@ impl InMemoryAudit {
     }
 }
 
-fn parse(row: &ChainRow) -> Result<Record, StoreError> {
-    Ok(serde_json::from_str(&row.record)?)
+fn parse(row: &ChainRow) -> Result<ListedRecord, StoreError> {
+    Ok(ListedRecord::of_only_chain(serde_json::from_str(&row.record)?))
 }

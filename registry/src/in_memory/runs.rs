@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use futures::future::FutureExt;
 use futures::stream::BoxStream;
 use greenroom_protocol as protocol;
+use protocol::event::RunStatus;
 use protocol::journal::Entry;
 use protocol::{Reply, RunId, TenantId, Timestamp};
 
@@ -75,7 +76,9 @@ impl RunStore for InMemoryRuns {
     ) -> Result<Vec<RunRecord>, StoreError> {
         let runs = self.0.runs();
         let unclaimed = self.0.leases.unclaimed(now).into_iter().filter_map(|number| runs.runs.get(&number));
-        let roots: HashSet<_> = unclaimed.map(|stored| &stored.record.run).collect();
+        let is_dead = |record: &RunRecord| record.status == RunStatus::Dead;
+        let roots: HashSet<_> =
+            unclaimed.filter(|stored| !is_dead(&stored.record)).map(|stored| &stored.record.run).collect();
         if roots.is_empty() {
             return Ok(Vec::new());
         }

@@ -3,12 +3,11 @@
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
 use protocol::TenantId;
-use protocol::audit::Record;
 use protocol::limits::PAGE_ROWS_MAX;
 use sqlx::postgres::PgRow;
 
 use crate::audit::verify::ChainReport;
-use crate::audit::{AuditError, AuditLog, AuditPage, AuditScope, AuditSeq};
+use crate::audit::{AuditError, AuditLog, AuditPage, AuditScope, AuditSeq, ListedRecord};
 use crate::columns::{Columns as _, to_int};
 use crate::error::StoreError;
 use crate::postgres::connection::connect;
@@ -62,7 +61,7 @@ impl AuditLog for PostgresAudit {
 
     /// An id of two numbers (`CHAIN/NUMBER`) names a record of one chain, a number the records with this number of all
     /// chains.
-    async fn find(&self, scope: &AuditScope, id: &str) -> Result<Vec<Record>, AuditError> {
+    async fn find(&self, scope: &AuditScope, id: &str) -> Result<Vec<ListedRecord>, AuditError> {
         self.0.flush().await?;
         let (chain, number) = match id.split_once('/') {
             Some((chain, number)) => (chain.parse::<u64>().ok(), number.parse::<u64>().ok()),
@@ -98,8 +97,8 @@ impl AuditLog for PostgresAudit {
     }
 }
 
-fn record_of(row: &PgRow) -> Result<Record, StoreError> {
-    Ok(serde_json::from_str(row.text("record")?)?)
+fn record_of(row: &PgRow) -> Result<ListedRecord, StoreError> {
+    Ok(ListedRecord::of_chain(row.number("chain")?, serde_json::from_str(row.text("record")?)?))
 }
 
 fn seq_of(row: &PgRow) -> Result<AuditSeq, StoreError> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use greenroom_protocol::{Clock, DatabaseTime, Timestamp};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -77,6 +78,14 @@ pub(super) async fn in_time<T>(
         Ok(result) => result.map_err(|error| sqlx_error(&error)),
         Err(_) => Err(StoreError::Timeout),
     }
+}
+
+/// Reads the clock of the database.
+pub(super) async fn read_clock(connection: &mut PgConnection, clock: &dyn Clock) -> Result<DatabaseTime, StoreError> {
+    let sent_at = clock.boot_time();
+    let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+    let micros: i64 = in_time(STATEMENT_TIMEOUT, sqlx::query_scalar(sql).fetch_one(connection)).await?;
+    Ok(DatabaseTime { at: Timestamp::from_micros(micros), sent_at, received_at: clock.boot_time() })
 }
 
 /// Migrates the schema to that of this release, and returns its version.

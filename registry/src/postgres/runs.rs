@@ -105,6 +105,7 @@ impl RunStore for PostgresRuns {
              UNION ALL SELECT d.root FROM pods h JOIN trees d ON d.holder = h.id \
              WHERE h.dead AND NOT h.cleaned AND d.open_runs > 0 AND d.wake_at <= $4 \
              UNION ALL SELECT o.root FROM trees o WHERE o.holder = $2 AND o.open_runs > 0 AND o.number = ANY ($3)) \
+             AND NOT EXISTS (SELECT 1 FROM runs g WHERE g.run = t.root AND g.status = 'dead') \
              ORDER BY t.number, r.number LIMIT $5"
         ))
         .bind(tenant.map(TenantId::as_str))

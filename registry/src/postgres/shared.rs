@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use greenroom_protocol as protocol;
-use protocol::{BootTime, Clock, PodId, RunId};
+use protocol::{BootTime, Clock, DatabaseTime, PodId, RunId};
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -36,6 +36,8 @@ pub(super) struct PodRow {
     pub(super) chains: Vec<u64>,
     /// The time before it has joined: its lease began no sooner.
     pub(super) joined_at: BootTime,
+    /// The clock of the database at that time.
+    pub(super) database_time: DatabaseTime,
 }
 
 /// State that the lanes and the stores of one pod share.
@@ -191,6 +193,18 @@ impl Shared {
             !is_lost
         });
         had_lapsed
+    }
+
+    /// Records a pause that none of the clocks of this machine has counted, so the lease may be over: it has lapsed until
+    /// a renewal that is sent from now on is acknowledged.
+    pub(super) fn on_paused(&self) {
+        self.lease.send_if_modified(|lease| {
+            let is_lost = *lease == PodLease::Lost;
+            if !is_lost {
+                *lease = PodLease::Until(BootTime::default());
+            }
+            !is_lost
+        });
     }
 
     /// Records that another pod has declared this one dead.

@@ -1,10 +1,10 @@
 //! Everything periodic of a pod, in one statement a second on a connection of its own: it renews the lease, declares
-//! other pods dead, and learns what there is to do and which generations are current. Every ten seconds it appends the
-//! heads of the chains to the root chain.
+//! other pods dead, and learns what there is to do, which generations are current and what time it is. Every ten seconds it
+//! appends the heads of the chains to the root chain.
 
 use std::time::Duration;
 
-use greenroom_protocol::{BootTime, Timestamp};
+use greenroom_protocol::{BootTime, DatabaseTime, Timestamp};
 use serde::Deserialize;
 use sqlx::postgres::PgConnection;
 use sqlx::types::Json;
@@ -20,23 +20,23 @@ use crate::error::StoreError;
 use crate::generation_store::{Generations, raise};
 use crate::group_commit::{BatchCommand, CommandReceiver, ReplySender};
 use crate::postgres::audit::root::append;
+use crate::postgres::clock_offset::{OffsetReport, ReportedOffset};
 use crate::postgres::command::AccountsCommand;
 use crate::postgres::connection::{STATEMENT_TIMEOUT, connect, in_time};
 use crate::postgres::error::sqlx_error;
 use crate::postgres::handle::StoreHandle;
 use crate::postgres::lane::SIGN_INTERVAL;
+use crate::postgres::pauses::{LEASE_MARGIN, Pauses};
 use crate::postgres::peers::{LEASE, PeerRow, Peers, Suspect};
 
 /// How often the lease is renewed.
 const TICK_INTERVAL: Duration = Duration::from_secs(1);
 /// The delay of the next attempt after one that has failed.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
-/// How long one attempt may take.
+/// How long one attempt may take while the lease lasts.
 const TICK_TIMEOUT: Duration = Duration::from_secs(2);
-/// What is subtracted from a lease, because clocks do not run equally fast.
-const LEASE_MARGIN: Duration = Duration::from_millis(300);
-/// A longer pause of the process, by the clock of the database, invalidates what was observed.
-const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long one attempt may take after the lease has lapsed, when nothing is lost by waiting: a new connection included.
+const LAPSED_TICK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages of runs that one tick reads.
 const INBOX_MAX: i32 = 256;
 
@@ -84,8 +84,8 @@ pub(super) struct Tick {
     has_failed: bool,
     /// It was reported that the lease has lapsed.
     has_lapsed: bool,
-    /// The clock of the database and that of the machine at the last renewal.
-    clocks: Option<(i64, BootTime)>,
+    pauses: Pauses,
+    reported_offset: ReportedOffset,
     root_at: Instant,
     pods_declared_dead: u64,
     cleaner: mpsc::Sender<i64>,
@@ -95,6 +95,7 @@ impl Tick {
     /// A tick that sends the pods whose rest is to be cleaned to `cleaner`.
     pub(super) fn new(store: StoreHandle, cleaner: mpsc::Sender<i64>) -> Self {
         let renewed_until = store.pod.joined_at.saturating_add(LEASE);
+        let pauses = Pauses::since(store.pod.database_time);
         Self {
             store,
             connection: None,
@@ -102,7 +103,8 @@ impl Tick {
             renewed_until,
             has_failed: false,
             has_lapsed: false,
-            clocks: None,
+            pauses,
+            reported_offset: ReportedOffset::default(),
             root_at: Instant::now() + SIGN_INTERVAL,
             pods_declared_dead: 0,
             cleaner,
@@ -132,7 +134,7 @@ impl Tick {
     async fn tick(&mut self) -> Result<Instant, StoreError> {
         let (started_at, sent_at) = (Instant::now(), self.store.clock.boot_time());
         let suspects = self.peers.suspects(sent_at);
-        let wait_max = self.renewed_until.saturating_duration_since(sent_at).clamp(RETRY_DELAY, TICK_TIMEOUT);
+        let wait_max = attempt_timeout(self.renewed_until.saturating_duration_since(sent_at));
         let called = timeout(wait_max, self.call(&suspects)).await.unwrap_or(Err(StoreError::Timeout));
         let report = match called {
             Ok(report) => report,
@@ -147,13 +149,19 @@ impl Tick {
             self.store.on_dead();
             return Err(StoreError::PodDead);
         }
-        // The lease began when the database renewed it, which is not before the call was sent.
-        self.renewed_until = sent_at.saturating_add(LEASE.saturating_sub(LEASE_MARGIN));
-        let had_failed = std::mem::take(&mut self.has_failed) | std::mem::take(&mut self.has_lapsed);
-        if self.store.on_renewed(self.renewed_until) | had_failed {
-            tracing::info!(pod.id = %self.store.pod.name, "the lease of this pod is renewed again");
+        let received_at = self.store.clock.boot_time();
+        let database_time = DatabaseTime { at: Timestamp::from_micros(report.now), sent_at, received_at };
+        self.store.clock.follow(database_time);
+        let was_paused = self.pauses.observe(database_time);
+        if was_paused {
+            self.on_paused();
+        } else {
+            self.on_renewed(sent_at);
         }
         self.on_report(started_at, sent_at, report).await;
+        if was_paused {
+            return Ok(Instant::now());
+        }
         let delay = self.peers.next_delay(sent_at).map_or(TICK_INTERVAL, |delay| delay.min(TICK_INTERVAL));
         Ok(started_at + delay)
     }
@@ -182,6 +190,28 @@ impl Tick {
         self.connection.as_mut().ok_or(StoreError::Closed)
     }
 
+    fn on_renewed(&mut self, sent_at: BootTime) {
+        // The lease began when the database renewed it, which is not before the call was sent.
+        self.renewed_until = sent_at.saturating_add(LEASE.saturating_sub(LEASE_MARGIN));
+        let had_failed = std::mem::take(&mut self.has_failed) | std::mem::take(&mut self.has_lapsed);
+        if self.store.on_renewed(self.renewed_until) | had_failed {
+            tracing::info!(pod.id = %self.store.pod.name, "the lease of this pod is renewed again");
+        }
+    }
+
+    /// The machine was paused, and this renewal may have been sent before that: only the next one counts.
+    fn on_paused(&mut self) {
+        self.peers.restart();
+        self.renewed_until = BootTime::default();
+        self.has_lapsed = true;
+        self.store.on_paused();
+        tracing::warn!(
+            pod.id = %self.store.pod.name,
+            "the clock of the database has advanced further than that of this machine, which may have been paused: this \
+             pod releases nothing until its lease is renewed"
+        );
+    }
+
     fn on_failed(&mut self, error: &StoreError) {
         // It is attempted every 100 ms, and once more is no news.
         if !std::mem::replace(&mut self.has_failed, true) {
@@ -199,16 +229,13 @@ impl Tick {
     }
 
     async fn on_report(&mut self, started_at: Instant, sent_at: BootTime, report: TickReport) {
-        let TickReport { alive: _, now, declared, peers, to_clean, due, unshown, inbox, generations } = report;
+        let TickReport { alive: _, now: _, declared, peers, to_clean, due, unshown, inbox, generations } = report;
         raise(&self.store.generations, generations);
         // What a pod has left that is being cleaned can be claimed already, and so can what this pod has lost itself.
         let has_lost_trees =
             self.store.leases.has_unclaimed(self.store.clock.now()) || self.store.lost_claim_until().is_some();
         let has_due_trees = due || !to_clean.is_empty() || has_lost_trees;
         self.pods_declared_dead += declared.len() as u64;
-        if self.was_paused(now, sent_at) {
-            self.peers.restart();
-        }
         self.peers.observe(sent_at, &peers);
         for pod in declared {
             tracing::warn!(pod.row = pod, "a pod has not renewed its lease, and was declared dead");
@@ -221,8 +248,9 @@ impl Tick {
             // As above.
             let _ = self.store.accounts().try_send(AccountsCommand::Show);
         }
-        let pods_declared_dead = self.pods_declared_dead;
-        self.store.due_work.send_replace(DueWork { has_due_trees, messages: inbox, pods_declared_dead });
+        let (pods_declared_dead, clock_offset_micros) = (self.pods_declared_dead, self.measure_offset());
+        let work = DueWork { has_due_trees, messages: inbox, pods_declared_dead, clock_offset_micros };
+        self.store.due_work.send_replace(work);
         // Another pod may have written to a run that is watched here.
         self.store.journal_notifiers.notify_all();
         if started_at >= self.root_at {
@@ -233,14 +261,22 @@ impl Tick {
         }
     }
 
-    /// True if the clock of the database has advanced further than that of this machine, which was paused from outside
-    /// then, as a virtual one can be.
-    fn was_paused(&mut self, now: i64, at: BootTime) -> bool {
-        let before = self.clocks.replace((now, at));
-        before.is_some_and(|(then, since)| {
-            let database = Duration::from_micros(u64::try_from(now.saturating_sub(then)).unwrap_or_default());
-            database > at.saturating_duration_since(since) + PAUSE_MAX
-        })
+    /// By how much the wall clock of the machine is later than that of the pod, which matters to no one but a reader of
+    /// the log.
+    fn measure_offset(&mut self) -> i64 {
+        let offset_us = self.store.clock.wall_offset_micros();
+        match self.reported_offset.observe(offset_us) {
+            Some(OffsetReport::Wrong) => tracing::warn!(
+                clock.offset_us = offset_us,
+                "the wall clock of this machine is not that of the database, which this pod uses: only times in this log \
+                 are wrong"
+            ),
+            Some(OffsetReport::Right) => {
+                tracing::info!(clock.offset_us = offset_us, "the wall clock of this machine is right again");
+            }
+            None => {}
+        }
+        offset_us
     }
 
     /// Appends the heads that the lanes have signed to the root chain, and saves its own head beside the key.
@@ -282,8 +318,28 @@ impl Tick {
     }
 }
 
+/// How long one attempt may take, with this much left of the lease. Half of it remains for an attempt on another connection.
+/// After the lease no such bound holds: an attempt that is given too little time to connect would never renew it.
+fn attempt_timeout(lease_left: Duration) -> Duration {
+    if lease_left.is_zero() { LAPSED_TICK_TIMEOUT } else { (lease_left / 2).clamp(RETRY_DELAY, TICK_TIMEOUT) }
+}
+
 /// Saves the head of the root chain in the file beside the key, so that a root chain which was rewritten is noticed.
 pub(super) fn save_root_head(store: &StoreHandle, tip: ChainTip) -> Result<(), StoreError> {
     let head = store.signer.sign(HeadKind::Running, tip, store.clock.now());
     store.signer.save_head(&SavedHead { database: store.database.clone(), head })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_leaves_half_of_the_lease_to_the_next_one_and_takes_its_time_after_the_lease() {
+        let lease = LEASE.saturating_sub(LEASE_MARGIN);
+        assert_eq!(attempt_timeout(lease), lease / 2);
+        assert_eq!(attempt_timeout(Duration::from_secs(60)), TICK_TIMEOUT);
+        assert_eq!(attempt_timeout(Duration::from_millis(10)), RETRY_DELAY);
+        assert_eq!(attempt_timeout(Duration::ZERO), LAPSED_TICK_TIMEOUT);
+    }
 }

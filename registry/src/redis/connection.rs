@@ -25,9 +25,9 @@ pub(super) const OPERATION_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest wait for the first connection, and for each step of a later one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A server that does not reply for this long after the last command is disconnected.
-const UNRESPONSIVE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const UNRESPONSIVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often an unresponsive server is looked for.
-const UNRESPONSIVE_INTERVAL: Duration = Duration::from_millis(500);
+pub(super) const UNRESPONSIVE_INTERVAL: Duration = Duration::from_millis(500);
 /// The delays between attempts to connect, in milliseconds.
 const RECONNECT_DELAY_MIN_MS: u32 = 20;
 const RECONNECT_DELAY_MAX_MS: u32 = 1_000;

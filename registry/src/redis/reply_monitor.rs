@@ -1,11 +1,14 @@
-//! Whether the server replies. While it does not, one operation a second is sent to find out, and all others fail at
-//! once instead of waiting for their timeout.
+//! Whether the server replies. While it does not, an operation is sent from time to time to find out, and all others fail
+//! at once instead of waiting for their timeout.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often an operation is sent to a server that does not reply.
-const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+use super::connection::{UNRESPONSIVE_INTERVAL, UNRESPONSIVE_TIMEOUT};
+
+/// How often an operation is sent to a server that does not reply. The client takes a connection for lost a certain time
+/// after the *last* command on it, so a probe that follows earlier would keep a connection that is silent for ever.
+const PROBE_INTERVAL: Duration = UNRESPONSIVE_TIMEOUT.saturating_add(UNRESPONSIVE_INTERVAL.saturating_mul(2));
 
 /// The replies of one server. Times are durations since the monitor was made.
 pub(super) struct ReplyMonitor {
@@ -61,16 +64,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_silent_server_gets_one_operation_a_second_until_it_replies() {
+    fn a_silent_server_gets_one_operation_in_each_interval_until_it_replies() {
         let monitor = ReplyMonitor::new();
         let at = Duration::from_millis;
         assert!(monitor.allows(at(0)) && monitor.allows(at(0)));
         monitor.on_timeout(at(1), at(2_001));
-        assert!(!monitor.allows(at(2_500)));
-        assert!(monitor.allows(at(3_001)) && !monitor.allows(at(3_001)), "one of two");
-        assert!(monitor.allows(at(4_001)));
-        monitor.on_reply(at(4_002));
-        assert!(monitor.allows(at(4_003)) && monitor.allows(at(4_003)));
+        assert!(!monitor.allows(at(5_000)));
+        assert!(monitor.allows(at(5_001)) && !monitor.allows(at(5_001)), "one of two");
+        assert!(monitor.allows(at(8_001)));
+        monitor.on_reply(at(8_002));
+        assert!(monitor.allows(at(8_003)) && monitor.allows(at(8_003)));
     }
 
     #[test]

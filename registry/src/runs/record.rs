@@ -124,6 +124,10 @@ pub(crate) enum StatusChange {
     Running,
     /// The run was resumed; if it awaited an approval, it still does.
     Resumed,
+    /// No change of what its steps do, and no progress: its tree is not resumed any more.
+    GivenUp,
+    /// Its tree is resumed again.
+    Reopened,
     /// One of its steps awaits an approval.
     ApprovalRequested,
     /// The approval of one of its steps was decided.
@@ -133,9 +137,10 @@ pub(crate) enum StatusChange {
 }
 
 impl StatusChange {
-    /// True if one of the entries is more than a resumption and what is recorded again because of it.
+    /// True if one of the entries is more than a resumption, what is recorded again because of it, and its end. Failures
+    /// and attempts are counted from such an entry on.
     pub(crate) fn are_progress(changes: &[Self]) -> bool {
-        changes.iter().any(|change| !matches!(change, Self::Resumed | Self::CallWaits))
+        changes.iter().any(|change| !matches!(change, Self::Resumed | Self::CallWaits | Self::GivenUp))
     }
 
     /// Returns the change of each entry.
@@ -160,6 +165,8 @@ impl StatusChange {
             | Entry::DeadlinePassed
             | Entry::RunCompensationStarted { .. } => Self::Running,
             Entry::RunResumed { .. } => Self::Resumed,
+            Entry::RunGivenUp { .. } => Self::GivenUp,
+            Entry::RunReopened { .. } => Self::Reopened,
             Entry::ApprovalRequested { .. } => Self::ApprovalRequested,
             Entry::RunEnded { reply } => Self::Ended(reply.status.into()),
             Entry::CallAwaitsApproval { .. } => Self::CallWaits,
@@ -184,6 +191,9 @@ impl StatusChange {
             Self::None | Self::CallWaits => (status, pending),
             Self::Resumed if status == RunStatus::WaitingApproval => (status, pending),
             Self::Running | Self::Resumed => (RunStatus::Running, 0),
+            Self::GivenUp => (RunStatus::Dead, pending),
+            Self::Reopened if pending > 0 => (RunStatus::WaitingApproval, pending),
+            Self::Reopened => (RunStatus::Running, 0),
             Self::ApprovalRequested => (RunStatus::WaitingApproval, pending.saturating_add(1)),
             Self::ApprovalResolved => match pending.saturating_sub(1) {
                 0 => (RunStatus::Running, 0),
@@ -202,15 +212,5 @@ pub(crate) fn releases_key(entries: &[Entry]) -> bool {
 
 /// Parses a stored status.
 pub(crate) fn parse_status(text: &str) -> Option<RunStatus> {
-    const ALL: [RunStatus; 8] = [
-        RunStatus::Queued,
-        RunStatus::Running,
-        RunStatus::WaitingApproval,
-        RunStatus::Success,
-        RunStatus::Failed,
-        RunStatus::Denied,
-        RunStatus::Cancelled,
-        RunStatus::TimedOut,
-    ];
-    ALL.into_iter().find(|status| status.as_str() == text)
+    RunStatus::ALL.into_iter().find(|status| status.as_str() == text)
 }

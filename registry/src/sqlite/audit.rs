@@ -6,7 +6,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
 use protocol::TenantId;
-use protocol::audit::Record;
 use protocol::limits::PAGE_ROWS_MAX;
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
@@ -14,7 +13,7 @@ use sqlx::sqlite::SqliteConnection;
 use crate::audit::head::SignedHead;
 use crate::audit::signer::Signer;
 use crate::audit::verify::{ChainReport, ChainVerifier};
-use crate::audit::{AuditError, AuditLog, AuditPage, AuditScope, AuditSeq, ChainKey};
+use crate::audit::{AuditError, AuditLog, AuditPage, AuditScope, AuditSeq, ChainKey, ListedRecord};
 use crate::error::StoreError;
 use crate::sqlite::columns::Columns as _;
 use crate::sqlite::error::sqlx_error;
@@ -58,7 +57,7 @@ impl AuditLog for SqliteAudit {
         Ok(AuditPage { records, next })
     }
 
-    async fn find(&self, scope: &AuditScope, id: &str) -> Result<Vec<Record>, AuditError> {
+    async fn find(&self, scope: &AuditScope, id: &str) -> Result<Vec<ListedRecord>, AuditError> {
         self.store.flush().await?;
         let query = match id.parse::<u64>() {
             Ok(number) => sqlx::query(
@@ -125,8 +124,8 @@ pub(super) async fn verify_chain(
     }
 }
 
-fn record_of(row: &sqlx::sqlite::SqliteRow) -> Result<Record, StoreError> {
-    Ok(serde_json::from_str(row.text("record")?)?)
+fn record_of(row: &sqlx::sqlite::SqliteRow) -> Result<ListedRecord, StoreError> {
+    Ok(ListedRecord::of_only_chain(serde_json::from_str(row.text("record")?)?))
 }
 
 #[cfg(test)]

@@ -111,8 +111,8 @@ impl RunStore for SqliteRuns {
                 break;
             }
             let rows = sqlx::query(select_records!(
-                "WHERE root IN (SELECT run FROM runs WHERE number IN (SELECT value FROM json_each(?1))) \
-                 AND ended = 0 AND (?2 IS NULL OR runs.tenant = ?2) ORDER BY number LIMIT ?3"
+                "WHERE root IN (SELECT run FROM runs WHERE number IN (SELECT value FROM json_each(?1)) \
+                 AND status <> 'dead') AND ended = 0 AND (?2 IS NULL OR runs.tenant = ?2) ORDER BY number LIMIT ?3"
             ))
             .bind(serde_json::to_string(numbers)?)
             .bind(tenant.map(TenantId::as_str))

@@ -1,9 +1,10 @@
 //! Trees of runs: one owner for all runs of a tree, attempts to resume it, and no run below one that has ended.
 
-use protocol::PodId;
+use protocol::event::RunStatus;
+use protocol::{Cause, ErrorCode, PodId, UserId};
 
 use super::*;
-use crate::runs::{ClaimedTree, OwnerActivity, RunRecord};
+use crate::runs::{ClaimedTree, OwnerActivity, RunFilter, RunRecord};
 
 /// A run that `parent` calls, in the tree of `root`, whose owner has this fence.
 fn called_run(number: u128, parent: u128, root: u128, fence: Fence) -> NewRun {
@@ -117,6 +118,34 @@ async fn failures_of_a_tree_count_until_one_of_its_runs_makes_progress() {
         assert_eq!(runs.get(&run_id(1)).await.unwrap().unwrap().failures, 0, "the progress of an inner run counts");
         core.release_tree(&run_id(1), tree.fence, NOW).await;
         assert_eq!(claim(&stores, 1, NOW).await.unwrap().failures, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_dead_tree_keeps_its_failures_and_is_not_looked_for_until_it_is_reopened() {
+    for stores in TestStores::each().await {
+        let Stores { runs, core, .. } = &stores.stores;
+        let first = stores.create_run(1).await;
+        start_inner(&stores, 2, 1, 1, first).await;
+        core.fail_tree(&run_id(1), first, NOW).await.unwrap();
+        let tree = claim(&stores, 1, NOW).await.unwrap();
+        let cause = Cause::new(ErrorCode::Internal, "it fails");
+        let given_up = Entry::RunGivenUp { cause, failures: 1, attempts: 0 };
+        let _ = stores.append(&run_id(1), tree.fence, Seq(0), &[given_up], NOW).await.unwrap();
+        core.release_tree(&run_id(1), tree.fence, NOW).await;
+        let record = runs.get(&run_id(1)).await.unwrap().unwrap();
+        assert_eq!((record.status, record.failures), (RunStatus::Dead, 1), "it is no progress");
+        assert_eq!(runs.list_unclaimed(None, NOW, 10).await.unwrap(), []);
+        let dead = RunFilter { status: Some(RunStatus::Dead), ..RunFilter::default() };
+        assert_eq!(ids(&runs.list(&dead, None, 10).await.unwrap().runs), [run_id(1)]);
+        let tree = claim(&stores, 1, NOW).await.unwrap();
+        assert_eq!((ids(&tree.runs), tree.failures), (vec![run_id(1), run_id(2)], 1), "it can be claimed all the same");
+        let reopened = Entry::RunReopened { by: UserId::new("admin").unwrap() };
+        let _ = stores.append(&run_id(1), tree.fence, Seq(1), &[reopened], NOW).await.unwrap();
+        core.release_tree(&run_id(1), tree.fence, NOW).await;
+        let record = runs.get(&run_id(1)).await.unwrap().unwrap();
+        assert_eq!((record.status, record.failures), (RunStatus::Running, 0));
+        assert_eq!(ids(&runs.list_unclaimed(None, NOW, 10).await.unwrap()), [1, 2].map(run_id));
     }
 }
 

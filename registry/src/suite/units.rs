@@ -39,7 +39,7 @@ const COST: Amount = Amount { tokens: Tokens { input: 0, output: 0 }, cost: Micr
 async fn events(stores: &TestStores, request: u128) -> Vec<Event> {
     let id = RequestId::from_u128(request);
     let records = stores.stores.audit.find(&AuditScope::All, id.as_str()).await.unwrap();
-    records.into_iter().map(|record| record.event).collect()
+    records.into_iter().map(|listed| listed.record.event).collect()
 }
 
 #[tokio::test]

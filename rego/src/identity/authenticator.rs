@@ -136,7 +136,7 @@ impl Authenticator {
             resolved_at: now,
         };
         let meta = RequestMeta { outermost: id.clone(), id, trace, deadline, idempotency: None, received_at: now };
-        Ok(Authenticated::for_user(resolved, Request::ResumeRun(ResumeRun { run }), meta))
+        Ok(Authenticated::for_user(resolved, Request::ResumeRun(ResumeRun { run, dead: false }), meta))
     }
 
     /// Resolves the principal of a nested request again, and that of a user's own request if it is older than

@@ -9,7 +9,7 @@ mod audit;
 mod runs;
 
 pub use audit::{AuditCommand, VerifyArgs};
-pub use runs::{ArtifactsCommand, RunsCommand, StartArgs};
+pub use runs::{ArtifactsCommand, DeadCommand, RunsCommand, StartArgs};
 
 const ABOUT: &str =
     "Runs declarative AI agents, teams and workflows; every message is authorized by policy and audited.";

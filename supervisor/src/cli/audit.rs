@@ -65,10 +65,18 @@ fn print_records(reply: &Reply, output: Output) -> u8 {
     0
 }
 
+/// What `audit show` names a record: its number, after that of its chain if there are several.
+fn position(record: &Json) -> String {
+    let part = |name| record.get(name).and_then(Json::as_u64);
+    let number = part("number").unwrap_or_default();
+    part("chain").map_or_else(|| number.to_string(), |chain| format!("{chain}/{number}"))
+}
+
 /// The row of a record in the table format.
-fn row(record: &Json) -> Option<Json> {
-    let record: Record = serde_json::from_value(record.clone()).ok()?;
-    let (number, at) = (record.number, record.at);
+fn row(listed: &Json) -> Option<Json> {
+    let record: Record = serde_json::from_value(listed.clone()).ok()?;
+    let (number, at) = (position(listed), record.at);
+    let opened_position = |opened: u64| listed.get("opened").map_or_else(|| opened.to_string(), position);
     Some(match record.event {
         Event::Opened(opening) => json!({
             "number": number, "at": at, "event": "opened", "user": opening.user, "caller": opening.caller,
@@ -78,12 +86,12 @@ fn row(record: &Json) -> Option<Json> {
             let code = closing.code.map(|code| format!(" {code}")).unwrap_or_default();
             let reasons = if closing.code.is_some() { format!(" {}", closing.checks.join(",")) } else { String::new() };
             json!({
-                "number": number, "at": at, "event": format!("closed {opened}"),
+                "number": number, "at": at, "event": format!("closed {}", opened_position(opened)),
                 "result": format!("{}{code}{reasons}", closing.status.as_str()),
             })
         }
         Event::Interrupted { opened } => {
-            json!({ "number": number, "at": at, "event": format!("interrupted {opened}") })
+            json!({ "number": number, "at": at, "event": format!("interrupted {}", opened_position(opened)) })
         }
         Event::System { subject, message } => {
             json!({ "number": number, "at": at, "event": "system", "resource": subject, "result": message })
@@ -100,4 +108,27 @@ fn row(record: &Json) -> Option<Json> {
             json!({ "number": number, "at": at, "event": format!("{kind} of another release") })
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn closed(number: u64) -> Json {
+        json!({
+            "number": number, "previous": "0".repeat(64), "at": "2026-01-01T00:00:00Z",
+            "event": { "kind": "interrupted", "opened": 16 },
+        })
+    }
+
+    #[test]
+    fn a_record_of_several_chains_is_named_with_its_chain() {
+        let only = row(&closed(17)).expect("a record");
+        assert_eq!((&only["number"], &only["event"]), (&json!("17"), &json!("interrupted 16")));
+        let mut listed = closed(17);
+        listed["chain"] = json!(3);
+        listed["opened"] = json!({ "chain": 0, "number": 16 });
+        let row = row(&listed).expect("a record");
+        assert_eq!((&row["number"], &row["event"]), (&json!("3/17"), &json!("interrupted 0/16")));
+    }
 }

@@ -79,6 +79,10 @@ pub fn line(event: &RunEvent) -> Option<String> {
                 if *approved { "approved" } else { "rejected" }
             )
         }
+        RunEventKind::RunGivenUp { cause } => {
+            format!("  ✘ dead: {cause}\n    greenroom runs dead retry {}", event.run)
+        }
+        RunEventKind::RunReopened { by } => format!("  ↻ tried again by {by}"),
         RunEventKind::RunEnded { reply } => format!("■ {} {}", event.run, reply.status.as_str()),
     })
 }

@@ -1,4 +1,5 @@
-//! `greenroom runs`: list, show, watch, report, resume, approve, reject, cancel and prune runs.
+//! `greenroom runs`: list, show, watch, report, resume, approve, reject, cancel and prune runs. Those that were given up
+//! are in `dead`.
 
 use futures::StreamExt;
 use greenroom_protocol::event::{RunEventKind, WatchedRun};
@@ -14,6 +15,9 @@ use super::report::report;
 use super::run::print_events;
 use super::session::Session;
 use crate::clock::WallClock;
+use dead::dead;
+
+mod dead;
 
 /// Executes the command.
 ///
@@ -43,6 +47,7 @@ pub async fn runs(session: &Session, command: RunsCommand, output: Output) -> Re
         RunsCommand::Reject { run, step } => {
             print_signalled(&client.reject(run, step.clone()).await?, Signal::Reject { step }, output)
         }
+        RunsCommand::Dead(command) => dead(session, command, output).await,
         RunsCommand::Resume { run: Some(run) } => resume(session, run, output).await,
         RunsCommand::Resume { run: None } => {
             let report = session.maintain(Maintenance::ResumeRuns).await?;

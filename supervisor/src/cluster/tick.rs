@@ -63,11 +63,12 @@ async fn claim_due(runs: &RunsHandle, mut work: watch::Receiver<DueWork>) -> Res
 /// Reports a round; true if it has claimed a tree.
 fn has_claimed(round: Result<RecoveryReport, Cause>) -> bool {
     match round {
-        Ok(RecoveryReport { resumed: 0, terminated: 0, deferred: 0 }) => false,
-        Ok(RecoveryReport { resumed, terminated, deferred }) => {
+        Ok(RecoveryReport { resumed: 0, terminated: 0, dead: 0, deferred: 0 }) => false,
+        Ok(RecoveryReport { resumed, terminated, dead, deferred }) => {
             tracing::info!(
                 runs.resumed = resumed,
                 runs.terminated = terminated,
+                runs.dead = dead,
                 runs.deferred = deferred,
                 "resumed trees of runs without an owner"
             );

@@ -30,7 +30,7 @@ pub(crate) struct PodParts {
     pub config: Config,
     /// The id of this start of the pod: the owner of what it stores.
     pub pod: PodId,
-    /// Reads the wall clock.
+    /// The clock of the pod.
     pub clock: Arc<dyn Clock>,
     /// Generates ids.
     pub ids: Arc<dyn IdGenerator>,

@@ -171,10 +171,11 @@ async fn recover_periodically(admin: Arc<AdminOps>) -> Result<(), String> {
     loop {
         rounds.tick().await;
         match admin.recover(None).await {
-            Ok(RecoveryReport { resumed: 0, terminated: 0, deferred: 0 }) => {}
-            Ok(RecoveryReport { resumed, terminated, deferred }) => tracing::info!(
+            Ok(RecoveryReport { resumed: 0, terminated: 0, dead: 0, deferred: 0 }) => {}
+            Ok(RecoveryReport { resumed, terminated, dead, deferred }) => tracing::info!(
                 runs.resumed = resumed,
                 runs.terminated = terminated,
+                runs.dead = dead,
                 runs.deferred = deferred,
                 "recovered interrupted runs"
             ),

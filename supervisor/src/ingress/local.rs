@@ -15,7 +15,8 @@ use greenroom_protocol::event::{RunEvent, WatchedRun};
 use greenroom_protocol::limits::REQUEST_TIMEOUT_MAX;
 use greenroom_protocol::request::Query;
 use greenroom_protocol::{
-    ArtifactRef, Cause, Clock, Envelope, ErrorCode, IdGenerator, Received, Reply, Request, RequestId, RunId, UserId,
+    ArtifactRef, Cause, Clock, Deadline, Envelope, ErrorCode, IdGenerator, Received, Reply, Request, RequestId, RunId,
+    Timestamp, UserId,
 };
 use greenroom_registry::Stores;
 use greenroom_registry::artifacts::{ArtifactOwner, ArtifactSource, single_chunk};
@@ -72,7 +73,8 @@ impl LocalIngress {
         sink: Option<DeltaSink>,
     ) -> impl Future<Output = Served> + Send + use<'_> {
         let id = envelope.id.clone();
-        let received = Received::local(user, envelope, &*self.ids, self.clock.now());
+        let deadline = envelope.deadline.map(|deadline| self.translate(deadline));
+        let received = Received::local(user, Envelope { deadline, ..envelope }, &*self.ids, self.clock.now());
         let id = || id.unwrap_or_else(|| RequestId::from_u128(self.ids.next_id()));
         let received = received.map_err(|cause| Box::new(self.pipeline.reject_unread(&id(), cause)));
         async move {
@@ -81,6 +83,12 @@ impl LocalIngress {
                 Err(reply) => Served { reply: *reply, ticket: None },
             }
         }
+    }
+
+    /// A deadline by the clock of the pod. Its caller is on this machine, and has computed it by the wall clock of that.
+    fn translate(&self, deadline: Deadline) -> Deadline {
+        let micros = deadline.0.as_micros().saturating_sub(self.clock.wall_offset_micros());
+        Deadline(Timestamp::from_micros(micros))
     }
 
     /// The events of a run. The guard authorizes the watch once, when it starts; a run that is being

@@ -20,7 +20,6 @@ use serde_json::json;
 
 use super::preconditions::within_deadline;
 use super::reply::query_outcome;
-use run_report::run_json;
 
 mod run_report;
 
@@ -113,9 +112,12 @@ impl QueryHandler {
         let filter = RunFilter { tenant: Some(tenant.clone()), status, workflow };
         let page = self.stores.runs.list(&filter, page.cursor()?, page.effective_limit()).await;
         let page = page.map_err(|error| error.cause())?;
-        let rows = page.runs.iter().map(run_json).collect();
+        let mut rows = Vec::with_capacity(page.runs.len());
+        for record in &page.runs {
+            rows.push(self.run_json(record).await?);
+        }
         let next = page.next.map(|number| number.to_string());
-        Ok(query_outcome([("runs", rows), ("next", json!(next))]))
+        Ok(query_outcome([("runs", json!(rows)), ("next", json!(next))]))
     }
 
     async fn audit(&self, tenant: &TenantId, page: &Page) -> Result<Outcome, Cause> {

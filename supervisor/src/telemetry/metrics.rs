@@ -56,6 +56,7 @@ pub struct Metrics {
     quarantined: Gauge,
     lease_lapsed: Gauge,
     pods_declared_dead: Counter,
+    clock_offset: Gauge,
     trees_claimed: Counter,
     trees_woken: Counter,
     trees_parked: Counter,
@@ -112,6 +113,7 @@ impl Metrics {
             quarantined: gauge("definitions_quarantined"),
             lease_lapsed: gauge("pod_lease_lapsed"),
             pods_declared_dead: count("pods_declared_dead"),
+            clock_offset: gauge("pod_clock_offset_seconds"),
             trees_claimed: count("run_trees_claimed"),
             trees_woken: count("run_trees_woken"),
             trees_parked: count("run_trees_parked"),
@@ -132,6 +134,7 @@ impl Metrics {
         self.concurrent_teams.set(0.0);
         self.quarantined.set(0.0);
         self.lease_lapsed.set(0.0);
+        self.clock_offset.set(0.0);
         self.tick(Instant::now());
         self
     }
@@ -171,6 +174,12 @@ impl Metrics {
     /// Shows how many other pods this one has declared dead so far.
     pub fn set_pods_declared_dead(&self, pods: u64) {
         self.pods_declared_dead.absolute(pods);
+    }
+
+    /// Shows by how much the wall clock of the machine is later than the clock of the pod.
+    pub fn set_clock_offset(&self, micros: i64) {
+        // Exact up to 285 years.
+        self.clock_offset.set(micros as f64 / 1e6);
     }
 
     /// Counts a failure of the store of artifacts.
@@ -228,6 +237,7 @@ fn describe(recorder: &PrometheusRecorder) {
         ("definitions_quarantined", "definitions that are not in service in the version of their file"),
         ("error_rate", "share of requests in the last five minutes that the platform failed to serve"),
         ("pod_lease_lapsed", "1 while the pod has no live lease, and releases nothing"),
+        ("pod_clock_offset_seconds", "seconds that the wall clock of the machine is later than the database"),
     ];
     for (name, help) in gauges {
         recorder.describe_gauge(name.into(), None, help.into());
@@ -336,6 +346,14 @@ mod tests {
         ] {
             assert!(page.contains(line), "{line} is missing in\n{page}");
         }
+    }
+
+    #[test]
+    fn the_offset_of_the_wall_clock_is_in_seconds() {
+        let metrics = Metrics::new().unwrap();
+        assert!(metrics.render().contains("pod_clock_offset_seconds 0"), "{}", metrics.render());
+        metrics.set_clock_offset(-40_500_000);
+        assert!(metrics.render().contains("pod_clock_offset_seconds -40.5"), "{}", metrics.render());
     }
 
     #[test]

@@ -17,6 +17,11 @@ use crate::run::message::{RunMsg, Task};
 use crate::run::values::EffectInputs;
 use crate::supervision::linked_tasks::UNBOUNDED;
 
+/// A timer that is due soon looks at the clock this often.
+const TIMER_SLEEP_MIN: Duration = Duration::from_millis(1);
+/// A timer looks at the clock at least this often: the runtime does not count the time in which the machine is suspended.
+const TIMER_SLEEP_MAX: Duration = Duration::from_secs(30);
+
 impl RunActor {
     /// Starts an effect of the run in state `next`; a call waits for `commit`.
     pub(super) fn start_effect(
@@ -51,8 +56,8 @@ impl RunActor {
                 let fired = Event::TimerFired { timer: timer.clone() };
                 let work = async move {
                     while clock.now() < at {
-                        let remaining = at.saturating_duration_since(clock.now()).max(Duration::from_millis(1));
-                        tokio::time::sleep(remaining).await;
+                        let remaining = at.saturating_duration_since(clock.now());
+                        tokio::time::sleep(remaining.clamp(TIMER_SLEEP_MIN, TIMER_SLEEP_MAX)).await;
                     }
                     fired.into()
                 };

@@ -55,13 +55,18 @@ impl RunActor {
             return;
         }
         state.park_timer.abort(&());
-        if parked_run(&state.machine).is_some() {
+        if self.parked_run(state).is_some() {
             let me = myself.clone();
             state.park_timer.run_after((), self.ctx.env.park_delay, move || {
                 // If the actor has stopped, it waits for nothing.
                 let _ = me.send_message(RunMsg::WaitsLong);
             });
         }
+    }
+
+    /// The run as it is parked now. A retry within the next delay is not worth it.
+    fn parked_run(&self, state: &RunActorState) -> Option<ParkedRun> {
+        parked_run(&state.machine, self.ctx.env.clock.now().saturating_add(self.ctx.env.park_delay))
     }
 
     pub(super) fn on_waits_long(&self, state: &mut RunActorState) {
@@ -77,7 +82,7 @@ impl RunActor {
         state: &RunActorState,
         port: oneshot::Sender<Option<ParkedRun>>,
     ) {
-        let parked = parked_run(&state.machine);
+        let parked = self.parked_run(state);
         if parked.is_some() {
             self.stop(myself, "parked");
         }

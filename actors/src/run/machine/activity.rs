@@ -16,6 +16,7 @@ impl StepStatus {
     fn counts(&self) -> Counts {
         Counts {
             in_flight: u32::from(self.is_in_flight()),
+            backing_off: u32::from(matches!(self, Self::Backoff { .. })),
             evaluating: u32::from(matches!(self, Self::Evaluating)),
             awaiting: u32::from(matches!(self, Self::AwaitingApproval { .. })),
         }
@@ -81,6 +82,32 @@ impl State {
         self.waiting_calls.get(key).map(Arc::as_ref)
     }
 
+    /// The time of the next retry, if the run does nothing until then: whatever it has begun waits for a retry, or for
+    /// approvals, its own or those of a run that it called. None if it does anything else, or if no step waits for a
+    /// retry.
+    #[must_use]
+    pub fn next_retry(&self) -> Option<Timestamp> {
+        let idle_calls = self.waiting_calls.values().filter(|waits| waits.idle).count();
+        let Counts { in_flight, backing_off, evaluating, awaiting: _ } = self.counts;
+        let only_waits = self.phase == Phase::Running
+            && evaluating == 0
+            && backing_off > 0
+            && in_flight as usize == idle_calls.saturating_add(backing_off as usize);
+        if !only_waits {
+            return None;
+        }
+        let retry_at = |status: &StepStatus| match status {
+            StepStatus::Backoff { at, .. } => Some(*at),
+            _ => None,
+        };
+        let steps = self.step_states().map(|(_, step_state)| step_state);
+        let each = steps.flat_map(|step_state| {
+            let items = step_state.items.iter().flat_map(|items| items.iter()).map(|(_, item)| item);
+            std::iter::once(&step_state.status).chain(items)
+        });
+        each.filter_map(retry_at).min()
+    }
+
     /// Records what the run of a call waits for. A call that is no longer in flight waits for nothing.
     pub(super) fn set_call_waits(&mut self, key: &StepKey, approvals: &[PendingApproval], idle: bool) {
         if approvals.is_empty() || !matches!(self.step_status(key), StepStatus::InFlight { .. }) {
@@ -125,7 +152,7 @@ impl State {
     /// True if everything that the run has begun waits for approvals.
     fn waits_for_approvals_only(&self) -> bool {
         let idle_calls = self.waiting_calls.values().filter(|waits| waits.idle).count();
-        let Counts { in_flight, evaluating, awaiting } = self.counts;
+        let Counts { in_flight, evaluating, awaiting, backing_off: _ } = self.counts;
         self.phase == Phase::Running
             && evaluating == 0
             && in_flight as usize == idle_calls

@@ -12,6 +12,10 @@ use super::state::{Items, Phase, State, StepStatus};
 impl State {
     /// Applies an entry that was written at `at`.
     pub fn apply(&mut self, at: Timestamp, entry: &Entry) {
+        if matches!(entry, Entry::RunGivenUp { .. } | Entry::RunReopened { .. }) {
+            // The run does what it did, and the time in which it was dead is a pause as any other without an owner.
+            return;
+        }
         let before = std::mem::replace(&mut self.last_at, at);
         self.apply_entry(at, before, entry);
         self.update_pause(at);
@@ -40,7 +44,7 @@ impl State {
                 self.set_status(key, StepStatus::Done { order, result: Arc::new(result.clone()) });
             }
             // The context is a fold of its own (`run::context`); no decision of the machine depends on it.
-            Entry::ContextChanged { .. } => {}
+            Entry::ContextChanged { .. } | Entry::RunGivenUp { .. } | Entry::RunReopened { .. } => {}
             Entry::StepSkipped { key, .. } => self.set_status(key, StepStatus::Skipped),
             Entry::StepRetried { key, attempt, at: retry_at, usage, .. } => {
                 self.add_usage(usage);

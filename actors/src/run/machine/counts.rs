@@ -7,6 +7,8 @@ use greenroom_protocol::journal::PendingApproval;
 pub(super) struct Counts {
     /// Steps and items whose call is in flight or waits for a retry.
     pub(super) in_flight: u32,
+    /// Those of them that wait for a retry.
+    pub(super) backing_off: u32,
     /// Steps whose condition, items or prompt are being evaluated.
     pub(super) evaluating: u32,
     /// Steps that await an approval.
@@ -17,6 +19,7 @@ impl Counts {
     /// Subtracts what a step was, and adds what it is now.
     pub(super) const fn replace(&mut self, was: Self, is: Self) {
         self.in_flight = self.in_flight.saturating_add(is.in_flight).saturating_sub(was.in_flight);
+        self.backing_off = self.backing_off.saturating_add(is.backing_off).saturating_sub(was.backing_off);
         self.evaluating = self.evaluating.saturating_add(is.evaluating).saturating_sub(was.evaluating);
         self.awaiting = self.awaiting.saturating_add(is.awaiting).saturating_sub(was.awaiting);
     }

@@ -73,11 +73,12 @@ impl DecisionBuilder<'_> {
 /// The deadline of a resumed run: the time in which it had no owner does not count. It had one until its last entry at
 /// least. An owner that has written to it worked on it for as long as that owner was active, also if the run was quiet
 /// for hours; an owner that has written nothing to it has not resumed it. The deadline of a run that only waited for
-/// approvals moves when it continues.
+/// approvals moves when it continues. One that only waits for a retry needs no owner until the time of that retry.
 pub(crate) fn deadline_after_pause(state: &State, last_owner: Option<OwnerActivity>, now: Timestamp) -> Deadline {
     let last_at = state.last_at();
     let worked_until = last_owner.filter(|owner| last_at >= owner.since).map(|owner| owner.until);
     let paused_at = worked_until.map_or(last_at, |until| until.max(last_at));
+    let paused_at = state.next_retry().map_or(paused_at, |retry_at| retry_at.max(paused_at));
     let pause = if state.is_paused() { Duration::ZERO } else { now.saturating_duration_since(paused_at) };
     Deadline(state.deadline().map_or(now, |deadline| deadline.0.saturating_add(pause)))
 }

@@ -70,7 +70,7 @@ async fn a_run_that_ended_by_a_failure_that_may_pass_is_not_resumed_and_a_repeti
         let harness = Harness::new(definitions(), failing(ErrorCode::ModelOverloaded, 1)).await;
         let failed = harness.request_with_key(request.clone(), Some("k")).await;
         assert_eq!(code(&failed), Some(ErrorCode::ModelOverloaded));
-        let resume = Request::ResumeRun(ResumeRun { run: run_id(&failed) });
+        let resume = Request::ResumeRun(ResumeRun { run: run_id(&failed), dead: false });
         assert_eq!(code(&harness.request(resume).await), Some(ErrorCode::RunNotActive), "it has ended for good");
         let repeated = harness.request_with_key(request.clone(), Some("k")).await;
         assert_eq!((repeated.status, &repeated.error), (Status::Success, &None));

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
-use greenroom_protocol::request::Signal;
-use greenroom_protocol::{ErrorCode, RunId, Status};
+use greenroom_protocol::request::{ResumeRun, Signal};
+use greenroom_protocol::{ErrorCode, Request, RunId, Status};
 use serde_json::json;
 
 use super::harness::{
@@ -39,13 +39,13 @@ async fn open() -> (Arc<SharedCluster>, Harness) {
     (cluster, Harness::open("pod_1", vec![approval()], names(), stores, clock).await)
 }
 
-async fn recover_due(harness: &Harness) -> RecoveryReport {
+pub(super) async fn recover_due(harness: &Harness) -> RecoveryReport {
     harness.runs.recover_due().await.unwrap()
 }
 
 /// Starts a detached run. The pipeline of the harness has no ticket for it, so it is created without an owner; in memory
 /// its creator owns it until its lease is over.
-async fn start_unowned(harness: &Harness, name: &str) -> RunId {
+pub(super) async fn start_unowned(harness: &Harness, name: &str) -> RunId {
     let run = run_id(&harness.request(detached(name, json!({}))).await);
     assert_eq!(harness.runs.hosted(), 0, "any pod may claim it");
     assert!(matches!(harness.entries(&run).await[..], [Entry::RunStarted(_)]));
@@ -54,7 +54,7 @@ async fn start_unowned(harness: &Harness, name: &str) -> RunId {
 }
 
 /// Waits until the runs of a tree have left their pod.
-async fn until_parked(harness: &Harness, cluster: &SharedCluster, root: &RunId) {
+pub(super) async fn until_parked(harness: &Harness, cluster: &SharedCluster, root: &RunId) {
     tokio::time::advance(PARK_DELAY).await;
     until("the tree is parked", || cluster.is_parked(root)).await;
     until("its ticket is released", || harness.tickets() == 0).await;
@@ -174,14 +174,23 @@ async fn a_run_whose_caller_waits_does_not_leave_its_pod() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tree_whose_pods_have_died_too_often_is_ended() {
+async fn a_tree_whose_pods_have_died_too_often_is_dead_until_it_is_tried_again() {
     let (cluster, harness) = open().await;
     let run = start_unowned(&harness, "w").await;
     cluster.attempts.store(6, Ordering::Relaxed);
-    assert_eq!(recover_due(&harness).await, RecoveryReport { resumed: 0, terminated: 1, deferred: 0 });
-    let cause = harness.stores.runs.reply(&run).await.unwrap().unwrap().error.unwrap();
-    assert_eq!((cause.code, cause.details), (ErrorCode::Internal, json!({ "attempts": 6 })));
+    assert_eq!(recover_due(&harness).await, RecoveryReport { dead: 1, ..RecoveryReport::default() });
+    let entries = harness.entries(&run).await;
+    let Some(Entry::RunGivenUp { cause, failures: 0, attempts: 6 }) = entries.last() else { panic!("{entries:?}") };
+    assert_eq!((cause.code, &cause.details), (ErrorCode::Internal, &json!({ "attempts": 6 })));
+    tokio::time::advance(LEASE * 100).await;
+    assert_eq!(recover_due(&harness).await, RecoveryReport::default(), "it is not due");
+    let approved = harness.signal(&run, Signal::Approve { step: step("send") }).await;
+    assert_eq!((approved.error.unwrap().code, cluster.messages()), (ErrorCode::RunNotActive, Vec::new()));
     assert!(harness.calls().is_empty());
+    let retried = harness.request(Request::ResumeRun(ResumeRun { run: run.clone(), dead: true })).await;
+    assert_eq!((retried.status, retried.error), (Status::Success, None));
+    until_state(&harness, &run, RunStatus::WaitingApproval).await;
+    assert_eq!(harness.calls().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ use greenroom_integration_tests::test_pod::{StoreKind, test_config, text};
 use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
-use greenroom_protocol::{AgentId, Clock, PodId, Reply, RunId, UserId, WorkflowId};
+use greenroom_protocol::{AgentId, Clock, PodId, Reply, RunId, Timestamp, UserId, WorkflowId};
 use greenroom_registry::journal::Seq;
 use greenroom_registry::migrate_postgres;
 use greenroom_runtimes::models::scripted::{Script, Scripted, ScriptedCall};
@@ -149,6 +149,15 @@ impl SharedDatabase {
         self.runtime.block_on(async {
             self.connect().await?.execute(sql).await?;
             Ok(())
+        })
+    }
+
+    /// The time of the server.
+    pub(super) fn time(&self) -> Result<Timestamp> {
+        self.runtime.block_on(async {
+            let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+            let micros: i64 = sqlx::query_scalar(sql).fetch_one(&mut self.connect().await?).await?;
+            Ok(Timestamp::from_micros(micros))
         })
     }
 

@@ -4,7 +4,7 @@ use greenroom_protocol as protocol;
 use protocol::audit::Event;
 
 use crate::audit::signer::Signer;
-use crate::audit::{AuditScope, AuditSeq, ChainReport, ChainViolation, ROOT_CHAIN};
+use crate::audit::{AuditScope, AuditSeq, ChainReport, ChainViolation, ROOT_CHAIN, RecordPosition};
 use crate::suite::postgres::{TestDatabase, open_pod};
 use crate::suite::{NOW, TestStores, closing, opening};
 use crate::{export_postgres_audit, verify_audit_export};
@@ -37,6 +37,13 @@ async fn each_lane_has_a_chain_and_all_of_them_are_read_and_verified_together() 
     let records = audit.find(&AuditScope::All, id.as_str()).await.unwrap();
     assert_eq!(records.len(), 4, "of both pods");
     assert!(matches!(records[1].event, Event::Closed { opened, .. } if opened == records[0].number));
+    for entry in records.chunks(2) {
+        let [opening, closing] = entry else { panic!("{records:?}") };
+        let position = opening.chain.map(|chain| RecordPosition { chain, number: opening.number });
+        assert!(position.is_some() && opening.opened.is_none(), "{opening:?}");
+        assert_eq!((closing.opened, closing.chain), (position, opening.chain), "{closing:?}");
+    }
+    assert_ne!(records[0].chain, records[2].chain, "each pod has chains of its own");
     let (mut pages, mut before) = (0, None);
     let mut read = 0;
     loop {
@@ -47,6 +54,9 @@ async fn each_lane_has_a_chain_and_all_of_them_are_read_and_verified_together() 
         }
     }
     assert_eq!((pages, read), (4, 160));
+    let chain = records[2].chain.unwrap();
+    let named = audit.find(&AuditScope::All, &format!("{chain}/{}", records[2].number)).await.unwrap();
+    assert_eq!(named, records[2..3], "the position names it");
     let first = audit.find(&AuditScope::All, "0/1").await.unwrap();
     assert_eq!(first.len(), usize::from(database.count("SELECT count(*) FROM audit WHERE chain = 0").await > 0));
     drop(a);

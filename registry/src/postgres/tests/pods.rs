@@ -57,6 +57,7 @@ async fn a_pod_that_does_not_renew_its_lease_is_declared_dead_and_cleaned() {
     let records = b.stores.audit.find(&AuditScope::All, opening(1).request.as_str()).await.unwrap();
     assert!(matches!(records[..], [_, _]), "{records:?}");
     assert!(matches!(records[1].event, Event::Interrupted { .. }));
+    assert_ne!(records[1].chain, records[0].chain, "it is closed in a chain of the other pod");
     let costs = b.stores.ledger.costs(None).await.unwrap();
     assert_eq!((costs[0].calls, costs[0].calls_estimated, costs[0].estimated), (0, 1, COST));
     let cluster = b.cluster();

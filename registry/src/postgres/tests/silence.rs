@@ -58,7 +58,20 @@ async fn silent_reads() {
     assert!(started.elapsed() < STATEMENT_TIMEOUT, "{:?}", started.elapsed());
 }
 
-/// Without any reply the outcome is unknown, and every operation ends in time.
+/// The lease is renewed on another connection, before it is over.
+async fn silent_ticks() {
+    let database = TestDatabase::migrated().await;
+    let (stores, proxy) = open_by_proxy(&database).await;
+    let renewals = async || database.count("SELECT renewals FROM pods").await;
+    wait_until(async || renewals().await > 0).await;
+    proxy.fail(&["greenroom_tick_"], &[CallFault::Swallow, CallFault::None, CallFault::Silence]);
+    let before = renewals().await;
+    wait_until(async || proxy.failed() == 2 && renewals().await > before + 3).await;
+    assert_eq!(database.count("SELECT count(*) FROM pods WHERE dead").await, 0);
+    stores.create_run(1).await;
+}
+
+/// Without any reply the outcome is unknown, and is resolved when the server replies again.
 async fn silent_server() {
     let database = TestDatabase::migrated().await;
     let (stores, proxy) = open_by_proxy(&database).await;
@@ -74,6 +87,22 @@ async fn silent_server() {
     assert!(matches!(read, Err(StoreError::Timeout | StoreError::Unreachable(_))), "{read:?}");
     assert!(matches!(put, Err(StoreError::Timeout | StoreError::Unreachable(_))), "{put:?}");
     assert!(matches!(opened.err(), Some(StoreError::Unreachable(_))));
+    proxy.set_silent(false);
+    let seq = async || stores.stores.runs.get(&run).await.map(|record| record.unwrap().seq);
+    // Its caller has gone, so it is executed at most once, and an append after it tells whether it was.
+    let mut next = None;
+    wait_until(async || {
+        let Ok(after) = seq().await else { return false };
+        next = stores.append(&run, fence, after, &entries, NOW).await.ok();
+        next.is_some()
+    })
+    .await;
+    let through = next.map(|receipt| receipt.through());
+    assert!(through == Some(Seq(1)) || through == Some(Seq(2)), "{through:?}");
+    assert_eq!(seq().await.ok(), through);
+    stores.stores.definitions.put(&hash, "x").await.unwrap();
+    assert_eq!(stores.stores.definitions.get(&hash).await.unwrap().as_deref(), Some("x"));
+    assert!(stores.stores.audit.verify().await.unwrap().is_valid());
 }
 
 /// A pod that becomes silent within a transaction delays others only until the server ends it.
@@ -110,6 +139,7 @@ async fn a_server_that_is_silent_delays_no_operation_beyond_its_bound() {
         Box::pin(silent_batches(CallFault::Swallow)),
         Box::pin(silent_batches(CallFault::Silence)),
         Box::pin(silent_reads()),
+        Box::pin(silent_ticks()),
         Box::pin(silent_server()),
         Box::pin(silent_transaction()),
         Box::pin(silent_start()),

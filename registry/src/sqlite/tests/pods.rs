@@ -199,7 +199,7 @@ async fn what_belongs_to_a_pod_that_is_alive_is_not_settled_released_or_closed()
     for number in [1, 2] {
         let request = opening(number).request;
         let records = stores.stores.audit.find(&AuditScope::All, request.as_str()).await.unwrap();
-        ends.push(records.into_iter().skip(1).map(|record| record.event).collect::<Vec<_>>());
+        ends.push(records.into_iter().skip(1).map(|listed| listed.record.event).collect::<Vec<_>>());
     }
     assert_eq!(ends, [vec![Event::Interrupted { opened: 1 }], Vec::new()]);
     assert!(stores.stores.audit.verify().await.unwrap().is_valid());

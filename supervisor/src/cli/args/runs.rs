@@ -55,6 +55,9 @@ pub enum RunsCommand {
         /// Run id; without it, every run that has no owner
         run: Option<RunId>,
     },
+    /// List dead runs, or have one continued
+    #[command(subcommand)]
+    Dead(DeadCommand),
     /// Approve a step that awaits approval
     Approve {
         /// Run id
@@ -74,6 +77,28 @@ pub enum RunsCommand {
         /// Minimum age, such as `30d`
         #[arg(long, value_name = "AGE")]
         older_than: humantime::Duration,
+    },
+}
+
+/// Commands of `runs dead`: on runs that were given up after several failures.
+#[derive(Debug, Subcommand)]
+pub enum DeadCommand {
+    /// List the newest dead runs, with their reasons
+    List {
+        /// Only runs of this workflow
+        #[arg(long, value_name = "ID")]
+        workflow: Option<WorkflowId>,
+        /// Maximum number of rows
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        /// Start after this cursor, which the previous page prints
+        #[arg(long, value_name = "CURSOR")]
+        after: Option<String>,
+    },
+    /// Continue a dead run from its journal, as its owner, and watch it until it ends
+    Retry {
+        /// Run id
+        run: RunId,
     },
 }
 

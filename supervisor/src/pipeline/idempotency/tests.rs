@@ -170,7 +170,7 @@ fn writes_and_signals_honour_their_key_and_reads_have_no_effect_to_keep() {
     for (request, is_stored) in [
         (Request::ContextWrite(write), true),
         (Request::SignalRun(signal), true),
-        (Request::ResumeRun(ResumeRun { run: run.clone() }), true),
+        (Request::ResumeRun(ResumeRun { run: run.clone(), dead: false }), true),
         (Request::ContextRead(ContextRead { run, keys: Vec::new() }), false),
     ] {
         assert_eq!(stores_reply(&request), is_stored, "{}", request.verb());

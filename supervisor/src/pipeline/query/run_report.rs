@@ -1,11 +1,11 @@
 //! The report of one run: its record, its events, and what it waits for.
 
 use greenroom_actors::run::machine::State;
-use greenroom_protocol::event::RunEvent;
-use greenroom_protocol::journal::ResultRef;
+use greenroom_protocol::event::{RunEvent, RunStatus};
+use greenroom_protocol::journal::{Entry, ResultRef};
 use greenroom_protocol::limits::PAGE_ROWS_MAX;
 use greenroom_protocol::{Cause, ErrorCode, Json, Outcome, RunId, Timestamp};
-use greenroom_registry::journal::Seq;
+use greenroom_registry::journal::{JournalRecord, Seq};
 use greenroom_registry::runs::RunRecord;
 use serde_json::json;
 
@@ -34,7 +34,7 @@ impl QueryHandler {
             ResultRef::Inline(values) => json!(values),
             ResultRef::Stored(artifact) => artifact.to_json(),
         });
-        let mut report = run_json(&record);
+        let mut report = self.run_json(&record).await?;
         // A page that is not the last one does not have the present state.
         if let (Some(members), None, false) = (report.as_object_mut(), page.next, record.status.is_terminal()) {
             members.extend(progress(&page.state, self.clock.now()));
@@ -46,6 +46,22 @@ impl QueryHandler {
             ("next", json!(page.next)),
             ("reply", json!(reply)),
         ]))
+    }
+
+    /// The record of a run as JSON. That of a dead one has why and since when it is dead.
+    pub(super) async fn run_json(&self, record: &RunRecord) -> Result<Json, Cause> {
+        let mut row = record_json(record);
+        if record.status == RunStatus::Dead
+            && let Some(members) = row.as_object_mut()
+        {
+            // A dead run has no later entry.
+            let before = Seq(record.seq.0.saturating_sub(1));
+            let last = self.stores.journal.read(&record.run, before, 1).await.map_err(|error| error.cause())?;
+            for JournalRecord { at, entry, .. } in &last {
+                members.extend(dead_members(*at, entry));
+            }
+        }
+        Ok(row)
     }
 
     pub(super) async fn events(&self, run: &RunId, after: u64) -> Result<Outcome, Cause> {
@@ -91,8 +107,20 @@ fn progress(state: &State, now: Timestamp) -> impl Iterator<Item = (String, Json
     members.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.to_owned(), value))
 }
 
+/// What is known of a dead run by its last entry; nothing if it has been continued meanwhile.
+fn dead_members(at: Timestamp, entry: &Entry) -> Vec<(String, Json)> {
+    let Entry::RunGivenUp { cause, failures, attempts } = entry else { return Vec::new() };
+    let members = [
+        ("dead_since", json!(at)),
+        ("failures", json!(failures)),
+        ("attempts", json!(attempts)),
+        ("reason", json!(cause.message)),
+    ];
+    members.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
 /// The record of a run as JSON.
-pub(super) fn run_json(record: &RunRecord) -> Json {
+fn record_json(record: &RunRecord) -> Json {
     json!({
         "run_id": record.run, "workflow_id": record.workflow, "version": record.version, "team_id": record.team,
         "status": record.status, "owner": record.owner.user, "tenant": record.owner.tenant, "parent": record.parent,

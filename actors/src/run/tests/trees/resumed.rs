@@ -7,7 +7,7 @@ use std::time::Duration;
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::{ResumeRun, Signal};
-use greenroom_protocol::{Cause, ErrorCode, Request, Status, StepId};
+use greenroom_protocol::{Cause, ErrorCode, Request, RunId, Status, StepId};
 use greenroom_registry::Stores;
 use serde_json::json;
 
@@ -25,6 +25,14 @@ pub(super) fn with_panics(stores: Stores, panics: impl Fn(&[Entry]) -> bool + Se
     })
 }
 
+/// Asserts that the tree of this run is dead after the first attempt and five more, and has not ended.
+async fn assert_given_up(harness: &Harness, run: &RunId) {
+    assert_eq!(harness.stores.runs.reply(run).await.unwrap(), None);
+    let entries = harness.entries(run).await;
+    let Some(Entry::RunGivenUp { cause, failures: 6, attempts: 0 }) = entries.last() else { panic!("{entries:?}") };
+    assert_eq!((cause.code, &cause.details["failures"]), (ErrorCode::Internal, &json!(6)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_tree_that_fails_at_each_resumption_is_resumed_later_and_later_and_then_given_up() {
     let definitions = nested(json!({}), waiting_step());
@@ -40,7 +48,7 @@ async fn a_tree_that_fails_at_each_resumption_is_resumed_later_and_later_and_the
     is_broken.store(true, Ordering::SeqCst);
     let mut attempts = 0;
     let mut waits = Vec::new();
-    while !harness.stores.runs.get(&run).await.unwrap().unwrap().status.is_terminal() {
+    while harness.stores.runs.get(&run).await.unwrap().unwrap().status != RunStatus::Dead {
         let started = tokio::time::Instant::now();
         let report = loop {
             let report = harness.recover().await;
@@ -56,13 +64,8 @@ async fn a_tree_that_fails_at_each_resumption_is_resumed_later_and_later_and_the
     }
     assert_eq!(attempts, 6, "the first attempt, and five more");
     assert!(waits.windows(2).skip(1).take(4).all(|pair| pair[1] > pair[0]), "{waits:?}");
-    let reply = harness.stores.runs.reply(&run).await.unwrap().unwrap();
-    let cause = reply.error.unwrap();
-    assert_eq!(
-        (reply.status, cause.code, &cause.details["failures"]),
-        (Status::Failed, ErrorCode::Internal, &json!(6))
-    );
-    assert_eq!(inner_statuses(&harness).await, [RunStatus::Failed], "its inner run has ended too");
+    assert_given_up(&harness, &run).await;
+    assert_eq!(inner_statuses(&harness).await, [RunStatus::Running], "nothing of the tree has ended");
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,12 +85,7 @@ async fn a_tree_whose_resumption_panics_is_given_up_and_every_other_one_is_resum
         attempts += harness.recover().await.deferred;
     }
     assert_eq!(attempts, 6, "the first attempt, and five more");
-    let reply = harness.stores.runs.reply(&run).await.unwrap().unwrap();
-    let cause = reply.error.unwrap();
-    assert_eq!(
-        (reply.status, cause.code, &cause.details["failures"]),
-        (Status::Failed, ErrorCode::Internal, &json!(6))
-    );
+    assert_given_up(&harness, &run).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,12 +119,12 @@ async fn a_run_is_resumed_as_its_owner_by_any_user() {
     let harness = harness.crash(vec![definitions], names()).await;
     let inner = inner_runs(&harness).await.remove(0).run;
     // Resuming an inner run resumes its tree.
-    let resumed = harness.request(Request::ResumeRun(ResumeRun { run: inner })).await;
+    let resumed = harness.request(Request::ResumeRun(ResumeRun { run: inner, dead: false })).await;
     assert_eq!(resumed.status, Status::Success);
     assert_eq!(inner_statuses(&harness).await, [RunStatus::Success]);
     let requests = harness.pipeline.requests.lock().unwrap().clone();
     assert_eq!(requests.iter().filter(|request| request.starts_with("resume_run")).count(), 2, "{requests:?}");
-    let repeated = harness.request(Request::ResumeRun(ResumeRun { run })).await;
+    let repeated = harness.request(Request::ResumeRun(ResumeRun { run, dead: false })).await;
     assert_eq!(repeated.error.unwrap().code, ErrorCode::RunNotActive);
 }
 

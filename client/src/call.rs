@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use greenroom_protocol::id::IdError;
-use greenroom_protocol::request::{CallOptions, Invoke, StartRun, StartTeam};
+use greenroom_protocol::request::{CallOptions, Invoke, StartRun};
 use greenroom_protocol::{
-    AgentId, Cause, Deadline, ErrorCode, IdempotencyKey, Json, MicroUsd, Reply, Request, RequestId, TeamId, TraceId,
-    Values, WorkflowId,
+    AgentId, Cause, Deadline, ErrorCode, IdempotencyKey, Json, MicroUsd, Reply, Request, RequestId, TraceId, Values,
+    WorkflowId,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -35,7 +35,11 @@ pub struct CallParams {
 enum Callee {
     Agent(String),
     Workflow(String),
-    Team { team: String, workflow: String },
+    /// The team is its id, or its definition: as the request has it.
+    Team {
+        team: Json,
+        workflow: String,
+    },
 }
 
 /// A call of an agent, a workflow or a team. It is sent by [`Call::execute`], [`Call::execute_as`], [`Call::run`],
@@ -59,8 +63,19 @@ impl<'c> Call<'c> {
         Self::new(connection, Callee::Workflow(id.to_owned()))
     }
 
+    /// A call of a team, which is its id or its definition.
+    pub(crate) fn team(connection: &'c Connection, team: Json, workflow: &str) -> Self {
+        Self::new(connection, Callee::Team { team, workflow: workflow.to_owned() })
+    }
+
     fn new(connection: &'c Connection, callee: Callee) -> Self {
         Self { connection, callee, params: CallParams::default(), options: SendOptions::default(), invalid: None }
+    }
+
+    /// Refuses the call for this cause when it is sent.
+    pub(crate) fn refused_for(mut self, cause: Option<Cause>) -> Self {
+        self.invalid = self.invalid.or(cause);
+        self
     }
 
     /// Sets one input. A value that has no JSON form is refused when the call is sent.
@@ -239,20 +254,19 @@ impl Callee {
                 Request::StartRun(StartRun { workflow, inputs, context, version: None, detach, key: None, options })
             }
             Self::Team { team, workflow } => {
-                let team = TeamId::new(team).map_err(|error| invalid_id("team", &error))?;
                 let workflow = workflow_id(&workflow)?;
-                let (version, workflow_version, key) = (None, None, None);
-                Request::StartTeam(StartTeam {
-                    team,
-                    workflow,
-                    inputs,
-                    context,
-                    version,
-                    workflow_version,
-                    detach,
-                    key,
-                    options,
-                })
+                // A definition is read as the pod reads it.
+                let members = [
+                    ("verb", "start_team".into()),
+                    ("team", team),
+                    ("workflow", workflow.as_str().into()),
+                    ("inputs", Json::Object(inputs.into_iter().collect())),
+                    ("context", Json::Object(context.into_iter().collect())),
+                    ("detach", detach.into()),
+                    ("options", serde_json::json!(options)),
+                ];
+                let members = members.into_iter().map(|(name, value)| (name.to_owned(), value));
+                return Request::from_json(Json::Object(members.collect()));
             }
         })
     }
@@ -272,7 +286,7 @@ impl<'c> TeamCall<'c> {
 
     /// Calls the team with this workflow.
     pub fn workflow(self, id: impl AsRef<str>) -> Call<'c> {
-        Call::new(self.connection, Callee::Team { team: self.team, workflow: id.as_ref().to_owned() })
+        Call::team(self.connection, self.team.into(), id.as_ref())
     }
 }
 

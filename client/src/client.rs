@@ -41,6 +41,10 @@ impl Client {
         self
     }
 
+    pub(crate) const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     // === calls ===
 
     /// Begins a call of an agent.

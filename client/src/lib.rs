@@ -21,6 +21,7 @@ println!("{outputs:?}");
 )]
 #![deny(missing_docs)]
 
+mod actor;
 mod call;
 pub mod client;
 mod connection;
@@ -29,12 +30,15 @@ mod error;
 pub mod nats;
 mod prepared;
 mod run;
+mod team;
 pub mod transport;
 
+pub use actor::{ActorMessage, ActorRef, AgentMessage, ContextMessage, RunMessage};
 pub use call::{Call, CallParams, TeamCall};
 pub use client::Client;
 pub use error::{Error, require_success};
 pub use greenroom_protocol::Credential;
 pub use prepared::{PreparedRequest, ReplyResult};
 pub use run::RunHandle;
+pub use team::Team;
 pub use transport::{Events, Observation, Observations, Progress, ProgressStream, Transport, TransportError, Watch};

@@ -5,8 +5,8 @@ use std::future;
 use futures::StreamExt;
 use futures::stream;
 use greenroom_protocol::event::WatchedRun;
-use greenroom_protocol::request::{Query, ResumeRun, Signal, SignalRun};
-use greenroom_protocol::{Cause, Request, RunId, StepId};
+use greenroom_protocol::request::{ContextChange, ContextRead, ContextWrite, Query, ResumeRun, Signal, SignalRun};
+use greenroom_protocol::{Cause, ContextKey, Json, Request, RunId, StepId};
 
 use crate::call::invalid_id;
 use crate::connection::Connection;
@@ -43,6 +43,30 @@ impl<'c> RunHandle<'c> {
     /// Rejects a step that awaits approval, which fails it.
     pub fn reject(&self, step: impl AsRef<str>) -> PreparedRequest<'c> {
         self.prepare(|run| Ok(signal_request(run, Signal::Reject { step: step_id(step.as_ref())? })))
+    }
+
+    /// Publishes an event to the run, for which one of its steps waits now or later; `data` becomes the output `value` of
+    /// that step. With an idempotency key the event is published once, however often the request is repeated.
+    pub fn publish(&self, name: impl AsRef<str>, data: Json) -> PreparedRequest<'c> {
+        self.prepare(|run| event_request(&run, name.as_ref(), data))
+    }
+
+    /// Reads the shared context of the run's team: these keys, or all of them.
+    pub fn read_context(&self, keys: impl IntoIterator<Item = ContextKey>) -> PreparedRequest<'c> {
+        let keys = keys.into_iter().collect();
+        self.prepare(|run| Ok(Request::ContextRead(ContextRead { run, keys })))
+    }
+
+    /// Writes a value of the shared context. Only with `expect`, the version that was read (0: no value), may the request
+    /// have an idempotency key, and is it sent again when its outcome is unknown.
+    pub fn write_context(
+        &self,
+        key: impl AsRef<str>,
+        expect: Option<u64>,
+        change: ContextChange,
+    ) -> PreparedRequest<'c> {
+        let key = ContextKey::new(key).map_err(|error| invalid_id("key", &error));
+        self.prepare(|run| Ok(Request::ContextWrite(ContextWrite { run, key: key?, expect, change, ttl_ms: None })))
     }
 
     /// Sends a signal to the run.
@@ -86,6 +110,19 @@ impl<'c> RunHandle<'c> {
     fn id(&self) -> Result<RunId, Cause> {
         RunId::new(&self.run).map_err(|error| invalid_id("run", &error))
     }
+}
+
+/// The signal that publishes an event.
+pub(crate) fn event_request(run: &RunId, name: &str, data: Json) -> Result<Request, Cause> {
+    let members = [
+        ("verb", "signal_run".into()),
+        ("run", run.as_str().into()),
+        ("signal", "event".into()),
+        ("name", name.into()),
+        ("data", data),
+    ];
+    let members = members.into_iter().filter(|(_, value)| !value.is_null());
+    Request::from_json(Json::Object(members.map(|(member, value)| (member.to_owned(), value)).collect()))
 }
 
 fn signal_request(run: RunId, signal: Signal) -> Request {

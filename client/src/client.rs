@@ -316,7 +316,7 @@ mod tests {
 
     use async_trait::async_trait;
     use futures::StreamExt;
-    use greenroom_protocol::{Metadata, Status};
+    use greenroom_protocol::{Metadata, Status, WrittenVersion};
 
     use super::*;
 
@@ -335,6 +335,7 @@ mod tests {
                 outputs: Values::new(),
                 error: None,
                 metadata: Metadata::default(),
+                protocol_version: WrittenVersion::OWN,
             })
         }
 

@@ -9,7 +9,7 @@ use greenroom_protocol::raw_input::{RawFile, RawInput, RawItem};
 use greenroom_protocol::request::{CallOptions, ContextChange};
 use greenroom_protocol::{
     Cause, ContentHash, Deadline, ErrorCode, Issuer, MicroUsd, PrincipalId, SpendingLimits, Status, StepId, TenantId,
-    Tokens,
+    Tokens, WrittenVersion,
 };
 use serde_json::json;
 
@@ -196,7 +196,13 @@ fn the_audit_is_written_record_by_record() {
     ];
     let records: Vec<Record> = (1..)
         .zip(events)
-        .map(|(number, event)| Record { number, previous: ContentHash::from_content(b""), at: at(0), event })
+        .map(|(number, event)| Record {
+            number,
+            previous: ContentHash::from_content(b""),
+            at: at(0),
+            event,
+            protocol_version: WrittenVersion::OWN,
+        })
         .collect();
     assert_written("audit_records", &records);
 }

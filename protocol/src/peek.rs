@@ -99,7 +99,7 @@ pub fn read<T: Document>(bytes: &[u8], reading: Reading) -> Result<T, Cause> {
         Reading::Strict => serde_json::from_slice(bytes).map_err(|error| unreadable(&error)),
         Reading::Lenient => {
             let mut value: Json = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
-            members::remove_unknown(&mut value, T::schema());
+            remove_unknown_members::<T>(&mut value);
             serde_json::from_value(value).map_err(|error| unreadable(&error))
         }
     }
@@ -116,6 +116,11 @@ pub fn check_members<T: Document>(bytes: &[u8]) -> Result<(), Cause> {
         Some(path) => Err(invalid(format!("the request cannot be read: unknown field `{path}`"))),
         None => Ok(()),
     }
+}
+
+/// Removes every member of a document that this release does not know, at any depth.
+pub fn remove_unknown_members<T: Document>(document: &mut Json) {
+    members::remove_unknown(document, T::schema());
 }
 
 fn unreadable(error: &serde_json::Error) -> Cause {

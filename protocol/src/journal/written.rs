@@ -8,6 +8,7 @@ use serde::de::Error as _;
 
 use super::Entry;
 use crate::limits::{PROTOCOL_VERSION, PROTOCOL_VERSION_READ_MAX};
+use crate::peek::{document, remove_unknown_members};
 use crate::version::WrittenVersion;
 
 /// The member that states the version. An entry has members called `version` that state something else.
@@ -19,6 +20,8 @@ struct Head {
     #[serde(default = "WrittenVersion::first")]
     protocol_version: WrittenVersion,
 }
+
+document!(Entry);
 
 impl Entry {
     /// Encodes the entry for a store.
@@ -51,6 +54,11 @@ impl Entry {
                      at most {PROTOCOL_VERSION_READ_MAX}",
                     version.0
                 )));
+            }
+            if version > WrittenVersion::OWN {
+                let mut document = serde_json::from_str(text)?;
+                remove_unknown_members::<Self>(&mut document);
+                return serde_json::from_value(document);
             }
         }
         serde_json::from_str(text)

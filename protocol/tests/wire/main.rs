@@ -5,6 +5,7 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking, and so may what it calls")]
 
+mod frozen;
 mod records;
 mod requests;
 mod samples;

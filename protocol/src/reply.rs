@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Cause, ErrorClass, ErrorCode};
 use crate::id::{AgentId, PodId, TraceId};
 use crate::money::{MicroUsd, PriceBasis, Tokens, cost_members};
+use crate::peek::document;
 use crate::value::Values;
 use crate::version::WrittenVersion;
 
@@ -249,6 +250,8 @@ pub struct Reply {
     #[serde(default = "WrittenVersion::first", skip_serializing_if = "WrittenVersion::is_first")]
     pub protocol_version: WrittenVersion,
 }
+
+document!(Reply);
 
 impl Reply {
     /// True if an idempotency key keeps this reply: a success, or a failure that is final ([`ErrorCode::is_final`]).

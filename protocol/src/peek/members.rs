@@ -96,7 +96,7 @@ fn applicable<'s>(value: &Json, schemas: &[&'s Json], root: &'s Json) -> Parts<'
     let mut pending: Vec<&'s Json> = schemas.to_vec();
     while let Some(schema) = pending.pop() {
         parts.schemas.push(schema);
-        pending.extend(referenced(schema, root));
+        pending.extend(find_ref(schema, root));
         pending.extend(list(schema, "allOf"));
         for keyword in ["oneOf", "anyOf"] {
             let alternatives: Vec<&'s Json> =
@@ -108,7 +108,7 @@ fn applicable<'s>(value: &Json, schemas: &[&'s Json], root: &'s Json) -> Parts<'
     parts
 }
 
-fn referenced<'s>(schema: &Json, root: &'s Json) -> Option<&'s Json> {
+fn find_ref<'s>(schema: &Json, root: &'s Json) -> Option<&'s Json> {
     let name = schema.get("$ref")?.as_str()?.strip_prefix("#/$defs/")?;
     root.get("$defs")?.get(name)
 }
@@ -130,7 +130,7 @@ fn fits(value: &Json, schema: &Json, root: &Json) -> bool {
     let has_tags = tags
         .filter_map(|(name, member)| Some((name, member.get("const")?)))
         .all(|(name, tag)| value.get(name).is_none_or(|found| found == tag));
-    has_type && has_required && has_tags && referenced(schema, root).is_none_or(|schema| fits(value, schema, root))
+    has_type && has_required && has_tags && find_ref(schema, root).is_none_or(|schema| fits(value, schema, root))
 }
 
 fn is_type(value: &Json, name: &str) -> bool {

@@ -62,7 +62,7 @@ fn envelopes() -> Vec<Json> {
     documents(ENVELOPES).into_iter().chain(bare).collect()
 }
 
-fn decoded(document: &Json) -> Result<Envelope, greenroom_protocol::Cause> {
+fn decode(document: &Json) -> Result<Envelope, greenroom_protocol::Cause> {
     Envelope::decode(document.to_string().as_bytes())
 }
 
@@ -88,7 +88,7 @@ fn objects(document: &Json) -> Vec<String> {
 }
 
 /// The document with a member of a later version in the object at the pointer.
-fn planted(document: &Json, pointer: &str) -> Json {
+fn plant(document: &Json, pointer: &str) -> Json {
     let mut document = document.clone();
     let object = document.pointer_mut(pointer).and_then(Json::as_object_mut).expect("there is an object");
     object.insert("planted".to_owned(), json!({ "by": ["a later version"] }));
@@ -106,14 +106,14 @@ fn read<T: DeserializeOwned>(document: &Json) -> T {
 }
 
 fn assert_unchanged<T: Serialize + DeserializeOwned>(document: &Json) {
-    let written = serde_json::to_value(read::<T>(document)).expect("it can be written");
-    assert_eq!(&written, document, "a document of version 1 is written as it was");
+    let output = serde_json::to_value(read::<T>(document)).expect("it can be written");
+    assert_eq!(&output, document, "a document of version 1 is written as it was");
 }
 
 #[test]
 fn what_version_1_wrote_is_read_and_written_as_it_was() {
     for document in envelopes() {
-        assert_eq!(serde_json::to_value(decoded(&document).expect("it can be read")).ok(), Some(document));
+        assert_eq!(serde_json::to_value(decode(&document).expect("it can be read")).ok(), Some(document));
     }
     documents(REPLIES).iter().for_each(assert_unchanged::<Reply>);
     documents(RUN_EVENTS).iter().for_each(assert_unchanged::<RunEvent>);
@@ -131,18 +131,18 @@ fn what_version_1_wrote_is_read_and_written_as_it_was() {
 fn a_request_of_the_next_version_is_read_without_what_is_unknown_and_one_of_this_version_is_rejected() {
     let mut objects_planted = 0;
     for document in envelopes() {
-        let request = decoded(&document).expect("it can be read").request;
+        let request = decode(&document).expect("it can be read").request;
         for pointer in objects(&document) {
-            let own = planted(&document, &pointer);
-            let cause = decoded(&own).expect_err("an unknown member of this version is an error");
+            let own = plant(&document, &pointer);
+            let cause = decode(&own).expect_err("an unknown member of this version is an error");
             assert_eq!(cause.code, ErrorCode::InvalidRequest, "{own}");
             let next = with_version(&own, "version", PROTOCOL_VERSION_READ_MAX);
-            let read = decoded(&next).unwrap_or_else(|cause| panic!("{next}: {cause}"));
+            let read = decode(&next).unwrap_or_else(|cause| panic!("{next}: {cause}"));
             assert_eq!((read.request, read.version), (request.clone(), PROTOCOL_VERSION_READ_MAX), "{next}");
             objects_planted += 1;
         }
         let later = with_version(&document, "version", PROTOCOL_VERSION_READ_MAX + 1);
-        let cause = decoded(&later).expect_err("a later version cannot be read");
+        let cause = decode(&later).expect_err("a later version cannot be read");
         let sentence =
             format!("version {}; this release has version {PROTOCOL_VERSION}", PROTOCOL_VERSION_READ_MAX + 1);
         assert!(cause.message.contains(&sentence), "{cause}");
@@ -157,7 +157,7 @@ fn a_verb_of_the_next_version_is_rejected() {
         json!({ "verb": "query", "query": "planted" }),
         json!({ "verb": "signal_run", "run": "run_01", "signal": "planted" }),
     ] {
-        let cause = decoded(&json!({ "version": PROTOCOL_VERSION_READ_MAX, "request": request })).expect_err("unknown");
+        let cause = decode(&json!({ "version": PROTOCOL_VERSION_READ_MAX, "request": request })).expect_err("unknown");
         assert!(cause.code == ErrorCode::InvalidRequest && cause.message.contains("planted"), "{cause}");
     }
 }
@@ -167,7 +167,7 @@ fn a_reply_of_the_next_version_is_read_with_its_code_and_status_as_unknown() {
     for document in documents(REPLIES) {
         let expected = read::<Reply>(&document);
         for pointer in objects(&document) {
-            let next = with_version(&planted(&document, &pointer), "protocol_version", PROTOCOL_VERSION_READ_MAX);
+            let next = with_version(&plant(&document, &pointer), "protocol_version", PROTOCOL_VERSION_READ_MAX);
             let reply = read::<Reply>(&next);
             assert_eq!(reply.protocol_version, WrittenVersion(PROTOCOL_VERSION_READ_MAX));
             assert_eq!(Reply { protocol_version: expected.protocol_version, ..reply }, expected, "{next}");
@@ -189,7 +189,7 @@ fn an_event_of_the_next_version_is_read_and_an_unknown_kind_is_unknown() {
     for document in documents(RUN_EVENTS) {
         let expected = read::<RunEvent>(&document);
         for pointer in objects(&document) {
-            let next = with_version(&planted(&document, &pointer), "protocol_version", PROTOCOL_VERSION_READ_MAX);
+            let next = with_version(&plant(&document, &pointer), "protocol_version", PROTOCOL_VERSION_READ_MAX);
             let event = read::<RunEvent>(&next);
             assert_eq!(event.protocol_version, WrittenVersion(PROTOCOL_VERSION_READ_MAX));
             assert_eq!(event.kind, expected.kind, "{next}");
@@ -206,7 +206,7 @@ fn an_entry_of_the_next_version_is_read_and_an_unknown_kind_is_never_skipped() {
     for document in entries() {
         let expected = Entry::from_stored(&document.to_string()).expect("it can be read");
         for pointer in objects(&document) {
-            let next = with_version(&planted(&document, &pointer), "protocol_version", PROTOCOL_VERSION_READ_MAX);
+            let next = with_version(&plant(&document, &pointer), "protocol_version", PROTOCOL_VERSION_READ_MAX);
             let entry = Entry::from_stored(&next.to_string()).unwrap_or_else(|error| panic!("{next}: {error}"));
             assert_eq!(entry, expected, "{next}");
         }
@@ -222,7 +222,7 @@ fn an_entry_of_the_next_version_is_read_and_an_unknown_kind_is_never_skipped() {
 fn a_record_of_the_next_version_is_read_and_an_unknown_event_survives() {
     for document in documents(AUDIT_RECORDS) {
         let expected = read::<audit::Record>(&document);
-        let next = with_version(&planted(&document, ""), "protocol_version", PROTOCOL_VERSION_READ_MAX);
+        let next = with_version(&plant(&document, ""), "protocol_version", PROTOCOL_VERSION_READ_MAX);
         let record = read::<audit::Record>(&next);
         assert_eq!(record.protocol_version, WrittenVersion(PROTOCOL_VERSION_READ_MAX));
         assert_eq!((record.number, record.event), (expected.number, expected.event));
@@ -240,7 +240,7 @@ fn a_record_of_the_next_version_is_read_and_an_unknown_event_survives() {
 #[test]
 fn no_member_that_only_the_platform_sets_comes_from_outside() {
     for document in envelopes() {
-        let envelope = decoded(&document).expect("it can be read");
+        let envelope = decode(&document).expect("it can be read");
         // The `key` of a context is its caller's.
         let is_context = matches!(envelope.request, Request::ContextWrite(_));
         let inner = ["key", "version", "workflow_version"];

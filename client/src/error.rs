@@ -82,12 +82,13 @@ pub fn require_success(reply: Reply) -> Result<Reply, Error> {
 
 #[cfg(test)]
 mod tests {
-    use greenroom_protocol::{Metadata, Values};
+    use greenroom_protocol::{Metadata, Values, WrittenVersion};
 
     use super::*;
 
     fn reply(status: Status, error: Option<Cause>) -> Reply {
-        Reply { id: "req_1".into(), status, outputs: Values::new(), error, metadata: Metadata::default() }
+        let (id, outputs, metadata) = ("req_1".to_owned(), Values::new(), Metadata::default());
+        Reply { id, status, outputs, error, metadata, protocol_version: WrittenVersion::OWN }
     }
 
     #[test]

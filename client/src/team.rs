@@ -79,7 +79,7 @@ mod tests {
     use async_trait::async_trait;
     use futures::StreamExt;
     use greenroom_protocol::event::WatchedRun;
-    use greenroom_protocol::{Envelope, Metadata, Reply, Status};
+    use greenroom_protocol::{Envelope, Metadata, Reply, Status, WrittenVersion};
 
     use super::*;
     use crate::transport::{Events, Transport, TransportError};
@@ -92,7 +92,8 @@ mod tests {
         async fn send(&self, envelope: Envelope) -> Result<Reply, TransportError> {
             self.0.lock().unwrap().push(envelope);
             let (outputs, metadata) = (Values::new(), Metadata::default());
-            Ok(Reply { id: "run_1".into(), status: Status::Success, outputs, error: None, metadata })
+            let (status, protocol_version) = (Status::Success, WrittenVersion::OWN);
+            Ok(Reply { id: "run_1".into(), status, outputs, error: None, metadata, protocol_version })
         }
 
         fn watch(&self, _: &WatchedRun, _: u64) -> Events {

@@ -9,6 +9,7 @@ use crate::event::RunEvent;
 use crate::id::{PodId, RunId};
 use crate::journal::StepKey;
 use crate::limits::ENVELOPE_BYTES_MAX;
+use crate::peek::document;
 use crate::reply::Reply;
 use crate::time::Timestamp;
 
@@ -81,6 +82,8 @@ pub enum Frame {
     #[serde(other)]
     Unknown,
 }
+
+document!(Frame);
 
 impl Frame {
     /// Decodes a message of a stream; `None` for the empty one that ends it.

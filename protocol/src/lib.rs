@@ -23,6 +23,7 @@ pub mod request;
 pub mod subject;
 pub mod time;
 pub mod value;
+pub mod version;
 
 pub use envelope::{Credential, Envelope};
 pub use error::{Cause, ErrorCode};
@@ -40,3 +41,4 @@ pub use request::Request;
 pub use subject::{IngressSubject, SubjectRequest, Subjects};
 pub use time::{BootTime, Clock, DatabaseTime, Deadline, IdGenerator, Timestamp};
 pub use value::{ArtifactRef, Json, Values};
+pub use version::WrittenVersion;

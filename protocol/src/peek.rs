@@ -14,6 +14,9 @@ use crate::value::Json;
 
 mod members;
 
+/// Characters of a parser's reason that a message repeats.
+const REASON_CHARS_MAX: usize = 400;
+
 /// A type whose documents arrive from other releases. The macro `document` implements it.
 pub trait Document: DeserializeOwned + JsonSchema {
     /// The JSON Schema of the document, which names every member that this release knows.
@@ -99,7 +102,7 @@ pub fn read<T: Document>(bytes: &[u8], reading: Reading) -> Result<T, Cause> {
         Reading::Strict => serde_json::from_slice(bytes).map_err(|error| unreadable(&error)),
         Reading::Lenient => {
             let mut value: Json = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
-            members::remove_unknown(&mut value, T::schema());
+            remove_unknown_members::<T>(&mut value);
             serde_json::from_value(value).map_err(|error| unreadable(&error))
         }
     }
@@ -113,13 +116,27 @@ pub fn read<T: Document>(bytes: &[u8], reading: Reading) -> Result<T, Cause> {
 pub fn check_members<T: Document>(bytes: &[u8]) -> Result<(), Cause> {
     let value: Json = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
     match members::find_unknown(&value, T::schema()) {
-        Some(path) => Err(invalid(format!("the request cannot be read: unknown field `{path}`"))),
+        Some(path) => Err(invalid(unreadable_message(&format!("unknown field `{path}`")))),
         None => Ok(()),
     }
 }
 
+/// Removes every member of a document that this release does not know, at any depth.
+pub fn remove_unknown_members<T: Document>(document: &mut Json) {
+    members::remove_unknown(document, T::schema());
+}
+
 fn unreadable(error: &serde_json::Error) -> Cause {
-    invalid(format!("the request cannot be read: {error}"))
+    invalid(unreadable_message(&error.to_string()))
+}
+
+/// A parser repeats what it found, such as the name of a member, however long that is.
+fn unreadable_message(reason: &str) -> String {
+    let end = reason.char_indices().nth(REASON_CHARS_MAX).map(|(end, _)| end);
+    match end.and_then(|end| reason.get(..end)) {
+        Some(beginning) => format!("the request cannot be read: {beginning}…"),
+        None => format!("the request cannot be read: {reason}"),
+    }
 }
 
 fn invalid(message: impl Into<String>) -> Cause {

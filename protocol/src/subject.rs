@@ -138,7 +138,7 @@ impl Subjects {
             let message = format!(
                 "`{}` cannot begin a subject: a prefix has tokens of letters, digits, `_` and `-`, with single dots \
                  between them, and at most {SUBJECT_PREFIX_BYTES_MAX} bytes",
-                quoted(prefix)
+                quote(prefix)
             );
             return Err(Cause::new(ErrorCode::InvalidConfiguration, message));
         }
@@ -287,7 +287,7 @@ impl Subjects {
             return Err(invalid(subject, &found));
         }
         if let Some(wildcard) = subject.split('.').find(|token| token.contains(['*', '>'])) {
-            return Err(invalid(subject, &format!("a message has no wildcard, and `{}` is one", quoted(wildcard))));
+            return Err(invalid(subject, &format!("a message has no wildcard, and `{}` is one", quote(wildcard))));
         }
         if let Some(position) = subject.split('.').position(str::is_empty) {
             return Err(invalid(subject, &format!("its token {} is empty", position + 1)));
@@ -317,7 +317,7 @@ fn parse_tokens(subject: &str, tokens: &[&str]) -> Result<IngressSubject, Cause>
         ["runs", id, verb] => {
             let verb = RunVerb::ALL.into_iter().find(|known| known.as_str() == verb).ok_or_else(|| {
                 let known = RunVerb::ALL.map(RunVerb::as_str).join("`, `");
-                invalid(subject, &format!("`{}` is none of `{known}`", quoted(verb)))
+                invalid(subject, &format!("`{}` is none of `{known}`", quote(verb)))
             })?;
             IngressSubject::Run { run: id_of(subject, id)?, verb }
         }
@@ -336,7 +336,7 @@ fn parse_tokens(subject: &str, tokens: &[&str]) -> Result<IngressSubject, Cause>
 fn kind_of(subject: &str, token: &str) -> Result<CatalogueKind, Cause> {
     CatalogueKind::ALL.into_iter().find(|kind| kind.as_str() == token).ok_or_else(|| {
         let known = CatalogueKind::ALL.map(CatalogueKind::as_str).join("`, `");
-        invalid(subject, &format!("`{}` is none of `{known}`", quoted(token)))
+        invalid(subject, &format!("`{}` is none of `{known}`", quote(token)))
     })
 }
 
@@ -348,15 +348,15 @@ fn token_of(id: &str) -> String {
 /// The id of a token. Each id has one token: an escape of anything but a dot leaves a `%`, which no id has.
 fn id_of<T: FromStr<Err = IdError>>(subject: &str, token: &str) -> Result<T, Cause> {
     let id = token.replace(ESCAPED_DOT, ".");
-    id.parse().map_err(|error: IdError| invalid(subject, &format!("`{}` is no id: {error}", quoted(token))))
+    id.parse().map_err(|error: IdError| invalid(subject, &format!("`{}` is no id: {error}", quote(token))))
 }
 
 fn invalid(subject: &str, found: &str) -> Cause {
-    Cause::new(ErrorCode::InvalidRequest, format!("the subject `{}` cannot be read: {found}", quoted(subject)))
+    Cause::new(ErrorCode::InvalidRequest, format!("the subject `{}` cannot be read: {found}", quote(subject)))
 }
 
 /// The beginning of a foreign text, without characters that are not printable.
-fn quoted(text: &str) -> String {
+fn quote(text: &str) -> String {
     let printable = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
     text.chars().take(QUOTED_CHARS_MAX).map(printable).collect()
 }

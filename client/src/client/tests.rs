@@ -6,7 +6,9 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use futures::StreamExt;
 use greenroom_protocol::event::{RunEvent, RunEventKind};
-use greenroom_protocol::{Cause, Deadline, ErrorCode, IdempotencyKey, Json, Metadata, Reply, Status, TraceId, Values};
+use greenroom_protocol::{
+    Cause, Deadline, ErrorCode, IdempotencyKey, Json, Metadata, Reply, Status, TraceId, Values, WrittenVersion,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -39,6 +41,7 @@ fn reply(outputs: Json, error: Option<Cause>) -> Reply {
         outputs: members.into_iter().collect(),
         error,
         metadata: Metadata::default(),
+        protocol_version: WrittenVersion::OWN,
     }
 }
 
@@ -52,7 +55,8 @@ impl Transport for Script {
     fn watch(&self, run: &WatchedRun, after: u64) -> Events {
         let WatchedRun::Id(run) = run.clone() else { panic!("{run:?}") };
         let kind = RunEventKind::RunStarted { steps: 1 };
-        let event = RunEvent { run, seq: after + 1, at: Timestamp::from_micros(0), kind };
+        let (at, protocol_version) = (Timestamp::from_micros(0), WrittenVersion::OWN);
+        let event = RunEvent { run, seq: after + 1, at, protocol_version, kind };
         futures::stream::iter([Ok(event)]).boxed()
     }
 }

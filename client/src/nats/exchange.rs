@@ -9,7 +9,7 @@ use futures::StreamExt;
 use futures::stream;
 use greenroom_protocol::frame::FrameOrder;
 use greenroom_protocol::request::{ContextWrite, Request};
-use greenroom_protocol::{Cause, ErrorCode, Frame, Metadata, Reply, Status, Values};
+use greenroom_protocol::{Cause, ErrorCode, Frame, Metadata, Reply, Status, Values, WrittenVersion};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::backoff::Backoff;
@@ -217,6 +217,7 @@ impl Exchange {
             outputs: Values::new(),
             error: Some(cause),
             metadata: Metadata::default(),
+            protocol_version: WrittenVersion::OWN,
         })
     }
 }

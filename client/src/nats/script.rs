@@ -7,7 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream;
-use greenroom_protocol::{Cause, ErrorCode, Frame, Metadata, PodId, Reply, RequestHeaders, Status, Timestamp, Values};
+use greenroom_protocol::{
+    Cause, ErrorCode, Frame, Metadata, PodId, Reply, RequestHeaders, Status, Timestamp, Values, WrittenVersion,
+};
 
 use super::link::{FrameStream, Link, Message};
 use crate::transport::TransportError;
@@ -87,6 +89,13 @@ pub(super) fn accepted() -> Frame {
 pub(super) fn replied(id: &str, code: Option<ErrorCode>) -> Frame {
     let error = code.map(|code| Cause::new(code, "scripted"));
     let status = error.as_ref().map_or(Status::Success, Status::from_cause);
-    let reply = Reply { id: id.into(), status, outputs: Values::new(), error, metadata: Metadata::default() };
+    let reply = Reply {
+        id: id.into(),
+        status,
+        outputs: Values::new(),
+        error,
+        metadata: Metadata::default(),
+        protocol_version: WrittenVersion::OWN,
+    };
     Frame::Reply { reply: Box::new(reply) }
 }

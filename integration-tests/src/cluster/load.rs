@@ -150,14 +150,14 @@ fn is_refusal(cause: &Cause) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use greenroom_protocol::{Metadata, Status, Values};
+    use greenroom_protocol::{Metadata, Status, Values, WrittenVersion};
 
     use super::*;
 
     fn reply(id: &str, code: Option<ErrorCode>) -> Option<Result<Reply, TransportError>> {
         let error = code.map(|code| Cause::new(code, "for the test"));
         let (status, outputs, metadata) = (Status::Failed, Values::new(), Metadata::default());
-        Some(Ok(Reply { id: id.to_owned(), status, outputs, error, metadata }))
+        Some(Ok(Reply { id: id.to_owned(), status, outputs, error, metadata, protocol_version: WrittenVersion::OWN }))
     }
 
     #[test]

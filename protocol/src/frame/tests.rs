@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::event::RunEventKind;
+use crate::version::WrittenVersion;
 
 fn id(fence: u64, seq: u64, n: u64) -> FrameId {
     FrameId { fence, seq, n }
@@ -15,7 +16,13 @@ fn delta(id: FrameId) -> Frame {
 
 fn event(fence: u64, seq: u64) -> Frame {
     let kind = RunEventKind::RunStarted { steps: 1 };
-    let event = RunEvent { run: "run_1".parse().unwrap(), seq, at: Timestamp::default(), kind };
+    let event = RunEvent {
+        run: "run_1".parse().unwrap(),
+        seq,
+        at: Timestamp::default(),
+        protocol_version: WrittenVersion::OWN,
+        kind,
+    };
     Frame::Event { id: id(fence, seq, 0), event }
 }
 

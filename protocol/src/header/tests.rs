@@ -80,10 +80,10 @@ fn a_credential_of_another_scheme_is_unauthenticated_and_is_not_repeated() {
     }
     let bearer = read(&[(AUTHORIZATION, "bearer  secret ")]).unwrap().credential;
     assert_eq!(bearer, Some(Credential::Bearer("secret".to_owned())));
-    let written = |credential| RequestHeaders { credential: Some(credential), ..RequestHeaders::default() }.to_pairs();
-    assert_eq!(written(Credential::Delegation("d".into())).unwrap_err().code, ErrorCode::Unauthenticated);
+    let pairs_of = |credential| RequestHeaders { credential: Some(credential), ..RequestHeaders::default() }.to_pairs();
+    assert_eq!(pairs_of(Credential::Delegation("d".into())).unwrap_err().code, ErrorCode::Unauthenticated);
     for secret in ["", "a b", "a\r\nGreenroom-Frames: 1", "é"] {
-        assert_eq!(written(Credential::Bearer(secret.into())).unwrap_err().code, ErrorCode::InvalidRequest);
+        assert_eq!(pairs_of(Credential::Bearer(secret.into())).unwrap_err().code, ErrorCode::InvalidRequest);
     }
 }
 

@@ -53,6 +53,14 @@ fn find(value: &Json, schemas: &[&Json], root: &Json, path: &str) -> Option<Stri
     }
 }
 
+/// The schemas that apply to a value.
+struct Parts<'s> {
+    schemas: Vec<&'s Json>,
+    /// True if the value is none of the alternatives that a schema has, such as a variant of a later release: nothing is
+    /// known about its members.
+    is_open: bool,
+}
+
 /// What the schemas of an object state about one of its members.
 enum Knowledge<'s> {
     /// The object may have any member.
@@ -63,42 +71,44 @@ enum Knowledge<'s> {
     Known(Vec<&'s Json>),
 }
 
-fn knowledge_of<'s>(name: &str, parts: &[&'s Json]) -> Knowledge<'s> {
-    let properties = || parts.iter().filter_map(|part| part.get("properties"));
+fn knowledge_of<'s>(name: &str, parts: &Parts<'s>) -> Knowledge<'s> {
+    let properties = || parts.schemas.iter().filter_map(|part| part.get("properties"));
     let schemas: Vec<&Json> = properties().filter_map(|members| members.get(name)).collect();
     if !schemas.is_empty() {
         return Knowledge::Known(schemas);
     }
-    let additional: Vec<&Json> =
-        parts.iter().filter_map(|part| part.get("additionalProperties")).filter(|schema| schema.is_object()).collect();
-    if !additional.is_empty() {
-        return Knowledge::Known(additional);
+    let additional = || parts.schemas.iter().filter_map(|part| part.get("additionalProperties"));
+    let schemas: Vec<&Json> = additional().filter(|schema| schema.is_object()).collect();
+    if !schemas.is_empty() {
+        return Knowledge::Known(schemas);
     }
-    let is_open = properties().next().is_none()
-        || parts.iter().any(|part| part.get("additionalProperties").is_some_and(|any| any.as_bool() == Some(true)));
-    if is_open { Knowledge::Open } else { Knowledge::Unknown }
+    let allows_any = parts.is_open || additional().any(|schema| schema.as_bool() == Some(true));
+    if allows_any || properties().next().is_none() { Knowledge::Open } else { Knowledge::Unknown }
 }
 
-fn item_schemas<'s>(parts: &[&'s Json]) -> Vec<&'s Json> {
-    parts.iter().filter_map(|part| part.get("items")).collect()
+fn item_schemas<'s>(parts: &Parts<'s>) -> Vec<&'s Json> {
+    parts.schemas.iter().filter_map(|part| part.get("items")).collect()
 }
 
 /// The schemas that apply to a value: these, those that they refer to, and of their alternatives those that fit.
-fn applicable<'s>(value: &Json, schemas: &[&'s Json], root: &'s Json) -> Vec<&'s Json> {
-    let mut parts = Vec::new();
-    let mut open: Vec<&Json> = schemas.to_vec();
-    while let Some(schema) = open.pop() {
-        parts.push(schema);
-        open.extend(referenced(schema, root));
-        open.extend(list(schema, "allOf"));
-        for alternatives in ["oneOf", "anyOf"] {
-            open.extend(list(schema, alternatives).filter(|schema| fits(value, schema, root)));
+fn applicable<'s>(value: &Json, schemas: &[&'s Json], root: &'s Json) -> Parts<'s> {
+    let mut parts = Parts { schemas: Vec::new(), is_open: false };
+    let mut pending: Vec<&'s Json> = schemas.to_vec();
+    while let Some(schema) = pending.pop() {
+        parts.schemas.push(schema);
+        pending.extend(find_ref(schema, root));
+        pending.extend(list(schema, "allOf"));
+        for keyword in ["oneOf", "anyOf"] {
+            let alternatives: Vec<&'s Json> =
+                list(schema, keyword).filter(|schema| fits(value, schema, root)).collect();
+            parts.is_open |= alternatives.is_empty() && schema.get(keyword).is_some();
+            pending.extend(alternatives);
         }
     }
     parts
 }
 
-fn referenced<'s>(schema: &Json, root: &'s Json) -> Option<&'s Json> {
+fn find_ref<'s>(schema: &Json, root: &'s Json) -> Option<&'s Json> {
     let name = schema.get("$ref")?.as_str()?.strip_prefix("#/$defs/")?;
     root.get("$defs")?.get(name)
 }
@@ -120,7 +130,7 @@ fn fits(value: &Json, schema: &Json, root: &Json) -> bool {
     let has_tags = tags
         .filter_map(|(name, member)| Some((name, member.get("const")?)))
         .all(|(name, tag)| value.get(name).is_none_or(|found| found == tag));
-    has_type && has_required && has_tags && referenced(schema, root).is_none_or(|schema| fits(value, schema, root))
+    has_type && has_required && has_tags && find_ref(schema, root).is_none_or(|schema| fits(value, schema, root))
 }
 
 fn is_type(value: &Json, name: &str) -> bool {

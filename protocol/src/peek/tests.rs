@@ -64,6 +64,15 @@ fn an_unknown_member_is_an_error_in_the_own_version_and_ignored_in_the_next_one(
 }
 
 #[test]
+fn a_long_name_is_not_repeated_as_a_whole() {
+    let name = "é".repeat(5_000);
+    for document in [json!({ "version": 1, name.clone(): 1 }), json!({ "version": 1, "request": { "verb": name } })] {
+        let cause = Envelope::decode(document.to_string().as_bytes()).unwrap_err();
+        assert!(cause.message.len() < 1_000 && cause.message.ends_with('…'), "{}", cause.message.len());
+    }
+}
+
+#[test]
 fn what_the_type_alone_does_not_find_is_found_by_the_schema() {
     for request in [
         json!({ "verb": "signal_run", "run": "r", "signal": "cancel", "later": 1 }),

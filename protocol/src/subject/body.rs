@@ -6,10 +6,11 @@ use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::envelope::Envelope;
 use crate::id::{TeamId, WorkflowId};
-use crate::peek::document;
+use crate::peek::{Document as _, document};
 use crate::request::{CallOptions, Signal};
-use crate::value::Values;
+use crate::value::{Json, Values};
 
 /// The body of `agents.<agent>.execute`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -90,6 +91,30 @@ pub struct UploadBody {
 pub struct EmptyBody {}
 
 document!(InvokeBody<'_>, StartRunBody<'_>, StartTeamBody<'_>, WatchBody, UploadBody, EmptyBody, Signal);
+
+/// The JSON Schema of the bodies of an endpoint (see [`super::Subjects::endpoints`]); `None` for another name.
+#[must_use]
+pub fn request_schema(endpoint: &str) -> Option<&'static Json> {
+    Some(match endpoint {
+        "agents_execute" => InvokeBody::schema(),
+        "workflows_run" => StartRunBody::schema(),
+        "teams_execute" => StartTeamBody::schema(),
+        "runs_signal" => Signal::schema(),
+        "runs_events" => WatchBody::schema(),
+        "requests" => Envelope::schema(),
+        "artifacts_upload" => UploadBody::schema(),
+        "runs_get"
+        | "runs_cancel"
+        | "runs_resume"
+        | "catalogue_agents_list"
+        | "catalogue_workflows_list"
+        | "catalogue_teams_list"
+        | "catalogue_agents_get"
+        | "catalogue_workflows_get"
+        | "catalogue_teams_get" => EmptyBody::schema(),
+        _ => return None,
+    })
+}
 
 fn is_empty(values: &Values) -> bool {
     values.is_empty()

@@ -101,20 +101,20 @@ impl Subjects {
             Request::Invoke(Invoke { agent, inputs, context, version: None, key: None, options }) => {
                 let (inputs, context) = (Cow::Borrowed(inputs), Cow::Borrowed(context));
                 let body = InvokeBody { inputs, context, options: Cow::Borrowed(options) };
-                Ok((self.agent(agent), written(&body)?))
+                Ok((self.agent(agent), to_json(&body)?))
             }
             Request::StartRun(StartRun { workflow, inputs, context, version: None, detach, key: None, options }) => {
                 let (inputs, context) = (Cow::Borrowed(inputs), Cow::Borrowed(context));
                 let body = StartRunBody { inputs, context, options: Cow::Borrowed(options), detach: *detach };
-                Ok((self.workflow(workflow), written(&body)?))
+                Ok((self.workflow(workflow), to_json(&body)?))
             }
             Request::StartTeam(start) if start.has_only_outer_members() => {
-                Ok((self.teams(), written(&start_team_body(start))?))
+                Ok((self.teams(), to_json(&start_team_body(start))?))
             }
             Request::SignalRun(SignalRun { run, signal: Signal::Cancel }) => {
                 Ok((self.run(run, RunVerb::Cancel), Vec::new()))
             }
-            Request::SignalRun(SignalRun { run, signal }) => Ok((self.run(run, RunVerb::Signal), written(signal)?)),
+            Request::SignalRun(SignalRun { run, signal }) => Ok((self.run(run, RunVerb::Signal), to_json(signal)?)),
             Request::ResumeRun(ResumeRun { run, dead: false }) => Ok((self.run(run, RunVerb::Resume), Vec::new())),
             Request::Query(query) => match self.of_query(query) {
                 Some(subject) => Ok((subject, Vec::new())),
@@ -138,7 +138,7 @@ impl Subjects {
     /// # Errors
     /// As [`Subjects::of_request`].
     pub fn of_watch(&self, run: &RunId, after: u64) -> Result<(String, Vec<u8>), Cause> {
-        Ok((self.run(run, RunVerb::Events), written(&WatchBody { after })?))
+        Ok((self.run(run, RunVerb::Events), to_json(&WatchBody { after })?))
     }
 
     /// The subject and the body that open the upload of an artifact.
@@ -148,7 +148,7 @@ impl Subjects {
     pub fn of_upload(&self, name: &str, media_type: &str) -> Result<(String, Vec<u8>), Cause> {
         check_upload(name, media_type)?;
         let body = UploadBody { name: name.to_owned(), media_type: media_type.to_owned() };
-        Ok((self.artifact_upload(), written(&body)?))
+        Ok((self.artifact_upload(), to_json(&body)?))
     }
 
     fn of_query(&self, query: &Query) -> Option<String> {
@@ -176,7 +176,7 @@ impl Subjects {
             version: u16,
             request: &'a Request,
         }
-        Ok((self.requests(), written(&BorrowedEnvelope { version: PROTOCOL_VERSION, request })?))
+        Ok((self.requests(), to_json(&BorrowedEnvelope { version: PROTOCOL_VERSION, request })?))
     }
 }
 
@@ -260,7 +260,7 @@ fn check_upload(name: &str, media_type: &str) -> Result<(), Cause> {
     Ok(())
 }
 
-fn written(body: &impl Serialize) -> Result<Vec<u8>, Cause> {
+fn to_json(body: &impl Serialize) -> Result<Vec<u8>, Cause> {
     serde_json::to_vec(body)
         .map_err(|error| Cause::new(ErrorCode::InvalidRequest, format!("the request cannot be written: {error}")))
 }

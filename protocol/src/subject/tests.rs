@@ -52,6 +52,11 @@ fn every_subject_survives_its_text_and_has_one_endpoint() {
         state = state.wrapping_add(1);
         ids.push(id);
     }
+    for (endpoint, _) in subjects.endpoints() {
+        let schema = body::request_schema(endpoint).unwrap();
+        assert!(schema.get("title").is_some() || schema.get("oneOf").is_some(), "{endpoint}");
+    }
+    assert_eq!(body::request_schema("other"), None);
     for purpose in ids.iter().flat_map(|id| all(id)) {
         let text = subjects.build(&purpose);
         assert!(text.len() <= SUBJECT_BYTES_MAX, "{text}");
@@ -110,7 +115,7 @@ fn a_prefix_is_checked() {
     assert_eq!(subjects.upload(&pod, 7), format!("acme.greenroom.v1.uploads.pod%2Ea.{:032x}", 7));
 }
 
-fn sent(subject: &str, body: &str) -> Result<Request, Cause> {
+fn read_message(subject: &str, body: &str) -> Result<Request, Cause> {
     let purpose = Subjects::new("p").unwrap().parse(subject).unwrap();
     purpose.into_request(body.as_bytes(), PROTOCOL_VERSION).map(|request| match request {
         SubjectRequest::Send(envelope) => envelope.request,
@@ -129,18 +134,18 @@ fn a_body_becomes_the_request_of_its_subject() {
         options: CallOptions::default(),
     };
     let body = r#"{"inputs": {"topic": "actors"}}"#;
-    assert_eq!(sent("p.v1.agents.writer.execute", body), Ok(Request::Invoke(agent)));
+    assert_eq!(read_message("p.v1.agents.writer.execute", body), Ok(Request::Invoke(agent)));
     for body in ["", "{}"] {
         let run = "run_1".parse().unwrap();
-        assert_eq!(sent("p.v1.runs.run_1.get", body), Ok(Request::Query(Query::Run { run })));
-        assert_eq!(sent("p.v1.catalogue.teams.list", body), Ok(Request::Query(Query::Teams)));
+        assert_eq!(read_message("p.v1.runs.run_1.get", body), Ok(Request::Query(Query::Run { run })));
+        assert_eq!(read_message("p.v1.catalogue.teams.list", body), Ok(Request::Query(Query::Teams)));
     }
     let approve = Signal::Approve { step: "publish".parse().unwrap() };
     let expected = SignalRun { run: "run_1".parse().unwrap(), signal: approve };
     let body = r#"{"signal": "approve", "step": "publish"}"#;
-    assert_eq!(sent("p.v1.runs.run_1.signal", body), Ok(Request::SignalRun(expected)));
+    assert_eq!(read_message("p.v1.runs.run_1.signal", body), Ok(Request::SignalRun(expected)));
     let envelope = serde_json::to_string(&Envelope::new(Request::Query(Query::Agents))).unwrap();
-    assert_eq!(sent("p.v1.requests", &envelope), Ok(Request::Query(Query::Agents)));
+    assert_eq!(read_message("p.v1.requests", &envelope), Ok(Request::Query(Query::Agents)));
 }
 
 #[test]
@@ -200,10 +205,10 @@ fn a_body_that_its_subject_does_not_have_is_rejected() {
         ("p.v1.requests", r#"{"version": 1, "request": {"verb": "query", "query": "agents", "id": "a"}}"#),
         ("p.v1.requests", r#"{"version": 3, "request": {"verb": "query", "query": "agents"}}"#),
     ] {
-        assert_eq!(sent(subject, body).unwrap_err().code, ErrorCode::InvalidRequest, "{subject} {body}");
+        assert_eq!(read_message(subject, body).unwrap_err().code, ErrorCode::InvalidRequest, "{subject} {body}");
     }
     let large = " ".repeat(ENVELOPE_BYTES_MAX + 1);
     for subject in ["p.v1.agents.a.execute", "p.v1.requests", "p.v1.runs.r.get"] {
-        assert_eq!(sent(subject, &large).unwrap_err().code, ErrorCode::PayloadTooLarge, "{subject}");
+        assert_eq!(read_message(subject, &large).unwrap_err().code, ErrorCode::PayloadTooLarge, "{subject}");
     }
 }

@@ -50,7 +50,7 @@ impl RunStore for PostgresRuns {
         .await
         .map_err(|error| sqlx_error(&error))?;
         let Some(text) = text else { return Ok(None) };
-        match serde_json::from_str(&text)? {
+        match Entry::from_stored(&text)? {
             Entry::RunEnded { reply } => Ok(Some(*reply)),
             _ => Err(StoreError::Codec(format!("the run {run} has ended, but its journal has no end"))),
         }
@@ -134,7 +134,7 @@ impl Journal for PostgresRuns {
         .await
         .map_err(|error| sqlx_error(&error))?;
         let decode = |row: &PgRow| -> Result<JournalRecord, StoreError> {
-            let entry = serde_json::from_str(row.text("entry")?)?;
+            let entry = Entry::from_stored(row.text("entry")?)?;
             Ok(JournalRecord { seq: Seq(row.number("seq")?), at: row.timestamp("at")?, entry })
         };
         Ok(rows.iter().map(decode).collect::<Result<_, _>>()?)

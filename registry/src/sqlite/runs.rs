@@ -52,7 +52,7 @@ impl RunStore for SqliteRuns {
         .await
         .map_err(|error| sqlx_error(&error))?;
         let Some(text) = text else { return Ok(None) };
-        match serde_json::from_str(&text)? {
+        match Entry::from_stored(&text)? {
             Entry::RunEnded { reply } => Ok(Some(*reply)),
             _ => Err(StoreError::Codec(format!("the run {run} has ended, but its journal has no end"))),
         }
@@ -142,7 +142,7 @@ impl Journal for SqliteRuns {
         .await
         .map_err(|error| sqlx_error(&error))?;
         let decode = |row: &sqlx::sqlite::SqliteRow| -> Result<JournalRecord, StoreError> {
-            let entry = serde_json::from_str(row.text("entry")?)?;
+            let entry = Entry::from_stored(row.text("entry")?)?;
             Ok(JournalRecord { seq: Seq(row.number("seq")?), at: row.timestamp("at")?, entry })
         };
         Ok(rows.iter().map(decode).collect::<Result<_, _>>()?)

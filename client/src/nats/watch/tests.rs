@@ -3,7 +3,7 @@
 use futures::TryStreamExt;
 use greenroom_protocol::event::RunEvent;
 use greenroom_protocol::frame::FrameId;
-use greenroom_protocol::{ErrorCode, Metadata, Status, Timestamp, Values};
+use greenroom_protocol::{ErrorCode, Metadata, Status, Timestamp, Values, WrittenVersion};
 
 use super::*;
 use crate::nats::script::{Answer, Ending, Script, accepted, replied};
@@ -16,7 +16,8 @@ fn watch(script: &Arc<Script>, after: u64) -> Observations {
 }
 
 fn frame(fence: u64, seq: u64, kind: RunEventKind) -> Frame {
-    let event = RunEvent { run: RunId::new(RUN).unwrap(), seq, at: Timestamp::from_micros(0), kind };
+    let (run, protocol_version) = (RunId::new(RUN).unwrap(), WrittenVersion::OWN);
+    let event = RunEvent { run, seq, at: Timestamp::from_micros(0), protocol_version, kind };
     Frame::Event { id: FrameId { fence, seq, n: 0 }, event }
 }
 
@@ -31,6 +32,7 @@ fn ended(seq: u64) -> Frame {
         outputs: Values::new(),
         error: None,
         metadata: Metadata::default(),
+        protocol_version: WrittenVersion::OWN,
     };
     frame(9, seq, RunEventKind::RunEnded { reply: Box::new(reply) })
 }

@@ -12,14 +12,16 @@ use greenroom_protocol::request::{
     Maintenance, MemoryChange, MemoryRead, MemoryWrite, Page, Query, ResumeRun, RunListFilter, Signal, SignalRun,
 };
 use greenroom_protocol::{
-    AgentId, ContentHash, Credential, Envelope, Request, RequestId, RunId, StepId, TeamId, Timestamp, WorkflowId,
+    AgentId, ArtifactRef, ContentHash, Credential, Envelope, Request, RequestId, RunId, StepId, TeamId, Timestamp,
+    WorkflowId,
 };
 
 use crate::call::{Call, CallParams, TeamCall};
 use crate::connection::Connection;
+use crate::error::Error;
 use crate::prepared::{PreparedRequest, ReplyResult};
 use crate::run::RunHandle;
-use crate::transport::{Events, Observation, Transport, Watch};
+use crate::transport::{Events, Observation, Transport, Upload, Watch};
 
 /// Sends requests to a running pod. Cheap to clone; the clones share the transport.
 #[derive(Clone)]
@@ -70,6 +72,23 @@ impl Client {
     /// Prepares any request.
     pub fn request(&self, request: Request) -> PreparedRequest<'_> {
         PreparedRequest::new(&self.connection, Ok(request))
+    }
+
+    /// Stores content as an artifact of the caller's tenant, and returns the reference that a call has as an input
+    /// ([`ArtifactRef::to_json`]). The same content has the same reference.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if it is too large, or the transport stores none; [`Error::Transport`] if no reply arrived.
+    pub async fn upload(
+        &self,
+        name: impl Into<String> + Send,
+        media_type: impl Into<String> + Send,
+        content: impl Into<Vec<u8>> + Send,
+    ) -> Result<ArtifactRef, Error> {
+        let (name, media_type, content) = (name.into(), media_type.into(), content.into());
+        let credential = self.connection.credential.clone();
+        let upload = Upload { name, media_type, content, credential };
+        Ok(self.connection.transport.upload(upload).await?)
     }
 
     /// Sends a request. The future is the transport's own, so that thousands of pending calls do not hold a second

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_has_the_code_of_its_cause_and_says_when_a_retry_may_succeed() {
+    fn a_refusal_has_the_code_of_its_cause_and_the_delay_before_a_retry() {
         let cause = Cause::new(ErrorCode::Overloaded, "full").with_retry_after(Duration::from_millis(40));
         let error = require_success(reply(Status::Failed, Some(cause))).unwrap_err();
         assert_eq!(error.code(), Some(ErrorCode::Overloaded));

@@ -41,4 +41,6 @@ pub use greenroom_protocol::Credential;
 pub use prepared::{PreparedRequest, ReplyResult};
 pub use run::RunHandle;
 pub use team::Team;
-pub use transport::{Events, Observation, Observations, Progress, ProgressStream, Transport, TransportError, Watch};
+pub use transport::{
+    Events, Observation, Observations, Progress, ProgressStream, Transport, TransportError, Upload, Watch,
+};

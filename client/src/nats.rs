@@ -15,7 +15,9 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use greenroom_protocol::event::WatchedRun;
 use greenroom_protocol::header::Traceparent;
 use greenroom_protocol::limits::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX};
-use greenroom_protocol::{Cause, Credential, Envelope, ErrorCode, Reply, RequestHeaders, Subjects, TraceId};
+use greenroom_protocol::{
+    ArtifactRef, Cause, Credential, Envelope, ErrorCode, Reply, RequestHeaders, Subjects, TraceId,
+};
 use tokio::time::timeout;
 
 mod backoff;
@@ -37,11 +39,11 @@ use self::exchange::{Exchange, takes_key};
 use self::inbox::Inbox;
 use self::link::{Link, Message};
 use self::random::{generate_key, generate_request_id, now, random_u64};
-use self::upload::{Upload, upload};
+use self::upload::{Content, upload};
 use self::watch::RunWatch;
 use crate::client::Client;
 use crate::error::Error;
-use crate::transport::{Events, Observation, Observations, ProgressStream, Transport, TransportError, Watch};
+use crate::transport::{Events, Observation, Observations, ProgressStream, Transport, TransportError, Upload, Watch};
 
 /// Bytes of a message that the client of NATS adds to the names and values of its headers.
 const HEADERS_OVERHEAD_BYTES: usize = 64;
@@ -122,10 +124,8 @@ impl NatsTransport {
                 return Err(TransportError::Rejected(too_large(body.len(), bytes_max)));
             };
             drop(body);
-            let credential = headers.credential.clone();
-            let upload_headers = RequestHeaders { credential, ..RequestHeaders::default() };
-            let content = Upload { name: file_name, media_type, content: content.into() };
-            let artifact = upload(&self.inbox, &self.subjects, &upload_headers, content).await?;
+            let content = Content { name: file_name, media_type: media_type.to_owned(), bytes: content.into() };
+            let artifact = upload(&self.inbox, &self.subjects, headers.credential.clone(), content).await?;
             request.set_input(&name, artifact.to_json());
         }
     }
@@ -153,6 +153,14 @@ impl Transport for NatsTransport {
     fn stream(self: Arc<Self>, envelope: Envelope) -> ProgressStream {
         let opening = async move { self.prepare(envelope).await.map(Exchange::into_stream) };
         stream::once(opening).try_flatten().boxed()
+    }
+
+    async fn upload(&self, content: Upload) -> Result<ArtifactRef, TransportError> {
+        let Upload { name, media_type, content, credential } = content;
+        let credential = credential.or_else(|| self.credential.clone());
+        let content = Content { name, media_type, bytes: content.into() };
+        let uploading = upload(&self.inbox, &self.subjects, credential, content);
+        timeout(REQUEST_TIMEOUT, uploading).await.map_err(|_elapsed| upload_timed_out())?
     }
 
     fn observe(&self, watch: &Watch) -> Observations {
@@ -190,6 +198,6 @@ fn too_large(bytes: usize, bytes_max: usize) -> Cause {
 }
 
 fn upload_timed_out() -> TransportError {
-    let message = "the deadline passed before the inputs of the request were uploaded";
+    let message = "the deadline passed before the content was uploaded";
     TransportError::Rejected(Cause::new(ErrorCode::TimedOut, message))
 }

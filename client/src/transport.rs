@@ -8,7 +8,7 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use greenroom_protocol::event::{RunEvent, WatchedRun};
 use greenroom_protocol::journal::StepKey;
-use greenroom_protocol::{Cause, Credential, Envelope, ErrorCode, PodId, Reply, RunId};
+use greenroom_protocol::{ArtifactRef, Cause, Credential, Envelope, ErrorCode, PodId, Reply, RunId};
 
 /// The reason for a missing reply.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +75,19 @@ pub enum Observation {
 /// The observations of a run; the stream ends after its last event.
 pub type Observations = BoxStream<'static, Result<Observation, TransportError>>;
 
+/// Content that becomes an artifact of the caller's tenant.
+#[derive(Debug, Clone)]
+pub struct Upload {
+    /// The file name; never a path.
+    pub name: String,
+    /// The media type, such as `text/csv`.
+    pub media_type: String,
+    /// The content.
+    pub content: Vec<u8>,
+    /// The credential of the caller, where the transport does not authenticate otherwise.
+    pub credential: Option<Credential>,
+}
+
 /// What a caller receives while its request is executed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Progress {
@@ -115,6 +128,15 @@ pub trait Transport: Send + Sync {
     {
         let sending = async move { self.send(envelope).await.map(|reply| Progress::Reply(Box::new(reply))) };
         stream::once(sending).boxed()
+    }
+
+    /// Stores content as an artifact. A transport that stores none rejects it.
+    ///
+    /// # Errors
+    /// [`TransportError`] if it was not stored.
+    async fn upload(&self, upload: Upload) -> Result<ArtifactRef, TransportError> {
+        let message = format!("`{}` cannot be uploaded over this connection", upload.name);
+        Err(TransportError::Rejected(Cause::new(ErrorCode::InvalidRequest, message)))
     }
 
     /// Streams what a run reports, for this watcher. A transport that authenticates by itself ignores the credential.

@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::*;
-use crate::error::Error;
 use crate::transport::{Progress, TransportError};
 
 /// Records what is sent, and replies from a script; without one, by a success without outputs.

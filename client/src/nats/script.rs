@@ -30,18 +30,18 @@ pub(super) enum Ending {
 }
 
 /// What the pods answer to one message.
-pub(super) struct Answer(pub(super) Vec<Frame>, pub(super) Ending);
+pub(super) struct FramedReply(pub(super) Vec<Frame>, pub(super) Ending);
 
 /// The script, and what was sent.
 #[derive(Default)]
 pub(super) struct Script {
-    answers: Mutex<VecDeque<Answer>>,
+    replies: Mutex<VecDeque<FramedReply>>,
     sent: Mutex<Vec<Message>>,
 }
 
 impl Script {
-    pub(super) fn new(answers: impl IntoIterator<Item = Answer>) -> Arc<Self> {
-        Arc::new(Self { answers: Mutex::new(answers.into_iter().collect()), ..Self::default() })
+    pub(super) fn new(replies: impl IntoIterator<Item = FramedReply>) -> Arc<Self> {
+        Arc::new(Self { replies: Mutex::new(replies.into_iter().collect()), ..Self::default() })
     }
 
     pub(super) fn sent(&self) -> Vec<Message> {
@@ -53,10 +53,10 @@ impl Script {
 impl Link for Script {
     async fn open(&self, message: Message) -> Result<FrameStream, TransportError> {
         self.sent.lock().unwrap().push(message);
-        let Some(Answer(frames, ending)) = self.answers.lock().unwrap().pop_front() else {
+        let Some(FramedReply(frames, ending)) = self.replies.lock().unwrap().pop_front() else {
             return Err(no_responders());
         };
-        let frames = stream::iter(frames.into_iter().map(Ok));
+        let frames = stream::iter(frames.into_iter().map(Ok::<Frame, TransportError>));
         Ok(match ending {
             Ending::End => frames.boxed(),
             Ending::Silence => frames.chain(stream::pending()).boxed(),

@@ -7,10 +7,12 @@ use async_nats::client::{RequestError, RequestErrorKind};
 use bytes::Bytes;
 use greenroom_protocol::header::CHUNK;
 use greenroom_protocol::limits::UPLOAD_CHUNK_BYTES_MAX;
-use greenroom_protocol::{ArtifactRef, Cause, ErrorCode, Reply, RequestHeaders, Subjects};
+use greenroom_protocol::{ArtifactRef, Cause, Credential, ErrorCode, Reply, RequestHeaders, Subjects};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::time::sleep;
 
+use super::backoff::Backoff;
 use super::inbox::{Inbox, header_map};
 use crate::transport::TransportError;
 
@@ -18,13 +20,6 @@ use crate::transport::TransportError;
 const CHUNK_WAIT: Duration = Duration::from_secs(30);
 /// Bytes of a message beside its chunk: its subject and its headers.
 const HEADERS_BYTES_MAX: usize = 20 * 1_024;
-
-/// What is uploaded.
-pub(super) struct Upload {
-    pub(super) name: String,
-    pub(super) media_type: &'static str,
-    pub(super) content: Bytes,
-}
 
 /// The reply to the opening: where the chunks go.
 #[derive(Deserialize)]
@@ -38,21 +33,50 @@ struct Acknowledged {
     chunk: u64,
 }
 
-/// Uploads content and returns its reference. Content that has been stored already has the same reference.
+/// What is uploaded.
+#[derive(Clone)]
+pub(super) struct Content {
+    pub(super) name: String,
+    pub(super) media_type: String,
+    pub(super) bytes: Bytes,
+}
+
+/// Uploads content, to another pod if one ends meanwhile, and returns its reference. Content that has been stored already
+/// has the same reference. The caller bounds its time.
 ///
 /// # Errors
-/// Those of the pod; [`TransportError`] if one of its replies does not arrive.
+/// Those of a pod that a repetition does not change.
 pub(super) async fn upload(
     inbox: &Inbox,
     subjects: &Subjects,
-    headers: &RequestHeaders,
-    upload: Upload,
+    credential: Option<Credential>,
+    content: Content,
 ) -> Result<ArtifactRef, TransportError> {
-    let Upload { name, media_type, content } = upload;
-    let (subject, body) = subjects.of_upload(&name, media_type).map_err(TransportError::Rejected)?;
+    let headers = RequestHeaders { credential, ..RequestHeaders::default() };
+    let mut backoff = Backoff::default();
+    loop {
+        let requested = match try_upload(inbox, subjects, &headers, content.clone()).await {
+            Err(TransportError::Unreachable { .. } | TransportError::ConnectionLost) => None,
+            Err(TransportError::Rejected(cause)) if cause.code.is_retryable() => {
+                cause.retry_after_ms.map(Duration::from_millis)
+            }
+            result => return result,
+        };
+        sleep(backoff.next_delay(requested)).await;
+    }
+}
+
+async fn try_upload(
+    inbox: &Inbox,
+    subjects: &Subjects,
+    headers: &RequestHeaders,
+    content: Content,
+) -> Result<ArtifactRef, TransportError> {
+    let Content { name, media_type, bytes } = content;
+    let (subject, body) = subjects.of_upload(&name, &media_type).map_err(TransportError::Rejected)?;
     let Opened { subject } = request(inbox, headers, None, subject, body.into()).await?;
     let chunk_bytes = inbox.client().max_payload().saturating_sub(HEADERS_BYTES_MAX).clamp(1, UPLOAD_CHUNK_BYTES_MAX);
-    let mut rest = content;
+    let mut rest = bytes;
     let mut number = 0_u64;
     while !rest.is_empty() {
         let chunk = rest.split_to(chunk_bytes.min(rest.len()));

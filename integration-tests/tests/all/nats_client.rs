@@ -15,7 +15,7 @@ use greenroom_integration_tests::terminal::RunningCommand;
 use greenroom_integration_tests::test_pod::text;
 use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::event::RunEventKind;
-use greenroom_protocol::{AgentId, ArtifactRef, ErrorCode, RunId, Status, Values};
+use greenroom_protocol::{AgentId, ArtifactRef, ContentHash, ErrorCode, RunId, Status, Values};
 use serde::Deserialize;
 
 const ECHO: &str = "echo_agent";
@@ -120,6 +120,11 @@ async fn an_input_above_the_size_of_a_message_arrives_whole() -> Result<()> {
     let outputs = fixture.client.agent(ECHO).input("text", "x".repeat(BYTES)).execute().await?;
     let artifact = ArtifactRef::from_json(&outputs["text"]).context("the output is too large for a message, too")?;
     assert_eq!(artifact.bytes, u64::try_from(BYTES)?);
+    let content = vec![b'x'; BYTES];
+    let uploaded = fixture.client.upload("note.txt", "text/plain", content.clone()).await?;
+    assert_eq!((uploaded.hash, uploaded.name.as_str()), (ContentHash::from_content(&content), "note.txt"));
+    let outputs = fixture.client.agent(ECHO).input("text", uploaded.to_json()).execute().await?;
+    assert_eq!(ArtifactRef::from_json(&outputs["text"]).map(|artifact| artifact.bytes), Some(artifact.bytes));
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use futures::TryStreamExt;
 use greenroom_protocol::frame::FrameId;
 
 use super::*;
-use crate::nats::script::{Answer, Ending, Script, accepted, message, replied};
+use crate::nats::script::{Ending, FramedReply, Script, accepted, message, replied};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -22,8 +22,8 @@ fn code(reply: &Reply) -> Option<ErrorCode> {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_no_pod_accepts_in_time_is_sent_again_with_the_time_that_remains() {
-    let lost = Answer(Vec::new(), Ending::Silence);
-    let script = Script::new([lost, Answer(vec![accepted(), replied("req_1", None)], Ending::End)]);
+    let lost = FramedReply(Vec::new(), Ending::Silence);
+    let script = Script::new([lost, FramedReply(vec![accepted(), replied("req_1", None)], Ending::End)]);
     let reply = exchange(&script, true).reply().await.unwrap();
     assert_eq!((reply.id.as_str(), reply.error), ("req_1", None));
     let timeouts: Vec<_> = script.sent().iter().map(|message| message.headers.timeout.unwrap()).collect();
@@ -34,7 +34,7 @@ async fn a_request_that_no_pod_accepts_in_time_is_sent_again_with_the_time_that_
 
 #[tokio::test(start_paused = true)]
 async fn a_request_without_pods_is_sent_until_its_deadline_and_was_not_executed() {
-    let script = Script::new([Answer(Vec::new(), Ending::NoResponders)]);
+    let script = Script::new([FramedReply(Vec::new(), Ending::NoResponders)]);
     let started_at = Instant::now();
     let error = exchange(&script, false).reply().await.unwrap_err();
     assert!(matches!(error, TransportError::Unreachable { .. }), "{error}");
@@ -44,10 +44,11 @@ async fn a_request_without_pods_is_sent_until_its_deadline_and_was_not_executed(
 
 #[tokio::test(start_paused = true)]
 async fn a_request_whose_pod_falls_silent_is_repeated_only_if_it_has_one_effect() {
-    let answers = || [Answer(vec![accepted()], Ending::Silence), Answer(vec![replied("req_1", None)], Ending::End)];
-    let script = Script::new(answers());
+    let replies =
+        || [FramedReply(vec![accepted()], Ending::Silence), FramedReply(vec![replied("req_1", None)], Ending::End)];
+    let script = Script::new(replies());
     assert_eq!(exchange(&script, true).reply().await.unwrap().id, "req_1");
-    let script = Script::new(answers());
+    let script = Script::new(replies());
     let error = exchange(&script, false).reply().await.unwrap_err();
     assert!(matches!(error, TransportError::ConnectionLost), "{error}");
     assert_eq!(script.sent().len(), 1);
@@ -55,17 +56,17 @@ async fn a_request_whose_pod_falls_silent_is_repeated_only_if_it_has_one_effect(
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_works_is_not_silent() {
-    let script = Script::new([Answer(vec![accepted()], Ending::Working)]);
+    let script = Script::new([FramedReply(vec![accepted()], Ending::Working)]);
     let reply = exchange(&script, true).reply().await.unwrap();
     assert_eq!((code(&reply), script.sent().len()), (Some(ErrorCode::TimedOut), 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reply_is_retried_where_its_code_says_so_and_nowhere_else() {
+async fn a_request_is_repeated_where_the_code_of_its_reply_permits_it_and_nowhere_else() {
     for (first, sent) in [(ErrorCode::PolicyDenied, 1), (ErrorCode::InvalidInput, 1), (ErrorCode::StoreUnavailable, 2)]
     {
-        let last = Answer(vec![replied("req_2", None)], Ending::End);
-        let script = Script::new([Answer(vec![replied("req_1", Some(first))], Ending::End), last]);
+        let last = FramedReply(vec![replied("req_2", None)], Ending::End);
+        let script = Script::new([FramedReply(vec![replied("req_1", Some(first))], Ending::End), last]);
         let reply = exchange(&script, true).reply().await.unwrap();
         assert_eq!(script.sent().len(), sent, "{first}");
         assert_eq!(code(&reply), (sent == 1).then_some(first));
@@ -74,7 +75,7 @@ async fn a_reply_is_retried_where_its_code_says_so_and_nowhere_else() {
 
 #[tokio::test(start_paused = true)]
 async fn an_execution_that_fails_again_and_again_is_not_repeated_without_end() {
-    let failing = || Answer(vec![accepted(), replied("req_1", Some(ErrorCode::ModelFailed))], Ending::End);
+    let failing = || FramedReply(vec![accepted(), replied("req_1", Some(ErrorCode::ModelFailed))], Ending::End);
     let script = Script::new((0..10).map(|_| failing()));
     let reply = exchange(&script, true).reply().await.unwrap();
     assert_eq!(code(&reply), Some(ErrorCode::ModelFailed));
@@ -82,10 +83,10 @@ async fn an_execution_that_fails_again_and_again_is_not_repeated_without_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pod_that_has_no_capacity_is_asked_again_after_the_time_that_it_names() {
+async fn a_pod_without_capacity_receives_the_request_again_after_the_delay_that_it_names() {
     let cause = Cause::new(ErrorCode::Overloaded, "full").with_retry_after(Duration::from_secs(7));
-    let refused = Answer(vec![Frame::Refused { cause }], Ending::End);
-    let script = Script::new([refused, Answer(vec![replied("req_1", None)], Ending::End)]);
+    let refused = FramedReply(vec![Frame::Refused { cause }], Ending::End);
+    let script = Script::new([refused, FramedReply(vec![replied("req_1", None)], Ending::End)]);
     let started_at = Instant::now();
     assert_eq!(exchange(&script, false).reply().await.unwrap().id, "req_1");
     assert!(started_at.elapsed() >= Duration::from_secs(7), "{:?}", started_at.elapsed());
@@ -93,15 +94,15 @@ async fn a_pod_that_has_no_capacity_is_asked_again_after_the_time_that_it_names(
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_is_accepted_and_has_no_reply_at_its_deadline_has_timed_out() {
-    let answers = (0..10).map(|_| Answer(vec![accepted()], Ending::Silence));
-    let reply = exchange(&Script::new(answers), true).reply().await.unwrap();
+    let replies = (0..10).map(|_| FramedReply(vec![accepted()], Ending::Silence));
+    let reply = exchange(&Script::new(replies), true).reply().await.unwrap();
     assert_eq!((reply.status, code(&reply)), (Status::TimedOut, Some(ErrorCode::TimedOut)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_text_of_a_lost_attempt_is_void_and_no_text_arrives_twice() {
-    let first = Answer(vec![accepted(), text(1, "one"), text(1, "one"), text(2, "two")], Ending::Silence);
-    let second = Answer(vec![accepted(), text(1, "new"), replied("req_1", None)], Ending::End);
+    let first = FramedReply(vec![accepted(), text(1, "one"), text(1, "one"), text(2, "two")], Ending::Silence);
+    let second = FramedReply(vec![accepted(), text(1, "new"), replied("req_1", None)], Ending::End);
     let progress: Vec<_> = exchange(&Script::new([first, second]), true).into_stream().try_collect().await.unwrap();
     let texts: Vec<_> = progress
         .iter()

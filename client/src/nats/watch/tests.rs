@@ -6,7 +6,7 @@ use greenroom_protocol::frame::FrameId;
 use greenroom_protocol::{ErrorCode, Metadata, Status, Timestamp, Values, WrittenVersion};
 
 use super::*;
-use crate::nats::script::{Answer, Ending, Script, accepted, replied};
+use crate::nats::script::{Ending, FramedReply, Script, accepted, replied};
 
 const RUN: &str = "run_1";
 
@@ -53,9 +53,9 @@ fn opened_after(script: &Script) -> Vec<u64> {
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_continues_after_its_newest_event_and_no_event_arrives_twice() {
-    let first = Answer(vec![accepted(), event(1, 1), event(1, 2)], Ending::Silence);
-    let second = Answer(vec![accepted(), event(2, 2), event(2, 3)], Ending::NoResponders);
-    let third = Answer(vec![ended(4)], Ending::End);
+    let first = FramedReply(vec![accepted(), event(1, 1), event(1, 2)], Ending::Silence);
+    let second = FramedReply(vec![accepted(), event(2, 2), event(2, 3)], Ending::NoResponders);
+    let third = FramedReply(vec![ended(4)], Ending::End);
     let script = Script::new([first, second, third]);
     let observations: Vec<_> = watch(&script, 0).try_collect().await.unwrap();
     assert_eq!(numbers(&observations), [1, 2, 3, 4]);
@@ -66,7 +66,7 @@ async fn a_watch_continues_after_its_newest_event_and_no_event_arrives_twice() {
 async fn frames_of_an_earlier_owner_are_dropped_and_a_restart_is_observed() {
     let restarted = Frame::Restarted { id: FrameId { fence: 4, seq: 1, n: 1 }, step: None };
     let frames = vec![event(3, 1), restarted, event(3, 2), event(4, 2), ended(3)];
-    let script = Script::new([Answer(frames, Ending::End)]);
+    let script = Script::new([FramedReply(frames, Ending::End)]);
     let observations: Vec<_> = watch(&script, 0).try_collect().await.unwrap();
     assert_eq!(numbers(&observations), [1, 2, 3]);
     assert_eq!(observations[1], Observation::Restarted { step: None });
@@ -74,7 +74,8 @@ async fn frames_of_an_earlier_owner_are_dropped_and_a_restart_is_observed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_is_renewed_while_its_pod_works() {
-    let script = Script::new([Answer(vec![accepted()], Ending::Working), Answer(vec![ended(1)], Ending::End)]);
+    let script =
+        Script::new([FramedReply(vec![accepted()], Ending::Working), FramedReply(vec![ended(1)], Ending::End)]);
     let started_at = Instant::now();
     let observations: Vec<_> = watch(&script, 0).try_collect().await.unwrap();
     assert_eq!((numbers(&observations), script.sent().len()), (vec![1], 2));
@@ -83,7 +84,7 @@ async fn a_watch_is_renewed_while_its_pod_works() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_watch_ends_with_its_cause_unless_it_may_pass() {
-    let refused = |code| Answer(vec![Frame::Refused { cause: Cause::new(code, "scripted") }], Ending::End);
+    let refused = |code| FramedReply(vec![Frame::Refused { cause: Cause::new(code, "scripted") }], Ending::End);
     let script = Script::new([refused(ErrorCode::ShuttingDown), refused(ErrorCode::PolicyDenied)]);
     let error = watch(&script, 7).try_collect::<Vec<_>>().await.unwrap_err();
     assert!(matches!(&error, TransportError::Rejected(cause) if cause.code == ErrorCode::PolicyDenied), "{error}");
@@ -92,8 +93,8 @@ async fn a_refused_watch_ends_with_its_cause_unless_it_may_pass() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_after_the_last_event_ends_at_once() {
-    let script = Script::new([Answer(vec![accepted(), replied(RUN, Some(ErrorCode::StepFailed))], Ending::End)]);
-    assert_eq!(watch(&script, 9).try_collect::<Vec<_>>().await.unwrap(), []);
+    let script = Script::new([FramedReply(vec![accepted(), replied(RUN, Some(ErrorCode::StepFailed))], Ending::End)]);
+    assert!(watch(&script, 9).try_collect::<Vec<_>>().await.unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -176,3 +176,6 @@ impl ActorMessage for ContextMessage {
         reply.outputs
     }
 }
+
+#[cfg(test)]
+mod tests;

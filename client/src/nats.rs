@@ -201,3 +201,36 @@ fn upload_timed_out() -> TransportError {
     let message = "the deadline passed before the content was uploaded";
     TransportError::Rejected(Cause::new(ErrorCode::TimedOut, message))
 }
+
+#[cfg(test)]
+mod tests {
+    use greenroom_protocol::request::Query;
+    use greenroom_protocol::{Deadline, Request};
+
+    use super::*;
+
+    fn envelope() -> Envelope {
+        Envelope::new(Request::Query(Query::Agents))
+    }
+
+    #[test]
+    fn a_caller_waits_until_the_earlier_one_of_its_bounds() {
+        assert_eq!(time_to_wait(&envelope()), REQUEST_TIMEOUT);
+        let hour = Duration::from_secs(3_600);
+        let deadline = Some(Deadline::after(now(), hour));
+        let waits_for = time_to_wait(&Envelope { deadline, ..envelope() });
+        assert!(waits_for <= hour && waits_for > hour / 2, "{waits_for:?}");
+        let both = Envelope { deadline, timeout_ms: Some(1_500), ..envelope() };
+        assert_eq!(time_to_wait(&both), Duration::from_millis(1_500));
+        assert_eq!(time_to_wait(&Envelope { timeout_ms: Some(u64::MAX), ..envelope() }), REQUEST_TIMEOUT_MAX);
+        let passed = Some(Deadline(now().saturating_sub(hour)));
+        assert_eq!(time_to_wait(&Envelope { deadline: passed, ..envelope() }), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_trace_that_no_header_can_have_is_refused() {
+        assert_eq!(traceparent(TraceId::from_u128(7)).unwrap().trace(), &TraceId::from_u128(7));
+        let refused = traceparent(TraceId::new("my-trace").unwrap()).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidRequest);
+    }
+}

@@ -69,7 +69,8 @@ impl ConnectOptions {
         self
     }
 
-    /// Receives below this subject instead of `_INBOX`, for a user who may read no other inbox.
+    /// Receives below this subject instead of `_INBOX`, for a user who may read no other inbox. It begins with `_INBOX_`:
+    /// pods reply to inboxes only.
     pub fn inbox_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.inbox_prefix = Some(prefix.into());
         self

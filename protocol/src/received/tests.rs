@@ -148,13 +148,12 @@ fn what_is_in_a_header_is_not_in_the_envelope_too() {
     assert_eq!((parts.id.as_str(), parts.is_named), ("mine", true));
     assert_eq!(parts.deadline, Deadline(Timestamp::from_micros(6_000_000)), "the earlier of both counts");
     assert!(parts.idempotency_key.is_some() && parts.body_hash.is_some());
-    let bare = envelope();
     for both in [
-        Envelope { credential: Some(Credential::Bearer("b".into())), ..bare.clone() },
-        Envelope { idempotency_key: IdempotencyKey::new("order-17").ok(), ..bare.clone() },
-        Envelope { timeout_ms: Some(1), ..bare.clone() },
-        Envelope { deadline: Some(Deadline(Timestamp::from_micros(9_000_000))), ..bare.clone() },
-        Envelope { id: RequestId::new("mine").ok(), ..bare.clone() },
+        Envelope { credential: Some(Credential::Bearer("b".into())), ..envelope() },
+        Envelope { idempotency_key: IdempotencyKey::new("order-17").ok(), ..envelope() },
+        Envelope { timeout_ms: Some(1), ..envelope() },
+        Envelope { deadline: Some(Deadline(Timestamp::from_micros(9_000_000))), ..envelope() },
+        Envelope { id: RequestId::new("mine").ok(), ..envelope() },
     ] {
         let rejected = Received::from_message(both, headers(), IngressKind::Nats, &FixedIds, now);
         assert_eq!(rejected.map_err(|cause| cause.code), Err(ErrorCode::InvalidRequest));

@@ -172,7 +172,7 @@ fn a_reply_of_the_next_version_is_read_with_its_code_and_status_as_unknown() {
             assert_eq!(reply.protocol_version, WrittenVersion(PROTOCOL_VERSION_READ_MAX));
             assert_eq!(Reply { protocol_version: expected.protocol_version, ..reply }, expected, "{next}");
         }
-        let mut next = document.clone();
+        let mut next = document;
         next["status"] = "planted".into();
         if expected.error.is_some() {
             next["error"]["code"] = "planted".into();
@@ -194,7 +194,7 @@ fn an_event_of_the_next_version_is_read_and_an_unknown_kind_is_unknown() {
             assert_eq!(event.protocol_version, WrittenVersion(PROTOCOL_VERSION_READ_MAX));
             assert_eq!(event.kind, expected.kind, "{next}");
         }
-        let mut next = document.clone();
+        let mut next = document;
         next["event"] = "planted".into();
         let event = read::<RunEvent>(&next);
         assert_eq!((event.seq, event.kind), (expected.seq, RunEventKind::Unknown));
@@ -226,7 +226,7 @@ fn a_record_of_the_next_version_is_read_and_an_unknown_event_survives() {
         let record = read::<audit::Record>(&next);
         assert_eq!(record.protocol_version, WrittenVersion(PROTOCOL_VERSION_READ_MAX));
         assert_eq!((record.number, record.event), (expected.number, expected.event));
-        let mut unknown = document.clone();
+        let mut unknown = document;
         unknown["event"]["kind"] = "planted".into();
         let record = read::<audit::Record>(&unknown);
         assert_eq!(serde_json::to_value(record.event).ok(), Some(unknown["event"].clone()), "it is written as it was");

@@ -15,7 +15,7 @@ use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{
     CallTool, ContextRead, ContextWrite, Invoke, ResumeRun, SignalRun, StartRun, StartTeam,
 };
-use greenroom_protocol::{Cause, ErrorCode, Metadata, Outcome, Reply, RunId, Status, TenantId, Values};
+use greenroom_protocol::{Cause, ErrorCode, Metadata, Outcome, Reply, RunId, Status, TenantId, Values, WrittenVersion};
 use greenroom_registry::artifacts::ArtifactOwner;
 use greenroom_registry::audit::OpenAuditEntry;
 use greenroom_registry::core::PendingAuditEntry;
@@ -265,6 +265,7 @@ impl ExecutionFailure {
             outputs: Values::new(),
             error: Some(cause),
             metadata: Metadata::from(usage),
+            protocol_version: WrittenVersion::OWN,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::Shared;
-use greenroom_protocol::{Cause, ErrorCode, Metadata, Reply, Status, Values};
+use greenroom_protocol::{Cause, ErrorCode, Metadata, Reply, Status, Values, WrittenVersion};
 use greenroom_registry::journal::Receipt;
 use greenroom_registry::ledger::Settled;
 use greenroom_rego::Authenticated;
@@ -130,6 +130,7 @@ impl PipelineHandle {
                 outputs: Values::new(),
                 error: Some(Cause::new(ErrorCode::Internal, "a request arrived before the pipeline was bound")),
                 metadata: Metadata::default(),
+                protocol_version: WrittenVersion::OWN,
             },
         }
     }

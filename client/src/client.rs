@@ -1,134 +1,129 @@
-//! The client. Each method builds one request, sends it in an envelope and returns the reply: a
-//! denied or failed request is a reply, and only a missing reply is an error.
+//! The client: where each call begins. The builders ([`Call`], [`RunHandle`], [`PreparedRequest`]) have what belongs to
+//! one call; the client has its transport and its credential, and nothing of a call. The methods that return a
+//! [`ReplyResult`] send one request without options: a denied or failed request is a reply, and only a missing reply is
+//! an error.
 
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt};
 use greenroom_protocol::event::WatchedRun;
 use greenroom_protocol::request::{
-    CallOptions, Invoke, Maintenance, MemoryChange, MemoryRead, MemoryWrite, Page, Query, ResumeRun, RunListFilter,
-    Signal, SignalRun, StartRun, StartTeam,
+    Maintenance, MemoryChange, MemoryRead, MemoryWrite, Page, Query, ResumeRun, RunListFilter, Signal, SignalRun,
 };
 use greenroom_protocol::{
-    AgentId, ContentHash, Credential, Deadline, Envelope, IdempotencyKey, Reply, Request, RequestId, RunId, StepId,
-    TeamId, Timestamp, TraceId, Values, WorkflowId,
+    AgentId, ArtifactRef, ContentHash, Credential, Envelope, Request, RequestId, RunId, StepId, TeamId, Timestamp,
+    WorkflowId,
 };
 
-use crate::transport::{Events, Transport, TransportError};
+use crate::call::{Call, CallParams, TeamCall};
+use crate::connection::Connection;
+use crate::error::Error;
+use crate::prepared::{PreparedRequest, ReplyResult};
+use crate::run::RunHandle;
+use crate::transport::{Events, Observation, Transport, Upload, Watch};
 
-/// The reply to a request, or the transport error. Each method returns the transport's future itself,
-/// so that thousands of pending calls do not hold a second future each.
-pub type ReplyResult = Result<Reply, TransportError>;
-
-/// The parameters of a call of an agent, a workflow or a team.
-#[derive(Debug, Clone, Default)]
-pub struct CallParams {
-    /// Its inputs, by name.
-    pub inputs: Values,
-    /// Its context, by name.
-    pub context: Values,
-    /// Overrides of the definition.
-    pub options: CallOptions,
-    /// True to receive the reply when the run is accepted. A call of an agent ignores it.
-    pub detach: bool,
-}
-
-/// Sends requests to a running pod.
+/// Sends requests to a running pod. Cheap to clone; the clones share the transport.
 #[derive(Clone)]
 pub struct Client {
-    transport: Arc<dyn Transport>,
-    credential: Option<Credential>,
-    deadline: Option<Deadline>,
-    idempotency_key: Option<IdempotencyKey>,
-    trace: Option<TraceId>,
-    request_id: Option<RequestId>,
+    connection: Connection,
 }
 
 impl Client {
     /// Creates a client over a transport.
     #[must_use]
     pub fn new(transport: Arc<dyn Transport>) -> Self {
-        Self { transport, credential: None, deadline: None, idempotency_key: None, trace: None, request_id: None }
+        Self { connection: Connection { transport, credential: None } }
     }
 
     /// Sends this credential with every request.
     #[must_use]
     pub fn with_credential(mut self, credential: Credential) -> Self {
-        self.credential = Some(credential);
+        self.connection.credential = Some(credential);
         self
     }
 
-    /// Sets the deadline of every request.
-    #[must_use]
-    pub const fn with_deadline(mut self, deadline: Deadline) -> Self {
-        self.deadline = Some(deadline);
-        self
+    pub(crate) const fn connection(&self) -> &Connection {
+        &self.connection
     }
 
-    /// Sets the idempotency key: repeating a request with the same key returns the first reply.
-    #[must_use]
-    pub fn with_idempotency_key(mut self, key: IdempotencyKey) -> Self {
-        self.idempotency_key = Some(key);
-        self
+    // === calls ===
+
+    /// Begins a call of an agent.
+    pub fn agent(&self, id: impl AsRef<str>) -> Call<'_> {
+        Call::agent(&self.connection, id.as_ref())
     }
 
-    /// Sets the trace of the requests.
-    #[must_use]
-    pub fn with_trace(mut self, trace: TraceId) -> Self {
-        self.trace = Some(trace);
-        self
+    /// Begins a call of a workflow.
+    pub fn workflow(&self, id: impl AsRef<str>) -> Call<'_> {
+        Call::workflow(&self.connection, id.as_ref())
     }
 
-    /// Names the next request, so that the run that it starts can be watched before the reply arrives
-    /// ([`Client::watch_started`]). A client with a request id may send one request only.
-    #[must_use]
-    pub fn with_request_id(mut self, id: RequestId) -> Self {
-        self.request_id = Some(id);
-        self
+    /// Begins a call of a team, which needs a workflow.
+    pub fn team(&self, id: impl AsRef<str>) -> TeamCall<'_> {
+        TeamCall::new(&self.connection, id.as_ref())
     }
 
-    /// Sends a request.
+    /// The run with this id.
+    pub fn run(&self, id: impl AsRef<str>) -> RunHandle<'_> {
+        RunHandle::new(&self.connection, id.as_ref())
+    }
+
+    /// Prepares any request.
+    pub fn request(&self, request: Request) -> PreparedRequest<'_> {
+        PreparedRequest::new(&self.connection, Ok(request))
+    }
+
+    /// Stores content as an artifact of the caller's tenant, and returns the reference that a call has as an input
+    /// ([`ArtifactRef::to_json`]). The same content has the same reference.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
+    /// [`Error::Refused`] if it is too large, or the transport stores none; [`Error::Transport`] if no reply arrived.
+    pub async fn upload(
+        &self,
+        name: impl Into<String> + Send,
+        media_type: impl Into<String> + Send,
+        content: impl Into<Vec<u8>> + Send,
+    ) -> Result<ArtifactRef, Error> {
+        let (name, media_type, content) = (name.into(), media_type.into(), content.into());
+        let credential = self.connection.credential.clone();
+        let upload = Upload { name, media_type, content, credential };
+        Ok(self.connection.transport.upload(upload).await?)
+    }
+
+    /// Sends a request. The future is the transport's own, so that thousands of pending calls do not hold a second
+    /// future each.
+    ///
+    /// # Errors
+    /// [`crate::TransportError`] if no reply arrived.
     pub fn send(&self, request: Request) -> BoxFuture<'_, ReplyResult> {
         let mut envelope = Envelope::new(request);
-        envelope.credential.clone_from(&self.credential);
-        envelope.id.clone_from(&self.request_id);
-        envelope.deadline = self.deadline;
-        envelope.idempotency_key.clone_from(&self.idempotency_key);
-        envelope.trace.clone_from(&self.trace);
-        self.transport.send(envelope)
+        envelope.credential.clone_from(&self.connection.credential);
+        self.connection.transport.send(envelope)
     }
 
     /// Executes an agent.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
+    /// [`crate::TransportError`] if no reply arrived.
     pub fn run_agent(&self, agent: AgentId, params: CallParams) -> BoxFuture<'_, ReplyResult> {
-        let CallParams { inputs, context, options, detach: _ } = params;
-        self.send(Request::Invoke(Invoke { agent, inputs, context, version: None, key: None, options }))
+        self.agent(agent).params(params).send()
     }
 
     /// Runs a workflow.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
+    /// [`crate::TransportError`] if no reply arrived.
     pub fn run_workflow(&self, workflow: WorkflowId, params: CallParams) -> BoxFuture<'_, ReplyResult> {
-        let CallParams { inputs, context, options, detach } = params;
-        let start = StartRun { workflow, inputs, context, version: None, detach, key: None, options };
-        self.send(Request::StartRun(start))
+        self.workflow(workflow).params(params).send()
     }
 
     /// Forms a team, which runs a workflow.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
+    /// [`crate::TransportError`] if no reply arrived.
     pub fn run_team(&self, team: TeamId, workflow: WorkflowId, params: CallParams) -> BoxFuture<'_, ReplyResult> {
-        let CallParams { inputs, context, options, detach } = params;
-        let (version, workflow_version, key) = (None, None, None);
-        let start = StartTeam { team, workflow, inputs, context, version, workflow_version, detach, key, options };
-        self.send(Request::StartTeam(start))
+        self.team(team).workflow(workflow).params(params).send()
     }
 
     // === runs ===
@@ -136,7 +131,7 @@ impl Client {
     /// Lists the runs of the caller's tenant, newest first; outputs `runs` and `next`.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
+    /// [`crate::TransportError`] if no reply arrived.
     pub fn runs(&self, filter: RunListFilter, page: Page) -> BoxFuture<'_, ReplyResult> {
         self.send(Request::Query(Query::Runs { filter, page }))
     }
@@ -144,28 +139,41 @@ impl Client {
     /// Returns one run; outputs `run`, `context`, `events`, `next` and, once it has ended, `reply`.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
-    pub fn run(&self, run: RunId) -> BoxFuture<'_, ReplyResult> {
+    /// [`crate::TransportError`] if no reply arrived.
+    pub fn run_record(&self, run: RunId) -> BoxFuture<'_, ReplyResult> {
         self.send(Request::Query(Query::Run { run }))
     }
 
     /// Watches a run: streams its events after the number `after`; 0 means all of them.
     #[must_use]
     pub fn watch(&self, run: &RunId, after: u64) -> Events {
-        self.transport.watch(&WatchedRun::Id(run.clone()), after)
+        self.events(WatchedRun::Id(run.clone()), after)
     }
 
     /// As [`Client::watch`], for the run that the request with this name starts. The watch waits for a run
     /// that is being started.
     #[must_use]
     pub fn watch_started(&self, request: &RequestId, after: u64) -> Events {
-        self.transport.watch(&WatchedRun::StartedBy(request.clone()), after)
+        self.events(WatchedRun::StartedBy(request.clone()), after)
+    }
+
+    fn events(&self, run: WatchedRun, after: u64) -> Events {
+        let watch = Watch { run, after, credential: self.connection.credential.clone() };
+        let observations = self.connection.transport.observe(&watch);
+        let events = observations.try_filter_map(|observation| {
+            let event = match observation {
+                Observation::Event(event) => Some(*event),
+                Observation::Restarted { .. } => None,
+            };
+            std::future::ready(Ok(event))
+        });
+        events.boxed()
     }
 
     /// Cancels a run and compensates its finished steps.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
+    /// [`crate::TransportError`] if no reply arrived.
     pub fn cancel(&self, run: RunId) -> BoxFuture<'_, ReplyResult> {
         self.signal(run, Signal::Cancel)
     }
@@ -173,7 +181,7 @@ impl Client {
     /// Approves a step that awaits approval.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
+    /// [`crate::TransportError`] if no reply arrived.
     pub fn approve(&self, run: RunId, step: StepId) -> BoxFuture<'_, ReplyResult> {
         self.signal(run, Signal::Approve { step })
     }
@@ -181,7 +189,7 @@ impl Client {
     /// Rejects a step that awaits approval.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
+    /// [`crate::TransportError`] if no reply arrived.
     pub fn reject(&self, run: RunId, step: StepId) -> BoxFuture<'_, ReplyResult> {
         self.signal(run, Signal::Reject { step })
     }
@@ -189,7 +197,7 @@ impl Client {
     /// Resumes an interrupted run.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
+    /// [`crate::TransportError`] if no reply arrived.
     pub fn resume(&self, run: RunId) -> BoxFuture<'_, ReplyResult> {
         self.send(Request::ResumeRun(ResumeRun { run, dead: false }))
     }
@@ -197,7 +205,7 @@ impl Client {
     /// Has a run continued that was given up: `dead`. Any other run is refused.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
+    /// [`crate::TransportError`] if no reply arrived.
     pub fn retry_dead(&self, run: RunId) -> BoxFuture<'_, ReplyResult> {
         self.send(Request::ResumeRun(ResumeRun { run, dead: true }))
     }
@@ -211,7 +219,7 @@ impl Client {
     /// Lists the agents of the catalogue; output `agents`.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
+    /// [`crate::TransportError`] if no reply arrived.
     pub fn agents(&self) -> BoxFuture<'_, ReplyResult> {
         self.send(Request::Query(Query::Agents))
     }
@@ -219,15 +227,15 @@ impl Client {
     /// Returns one agent; output `agent`.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
-    pub fn agent(&self, id: AgentId) -> BoxFuture<'_, ReplyResult> {
+    /// [`crate::TransportError`] if no reply arrived.
+    pub fn agent_definition(&self, id: AgentId) -> BoxFuture<'_, ReplyResult> {
         self.send(Request::Query(Query::Agent { id }))
     }
 
     /// Lists the workflows; output `workflows`.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
+    /// [`crate::TransportError`] if no reply arrived.
     pub fn workflows(&self) -> BoxFuture<'_, ReplyResult> {
         self.send(Request::Query(Query::Workflows))
     }
@@ -235,15 +243,15 @@ impl Client {
     /// Returns one workflow; outputs `workflow` and `version`.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
-    pub fn workflow(&self, id: WorkflowId) -> BoxFuture<'_, ReplyResult> {
+    /// [`crate::TransportError`] if no reply arrived.
+    pub fn workflow_definition(&self, id: WorkflowId) -> BoxFuture<'_, ReplyResult> {
         self.send(Request::Query(Query::Workflow { id }))
     }
 
     /// Lists the teams; output `teams`.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
+    /// [`crate::TransportError`] if no reply arrived.
     pub fn teams(&self) -> BoxFuture<'_, ReplyResult> {
         self.send(Request::Query(Query::Teams))
     }
@@ -251,8 +259,8 @@ impl Client {
     /// Returns one team; output `team`.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
-    pub fn team(&self, id: TeamId) -> BoxFuture<'_, ReplyResult> {
+    /// [`crate::TransportError`] if no reply arrived.
+    pub fn team_definition(&self, id: TeamId) -> BoxFuture<'_, ReplyResult> {
         self.send(Request::Query(Query::Team { id }))
     }
 
@@ -260,7 +268,7 @@ impl Client {
     /// `memories`.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
+    /// [`crate::TransportError`] if no reply arrived.
     pub fn memories(&self, agent: AgentId, query: Option<String>, limit: u32) -> BoxFuture<'_, ReplyResult> {
         self.send(Request::MemoryRead(MemoryRead { agent, query, limit }))
     }
@@ -268,7 +276,7 @@ impl Client {
     /// Deletes one memory of an agent, or all of them; output `forgotten`.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
+    /// [`crate::TransportError`] if no reply arrived.
     pub fn forget(&self, agent: AgentId, id: Option<ContentHash>) -> BoxFuture<'_, ReplyResult> {
         let change = MemoryChange::Forget { id };
         self.send(Request::MemoryWrite(MemoryWrite { agent, change, key: None }))
@@ -277,7 +285,7 @@ impl Client {
     /// Lists the audit records, newest first; outputs `records` and `next`.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
+    /// [`crate::TransportError`] if no reply arrived.
     pub fn audit(&self, page: Page) -> BoxFuture<'_, ReplyResult> {
         self.send(Request::Query(Query::Audit { page }))
     }
@@ -285,7 +293,7 @@ impl Client {
     /// Returns the audit records of one entry or request; output `records`.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
+    /// [`crate::TransportError`] if no reply arrived.
     pub fn audit_entry(&self, id: impl Into<String> + Send) -> BoxFuture<'_, ReplyResult> {
         self.send(Request::Query(Query::AuditEntry { id: id.into() }))
     }
@@ -294,7 +302,7 @@ impl Client {
     /// and `next`, the bytes up to the end of the part if there are more.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
+    /// [`crate::TransportError`] if no reply arrived.
     pub fn artifact(&self, hash: ContentHash, after: u64) -> BoxFuture<'_, ReplyResult> {
         self.send(Request::Query(Query::Artifact { hash, after }))
     }
@@ -304,7 +312,7 @@ impl Client {
     /// Executes a maintenance command; output `report`.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
+    /// [`crate::TransportError`] if no reply arrived.
     pub fn maintain(&self, maintenance: Maintenance) -> BoxFuture<'_, ReplyResult> {
         self.send(Request::Maintain(maintenance))
     }
@@ -312,68 +320,11 @@ impl Client {
     /// Returns the model costs since a moment; output `costs`.
     ///
     /// # Errors
-    /// [`TransportError`] if no reply arrived.
+    /// [`crate::TransportError`] if no reply arrived.
     pub fn costs(&self, since: Option<Timestamp>) -> BoxFuture<'_, ReplyResult> {
         self.send(Request::Query(Query::Costs { since }))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use async_trait::async_trait;
-    use futures::StreamExt;
-    use greenroom_protocol::{Metadata, Status};
-
-    use super::*;
-
-    #[derive(Default)]
-    struct Recorder {
-        sent: Mutex<Vec<Envelope>>,
-    }
-
-    #[async_trait]
-    impl Transport for Recorder {
-        async fn send(&self, envelope: Envelope) -> Result<Reply, TransportError> {
-            self.sent.lock().unwrap().push(envelope);
-            Ok(Reply {
-                id: "req_1".into(),
-                status: Status::Success,
-                outputs: Values::new(),
-                error: None,
-                metadata: Metadata::default(),
-            })
-        }
-
-        fn watch(&self, _: &WatchedRun, _: u64) -> Events {
-            futures::stream::empty().boxed()
-        }
-    }
-
-    #[tokio::test]
-    async fn a_request_carries_the_credential_and_the_key_of_its_client() {
-        let recorder = Arc::new(Recorder::default());
-        let key = IdempotencyKey::new("once").unwrap();
-        let client = Client::new(recorder.clone())
-            .with_credential(Credential::ApiKey("secret".into()))
-            .with_idempotency_key(key.clone());
-        let run = RunId::new("run_1").unwrap();
-        client.approve(run.clone(), StepId::new("sign").unwrap()).await.unwrap();
-        let sent = recorder.sent.lock().unwrap();
-        assert_eq!(sent[0].idempotency_key, Some(key));
-        assert_eq!(sent[0].credential, Some(Credential::ApiKey("secret".into())));
-        let signal = Signal::Approve { step: StepId::new("sign").unwrap() };
-        assert_eq!(sent[0].request, Request::SignalRun(SignalRun { run, signal }));
-    }
-
-    #[tokio::test]
-    async fn each_method_sends_its_own_verb() {
-        let recorder = Arc::new(Recorder::default());
-        let client = Client::new(recorder.clone());
-        let params = CallParams { detach: true, ..CallParams::default() };
-        client.run_workflow(WorkflowId::new("w").unwrap(), params).await.unwrap();
-        let sent = recorder.sent.lock().unwrap();
-        assert!(matches!(&sent[0].request, Request::StartRun(start) if start.detach && start.workflow.as_str() == "w"));
-    }
-}
+mod tests;

@@ -1,10 +1,46 @@
-//! The client library: one method for each request, over a transport.
+//! The client library: calls of agents, workflows and teams, runs and queries, over a transport.
 //!
-//! [`Client`] builds the requests and a [`Transport`] sends them. This crate knows no actor, policy or
-//! store: each transport is implemented next to the server that it connects to.
+//! [`Client`] begins the calls and a [`Transport`] sends them. A builder has what belongs to one call; nothing of a call
+//! is in the client. This crate knows no actor, policy or store: each transport is implemented next to the server that
+//! it connects to, and with the feature `nats` the transport over NATS is here.
+#![cfg_attr(
+    feature = "nats",
+    doc = r#"
+```no_run
+use greenroom_client::{Client, Credential, nats::ConnectOptions};
 
+# async fn example() -> Result<(), greenroom_client::Error> {
+let options = ConnectOptions::default().credential(Credential::ApiKey("key of alice".into()));
+let client = Client::connect_with("nats://localhost:4222", options).await?;
+let outputs = client.agent("executive_summary_agent").input("text", "The quarter was good.").execute().await?;
+println!("{outputs:?}");
+# Ok(())
+# }
+```
+"#
+)]
+#![deny(missing_docs)]
+
+mod actor;
+mod call;
 pub mod client;
+mod connection;
+mod error;
+#[cfg(feature = "nats")]
+pub mod nats;
+mod prepared;
+mod run;
+mod team;
 pub mod transport;
 
-pub use client::{CallParams, Client};
-pub use transport::{Events, Transport, TransportError};
+pub use actor::{ActorMessage, ActorRef, AgentMessage, ContextMessage, RunMessage};
+pub use call::{Call, CallParams, TeamCall};
+pub use client::Client;
+pub use error::{Error, require_success};
+pub use greenroom_protocol::Credential;
+pub use prepared::{PreparedRequest, ReplyResult};
+pub use run::RunHandle;
+pub use team::Team;
+pub use transport::{
+    Events, Observation, Observations, Progress, ProgressStream, Transport, TransportError, Upload, Watch,
+};

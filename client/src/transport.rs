@@ -1,10 +1,14 @@
-//! The transport of requests and its errors. A denied or failed request is a [`Reply`]; only a
+//! The transport of requests, what it streams, and its errors. A denied or failed request is a [`Reply`]; only a
 //! missing reply is a [`TransportError`].
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use greenroom_protocol::event::{RunEvent, WatchedRun};
-use greenroom_protocol::{Cause, Envelope, ErrorCode, Reply};
+use greenroom_protocol::journal::StepKey;
+use greenroom_protocol::{ArtifactRef, Cause, Credential, Envelope, ErrorCode, PodId, Reply, RunId};
 
 /// The reason for a missing reply.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +18,7 @@ pub enum TransportError {
     Unreachable {
         /// The address.
         address: String,
-        /// The operating system's message.
+        /// The message of the operating system or of the server in between.
         reason: String,
     },
     /// The connection ended before the reply arrived; the request may or may not have been executed.
@@ -26,7 +30,7 @@ pub enum TransportError {
         /// The decoder's message.
         reason: String,
     },
-    /// The pod rejected the request for a stream.
+    /// The request was not sent, because it is invalid, or the pod rejected the request for a stream.
     #[error("{0}")]
     Rejected(Cause),
 }
@@ -45,6 +49,66 @@ impl From<TransportError> for Cause {
 /// The events of a run; the stream ends after the last one.
 pub type Events = BoxStream<'static, Result<RunEvent, TransportError>>;
 
+/// A run to watch, and who watches it.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    /// The run.
+    pub run: WatchedRun,
+    /// The number of the last event that the watcher has; 0 means none.
+    pub after: u64,
+    /// The credential of the watcher, where the transport does not authenticate otherwise.
+    pub credential: Option<Credential>,
+}
+
+/// What a watcher of a run receives.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Observation {
+    /// An event of the run. Each number is received once, in rising order.
+    Event(Box<RunEvent>),
+    /// The work of the run begins anew, on another pod or by another attempt: the text that it has streamed is void.
+    Restarted {
+        /// The step; absent if it concerns the whole run.
+        step: Option<StepKey>,
+    },
+}
+
+/// The observations of a run; the stream ends after its last event.
+pub type Observations = BoxStream<'static, Result<Observation, TransportError>>;
+
+/// Content that becomes an artifact of the caller's tenant.
+#[derive(Debug, Clone)]
+pub struct Upload {
+    /// The file name; never a path.
+    pub name: String,
+    /// The media type, such as `text/csv`.
+    pub media_type: String,
+    /// The content.
+    pub content: Vec<u8>,
+    /// The credential of the caller, where the transport does not authenticate otherwise.
+    pub credential: Option<Credential>,
+}
+
+/// What a caller receives while its request is executed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress {
+    /// A pod executes the request. A request that was sent again may be accepted again.
+    Accepted {
+        /// The pod.
+        pod: PodId,
+        /// The run that the request starts, if it starts one.
+        run: Option<RunId>,
+    },
+    /// More text of a model's answer.
+    Text(String),
+    /// The text so far is void: the answer begins anew.
+    Restarted,
+    /// The reply, which is the last item.
+    Reply(Box<Reply>),
+}
+
+/// The progress of a request; a stream without an error ends with its reply.
+pub type ProgressStream = BoxStream<'static, Result<Progress, TransportError>>;
+
 /// Sends requests to a running pod and returns its replies.
 #[async_trait]
 pub trait Transport: Send + Sync {
@@ -56,4 +120,27 @@ pub trait Transport: Send + Sync {
 
     /// Streams the events of a run after the number `after`; 0 means all of them.
     fn watch(&self, run: &WatchedRun, after: u64) -> Events;
+
+    /// Sends a request and streams its progress. A transport that streams no text has only the reply.
+    fn stream(self: Arc<Self>, envelope: Envelope) -> ProgressStream
+    where
+        Self: 'static,
+    {
+        let sending = async move { self.send(envelope).await.map(|reply| Progress::Reply(Box::new(reply))) };
+        stream::once(sending).boxed()
+    }
+
+    /// Stores content as an artifact. A transport that stores none rejects it.
+    ///
+    /// # Errors
+    /// [`TransportError`] if it was not stored.
+    async fn upload(&self, upload: Upload) -> Result<ArtifactRef, TransportError> {
+        let message = format!("`{}` cannot be uploaded over this connection", upload.name);
+        Err(TransportError::Rejected(Cause::new(ErrorCode::InvalidRequest, message)))
+    }
+
+    /// Streams what a run reports, for this watcher. A transport that authenticates by itself ignores the credential.
+    fn observe(&self, watch: &Watch) -> Observations {
+        self.watch(&watch.run, watch.after).map_ok(|event| Observation::Event(Box::new(event))).boxed()
+    }
 }

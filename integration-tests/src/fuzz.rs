@@ -4,6 +4,7 @@
 //! with a fixed seed, and `integration-tests/fuzz/`, which passes them to cargo-fuzz. A target panics
 //! where a property is violated; the first property is that it returns in time and on a small stack.
 
+mod message;
 mod mutator;
 mod policy;
 mod stream;
@@ -29,6 +30,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     FuzzTarget { name: "condition", words: targets::CEL_WORDS, run: targets::condition },
     FuzzTarget { name: "template", words: targets::TEMPLATE_WORDS, run: targets::template },
     FuzzTarget { name: "envelope", words: targets::JSON_WORDS, run: targets::envelope },
+    FuzzTarget { name: "message", words: message::WORDS, run: message::message },
     FuzzTarget { name: "policy", words: policy::WORDS, run: policy::policy },
     FuzzTarget { name: "stream", words: stream::WORDS, run: stream::stream },
 ];

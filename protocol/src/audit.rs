@@ -13,6 +13,7 @@ use crate::money::{MicroUsd, Tokens};
 use crate::reply::Status;
 use crate::time::Timestamp;
 use crate::value::Json;
+use crate::version::WrittenVersion;
 
 /// The opening of an entry: the access request, written before the act.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -138,4 +139,7 @@ pub struct Record {
     pub at: Timestamp,
     /// The content.
     pub event: Event,
+    /// The version of the release that has written it.
+    #[serde(default = "WrittenVersion::first", skip_serializing_if = "WrittenVersion::is_first")]
+    pub protocol_version: WrittenVersion,
 }

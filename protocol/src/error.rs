@@ -25,44 +25,51 @@ pub enum ErrorClass {
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])* $name:ident = $text:literal, $class:ident, $http:literal, retry $retry:literal;)*) => {
-        /// The code of an error. The list is closed: a new code is a new version of the protocol.
+        /// The code of an error. The list is closed: a new code is a new version of the protocol. A code of a later
+        /// release is read as [`ErrorCode::Unknown`].
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         pub enum ErrorCode {
             $($(#[doc = $doc])* #[serde(rename = $text)] $name,)*
+            /// A code of a later release, which no pod of this release writes by itself.
+            #[serde(other, rename = "unknown")]
+            Unknown,
         }
 
         impl ErrorCode {
-            /// Every code, in the order of this file.
+            /// Every code of this release, in the order of this file.
             pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$name,)*];
 
             /// The code as it is written in replies, logs and page names.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
-                match self { $(ErrorCode::$name => $text,)* }
+                match self { $(ErrorCode::$name => $text,)* ErrorCode::Unknown => "unknown" }
             }
 
             /// What this code means, in one sentence or two.
             #[must_use]
             pub const fn meaning(self) -> &'static str {
-                match self { $(ErrorCode::$name => concat!($($doc,)*).trim_ascii(),)* }
+                match self {
+                    $(ErrorCode::$name => concat!($($doc,)*).trim_ascii(),)*
+                    ErrorCode::Unknown => "A code of a later release.",
+                }
             }
 
             /// The class of this code.
             #[must_use]
             pub const fn class(self) -> ErrorClass {
-                match self { $(ErrorCode::$name => ErrorClass::$class,)* }
+                match self { $(ErrorCode::$name => ErrorClass::$class,)* ErrorCode::Unknown => ErrorClass::Failed }
             }
 
             /// The HTTP status of a problem with this code.
             #[must_use]
             pub const fn http_status(self) -> u16 {
-                match self { $(ErrorCode::$name => $http,)* }
+                match self { $(ErrorCode::$name => $http,)* ErrorCode::Unknown => 500 }
             }
 
             /// True if the same request may succeed later, unchanged.
             #[must_use]
             pub const fn is_retryable(self) -> bool {
-                match self { $(ErrorCode::$name => $retry,)* }
+                match self { $(ErrorCode::$name => $retry,)* ErrorCode::Unknown => false }
             }
         }
     };
@@ -287,5 +294,17 @@ mod tests {
             assert_eq!(text, format!("\"{code}\""));
             assert_eq!(serde_json::from_str::<ErrorCode>(&text).ok(), Some(*code));
         }
+    }
+
+    #[test]
+    fn a_code_of_a_later_release_is_read_as_unknown_and_not_repeated() {
+        for text in ["\"of_a_later_release\"", "\"unknown\""] {
+            let code = serde_json::from_str::<ErrorCode>(text).unwrap();
+            assert_eq!(code, ErrorCode::Unknown, "{text}");
+            // What is not known to pass is not executed again.
+            assert!(!code.is_retryable() && code.is_final());
+            assert_eq!((code.exit_code(), code.http_status()), (1, 500));
+        }
+        assert!(!ErrorCode::ALL.contains(&ErrorCode::Unknown));
     }
 }

@@ -8,6 +8,7 @@ use crate::id::{AgentId, RequestId, RunId, StepId};
 use crate::journal::{Entry, PendingApproval, SkipReason, StepKey};
 use crate::reply::{Reply, Status};
 use crate::time::Timestamp;
+use crate::version::WrittenVersion;
 
 /// The run that is watched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +105,9 @@ pub struct RunEvent {
     pub seq: u64,
     /// The time of the event.
     pub at: Timestamp,
+    /// The version of the release that has written it.
+    #[serde(default = "WrittenVersion::first", skip_serializing_if = "WrittenVersion::is_first")]
+    pub protocol_version: WrittenVersion,
     /// The kind of event and its data.
     #[serde(flatten)]
     pub kind: RunEventKind,
@@ -207,13 +211,17 @@ pub enum RunEventKind {
         /// The reply.
         reply: Box<Reply>,
     },
+    /// An event of a later release.
+    #[serde(other)]
+    Unknown,
 }
 
 impl RunEvent {
     /// Converts a journal entry to the event that a watcher sees; `None` if the entry is internal.
     #[must_use]
     pub fn from_entry(run: &RunId, seq: u64, at: Timestamp, entry: &Entry) -> Option<Self> {
-        RunEventKind::from_entry(entry).map(|kind| Self { run: run.clone(), seq, at, kind })
+        let protocol_version = WrittenVersion::OWN;
+        RunEventKind::from_entry(entry).map(|kind| Self { run: run.clone(), seq, at, protocol_version, kind })
     }
 }
 

@@ -21,6 +21,7 @@ use crate::value::{ArtifactRef, Values};
 mod items;
 mod skip;
 mod waiting;
+mod written;
 
 pub use items::{ItemChunk, ItemList};
 pub use skip::SkipReason;

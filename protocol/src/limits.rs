@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-/// Version of every type in this crate; an [`crate::Envelope`] with another one is rejected.
+/// Version of every type in this crate, which a sender of this release states.
 pub const PROTOCOL_VERSION: u16 = 1;
+/// The oldest version that this release reads.
+pub const PROTOCOL_VERSION_MIN: u16 = 1;
+/// The newest version that this release reads, without the members that it does not know: pods of two consecutive
+/// releases form one cluster during an upgrade.
+pub const PROTOCOL_VERSION_READ_MAX: u16 = PROTOCOL_VERSION + 1;
 
 /// Bytes of an id.
 pub const ID_BYTES_MAX: usize = 128;
@@ -11,6 +16,16 @@ pub const ID_BYTES_MAX: usize = 128;
 pub const NAME_BYTES_MAX: usize = 256;
 /// Bytes of an idempotency or call key.
 pub const KEY_BYTES_MAX: usize = 512;
+/// Bytes of the prefix of all subjects.
+pub const SUBJECT_PREFIX_BYTES_MAX: usize = 64;
+/// Bytes of a subject: more than the prefix and an id have if every byte of the id is escaped.
+pub const SUBJECT_BYTES_MAX: usize = 512;
+/// Bytes of a header's value.
+pub const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of an error message in a header; the reply has the whole message.
+pub const HEADER_MESSAGE_BYTES_MAX: usize = 512;
+/// Bytes of one chunk of an artifact that is uploaded.
+pub const UPLOAD_CHUNK_BYTES_MAX: usize = 512 * 1024;
 /// Bytes of an envelope as it arrives, before anything is parsed.
 pub const ENVELOPE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of a document that the policy `max_document_size_10mb` allows.

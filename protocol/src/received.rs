@@ -1,11 +1,15 @@
-//! The two constructors of [`Received`]: `decode` for bytes from the network, and `local` for a user
-//! whom the operating system has authenticated. A local identity cannot be expressed in a message.
+//! The constructors of [`Received`]: `decode` for bytes from the network, `from_message` for a body with headers, and
+//! `local` for a user whom the operating system has authenticated. A local identity cannot be expressed in a message.
+
+use std::time::Duration;
 
 use crate::envelope::{Credential, Envelope};
 use crate::error::{Cause, ErrorCode};
 use crate::hash::ContentHash;
+use crate::header::{self, RequestHeaders, delegation_outside};
 use crate::id::{IdempotencyKey, RequestId, TraceId, UserId};
-use crate::limits::{ENVELOPE_BYTES_MAX, PROTOCOL_VERSION, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX};
+use crate::limits::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX};
+use crate::peek::Reading;
 use crate::request::Request;
 use crate::time::{Deadline, IdGenerator, Timestamp};
 
@@ -68,14 +72,30 @@ impl Received {
     ///
     /// # Errors
     /// [`ErrorCode::PayloadTooLarge`], before parsing; [`ErrorCode::InvalidRequest`] if the bytes are not
-    /// an envelope of this version; [`ErrorCode::TimedOut`] if the deadline has already passed.
+    /// an envelope of a version that this release reads; [`ErrorCode::TimedOut`] if the deadline has already passed.
     pub fn decode(bytes: &[u8], ingress: IngressKind, ids: &dyn IdGenerator, now: Timestamp) -> Result<Self, Cause> {
-        if bytes.len() > ENVELOPE_BYTES_MAX {
-            let message = format!("the request has {} bytes, at most {ENVELOPE_BYTES_MAX} are allowed", bytes.len());
-            return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
+        let envelope = Envelope::decode(bytes)?;
+        let identity = envelope.credential.clone().map_or(ClaimedIdentity::Anonymous, ClaimedIdentity::Credential);
+        Self::from_envelope(envelope, identity, ingress, ids, now)
+    }
+
+    /// Joins an envelope from a subject (see [`crate::subject::IngressSubject::into_request`]) with the headers of its
+    /// message.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidRequest`] if the envelope and a header have the same thing; [`ErrorCode::Unauthenticated`] for
+    /// a delegation, which is accepted from a peer only; otherwise as [`Received::decode`].
+    pub fn from_message(
+        envelope: Envelope,
+        headers: RequestHeaders,
+        ingress: IngressKind,
+        ids: &dyn IdGenerator,
+        now: Timestamp,
+    ) -> Result<Self, Cause> {
+        let envelope = join(envelope, headers)?;
+        if matches!(envelope.credential, Some(Credential::Delegation(_))) {
+            return Err(delegation_outside());
         }
-        let envelope: Envelope = serde_json::from_slice(bytes)
-            .map_err(|error| Cause::new(ErrorCode::InvalidRequest, format!("the request cannot be read: {error}")))?;
         let identity = envelope.credential.clone().map_or(ClaimedIdentity::Anonymous, ClaimedIdentity::Credential);
         Self::from_envelope(envelope, identity, ingress, ids, now)
     }
@@ -96,11 +116,7 @@ impl Received {
         ids: &dyn IdGenerator,
         now: Timestamp,
     ) -> Result<Self, Cause> {
-        if envelope.version != PROTOCOL_VERSION {
-            let message =
-                format!("the request has protocol version {}, this pod has {PROTOCOL_VERSION}", envelope.version);
-            return Err(Cause::new(ErrorCode::InvalidRequest, message));
-        }
+        Reading::for_version(envelope.version)?;
         // A delegation is signed by a pod, whose runs pin versions and derive keys.
         if !matches!(identity, ClaimedIdentity::Credential(Credential::Delegation(_))) {
             envelope.request.check_outside()?;
@@ -113,7 +129,9 @@ impl Received {
             return Err(Cause::new(ErrorCode::InvalidRequest, message));
         }
         let latest = Deadline::after(now, REQUEST_TIMEOUT_MAX);
-        let deadline = envelope.deadline.unwrap_or_else(|| Deadline::after(now, REQUEST_TIMEOUT)).earlier(latest);
+        let timeout = envelope.timeout_ms.map(|millis| Deadline::after(now, Duration::from_millis(millis)));
+        let requested = envelope.deadline.into_iter().chain(timeout).min();
+        let deadline = requested.unwrap_or_else(|| Deadline::after(now, REQUEST_TIMEOUT)).earlier(latest);
         if deadline.has_passed(now) {
             return Err(Cause::new(ErrorCode::TimedOut, "the deadline had passed when the request arrived"));
         }
@@ -172,6 +190,36 @@ impl Received {
     pub fn into_parts(self) -> Parts {
         *self.0
     }
+}
+
+/// Adds what the headers have to an envelope that has not the same.
+fn join(envelope: Envelope, headers: RequestHeaders) -> Result<Envelope, Cause> {
+    let timeout_ms = headers.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+    let trace = headers.trace.map(|traceparent| traceparent.trace().clone());
+    Ok(Envelope {
+        version: envelope.version,
+        id: one_of(header::REQUEST_ID, "id", headers.request_id, envelope.id)?,
+        credential: one_of(header::AUTHORIZATION, "credential", headers.credential, envelope.credential)?,
+        deadline: one_of(header::DEADLINE, "deadline", headers.deadline, envelope.deadline)?,
+        timeout_ms: one_of(header::TIMEOUT, "timeout_ms", timeout_ms, envelope.timeout_ms)?,
+        idempotency_key: one_of(
+            header::IDEMPOTENCY_KEY,
+            "idempotency_key",
+            headers.idempotency_key,
+            envelope.idempotency_key,
+        )?,
+        trace: one_of(header::TRACEPARENT, "trace", trace, envelope.trace)?,
+        request: envelope.request,
+    })
+}
+
+fn one_of<T>(name: &str, member: &str, in_header: Option<T>, in_envelope: Option<T>) -> Result<Option<T>, Cause> {
+    if in_header.is_some() && in_envelope.is_some() {
+        let message =
+            format!("the message has the header `{name}` and the member `{member}` of its envelope: send one");
+        return Err(Cause::new(ErrorCode::InvalidRequest, message));
+    }
+    Ok(in_header.or(in_envelope))
 }
 
 #[cfg(test)]

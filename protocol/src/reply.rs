@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Cause, ErrorClass, ErrorCode};
 use crate::id::{AgentId, PodId, TraceId};
 use crate::money::{MicroUsd, PriceBasis, Tokens, cost_members};
+use crate::peek::document;
 use crate::value::Values;
+use crate::version::WrittenVersion;
 
 /// The status of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -14,14 +16,16 @@ use crate::value::Values;
 pub enum Status {
     /// The request succeeded.
     Success,
-    /// The request failed, or was rejected as invalid.
-    Failed,
     /// Policy denied the request.
     Denied,
     /// A user cancelled the request.
     Cancelled,
     /// The deadline or a timeout passed.
     TimedOut,
+    /// The request failed, or was rejected as invalid. A status of a later release is read as this one: whatever it is,
+    /// it is no success.
+    #[serde(other)]
+    Failed,
 }
 
 impl Status {
@@ -242,7 +246,12 @@ pub struct Reply {
     pub error: Option<Cause>,
     /// The usage and the circumstances.
     pub metadata: Metadata,
+    /// The version of the release that has written it.
+    #[serde(default = "WrittenVersion::first", skip_serializing_if = "WrittenVersion::is_first")]
+    pub protocol_version: WrittenVersion,
 }
+
+document!(Reply);
 
 impl Reply {
     /// True if an idempotency key keeps this reply: a success, or a failure that is final ([`ErrorCode::is_final`]).

@@ -13,6 +13,7 @@ use protocol::request::CallOptions;
 use protocol::{
     BootTime, CallKey, Clock, ContentHash, Deadline, Issuer, Metadata, MicroUsd, PodId, PrincipalId, Reply, RequestId,
     RunId, SpendingLimits, Status, StepId, TenantId, Timestamp, Tokens, TraceId, UserId, Values, WorkflowId,
+    WrittenVersion,
 };
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -346,6 +347,7 @@ pub(crate) fn reply(id: &str) -> Reply {
         outputs: Values::from([("answer".to_owned(), 42.into())]),
         error: None,
         metadata: Metadata::default(),
+        protocol_version: WrittenVersion::OWN,
     }
 }
 

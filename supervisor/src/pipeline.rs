@@ -27,7 +27,9 @@ use greenroom_actors::concurrency::OwnedTickets;
 use greenroom_actors::dispatcher::{Dispatcher, RunTicket};
 use greenroom_actors::execution::DeltaSink;
 use greenroom_actors::pipeline::{CallScope, RequestPipeline, Settlements};
-use greenroom_protocol::{Cause, Clock, Metadata, PodId, Received, Reply, Request, RequestId, Status, Values};
+use greenroom_protocol::{
+    Cause, Clock, Metadata, PodId, Received, Reply, Request, RequestId, Status, Values, WrittenVersion,
+};
 use greenroom_registry::core::{CoreStore, PendingAuditEntry, Unit};
 use greenroom_registry::group_commit::CommitTiming;
 use greenroom_rego::{AccessRequest, Authenticated, Authenticator, Denied, Guard, Permitted, TypedPermit};
@@ -113,6 +115,7 @@ impl Pipeline {
             outputs: Values::new(),
             error: Some(cause),
             metadata: Metadata::default(),
+            protocol_version: WrittenVersion::OWN,
         };
         self.metrics.count_reply(&reply);
         reply

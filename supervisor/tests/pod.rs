@@ -13,7 +13,7 @@ use greenroom_client::{CallParams, Client};
 use greenroom_protocol::event::RunEventKind;
 use greenroom_protocol::limits::ARTIFACT_PART_BYTES_MAX;
 use greenroom_protocol::request::{Maintenance, Page};
-use greenroom_protocol::{AgentId, Cause, ErrorCode, IdempotencyKey, Json, Reply, Status, UserId, Values, WorkflowId};
+use greenroom_protocol::{AgentId, Cause, ErrorCode, Json, Reply, Status, UserId, Values, WorkflowId};
 use greenroom_registry::artifacts::single_chunk;
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose::compose;
@@ -78,12 +78,14 @@ async fn a_request_is_authorized_for_its_user_and_audited_either_way() {
 async fn a_repeated_key_executes_once_and_conflicts_with_another_request() {
     let dir = tempfile::tempdir().unwrap();
     let pod = pod(dir.path(), Some(StoreConfig::Memory)).await;
-    let client = pod.client(&user("admin")).with_idempotency_key(IdempotencyKey::new("k").unwrap());
-    let (first, second) = tokio::join!(summarise(&client, "One."), summarise(&client, "One."));
-    assert_eq!(first.outputs, second.outputs);
+    let client = pod.client(&user("admin"));
+    let summarise_once =
+        |text: &str| client.agent("executive_summary_agent").params(document(text)).idempotency_key("k").send();
+    let (first, second) = tokio::join!(summarise_once("One."), summarise_once("One."));
+    assert_eq!(first.unwrap().outputs, second.unwrap().outputs);
     let costs = pod.client(&user("admin")).costs(None).await.unwrap();
     assert_eq!(costs.outputs["costs"][0]["calls"], 1, "{:?}", costs.outputs);
-    assert_eq!(summarise(&client, "Two.").await.error.unwrap().code, ErrorCode::IdempotencyConflict);
+    assert_eq!(summarise_once("Two.").await.unwrap().error.unwrap().code, ErrorCode::IdempotencyConflict);
     pod.shutdown().await;
 }
 
@@ -156,7 +158,7 @@ async fn a_drained_pod_rejects_requests_and_its_state_survives() {
     let client = first.client(&user("admin"));
     summarise(&client, "One.").await;
     tokio::time::timeout(Duration::from_secs(30), first.shutdown()).await.expect("a drained pod shuts down");
-    assert_eq!(summarise(&client, "Two.").await.error.unwrap().code, ErrorCode::ShuttingDown);
+    assert_eq!(summarise_once("Two.").await.unwrap().error.unwrap().code, ErrorCode::ShuttingDown);
 
     let second = pod(dir.path(), None).await;
     let client = second.client(&user("admin"));

@@ -15,7 +15,7 @@ use greenroom_protocol::journal::{ItemList, RunStarted, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{CallOptions, Invoke, StartRun, StartTeam};
 use greenroom_protocol::{
-    CallKey, Cause, ContextKey, Deadline, ErrorCode, Json, Reply, Request, Status, StepId, Values,
+    CallKey, Cause, ContextKey, Deadline, ErrorCode, Json, Reply, Request, Status, StepId, Values, WrittenVersion,
 };
 use greenroom_registry::ledger::Settled;
 use greenroom_rego::Grant;
@@ -361,5 +361,6 @@ pub(super) fn failed_reply(id: &greenroom_protocol::RequestId, cause: Cause) -> 
         outputs: Values::new(),
         error: Some(cause),
         metadata: greenroom_protocol::Metadata::default(),
+        protocol_version: WrittenVersion::OWN,
     }
 }

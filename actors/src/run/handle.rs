@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use greenroom_protocol::event::RunStatus;
-use greenroom_protocol::{Cause, Deadline, ErrorCode, Reply, RequestId, RunId, Status, Values};
+use greenroom_protocol::{Cause, Deadline, ErrorCode, Reply, RequestId, RunId, Status, Values, WrittenVersion};
 use greenroom_registry::cluster::DueWork;
 use greenroom_registry::runs::{ClaimedTree, Fence, RunRecord};
 use greenroom_rego::{Caller, Grant};
@@ -360,6 +360,7 @@ pub(super) fn status_to_reply(run: &RunId, state: RunStatus) -> Reply {
         outputs: outputs.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect::<Values>(),
         error: None,
         metadata: greenroom_protocol::Metadata::default(),
+        protocol_version: WrittenVersion::OWN,
     }
 }
 

@@ -4,8 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use greenroom_client::Client;
-use greenroom_client::client::CallParams;
+use greenroom_client::{CallParams, Client};
 use greenroom_integration_tests::bench::{Threshold, memory, record, scaled};
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::test_pod::{StoreKind, start_pod};

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use async_trait::async_trait;
-use greenroom_client::client::CallParams;
+use greenroom_client::CallParams;
 use greenroom_integration_tests::bench::{Latencies, Threshold, missing, record};
 use greenroom_integration_tests::test_pod::{StoreKind, TestPod, start_pod};
 use greenroom_protocol::{Json, Status, TeamId, UserId, Values, WorkflowId};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use greenroom_client::client::{CallParams, Client};
+use greenroom_client::{CallParams, Client};
 use greenroom_integration_tests::bench::{Latencies, Threshold, cpu_time, memory, record, scaled};
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::test_pod::{StoreKind, TestPod, start_pod, text};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use greenroom_client::client::CallParams;
+use greenroom_client::CallParams;
 use greenroom_integration_tests::bench::{Threshold, record};
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::test_pod::{StoreKind, test_config, text};

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::ensure;
-use greenroom_client::client::CallParams;
+use greenroom_client::CallParams;
 use greenroom_integration_tests::bench::{Latencies, Threshold, record};
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::test_pod::{StoreKind, TestPod, start_pod, text};

@@ -52,7 +52,7 @@ fn event_of(run: &RunId, entry: &Entry) -> Event {
 #[cfg(test)]
 mod tests {
     use greenroom_protocol::reply::Usage;
-    use greenroom_protocol::{Cause, ErrorCode, Metadata, Reply, Status, StepId, Values};
+    use greenroom_protocol::{Cause, ErrorCode, Metadata, Reply, Status, StepId, Values, WrittenVersion};
 
     use super::*;
 
@@ -68,7 +68,14 @@ mod tests {
         assert_eq!(event_of(&run, &failed), Event::CallEnded("run_1/each[3]".to_owned()));
         let metadata = Metadata { estimated: true, ..Metadata::default() };
         let (id, status, outputs) = (run.to_string(), Status::Failed, Values::new());
-        let reply = Box::new(Reply { id, status, outputs, error: Some(cause), metadata });
+        let reply = Box::new(Reply {
+            id,
+            status,
+            outputs,
+            error: Some(cause),
+            metadata,
+            protocol_version: WrittenVersion::OWN,
+        });
         let end = RunEnd { code: Some("budget_exceeded".to_owned()), is_estimated: true };
         assert_eq!(event_of(&run, &Entry::RunEnded { reply }), Event::Ended(end));
         assert_eq!(event_of(&run, &Entry::NestedRetryTaken), Event::Other);

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use futures::future::try_join_all;
-use greenroom_client::{CallParams, Client, TransportError};
-use greenroom_protocol::{Cause, ErrorCode, IdempotencyKey, Reply, RunId, StepId, TeamId, UserId, WorkflowId};
+use greenroom_client::{Client, TransportError};
+use greenroom_protocol::{Cause, ErrorCode, IdempotencyKey, Reply, UserId};
 use greenroom_supervisor::ingress::control::client::ControlClient;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -87,24 +87,22 @@ impl Load {
 
     /// Sends the request that starts a run to the next pod.
     async fn send_start(&self, pod: usize, number: usize, kind: RunKind) -> anyhow::Result<Attempt> {
-        let Some(client) = self.client(pod, kind, format!("start-{number}"))? else {
+        let Some(client) = self.client(pod, kind) else {
             return Ok(Attempt::Unknown("there is no pod".to_owned()));
         };
-        let workflow = WorkflowId::new(kind.workflow())?;
-        let params = CallParams { detach: true, ..CallParams::default() };
-        let reply = match kind.team() {
-            Some(team) => client.run_team(TeamId::new(team)?, workflow, params),
-            None => client.run_workflow(workflow, CallParams { inputs: text(format!("run {number}")), ..params }),
+        let call = match kind.team() {
+            Some(team) => client.team(team).workflow(kind.workflow()),
+            None => client.workflow(kind.workflow()).inputs(&text(format!("run {number}"))),
         };
+        let reply = call.detach().idempotency_key(format!("start-{number}")).send();
         Ok(attempt_from_reply(kind, timeout(REPLY_MAX, reply).await.ok()))
     }
 
-    /// A client of the next pod for one request with this key.
-    fn client(&self, pod: usize, kind: RunKind, key: String) -> anyhow::Result<Option<Client>> {
-        let Some(clients) = self.pods.get(pod % self.pods.len().max(1)) else { return Ok(None) };
+    /// A client of the next pod.
+    fn client(&self, pod: usize, kind: RunKind) -> Option<Client> {
+        let clients = self.pods.get(pod % self.pods.len().max(1))?;
         let socket = if kind == RunKind::Paid { &clients.payer } else { &clients.admin };
-        let client = Client::new(Arc::new(socket.clone()));
-        Ok(Some(client.with_idempotency_key(IdempotencyKey::new(key)?)))
+        Some(Client::new(Arc::new(socket.clone())))
     }
 
     /// Signs every run that waits, until it is dropped.
@@ -123,8 +121,9 @@ impl Load {
 
     /// Signs a run through the next pod. Whether that was successful, the next observation shows.
     async fn sign(&self, pod: usize, run: &str) -> anyhow::Result<()> {
-        if let Some(client) = self.client(pod, RunKind::Signed, format!("sign-{run}"))? {
-            let reply = client.approve(RunId::new(run)?, StepId::new(SIGN_STEP)?);
+        if let Some(client) = self.client(pod, RunKind::Signed) {
+            let key = IdempotencyKey::new(format!("sign-{run}"))?;
+            let reply = client.run(run).approve(SIGN_STEP).idempotency_key(key).send();
             drop(timeout(REPLY_MAX, reply).await);
         }
         Ok(())
@@ -151,14 +150,14 @@ fn is_refusal(cause: &Cause) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use greenroom_protocol::{Metadata, Status, Values};
+    use greenroom_protocol::{Metadata, Status, Values, WrittenVersion};
 
     use super::*;
 
     fn reply(id: &str, code: Option<ErrorCode>) -> Option<Result<Reply, TransportError>> {
         let error = code.map(|code| Cause::new(code, "for the test"));
         let (status, outputs, metadata) = (Status::Failed, Values::new(), Metadata::default());
-        Some(Ok(Reply { id: id.to_owned(), status, outputs, error, metadata }))
+        Some(Ok(Reply { id: id.to_owned(), status, outputs, error, metadata, protocol_version: WrittenVersion::OWN }))
     }
 
     #[test]

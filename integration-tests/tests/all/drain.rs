@@ -12,8 +12,7 @@ use greenroom_integration_tests::test_pod::{StoreKind, start_pod, text};
 use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::request::{CallOptions, Invoke, RunListFilter};
 use greenroom_protocol::{
-    AgentId, Clock, Deadline, Envelope, ErrorCode, IdempotencyKey, Reply, Request, RunId, Status, TeamId, UserId,
-    Values, WorkflowId,
+    AgentId, Clock, Deadline, Envelope, ErrorCode, Reply, Request, RunId, Status, TeamId, UserId, Values, WorkflowId,
 };
 use greenroom_supervisor::clock::WallClock;
 use greenroom_supervisor::compose::Overrides;
@@ -133,10 +132,10 @@ async fn a_resumed_run_has_a_ticket_until_it_ends() -> Result<()> {
     wait_until("the ticket is released", WAIT_MAX, is_accepted).await
 }
 
-/// A client with an idempotency key, and a deadline that no test reaches.
-fn with_key(client: &Client, key: &str) -> Result<Client> {
+/// A call of the agent with an idempotency key, and a deadline that no test reaches.
+async fn call_with_key(client: &Client, key: &str, words: &str) -> Result<Reply> {
     let deadline = Deadline::after(WallClock.now(), WAIT_MAX * 2);
-    Ok(client.clone().with_idempotency_key(IdempotencyKey::new(key)?).with_deadline(deadline))
+    Ok(client.agent(AGENT).params(params(words)).idempotency_key(key).deadline(deadline).send().await?)
 }
 
 #[tokio::test]
@@ -144,13 +143,12 @@ async fn a_request_that_waits_for_another_with_its_key_blocks_no_other_and_follo
     let (server, mut fixture) = fixture("100").await?;
     fixture.terminal.set_variable("GREENROOM_ADMISSION_PIPELINE_CONCURRENCY", "1");
     let (_up, client) = fixture.up().await?;
-    let keyed = with_key(&client, "k")?;
-    let mut first = Box::pin(call_agent(&keyed, "hold"));
+    let mut first = Box::pin(call_with_key(&client, "k", "hold"));
     tokio::select! {
         reply = &mut first => anyhow::bail!("the model is silent: {reply:?}"),
         called = wait_for_calls(&server, 1) => called?,
     }
-    let waiting = call_agent(&keyed, "hold");
+    let waiting = call_with_key(&client, "k", "hold");
     let others = async {
         for _ in 0..3 {
             assert_eq!(call_agent(&client, "hello").await?.status, Status::Success);

@@ -74,7 +74,7 @@ async fn a_store_error_on_the_way_to_a_fact_denies_with_its_own_reason() -> Resu
     let started = client.run_workflow(WorkflowId::new("waits")?, params).await?;
     let run: RunId = started.id.parse()?;
     let is_waiting = || async {
-        let report = client.run(run.clone()).await.ok()?;
+        let report = client.run_record(run.clone()).await.ok()?;
         (report.outputs["run"]["status"] == "waiting_approval").then_some(())
     };
     wait_until("the run awaits an approval", COMMAND_WAIT_MAX, is_waiting).await?;
@@ -86,7 +86,7 @@ async fn a_store_error_on_the_way_to_a_fact_denies_with_its_own_reason() -> Resu
         "a query without its usage",
     );
     faults.set(Some(HookedRead::Run));
-    assert_denied_for_a_fact(&client.run(run.clone()).await?, "a query of a run of an unknown tenant");
+    assert_denied_for_a_fact(&client.run_record(run.clone()).await?, "a query of a run of an unknown tenant");
     assert_denied_for_a_fact(&client.cancel(run.clone()).await?, "a cancellation of a run of an unknown tenant");
     faults.set(Some(HookedRead::Journal));
     assert_denied_for_a_fact(&client.cancel(run.clone()).await?, "a cancellation without the run's policies");
@@ -172,7 +172,7 @@ async fn a_relation_is_a_fact_of_what_was_looked_up_and_absent_for_everything_el
     let reply = client.run_workflow(WorkflowId::new("one_step")?, params).await?;
     assert_eq!(reply.status, Status::Success, "{reply:?}");
     assert_eq!(recorded.take(), [without_run("start_run"), of_run("invoke", &["own_tenant", "workflow_step"])]);
-    client.run(reply.id.parse()?).await?;
+    client.run_record(reply.id.parse()?).await?;
     assert_eq!(recorded.take(), [of_run("query_runs", &["own_tenant"])]);
     pod.shutdown().await;
     Ok(())

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use greenroom_client::{CallParams, Client};
+use greenroom_client::Client;
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::model_fixture::ModelFixture;
 use greenroom_integration_tests::script_server::{RecordedRequest, ScriptServer, ServerBehavior};
@@ -15,8 +15,7 @@ use greenroom_integration_tests::test_pod::{StoreKind, TestPod, start_pod, text}
 use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::request::{CallOptions, ContextChange, ContextWrite, ResumeRun, Signal, SignalRun, StartTeam};
 use greenroom_protocol::{
-    AgentId, ContextKey, Envelope, ErrorCode, IdempotencyKey, Reply, Request, RunId, StepId, TeamId, UserId, Values,
-    WorkflowId,
+    ContextKey, Envelope, ErrorCode, IdempotencyKey, Reply, Request, RunId, StepId, TeamId, UserId, Values, WorkflowId,
 };
 use greenroom_supervisor::compose::Overrides;
 use serde_json::json;
@@ -57,15 +56,10 @@ async fn fixture() -> Result<Fixture> {
 impl Fixture {
     /// Sends a text to the agent, or to the workflow that calls it.
     async fn send(&self, is_workflow: bool, key: Option<&str>, words: &str) -> Result<Reply> {
-        let mut client = self.client.clone();
-        if let Some(key) = key {
-            client = client.with_idempotency_key(IdempotencyKey::new(key)?);
-        }
-        let params = CallParams { inputs: text(words), ..CallParams::default() };
-        Ok(match is_workflow {
-            true => client.run_workflow(WorkflowId::new(WORKFLOW)?, params).await?,
-            false => client.run_agent(AgentId::new(AGENT)?, params).await?,
-        })
+        let call = if is_workflow { self.client.workflow(WORKFLOW) } else { self.client.agent(AGENT) };
+        let call = call.inputs(&text(words));
+        let call = if let Some(key) = key { call.idempotency_key(key) } else { call };
+        Ok(call.send().await?)
     }
 
     fn keys(&self) -> Vec<String> {
@@ -178,7 +172,7 @@ async fn approval_pod() -> Result<(TestPod, RunId)> {
     let run = RunId::new(&reply.id)?;
     let client = pod.admin()?;
     wait_until("the run awaits an approval", WAIT_MAX, || async {
-        let reply = client.run(run.clone()).await.ok()?;
+        let reply = client.run_record(run.clone()).await.ok()?;
         reply.outputs.get("run").filter(|run| run["status"] == "waiting_approval").map(drop)
     })
     .await?;

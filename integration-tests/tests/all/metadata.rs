@@ -36,6 +36,8 @@ pub(crate) struct Dependency {
     pub(crate) name: String,
     pub(crate) kind: Option<Kind>,
     pub(crate) uses_default_features: bool,
+    /// True if only a feature of the package brings it.
+    pub(crate) optional: bool,
     pub(crate) features: Vec<String>,
 }
 

@@ -9,7 +9,7 @@ use greenroom_client::{CallParams, Client};
 use greenroom_integration_tests::model_fixture::ModelFixture;
 use greenroom_integration_tests::script_server::{ScriptServer, ServerBehavior};
 use greenroom_integration_tests::wait::wait_until;
-use greenroom_protocol::{AgentId, Clock, Deadline, ErrorCode, Json, Reply, RunId, Status, UserId, Values, WorkflowId};
+use greenroom_protocol::{Clock, Deadline, ErrorCode, Json, Reply, RunId, Status, UserId, Values, WorkflowId};
 use greenroom_supervisor::clock::WallClock;
 use greenroom_supervisor::ingress::control::client::ControlClient;
 
@@ -38,8 +38,8 @@ fn params(text: &str) -> CallParams {
 }
 
 async fn call_agent(client: &Client, text: &str) -> Reply {
-    let client = client.clone().with_deadline(Deadline::after(WallClock.now(), SILENT_TIMEOUT));
-    client.run_agent(AgentId::new(AGENT).expect("a name"), params(text)).await.expect("a reply")
+    let deadline = Deadline::after(WallClock.now(), SILENT_TIMEOUT);
+    client.agent(AGENT).params(params(text)).deadline(deadline).send().await.expect("a reply")
 }
 
 /// Fails unless the request was rejected as overloaded with a time to retry.
@@ -108,7 +108,7 @@ async fn a_cancelled_run_ends_while_its_model_is_silent() {
     let cancelled = client.cancel(run.clone()).await.expect("a reply");
     assert!(cancelled.error.is_none(), "{:?}", cancelled.error);
     let ended = || async {
-        let report = client.run(run.clone()).await.ok()?;
+        let report = client.run_record(run.clone()).await.ok()?;
         (report.outputs["run"]["status"] == "cancelled").then_some(())
     };
     wait_until("the run has ended", WAIT_MAX, ended).await.expect("an end");

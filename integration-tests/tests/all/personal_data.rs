@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
-use greenroom_client::client::CallParams;
+use greenroom_client::CallParams;
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::terminal::CliHarness;
 use greenroom_integration_tests::test_pod::{StoreKind, TestPod, test_config, text};

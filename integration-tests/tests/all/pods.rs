@@ -91,7 +91,7 @@ fn every_pod_shows_and_approves_the_run_of_another_one() -> Result<()> {
     let run = a.start_detached("signed_letter")?;
     b.wait_status(&run, RunStatus::WaitingApproval)?;
     let client = b.client()?;
-    let report = b.block_on(client.run(run.clone()))?;
+    let report = b.block_on(client.run_record(run.clone()))?;
     assert_eq!(report.outputs["run"]["status"], "waiting_approval", "{report:?}");
     let wrong = b.block_on(client.approve(run.clone(), StepId::new("send")?))?;
     assert_eq!(wrong.error.map(|cause| cause.code), Some(ErrorCode::UnknownStep));

@@ -88,7 +88,7 @@ async fn wait_served(client: &Client) -> Result<()> {
 
 async fn wait_for_status(client: &Client, run: &RunId, status: &str) -> Result<()> {
     wait_until(status, WAIT_MAX, || async {
-        let report = client.run(run.clone()).await.ok()?;
+        let report = client.run_record(run.clone()).await.ok()?;
         (report.outputs.get("run")?["status"] == status).then_some(())
     })
     .await

@@ -77,7 +77,7 @@ async fn a_cancelled_run_releases_its_ticket_its_reservation_and_its_connection(
     assert_eq!(client.cancel(run.clone()).await.expect("a reply").error, None);
     wait_for_connections(&server, 0).await;
     let has_ended = || async {
-        let report = client.run(run.clone()).await.ok()?;
+        let report = client.run_record(run.clone()).await.ok()?;
         (report.outputs["run"]["status"] == "cancelled").then_some(())
     };
     wait_until("the run has ended", WAIT_MAX, has_ended).await.expect("an end");
@@ -98,8 +98,9 @@ async fn a_run_whose_deadline_passes_between_steps_starts_no_further_step() {
     let fixture = fixture(&server);
     let (process, client) = fixture.up().await.expect("a process");
     // A step takes 0.8 s: the deadline passes during the second one.
-    let hurried = client.clone().with_deadline(Deadline::after(WallClock.now(), Duration::from_millis(1_300)));
-    let reply = run_workflow(&hurried, THREE_CALLS, "slow").await;
+    let deadline = Deadline::after(WallClock.now(), Duration::from_millis(1_300));
+    let call = client.workflow(THREE_CALLS).params(params("slow")).deadline(deadline);
+    let reply = call.send().await.expect("a reply");
     assert_eq!(reply.status, Status::TimedOut, "{:?}", reply.error);
     wait_for_connections(&server, 0).await;
     let steps_started = server.count();

@@ -108,7 +108,7 @@ struct Possessions {
 async fn wait_for_approval(pod: &TestPod, run: &RunId) -> Result<()> {
     let client = client(pod, "alice")?;
     wait_until("the run awaits an approval", Duration::from_secs(60), || async {
-        let reply = client.run(run.clone()).await.ok()?;
+        let reply = client.run_record(run.clone()).await.ok()?;
         reply.outputs.get("run").filter(|run| run["status"] == "waiting_approval").map(drop)
     })
     .await

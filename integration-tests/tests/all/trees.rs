@@ -183,7 +183,7 @@ async fn a_run_is_recovered_without_a_quota_of_its_owner() -> Result<()> {
     fixture.terminal.write_file("greenroom.toml", user)?;
     let (process, client) = fixture.up().await?;
     let resumed = || async {
-        let report = client.run(run.clone()).await.ok()?;
+        let report = client.run_record(run.clone()).await.ok()?;
         report.outputs.get("events")?.as_array()?.iter().any(|event| event["event"] == "run_resumed").then_some(())
     };
     wait_until("the run is resumed", WAIT_MAX, resumed).await?;

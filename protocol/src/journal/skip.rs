@@ -30,6 +30,9 @@ pub enum SkipReason {
         /// The skipped steps.
         steps: Vec<StepId>,
     },
+    /// A reason of a later release.
+    #[serde(other)]
+    Unknown,
 }
 
 impl fmt::Display for SkipReason {
@@ -43,6 +46,7 @@ impl fmt::Display for SkipReason {
             Self::ValueAbsent { value, steps } => {
                 write!(f, "its `{value}` needs an output of {}, which was skipped", names(steps))
             }
+            Self::Unknown => f.write_str("for a reason that this release does not know"),
         }
     }
 }

@@ -130,3 +130,58 @@ fn another_version_and_a_passed_deadline_are_rejected() {
     let rejected = Received::local(user(), expired, &FixedIds, Timestamp::from_micros(2));
     assert_eq!(rejected.map_err(|cause| cause.code), Err(ErrorCode::TimedOut));
 }
+
+#[test]
+fn what_is_in_a_header_is_not_in_the_envelope_too() {
+    let now = Timestamp::from_micros(1_000_000);
+    let headers = || RequestHeaders {
+        credential: Some(Credential::Bearer("b".into())),
+        idempotency_key: IdempotencyKey::new("order-17").ok(),
+        timeout: Some(Duration::from_secs(5)),
+        deadline: Some(Deadline(Timestamp::from_micros(9_000_000))),
+        request_id: RequestId::new("mine").ok(),
+        ..RequestHeaders::default()
+    };
+    let received = Received::from_message(envelope(), headers(), IngressKind::Nats, &FixedIds, now);
+    let parts = received.unwrap_or_else(|cause| panic!("{cause}")).into_parts();
+    assert_eq!(parts.identity, ClaimedIdentity::Credential(Credential::Bearer("b".into())));
+    assert_eq!((parts.id.as_str(), parts.is_named), ("mine", true));
+    assert_eq!(parts.deadline, Deadline(Timestamp::from_micros(6_000_000)), "the earlier of both counts");
+    assert!(parts.idempotency_key.is_some() && parts.body_hash.is_some());
+    for both in [
+        Envelope { credential: Some(Credential::Bearer("b".into())), ..envelope() },
+        Envelope { idempotency_key: IdempotencyKey::new("order-17").ok(), ..envelope() },
+        Envelope { timeout_ms: Some(1), ..envelope() },
+        Envelope { deadline: Some(Deadline(Timestamp::from_micros(9_000_000))), ..envelope() },
+        Envelope { id: RequestId::new("mine").ok(), ..envelope() },
+    ] {
+        let rejected = Received::from_message(both, headers(), IngressKind::Nats, &FixedIds, now);
+        assert_eq!(rejected.map_err(|cause| cause.code), Err(ErrorCode::InvalidRequest));
+    }
+}
+
+#[test]
+fn a_delegation_does_not_arrive_in_a_message_of_a_client() {
+    let envelope = Envelope { credential: Some(Credential::Delegation("d".into())), ..envelope() };
+    let headers = RequestHeaders::default();
+    let rejected = Received::from_message(envelope, headers, IngressKind::Nats, &FixedIds, Timestamp::default());
+    assert_eq!(rejected.map_err(|cause| cause.code), Err(ErrorCode::Unauthenticated));
+}
+
+#[test]
+fn a_relative_timeout_counts_from_the_arrival() {
+    let user = || UserId::new("admin").unwrap_or_else(|_| unreachable!());
+    let now = Timestamp::from_micros(1_000_000);
+    for (timeout_ms, deadline, expected) in [(1_000, None, 2_000_000), (1_000, Some(1_500_000), 1_500_000)] {
+        let deadline = deadline.map(|micros| Deadline(Timestamp::from_micros(micros)));
+        let envelope = Envelope { timeout_ms: Some(timeout_ms), deadline, ..envelope() };
+        let received = Received::local(user(), envelope, &FixedIds, now);
+        assert_eq!(received.map(|received| received.deadline().0.as_micros()), Ok(expected));
+    }
+    let endless = Envelope { timeout_ms: Some(u64::MAX), ..envelope() };
+    let received = Received::local(user(), endless, &FixedIds, now);
+    assert_eq!(received.map(|received| received.deadline()), Ok(Deadline::after(now, REQUEST_TIMEOUT_MAX)));
+    let none = Envelope { timeout_ms: Some(0), ..envelope() };
+    let rejected = Received::local(user(), none, &FixedIds, now);
+    assert_eq!(rejected.map_err(|cause| cause.code), Err(ErrorCode::TimedOut));
+}

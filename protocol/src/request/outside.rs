@@ -59,6 +59,23 @@ impl Request {
         }
     }
 
+    /// True if serde does not find every unknown member of such a request while it reads it: the signal is flattened,
+    /// and variants without members accept any.
+    #[must_use]
+    pub const fn has_open_shape(&self) -> bool {
+        match self {
+            Self::SignalRun(_) | Self::Query(_) | Self::Maintain(_) | Self::MemoryWrite(_) => true,
+            Self::Invoke(_)
+            | Self::StartRun(_)
+            | Self::StartTeam(_)
+            | Self::ResumeRun(_)
+            | Self::ContextRead(_)
+            | Self::ContextWrite(_)
+            | Self::MemoryRead(_)
+            | Self::CallTool(_) => false,
+        }
+    }
+
     /// Whether the request has a version, and a call key.
     const fn inner_members(&self) -> (bool, bool) {
         match self {

@@ -5,13 +5,15 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking, and so may what it calls")]
 
+mod frozen;
 mod records;
 mod requests;
 mod samples;
 
 use std::fmt::Debug;
 
-use greenroom_protocol::{Envelope, Json, Reply, audit, event, journal};
+use greenroom_protocol::subject::body::{InvokeBody, StartRunBody, StartTeamBody, UploadBody, WatchBody};
+use greenroom_protocol::{Envelope, Frame, Json, Reply, audit, event, journal};
 use schemars::{JsonSchema, schema_for};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -60,6 +62,12 @@ fn the_documents_keep_their_shape() {
     shape::<Envelope>("envelope");
     shape::<Reply>("reply");
     shape::<event::RunEvent>("run_event");
+    shape::<Frame>("frame");
+    shape::<InvokeBody<'_>>("body_of_invoke");
+    shape::<StartRunBody<'_>>("body_of_start_run");
+    shape::<StartTeamBody<'_>>("body_of_start_team");
+    shape::<WatchBody>("body_of_watch");
+    shape::<UploadBody>("body_of_upload");
     shape::<journal::Entry>("journal_entry");
     shape::<audit::Record>("audit_record");
 }

@@ -8,8 +8,8 @@ use greenroom_protocol::journal::{
 use greenroom_protocol::raw_input::{RawFile, RawInput, RawItem};
 use greenroom_protocol::request::{CallOptions, ContextChange};
 use greenroom_protocol::{
-    Cause, ContentHash, Deadline, ErrorCode, Issuer, MicroUsd, PrincipalId, SpendingLimits, Status, StepId, TenantId,
-    Tokens,
+    Cause, ContentHash, Deadline, ErrorCode, Frame, FrameId, Issuer, MicroUsd, PrincipalId, SpendingLimits, Status,
+    StepId, TenantId, Tokens, WrittenVersion,
 };
 use serde_json::json;
 
@@ -140,6 +140,26 @@ fn a_watcher_sees_the_journal_as_events() {
 }
 
 #[test]
+fn a_stream_is_written_frame_by_frame() {
+    let position = |n| FrameId { fence: 2, seq: 7, n };
+    let kind = RunEventKind::RunStarted { steps: 5 };
+    let event = RunEvent { run: id("run_01"), seq: 7, at: at(0), protocol_version: WrittenVersion::OWN, kind };
+    let frames = [
+        Frame::Accepted { pod: id("pod-a"), run: Some(id("run_01")), version: 1 },
+        Frame::Accepted { pod: id("pod-a"), run: None, version: 1 },
+        Frame::Event { id: position(0), event },
+        Frame::Delta { id: position(1), step: Some(key()), text: "The quarter".into() },
+        Frame::Delta { id: position(2), step: None, text: " closed well".into() },
+        Frame::Restarted { id: position(3), step: Some(key()) },
+        Frame::Working { at: at(10) },
+        Frame::Reply { reply: Box::new(reply()) },
+        Frame::Refused { cause: denial() },
+        Frame::Unknown,
+    ];
+    assert_written("frames", &frames);
+}
+
+#[test]
 fn the_statuses_of_a_run_are_words() {
     let statuses = [
         RunStatus::Queued,
@@ -199,7 +219,13 @@ fn the_audit_is_written_record_by_record() {
     ];
     let records: Vec<Record> = (1..)
         .zip(events)
-        .map(|(number, event)| Record { number, previous: ContentHash::from_content(b""), at: at(0), event })
+        .map(|(number, event)| Record {
+            number,
+            previous: ContentHash::from_content(b""),
+            at: at(0),
+            event,
+            protocol_version: WrittenVersion::OWN,
+        })
         .collect();
     assert_written("audit_records", &records);
 }

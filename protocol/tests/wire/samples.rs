@@ -6,7 +6,7 @@ use std::str::FromStr;
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{
     ArtifactRef, Cause, ContentHash, ErrorCode, Metadata, MicroUsd, PriceBasis, Reply, Status, Timestamp, Tokens,
-    Values,
+    Values, WrittenVersion,
 };
 use serde_json::json;
 
@@ -74,5 +74,12 @@ pub(crate) fn reply() -> Reply {
         trace_id: Some(id("4bf92f3577b34da6a3ce929d0e0e4736")),
         pod: Some(id("pod-a")),
     };
-    Reply { id: "run_01".into(), status: Status::Success, outputs: values(), error: None, metadata }
+    Reply {
+        id: "run_01".into(),
+        status: Status::Success,
+        outputs: values(),
+        error: None,
+        metadata,
+        protocol_version: WrittenVersion::OWN,
+    }
 }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use greenroom_protocol as protocol;
 use protocol::audit::{Event, RecordRef, Restored};
-use protocol::{ContentHash, PodId, RequestId, TenantId, Timestamp};
+use protocol::{ContentHash, PodId, RequestId, TenantId, Timestamp, WrittenVersion};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -153,7 +153,11 @@ fn encode(number: u64, previous: &ContentHash, at: Timestamp, event: &EventJson)
     let EventJson(event) = event;
     let mut record = String::with_capacity(event.len() + ENTRY_OVERHEAD_BYTES);
     // Writing to a string does not fail.
-    let _ = write!(record, r#"{{"number":{number},"previous":"{previous}","at":"{at}","event":{event}}}"#);
+    let _ = write!(record, r#"{{"number":{number},"previous":"{previous}","at":"{at}","event":{event}"#);
+    if !WrittenVersion::OWN.is_first() {
+        let _ = write!(record, r#","protocol_version":{}"#, WrittenVersion::OWN.0);
+    }
+    record.push('}');
     record
 }
 
@@ -170,7 +174,7 @@ mod tests {
         let mut tip = ChainTip::genesis();
         let previous = tip.hash;
         let row = tip.append(at, &EventJson::from_event(&event).unwrap());
-        let record = Record { number: 1, previous, at, event };
+        let record = Record { number: 1, previous, at, event, protocol_version: WrittenVersion::OWN };
         assert_eq!(row.record, serde_json::to_string(&record).unwrap());
         assert_eq!(row.hash, hash(&previous, row.record.as_bytes()));
         assert_eq!(tip, ChainTip { number: 1, hash: row.hash });

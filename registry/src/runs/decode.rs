@@ -39,13 +39,13 @@ pub(crate) fn decode_record(row: &impl Columns) -> Result<(i64, RunRecord), Stor
 
 /// Decodes an entry of a journal.
 pub(crate) fn decode_entry(row: &impl Columns) -> Result<JournalRecord, StoreError> {
-    let entry = serde_json::from_str(row.text("entry")?)?;
+    let entry = Entry::from_stored(row.text("entry")?)?;
     Ok(JournalRecord { seq: Seq(row.number("seq")?), at: row.timestamp("at")?, entry })
 }
 
 /// The reply of a run that has ended, from the last entry of its journal.
 pub(crate) fn decode_reply(run: &RunId, last_entry: &str) -> Result<Reply, StoreError> {
-    match serde_json::from_str(last_entry)? {
+    match Entry::from_stored(last_entry)? {
         Entry::RunEnded { reply } => Ok(*reply),
         _ => Err(StoreError::Codec(format!("the run {run} has ended, but its journal has no end"))),
     }

@@ -16,7 +16,7 @@ pub(crate) struct EncodedEntries {
 impl EncodedEntries {
     /// Encodes entries.
     pub(crate) fn from_entries(entries: &[Entry]) -> Result<Self, StoreError> {
-        let texts = entries.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+        let texts = entries.iter().map(Entry::to_stored).collect::<Result<_, _>>()?;
         Ok(Self { texts, changes: StatusChange::from_entries(entries), releases_key: releases_key(entries) })
     }
 }

@@ -29,7 +29,7 @@ pub async fn agents(session: &Session, command: CatalogueCommand, output: Output
             Ok(print_list(&client.agents().await?, "agents", &columns, output))
         }
         CatalogueCommand::Show { id } => {
-            Ok(print_one(&client.agent(parse_id::<AgentId>(&id)?).await?, "agent", output))
+            Ok(print_one(&client.agent_definition(parse_id::<AgentId>(&id)?).await?, "agent", output))
         }
     }
 }
@@ -46,7 +46,7 @@ pub async fn workflows(session: &Session, command: CatalogueCommand, output: Out
             Ok(print_list(&client.workflows().await?, "workflows", &columns, output))
         }
         CatalogueCommand::Show { id } => {
-            Ok(print_one(&client.workflow(parse_id::<WorkflowId>(&id)?).await?, "workflow", output))
+            Ok(print_one(&client.workflow_definition(parse_id::<WorkflowId>(&id)?).await?, "workflow", output))
         }
     }
 }
@@ -62,7 +62,9 @@ pub async fn teams(session: &Session, command: CatalogueCommand, output: Output)
             let columns = [("team_id", "TEAM"), ("agents", "AGENTS"), ("workflows", "WORKFLOWS")];
             Ok(print_list(&client.teams().await?, "teams", &columns, output))
         }
-        CatalogueCommand::Show { id } => Ok(print_one(&client.team(parse_id::<TeamId>(&id)?).await?, "team", output)),
+        CatalogueCommand::Show { id } => {
+            Ok(print_one(&client.team_definition(parse_id::<TeamId>(&id)?).await?, "team", output))
+        }
     }
 }
 

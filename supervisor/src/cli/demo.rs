@@ -4,7 +4,7 @@
 use greenroom_client::CallParams;
 use greenroom_protocol::id::IdError;
 use greenroom_protocol::request::CallOptions;
-use greenroom_protocol::{Cause, ErrorCode, Json, Reply, RequestId, RunId, TeamId, Values, WorkflowId};
+use greenroom_protocol::{Cause, ErrorCode, Json, Reply, RequestId, RunId, Values};
 use greenroom_registry::artifacts::single_chunk;
 
 use super::args::{DemoArgs, OutputFormat};
@@ -70,7 +70,7 @@ async fn run(session: &Session, arguments: &DemoArgs, output: Output) -> Result<
         detach: false,
     };
     let request = RequestId::from_u128(greenroom_protocol::IdGenerator::next_id(&TimeOrdered));
-    let client = session.client().with_request_id(request.clone());
-    let (team, workflow) = (TeamId::new(TEAM).map_err(invalid)?, WorkflowId::new(WORKFLOW).map_err(invalid)?);
-    follow_run(session, &request, Progress::new(output), client.run_team(team, workflow, params)).await
+    let client = session.client();
+    let reply = client.team(TEAM).workflow(WORKFLOW).params(params).request_id(request.clone()).send();
+    follow_run(session, &request, Progress::new(output), reply).await
 }

@@ -84,6 +84,7 @@ pub fn line(event: &RunEvent) -> Option<String> {
         }
         RunEventKind::RunReopened { by } => format!("  ↻ tried again by {by}"),
         RunEventKind::RunEnded { reply } => format!("■ {} {}", event.run, reply.status.as_str()),
+        RunEventKind::Unknown => format!("  · event {} of a later release", event.seq),
     })
 }
 
@@ -98,8 +99,8 @@ fn format_duration(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use greenroom_protocol::Timestamp;
     use greenroom_protocol::journal::SkipReason;
+    use greenroom_protocol::{Timestamp, WrittenVersion};
 
     use super::*;
 
@@ -109,6 +110,7 @@ mod tests {
             run: RunId::new("run_1").unwrap(),
             seq: 3,
             at: Timestamp::default(),
+            protocol_version: WrittenVersion::OWN,
             kind: RunEventKind::ApprovalRequested {
                 step: StepId::new("sign").unwrap(),
                 prompt: "Send it?".into(),
@@ -131,7 +133,13 @@ mod tests {
             cause: None,
             reason: Some(reason),
         };
-        let event = RunEvent { run: RunId::new("run_1").unwrap(), seq: 4, at: Timestamp::default(), kind };
+        let event = RunEvent {
+            run: RunId::new("run_1").unwrap(),
+            seq: 4,
+            at: Timestamp::default(),
+            protocol_version: WrittenVersion::OWN,
+            kind,
+        };
         assert_eq!(
             line(&event).unwrap(),
             "  – send skipped · it refers only to `draft`, which was skipped",

@@ -78,7 +78,7 @@ pub(super) async fn write(session: &Session, run: &RunId, dir: &ReportDir) -> Re
 
 /// Makes the report from the record of the run.
 async fn read(client: &Client, run: &RunId) -> Result<Report, Cause> {
-    let record = client.run(run.clone()).await?;
+    let record = client.run_record(run.clone()).await?;
     if let Some(cause) = record.error {
         return Err(cause);
     }

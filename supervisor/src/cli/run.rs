@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use greenroom_client::transport::Events;
-use greenroom_client::{CallParams, Client};
+use greenroom_client::{Call, CallParams, Client, ReplyResult};
 use greenroom_protocol::event::{RunEventKind, WatchedRun};
 use greenroom_protocol::request::CallOptions;
 use greenroom_protocol::{
@@ -33,25 +33,25 @@ const LAST_EVENTS_WAIT: Duration = Duration::from_secs(1);
 pub async fn run(session: &Session, command: RunCommand, output: Output) -> Result<u8, Cause> {
     let reply = match command {
         RunCommand::Agent { id, call } => {
-            let (client, params) = prepare(session, call).await?;
-            client.run_agent(id, params).await?
+            let client = session.client();
+            prepare(session, call, client.agent(id)).await?.send().await?
         }
         RunCommand::Workflow { id, call, end } => {
             let dir = prepare_report(&end)?;
-            let (client, params) = prepare(session, call).await?;
-            let send = |client: Client, params| async move { client.run_workflow(id, params).await };
-            let reply = start(session, client, CallParams { detach: end.detach, ..params }, output, send).await?;
+            let client = session.client();
+            let call = prepare(session, call, client.workflow(id)).await?;
+            let reply = start(session, call, end.detach, output).await?;
             return finish(session, &reply, dir, output).await;
         }
         RunCommand::Team { id, workflow, call, end } => {
             let dir = prepare_report(&end)?;
+            let client = session.client();
             let workflow = match workflow {
                 Some(workflow) => workflow,
-                None => only_workflow(&session.client(), &id).await?,
+                None => only_workflow(&client, &id).await?,
             };
-            let (client, params) = prepare(session, call).await?;
-            let send = |client: Client, params| async move { client.run_team(id, workflow, params).await };
-            let reply = start(session, client, CallParams { detach: end.detach, ..params }, output, send).await?;
+            let call = prepare(session, call, client.team(id).workflow(workflow)).await?;
+            let reply = start(session, call, end.detach, output).await?;
             return finish(session, &reply, dir, output).await;
         }
     };
@@ -85,55 +85,45 @@ async fn finish(session: &Session, reply: &Reply, dir: Option<ReportDir>, output
     }
 }
 
-async fn prepare(session: &Session, call: CallArgs) -> Result<(Client, CallParams), Cause> {
-    let cost_max = match call.max_cost_usd {
+/// Adds the arguments of the command to a call; their files are uploaded.
+async fn prepare<'c>(session: &Session, arguments: CallArgs, call: Call<'c>) -> Result<Call<'c>, Cause> {
+    let cost_max = match arguments.max_cost_usd {
         None => None,
         Some(usd) => Some(MicroUsd::from_usd(usd).ok_or_else(|| {
             Cause::new(ErrorCode::InvalidInput, format!("--max-cost-usd: {usd} is not an amount of money"))
         })?),
     };
-    let mut client = session.client();
-    let timeout = call.timeout.map_or(RUN_TIMEOUT, Duration::from);
-    client = client.with_deadline(Deadline::after(WallClock.now(), timeout));
-    if let Some(key) = call.idempotency_key {
-        client = client.with_idempotency_key(key);
+    let timeout = arguments.timeout.map_or(RUN_TIMEOUT, Duration::from);
+    let mut call = call.deadline(Deadline::after(WallClock.now(), timeout));
+    if let Some(key) = arguments.idempotency_key {
+        call = call.idempotency_key(key);
     }
-    let uploading = inputs(session, &call.inputs);
+    let uploading = inputs(session, &arguments.inputs);
     let values = tokio::time::timeout(timeout, uploading).await.map_err(|_elapsed| {
         Cause::new(ErrorCode::TimedOut, "the deadline passed before the files of the request were uploaded")
     })??;
     let params = CallParams {
         inputs: values,
-        context: context(&call.context)?,
-        options: CallOptions { model: call.model, cost_max },
+        context: context(&arguments.context)?,
+        options: CallOptions { model: arguments.model, cost_max },
         detach: false,
     };
-    Ok((client, params))
+    Ok(call.params(params))
 }
 
 /// Starts a run and prints its events until its reply.
-async fn start<F>(
-    session: &Session,
-    client: Client,
-    params: CallParams,
-    output: Output,
-    send: impl FnOnce(Client, CallParams) -> F,
-) -> Result<Reply, Cause>
-where
-    F: Future<Output = Result<Reply, greenroom_client::TransportError>>,
-{
-    let detach = params.detach;
+async fn start(session: &Session, call: Call<'_>, detach: bool, output: Output) -> Result<Reply, Cause> {
     let request = RequestId::from_u128(greenroom_protocol::IdGenerator::next_id(&crate::clock::TimeOrdered));
-    let client = client.with_request_id(request.clone());
+    let call = call.request_id(request.clone());
     if detach {
-        let reply = send(client, params).await?;
+        let reply = call.detach().send().await?;
         if session.is_in_process() && reply.error.is_none() {
             output
                 .note("no pod is running: the run resumes when `greenroom up` starts, or with `greenroom runs resume`");
         }
         return Ok(reply);
     }
-    follow_run(session, &request, Progress::new(output), send(client, params)).await
+    follow_run(session, &request, Progress::new(output), call.send()).await
 }
 
 /// Waits for the reply of a run and prints its events meanwhile.
@@ -141,7 +131,7 @@ pub(super) async fn follow_run(
     session: &Session,
     request: &RequestId,
     progress: Progress,
-    reply: impl Future<Output = Result<Reply, greenroom_client::TransportError>>,
+    reply: impl Future<Output = ReplyResult>,
 ) -> Result<Reply, Cause> {
     session.set_run(WatchedRun::StartedBy(request.clone()));
     let has_started = AtomicBool::new(false);
@@ -177,7 +167,7 @@ async fn print_events_from(mut events: Events, progress: Progress, has_started: 
 }
 
 async fn only_workflow(client: &Client, team: &TeamId) -> Result<WorkflowId, Cause> {
-    let reply = client.team(team.clone()).await?;
+    let reply = client.team_definition(team.clone()).await?;
     if let Some(cause) = reply.error {
         return Err(cause);
     }

@@ -37,7 +37,7 @@ pub async fn runs(session: &Session, command: RunsCommand, output: Output) -> Re
             let filter = RunListFilter { status, workflow };
             Ok(print_list(&client.runs(filter, Page { after, limit }).await?, "runs", &columns, output))
         }
-        RunsCommand::Show { run } => Ok(print_run(&client.run(run).await?, output)),
+        RunsCommand::Show { run } => Ok(print_run(&client.run_record(run).await?, output)),
         RunsCommand::Watch { run, after } => watch(session, &run, after, output).await,
         RunsCommand::Report { run, out } => report(session, &run, &out, output).await,
         RunsCommand::Cancel { run } => print_signalled(&client.cancel(run).await?, Signal::Cancel, output),

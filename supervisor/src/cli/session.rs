@@ -13,7 +13,7 @@ use greenroom_client::Client;
 use greenroom_protocol::event::WatchedRun;
 use greenroom_protocol::limits::REQUEST_TIMEOUT_MAX;
 use greenroom_protocol::request::Maintenance;
-use greenroom_protocol::{ArtifactRef, Cause, Clock, Deadline, ErrorCode, Json, Reply, RunId};
+use greenroom_protocol::{ArtifactRef, Cause, Clock, Deadline, ErrorCode, Json, Reply, Request, RunId};
 use greenroom_registry::artifacts::ArtifactSource;
 
 use self::target::{Route, SessionTransport, Target};
@@ -109,7 +109,8 @@ impl Session {
     /// The cause of a denied or failed request; those of the transport.
     pub async fn maintain(&self, maintenance: Maintenance) -> Result<Json, Cause> {
         let deadline = Deadline::after(WallClock.now(), REQUEST_TIMEOUT_MAX);
-        let mut reply = self.client().with_deadline(deadline).maintain(maintenance).await?;
+        let client = self.client();
+        let mut reply = client.request(Request::Maintain(maintenance)).deadline(deadline).send().await?;
         match reply.error {
             Some(cause) => Err(cause),
             None => Ok(reply.outputs.remove("report").unwrap_or_default()),
@@ -160,7 +161,7 @@ impl Session {
     /// The recorded status of a run.
     async fn run_status(&self, run: &RunId) -> Option<String> {
         let client = self.client();
-        let queried = tokio::time::timeout(INTERRUPTED_RUN_WAIT, client.run(run.clone())).await;
+        let queried = tokio::time::timeout(INTERRUPTED_RUN_WAIT, client.run_record(run.clone())).await;
         let reply: Reply = queried.ok()?.ok()?;
         Some(reply.outputs.get("run")?.get("status")?.as_str()?.to_owned())
     }

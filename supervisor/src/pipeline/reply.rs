@@ -6,7 +6,9 @@ use std::fmt::{self, Write as _};
 use greenroom_actors::agent::ExecutionFailure;
 use greenroom_protocol::audit::Closing;
 use greenroom_protocol::reply::Usage;
-use greenroom_protocol::{ContentHash, Json, Metadata, Outcome, PodId, Reply, Request, RequestId, Status, Values};
+use greenroom_protocol::{
+    ContentHash, Json, Metadata, Outcome, PodId, Reply, Request, RequestId, Status, Values, WrittenVersion,
+};
 use greenroom_rego::{Denied, Grant, Permitted};
 
 use super::request_info::RequestInfo;
@@ -182,12 +184,26 @@ pub fn make_reply(
 fn reply_from_failure(id: String, failure: ExecutionFailure) -> Reply {
     let ExecutionFailure { cause, usage } = failure;
     let metadata = Metadata::from(usage);
-    Reply { id, status: Status::from_cause(&cause), outputs: Values::new(), error: Some(cause), metadata }
+    Reply {
+        id,
+        status: Status::from_cause(&cause),
+        outputs: Values::new(),
+        error: Some(cause),
+        metadata,
+        protocol_version: WrittenVersion::OWN,
+    }
 }
 
 fn reply_from_outcome(id: String, outcome: Outcome) -> Reply {
     let Outcome { outputs, usage } = outcome;
-    Reply { id, status: Status::Success, outputs, error: None, metadata: Metadata::from(usage) }
+    Reply {
+        id,
+        status: Status::Success,
+        outputs,
+        error: None,
+        metadata: Metadata::from(usage),
+        protocol_version: WrittenVersion::OWN,
+    }
 }
 
 /// The closing of the audit entry.

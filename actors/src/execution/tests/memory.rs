@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use greenroom_protocol::request::{MemoryChange, MemoryRead, MemoryWrite};
-use greenroom_protocol::{Metadata, Reply, Request, Status, Values};
+use greenroom_protocol::{Metadata, Reply, Request, Status, Values, WrittenVersion};
 use serde_json::{Value, json};
 
 use super::{execute, text};
@@ -16,7 +16,14 @@ const GOOD: &str = r#"{"summary": "leek goes well with potatoes"}"#;
 fn reply(outputs: Value) -> Reply {
     let outputs: Values = serde_json::from_value(outputs).unwrap();
     let metadata = Metadata { policy_decisions: 1, ..Metadata::default() };
-    Reply { id: "r".into(), status: Status::Success, outputs, error: None, metadata }
+    Reply {
+        id: "r".into(),
+        status: Status::Success,
+        outputs,
+        error: None,
+        metadata,
+        protocol_version: WrittenVersion::OWN,
+    }
 }
 
 fn test_env(model: &Arc<ScriptedModel>, replies: Vec<Reply>) -> TestEnv {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_protocol::{CallKey, ErrorCode, Metadata, MicroUsd, Reply, Request, Status, Tokens, Values};
+use greenroom_protocol::{
+    CallKey, ErrorCode, Metadata, MicroUsd, Reply, Request, Status, Tokens, Values, WrittenVersion,
+};
 use serde_json::{Value, json};
 
 use super::execute;
@@ -34,7 +36,14 @@ fn reply(outputs: Value) -> Reply {
         policy_decisions: 1,
         ..Metadata::default()
     };
-    Reply { id: "r".into(), status: Status::Success, outputs, error: None, metadata }
+    Reply {
+        id: "r".into(),
+        status: Status::Success,
+        outputs,
+        error: None,
+        metadata,
+        protocol_version: WrittenVersion::OWN,
+    }
 }
 
 fn test_env(model: &Arc<ScriptedModel>, replies: Vec<Reply>, turns: u32) -> TestEnv {

@@ -1,7 +1,7 @@
 //! The end of a run, and its reply.
 
 use greenroom_protocol::journal::Entry;
-use greenroom_protocol::{Cause, Json, Metadata, Reply, RunId, Status, Values};
+use greenroom_protocol::{Cause, Json, Metadata, Reply, RunId, Status, Values, WrittenVersion};
 
 use super::decide::DecisionBuilder;
 use super::effect::Effect;
@@ -45,7 +45,14 @@ impl DecisionBuilder<'_> {
                 (Status::from_cause(&cause), Values::new(), Some(with_compensation_details(cause, &self.next)))
             }
         };
-        Some(Reply { id: started.run.to_string(), status, outputs, error, metadata })
+        Some(Reply {
+            id: started.run.to_string(),
+            status,
+            outputs,
+            error,
+            metadata,
+            protocol_version: WrittenVersion::OWN,
+        })
     }
 }
 
@@ -62,6 +69,7 @@ pub(crate) fn terminated_reply(run: &RunId, state: &State, cause: Cause) -> Repl
         outputs: Values::new(),
         error: Some(cause),
         metadata,
+        protocol_version: WrittenVersion::OWN,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use greenroom_client::client::{CallParams, Client};
+use greenroom_client::{CallParams, Client};
 use greenroom_integration_tests::bench::{Latencies, Threshold, record};
 use greenroom_integration_tests::model_fixture::ModelFixture;
 use greenroom_integration_tests::script_server::{ScriptServer, ServerBehavior};

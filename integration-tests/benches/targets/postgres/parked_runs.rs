@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use greenroom_client::Client;
-use greenroom_client::client::CallParams;
+use greenroom_client::{CallParams, Client};
 use greenroom_integration_tests::bench::{Threshold, record, scaled};
 use greenroom_integration_tests::process_memory::resident_kib;
 use greenroom_protocol::WorkflowId;

@@ -6,8 +6,7 @@
 //! each step would miss every bound by far, and so would a cost of a step that rises with the length of the run.
 
 use anyhow::ensure;
-use greenroom_client::Client;
-use greenroom_client::client::CallParams;
+use greenroom_client::{CallParams, Client};
 use greenroom_integration_tests::bench::{Threshold, record};
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::test_pod::start_pod_on;

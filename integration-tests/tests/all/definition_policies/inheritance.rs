@@ -117,7 +117,7 @@ async fn a_resumed_inner_run_keeps_the_policies_of_the_run_that_called_it() -> R
     let approved = client.approve(inner, StepId::new("ask")?).await?;
     ensure!(approved.status == Status::Success, "{approved:?}");
     let inner = wait_status(&pod, "inner_flow", "denied").await?;
-    let report = client.run(inner).await?;
+    let report = client.run_record(inner).await?;
     let reasons = &report.outputs["reply"]["error"]["details"]["reasons"];
     assert_eq!(reasons[0]["code"], "deny_external_models", "{report:#?}");
     pod.shutdown().await;

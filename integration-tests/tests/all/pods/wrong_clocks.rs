@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use greenroom_client::CallParams;
 use greenroom_integration_tests::shifted_clock::ShiftedClock;
 use greenroom_integration_tests::test_pod::text;
 use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::journal::Entry;
-use greenroom_protocol::{AgentId, Clock, Deadline, ErrorCode, RunId, Timestamp};
+use greenroom_protocol::{Clock, Deadline, ErrorCode, RunId, Timestamp};
 use greenroom_registry::audit::AuditScope;
 use greenroom_registry::journal::{JournalRecord, Seq};
 use greenroom_runtimes::models::scripted::ScriptedCall;
@@ -88,9 +87,9 @@ fn a_pod_with_a_wrong_clock_writes_its_audit_and_accepts_deadlines_in_time() -> 
         ensure_success(&pod.run_agent("draft_agent")?)?;
         // A caller on the machine computes its deadline by the wrong clock.
         let deadline = Deadline::after(clock.now(), Duration::from_secs(5));
-        let (client, params) =
-            (pod.client()?.with_deadline(deadline), CallParams { inputs: text("hello"), ..CallParams::default() });
-        let reply = pod.block_on(client.run_agent(AgentId::new("send_agent")?, params))?;
+        let client = pod.client()?;
+        let call = client.agent("send_agent").inputs(&text("hello")).deadline(deadline);
+        let reply = pod.block_on(call.send())?;
         let cause = reply.error.context("the model is slower than the deadline")?;
         assert_eq!(cause.code, ErrorCode::TimedOut, "{cause:?}");
         let after = database.time()?;

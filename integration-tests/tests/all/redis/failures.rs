@@ -100,7 +100,7 @@ async fn a_suspended_server_delays_requests_until_their_deadline_at_most_and_end
     let run = start_team(&client).await?;
     server.set_suspended(true)?;
     let deadline = Deadline::after(WallClock.now(), Duration::from_millis(300));
-    let reply = call_agent(&client.clone().with_deadline(deadline)).await?;
+    let reply = client.agent(AGENT).inputs(&text("x")).deadline(deadline).send().await?;
     assert_eq!((reply.status, reply.error.map(|cause| cause.code)), (Status::TimedOut, Some(ErrorCode::TimedOut)));
     let work = async {
         expect_context(&client, &run).await?;

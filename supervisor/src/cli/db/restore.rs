@@ -8,7 +8,7 @@ use std::sync::Arc;
 use greenroom_client::Client;
 use greenroom_protocol::limits::REQUEST_TIMEOUT_MAX;
 use greenroom_protocol::request::Maintenance;
-use greenroom_protocol::{Cause, Clock, Deadline, ErrorCode, Json, PrincipalId};
+use greenroom_protocol::{Cause, Clock, Deadline, ErrorCode, Json, PrincipalId, Request};
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::restore::{RestoreReport, StagedRestore};
 use serde_json::json;
@@ -110,7 +110,7 @@ async fn decide_with(config: &Config, restores: RestorePod, from: &str) -> Resul
 async fn permit(client: &Client, from: &str) -> Result<PrincipalId, Cause> {
     let deadline = Deadline::after(WallClock.now(), REQUEST_TIMEOUT_MAX);
     let request = Maintenance::RestoreStore { from: from.to_owned() };
-    let mut reply = client.clone().with_deadline(deadline).maintain(request).await?;
+    let mut reply = client.request(Request::Maintain(request)).deadline(deadline).send().await?;
     if let Some(cause) = reply.error {
         return Err(cause);
     }

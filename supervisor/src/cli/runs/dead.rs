@@ -40,7 +40,7 @@ async fn retry(session: &Session, run: RunId, output: Output) -> Result<u8, Caus
     session.set_run(WatchedRun::Id(run.clone()));
     let client = session.client();
     // Its last entry before the request: a run may have been dead before, and what follows is of this request.
-    let before = client.run(run.clone()).await?;
+    let before = client.run_record(run.clone()).await?;
     let retried = client.retry_dead(run.clone()).await?;
     if before.error.is_some() || retried.error.is_some() {
         let reply = if retried.error.is_some() { retried } else { before };

@@ -11,7 +11,9 @@ use futures::stream::{self, StreamExt};
 use greenroom_client::transport::Events;
 use greenroom_client::{Transport, TransportError};
 use greenroom_protocol::event::WatchedRun;
-use greenroom_protocol::{ArtifactRef, Cause, Envelope, Metadata, Reply, RequestId, Status, UserId, Values};
+use greenroom_protocol::{
+    ArtifactRef, Cause, Envelope, Metadata, Reply, RequestId, Status, UserId, Values, WrittenVersion,
+};
 use greenroom_registry::artifacts::ArtifactSource;
 use tokio::net::UnixStream;
 
@@ -179,6 +181,7 @@ fn rejection(id: Option<RequestId>, cause: Cause) -> Reply {
         outputs: Values::new(),
         error: Some(cause),
         metadata: Metadata::default(),
+        protocol_version: WrittenVersion::OWN,
     }
 }
 

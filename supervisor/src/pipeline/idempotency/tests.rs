@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use greenroom_protocol::request::{ContextChange, ContextRead, ContextWrite, ResumeRun, Signal, SignalRun};
 use greenroom_protocol::{
     ContextKey, IdempotencyKey, Json, Metadata, PodId, PrincipalId, RunId, Status, TenantId, Timestamp, UserId, Values,
+    WrittenVersion,
 };
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::core::PendingUnit;
@@ -149,7 +150,14 @@ impl IdempotencyKeys {
 fn reply(error: Option<ErrorCode>) -> Reply {
     let error = error.map(|code| Cause::new(code, "for the test"));
     let status = error.as_ref().map_or(Status::Success, Status::from_cause);
-    Reply { id: "req_1".to_owned(), status, outputs: Values::new(), error, metadata: Metadata::default() }
+    Reply {
+        id: "req_1".to_owned(),
+        status,
+        outputs: Values::new(),
+        error,
+        metadata: Metadata::default(),
+        protocol_version: WrittenVersion::OWN,
+    }
 }
 
 /// Runs the releaser beside the work of a test.

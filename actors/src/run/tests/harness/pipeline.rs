@@ -10,7 +10,7 @@ use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::Invoke;
 use greenroom_protocol::{
     Cause, Clock, ErrorCode, Issuer, Metadata, Outcome, PodId, Reply, Request, RequestId, RunId, Status, TenantId,
-    Timestamp, TraceId, UserId,
+    Timestamp, TraceId, UserId, WrittenVersion,
 };
 use greenroom_registry::Stores;
 use greenroom_registry::core::PendingAuditEntry;
@@ -204,7 +204,14 @@ impl FakePipeline {
 
 fn reply(id: &RequestId, outcome: Outcome) -> Reply {
     let Outcome { outputs, usage } = outcome;
-    Reply { id: id.to_string(), status: Status::Success, outputs, error: None, metadata: Metadata::from(usage) }
+    Reply {
+        id: id.to_string(),
+        status: Status::Success,
+        outputs,
+        error: None,
+        metadata: Metadata::from(usage),
+        protocol_version: WrittenVersion::OWN,
+    }
 }
 
 #[async_trait]

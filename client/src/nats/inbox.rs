@@ -1,0 +1,183 @@
+//! The connection to NATS: one subscription receives the frames of all requests of a client, and each request has a bounded
+//! queue of its own. A caller that does not read its queue loses its stream, and delays no other.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_nats::client::{PublishError, PublishErrorKind};
+use async_nats::connection::State;
+use async_nats::{HeaderMap, StatusCode, Subscriber};
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream;
+use greenroom_protocol::{Cause, ErrorCode, Frame, Reply, RequestHeaders};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::link::{FrameStream, Link, Message};
+use crate::transport::TransportError;
+
+/// Frames that arrived and were not read; a stream with more of them ends.
+const FRAMES_MAX: usize = 1_024;
+
+/// The queues of the requests in flight, by their numbers.
+type Queues = Mutex<HashMap<u64, mpsc::Sender<async_nats::Message>>>;
+
+/// The connection of a client, and the subscription by which it receives.
+pub(super) struct Inbox {
+    client: async_nats::Client,
+    /// The servers, as the caller named them.
+    address: String,
+    /// What the subjects of all frames of this client begin with.
+    prefix: String,
+    queues: Arc<Queues>,
+    next_number: AtomicU64,
+    router: AbortHandle,
+}
+
+impl Inbox {
+    /// Subscribes.
+    ///
+    /// # Errors
+    /// [`TransportError::Unreachable`] if the connection is closed.
+    pub(super) async fn open(client: async_nats::Client, address: String) -> Result<Self, TransportError> {
+        let prefix = format!("{}.", client.new_inbox());
+        let subscriber = client.subscribe(format!("{prefix}*")).await;
+        let subscriber = subscriber.map_err(|error| unreachable(&address, error.to_string()))?;
+        let queues = Arc::<Queues>::default();
+        let router = spawn(route(subscriber, Arc::clone(&queues)));
+        Ok(Self { client, address, prefix, queues, next_number: AtomicU64::new(1), router })
+    }
+
+    /// The connection, for messages with one reply.
+    pub(super) const fn client(&self) -> &async_nats::Client {
+        &self.client
+    }
+
+    /// The error of a server that cannot be reached.
+    pub(super) fn unreachable(&self, reason: String) -> TransportError {
+        unreachable(&self.address, reason)
+    }
+
+    /// The error of a message that was not sent.
+    pub(super) fn publish_error(&self, error: &PublishError) -> TransportError {
+        match error.kind() {
+            PublishErrorKind::MaxPayloadExceeded => {
+                TransportError::Rejected(Cause::new(ErrorCode::PayloadTooLarge, error.to_string()))
+            }
+            PublishErrorKind::InvalidSubject => {
+                TransportError::Rejected(Cause::new(ErrorCode::InvalidRequest, error.to_string()))
+            }
+            PublishErrorKind::Send => self.unreachable(error.to_string()),
+        }
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.router.abort();
+    }
+}
+
+#[async_trait]
+impl Link for Inbox {
+    async fn open(&self, message: Message) -> Result<FrameStream, TransportError> {
+        // The library would queue the message until it is connected again, when its caller may have given up.
+        if self.client.connection_state() != State::Connected {
+            return Err(self.unreachable("the connection to NATS is interrupted".to_owned()));
+        }
+        let Message { subject, headers, body } = message;
+        let headers = header_map(&headers)?;
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = mpsc::channel(FRAMES_MAX);
+        lock(&self.queues).insert(number, sender);
+        let queue = Queue { address: self.address.clone(), queues: Arc::clone(&self.queues), number, receiver };
+        let reply = format!("{}{number}", self.prefix);
+        let sent = self.client.publish_with_reply_and_headers(subject, reply, headers, body).await;
+        sent.map_err(|error| self.publish_error(&error))?;
+        Ok(stream::unfold(queue, Queue::next).boxed())
+    }
+}
+
+/// The queue of one request; it is removed when its reader drops it.
+struct Queue {
+    address: String,
+    queues: Arc<Queues>,
+    number: u64,
+    receiver: mpsc::Receiver<async_nats::Message>,
+}
+
+impl Queue {
+    async fn next(mut self) -> Option<(Result<Frame, TransportError>, Self)> {
+        let frame = match self.receiver.recv().await {
+            Some(message) if message.status == Some(StatusCode::NO_RESPONDERS) => {
+                Err(unreachable(&self.address, "no pod receives requests".to_owned()))
+            }
+            Some(message) => decode(&message.payload)?,
+            // The queue was full, or the connection is closed.
+            None => Err(TransportError::ConnectionLost),
+        };
+        Some((frame, self))
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        lock(&self.queues).remove(&self.number);
+    }
+}
+
+/// Reads a message; `None` is the end of the frames. A pod that cannot read the headers replies without frames.
+fn decode(payload: &[u8]) -> Option<Result<Frame, TransportError>> {
+    match Frame::decode(payload) {
+        Ok(frame) => frame.map(Ok),
+        Err(cause) => Some(match serde_json::from_slice::<Reply>(payload) {
+            Ok(reply) => Ok(Frame::Reply { reply: Box::new(reply) }),
+            Err(_) => Err(TransportError::InvalidResponse { reason: cause.message }),
+        }),
+    }
+}
+
+/// Moves each message to the queue of its request. A full queue is removed, which its reader sees as a lost connection.
+async fn route(mut subscriber: Subscriber, queues: Arc<Queues>) {
+    while let Some(message) = subscriber.next().await {
+        let Some(number) = message.subject.rsplit('.').next().and_then(|token| token.parse::<u64>().ok()) else {
+            continue;
+        };
+        let mut queues = lock(&queues);
+        let is_full = queues.get(&number).is_some_and(|queue| queue.try_send(message).is_err());
+        if is_full {
+            queues.remove(&number);
+        }
+    }
+    // Every reader sees the end of the connection.
+    lock(&queues).clear();
+}
+
+/// Spawns the task that serves an inbox.
+#[expect(clippy::disallowed_methods, reason = "the inbox aborts its task when it is dropped")]
+fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+    tokio::spawn(task).abort_handle()
+}
+
+/// Writes the headers of a request.
+///
+/// # Errors
+/// [`TransportError::Rejected`] if the credential cannot be sent.
+pub(super) fn header_map(headers: &RequestHeaders) -> Result<HeaderMap, TransportError> {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers.to_pairs().map_err(TransportError::Rejected)? {
+        map.insert(name, value);
+    }
+    Ok(map)
+}
+
+fn unreachable(address: &str, reason: String) -> TransportError {
+    TransportError::Unreachable { address: address.to_owned(), reason }
+}
+
+/// Locks the queues. A poisoned lock is still consistent: each change is one step.
+fn lock(queues: &Queues) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<async_nats::Message>>> {
+    queues.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,172 @@
+//! A watch over NATS that outlives connections and pods: it is opened again after the newest event that its reader has,
+//! when its frames end before the run does, when they cease, and from time to time so that its pod continues to send.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream;
+use greenroom_protocol::event::RunEventKind;
+use greenroom_protocol::frame::FrameOrder;
+use greenroom_protocol::{Cause, Frame, Reply, RequestHeaders, RunId, Subjects};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::backoff::Backoff;
+use super::exchange::SILENCE_MAX;
+use super::link::{FrameStream, Link, Message};
+use crate::transport::{Observation, Observations, TransportError};
+
+/// A pod ends a watch that is not renewed.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
+/// How long a watch is opened again and again without a frame.
+const OUTAGE_MAX: Duration = Duration::from_secs(300);
+
+/// The watch of one run.
+pub(super) struct RunWatch {
+    link: Arc<dyn Link>,
+    subjects: Subjects,
+    headers: RequestHeaders,
+    run: RunId,
+    order: FrameOrder,
+    frames: Option<FrameStream>,
+    renewed_at: Instant,
+    /// The time of the newest frame.
+    received_at: Instant,
+    backoff: Backoff,
+    is_done: bool,
+}
+
+impl RunWatch {
+    /// Prepares a watch of the events after this number.
+    pub(super) fn new(
+        link: Arc<dyn Link>,
+        subjects: Subjects,
+        headers: RequestHeaders,
+        run: RunId,
+        after: u64,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            link,
+            subjects,
+            headers,
+            run,
+            order: FrameOrder::after(after),
+            frames: None,
+            renewed_at: now,
+            received_at: now,
+            backoff: Backoff::default(),
+            is_done: false,
+        }
+    }
+
+    /// Streams the observations.
+    pub(super) fn into_stream(self) -> Observations {
+        let next = |mut watch: Self| async move {
+            let observation = watch.next().await?;
+            Ok::<_, TransportError>(observation.map(|observation| (observation, watch)))
+        };
+        stream::try_unfold(self, next).boxed()
+    }
+
+    /// The next observation; `None` after the last event of the run.
+    async fn next(&mut self) -> Result<Option<Observation>, TransportError> {
+        while !self.is_done {
+            match self.receive().await {
+                Ok(Some(frame)) => {
+                    if let Some(observation) = self.read(frame).await? {
+                        return Ok(Some(observation));
+                    }
+                }
+                // It is time to renew the watch.
+                Ok(None) => self.frames = None,
+                Err(error) => self.reopen(error, None).await?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next frame; `None` if the watch has to be renewed.
+    async fn receive(&mut self) -> Result<Option<Frame>, TransportError> {
+        let now = Instant::now();
+        if self.frames.is_none() {
+            let request = self.subjects.of_watch(&self.run, self.order.event_seq());
+            let (subject, body) = request.map_err(TransportError::Rejected)?;
+            let message = Message { subject, headers: self.headers.clone(), body: body.into() };
+            self.frames = Some(self.link.open(message).await?);
+            self.renewed_at = now;
+        }
+        let Some(frames) = self.frames.as_mut() else { return Err(TransportError::ConnectionLost) };
+        let renewal = self.renewed_at + RENEWAL_INTERVAL;
+        let silence = now + SILENCE_MAX;
+        match timeout_at(renewal.min(silence), frames.next()).await {
+            Ok(Some(frame)) => frame.map(Some),
+            Ok(None) => Err(TransportError::ConnectionLost),
+            Err(_elapsed) if renewal <= silence => Ok(None),
+            Err(_elapsed) => Err(TransportError::ConnectionLost),
+        }
+    }
+
+    async fn read(&mut self, frame: Frame) -> Result<Option<Observation>, TransportError> {
+        if !frame.is_last() {
+            self.received_at = Instant::now();
+        }
+        if !self.order.accepts(&frame) {
+            return Ok(None);
+        }
+        match frame {
+            Frame::Event { event, .. } => {
+                self.backoff.reset();
+                self.is_done = matches!(event.kind, RunEventKind::RunEnded { .. });
+                Ok(Some(Observation::Event(Box::new(event))))
+            }
+            Frame::Restarted { step, .. } => Ok(Some(Observation::Restarted { step })),
+            Frame::Refused { cause } => self.end_or_reopen(cause).await.map(|()| None),
+            Frame::Reply { reply } => {
+                let Reply { id, error, .. } = *reply;
+                match error {
+                    Some(cause) if id != self.run.as_str() => self.end_or_reopen(cause).await.map(|()| None),
+                    // The reply of the run itself: it has no other event.
+                    Some(_) | None => {
+                        self.is_done = true;
+                        Ok(None)
+                    }
+                }
+            }
+            Frame::Accepted { .. } | Frame::Delta { .. } | Frame::Working { .. } | Frame::Unknown => Ok(None),
+        }
+    }
+
+    /// Reopens a watch that a pod has refused, if its code says that this may succeed.
+    async fn end_or_reopen(&mut self, cause: Cause) -> Result<(), TransportError> {
+        if cause.code.is_retryable() {
+            let requested = cause.retry_after_ms.map(Duration::from_millis);
+            self.reopen(TransportError::Rejected(cause), requested).await
+        } else {
+            self.is_done = true;
+            Err(TransportError::Rejected(cause))
+        }
+    }
+
+    /// Waits until the watch is opened again.
+    ///
+    /// # Errors
+    /// The error, if nothing has arrived for too long, or if another attempt would meet the same error.
+    async fn reopen(&mut self, error: TransportError, requested: Option<Duration>) -> Result<(), TransportError> {
+        self.frames = None;
+        let is_passing = match &error {
+            TransportError::Unreachable { .. } | TransportError::ConnectionLost => true,
+            TransportError::Rejected(cause) => cause.code.is_retryable(),
+            TransportError::InvalidResponse { .. } => false,
+        };
+        if !is_passing || self.received_at.elapsed() >= OUTAGE_MAX {
+            self.is_done = true;
+            return Err(error);
+        }
+        sleep(self.backoff.next_delay(requested)).await;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! How a watch continues after its pod or its connection is lost. The clock of the runtime is paused.
+
+use futures::TryStreamExt;
+use greenroom_protocol::event::RunEvent;
+use greenroom_protocol::frame::FrameId;
+use greenroom_protocol::{ErrorCode, Metadata, Status, Timestamp, Values, WrittenVersion};
+
+use super::*;
+use crate::nats::script::{Ending, FramedReply, Script, accepted, replied};
+
+const RUN: &str = "run_1";
+
+fn watch(script: &Arc<Script>, after: u64) -> Observations {
+    let subjects = Subjects::new("greenroom").unwrap();
+    RunWatch::new(script.clone(), subjects, RequestHeaders::default(), RunId::new(RUN).unwrap(), after).into_stream()
+}
+
+fn frame(fence: u64, seq: u64, kind: RunEventKind) -> Frame {
+    let (run, protocol_version) = (RunId::new(RUN).unwrap(), WrittenVersion::OWN);
+    let event = RunEvent { run, seq, at: Timestamp::from_micros(0), protocol_version, kind };
+    Frame::Event { id: FrameId { fence, seq, n: 0 }, event }
+}
+
+fn event(fence: u64, seq: u64) -> Frame {
+    frame(fence, seq, RunEventKind::RunStarted { steps: 1 })
+}
+
+fn ended(seq: u64) -> Frame {
+    let reply = Reply {
+        id: RUN.into(),
+        status: Status::Success,
+        outputs: Values::new(),
+        error: None,
+        metadata: Metadata::default(),
+        protocol_version: WrittenVersion::OWN,
+    };
+    frame(9, seq, RunEventKind::RunEnded { reply: Box::new(reply) })
+}
+
+fn numbers(observations: &[Observation]) -> Vec<u64> {
+    let number = |observation: &Observation| match observation {
+        Observation::Event(event) => Some(event.seq),
+        Observation::Restarted { .. } => None,
+    };
+    observations.iter().filter_map(number).collect()
+}
+
+/// The numbers after which the watch was opened.
+fn opened_after(script: &Script) -> Vec<u64> {
+    let number = |body: &[u8]| serde_json::from_slice::<serde_json::Value>(body).unwrap()["after"].as_u64();
+    script.sent().iter().map(|message| number(&message.body).unwrap_or_default()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_continues_after_its_newest_event_and_no_event_arrives_twice() {
+    let first = FramedReply(vec![accepted(), event(1, 1), event(1, 2)], Ending::Silence);
+    let second = FramedReply(vec![accepted(), event(2, 2), event(2, 3)], Ending::NoResponders);
+    let third = FramedReply(vec![ended(4)], Ending::End);
+    let script = Script::new([first, second, third]);
+    let observations: Vec<_> = watch(&script, 0).try_collect().await.unwrap();
+    assert_eq!(numbers(&observations), [1, 2, 3, 4]);
+    assert_eq!(opened_after(&script), [0, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_of_an_earlier_owner_are_dropped_and_a_restart_is_observed() {
+    let restarted = Frame::Restarted { id: FrameId { fence: 4, seq: 1, n: 1 }, step: None };
+    let frames = vec![event(3, 1), restarted, event(3, 2), event(4, 2), ended(3)];
+    let script = Script::new([FramedReply(frames, Ending::End)]);
+    let observations: Vec<_> = watch(&script, 0).try_collect().await.unwrap();
+    assert_eq!(numbers(&observations), [1, 2, 3]);
+    assert_eq!(observations[1], Observation::Restarted { step: None });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_is_renewed_while_its_pod_works() {
+    let script =
+        Script::new([FramedReply(vec![accepted()], Ending::Working), FramedReply(vec![ended(1)], Ending::End)]);
+    let started_at = Instant::now();
+    let observations: Vec<_> = watch(&script, 0).try_collect().await.unwrap();
+    assert_eq!((numbers(&observations), script.sent().len()), (vec![1], 2));
+    assert_eq!(started_at.elapsed().as_secs(), RENEWAL_INTERVAL.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_watch_ends_with_its_cause_unless_it_may_pass() {
+    let refused = |code| FramedReply(vec![Frame::Refused { cause: Cause::new(code, "scripted") }], Ending::End);
+    let script = Script::new([refused(ErrorCode::ShuttingDown), refused(ErrorCode::PolicyDenied)]);
+    let error = watch(&script, 7).try_collect::<Vec<_>>().await.unwrap_err();
+    assert!(matches!(&error, TransportError::Rejected(cause) if cause.code == ErrorCode::PolicyDenied), "{error}");
+    assert_eq!(opened_after(&script), [7, 7]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_after_the_last_event_ends_at_once() {
+    let script = Script::new([FramedReply(vec![accepted(), replied(RUN, Some(ErrorCode::StepFailed))], Ending::End)]);
+    assert!(watch(&script, 9).try_collect::<Vec<_>>().await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_without_pods_ends_after_a_bounded_time() {
+    let started_at = Instant::now();
+    let error = watch(&Script::new([]), 0).try_collect::<Vec<_>>().await.unwrap_err();
+    assert!(matches!(error, TransportError::Unreachable { .. }), "{error}");
+    assert!(started_at.elapsed() < OUTAGE_MAX + Duration::from_secs(10), "{:?}", started_at.elapsed());
+}

@@ -1,0 +1,169 @@
+//! The client over NATS, against a real server and a pod in a process of its own: calls with typed outputs, refusals,
+//! streams, idempotency keys, timeouts, large inputs, and watches that outlive their pod.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use futures::{StreamExt, TryStreamExt};
+use greenroom_client::{ActorRef, AgentMessage, Client, Observation, Progress};
+use greenroom_integration_tests::model_fixture::ModelFixture;
+use greenroom_integration_tests::nats_pod::NatsServer;
+use greenroom_integration_tests::script_server::{ScriptServer, ServerBehavior};
+use greenroom_integration_tests::terminal::RunningCommand;
+use greenroom_integration_tests::test_pod::text;
+use greenroom_integration_tests::wait::wait_until;
+use greenroom_protocol::event::RunEventKind;
+use greenroom_protocol::{AgentId, ArtifactRef, ContentHash, ErrorCode, RunId, Status, Values};
+use serde::Deserialize;
+
+const ECHO: &str = "echo_agent";
+const AGENT: &str = "llm_agent";
+const WORKFLOW: &str = "one_call";
+/// Longer than any call, and than the silence after which a client gives a pod up.
+const WAIT_MAX: Duration = Duration::from_secs(90);
+
+/// A server, a pod, and a client of its administrator. The model is silent for the word `hold` while `holds` is set.
+struct Fixture {
+    client: Client,
+    model: ScriptServer,
+    holds: Arc<AtomicBool>,
+    pod: RunningCommand,
+    fixture: ModelFixture,
+    server: NatsServer,
+}
+
+impl Fixture {
+    async fn start() -> Result<Self> {
+        let holds = Arc::new(AtomicBool::new(true));
+        let is_holding = Arc::clone(&holds);
+        let model = ScriptServer::start(move |request| {
+            let is_silent = request.body.to_string().contains("hold") && is_holding.load(Ordering::Relaxed);
+            if is_silent { ServerBehavior::Silence } else { ServerBehavior::Good }
+        })
+        .await?;
+        let server = NatsServer::start().await?;
+        let mut fixture = ModelFixture::with_openai(model.url())?;
+        server.configure(&mut fixture.terminal)?;
+        fixture.definitions.write_echo_agent(ECHO)?;
+        fixture.write_llm_agent(AGENT, 60, 200)?;
+        fixture.definitions.write_row_workflow(WORKFLOW, AGENT, 1)?;
+        let (pod, _) = fixture.up().await?;
+        let client = server.client().await?;
+        Ok(Self { client, model, holds, pod, fixture, server })
+    }
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+struct Text {
+    text: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Other {
+    #[expect(dead_code, reason = "no output has it")]
+    number: u32,
+}
+
+#[tokio::test]
+async fn calls_over_nats_have_typed_outputs_and_coded_refusals() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    let client = &fixture.client;
+    let outputs: Text = client.agent(ECHO).input("text", "hello").execute_as().await?;
+    assert_eq!(outputs.text, "hello");
+    let reply = client.workflow(WORKFLOW).inputs(&text("x")).reply().await?;
+    assert_eq!((reply.status, reply.metadata.workflow_steps), (Status::Success, 1));
+    let echo = ActorRef::<AgentMessage>::new(client.clone(), AgentId::new(ECHO)?);
+    let message = AgentMessage::Execute { inputs: text("typed"), context: Values::new() };
+    assert_eq!(echo.call(message.clone()).await?["text"], "typed");
+    echo.cast(message).await?;
+    let other = client.agent(ECHO).input("text", "hello").execute_as::<Other>().await;
+    assert!(matches!(other, Err(greenroom_client::Error::Decode(_))), "{other:?}");
+    let refused = |result: Result<Values, greenroom_client::Error>| result.err().and_then(|error| error.code());
+    assert_eq!(refused(client.agent("no_such_agent").execute().await), Some(ErrorCode::UnknownAgent));
+    assert_eq!(refused(client.agent(ECHO).execute().await), Some(ErrorCode::MissingInput));
+    let stranger = fixture.server.client_with_key("wrong").await?;
+    let denied = stranger.agent(ECHO).input("text", "x").execute().await;
+    assert_eq!(refused(denied), Some(ErrorCode::Unauthenticated));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_text_of_a_model_is_streamed_before_the_reply() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    let progress: Vec<Progress> = fixture.client.agent(AGENT).input("text", "hello").stream().try_collect().await?;
+    ensure!(matches!(progress.first(), Some(Progress::Accepted { .. })), "{progress:?}");
+    let has_text = |item: &Progress| matches!(item, Progress::Text(text) if !text.is_empty());
+    ensure!(progress.iter().any(has_text), "{progress:?}");
+    let Some(Progress::Reply(reply)) = progress.last() else { anyhow::bail!("{progress:?}") };
+    assert_eq!(reply.outputs["text"], "done");
+    Ok(())
+}
+
+#[tokio::test]
+async fn calls_with_one_key_are_executed_once_and_a_silent_call_ends_at_its_timeout() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    let call = || fixture.client.agent(AGENT).input("text", "hello").idempotency_key("once").execute();
+    let (first, second) = tokio::join!(call(), call());
+    assert_eq!(first?, second?);
+    assert_eq!(fixture.model.count(), 1);
+    let silent = fixture.client.agent(AGENT).input("text", "hold").timeout(Duration::from_secs(2)).execute().await;
+    assert_eq!(silent.err().and_then(|error| error.code()), Some(ErrorCode::TimedOut));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_input_above_the_size_of_a_message_arrives_whole() -> Result<()> {
+    const BYTES: usize = 2 * 1024 * 1024;
+    let fixture = Fixture::start().await?;
+    let outputs = fixture.client.agent(ECHO).input("text", "x".repeat(BYTES)).execute().await?;
+    let artifact = ArtifactRef::from_json(&outputs["text"]).context("the output is too large for a message, too")?;
+    assert_eq!(artifact.bytes, u64::try_from(BYTES)?);
+    let content = vec![b'x'; BYTES];
+    let uploaded = fixture.client.upload("note.txt", "text/plain", content.clone()).await?;
+    assert_eq!((uploaded.hash, uploaded.name.as_str()), (ContentHash::from_content(&content), "note.txt"));
+    let outputs = fixture.client.agent(ECHO).input("text", uploaded.to_json()).execute().await?;
+    assert_eq!(ArtifactRef::from_json(&outputs["text"]).map(|artifact| artifact.bytes), Some(artifact.bytes));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_call_is_retried_until_nats_and_the_pod_are_connected_again() -> Result<()> {
+    let mut fixture = Fixture::start().await?;
+    fixture.server.kill()?;
+    let call = fixture.client.agent(ECHO).input("text", "hello").timeout(WAIT_MAX).execute_as::<Text>();
+    let restart = fixture.server.restart();
+    let (outputs, restarted) = tokio::join!(call, restart);
+    restarted?;
+    assert_eq!(outputs?.text, "hello");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_watch_continues_when_its_pod_is_killed_and_no_event_arrives_twice() -> Result<()> {
+    let Fixture { client, model, holds, pod, fixture, server: _server } = Fixture::start().await?;
+    let accepted = client.workflow(WORKFLOW).input("text", "hold").detach().reply().await?;
+    let run = RunId::new(accepted.id)?;
+    let mut observations = client.run(&run).watch();
+    wait_until("the model is called", WAIT_MAX, || async { (model.count() > 0).then_some(()) }).await?;
+    let first = observations.next().await.context("an event")??;
+    ensure!(matches!(first, Observation::Event(_)), "{first:?}");
+    // A process that is dropped is killed.
+    drop(pod);
+    holds.store(false, Ordering::Relaxed);
+    let (_pod, _) = fixture.up().await?;
+    let rest = tokio::time::timeout(WAIT_MAX, observations.try_collect::<Vec<_>>()).await??;
+    let events = std::iter::once(first).chain(rest).filter_map(|observation| match observation {
+        Observation::Event(event) => Some(event),
+        Observation::Restarted { .. } => None,
+    });
+    let events: Vec<_> = events.collect();
+    ensure!(events.is_sorted_by_key(|event| event.seq), "{events:?}");
+    let kinds = |is_wanted: fn(&RunEventKind) -> bool| events.iter().filter(|event| is_wanted(&event.kind)).count();
+    assert_eq!(kinds(|kind| matches!(kind, RunEventKind::RunStarted { .. })), 1);
+    assert_eq!(kinds(|kind| matches!(kind, RunEventKind::RunResumed { .. })), 1);
+    let ended = events.last().context("events")?;
+    ensure!(matches!(&ended.kind, RunEventKind::RunEnded { reply } if reply.error.is_none()), "{ended:?}");
+    Ok(())
+}

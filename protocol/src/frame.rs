@@ -1,0 +1,187 @@
+//! The frames of a reply that arrives in parts: of a call whose text is published as the model writes it, and of a run that
+//! is watched. One empty message after the last frame ends the stream.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Cause, ErrorCode};
+use crate::event::RunEvent;
+use crate::id::{PodId, RunId};
+use crate::journal::StepKey;
+use crate::limits::ENVELOPE_BYTES_MAX;
+use crate::peek::document;
+use crate::reply::Reply;
+use crate::time::Timestamp;
+
+/// The position of a frame. The fields are in the order by which frames are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
+pub struct FrameId {
+    /// The fence of the pod that has sent it: the frames of an earlier owner of the run are void.
+    pub fence: u64,
+    /// The number of the newest journal entry; 0 without a run.
+    pub seq: u64,
+    /// The number of the frame after that entry.
+    pub n: u64,
+}
+
+/// One part of a reply.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "frame", rename_all = "snake_case")]
+pub enum Frame {
+    /// A pod has accepted the request: the first frame, within a second.
+    Accepted {
+        /// The pod.
+        pod: PodId,
+        /// The run, if the request starts or watches one that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run: Option<RunId>,
+        /// The protocol version of the pod.
+        version: u16,
+    },
+    /// More text of an answer.
+    Delta {
+        /// Its position.
+        id: FrameId,
+        /// The step whose agent writes; absent for a call without a run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepKey>,
+        /// The text.
+        text: String,
+    },
+    /// An event of the run.
+    Event {
+        /// Its position.
+        id: FrameId,
+        /// The event.
+        event: RunEvent,
+    },
+    /// The text published so far is void: another attempt, turn or owner begins.
+    Restarted {
+        /// Its position.
+        id: FrameId,
+        /// The step; absent for a call without a run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepKey>,
+    },
+    /// The pod works, and has nothing else to send.
+    Working {
+        /// The time of the pod.
+        at: Timestamp,
+    },
+    /// The reply: the last frame.
+    Reply {
+        /// The reply.
+        reply: Box<Reply>,
+    },
+    /// The request was not accepted: the only frame.
+    Refused {
+        /// The cause.
+        cause: Cause,
+    },
+    /// A frame of a later release, which a reader ignores.
+    #[serde(other)]
+    Unknown,
+}
+
+document!(Frame);
+
+impl Frame {
+    /// Decodes a message of a stream; `None` for the empty one that ends it.
+    ///
+    /// # Errors
+    /// [`ErrorCode::PayloadTooLarge`], before parsing; [`ErrorCode::Internal`] if a pod has sent something else.
+    pub fn decode(bytes: &[u8]) -> Result<Option<Self>, Cause> {
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        if bytes.len() > ENVELOPE_BYTES_MAX {
+            let message = format!("a frame has {} bytes, at most {ENVELOPE_BYTES_MAX} are allowed", bytes.len());
+            return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
+        }
+        serde_json::from_slice(bytes)
+            .map(Some)
+            .map_err(|error| Cause::new(ErrorCode::Internal, format!("a frame cannot be read: {error}")))
+    }
+
+    /// The position of the frame, if it has one.
+    #[must_use]
+    pub const fn id(&self) -> Option<FrameId> {
+        match self {
+            Self::Delta { id, .. } | Self::Event { id, .. } | Self::Restarted { id, .. } => Some(*id),
+            Self::Accepted { .. }
+            | Self::Working { .. }
+            | Self::Reply { .. }
+            | Self::Refused { .. }
+            | Self::Unknown => None,
+        }
+    }
+
+    /// True if no other frame follows.
+    #[must_use]
+    pub const fn is_last(&self) -> bool {
+        match self {
+            Self::Reply { .. } | Self::Refused { .. } => true,
+            Self::Accepted { .. }
+            | Self::Delta { .. }
+            | Self::Event { .. }
+            | Self::Restarted { .. }
+            | Self::Working { .. }
+            | Self::Unknown => false,
+        }
+    }
+}
+
+/// Decides which frames of a run a reader drops: those of an earlier owner, and those that it has received already.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FrameOrder {
+    fence: u64,
+    /// The number of the newest event.
+    event_seq: u64,
+    /// The position of the newest text.
+    text: Option<FrameId>,
+}
+
+impl FrameOrder {
+    /// The order of a reader that has received the events up to this number.
+    #[must_use]
+    pub const fn after(event_seq: u64) -> Self {
+        Self { fence: 0, event_seq, text: None }
+    }
+
+    /// True if the reader takes the frame. A frame without a position, or of a kind that is unknown, is always taken.
+    pub fn accepts(&mut self, frame: &Frame) -> bool {
+        let Some(id) = frame.id() else { return true };
+        if id.fence < self.fence {
+            return false;
+        }
+        let is_new = match frame {
+            // Events are numbered by the journal, whoever owns the run.
+            Frame::Event { event, .. } => {
+                let is_new = event.seq > self.event_seq;
+                self.event_seq = self.event_seq.max(event.seq);
+                is_new
+            }
+            Frame::Delta { .. } | Frame::Restarted { .. } => {
+                let is_new = self.text.is_none_or(|newest| id > newest);
+                self.text = self.text.max(Some(id));
+                is_new
+            }
+            Frame::Accepted { .. }
+            | Frame::Working { .. }
+            | Frame::Reply { .. }
+            | Frame::Refused { .. }
+            | Frame::Unknown => true,
+        };
+        self.fence = id.fence;
+        is_new
+    }
+
+    /// The number of the newest event, from which a watch is resumed.
+    #[must_use]
+    pub const fn event_seq(&self) -> u64 {
+        self.event_seq
+    }
+}
+
+#[cfg(test)]
+mod tests;

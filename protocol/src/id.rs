@@ -218,6 +218,14 @@ text_id!(
     ContextKey, ID_BYTES_MAX, plain
 );
 text_id!(
+    /// An event that is published to a run: `invoice_paid`.
+    EventName, ID_BYTES_MAX, plain
+);
+text_id!(
+    /// One publication of an event: the id of its request, or of its idempotency key.
+    EventId, ID_BYTES_MAX, plain
+);
+text_id!(
     /// The caller's `Idempotency-Key`.
     IdempotencyKey, KEY_BYTES_MAX, printable
 );
@@ -236,6 +244,29 @@ impl PodId {
         // An id is ASCII. A name that leaves no room for the number is cut.
         let name = name.get(..ID_BYTES_MAX - DIGEST_CHARS - 1).unwrap_or(name);
         Self(Arc::from(format!("{name}-{number:032x}")))
+    }
+}
+
+impl TeamId {
+    /// The id of a team that a request contains, from its content.
+    #[must_use]
+    pub fn for_content(content: &str) -> Self {
+        Self(Arc::from(format!("inline_{}", short_digest(content))))
+    }
+}
+
+impl EventId {
+    /// The id of an event that a request publishes.
+    #[must_use]
+    pub fn for_request(request: &RequestId) -> Self {
+        Self(Arc::clone(&request.0))
+    }
+
+    /// The id of an event that a caller publishes with an idempotency key: each repetition has the same one.
+    #[must_use]
+    pub fn for_key(caller: &PrincipalId, key: &IdempotencyKey) -> Self {
+        // No id contains a slash, so different callers and keys give different texts.
+        Self(Arc::from(format!("key_{}", short_digest(&format!("{caller}/{key}")))))
     }
 }
 

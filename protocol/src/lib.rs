@@ -24,8 +24,8 @@ pub use envelope::{Credential, Envelope};
 pub use error::{Cause, ErrorCode};
 pub use hash::{ContentHash, ContentHasher};
 pub use id::{
-    AgentId, CallKey, CategoryId, ContextKey, IdempotencyKey, Issuer, PodId, PrincipalId, RequestId, RunId, StepId,
-    TeamId, TenantId, TraceId, UserId, WorkflowId,
+    AgentId, CallKey, CategoryId, ContextKey, EventId, EventName, IdempotencyKey, Issuer, PodId, PrincipalId,
+    RequestId, RunId, StepId, TeamId, TenantId, TraceId, UserId, WorkflowId,
 };
 pub use money::{MicroUsd, Period, PriceBasis, SpendingLimits, Tokens};
 pub use received::{IngressKind, Received};

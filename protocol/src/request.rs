@@ -15,11 +15,15 @@ mod list;
 mod maintenance;
 mod memory;
 mod outside;
+mod publish;
+mod team_ref;
 mod values;
 
 pub use list::{Page, RunListFilter};
 pub use maintenance::Maintenance;
 pub use memory::{MemoryChange, MemoryRead, MemoryWrite};
+pub use publish::PublishedEvent;
+pub use team_ref::{InlineTeam, TeamRef};
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,7 +35,7 @@ pub enum Request {
     StartRun(StartRun),
     /// Forms a team, which runs a workflow.
     StartTeam(StartTeam),
-    /// Cancels a run, or approves or rejects a step.
+    /// Cancels a run, approves or rejects a step, or publishes an event.
     SignalRun(SignalRun),
     /// Resumes an interrupted run.
     ResumeRun(ResumeRun),
@@ -115,8 +119,8 @@ pub struct StartRun {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StartTeam {
-    /// The team's id.
-    pub team: TeamId,
+    /// The team: its id, or its definition.
+    pub team: TeamRef,
     /// The workflow; one of the team's, if the team lists any.
     pub workflow: WorkflowId,
     /// The run's inputs, by name.
@@ -158,6 +162,8 @@ pub enum Signal {
         /// The step.
         step: StepId,
     },
+    /// Publishes an event, for which steps of the run wait.
+    Event(PublishedEvent),
 }
 
 /// Sends a signal to a run.

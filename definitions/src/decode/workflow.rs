@@ -10,11 +10,13 @@ use super::references::{agent_id, agent_ids, policies, team_id, workflow_id, wor
 use super::version::version;
 use super::{Decoder, MapFields, ids, json, list, money, name, one_of, parsed, positive, positive_u32, text, values};
 use crate::team::TeamSpec;
-use crate::workflow::{ApprovalSpec, CompensateSpec, ForEachSpec, OnError, RunLimits, StepSpec, WorkflowSpec};
+use crate::workflow::{
+    ApprovalSpec, CompensateSpec, ForEachSpec, OnError, RunLimits, StepSpec, WaitForSpec, WorkflowSpec,
+};
 use crate::yaml::Node;
 
-/// The longest timeout of an approval, in seconds: a year.
-const APPROVAL_SECONDS_MAX: u64 = 365 * 24 * 60 * 60;
+/// The longest timeout of an approval, and of a wait, in seconds: a year.
+const WAIT_SECONDS_MAX: u64 = 365 * 24 * 60 * 60;
 
 /// Decodes a workflow. As with an agent, a member that no other check depends on may be invalid.
 pub(crate) fn workflow(decoder: &mut Decoder, node: &Node) -> Option<WorkflowSpec> {
@@ -79,6 +81,7 @@ fn step(decoder: &mut Decoder, node: &Node) -> Option<StepSpec> {
     let retry = fields.optional(decoder, "retry", retry);
     let timeout = fields.optional(decoder, "timeout", seconds);
     let approval = fields.optional(decoder, "approval", approval);
+    let wait_for = fields.optional(decoder, "wait_for", wait_for);
     let compensate = fields.optional(decoder, "compensate", compensate);
     fields.finish(decoder);
     Some(StepSpec {
@@ -95,6 +98,7 @@ fn step(decoder: &mut Decoder, node: &Node) -> Option<StepSpec> {
         retry: retry.flatten(),
         timeout: timeout.flatten(),
         approval: approval?,
+        wait_for: wait_for?,
         compensate: compensate?,
     })
 }
@@ -125,9 +129,18 @@ fn approval(decoder: &mut Decoder, node: &Node) -> Option<ApprovalSpec> {
     let mut fields = MapFields::new(decoder, node, "an approval")?;
     let prompt = fields.required(decoder, "prompt", name);
     let timeout =
-        fields.optional(decoder, "timeout", |decoder, node| seconds_up_to(decoder, node, APPROVAL_SECONDS_MAX));
+        fields.optional(decoder, "timeout", |decoder, node| seconds_up_to(decoder, node, WAIT_SECONDS_MAX));
     fields.finish(decoder);
     Some(ApprovalSpec { prompt: prompt?, timeout: timeout.flatten() })
+}
+
+fn wait_for(decoder: &mut Decoder, node: &Node) -> Option<WaitForSpec> {
+    let mut fields = MapFields::new(decoder, node, "a `wait_for`")?;
+    let context = fields.optional(decoder, "context", parsed);
+    let event = fields.optional(decoder, "event", parsed);
+    let timeout = fields.optional(decoder, "timeout", |decoder, node| seconds_up_to(decoder, node, WAIT_SECONDS_MAX));
+    fields.finish(decoder);
+    Some(WaitForSpec { context: context?, event: event?, timeout: timeout.flatten() })
 }
 
 fn compensate(decoder: &mut Decoder, node: &Node) -> Option<CompensateSpec> {

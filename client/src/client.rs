@@ -6,8 +6,8 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use greenroom_protocol::event::WatchedRun;
 use greenroom_protocol::request::{
-    CallOptions, Invoke, Maintenance, MemoryChange, MemoryRead, MemoryWrite, Page, Query, ResumeRun, RunListFilter,
-    Signal, SignalRun, StartRun, StartTeam,
+    CallOptions, Invoke, Maintenance, MemoryChange, MemoryRead, MemoryWrite, Page, PublishedEvent, Query, ResumeRun,
+    RunListFilter, Signal, SignalRun, StartRun, StartTeam, TeamRef,
 };
 use greenroom_protocol::{
     AgentId, ContentHash, Credential, Deadline, Envelope, IdempotencyKey, Reply, Request, RequestId, RunId, StepId,
@@ -124,8 +124,13 @@ impl Client {
     ///
     /// # Errors
     /// [`TransportError`] if no reply arrived.
-    pub fn run_team(&self, team: TeamId, workflow: WorkflowId, params: CallParams) -> BoxFuture<'_, ReplyResult> {
-        let CallParams { inputs, context, options, detach } = params;
+    pub fn run_team(
+        &self,
+        team: impl Into<TeamRef>,
+        workflow: WorkflowId,
+        params: CallParams,
+    ) -> BoxFuture<'_, ReplyResult> {
+        let (team, CallParams { inputs, context, options, detach }) = (team.into(), params);
         let (version, workflow_version, key) = (None, None, None);
         let start = StartTeam { team, workflow, inputs, context, version, workflow_version, detach, key, options };
         self.send(Request::StartTeam(start))
@@ -184,6 +189,15 @@ impl Client {
     /// [`TransportError`] if no reply arrived.
     pub fn reject(&self, run: RunId, step: StepId) -> BoxFuture<'_, ReplyResult> {
         self.signal(run, Signal::Reject { step })
+    }
+
+    /// Publishes an event to a run, for which one of its steps waits now or later. With an idempotency key it is
+    /// published once, however often the request is repeated.
+    ///
+    /// # Errors
+    /// [`TransportError`] if no reply arrived.
+    pub fn publish(&self, run: RunId, event: PublishedEvent) -> BoxFuture<'_, ReplyResult> {
+        self.signal(run, Signal::Event(event))
     }
 
     /// Resumes an interrupted run.

@@ -1,6 +1,7 @@
 //! The effects of a run, as futures. Each ends in one event to its run; the run's actor links them, so they stop with
 //! it. Every call enters the pipeline as a request issued by the run's grant.
 
+mod awaited;
 mod context_request;
 mod outage;
 
@@ -31,6 +32,8 @@ use super::pinned::PinnedDefinitions;
 use super::tree::RunTree;
 use super::values::{EffectInputs, LoadedValues};
 use crate::pipeline::{CallScope, CommitWaiter, Settlements};
+
+pub(super) use awaited::{AwaitedValue, await_context};
 
 /// Time after the timeout of a step at which the call of an agent ends by itself.
 const CALL_GRACE: Duration = Duration::from_secs(1);

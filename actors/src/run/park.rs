@@ -1,4 +1,4 @@
-//! Parking: a tree of runs in which everything waits for people leaves the memory of its pod after a while, returns its
+//! Parking: a tree of runs in which everything waits for people or events leaves the memory of its pod after a while, returns its
 //! capacity and has no owner until a signal or its time wakes it; then any pod that has capacity claims and resumes it.
 //!
 //! The actors stop first, and the ownership ends after that, so that nothing of the tree is decided in between. A signal
@@ -33,11 +33,14 @@ enum StoppedTree {
     None,
 }
 
-/// The run as it is parked; none if it does not only wait for people, or if a caller waits for it.
+/// The run as it is parked; none if it does not only wait for people or events, or if a caller waits for it.
 pub(super) fn parked_run(state: &State) -> Option<ParkedRun> {
     let may_park = state.is_paused() && !state.has_unneeded_runs() && state.request_deadline().is_none();
-    may_park
-        .then(|| ParkedRun { wake_at: state.pending_approvals().iter().filter_map(|approval| approval.until).min() })
+    may_park.then(|| {
+        let approvals = state.pending_approvals().into_iter().filter_map(|approval| approval.until);
+        let waits = state.pending_waits().into_iter().filter_map(|wait| wait.until);
+        ParkedRun { wake_at: approvals.chain(waits).min() }
+    })
 }
 
 impl RunsHandle {

@@ -29,7 +29,7 @@ impl Reached<'_> {
         plan.agents().into_iter().any(|agent| self.agent(agent))
             || plan.steps.iter().any(|step| match &step.target {
                 // Among the agents of the plan.
-                StepTarget::Agent(_) | StepTarget::Approval => false,
+                StepTarget::Agent(_) | StepTarget::Approval | StepTarget::Wait { .. } => false,
                 StepTarget::Workflow(called) => self.called_workflow(called),
                 StepTarget::Team { team, workflow } => self.team(team) || self.called_workflow(workflow),
             })

@@ -19,7 +19,7 @@ use super::user_signal::UserSignal;
 const DELIVERY_WAIT_MAX: Duration = Duration::from_secs(5);
 
 impl RunsHandle {
-    /// Cancels a run, or approves or rejects a step that awaits approval.
+    /// Cancels a run, approves or rejects a step that awaits approval, or publishes an event.
     pub async fn signal(&self, permit: Permitted<SignalRun>) -> Reply {
         let id = permit.grant().request_id().clone();
         into_reply(&id, self.try_signal(permit).await)
@@ -59,6 +59,9 @@ impl RunsHandle {
         let RunEnv { stores, clock, .. } = &**self.env();
         let invalid = |error: serde_json::Error| Cause::new(ErrorCode::Internal, error.to_string());
         let (body, (_, state)) = (serde_json::to_string(&signal).map_err(invalid)?, self.replay(&record.run).await?);
+        if signal.is_recorded(&state) {
+            return Ok(status_to_reply(&record.run, record.status));
+        }
         signal.event(&state)?;
         let sent = stores.cluster.send(&record.run, id.as_str(), &body, clock.now()).await;
         match sent.map_err(|error| error.cause())? {

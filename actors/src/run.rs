@@ -45,6 +45,7 @@ pub(crate) mod tests;
 mod tree;
 mod user_signal;
 mod values;
+mod wake_ups;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +62,7 @@ pub use message::{RunInfo, RunSupervisorInfo};
 pub(crate) use parent_run::parent_run;
 pub use park::PARK_DELAY;
 pub use recovery::RecoveryReport;
+pub use wake_ups::{NoWakeUps, WakeUp, WakeUps};
 
 use crate::definition_resolver::DefinitionResolver;
 use crate::dispatcher::RunAdmission;
@@ -103,6 +105,8 @@ pub struct RunEnv {
     pub lease: Duration,
     /// How long a tree of runs only waits until it is parked, if pods share the store: [`PARK_DELAY`].
     pub park_delay: Duration,
+    /// Wakes the other pods of the store.
+    pub wake_ups: Arc<dyn WakeUps>,
 }
 
 /// Restores the team of a resumed run; the team must be formed before the steps of the run start.

@@ -1,6 +1,6 @@
 //! Starts a run: prepares its record, writes it with the first journal entries, and activates the run. A run that a
 //! step calls is started in the tree of its caller, or resumed there if its caller was. A detached run for which this pod
-//! has no capacity is left to the other pods of the store.
+//! has no capacity, or for which another pod is woken, is left to the pods of the store.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ use super::offload::store_result;
 use super::parent_run::parent_run;
 use super::personal_data::has_personal_data;
 use super::pinned::{NewestInner, PinnedDefinitions};
-use super::{RUN_TIME_MAX, RunEnv};
+use super::{RUN_TIME_MAX, RunEnv, WakeUp};
 use crate::concurrency::OwnedTickets;
 use crate::dispatcher::RunTicket;
 
@@ -107,8 +107,7 @@ impl RunsHandle {
             return Ok(RunOfRequest::Existing(complete_start(existing, inner)));
         }
         let context = own_context(grant, &run, &start)?;
-        // Admission control had no ticket for it, and there are other pods.
-        let is_unowned = start.detach && ticket.is_none() && env.stores.cluster.is_shared();
+        let is_unowned = start.detach && self.is_left_to_pods(grant, ticket.is_some());
         let prepared = self.prepare_in_time(&run, grant, start, inner.as_ref(), now).await?;
         let new = NewRun { is_unowned, ..self.new_run(&prepared, body, inner.as_ref()) };
         if is_unowned {
@@ -166,6 +165,14 @@ impl RunsHandle {
         }
     }
 
+    /// True if a detached run is left to the pods of the store: admission control had no ticket for it, or another pod is
+    /// woken for it. The team of a run was formed on this pod.
+    fn is_left_to_pods(&self, grant: &Grant, has_ticket: bool) -> bool {
+        let RunEnv { stores, wake_ups, .. } = &**self.env();
+        let is_handed_over = || wake_ups.hands_over_runs() && grant.team_run().is_none();
+        stores.cluster.is_shared() && (!has_ticket || is_handed_over())
+    }
+
     /// Creates a run without an owner. It may be claimed at once, so the audit entry of its request is durable before.
     async fn create_unowned(
         &self,
@@ -178,7 +185,10 @@ impl RunsHandle {
         let (run, entries) = (new.id().clone(), [Entry::RunStarted(Box::new(new.started.as_ref().clone()))]);
         let created = self.env().stores.core.create_run(new, key, &entries, now).await;
         match created.map_err(|error| error.cause())?.0 {
-            Created::New(_) => Ok(RunOfRequest::New(run)),
+            Created::New(_) => {
+                self.env().wake_ups.wake(WakeUp::Run);
+                Ok(RunOfRequest::New(run))
+            }
             Created::Existing(first) => Ok(RunOfRequest::Existing(first)),
             Created::Conflict => Err(key_conflict_error()),
         }

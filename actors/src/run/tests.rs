@@ -14,3 +14,4 @@ mod signals;
 mod steps;
 mod trees;
 mod waiting;
+mod waits;

@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use self::shared_database::{PodProcess, SharedDatabase, WAIT_MAX};
 
+mod events;
 mod server_restart;
 mod shared_database;
 

@@ -32,7 +32,7 @@ use crate::failure::RetryBudgets;
 use crate::handler::{File, FileAccess, FileReader, FileSources, Handler, HandlerInput, HandlerMode};
 use crate::observer::{ActorEvent, Observer};
 use crate::pipeline::{PipelineHandle, RequestPipeline};
-use crate::run::{LEASE, PARK_DELAY, RecoveryReport, RunEnv, RunsHandle};
+use crate::run::{LEASE, PARK_DELAY, RecoveryReport, RunEnv, RunsHandle, WakeUp, WakeUps};
 use crate::team::TeamsHandle;
 use crate::test_env::{NoMsg, TestRoot};
 
@@ -97,6 +97,27 @@ impl Observer for RecordingObserver {
 impl RecordingObserver {
     pub(crate) fn count(&self, matches: impl Fn(&ActorEvent) -> bool) -> usize {
         self.0.lock().unwrap().iter().filter(|each| matches(each)).count()
+    }
+}
+
+/// Records for what other pods are woken.
+#[derive(Default)]
+pub(crate) struct RecordedWakeUps(Mutex<Vec<WakeUp>>);
+
+impl WakeUps for RecordedWakeUps {
+    fn hands_over_runs(&self) -> bool {
+        true
+    }
+
+    fn wake(&self, kind: WakeUp) {
+        self.0.lock().unwrap().push(kind);
+    }
+}
+
+impl RecordedWakeUps {
+    /// The wake-ups since the last call.
+    pub(crate) fn take(&self) -> Vec<WakeUp> {
+        std::mem::take(&mut self.0.lock().unwrap())
     }
 }
 
@@ -172,6 +193,7 @@ pub(crate) struct Harness {
     pub(crate) events: Arc<RecordingObserver>,
     pub(crate) pipeline: Arc<FakePipeline>,
     pub(crate) users: Arc<Users>,
+    pub(crate) wake_ups: Arc<RecordedWakeUps>,
     root: ActorRef<NoMsg>,
     ids: Arc<Counter>,
     tickets: Arc<()>,
@@ -234,7 +256,7 @@ impl Harness {
             clock: clock.clone(),
             ids: ids.clone(),
         });
-        let (tickets, users) = (Arc::new(()), Arc::<Users>::default());
+        let (tickets, users, wake_ups) = (Arc::new(()), Arc::<Users>::default(), Arc::<RecordedWakeUps>::default());
         let env = RunEnv {
             pipeline,
             resolver,
@@ -248,6 +270,7 @@ impl Harness {
             pod: PodId::new(pod).unwrap(),
             lease: LEASE,
             park_delay: PARK_DELAY,
+            wake_ups: wake_ups.clone(),
         };
         let runs = RunsHandle::new(env);
         let teams = TeamsHandle::new(runs.clone(), execution_env, CategoryConfig::default());
@@ -255,7 +278,7 @@ impl Harness {
         let root = TestRoot::start().await;
         runs.start_supervisor(root.get_cell()).await.unwrap();
         teams.start_supervisor(root.get_cell()).await.unwrap();
-        Self { runs, teams, stores, clock, events: observer, pipeline: fake, users, root, ids, tickets }
+        Self { runs, teams, stores, clock, events: observer, pipeline: fake, users, wake_ups, root, ids, tickets }
     }
 
     /// Simulates a crash: kills all actors and starts a new pod over the same stores.

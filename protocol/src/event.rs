@@ -233,15 +233,14 @@ impl RunEvent {
     /// All events of a journal entry, in their order: a resumption also restarts the steps that it interrupted.
     #[must_use]
     pub fn list_from_entry(run: &RunId, seq: u64, at: Timestamp, entry: &Entry) -> Vec<Self> {
-        let restarted = match entry {
-            Entry::RunResumed { restarted, .. } => restarted.as_slice(),
-            _ => &[],
-        };
-        let restarted = restarted.iter().map(|StepKey { step, index }| {
-            let kind = RunEventKind::StepRestarted { step: step.clone(), index: *index };
-            Self { run: run.clone(), seq, at, kind }
-        });
-        Self::from_entry(run, seq, at, entry).into_iter().chain(restarted).collect()
+        let mut events: Vec<Self> = Self::from_entry(run, seq, at, entry).into_iter().collect();
+        if let Entry::RunResumed { restarts, .. } = entry {
+            events.extend(restarts.iter().map(|StepKey { step, index }| {
+                let kind = RunEventKind::StepRestarted { step: step.clone(), index: *index };
+                Self { run: run.clone(), seq, at, kind }
+            }));
+        }
+        events
     }
 }
 
@@ -341,9 +340,9 @@ mod tests {
     #[test]
     fn a_resumption_restarts_the_steps_that_it_interrupted() {
         let (run, step) = (RunId::new("run_1").unwrap(), StepId::new("a").unwrap());
-        let restarted = vec![StepKey { step: step.clone(), index: Some(2) }];
+        let restarts = vec![StepKey { step: step.clone(), index: Some(2) }];
         let deadline = crate::time::Deadline(Timestamp::default());
-        let resumed = Entry::RunResumed { definitions_changed: false, deadline, restarted };
+        let resumed = Entry::RunResumed { definitions_changed: false, deadline, restarts };
         let events = RunEvent::list_from_entry(&run, 7, Timestamp::default(), &resumed);
         let kinds: Vec<RunEventKind> = events.iter().map(|event| event.kind.clone()).collect();
         let expected = [

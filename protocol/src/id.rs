@@ -247,11 +247,20 @@ impl PodId {
     }
 }
 
+/// The beginning of the ids of teams that requests contain.
+const INLINE_PREFIX: &str = "inline_";
+
 impl TeamId {
-    /// The id of a team that a request contains, from its content.
+    /// The id of a team that a request contains, from the hash of its definition.
     #[must_use]
-    pub fn for_content(content: &str) -> Self {
-        Self(Arc::from(format!("inline_{}", short_digest(content))))
+    pub fn for_content(hash: &ContentHash) -> Self {
+        Self(Arc::from(format!("{INLINE_PREFIX}{hash}")))
+    }
+
+    /// The hash of the definition of a team that a request contains; none for a team of the catalogue.
+    #[must_use]
+    pub fn content_hash(&self) -> Option<ContentHash> {
+        self.0.strip_prefix(INLINE_PREFIX)?.parse().ok()
     }
 }
 

@@ -351,7 +351,7 @@ pub enum Entry {
         /// The steps whose attempts were interrupted and start again, under the same keys. Absent in a journal of a
         /// release without them.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        restarted: Vec<StepKey>,
+        restarts: Vec<StepKey>,
     },
     /// The run ended; this is its last entry.
     RunEnded {

@@ -314,7 +314,7 @@ impl EffectContext {
                 let inner = &self.started.inner;
                 let workflow_version = inner.workflows.get(workflow).copied();
                 let (version, detach, options) = (inner.teams.get(team).copied(), false, self.call_options());
-                let (team, workflow) = (team.clone(), workflow.clone());
+                let (team, workflow) = (team.clone().into(), workflow.clone());
                 let start =
                     StartTeam { team, workflow, inputs, context, version, workflow_version, detach, key, options };
                 (Request::StartTeam(start), None)

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use greenroom_definitions::Workflow;
+use greenroom_definitions::{Team, Workflow};
 use greenroom_protocol::journal::{Entry, RunStarted};
-use greenroom_protocol::request::StartRun;
+use greenroom_protocol::request::{InlineTeam, StartRun};
 use greenroom_protocol::value::for_each_artifact;
 use greenroom_protocol::{
     AgentId, Cause, ContentHash, Deadline, ErrorCode, MicroUsd, Reply, RunId, SpendingLimits, Timestamp,
@@ -223,11 +223,12 @@ impl RunsHandle {
         let RunEnv { resolver, stores, budgets, .. } = &**self.env();
         let workflow = resolver.workflow(&start.workflow, grant.version()).await?;
         let receives_personal_data = received_personal_data(stores, grant, &mut start).await?;
+        let members = self.members(grant, inner).await?;
         let (pinned, below) = self.pin(&workflow, inner).await?;
         let inputs = workflow.validate_inputs(start.inputs)?;
         let definitions = pinned.definitions(&workflow).into_iter().chain(below.definitions);
         self.stored_definitions().ensure_stored(definitions, &*stores.definitions).await?;
-        let personal_data = receives_personal_data || has_personal_data(&workflow, grant.team(), &resolver.catalogue());
+        let personal_data = receives_personal_data || has_personal_data(&workflow, &members, &resolver.catalogue());
         let artifacts = RunArtifacts { stores, run, tenant: &grant.principal().id.tenant, personal_data };
         let (inputs, _) = store_result(inputs, "inputs", artifacts).await?;
         let (context, _) = store_result(start.context, "context", artifacts).await?;
@@ -254,7 +255,7 @@ impl RunsHandle {
             limits: spending_limits(run, grant, &workflow, start.options.cost_max),
             options: start.options,
             steps: u32::try_from(workflow.plan().steps.len()).unwrap_or(u32::MAX),
-            members: self.members(grant, inner).await?,
+            members,
             checks: grant.checks().to_vec(),
             policies: Some(grant.policies().iter().map(str::to_owned).collect()),
             trace: Some(grant.trace().clone()),
@@ -283,6 +284,16 @@ impl RunsHandle {
         }
     }
 
+    /// Stores a team that a request contains: under the hash of its definition, by which its id finds it, and under its
+    /// own hash, to which a run is pinned.
+    ///
+    /// # Errors
+    /// An error of the store.
+    pub(crate) async fn store_inline_team(&self, inline: &InlineTeam, team: &Team) -> Result<(), Cause> {
+        let definitions = [(inline.hash(), Arc::from(inline.to_json())), (team.hash(), team.body().clone())];
+        self.stored_definitions().ensure_stored(definitions, &*self.env().stores.definitions).await
+    }
+
     /// The full ids of the members of the run's team.
     async fn members(&self, grant: &Grant, inner: Option<&InnerStart>) -> Result<Vec<AgentId>, Cause> {
         let RunEnv { resolver, .. } = &**self.env();
@@ -294,7 +305,7 @@ impl RunsHandle {
                 Err(_) => catalogue.require_team(team)?.clone(),
             },
             (_, Some(inner), Some(_)) => return Ok(inner.caller().members.clone()),
-            (_, None, Some(team)) => catalogue.require_team(team)?.clone(),
+            (_, None, Some(team)) => resolver.team(team, None).await?,
             (_, _, None) => return Ok(Vec::new()),
         };
         let agents = team.spec().agents.iter().filter_map(|agent_id| catalogue.agent(agent_id));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use greenroom_protocol::Json;
+use greenroom_protocol::request::InlineTeam;
 
 use super::agent::{retry, seconds, seconds_up_to};
 use super::field::{identifier, inputs};
@@ -172,4 +173,14 @@ pub(crate) fn team(decoder: &mut Decoder, node: &Node) -> Option<TeamSpec> {
         policies: policies.unwrap_or_default(),
         limits: limits.unwrap_or_default(),
     })
+}
+
+/// Decodes a team that a request contains.
+pub(crate) fn inline_team(decoder: &mut Decoder, node: &Node) -> Option<InlineTeam> {
+    let mut fields = MapFields::new(decoder, node, "a team without an id")?;
+    let name = fields.required(decoder, "name", name);
+    let agents = fields.required(decoder, "agents", agent_ids);
+    let shared_context = fields.or_default(decoder, "shared_context", values);
+    fields.finish(decoder);
+    Some(InlineTeam { name: name?, agents: agents?, shared_context: shared_context? })
 }

@@ -8,6 +8,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Cause, ErrorCode};
+use crate::hash::ContentHash;
 use crate::id::{AgentId, TeamId};
 use crate::limits::{INLINE_TEAM_AGENTS_MAX, INLINE_TEAM_BYTES_MAX};
 use crate::value::Values;
@@ -50,7 +51,13 @@ impl InlineTeam {
     /// The id, which teams of equal content share.
     #[must_use]
     pub fn id(&self) -> TeamId {
-        TeamId::for_content(&self.to_json())
+        TeamId::for_content(&self.hash())
+    }
+
+    /// The hash of the definition, under which it is stored.
+    #[must_use]
+    pub fn hash(&self) -> ContentHash {
+        ContentHash::from_content(self.to_json().as_bytes())
     }
 
     /// Checks the bounds of the definition.
@@ -70,7 +77,9 @@ impl InlineTeam {
         Ok(())
     }
 
-    fn to_json(&self) -> String {
+    /// The canonical JSON of the definition: members are in the order of the struct, and maps in that of their keys.
+    #[must_use]
+    pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 }
@@ -139,7 +148,9 @@ mod tests {
         let inline = json!({ "name": "Crew", "agents": ["a", "b"], "shared_context": { "x": 1 } });
         let (one, same) = (start(inline.clone()).unwrap(), start(inline).unwrap());
         assert_eq!(one.id(), same.id(), "the id is derived from the content");
-        assert!(one.to_string().starts_with("inline_"), "{one}");
+        let TeamRef::Inline(team) = &one else { panic!("{one:?}") };
+        assert_eq!(one.id().content_hash(), Some(team.hash()), "and its definition is found by the id");
+        assert_eq!(TeamId::new("crew").unwrap().content_hash(), None);
         let other = start(json!({ "name": "Crew", "agents": ["a"] })).unwrap();
         assert_ne!(one.id(), other.id());
     }

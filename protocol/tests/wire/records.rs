@@ -134,8 +134,8 @@ fn run_entries() -> Vec<Entry> {
             event: PublishedEvent { name: id("paid"), data: Json::from(3) },
             by: id("admin"),
         },
-        Entry::RunResumed { definitions_changed: true, deadline: Deadline(at(900)), restarted: Vec::new() },
-        Entry::RunResumed { definitions_changed: false, deadline: Deadline(at(900)), restarted: vec![key()] },
+        Entry::RunResumed { definitions_changed: true, deadline: Deadline(at(900)), restarts: Vec::new() },
+        Entry::RunResumed { definitions_changed: false, deadline: Deadline(at(900)), restarts: vec![key()] },
         Entry::RunEnded { reply: Box::new(reply()) },
     ]
 }

@@ -27,8 +27,8 @@ fn ids(runs: &[RunRecord]) -> Vec<RunId> {
 }
 
 fn resumed() -> Entry {
-    let restarted = Vec::new();
-    Entry::RunResumed { definitions_changed: false, deadline: Deadline::after(NOW, MINUTE), restarted }
+    let restarts = Vec::new();
+    Entry::RunResumed { definitions_changed: false, deadline: Deadline::after(NOW, MINUTE), restarts }
 }
 
 /// A called run reports this again when it is resumed.

@@ -18,8 +18,8 @@ impl DecisionBuilder<'_> {
             Phase::New | Phase::Ended(_) => return,
             Phase::Running | Phase::Compensating { .. } => {}
         }
-        let restarted = interrupted_calls(&self.next);
-        self.record(Entry::RunResumed { definitions_changed, deadline, restarted });
+        let restarts = interrupted_calls(&self.next);
+        self.record(Entry::RunResumed { definitions_changed, deadline, restarts });
         self.collecting_outputs = false;
         match *self.next.phase() {
             Phase::Running => self.set_deadline_timers(),

@@ -188,11 +188,11 @@ fn a_wait_survives_a_crash_with_the_events_that_came_before() {
     next.resume();
     assert!(matches!(&next.open[..], [Effect::AwaitContext { .. }]), "the context is observed again");
     assert!(next.timers.contains_key(&TimerId::Wait(step_id("paid"))));
-    let restarted = next.entries().find_map(|entry| match entry {
-        Entry::RunResumed { restarted, .. } => Some(restarted.len()),
+    let restarts = next.entries().find_map(|entry| match entry {
+        Entry::RunResumed { restarts, .. } => Some(restarts.len()),
         _ => None,
     });
-    assert_eq!(restarted, Some(0), "a wait has written nothing");
+    assert_eq!(restarts, Some(0), "a wait has written nothing");
     next.process(&published("b", "paid", json!(1))).complete(0);
     assert_eq!(value(&next, "later"), json!("kept"));
     assert_eq!(next.run_to_end().status, Status::Success);
@@ -207,11 +207,11 @@ fn a_resumption_names_the_calls_that_it_repeats() {
     let evaluation = Box::new(|_: &_| StepEvaluation::default());
     let mut next = simulation.crashed_after(simulation.journal.len(), Box::new(|key, _| completed_call(key)), evaluation);
     next.resume();
-    let restarted = next.entries().find_map(|entry| match entry {
-        Entry::RunResumed { restarted, .. } => Some(restarted.clone()),
+    let restarts = next.entries().find_map(|entry| match entry {
+        Entry::RunResumed { restarts, .. } => Some(restarts.clone()),
         _ => None,
     });
-    assert_eq!(restarted, Some(vec![key("draft")]), "a called run is resumed, and names its own calls");
+    assert_eq!(restarts, Some(vec![key("draft")]), "a called run is resumed, and names its own calls");
 }
 
 #[test]

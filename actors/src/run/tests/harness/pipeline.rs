@@ -94,7 +94,7 @@ impl FakePipeline {
                 Resource::Workflow { workflow: workflow.id().clone(), version: workflow.hash() }
             }
             Request::StartTeam(start) => {
-                let team = self.resolver.team(&start.team, start.version.as_ref()).await?;
+                let team = self.resolver.requested_team(&start.team, start.version.as_ref()).await?;
                 Resource::Team { team: team.id().clone(), version: team.hash() }
             }
             Request::SignalRun(signal) => of_run(&signal.run).await?,

@@ -39,6 +39,7 @@ mod recovery;
 mod resume;
 mod signals;
 mod start;
+mod step_deltas;
 mod supervisor;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -62,6 +63,7 @@ pub use message::{RunInfo, RunSupervisorInfo};
 pub(crate) use parent_run::parent_run;
 pub use park::PARK_DELAY;
 pub use recovery::RecoveryReport;
+pub use step_deltas::{DeltaId, StepDelta, StepDeltas};
 pub use wake_ups::{NoWakeUps, WakeUp, WakeUps};
 
 use crate::definition_resolver::DefinitionResolver;
@@ -107,6 +109,8 @@ pub struct RunEnv {
     pub park_delay: Duration,
     /// Wakes the other pods of the store.
     pub wake_ups: Arc<dyn WakeUps>,
+    /// Receives what the models of the steps write; `None` publishes it nowhere.
+    pub step_deltas: Option<Arc<dyn StepDeltas>>,
 }
 
 /// Restores the team of a resumed run; the team must be formed before the steps of the run start.

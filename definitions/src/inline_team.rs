@@ -99,7 +99,8 @@ mod tests {
     #[test]
     fn a_team_of_a_request_is_a_team_whose_id_is_derived_from_its_content() {
         let inline: InlineTeam =
-            serde_json::from_value(json!({ "name": "Crew", "agents": ["writer"], "shared_context": { "x": 1 } })).unwrap();
+            serde_json::from_value(json!({ "name": "Crew", "agents": ["writer"], "shared_context": { "x": 1 } }))
+                .unwrap();
         let team = catalogue().inline_team(&inline).unwrap();
         assert_eq!(*team.id(), inline.id());
         assert_eq!((&team.spec().agents, &team.spec().shared_context), (&inline.agents, &inline.shared_context));

@@ -3,6 +3,7 @@
 
 mod awaited;
 mod context_request;
+mod deltas;
 mod outage;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use greenroom_protocol::request::{CallOptions, Invoke, StartRun, StartTeam};
 use greenroom_protocol::{
     CallKey, Cause, ContextKey, Deadline, ErrorCode, Json, Reply, Request, Status, StepId, Values,
 };
+use greenroom_registry::journal::Seq;
 use greenroom_registry::ledger::Settled;
 use greenroom_rego::Grant;
 use tokio::sync::watch;
@@ -58,6 +60,8 @@ pub(super) struct Call {
     pub(super) call: CallKey,
     /// Whether the run that the step calls only waits for approvals: then the timeout of the step does not pass.
     pub(super) idle: Option<watch::Receiver<bool>>,
+    /// The journal entry with which the attempt begins, if its deltas are published.
+    pub(super) origin: Option<Seq>,
 }
 
 /// The values that a call needs, captured from the state.
@@ -128,8 +132,8 @@ async fn try_call(
     costs.usage = ctx.refresh_context(&mut context, &call.call, call.attempt).await?;
     let item = ctx.item(call, inputs).await?;
     let scope = item_scope(Scope::new(&values.inputs, &context, &values.steps), item.as_ref());
-    let call_scope = CallScope { commit, settlements: costs.settlements.clone() };
-    let (reply, agent) = ctx.request_call(call, step, &scope, call_scope).await?;
+    let call_scope = CallScope { commit, settlements: costs.settlements.clone(), sink: None };
+    let (reply, agent) = ctx.request_published_call(call, step, &scope, call_scope).await?;
     costs.usage.add(&reply.usage());
     let outputs = outputs_of(reply)?;
     let Some(agent) = agent else { return Ok((outputs, ProvidedValues::new())) };

@@ -129,8 +129,7 @@ fn on_error(decoder: &mut Decoder, node: &Node) -> Option<OnError> {
 fn approval(decoder: &mut Decoder, node: &Node) -> Option<ApprovalSpec> {
     let mut fields = MapFields::new(decoder, node, "an approval")?;
     let prompt = fields.required(decoder, "prompt", name);
-    let timeout =
-        fields.optional(decoder, "timeout", |decoder, node| seconds_up_to(decoder, node, WAIT_SECONDS_MAX));
+    let timeout = fields.optional(decoder, "timeout", |decoder, node| seconds_up_to(decoder, node, WAIT_SECONDS_MAX));
     fields.finish(decoder);
     Some(ApprovalSpec { prompt: prompt?, timeout: timeout.flatten() })
 }

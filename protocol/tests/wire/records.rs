@@ -110,12 +110,7 @@ fn step_entries() -> Vec<Entry> {
         Entry::CallAwaitsApproval { key: key(), approvals: vec![pending_approval()], waits: Vec::new(), idle: true },
         Entry::CallAwaitsApproval { key: key(), approvals: Vec::new(), waits: vec![pending_wait()], idle: true },
         Entry::CallAwaitsApproval { key: key(), approvals: Vec::new(), waits: Vec::new(), idle: false },
-        Entry::WaitStarted {
-            key: key(),
-            attempt: 1,
-            target: WaitTarget::Context(id("facts")),
-            until: Some(at(90)),
-        },
+        Entry::WaitStarted { key: key(), attempt: 1, target: WaitTarget::Context(id("facts")), until: Some(at(90)) },
         Entry::WaitStarted { key: key(), attempt: 2, target: WaitTarget::Event(id("paid")), until: None },
         Entry::ApprovalResolved { key: key(), approved: true, by: id("admin") },
     ]

@@ -9,8 +9,7 @@ use greenroom_protocol::request::{
     StartTeam, TeamRef,
 };
 use greenroom_protocol::{
-    Cause, Credential, Deadline, Envelope, ErrorCode, Json, Metadata, MicroUsd, Outcome, Reply, Request, Status,
-    Values,
+    Cause, Credential, Deadline, Envelope, ErrorCode, Json, Metadata, MicroUsd, Outcome, Reply, Request, Status, Values,
 };
 use serde_json::json;
 

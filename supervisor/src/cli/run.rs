@@ -201,9 +201,8 @@ async fn requested_team(
 
 /// Reads a team for one run.
 fn read_inline_team(file: &Path) -> Result<InlineTeam, Cause> {
-    let unreadable = |error: io::Error| {
-        Cause::new(ErrorCode::PathNotAllowed, format!("{} cannot be read: {error}", file.display()))
-    };
+    let unreadable =
+        |error: io::Error| Cause::new(ErrorCode::PathNotAllowed, format!("{} cannot be read: {error}", file.display()));
     let mut bytes = Vec::new();
     let limit = u64::try_from(INLINE_TEAM_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
     File::open(file).and_then(|opened| opened.take(limit).read_to_end(&mut bytes)).map_err(unreadable)?;

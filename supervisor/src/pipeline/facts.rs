@@ -88,7 +88,10 @@ impl FactCollector {
             workflow_step: self
                 .is_step(request, |target| match target {
                     StepTarget::Agent(named) => self.is_agent(named, agent.id()),
-                    StepTarget::Workflow(_) | StepTarget::Team { .. } | StepTarget::Approval | StepTarget::Wait { .. } => false,
+                    StepTarget::Workflow(_)
+                    | StepTarget::Team { .. }
+                    | StepTarget::Approval
+                    | StepTarget::Wait { .. } => false,
                 })
                 .await?
                 || self.names_compensation(request, agent.id()).await?,
@@ -128,7 +131,9 @@ impl FactCollector {
             workflow_step: self
                 .is_step(request, |target| match target {
                     StepTarget::Workflow(named) => named == workflow.id(),
-                    StepTarget::Agent(_) | StepTarget::Team { .. } | StepTarget::Approval | StepTarget::Wait { .. } => false,
+                    StepTarget::Agent(_) | StepTarget::Team { .. } | StepTarget::Approval | StepTarget::Wait { .. } => {
+                        false
+                    }
                 })
                 .await?,
             ..tenant_relation(request)
@@ -152,7 +157,9 @@ impl FactCollector {
             workflow_step: self
                 .is_step(request, |target| match target {
                     StepTarget::Team { team: named, .. } => named == team.id(),
-                    StepTarget::Agent(_) | StepTarget::Workflow(_) | StepTarget::Approval | StepTarget::Wait { .. } => false,
+                    StepTarget::Agent(_) | StepTarget::Workflow(_) | StepTarget::Approval | StepTarget::Wait { .. } => {
+                        false
+                    }
                 })
                 .await?,
             ..tenant_relation(request)

@@ -36,7 +36,9 @@ impl RunActor {
             Effect::Call { key, attempt, target, call } => {
                 let Some(inputs) = self.call_inputs(next, &key, &target) else { return };
                 let idle = self.register_called_run(state, &key, &target, &call, attempt);
-                let call = Call { key: key.clone(), attempt, target, call, idle };
+                let origin = state.call_origins.as_ref().map(|origins| origins.of_call(&key));
+                let origin = origin.filter(|_| matches!(target, CallTarget::Agent { .. }));
+                let call = Call { key: key.clone(), attempt, target, call, idle, origin };
                 let work = effects::call(self.running_context(next), call, inputs, commit.clone());
                 self.spawn_task(myself, state, Task::Call(key, attempt), work);
             }
@@ -48,7 +50,7 @@ impl RunActor {
             }
             Effect::Compensate { key, attempt, target, call, after } => {
                 let Some(inputs) = self.compensation_inputs(next, &key) else { return };
-                let call = Call { key: key.clone(), attempt, target, call, idle: None };
+                let call = Call { key: key.clone(), attempt, target, call, idle: None, origin: None };
                 let work = effects::compensate(self.compensating_context(next), call, after, inputs);
                 self.spawn_task(myself, state, Task::Compensate(key, attempt), work);
             }

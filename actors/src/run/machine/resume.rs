@@ -90,9 +90,9 @@ pub(crate) fn deadline_after_pause(state: &State, last_owner: Option<OwnerActivi
 /// resumed, and says the same of its own steps.
 fn interrupted_calls(state: &State) -> Vec<StepKey> {
     let calls_run = |key: &StepKey| state.step_state(&key.step).is_some_and(|step_state| step_state.calls_run);
-    let in_flight = started_steps(state).into_iter().filter(|(key, status)| {
-        matches!(status, StepStatus::InFlight { .. }) && !calls_run(key)
-    });
+    let in_flight = started_steps(state)
+        .into_iter()
+        .filter(|(key, status)| matches!(status, StepStatus::InFlight { .. }) && !calls_run(key));
     in_flight.map(|(key, _)| key).collect()
 }
 

@@ -4,6 +4,7 @@
 mod definitions;
 mod delayed_store;
 mod pipeline;
+mod recorders;
 mod rejecting_store;
 mod shared_cluster;
 
@@ -32,7 +33,7 @@ use crate::failure::RetryBudgets;
 use crate::handler::{File, FileAccess, FileReader, FileSources, Handler, HandlerInput, HandlerMode};
 use crate::observer::{ActorEvent, Observer};
 use crate::pipeline::{PipelineHandle, RequestPipeline};
-use crate::run::{LEASE, PARK_DELAY, RecoveryReport, RunEnv, RunsHandle, WakeUp, WakeUps};
+use crate::run::{LEASE, PARK_DELAY, RecoveryReport, RunEnv, RunsHandle};
 use crate::team::TeamsHandle;
 use crate::test_env::{NoMsg, TestRoot};
 
@@ -43,6 +44,7 @@ pub(crate) use definitions::{
 };
 pub(crate) use delayed_store::delayed;
 pub(crate) use pipeline::{FakePipeline, Gate};
+pub(crate) use recorders::{RecordedDeltas, RecordedWakeUps};
 pub(crate) use rejecting_store::rejecting;
 pub(crate) use shared_cluster::{ParkFault, SharedCluster};
 
@@ -97,27 +99,6 @@ impl Observer for RecordingObserver {
 impl RecordingObserver {
     pub(crate) fn count(&self, matches: impl Fn(&ActorEvent) -> bool) -> usize {
         self.0.lock().unwrap().iter().filter(|each| matches(each)).count()
-    }
-}
-
-/// Records for what other pods are woken.
-#[derive(Default)]
-pub(crate) struct RecordedWakeUps(Mutex<Vec<WakeUp>>);
-
-impl WakeUps for RecordedWakeUps {
-    fn hands_over_runs(&self) -> bool {
-        true
-    }
-
-    fn wake(&self, kind: WakeUp) {
-        self.0.lock().unwrap().push(kind);
-    }
-}
-
-impl RecordedWakeUps {
-    /// The wake-ups since the last call.
-    pub(crate) fn take(&self) -> Vec<WakeUp> {
-        std::mem::take(&mut self.0.lock().unwrap())
     }
 }
 
@@ -194,6 +175,7 @@ pub(crate) struct Harness {
     pub(crate) pipeline: Arc<FakePipeline>,
     pub(crate) users: Arc<Users>,
     pub(crate) wake_ups: Arc<RecordedWakeUps>,
+    pub(crate) deltas: Arc<RecordedDeltas>,
     root: ActorRef<NoMsg>,
     ids: Arc<Counter>,
     tickets: Arc<()>,
@@ -256,7 +238,8 @@ impl Harness {
             clock: clock.clone(),
             ids: ids.clone(),
         });
-        let (tickets, users, wake_ups) = (Arc::new(()), Arc::<Users>::default(), Arc::<RecordedWakeUps>::default());
+        let (tickets, users) = (Arc::new(()), Arc::<Users>::default());
+        let (wake_ups, deltas) = (Arc::<RecordedWakeUps>::default(), Arc::<RecordedDeltas>::default());
         let env = RunEnv {
             pipeline,
             resolver,
@@ -271,6 +254,7 @@ impl Harness {
             lease: LEASE,
             park_delay: PARK_DELAY,
             wake_ups: wake_ups.clone(),
+            step_deltas: Some(deltas.clone()),
         };
         let runs = RunsHandle::new(env);
         let teams = TeamsHandle::new(runs.clone(), execution_env, CategoryConfig::default());
@@ -278,7 +262,20 @@ impl Harness {
         let root = TestRoot::start().await;
         runs.start_supervisor(root.get_cell()).await.unwrap();
         teams.start_supervisor(root.get_cell()).await.unwrap();
-        Self { runs, teams, stores, clock, events: observer, pipeline: fake, users, wake_ups, root, ids, tickets }
+        Self {
+            runs,
+            teams,
+            stores,
+            clock,
+            events: observer,
+            pipeline: fake,
+            users,
+            wake_ups,
+            deltas,
+            root,
+            ids,
+            tickets,
+        }
     }
 
     /// Simulates a crash: kills all actors and starts a new pod over the same stores.

@@ -2,7 +2,9 @@
 
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
-use greenroom_protocol::request::{ContextChange, ContextWrite, PublishedEvent, Signal, SignalRun, StartRun, StartTeam};
+use greenroom_protocol::request::{
+    ContextChange, ContextWrite, PublishedEvent, Signal, SignalRun, StartRun, StartTeam,
+};
 use greenroom_protocol::{ContextKey, ErrorCode, EventName, Json, Reply, Request, RunId, Status};
 use serde_json::json;
 
@@ -157,9 +159,12 @@ async fn a_parked_run_is_due_when_the_time_of_its_event_is_over() {
     let (cluster, harness) = open_with(definitions()).await;
     let run = start_unowned(&harness, "outer").await;
     assert_eq!(recover_due(&harness).await.resumed, 1);
-    until_entry(&harness, &run, 1, |entry| {
-        matches!(entry, Entry::CallAwaitsApproval { waits, idle: true, .. } if waits.len() == 1)
-    })
+    until_entry(
+        &harness,
+        &run,
+        1,
+        |entry| matches!(entry, Entry::CallAwaitsApproval { waits, idle: true, .. } if waits.len() == 1),
+    )
     .await;
     until_parked(&harness, &cluster, &run).await;
     tokio::time::advance(std::time::Duration::from_secs(3_600)).await;

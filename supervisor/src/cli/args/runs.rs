@@ -98,7 +98,8 @@ fn parse_status(text: &str) -> Result<RunStatus, String> {
 }
 
 fn parse_json(text: &str) -> Result<Json, String> {
-    serde_json::from_str(text).map_err(|error| format!("this is no JSON: {error}; put a text into quotes, as '\"text\"'"))
+    serde_json::from_str(text)
+        .map_err(|error| format!("this is no JSON: {error}; put a text into quotes, as '\"text\"'"))
 }
 
 /// How a command that starts a run ends.

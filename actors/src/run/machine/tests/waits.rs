@@ -184,7 +184,8 @@ fn a_wait_survives_a_crash_with_the_events_that_came_before() {
     ])));
     simulation.start().process(&published("a", "later", json!("kept")));
     let evaluation = Box::new(|_: &_| StepEvaluation::default());
-    let mut next = simulation.crashed_after(simulation.journal.len(), Box::new(|key, _| completed_call(key)), evaluation);
+    let mut next =
+        simulation.crashed_after(simulation.journal.len(), Box::new(|key, _| completed_call(key)), evaluation);
     next.resume();
     assert!(matches!(&next.open[..], [Effect::AwaitContext { .. }]), "the context is observed again");
     assert!(next.timers.contains_key(&TimerId::Wait(step_id("paid"))));
@@ -205,7 +206,8 @@ fn a_resumption_names_the_calls_that_it_repeats() {
     ])));
     simulation.start().complete_step(&key("done"));
     let evaluation = Box::new(|_: &_| StepEvaluation::default());
-    let mut next = simulation.crashed_after(simulation.journal.len(), Box::new(|key, _| completed_call(key)), evaluation);
+    let mut next =
+        simulation.crashed_after(simulation.journal.len(), Box::new(|key, _| completed_call(key)), evaluation);
     next.resume();
     let restarts = next.entries().find_map(|entry| match entry {
         Entry::RunResumed { restarts, .. } => Some(restarts.clone()),

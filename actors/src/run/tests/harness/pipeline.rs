@@ -23,7 +23,8 @@ use super::definitions::{FakeResolver, RecordedCall, Script};
 use crate::definition_resolver::DefinitionResolver;
 use crate::dispatcher::TeamHost;
 use crate::execution::invocation::Invocation;
-use crate::pipeline::{CallScope, CommitWaiter, RequestPipeline, Settlements};
+use crate::execution::stream::AnswerEvent;
+use crate::pipeline::{CallScope, RequestPipeline, Settlements};
 use crate::run::RunsHandle;
 use crate::run::effects::failed_reply;
 use crate::team::TeamsHandle;
@@ -129,7 +130,8 @@ impl FakePipeline {
         audit_entry.map_err(|error| error.cause())
     }
 
-    async fn try_handle(&self, request: Authenticated, other: CommitWaiter) -> Result<Reply, Cause> {
+    async fn try_handle(&self, request: Authenticated, scope: CallScope) -> Result<Reply, Cause> {
+        let CallScope { commit: other, sink, .. } = scope;
         let name = format!("{} {}", request.request().verb(), request.caller());
         self.requests.lock().unwrap().push(name.clone());
         if request.deadline().has_passed(self.clock.now()) {
@@ -161,6 +163,10 @@ impl FakePipeline {
             TypedPermit::ContextWrite(permit) => teams.write(permit).await?,
             TypedPermit::Invoke(permit) => {
                 let call = self.record_call(permit.request(), &id);
+                if let Some(sink) = sink {
+                    // Its reader may have stopped.
+                    let _ = sink.send(AnswerEvent::Text(call.agent.clone())).await;
+                }
                 let run = permit.grant().team_run().or_else(|| permit.grant().run()).cloned().unwrap();
                 let agent = self.resolver.agent(&permit.request().agent, permit.grant().version()).await?;
                 let name = agent.id().clone();
@@ -209,8 +215,8 @@ fn reply(id: &RequestId, outcome: Outcome) -> Reply {
 
 #[async_trait]
 impl RequestPipeline for FakePipeline {
-    async fn handle_within(&self, request: Authenticated, CallScope { commit: other, .. }: CallScope) -> Reply {
+    async fn handle_within(&self, request: Authenticated, scope: CallScope) -> Reply {
         let id = request.id().clone();
-        self.try_handle(request, other).await.unwrap_or_else(|cause| failed_reply(&id, cause))
+        self.try_handle(request, scope).await.unwrap_or_else(|cause| failed_reply(&id, cause))
     }
 }

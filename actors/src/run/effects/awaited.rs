@@ -80,7 +80,10 @@ async fn value(
 async fn may_have(ctx: &EffectContext, team_run: &RunId, context: &ContextKey, last: &LastVersion) -> bool {
     let keys = [context.clone()];
     let read = ctx.env.stores.context.read(team_run, &keys, last.get(), ctx.env.clock.now()).await;
-    read.map_or(true, |snapshot| snapshot.values.contains_key(context))
+    match read {
+        Ok(snapshot) => snapshot.values.contains_key(context),
+        Err(_) => true,
+    }
 }
 
 /// The value with which the run started: nothing changes the context of a run without a team.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use greenroom_protocol::journal::{Entry, ItemList, RunStarted, StepKey};
+use greenroom_protocol::journal::{Entry, ItemList, ResultRef, RunStarted, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{Deadline, Reply, StepId, Timestamp};
 
@@ -34,16 +34,7 @@ impl State {
                 }
                 self.set_status(key, StepStatus::InFlight { attempt: *attempt, since: at });
             }
-            Entry::StepDone { key, result, usage, .. } => {
-                let order = self.completed_count;
-                self.completed_count = self.completed_count.saturating_add(1);
-                if let Some(name) = awaited_event(self.step_status(key)).cloned() {
-                    Arc::make_mut(&mut self.events).consume(&name);
-                }
-                self.add_usage(usage);
-                self.usage.steps = self.usage.steps.saturating_add(1);
-                self.set_status(key, StepStatus::Done { order, result: Arc::new(result.clone()) });
-            }
+            Entry::StepDone { key, result, usage, .. } => self.complete(key, result, usage),
             // The context is a fold of its own (`run::context`); no decision of the machine depends on it.
             Entry::ContextChanged { .. } => {}
             Entry::StepSkipped { key, .. } => self.set_status(key, StepStatus::Skipped),
@@ -109,6 +100,18 @@ impl State {
         self.request_deadline = started.request_deadline;
         self.retries_remaining = started.retry_budget;
         self.started = Some(Arc::new(started.clone()));
+    }
+
+    /// The end of a step that waits for an event consumes the oldest one of its name.
+    fn complete(&mut self, key: &StepKey, result: &ResultRef, usage: &Usage) {
+        let order = self.completed_count;
+        self.completed_count = self.completed_count.saturating_add(1);
+        if let Some(name) = awaited_event(self.step_status(key)).cloned() {
+            Arc::make_mut(&mut self.events).consume(&name);
+        }
+        self.add_usage(usage);
+        self.usage.steps = self.usage.steps.saturating_add(1);
+        self.set_status(key, StepStatus::Done { order, result: Arc::new(result.clone()) });
     }
 
     fn expand(&mut self, step: &StepId, count: u32, skipped: &[u32], list: Option<&ItemList>) {

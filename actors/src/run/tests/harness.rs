@@ -208,20 +208,8 @@ impl Harness {
         let resolver = Arc::new(FakeResolver { newest: Mutex::new(all.last().unwrap().clone()), all });
         let (observer, pipeline, ids) =
             (Arc::new(RecordingObserver::default()), PipelineHandle::default(), Arc::new(Counter));
-        let fake = Arc::new(FakePipeline {
-            runs: Mutex::default(),
-            resolver: resolver.clone(),
-            stores: stores.clone(),
-            clock: clock.clone(),
-            script: script.clone(),
-            calls: Mutex::default(),
-            attempts: Mutex::default(),
-            requests: Mutex::default(),
-            request_gate: Mutex::default(),
-            fails_audit_opening: AtomicBool::default(),
-            holds_starts: AtomicBool::default(),
-            panics_at_resumption: Mutex::default(),
-        });
+        let fake = FakePipeline::new(resolver.clone(), stores.clone(), clock.clone(), script.clone());
+        let fake = Arc::new(fake);
         pipeline.bind(fake.clone()).unwrap();
         let accounting = Accounting::new(&stores, clock.clone());
         let files = FileSources::new(Arc::new(NoFiles), stores.artifacts.clone(), stores.runs.clone());

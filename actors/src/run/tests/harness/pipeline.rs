@@ -78,6 +78,23 @@ pub(crate) struct FakePipeline {
 }
 
 impl FakePipeline {
+    pub(super) fn new(resolver: Arc<FakeResolver>, stores: Stores, clock: Arc<dyn Clock>, script: Script) -> Self {
+        Self {
+            runs: Mutex::default(),
+            resolver,
+            stores,
+            clock,
+            script,
+            calls: Mutex::default(),
+            attempts: Mutex::default(),
+            requests: Mutex::default(),
+            request_gate: Mutex::default(),
+            fails_audit_opening: AtomicBool::default(),
+            holds_starts: AtomicBool::default(),
+            panics_at_resumption: Mutex::default(),
+        }
+    }
+
     async fn target(&self, request: &Request) -> Result<Resource, Cause> {
         let of_run = async |run: &RunId| -> Result<Resource, Cause> {
             let record = self.stores.runs.get(run).await.map_err(|error| error.cause())?;

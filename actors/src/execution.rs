@@ -23,7 +23,7 @@ mod native;
 mod repair;
 pub mod runtime;
 mod settlement;
-mod stream;
+pub(crate) mod stream;
 mod tools;
 
 use std::sync::Arc;

@@ -12,6 +12,8 @@ use greenroom_registry::ledger::Settled;
 use greenroom_rego::Authenticated;
 use tokio::sync::oneshot;
 
+use crate::execution::stream::DeltaSink;
+
 /// The pipeline, as an actor sees it.
 #[async_trait]
 pub trait RequestPipeline: Send + Sync {
@@ -32,6 +34,8 @@ pub struct CallScope {
     pub commit: CommitWaiter,
     /// Receives the settlements of what the request has cost, which belong into the unit of its issuer.
     pub settlements: Settlements,
+    /// Receives the answer of a model to the request, while the model writes it.
+    pub sink: Option<DeltaSink>,
 }
 
 /// The settlements of the calls of one request, until the unit that records its end takes them. What is never taken

@@ -41,12 +41,14 @@ mod recovery;
 mod resume;
 mod signals;
 mod start;
+mod step_deltas;
 mod supervisor;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tree;
 mod user_signal;
 mod values;
+mod wake_ups;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +65,8 @@ pub use message::{RunInfo, RunSupervisorInfo};
 pub(crate) use parent_run::parent_run;
 pub use park::PARK_DELAY;
 pub use recovery::RecoveryReport;
+pub use step_deltas::{DeltaId, StepDelta, StepDeltas};
+pub use wake_ups::{NoWakeUps, WakeUp, WakeUps};
 
 use crate::definition_resolver::DefinitionResolver;
 use crate::dispatcher::RunAdmission;
@@ -105,6 +109,10 @@ pub struct RunEnv {
     pub lease: Duration,
     /// How long a tree of runs only waits until it is parked, if pods share the store: [`PARK_DELAY`].
     pub park_delay: Duration,
+    /// Wakes the other pods of the store.
+    pub wake_ups: Arc<dyn WakeUps>,
+    /// Receives what the models of the steps write; `None` publishes it nowhere.
+    pub step_deltas: Option<Arc<dyn StepDeltas>>,
 }
 
 /// Restores the team of a resumed run, which must be formed before the steps of the run start, and disbands that of a

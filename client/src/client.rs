@@ -9,7 +9,8 @@ use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use greenroom_protocol::event::WatchedRun;
 use greenroom_protocol::request::{
-    Maintenance, MemoryChange, MemoryRead, MemoryWrite, Page, Query, ResumeRun, RunListFilter, Signal, SignalRun,
+    Maintenance, MemoryChange, MemoryRead, MemoryWrite, Page, PublishedEvent, Query, ResumeRun, RunListFilter, Signal,
+    SignalRun, TeamRef,
 };
 use greenroom_protocol::{
     AgentId, ArtifactRef, ContentHash, Credential, Envelope, Request, RequestId, RunId, StepId, TeamId, Timestamp,
@@ -62,6 +63,11 @@ impl Client {
     /// Begins a call of a team, which needs a workflow.
     pub fn team(&self, id: impl AsRef<str>) -> TeamCall<'_> {
         TeamCall::new(&self.connection, id.as_ref())
+    }
+
+    /// A call of a workflow by a team, which is named or contained in the request.
+    pub fn team_call(&self, team: impl Into<TeamRef>, workflow: &WorkflowId) -> Call<'_> {
+        Call::team(&self.connection, serde_json::json!(team.into()), workflow.as_str())
     }
 
     /// The run with this id.
@@ -122,8 +128,13 @@ impl Client {
     ///
     /// # Errors
     /// [`crate::TransportError`] if no reply arrived.
-    pub fn run_team(&self, team: TeamId, workflow: WorkflowId, params: CallParams) -> BoxFuture<'_, ReplyResult> {
-        self.team(team).workflow(workflow).params(params).send()
+    pub fn run_team(
+        &self,
+        team: impl Into<TeamRef>,
+        workflow: WorkflowId,
+        params: CallParams,
+    ) -> BoxFuture<'_, ReplyResult> {
+        self.team_call(team, &workflow).params(params).send()
     }
 
     // === runs ===
@@ -192,6 +203,15 @@ impl Client {
     /// [`crate::TransportError`] if no reply arrived.
     pub fn reject(&self, run: RunId, step: StepId) -> BoxFuture<'_, ReplyResult> {
         self.signal(run, Signal::Reject { step })
+    }
+
+    /// Publishes an event to a run, for which one of its steps waits now or later. With an idempotency key it is
+    /// published once, however often the request is repeated.
+    ///
+    /// # Errors
+    /// [`TransportError`] if no reply arrived.
+    pub fn publish(&self, run: RunId, event: PublishedEvent) -> BoxFuture<'_, ReplyResult> {
+        self.signal(run, Signal::Event(event))
     }
 
     /// Resumes an interrupted run.

@@ -21,7 +21,7 @@ mod workflow;
 pub(crate) use agent::agent;
 pub(crate) use capabilities::capabilities;
 pub(crate) use models::{categories, models};
-pub(crate) use workflow::{team, workflow};
+pub(crate) use workflow::{inline_team, team, workflow};
 
 /// Collects the problems and the references of one file.
 pub(crate) struct Decoder {

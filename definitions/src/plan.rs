@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use greenroom_protocol::journal::WaitTarget;
 use greenroom_protocol::{AgentId, ContentHash, MicroUsd, StepId, TeamId, WorkflowId};
 
 use crate::condition::Condition;
@@ -19,6 +20,7 @@ mod compile;
 mod named;
 mod order;
 mod problem;
+mod target;
 
 pub(crate) use order::order;
 
@@ -45,7 +47,17 @@ pub enum StepTarget {
     },
     /// No executor: the step only awaits an approval.
     Approval,
+    /// No executor: the step waits for a value of the context or for an event.
+    Wait {
+        /// What it waits for.
+        target: WaitTarget,
+        /// How long an attempt waits; none waits without limit.
+        timeout: Option<Duration>,
+    },
 }
+
+/// The name of the output of a step that waits.
+pub const WAIT_OUTPUT: &str = "value";
 
 /// A compiled step.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,7 +148,7 @@ impl Plan {
     pub fn agents(&self) -> BTreeSet<&AgentId> {
         let targets = self.steps.iter().filter_map(|step| match &step.target {
             StepTarget::Agent(agent) => Some(agent),
-            StepTarget::Workflow(_) | StepTarget::Team { .. } | StepTarget::Approval => None,
+            StepTarget::Workflow(_) | StepTarget::Team { .. } | StepTarget::Approval | StepTarget::Wait { .. } => None,
         });
         targets.chain(self.steps.iter().filter_map(|step| Some(&step.compensate.as_ref()?.agent))).collect()
     }
@@ -146,7 +158,7 @@ impl Plan {
     pub fn workflows(&self) -> BTreeSet<&WorkflowId> {
         let starts_workflow = |step: &'_ PlanStep| match &step.target {
             StepTarget::Workflow(_) | StepTarget::Team { .. } => true,
-            StepTarget::Agent(_) | StepTarget::Approval => false,
+            StepTarget::Agent(_) | StepTarget::Approval | StepTarget::Wait { .. } => false,
         };
         self.steps.iter().filter(|step| starts_workflow(step)).filter_map(PlanStep::workflow).collect()
     }
@@ -158,7 +170,7 @@ impl PlanStep {
     pub const fn agent(&self) -> Option<&AgentId> {
         match &self.target {
             StepTarget::Agent(agent) => Some(agent),
-            StepTarget::Workflow(_) | StepTarget::Team { .. } | StepTarget::Approval => None,
+            StepTarget::Workflow(_) | StepTarget::Team { .. } | StepTarget::Approval | StepTarget::Wait { .. } => None,
         }
     }
 
@@ -167,7 +179,7 @@ impl PlanStep {
     pub const fn workflow(&self) -> Option<&WorkflowId> {
         match &self.target {
             StepTarget::Workflow(workflow) | StepTarget::Team { workflow, .. } => Some(workflow),
-            StepTarget::Agent(_) | StepTarget::Approval => None,
+            StepTarget::Agent(_) | StepTarget::Approval | StepTarget::Wait { .. } => None,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::canonical::{canonical_body, parse_stored};
 use crate::plan::{Plan, PlanProblem};
 
 pub use crate::spec::workflow::{
-    ApprovalSpec, CompensateSpec, ForEachSpec, OnError, RunLimits, StepSpec, WorkflowSpec,
+    ApprovalSpec, CompensateSpec, ForEachSpec, OnError, RunLimits, StepSpec, WaitForSpec, WorkflowSpec,
 };
 
 /// A workflow of the catalogue, with its compiled plan.

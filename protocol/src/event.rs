@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Cause;
-use crate::id::{AgentId, RequestId, RunId, StepId};
-use crate::journal::{Entry, PendingApproval, SkipReason, StepKey};
+use crate::id::{AgentId, EventName, RequestId, RunId, StepId};
+use crate::journal::{Entry, PendingApproval, PendingWait, SkipReason, StepKey, WaitTarget};
 use crate::reply::{Reply, Status};
 use crate::time::Timestamp;
 use crate::version::WrittenVersion;
@@ -140,6 +140,14 @@ pub enum RunEventKind {
         /// 1 for the first attempt.
         attempt: u32,
     },
+    /// An attempt of a step was interrupted and starts again: what it has written so far is void.
+    StepRestarted {
+        /// The step.
+        step: StepId,
+        /// The index of the item in a `for_each`, from 0.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        index: Option<u32>,
+    },
     /// A step ended.
     StepEnded {
         /// The step.
@@ -177,7 +185,24 @@ pub enum RunEventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
     },
-    /// The run that a step called awaits approvals.
+    /// A step waits for a value of the context, or for an event.
+    WaitStarted {
+        /// The step.
+        step: StepId,
+        /// What it waits for.
+        target: WaitTarget,
+        /// The time at which the attempt fails; absent if it waits without limit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+    },
+    /// An event was published to the run.
+    EventReceived {
+        /// Its name.
+        name: EventName,
+        /// The user.
+        by: String,
+    },
+    /// The run that a step called awaits approvals or events.
     CallAwaitsApproval {
         /// The step.
         step: StepId,
@@ -186,6 +211,9 @@ pub enum RunEventKind {
         index: Option<u32>,
         /// The steps that await an approval, each with its run.
         approvals: Vec<PendingApproval>,
+        /// The steps that wait for a value of the context or for an event, each with its run.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        waits: Vec<PendingWait>,
     },
     /// A user approved or rejected a step.
     ApprovalResolved {
@@ -217,11 +245,24 @@ pub enum RunEventKind {
 }
 
 impl RunEvent {
-    /// Converts a journal entry to the event that a watcher sees; `None` if the entry is internal.
+    /// Converts a journal entry to the first event that a watcher sees; `None` if the entry is internal.
     #[must_use]
     pub fn from_entry(run: &RunId, seq: u64, at: Timestamp, entry: &Entry) -> Option<Self> {
         let protocol_version = WrittenVersion::OWN;
         RunEventKind::from_entry(entry).map(|kind| Self { run: run.clone(), seq, at, protocol_version, kind })
+    }
+
+    /// All events of a journal entry, in their order: a resumption also restarts the steps that it interrupted.
+    #[must_use]
+    pub fn list_from_entry(run: &RunId, seq: u64, at: Timestamp, entry: &Entry) -> Vec<Self> {
+        let mut events: Vec<Self> = Self::from_entry(run, seq, at, entry).into_iter().collect();
+        if let Entry::RunResumed { restarts, .. } = entry {
+            events.extend(restarts.iter().map(|StepKey { step, index }| {
+                let kind = RunEventKind::StepRestarted { step: step.clone(), index: *index };
+                Self { run: run.clone(), seq, at, protocol_version: WrittenVersion::OWN, kind }
+            }));
+        }
+        events
     }
 }
 
@@ -259,8 +300,19 @@ impl RunEventKind {
             Entry::ApprovalRequested { key, prompt, until } => {
                 Self::ApprovalRequested { step: key.step.clone(), prompt: prompt.clone(), until: *until }
             }
-            Entry::CallAwaitsApproval { key, approvals, .. } if !approvals.is_empty() => {
-                Self::CallAwaitsApproval { step: key.step.clone(), index: key.index, approvals: approvals.clone() }
+            Entry::CallAwaitsApproval { key, approvals, waits, .. } if !approvals.is_empty() || !waits.is_empty() => {
+                Self::CallAwaitsApproval {
+                    step: key.step.clone(),
+                    index: key.index,
+                    approvals: approvals.clone(),
+                    waits: waits.clone(),
+                }
+            }
+            Entry::WaitStarted { key, target, until, .. } => {
+                Self::WaitStarted { step: key.step.clone(), target: target.clone(), until: *until }
+            }
+            Entry::EventReceived { event, by, .. } => {
+                Self::EventReceived { name: event.name.clone(), by: by.to_string() }
             }
             Entry::ApprovalResolved { key, approved, by } => {
                 Self::ApprovalResolved { step: key.step.clone(), approved: *approved, by: by.to_string() }
@@ -307,5 +359,21 @@ mod tests {
         assert_eq!(RunEventKind::from_entry(&Entry::StepReady { step }), None);
         let by = UserId::new("admin").unwrap_or_else(|_| unreachable!());
         assert_eq!(RunEventKind::from_entry(&Entry::CancelRequested { by }), None);
+    }
+
+    #[test]
+    fn a_resumption_restarts_the_steps_that_it_interrupted() {
+        let (run, step) = (RunId::new("run_1").unwrap(), StepId::new("a").unwrap());
+        let restarts = vec![StepKey { step: step.clone(), index: Some(2) }];
+        let deadline = crate::time::Deadline(Timestamp::default());
+        let resumed = Entry::RunResumed { definitions_changed: false, deadline, restarts };
+        let events = RunEvent::list_from_entry(&run, 7, Timestamp::default(), &resumed);
+        let kinds: Vec<RunEventKind> = events.iter().map(|event| event.kind.clone()).collect();
+        let expected = [
+            RunEventKind::RunResumed { definitions_changed: false },
+            RunEventKind::StepRestarted { step, index: Some(2) },
+        ];
+        assert_eq!(kinds, expected);
+        assert!(events.iter().all(|event| event.seq == 7), "both are of one entry");
     }
 }

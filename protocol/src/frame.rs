@@ -135,8 +135,8 @@ impl Frame {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FrameOrder {
     fence: u64,
-    /// The number of the newest event.
-    event_seq: u64,
+    /// The position of the newest event: its number, and which of the events of its journal entry it is.
+    event: (u64, u64),
     /// The position of the newest text.
     text: Option<FrameId>,
 }
@@ -145,7 +145,7 @@ impl FrameOrder {
     /// The order of a reader that has received the events up to this number.
     #[must_use]
     pub const fn after(event_seq: u64) -> Self {
-        Self { fence: 0, event_seq, text: None }
+        Self { fence: 0, event: (event_seq, u64::MAX), text: None }
     }
 
     /// True if the reader takes the frame. A frame without a position, or of a kind that is unknown, is always taken.
@@ -157,8 +157,9 @@ impl FrameOrder {
         let is_new = match frame {
             // Events are numbered by the journal, whoever owns the run.
             Frame::Event { event, .. } => {
-                let is_new = event.seq > self.event_seq;
-                self.event_seq = self.event_seq.max(event.seq);
+                let position = (event.seq, id.n);
+                let is_new = position > self.event;
+                self.event = self.event.max(position);
                 is_new
             }
             Frame::Delta { .. } | Frame::Restarted { .. } => {
@@ -176,10 +177,14 @@ impl FrameOrder {
         is_new
     }
 
-    /// The number of the newest event, from which a watch is resumed.
+    /// The number of the event after which a watch is resumed. A journal entry may have several events, so the entry of
+    /// the newest one is read again, and what was received of it is not accepted again.
     #[must_use]
     pub const fn event_seq(&self) -> u64 {
-        self.event_seq
+        match self.event {
+            (seq, u64::MAX) => seq,
+            (seq, _) => seq.saturating_sub(1),
+        }
     }
 }
 

@@ -218,6 +218,14 @@ text_id!(
     ContextKey, ID_BYTES_MAX, plain
 );
 text_id!(
+    /// An event that is published to a run: `invoice_paid`.
+    EventName, ID_BYTES_MAX, plain
+);
+text_id!(
+    /// One publication of an event: the id of its request, or of its idempotency key.
+    EventId, ID_BYTES_MAX, plain
+);
+text_id!(
     /// The caller's `Idempotency-Key`.
     IdempotencyKey, KEY_BYTES_MAX, printable
 );
@@ -236,6 +244,38 @@ impl PodId {
         // An id is ASCII. A name that leaves no room for the number is cut.
         let name = name.get(..ID_BYTES_MAX - DIGEST_CHARS - 1).unwrap_or(name);
         Self(Arc::from(format!("{name}-{number:032x}")))
+    }
+}
+
+/// The beginning of the ids of teams that requests contain.
+const INLINE_PREFIX: &str = "inline_";
+
+impl TeamId {
+    /// The id of a team that a request contains, from the hash of its definition.
+    #[must_use]
+    pub fn for_content(hash: &ContentHash) -> Self {
+        Self(Arc::from(format!("{INLINE_PREFIX}{hash}")))
+    }
+
+    /// The hash of the definition of a team that a request contains; none for a team of the catalogue.
+    #[must_use]
+    pub fn content_hash(&self) -> Option<ContentHash> {
+        self.0.strip_prefix(INLINE_PREFIX)?.parse().ok()
+    }
+}
+
+impl EventId {
+    /// The id of an event that a request publishes.
+    #[must_use]
+    pub fn for_request(request: &RequestId) -> Self {
+        Self(Arc::clone(&request.0))
+    }
+
+    /// The id of an event that a caller publishes with an idempotency key: each repetition has the same one.
+    #[must_use]
+    pub fn for_key(caller: &PrincipalId, key: &IdempotencyKey) -> Self {
+        // No id contains a slash, so different callers and keys give different texts.
+        Self(Arc::from(format!("key_{}", short_digest(&format!("{caller}/{key}")))))
     }
 }
 

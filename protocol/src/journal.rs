@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Cause;
 use crate::hash::ContentHash;
-use crate::id::{AgentId, ContextKey, PrincipalId, RunId, StepId, TeamId, TraceId, UserId, WorkflowId};
+use crate::id::{AgentId, ContextKey, EventId, PrincipalId, RunId, StepId, TeamId, TraceId, UserId, WorkflowId};
 use crate::money::SpendingLimits;
 use crate::reply::{Reply, Usage};
-use crate::request::{CallOptions, ContextChange};
+use crate::request::{CallOptions, ContextChange, PublishedEvent};
 use crate::time::{Deadline, Timestamp};
 use crate::value::{ArtifactRef, Values};
 
@@ -25,7 +25,7 @@ mod written;
 
 pub use items::{ItemChunk, ItemList};
 pub use skip::SkipReason;
-pub use waiting::PendingApproval;
+pub use waiting::{PendingApproval, PendingWait, WaitTarget};
 
 /// A step, or one item of a `for_each` step.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -258,12 +258,15 @@ pub enum Entry {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
     },
-    /// The run that a step called awaits approvals, or no longer does.
+    /// The run that a step called awaits approvals or events, or no longer does.
     CallAwaitsApproval {
         /// The step.
         key: StepKey,
         /// The steps that await an approval, of the called run and of the runs that it called; empty if none does.
         approvals: Vec<PendingApproval>,
+        /// The steps of these runs that wait for a value of the context or for an event.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        waits: Vec<PendingWait>,
         /// True if the called run does nothing else, so that the time of the calling run does not pass either.
         idle: bool,
     },
@@ -273,6 +276,27 @@ pub enum Entry {
         key: StepKey,
         /// True if approved.
         approved: bool,
+        /// The user.
+        by: UserId,
+    },
+    /// A step waits for a value of the context, or for an event.
+    WaitStarted {
+        /// The step.
+        key: StepKey,
+        /// 1 for the first attempt.
+        attempt: u32,
+        /// What it waits for.
+        target: WaitTarget,
+        /// The time at which the attempt fails; absent if it waits without limit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+    },
+    /// An event was published to the run. The first step that waits for its name, now or later, completes with it.
+    EventReceived {
+        /// The id of the publication, by which a repetition is recognised.
+        id: EventId,
+        /// The event.
+        event: PublishedEvent,
         /// The user.
         by: UserId,
     },
@@ -325,6 +349,10 @@ pub enum Entry {
         definitions_changed: bool,
         /// The new deadline: the time without a process does not count.
         deadline: Deadline,
+        /// The steps whose attempts were interrupted and start again, under the same keys. Absent in a journal of a
+        /// release without them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        restarts: Vec<StepKey>,
     },
     /// The tree of the run was given up: each attempt to resume it failed, or its pod died. Only a root has this entry,
     /// and it has not ended.

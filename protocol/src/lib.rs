@@ -31,8 +31,8 @@ pub use frame::{Frame, FrameId};
 pub use hash::{ContentHash, ContentHasher};
 pub use header::RequestHeaders;
 pub use id::{
-    AgentId, CallKey, CategoryId, ContextKey, IdempotencyKey, Issuer, PodId, PrincipalId, RequestId, RunId, StepId,
-    TeamId, TenantId, TraceId, UserId, WorkflowId,
+    AgentId, CallKey, CategoryId, ContextKey, EventId, EventName, IdempotencyKey, Issuer, PodId, PrincipalId,
+    RequestId, RunId, StepId, TeamId, TenantId, TraceId, UserId, WorkflowId,
 };
 pub use money::{MicroUsd, Period, PriceBasis, SpendingLimits, Tokens};
 pub use received::{IngressKind, Received};

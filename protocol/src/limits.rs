@@ -42,6 +42,16 @@ pub const MEMORY_TEXT_BYTES_MAX: usize = 8 * 1024;
 pub const MEMORY_QUERY_BYTES_MAX: usize = 64 * 1024;
 /// Memories that one recall returns.
 pub const MEMORY_RECALL_MAX: u32 = 100;
+/// Bytes of the data of an event that is published to a run.
+pub const EVENT_DATA_BYTES_MAX: usize = 16 * 1024;
+/// Events that one run receives.
+pub const RUN_EVENTS_MAX: usize = 1_000;
+/// Events of a run for which no step has waited yet.
+pub const PENDING_EVENTS_MAX: usize = 100;
+/// Bytes of the definition of a team that a request contains.
+pub const INLINE_TEAM_BYTES_MAX: usize = 64 * 1024;
+/// Members of a team that a request contains.
+pub const INLINE_TEAM_AGENTS_MAX: usize = 64;
 /// Steps that one run may have, `for_each` included.
 pub const RUN_STEPS_MAX: usize = 10_000;
 /// Timeout of a request without a deadline.

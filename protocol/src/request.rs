@@ -15,11 +15,16 @@ mod list;
 mod maintenance;
 mod memory;
 mod outside;
+mod publish;
+mod resource;
+mod team_ref;
 mod values;
 
 pub use list::{Page, RunListFilter};
 pub use maintenance::Maintenance;
 pub use memory::{MemoryChange, MemoryRead, MemoryWrite};
+pub use publish::PublishedEvent;
+pub use team_ref::{InlineTeam, TeamRef};
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,7 +36,7 @@ pub enum Request {
     StartRun(StartRun),
     /// Forms a team, which runs a workflow.
     StartTeam(StartTeam),
-    /// Cancels a run, or approves or rejects a step.
+    /// Cancels a run, approves or rejects a step, or publishes an event.
     SignalRun(SignalRun),
     /// Resumes an interrupted run.
     ResumeRun(ResumeRun),
@@ -115,8 +120,8 @@ pub struct StartRun {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StartTeam {
-    /// The team's id.
-    pub team: TeamId,
+    /// The team: its id, or its definition.
+    pub team: TeamRef,
     /// The workflow; one of the team's, if the team lists any.
     pub workflow: WorkflowId,
     /// The run's inputs, by name.
@@ -158,6 +163,8 @@ pub enum Signal {
         /// The step.
         step: StepId,
     },
+    /// Publishes an event, for which steps of the run wait.
+    Event(PublishedEvent),
 }
 
 /// Sends a signal to a run.
@@ -345,25 +352,6 @@ impl Request {
         }
     }
 
-    /// The resource of the request, for logs and audit: an id, never an input.
-    #[must_use]
-    pub fn resource(&self) -> String {
-        match self {
-            Self::Invoke(invoke) => invoke.agent.to_string(),
-            Self::StartRun(start) => start.workflow.to_string(),
-            Self::StartTeam(start) => start.team.to_string(),
-            Self::SignalRun(signal) => signal.run.to_string(),
-            Self::ResumeRun(resume) => resume.run.to_string(),
-            Self::ContextRead(read) => read.run.to_string(),
-            Self::ContextWrite(write) => write.key.to_string(),
-            Self::MemoryRead(read) => read.agent.to_string(),
-            Self::MemoryWrite(write) => write.agent.to_string(),
-            Self::CallTool(call) => call.tool.clone(),
-            Self::Query(query) => query.resource(),
-            Self::Maintain(maintenance) => maintenance.resource().to_owned(),
-        }
-    }
-
     /// Decodes a request from JSON.
     ///
     /// # Errors
@@ -371,26 +359,5 @@ impl Request {
     pub fn from_json(value: Json) -> Result<Self, Cause> {
         serde_json::from_value(value)
             .map_err(|error| Cause::new(ErrorCode::InvalidRequest, format!("the request cannot be read: {error}")))
-    }
-}
-
-impl Query {
-    /// The resource of the query: an id, or the name of a collection.
-    #[must_use]
-    pub fn resource(&self) -> String {
-        match self {
-            Self::Agents => "agents".into(),
-            Self::Agent { id } => id.to_string(),
-            Self::Workflows => "workflows".into(),
-            Self::Workflow { id } => id.to_string(),
-            Self::Teams => "teams".into(),
-            Self::Team { id } => id.to_string(),
-            Self::Runs { .. } => "runs".into(),
-            Self::Run { run } | Self::Events { run, .. } => run.to_string(),
-            Self::Audit { .. } => "audit".into(),
-            Self::AuditEntry { id } => id.clone(),
-            Self::Artifact { hash, .. } => hash.to_string(),
-            Self::Costs { .. } => "costs".into(),
-        }
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
+use greenroom_actors::run::machine::State;
 use greenroom_actors::run::{RecoveryReport, RunsHandle};
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
@@ -14,6 +15,7 @@ use greenroom_protocol::{Cause, Clock, ErrorCode, Json, TenantId, Timestamp};
 use greenroom_registry::Stores;
 use greenroom_registry::artifacts::SweepReport;
 use greenroom_registry::audit::{ChainBreak, ChainReport};
+use greenroom_registry::journal::Seq;
 use greenroom_registry::maintenance::CheckReport;
 use greenroom_registry::runs::RunRecord;
 use greenroom_rego::{Permitted, Principal};
@@ -140,24 +142,31 @@ impl AdminOps {
         }))
     }
 
-    /// Watches a run until it has ended, awaits approval or is dead.
+    /// Watches a run until it has ended, waits for people or events, or is dead.
     async fn wait_settled(&self, run: RunRecord) -> Json {
-        let mut journal = self.stores.journal.tail(&run.run, run.seq);
-        while run.status != RunStatus::WaitingApproval
-            && let Some(Ok(record)) = journal.next().await
-        {
+        let mut state = State::default();
+        let mut journal = self.stores.journal.tail(&run.run, Seq(0));
+        while let Some(Ok(record)) = journal.next().await {
+            state.apply(record.at, &record.entry);
             match record.entry {
                 Entry::RunEnded { reply } => {
                     return json!({ "run_id": run.run, "status": reply.status, "failed": reply.error.is_some() });
                 }
-                Entry::RunGivenUp { .. } => {
+                Entry::RunGivenUp { .. } if record.seq >= run.seq => {
                     return json!({ "run_id": run.run, "status": RunStatus::Dead, "failed": true });
                 }
-                Entry::ApprovalRequested { .. } | Entry::CallAwaitsApproval { idle: true, .. } => break,
                 _ => {}
             }
+            let waits = state.is_paused() || !state.pending_approvals().is_empty();
+            if waits && record.seq >= run.seq {
+                break;
+            }
         }
-        json!({ "run_id": run.run, "status": RunStatus::WaitingApproval, "failed": false })
+        let status = match state.pending_approvals().is_empty() {
+            true => RunStatus::Running,
+            false => RunStatus::WaitingApproval,
+        };
+        json!({ "run_id": run.run, "status": status, "failed": false })
     }
 }
 

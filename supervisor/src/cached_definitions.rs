@@ -28,6 +28,7 @@ struct PinnedVersions {
     agents: HashMap<ContentHash, Arc<Agent>>,
     workflows: HashMap<ContentHash, Arc<Workflow>>,
     teams: HashMap<ContentHash, Arc<Team>>,
+    inline_teams: HashMap<ContentHash, Arc<Team>>,
 }
 
 impl CachedDefinitions {
@@ -78,6 +79,18 @@ impl CachedDefinitions {
         Ok(team)
     }
 
+    /// A team that a request contained. The hash is that of the definition in the request, and not that of the team.
+    async fn inline_team(&self, id: &TeamId, hash: &ContentHash) -> Result<Arc<Team>, Cause> {
+        if let Some(team) = self.with_pinned(|pinned| pinned.inline_teams.get(hash).cloned()) {
+            return Ok(team);
+        }
+        let unknown = || Cause::new(ErrorCode::UnknownTeam, format!("the team {id} is not stored"));
+        let body = self.body(hash).await?.ok_or_else(unknown)?;
+        let team = Arc::new(Team::from_inline_body(&body)?);
+        self.with_pinned(|pinned| cache(&mut pinned.inline_teams, *hash, Arc::clone(&team)));
+        Ok(team)
+    }
+
     async fn body(&self, version: &ContentHash) -> Result<Option<String>, Cause> {
         self.store.get(version).await.map_err(|error| error.cause())
     }
@@ -113,7 +126,12 @@ impl DefinitionResolver for CachedDefinitions {
 
     async fn team(&self, id: &TeamId, version: Option<&ContentHash>) -> Result<Arc<Team>, Cause> {
         let catalogue = self.catalogue();
-        let Some(version) = version else { return catalogue.require_team(id).cloned() };
+        let Some(version) = version else {
+            return match id.content_hash().filter(|_| catalogue.team(id).is_none()) {
+                Some(hash) => self.inline_team(id, &hash).await,
+                None => catalogue.require_team(id).cloned(),
+            };
+        };
         match catalogue.team(id).filter(|team| team.hash() == *version) {
             Some(team) => Ok(Arc::clone(team)),
             None => self.pinned_team(id, version).await,

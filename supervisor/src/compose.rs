@@ -24,6 +24,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use greenroom_actors::execution::Accounting;
 use greenroom_actors::pipeline::PipelineHandle;
+use greenroom_actors::run::NoWakeUps;
 use greenroom_protocol::{Cause, Clock, IdGenerator, PodId};
 use greenroom_registry::{OpenedStores, Stores};
 use greenroom_rego::{Authenticator, IdentityProvider};
@@ -40,6 +41,7 @@ use crate::pipeline::admission::AdmissionControl;
 use crate::pod::{Pod, STORE_CLOSE_MAX};
 use crate::services::{Phase, Services};
 use crate::sources::OwnSources;
+use crate::telemetry::Metrics;
 
 /// Assembles a pod.
 ///
@@ -71,6 +73,7 @@ pub async fn compose_with(
         stores: wrap_stores,
         restores,
         is_repair,
+        wake_ups,
     } = overrides;
     let handlers = [greenroom_runtimes::handlers(), handlers].concat();
     let tools = [greenroom_runtimes::tools(), tools].concat();
@@ -84,8 +87,7 @@ pub async fn compose_with(
         Box::pin(redis::connect(config, &metrics)),
     )?;
     services::start_writers(&mut services, writers);
-    let stores = wrap_with(redis::with_views(redis.as_ref(), stores), wrap_stores);
-    let stores = observed_artifacts::observe(stores, &metrics);
+    let stores = wrap_with(redis::with_views(redis.as_ref(), stores), wrap_stores, &metrics);
     let loader = StartLoader::new(config, &sources, &stores, &host_names, is_repair || restores.is_some());
     let active = or_close(Box::pin(loader.load(&metrics)).await, &stores, &mut services, &*clock).await?;
     let ActiveParts { generations, policy, catalogue, in_service } = active;
@@ -108,6 +110,7 @@ pub async fn compose_with(
         observer: services::tee_observer(&metrics, observer),
         pipeline: PipelineHandle::default(),
         rate_windows: redis::rate_windows(config, redis.as_ref()),
+        wake_ups: wake_ups.unwrap_or_else(|| Arc::new(NoWakeUps)),
         stores,
         restores,
         metrics,
@@ -119,9 +122,8 @@ pub async fn compose_with(
     services::start_cluster(&mut services, &parts, &built.runs);
     let (pipeline, releaser) = pipeline::build(&parts, built.dispatcher, built.runs, evaluator)?;
     services::start_key_releaser(&mut services, releaser);
-    let ingress = pipeline::ingress(&parts, pipeline);
     let reloader = services::start_reloader(&mut services, &parts, built.spawner, in_service);
-    Ok(Pod { parts, ingress, tree: built.tree, services, reloader, _lock: lock })
+    Ok(Pod { ingress: pipeline::ingress(&parts, pipeline), parts, tree: built.tree, services, reloader, _lock: lock })
 }
 
 /// The clock of a pod on a machine with these clocks.
@@ -129,12 +131,13 @@ fn pod_clock(machine: Arc<dyn Clock>) -> Arc<dyn Clock> {
     Arc::new(PodClock::new(machine))
 }
 
-/// The stores inside of those of an override, if there is one.
-fn wrap_with(stores: Stores, wrap: Option<WrapStores>) -> Stores {
-    match wrap {
+/// The stores inside of those of an override, if there is one, with metrics.
+fn wrap_with(stores: Stores, wrap: Option<WrapStores>, metrics: &Arc<Metrics>) -> Stores {
+    let stores = match wrap {
         Some(wrap) => wrap(stores),
         None => stores,
-    }
+    };
+    observed_artifacts::observe(stores, metrics)
 }
 
 /// Closes the stores if the pod does not start, so that the next one finds them as after an orderly end.

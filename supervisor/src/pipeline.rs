@@ -236,7 +236,7 @@ impl Pipeline {
         tickets: Option<RequestTickets>,
         sink: Option<DeltaSink>,
     ) -> Result<Dispatched, ExecutionFailure> {
-        let CallScope { commit, settlements } = scope;
+        let CallScope { commit, settlements, sink: _ } = scope;
         commit.wait().await?;
         let has_stored_reply = permit.grant().idempotency().is_some() && idempotency::stores_reply(permit.request());
         let (deadline, is_start) = (permit.grant().deadline(), matches!(permit.request(), Request::StartRun(_)));
@@ -379,7 +379,8 @@ impl Pipeline {
 #[async_trait]
 impl RequestPipeline for Pipeline {
     async fn handle_within(&self, request: Authenticated, scope: CallScope) -> Reply {
-        self.process(Box::new(request), None, None, scope).await
+        let sink = scope.sink.clone();
+        self.process(Box::new(request), None, sink, scope).await
     }
 }
 

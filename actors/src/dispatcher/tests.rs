@@ -120,7 +120,7 @@ impl Harness {
     /// The grant of a team's run, which issues the requests to its members.
     async fn team_grant(&self) -> Grant {
         let request = Request::StartTeam(StartTeam {
-            team: TeamId::new("team").unwrap(),
+            team: TeamId::new("team").unwrap().into(),
             workflow: WorkflowId::new("flow").unwrap(),
             inputs: Values::new(),
             context: Values::new(),

@@ -5,6 +5,7 @@
 //! └── linked tasks: calls, compensations, conditions, outputs, timers
 //! ```
 
+mod call_origins;
 mod process_event;
 mod signal;
 mod start_effect;
@@ -32,6 +33,7 @@ use crate::concurrency::OwnedTickets;
 use crate::failure::RetryBudget;
 use crate::observer::ActorEvent;
 use crate::supervision::{ChildEvent, LinkedTasks, TaskOutcome};
+use call_origins::CallOrigins;
 use process_event::EventOutcome;
 pub(super) use process_event::decide_with_outputs;
 use waits::CalledRun;
@@ -50,6 +52,8 @@ pub(super) struct RunActorState {
     /// Runs while the root of a tree only waits.
     park_timer: LinkedTasks<()>,
     first: Option<FirstAction>,
+    /// Where the calls of the last decision begin, if deltas are published.
+    call_origins: Option<CallOrigins>,
     /// Held until the run ends, and by each of its effects.
     tickets: OwnedTickets,
 }
@@ -91,6 +95,7 @@ impl RunActor {
             reported_waits: None,
             park_timer: LinkedTasks::default(),
             first: Some(first),
+            call_origins: None,
             tickets,
         };
         (Self { ctx, progress, budget, runs }, state)

@@ -3,7 +3,6 @@
 //! that this run calls in the same team read the view too, and their writes are requests to it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use greenroom_definitions::named_values::Names;
@@ -14,6 +13,7 @@ use greenroom_protocol::{Cause, ContextKey, ErrorCode, Json, Outcome, RunId, Tim
 use greenroom_registry::context::{ContextData, ContextPut, Snapshot, Version, ViewError};
 use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::Fence;
+use tokio::sync::watch;
 
 use super::RunEnv;
 use super::artifacts::RunArtifacts;
@@ -29,15 +29,24 @@ const INITIAL_VERSION: Version = Version(1);
 
 /// The version of the last change, which every read of the view carries.
 #[derive(Debug)]
-pub(super) struct LastVersion(AtomicU64);
+pub(super) struct LastVersion(watch::Sender<u64>);
 
 impl LastVersion {
+    fn new(version: Version) -> Self {
+        Self(watch::Sender::new(version.0))
+    }
+
     pub(super) fn get(&self) -> Version {
-        Version(self.0.load(Ordering::Acquire))
+        Version(*self.0.borrow())
+    }
+
+    /// Notifies of each change, once it is in the view.
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.0.subscribe()
     }
 
     fn set(&self, version: Version) {
-        self.0.store(version.0, Ordering::Release);
+        self.0.send_replace(version.0);
     }
 }
 
@@ -93,7 +102,7 @@ pub(super) async fn replay_context(
 
 impl RunContext {
     pub(super) fn new(env: Arc<RunEnv>, run: RunId, fence: Fence, data: ContextData) -> Self {
-        let last = Arc::new(LastVersion(AtomicU64::new(data.version().0)));
+        let last = Arc::new(LastVersion::new(data.version()));
         Self { env, run, fence, data, last }
     }
 

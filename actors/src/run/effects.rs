@@ -1,7 +1,9 @@
 //! The effects of a run, as futures. Each ends in one event to its run; the run's actor links them, so they stop with
 //! it. Every call enters the pipeline as a request issued by the run's grant.
 
+mod awaited;
 mod context_request;
+mod deltas;
 mod outage;
 
 use std::collections::BTreeMap;
@@ -17,6 +19,7 @@ use greenroom_protocol::request::{CallOptions, Invoke, StartRun, StartTeam};
 use greenroom_protocol::{
     CallKey, Cause, ContextKey, Deadline, ErrorCode, Json, Reply, Request, Status, StepId, Values, WrittenVersion,
 };
+use greenroom_registry::journal::Seq;
 use greenroom_registry::ledger::Settled;
 use greenroom_rego::Grant;
 use tokio::sync::watch;
@@ -31,6 +34,8 @@ use super::pinned::PinnedDefinitions;
 use super::tree::RunTree;
 use super::values::{EffectInputs, LoadedValues};
 use crate::pipeline::{CallScope, CommitWaiter, Settlements};
+
+pub(super) use awaited::{AwaitedValue, await_context};
 
 /// Time after the timeout of a step at which the call of an agent ends by itself.
 const CALL_GRACE: Duration = Duration::from_secs(1);
@@ -55,6 +60,8 @@ pub(super) struct Call {
     pub(super) call: CallKey,
     /// Whether the run that the step calls only waits for approvals: then the timeout of the step does not pass.
     pub(super) idle: Option<watch::Receiver<bool>>,
+    /// The journal entry with which the attempt begins, if its deltas are published.
+    pub(super) origin: Option<Seq>,
 }
 
 /// The values that a call needs, captured from the state.
@@ -125,8 +132,8 @@ async fn try_call(
     costs.usage = ctx.refresh_context(&mut context, &call.call, call.attempt).await?;
     let item = ctx.item(call, inputs).await?;
     let scope = item_scope(Scope::new(&values.inputs, &context, &values.steps), item.as_ref());
-    let call_scope = CallScope { commit, settlements: costs.settlements.clone() };
-    let (reply, agent) = ctx.request_call(call, step, &scope, call_scope).await?;
+    let call_scope = CallScope { commit, settlements: costs.settlements.clone(), sink: None };
+    let (reply, agent) = ctx.request_published_call(call, step, &scope, call_scope).await?;
     costs.usage.add(&reply.usage());
     let outputs = outputs_of(reply)?;
     let Some(agent) = agent else { return Ok((outputs, ProvidedValues::new())) };
@@ -311,7 +318,7 @@ impl EffectContext {
                 let inner = &self.started.inner;
                 let workflow_version = inner.workflows.get(workflow).copied();
                 let (version, detach, options) = (inner.teams.get(team).copied(), false, self.call_options());
-                let (team, workflow) = (team.clone(), workflow.clone());
+                let (team, workflow) = (team.clone().into(), workflow.clone());
                 let start =
                     StartTeam { team, workflow, inputs, context, version, workflow_version, detach, key, options };
                 (Request::StartTeam(start), None)

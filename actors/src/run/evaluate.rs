@@ -118,7 +118,7 @@ impl EffectContext {
             StepTarget::Workflow(workflow) | StepTarget::Team { workflow, .. } => {
                 Ok(self.called_plan(workflow).await?.inputs.clone())
             }
-            StepTarget::Approval => Ok(Vec::new()),
+            StepTarget::Approval | StepTarget::Wait { .. } => Ok(Vec::new()),
         }
     }
 }

@@ -17,7 +17,7 @@
 //! (`greenroom_definitions::needs`); a step that only depends on it (`depends_on`) starts. The run's outputs leave out
 //! the results of skipped steps.
 //!
-//! The time of a run passes only while it works: [`State::is_paused`] says when it waits for people.
+//! The time of a run passes only while it works: [`State::is_paused`] says when it waits for people or events.
 //!
 //! A run ends after the runs that its steps have called. If a call ends without a result, its run is ended and may
 //! compensate; [`State::has_unneeded_runs`] says so, and then [`Effect::EndInnerRuns`] is before the end of a run that
@@ -34,12 +34,14 @@ mod decide;
 mod effect;
 mod event;
 mod for_each;
+mod received_events;
 mod resume;
 mod retry;
 mod scheduling;
 mod state;
 #[cfg(test)]
 mod tests;
+mod wait;
 
 pub use approval::require_awaiting_approval;
 pub(crate) use completion::terminated_reply;
@@ -49,6 +51,7 @@ pub use effect::{CallTarget, Effect, TimerId};
 pub use event::{CallResult, Event, StepEvaluation};
 pub(crate) use resume::deadline_after_pause;
 pub use state::{Items, Phase, State, StepState, StepStatus};
+pub use wait::require_event_capacity;
 
 /// Concurrent calls of one run; further steps wait.
 pub const RUN_CALLS_MAX: u32 = 1_000;

@@ -1,6 +1,6 @@
-//! Parking: a tree of runs in which everything waits for people, or for a retry that is not due soon, leaves the memory of
-//! its pod after a while, returns its capacity and has no owner until a signal or its time wakes it; then any pod that has
-//! capacity claims and resumes it.
+//! Parking: a tree of runs in which everything waits for people, for events, or for a retry that is not due soon, leaves the
+//! memory of its pod after a while, returns its capacity and has no owner until a signal or its time wakes it; then any pod
+//! that has capacity claims and resumes it.
 //!
 //! The actors stop first, and the ownership ends after that, so that nothing of the tree is decided in between. A signal
 //! that comes meanwhile is sent as a message, and a tree with a message is not parked. The teams of its runs are disbanded
@@ -54,8 +54,9 @@ pub(super) fn parked_run(state: &State, soon: Timestamp) -> Option<ParkedRun> {
         }
         Some(at)
     };
-    let approvals = state.pending_approvals();
-    Some(ParkedRun { wake_at: approvals.iter().filter_map(|approval| approval.until).chain(next).min() })
+    let approvals = state.pending_approvals().into_iter().filter_map(|approval| approval.until);
+    let waits = state.pending_waits().into_iter().filter_map(|wait| wait.until);
+    Some(ParkedRun { wake_at: approvals.chain(waits).chain(next).min() })
 }
 
 impl RunsHandle {

@@ -7,10 +7,11 @@ use greenroom_definitions::agent::ToolRef;
 use greenroom_definitions::{Catalogue, StepTarget, Workflow};
 use greenroom_protocol::{AgentId, TeamId, WorkflowId};
 
-/// True if an agent that the workflow may call processes personal data, by the newest definitions.
-pub(super) fn has_personal_data(workflow: &Workflow, team: Option<&TeamId>, catalogue: &Catalogue) -> bool {
+/// True if an agent that the workflow may call, or a member of the run's team, processes personal data, by the newest
+/// definitions.
+pub(super) fn has_personal_data(workflow: &Workflow, members: &[AgentId], catalogue: &Catalogue) -> bool {
     let mut reached = Reached { catalogue, agents: BTreeSet::new(), workflows: BTreeSet::new() };
-    team.is_some_and(|team| reached.team(team)) || reached.workflow(workflow)
+    members.iter().any(|member| reached.agent(member)) || reached.workflow(workflow)
 }
 
 /// What was examined already.
@@ -29,7 +30,7 @@ impl Reached<'_> {
         plan.agents().into_iter().any(|agent| self.agent(agent))
             || plan.steps.iter().any(|step| match &step.target {
                 // Among the agents of the plan.
-                StepTarget::Agent(_) | StepTarget::Approval => false,
+                StepTarget::Agent(_) | StepTarget::Approval | StepTarget::Wait { .. } => false,
                 StepTarget::Workflow(called) => self.called_workflow(called),
                 StepTarget::Team { team, workflow } => self.team(team) || self.called_workflow(workflow),
             })

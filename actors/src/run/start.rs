@@ -1,12 +1,12 @@
 //! Starts a run: prepares its record, writes it with the first journal entries, and activates the run. A run that a
 //! step calls is started in the tree of its caller, or resumed there if its caller was. A detached run for which this pod
-//! has no capacity is left to the other pods of the store.
+//! has no capacity, or for which another pod is woken, is left to the pods of the store.
 
 use std::sync::Arc;
 
-use greenroom_definitions::Workflow;
+use greenroom_definitions::{Team, Workflow};
 use greenroom_protocol::journal::{Entry, RunStarted};
-use greenroom_protocol::request::StartRun;
+use greenroom_protocol::request::{InlineTeam, StartRun};
 use greenroom_protocol::value::for_each_artifact;
 use greenroom_protocol::{
     AgentId, Cause, ContentHash, Deadline, ErrorCode, MicroUsd, Reply, RunId, SpendingLimits, Timestamp,
@@ -32,7 +32,7 @@ use super::offload::store_result;
 use super::parent_run::parent_run;
 use super::personal_data::has_personal_data;
 use super::pinned::{NewestInner, PinnedDefinitions};
-use super::{RUN_TIME_MAX, RunEnv};
+use super::{RUN_TIME_MAX, RunEnv, WakeUp};
 use crate::concurrency::OwnedTickets;
 use crate::dispatcher::RunTicket;
 
@@ -107,8 +107,7 @@ impl RunsHandle {
             return Ok(RunOfRequest::Existing(complete_start(existing, inner)));
         }
         let context = own_context(grant, &run, &start)?;
-        // Admission control had no ticket for it, and there are other pods.
-        let is_unowned = start.detach && ticket.is_none() && env.stores.cluster.is_shared();
+        let is_unowned = start.detach && self.is_left_to_pods(grant, ticket.is_some());
         let prepared = self.prepare_in_time(&run, grant, start, inner.as_ref(), now).await?;
         let new = NewRun { is_unowned, ..self.new_run(&prepared, body, inner.as_ref()) };
         if is_unowned {
@@ -166,6 +165,14 @@ impl RunsHandle {
         }
     }
 
+    /// True if a detached run is left to the pods of the store: admission control had no ticket for it, or another pod is
+    /// woken for it. The team of a run was formed on this pod.
+    fn is_left_to_pods(&self, grant: &Grant, has_ticket: bool) -> bool {
+        let RunEnv { stores, wake_ups, .. } = &**self.env();
+        let is_handed_over = || wake_ups.hands_over_runs() && grant.team_run().is_none();
+        stores.cluster.is_shared() && (!has_ticket || is_handed_over())
+    }
+
     /// Creates a run without an owner. It may be claimed at once, so the audit entry of its request is durable before.
     async fn create_unowned(
         &self,
@@ -178,7 +185,10 @@ impl RunsHandle {
         let (run, entries) = (new.id().clone(), [Entry::RunStarted(Box::new(new.started.as_ref().clone()))]);
         let created = self.env().stores.core.create_run(new, key, &entries, now).await;
         match created.map_err(|error| error.cause())?.0 {
-            Created::New(_) => Ok(RunOfRequest::New(run)),
+            Created::New(_) => {
+                self.env().wake_ups.wake(WakeUp::Run);
+                Ok(RunOfRequest::New(run))
+            }
             Created::Existing(first) => Ok(RunOfRequest::Existing(first)),
             Created::Conflict => Err(key_conflict_error()),
         }
@@ -213,11 +223,12 @@ impl RunsHandle {
         let RunEnv { resolver, stores, budgets, .. } = &**self.env();
         let workflow = resolver.workflow(&start.workflow, grant.version()).await?;
         let receives_personal_data = received_personal_data(stores, grant, &mut start).await?;
+        let members = self.members(grant, inner).await?;
         let (pinned, below) = self.pin(&workflow, inner).await?;
         let inputs = workflow.validate_inputs(start.inputs)?;
         let definitions = pinned.definitions(&workflow).into_iter().chain(below.definitions);
         self.stored_definitions().ensure_stored(definitions, &*stores.definitions).await?;
-        let personal_data = receives_personal_data || has_personal_data(&workflow, grant.team(), &resolver.catalogue());
+        let personal_data = receives_personal_data || has_personal_data(&workflow, &members, &resolver.catalogue());
         let artifacts = RunArtifacts { stores, run, tenant: &grant.principal().id.tenant, personal_data };
         let (inputs, _) = store_result(inputs, "inputs", artifacts).await?;
         let (context, _) = store_result(start.context, "context", artifacts).await?;
@@ -244,7 +255,7 @@ impl RunsHandle {
             limits: spending_limits(run, grant, &workflow, start.options.cost_max),
             options: start.options,
             steps: u32::try_from(workflow.plan().steps.len()).unwrap_or(u32::MAX),
-            members: self.members(grant, inner).await?,
+            members,
             checks: grant.checks().to_vec(),
             policies: Some(grant.policies().iter().map(str::to_owned).collect()),
             trace: Some(grant.trace().clone()),
@@ -273,6 +284,16 @@ impl RunsHandle {
         }
     }
 
+    /// Stores a team that a request contains: under the hash of its definition, by which its id finds it, and under its
+    /// own hash, to which a run is pinned.
+    ///
+    /// # Errors
+    /// An error of the store.
+    pub(crate) async fn store_inline_team(&self, inline: &InlineTeam, team: &Team) -> Result<(), Cause> {
+        let definitions = [(inline.hash(), Arc::from(inline.to_json())), (team.hash(), team.body().clone())];
+        self.stored_definitions().ensure_stored(definitions, &*self.env().stores.definitions).await
+    }
+
     /// The full ids of the members of the run's team.
     async fn members(&self, grant: &Grant, inner: Option<&InnerStart>) -> Result<Vec<AgentId>, Cause> {
         let RunEnv { resolver, .. } = &**self.env();
@@ -284,7 +305,7 @@ impl RunsHandle {
                 Err(_) => catalogue.require_team(team)?.clone(),
             },
             (_, Some(inner), Some(_)) => return Ok(inner.caller().members.clone()),
-            (_, None, Some(team)) => catalogue.require_team(team)?.clone(),
+            (_, None, Some(team)) => resolver.team(team, None).await?,
             (_, _, None) => return Ok(Vec::new()),
         };
         let agents = team.spec().agents.iter().filter_map(|agent_id| catalogue.agent(agent_id));

@@ -16,3 +16,4 @@ mod signals;
 mod steps;
 mod trees;
 mod waiting;
+mod waits;

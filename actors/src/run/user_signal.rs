@@ -2,11 +2,11 @@
 //! it to the owner as a message.
 
 use greenroom_protocol::request::{Signal, SignalRun};
-use greenroom_protocol::{Cause, ErrorCode, UserId};
+use greenroom_protocol::{Cause, ErrorCode, EventId, UserId};
 use greenroom_rego::{Grant, Permitted};
 use serde::{Deserialize, Serialize};
 
-use super::machine::{Event, Phase, State, require_awaiting_approval};
+use super::machine::{Event, Phase, State, require_awaiting_approval, require_event_capacity};
 
 /// A signal that policy has permitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,9 @@ pub(super) struct UserSignal {
     signal: Signal,
     /// Who sends it.
     by: UserId,
+    /// The id of an event: that of its request, or that of its idempotency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    event: Option<EventId>,
 }
 
 impl UserSignal {
@@ -21,7 +24,17 @@ impl UserSignal {
     pub(super) fn from_permit(permit: Permitted<SignalRun>) -> (Grant, Self) {
         let (grant, SignalRun { signal, .. }) = permit.redeem();
         let by = grant.principal().id.user.clone();
-        (grant, Self { signal, by })
+        let event = match (&signal, grant.idempotency()) {
+            (Signal::Event(_), Some(sent)) => Some(EventId::for_key(&grant.principal().id, &sent.key)),
+            (Signal::Event(_), None) => Some(EventId::for_request(grant.request_id())),
+            (Signal::Cancel | Signal::Approve { .. } | Signal::Reject { .. }, _) => None,
+        };
+        (grant, Self { signal, by, event })
+    }
+
+    /// True if it is an event that was published to the run before, so that there is nothing to do.
+    pub(super) fn is_recorded(&self, state: &State) -> bool {
+        self.event.as_ref().is_some_and(|id| state.has_received(id))
     }
 
     /// The user who cancels the run; none if it is another signal.
@@ -35,13 +48,19 @@ impl UserSignal {
     /// The event of the signal. A run accepts each signal once, so one that is delivered again has none.
     ///
     /// # Errors
-    /// [`ErrorCode::RunNotActive`] or [`ErrorCode::UnknownStep`] if a run in this state does not accept it.
+    /// [`ErrorCode::RunNotActive`] or [`ErrorCode::UnknownStep`] if a run in this state does not accept it;
+    /// [`ErrorCode::Overloaded`] if too many events wait for a step.
     pub(super) fn event(self, state: &State) -> Result<Event, Cause> {
-        let Self { signal, by } = self;
+        let Self { signal, by, event: id } = self;
         match signal {
             Signal::Cancel => require_running(state).map(|()| Event::CancelRequested { by }),
             Signal::Approve { step } => require_awaiting_approval(state, &step).map(|()| Event::Approved { step, by }),
             Signal::Reject { step } => require_awaiting_approval(state, &step).map(|()| Event::Rejected { step, by }),
+            Signal::Event(event) => {
+                require_event_capacity(state, &event.name)?;
+                let id = id.ok_or_else(|| Cause::new(ErrorCode::Internal, "an event has no id"))?;
+                Ok(Event::EventPublished { id, event, by })
+            }
         }
     }
 }
@@ -59,14 +78,25 @@ fn require_running(state: &State) -> Result<(), Cause> {
 
 #[cfg(test)]
 mod tests {
+    use greenroom_protocol::EventName;
+    use greenroom_protocol::request::PublishedEvent;
+
     use super::*;
 
     #[test]
     fn a_signal_is_read_as_it_was_sent() {
         let by = UserId::new("alice").unwrap();
         let step = greenroom_protocol::StepId::new("release").unwrap();
-        for signal in [Signal::Cancel, Signal::Approve { step: step.clone() }, Signal::Reject { step }] {
-            let sent = UserSignal { signal, by: by.clone() };
+        let paid = PublishedEvent { name: EventName::new("paid").unwrap(), data: serde_json::json!({ "amount": 3 }) };
+        let id = EventId::new("key_1").unwrap();
+        let signals = [
+            (Signal::Cancel, None),
+            (Signal::Approve { step: step.clone() }, None),
+            (Signal::Reject { step }, None),
+            (Signal::Event(paid), Some(id)),
+        ];
+        for (signal, event) in signals {
+            let sent = UserSignal { signal, by: by.clone(), event };
             let body = serde_json::to_string(&sent).unwrap();
             assert_eq!(serde_json::from_str::<UserSignal>(&body).unwrap(), sent, "{body}");
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use greenroom_protocol::request::{ContextRead, ContextWrite, StartTeam};
+use greenroom_protocol::request::{ContextRead, ContextWrite, StartTeam, TeamRef};
 use greenroom_protocol::{AgentId, Cause, ErrorCode, Outcome, Reply, RunId, TeamId};
 use greenroom_rego::{Permitted, SpendingScope};
 use ractor::ActorRef;
@@ -137,7 +137,7 @@ impl Inner {
         let run = grant.run().cloned().ok_or_else(|| Cause::new(ErrorCode::Internal, "the permit forms no team"))?;
         let env = self.runs.env();
         let catalogue = env.resolver.catalogue();
-        let team = env.resolver.team(&start.team, start.version.as_ref()).await?;
+        let team = env.resolver.requested_team(&start.team, start.version.as_ref()).await?;
         if grant.version() != Some(&team.hash()) {
             let message = "the team's definition changed while the request was authorized; send it again";
             return Err(Cause::new(ErrorCode::VersionConflict, message));
@@ -150,6 +150,9 @@ impl Inner {
         }
         // Checked before anything is started for it. A run that is resumed has its context in its journal.
         initial_context(&context)?;
+        if let TeamRef::Inline(inline) = &start.team {
+            self.runs.store_inline_team(inline, &team).await?;
+        }
         let run_request = run_request(start, context);
         let grant = grant.with_spending_limits(SpendingScope::Run(run.clone()), spending_limits(&team));
         let (port, reply) = oneshot::channel();

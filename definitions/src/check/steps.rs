@@ -12,6 +12,7 @@ use crate::agent::Agent;
 use crate::condition::Condition;
 use crate::definition_set::{DefinitionSet, LoadedWorkflow, Located};
 use crate::expr::{Expr, Reference, ReferenceRoot, Segment};
+use crate::plan::WAIT_OUTPUT;
 use crate::problem::{Problem, ProblemKind};
 use crate::types::{Field, FieldType};
 use crate::workflow::{StepSpec, WorkflowSpec};
@@ -348,6 +349,8 @@ fn outputs_of<'a>(spec: &'a WorkflowSpec, index: &Index<'a>, step: &str) -> Opti
             known.extend(inner.steps.iter().flat_map(|step| &step.outputs).map(String::as_str));
         }
         known.insert("final_output");
+    } else if step.wait_for.is_some() {
+        known.insert(WAIT_OUTPUT);
     }
     Some(known)
 }

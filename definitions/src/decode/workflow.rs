@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use greenroom_protocol::Json;
+use greenroom_protocol::request::InlineTeam;
 
 use super::agent::{retry, seconds, seconds_up_to};
 use super::field::{identifier, inputs};
@@ -10,11 +11,13 @@ use super::references::{agent_id, agent_ids, policies, team_id, workflow_id, wor
 use super::version::version;
 use super::{Decoder, MapFields, ids, json, list, money, name, one_of, parsed, positive, positive_u32, text, values};
 use crate::team::TeamSpec;
-use crate::workflow::{ApprovalSpec, CompensateSpec, ForEachSpec, OnError, RunLimits, StepSpec, WorkflowSpec};
+use crate::workflow::{
+    ApprovalSpec, CompensateSpec, ForEachSpec, OnError, RunLimits, StepSpec, WaitForSpec, WorkflowSpec,
+};
 use crate::yaml::Node;
 
-/// The longest timeout of an approval, in seconds: a year.
-const APPROVAL_SECONDS_MAX: u64 = 365 * 24 * 60 * 60;
+/// The longest timeout of an approval, and of a wait, in seconds: a year.
+const WAIT_SECONDS_MAX: u64 = 365 * 24 * 60 * 60;
 
 /// Decodes a workflow. As with an agent, a member that no other check depends on may be invalid.
 pub(crate) fn workflow(decoder: &mut Decoder, node: &Node) -> Option<WorkflowSpec> {
@@ -79,6 +82,7 @@ fn step(decoder: &mut Decoder, node: &Node) -> Option<StepSpec> {
     let retry = fields.optional(decoder, "retry", retry);
     let timeout = fields.optional(decoder, "timeout", seconds);
     let approval = fields.optional(decoder, "approval", approval);
+    let wait_for = fields.optional(decoder, "wait_for", wait_for);
     let compensate = fields.optional(decoder, "compensate", compensate);
     fields.finish(decoder);
     Some(StepSpec {
@@ -95,6 +99,7 @@ fn step(decoder: &mut Decoder, node: &Node) -> Option<StepSpec> {
         retry: retry.flatten(),
         timeout: timeout.flatten(),
         approval: approval?,
+        wait_for: wait_for?,
         compensate: compensate?,
     })
 }
@@ -124,10 +129,18 @@ fn on_error(decoder: &mut Decoder, node: &Node) -> Option<OnError> {
 fn approval(decoder: &mut Decoder, node: &Node) -> Option<ApprovalSpec> {
     let mut fields = MapFields::new(decoder, node, "an approval")?;
     let prompt = fields.required(decoder, "prompt", name);
-    let timeout =
-        fields.optional(decoder, "timeout", |decoder, node| seconds_up_to(decoder, node, APPROVAL_SECONDS_MAX));
+    let timeout = fields.optional(decoder, "timeout", |decoder, node| seconds_up_to(decoder, node, WAIT_SECONDS_MAX));
     fields.finish(decoder);
     Some(ApprovalSpec { prompt: prompt?, timeout: timeout.flatten() })
+}
+
+fn wait_for(decoder: &mut Decoder, node: &Node) -> Option<WaitForSpec> {
+    let mut fields = MapFields::new(decoder, node, "a `wait_for`")?;
+    let context = fields.optional(decoder, "context", parsed);
+    let event = fields.optional(decoder, "event", parsed);
+    let timeout = fields.optional(decoder, "timeout", |decoder, node| seconds_up_to(decoder, node, WAIT_SECONDS_MAX));
+    fields.finish(decoder);
+    Some(WaitForSpec { context: context?, event: event?, timeout: timeout.flatten() })
 }
 
 fn compensate(decoder: &mut Decoder, node: &Node) -> Option<CompensateSpec> {
@@ -159,4 +172,14 @@ pub(crate) fn team(decoder: &mut Decoder, node: &Node) -> Option<TeamSpec> {
         policies: policies.unwrap_or_default(),
         limits: limits.unwrap_or_default(),
     })
+}
+
+/// Decodes a team that a request contains.
+pub(crate) fn inline_team(decoder: &mut Decoder, node: &Node) -> Option<InlineTeam> {
+    let mut fields = MapFields::new(decoder, node, "a team without an id")?;
+    let name = fields.required(decoder, "name", name);
+    let agents = fields.required(decoder, "agents", agent_ids);
+    let shared_context = fields.or_default(decoder, "shared_context", values);
+    fields.finish(decoder);
+    Some(InlineTeam { name: name?, agents: agents?, shared_context: shared_context? })
 }

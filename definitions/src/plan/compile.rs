@@ -7,6 +7,7 @@ use greenroom_protocol::{ContentHash, Json, StepId, Values};
 
 use super::order::{ancestors, order};
 use super::problem::{PlanPart, PlanProblem};
+use super::target::target;
 use super::{COMPENSATION_TIMEOUT, Compensate, ForEach, Plan, PlanStep, STEPS_MAX, StepTarget};
 use crate::condition::Condition;
 use crate::expr::{Expr, Reference, ReferenceRoot};
@@ -147,7 +148,10 @@ impl<'a> Compiler<'a> {
             agent: compensation.agent.clone(),
             inputs: self.compensation_inputs(step, &compensation.inputs, in_items),
         });
-        let target = self.target(step);
+        let target = target(step).unwrap_or_else(|(part, message)| {
+            self.report(id, part, ProblemKind::InvalidValue, message);
+            StepTarget::Approval
+        });
         let depends_on = self.depends_on.get(step.id.as_str()).into_iter().flatten();
         PlanStep {
             id: step.id.clone(),
@@ -163,22 +167,6 @@ impl<'a> Compiler<'a> {
             approval_timeout: step.approval.as_ref().and_then(|approval| approval.timeout).map(Duration::from_secs),
             compensate,
         }
-    }
-
-    fn target(&mut self, step: &StepSpec) -> StepTarget {
-        let message = match (&step.agent, &step.workflow, &step.team, &step.approval) {
-            (Some(agent), None, None, _) => return StepTarget::Agent(agent.clone()),
-            (None, Some(workflow), None, _) => return StepTarget::Workflow(workflow.clone()),
-            (None, Some(workflow), Some(team), _) => {
-                return StepTarget::Team { team: team.clone(), workflow: workflow.clone() };
-            }
-            (None, None, None, Some(_)) => return StepTarget::Approval,
-            (None, None, Some(_), _) => "a step with `team` needs the `workflow` that the team runs",
-            (None, None, None, None) => "a step needs one of `agent`, `workflow`, `team` or `approval`",
-            (Some(_), _, _, _) => "a step with `agent` has no `workflow` and no `team`",
-        };
-        self.report(Some(&step.id), PlanPart::Whole, ProblemKind::InvalidValue, message.into());
-        StepTarget::Approval
     }
 
     /// Records a dependency of a step, or reports that the other step does not exist.

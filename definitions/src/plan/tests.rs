@@ -123,7 +123,7 @@ fn all_problems_of_a_workflow_are_reported_together() {
         .collect::<Vec<_>>(),
         [
             "duplicate_id: step `gather`: the id `gather` is duplicated",
-            "invalid_value: step `nobody`: a step needs one of `agent`, `workflow`, `team` or `approval`",
+            "invalid_value: step `nobody`: a step needs one of `agent`, `workflow`, `team`, `approval` or `wait_for`",
             "invalid_value: step `both`: a step with `agent` has no `workflow` and no `team`",
             "invalid_value: step `team`: a step with `team` needs the `workflow` that the team runs",
             "unknown_reference: step `typo`: there is no step `gahter`, did you mean `gather`?",

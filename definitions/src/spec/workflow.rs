@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use greenroom_protocol::{AgentId, Json, MicroUsd, StepId, TeamId, Values, WorkflowId};
+use greenroom_protocol::{AgentId, ContextKey, EventName, Json, MicroUsd, StepId, TeamId, Values, WorkflowId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -75,7 +75,7 @@ impl RunLimits {
     }
 }
 
-/// One step, as written. It names an agent, a workflow, a team (with a workflow), or only an approval.
+/// One step, as written. It names an agent, a workflow, a team (with a workflow), what it waits for, or only an approval.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepSpec {
@@ -117,6 +117,9 @@ pub struct StepSpec {
     /// Requires an approval before the step starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalSpec>,
+    /// The step waits, instead of calling anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_for: Option<WaitForSpec>,
     /// The compensation, if a later step fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compensate: Option<CompensateSpec>,
@@ -163,6 +166,23 @@ pub struct ApprovalSpec {
     pub prompt: String,
     /// How long the step waits for the approval, in seconds; after it, the step fails with `timed_out`. Without it,
     /// the step waits without limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
+}
+
+/// What a step waits for: a value of the context, or an event. The value, or the data of the event, is its output
+/// `value`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WaitForSpec {
+    /// The key of the run's context that must have a value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<ContextKey>,
+    /// The name of the event, which is published to the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<EventName>,
+    /// How long an attempt waits, in seconds; after it, the attempt fails with `timed_out`. Without it, the step waits
+    /// without limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u64>,
 }

@@ -157,7 +157,7 @@ async fn approval_pod() -> Result<(TestPod, RunId)> {
     )?;
     let pod = start_pod(StoreKind::Memory, Some(definitions.dir()), Overrides::default()).await?;
     let start = Request::StartTeam(StartTeam {
-        team: TeamId::new(TEAM)?,
+        team: TeamId::new(TEAM)?.into(),
         workflow: WorkflowId::new(APPROVED)?,
         inputs: text("hello"),
         context: Values::new(),

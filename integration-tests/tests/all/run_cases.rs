@@ -19,7 +19,7 @@ fn echo_agent(id: &str, fields: &str) -> String {
 }
 
 /// Agents that return a text, a list, or one of two texts; and these workflows.
-fn fixture(workflows: &[(&str, &str)]) -> Result<ModelFixture> {
+pub(crate) fn fixture(workflows: &[(&str, &str)]) -> Result<ModelFixture> {
     // No command of these tests calls a model.
     let fixture = ModelFixture::with_openai("http://127.0.0.1:9")?;
     let folder = fixture.definitions.dir().join("agents/business_ops");
@@ -141,17 +141,17 @@ steps:
 }
 
 /// Starts a detached run.
-async fn detach(fixture: &ModelFixture, workflow: &str) -> Result<String> {
+pub(crate) async fn detach(fixture: &ModelFixture, workflow: &str) -> Result<String> {
     let reply = fixture.terminal.run(&["run", "workflow", workflow, "--detach"]).await?.expect_success()?;
     Ok(reply["outputs"]["run_id"].as_str().context("a run")?.to_owned())
 }
 
-async fn show(fixture: &ModelFixture, run: &str) -> Result<Json> {
+pub(crate) async fn show(fixture: &ModelFixture, run: &str) -> Result<Json> {
     fixture.terminal.run(&["runs", "show", run]).await?.expect_success()
 }
 
 /// Waits until a run has this status.
-async fn reaches(fixture: &ModelFixture, run: &str, status: &str) -> Result<Json> {
+pub(crate) async fn reaches(fixture: &ModelFixture, run: &str, status: &str) -> Result<Json> {
     let probe = || async {
         let output = show(fixture, run).await.ok()?;
         (output["run"]["status"] == status).then_some(output)

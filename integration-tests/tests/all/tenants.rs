@@ -123,7 +123,7 @@ async fn possess(pod: &TestPod) -> Result<Possessions> {
             let team = TeamId::new(TEAM)?;
             let (version, workflow_version, detach, key) = (None, None, true, None);
             Request::StartTeam(StartTeam {
-                team,
+                team: team.into(),
                 workflow,
                 inputs,
                 context,

@@ -64,9 +64,22 @@ fn a_reader_drops_the_frames_of_an_earlier_owner_and_repeated_ones() {
         (delta(id(2, 4, 1)), true),
         (event(2, 4), false),
         (event(2, 5), true),
+        (event(2, 5), false),
         (Frame::Working { at: Timestamp::default() }, true),
     ] {
         assert_eq!(order.accepts(&frame), is_accepted, "{frame:?}");
     }
-    assert_eq!(order.event_seq(), 5);
+    assert_eq!(order.event_seq(), 4, "the newest entry is read again, because it may have further events");
+}
+
+#[test]
+fn each_event_of_an_entry_is_accepted_once() {
+    let numbered = |n| match event(1, 5) {
+        Frame::Event { event, .. } => Frame::Event { id: id(1, 5, n), event },
+        other => other,
+    };
+    let mut order = FrameOrder::after(4);
+    assert_eq!(order.event_seq(), 4);
+    let accepted = [0, 1, 0, 1, 2].map(|n| order.accepts(&numbered(n)));
+    assert_eq!(accepted, [true, true, false, false, true]);
 }

@@ -42,7 +42,7 @@ fn inner_requests() -> Vec<Request> {
     let old = || Some(ContentHash::from_content(b"old"));
     let team = |version, workflow_version| {
         Request::StartTeam(StartTeam {
-            team: TeamId::new("writers").unwrap_or_else(|_| unreachable!()),
+            team: TeamId::new("writers").unwrap_or_else(|_| unreachable!()).into(),
             workflow: WorkflowId::new("letter").unwrap_or_else(|_| unreachable!()),
             inputs: Values::new(),
             context: Values::new(),

@@ -2,7 +2,7 @@
 //! a run is pinned to, and the keys of its calls; a caller who could set them could choose a version that
 //! was replaced, or take the key of another run's call.
 
-use super::{Query, Request};
+use super::{Query, Request, Signal, SignalRun, StartTeam, TeamRef};
 use crate::error::{Cause, ErrorCode};
 use crate::limits::NAME_BYTES_MAX;
 
@@ -11,7 +11,7 @@ impl Request {
     ///
     /// # Errors
     /// [`ErrorCode::InvalidRequest`] if it has a member that only the platform sets, or a name that is too
-    /// long.
+    /// long; [`ErrorCode::PayloadTooLarge`] if an event or a team that it contains is too large.
     pub fn check_outside(&self) -> Result<(), Cause> {
         let (version, key) = self.inner_members();
         if version {
@@ -22,6 +22,11 @@ impl Request {
         }
         if key {
             return Err(inner_member("key", "send the idempotency key in the envelope"));
+        }
+        match self {
+            Self::SignalRun(SignalRun { signal: Signal::Event(event), .. }) => event.check_size()?,
+            Self::StartTeam(StartTeam { team: TeamRef::Inline(team), .. }) => team.check_size()?,
+            _ => {}
         }
         for (member, text) in self.names() {
             if text.len() > NAME_BYTES_MAX {

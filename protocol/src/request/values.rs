@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ContextChange, Query, Request};
+use super::{ContextChange, Query, Request, Signal, TeamRef};
 use crate::hash::ContentHash;
 use crate::value::{ArtifactRef, Json, Values, for_each_artifact};
 
@@ -78,13 +78,23 @@ impl Request {
         match self {
             Self::Invoke(invoke) => invoke.inputs.values_mut().chain(invoke.context.values_mut()).collect(),
             Self::StartRun(start) => start.inputs.values_mut().chain(start.context.values_mut()).collect(),
-            Self::StartTeam(start) => start.inputs.values_mut().chain(start.context.values_mut()).collect(),
+            Self::StartTeam(start) => {
+                let shared = match &mut start.team {
+                    TeamRef::Inline(team) => Some(team.shared_context.values_mut()),
+                    TeamRef::Id(_) => None,
+                };
+                let own = start.inputs.values_mut().chain(start.context.values_mut());
+                own.chain(shared.into_iter().flatten()).collect()
+            }
+            Self::SignalRun(signal) => match &mut signal.signal {
+                Signal::Event(event) => vec![&mut event.data],
+                Signal::Cancel | Signal::Approve { .. } | Signal::Reject { .. } => Vec::new(),
+            },
             Self::ContextWrite(write) => match &mut write.change {
                 ContextChange::Put(value) | ContextChange::Append(value) => vec![value],
             },
             Self::CallTool(call) => call.arguments.values_mut().collect(),
-            Self::SignalRun(_)
-            | Self::ResumeRun(_)
+            Self::ResumeRun(_)
             | Self::ContextRead(_)
             | Self::MemoryRead(_)
             | Self::MemoryWrite(_)

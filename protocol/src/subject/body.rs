@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::envelope::Envelope;
-use crate::id::{TeamId, WorkflowId};
+use crate::id::WorkflowId;
 use crate::peek::{Document as _, document};
-use crate::request::{CallOptions, Signal};
+use crate::request::{CallOptions, Signal, TeamRef};
 use crate::value::{Json, Values};
 
 /// The body of `agents.<agent>.execute`.
@@ -49,7 +49,7 @@ pub struct StartRunBody<'a> {
 #[serde(deny_unknown_fields)]
 pub struct StartTeamBody<'a> {
     /// The team.
-    pub team: Cow<'a, TeamId>,
+    pub team: Cow<'a, TeamRef>,
     /// The workflow; one of the team's, if the team lists any.
     pub workflow: Cow<'a, WorkflowId>,
     /// The inputs of the run, by name.

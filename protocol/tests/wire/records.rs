@@ -3,13 +3,14 @@
 use greenroom_protocol::audit::{Closing, Event, Opening, Record, RecordRef, Restored};
 use greenroom_protocol::event::{RunEvent, RunEventKind, RunStatus};
 use greenroom_protocol::journal::{
-    Entry, InnerVersions, ItemChunk, ItemList, PendingApproval, ResultRef, RunStarted, SkipReason, StepKey,
+    Entry, InnerVersions, ItemChunk, ItemList, PendingApproval, PendingWait, ResultRef, RunStarted, SkipReason,
+    StepKey, WaitTarget,
 };
 use greenroom_protocol::raw_input::{RawFile, RawInput, RawItem};
-use greenroom_protocol::request::{CallOptions, ContextChange};
+use greenroom_protocol::request::{CallOptions, ContextChange, PublishedEvent};
 use greenroom_protocol::{
-    Cause, ContentHash, Deadline, ErrorCode, Frame, FrameId, Issuer, MicroUsd, PrincipalId, SpendingLimits, Status,
-    StepId, TenantId, Tokens, WrittenVersion,
+    Cause, ContentHash, Deadline, ErrorCode, Frame, FrameId, Issuer, Json, MicroUsd, PrincipalId, SpendingLimits,
+    Status, StepId, TenantId, Tokens, WrittenVersion,
 };
 use serde_json::json;
 
@@ -63,6 +64,11 @@ fn pending_approval() -> PendingApproval {
     PendingApproval { run: id("run_02"), step: id("ask"), since: at(3), until: None }
 }
 
+fn pending_wait() -> PendingWait {
+    let (run, target) = (id("run_02"), WaitTarget::Event(id("paid")));
+    PendingWait { run, step: id("wait"), target, since: at(3), until: Some(at(60)) }
+}
+
 /// Every entry that a step can write, successful or not.
 fn step_entries() -> Vec<Entry> {
     let cause = || Cause::new(ErrorCode::ModelOverloaded, "the provider has no capacity");
@@ -101,8 +107,11 @@ fn step_entries() -> Vec<Entry> {
         Entry::StepFailed { key: key(), attempt: 2, cause: cause(), usage: usage(), duration_ms: 34 },
         Entry::StepCancelled { key: key() },
         Entry::ApprovalRequested { key: key(), prompt: "publish it?".into(), until: Some(at(90)) },
-        Entry::CallAwaitsApproval { key: key(), approvals: vec![pending_approval()], idle: true },
-        Entry::CallAwaitsApproval { key: key(), approvals: Vec::new(), idle: false },
+        Entry::CallAwaitsApproval { key: key(), approvals: vec![pending_approval()], waits: Vec::new(), idle: true },
+        Entry::CallAwaitsApproval { key: key(), approvals: Vec::new(), waits: vec![pending_wait()], idle: true },
+        Entry::CallAwaitsApproval { key: key(), approvals: Vec::new(), waits: Vec::new(), idle: false },
+        Entry::WaitStarted { key: key(), attempt: 1, target: WaitTarget::Context(id("facts")), until: Some(at(90)) },
+        Entry::WaitStarted { key: key(), attempt: 2, target: WaitTarget::Event(id("paid")), until: None },
         Entry::ApprovalResolved { key: key(), approved: true, by: id("admin") },
     ]
 }
@@ -115,9 +124,15 @@ fn run_entries() -> Vec<Entry> {
         Entry::StepCompensationStarted { key: key(), attempt: 1 },
         Entry::StepCompensationEnded { key: key(), cause: None, usage: usage(), duration_ms: 5 },
         Entry::ContextChanged { key: id("facts"), change: ContextChange::Append("a".into()), until: Some(at(60)) },
-        Entry::RunResumed { definitions_changed: true, deadline: Deadline(at(900)) },
+        Entry::EventReceived {
+            id: id("key_01"),
+            event: PublishedEvent { name: id("paid"), data: Json::from(3) },
+            by: id("admin"),
+        },
+        Entry::RunResumed { definitions_changed: true, deadline: Deadline(at(900)), restarts: Vec::new() },
         Entry::RunGivenUp { cause: Cause::new(ErrorCode::Internal, "6 pods died"), failures: 0, attempts: 6 },
         Entry::RunReopened { by: id("admin") },
+        Entry::RunResumed { definitions_changed: false, deadline: Deadline(at(900)), restarts: vec![key()] },
         Entry::RunEnded { reply: Box::new(reply()) },
     ]
 }
@@ -134,7 +149,7 @@ fn a_watcher_sees_the_journal_as_events() {
     let entries = [vec![run_started()], step_entries(), run_entries()].concat();
     let run = id("run_01");
     let events: Vec<RunEvent> =
-        (1..).zip(&entries).filter_map(|(seq, entry)| RunEvent::from_entry(&run, seq, at(0), entry)).collect();
+        (1..).zip(&entries).flat_map(|(seq, entry)| RunEvent::list_from_entry(&run, seq, at(0), entry)).collect();
     assert!(events.iter().any(|event| matches!(event.kind, RunEventKind::RunEnded { .. })));
     assert_written("run_events", &events);
 }

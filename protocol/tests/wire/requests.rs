@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{
-    CallOptions, CallTool, ContextChange, ContextRead, ContextWrite, Invoke, Maintenance, MemoryChange, MemoryRead,
-    MemoryWrite, Page, Query, ResumeRun, RunListFilter, Signal, SignalRun, StartRun, StartTeam,
+    CallOptions, CallTool, ContextChange, ContextRead, ContextWrite, InlineTeam, Invoke, Maintenance, MemoryChange,
+    MemoryRead, MemoryWrite, Page, PublishedEvent, Query, ResumeRun, RunListFilter, Signal, SignalRun, StartRun,
+    StartTeam, TeamRef,
 };
 use greenroom_protocol::{
-    Cause, Credential, Deadline, Envelope, ErrorCode, Metadata, MicroUsd, Outcome, Reply, Request, Status, Values,
+    Cause, Credential, Deadline, Envelope, ErrorCode, Json, Metadata, MicroUsd, Outcome, Reply, Request, Status, Values,
 };
 use serde_json::json;
 
@@ -37,7 +38,7 @@ fn calls() -> Vec<Request> {
         options: CallOptions::default(),
     };
     let team = StartTeam {
-        team: id("reporting_team"),
+        team: TeamRef::Id(id("reporting_team")),
         workflow: id("generate_quarterly_report"),
         inputs: values(),
         context: values(),
@@ -47,7 +48,9 @@ fn calls() -> Vec<Request> {
         key: Some(id("run_01/report")),
         options: CallOptions::default(),
     };
-    vec![Request::Invoke(invoke()), Request::StartRun(start), Request::StartTeam(team)]
+    let inline = InlineTeam { name: "Reporting".into(), agents: vec![id("kpi_agent")], shared_context: values() };
+    let inline = StartTeam { team: inline.into(), version: None, workflow_version: None, key: None, ..team.clone() };
+    vec![Request::Invoke(invoke()), Request::StartRun(start), Request::StartTeam(team), Request::StartTeam(inline)]
 }
 
 fn signals() -> Vec<Request> {
@@ -56,6 +59,7 @@ fn signals() -> Vec<Request> {
         signal(Signal::Cancel),
         signal(Signal::Approve { step: id("publish") }),
         signal(Signal::Reject { step: id("publish") }),
+        signal(Signal::Event(PublishedEvent { name: id("paid"), data: Json::from(3) })),
         Request::ResumeRun(ResumeRun { run: id("run_01"), dead: false }),
         Request::ResumeRun(ResumeRun { run: id("run_01"), dead: true }),
     ]

@@ -181,6 +181,8 @@ impl StatusChange {
             | Entry::StepCancelled { .. }
             | Entry::StepCompensationStarted { .. }
             | Entry::StepCompensationEnded { .. }
+            | Entry::WaitStarted { .. }
+            | Entry::EventReceived { .. }
             | Entry::ContextChanged { .. } => Self::None,
         }
     }

@@ -28,12 +28,13 @@ fn ids(runs: &[RunRecord]) -> Vec<RunId> {
 }
 
 fn resumed() -> Entry {
-    Entry::RunResumed { definitions_changed: false, deadline: Deadline::after(NOW, MINUTE) }
+    let restarts = Vec::new();
+    Entry::RunResumed { definitions_changed: false, deadline: Deadline::after(NOW, MINUTE), restarts }
 }
 
 /// A called run reports this again when it is resumed.
 fn waits() -> Entry {
-    Entry::CallAwaitsApproval { key: step_key("a"), approvals: Vec::new(), idle: false }
+    Entry::CallAwaitsApproval { key: step_key("a"), approvals: Vec::new(), waits: Vec::new(), idle: false }
 }
 
 #[tokio::test]

@@ -125,7 +125,8 @@ impl Action {
             Request::CallTool(_) => Self::CallTool,
             Request::SignalRun(signal) => match &signal.signal {
                 Signal::Cancel => Self::CancelRun,
-                Signal::Approve { .. } => Self::ApproveStep,
+                // An event lets steps that wait for it continue, as an approval does.
+                Signal::Approve { .. } | Signal::Event(_) => Self::ApproveStep,
                 Signal::Reject { .. } => Self::RejectStep,
             },
             Request::Query(query) => match query {

@@ -172,7 +172,11 @@ pub enum RunCommand {
     /// Form a team that runs a workflow
     Team {
         /// The team
-        id: TeamId,
+        #[arg(required_unless_present = "inline", conflicts_with = "inline")]
+        id: Option<TeamId>,
+        /// A YAML file with `name`, `agents` and `shared_context` of a team for this run only
+        #[arg(long, value_name = "FILE", requires = "workflow")]
+        inline: Option<PathBuf>,
         /// The workflow; optional if the team names one
         #[arg(long, value_name = "ID")]
         workflow: Option<WorkflowId>,

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use greenroom_protocol::event::{RunEvent, RunEventKind};
+use greenroom_protocol::journal::WaitTarget;
 use greenroom_protocol::{RunId, StepId};
 
 use super::output::{Output, print_note};
@@ -49,6 +50,9 @@ pub fn line(event: &RunEvent) -> Option<String> {
             let attempt = if *attempt > 1 { format!(" · attempt {attempt}") } else { String::new() };
             format!("  … {}{agent}{attempt}", at(step, index))
         }
+        RunEventKind::StepRestarted { step, index } => {
+            format!("  ↻ {} starts again: its attempt was interrupted", at(step, index))
+        }
         RunEventKind::StepEnded { step, index, status, duration_ms, cause, reason } => {
             let mark = match status.as_str() {
                 "done" => "✔",
@@ -68,10 +72,17 @@ pub fn line(event: &RunEvent) -> Option<String> {
             let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
             format!("  ? {step} awaits approval{until}: {prompt}\n{}", approval_commands(&event.run, step))
         }
-        RunEventKind::CallAwaitsApproval { step, index, approvals } => {
-            let each = approvals.iter().map(|pending| format!("\n{}", approval_commands(&pending.run, &pending.step)));
-            format!("  ? {} awaits approvals in the run that it called{}", at(step, index), each.collect::<String>())
+        RunEventKind::CallAwaitsApproval { step, index, approvals, waits } => {
+            let approvals = approvals.iter().map(|pending| approval_commands(&pending.run, &pending.step));
+            let waits = waits.iter().map(|wait| format!("    {} of {} waits for {}", wait.step, wait.run, wait.target));
+            let each: Vec<String> = approvals.chain(waits).collect();
+            format!("  ? {} waits in the run that it called\n{}", at(step, index), each.join("\n"))
         }
+        RunEventKind::WaitStarted { step, target, until } => {
+            let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
+            format!("  ? {step} waits for {target}{until}{}", publish_command(&event.run, target))
+        }
+        RunEventKind::EventReceived { name, by } => format!("  ✉ {by} published the event {name}"),
         RunEventKind::ApprovalResolved { step, approved, by } => {
             format!(
                 "  {} {step} was {} by {by}",
@@ -91,6 +102,14 @@ pub fn line(event: &RunEvent) -> Option<String> {
 /// The commands that resolve an approval.
 pub fn approval_commands(run: &RunId, step: &StepId) -> String {
     format!("    greenroom runs approve {run} {step}\n    greenroom runs reject {run} {step}")
+}
+
+/// The command, on a line of its own, that publishes the event for which a step waits.
+pub fn publish_command(run: &RunId, target: &WaitTarget) -> String {
+    match target {
+        WaitTarget::Event(name) => format!("\n    greenroom runs publish {run} {name}"),
+        WaitTarget::Context(_) => String::new(),
+    }
 }
 
 fn format_duration(time: Duration) -> String {
@@ -120,6 +139,18 @@ mod tests {
         let text = line(&event).unwrap();
         assert!(text.contains("until 2023-11-14T22:13:20Z: Send it?"), "{text}");
         assert!(text.contains("greenroom runs approve run_1 sign"), "{text}");
+    }
+
+    #[test]
+    fn a_step_that_waits_for_an_event_prints_the_command_that_publishes_it() {
+        let kind = RunEventKind::WaitStarted {
+            step: StepId::new("payment").unwrap(),
+            target: WaitTarget::Event(greenroom_protocol::EventName::new("paid").unwrap()),
+            until: None,
+        };
+        let event = RunEvent { run: RunId::new("run_1").unwrap(), seq: 3, at: Timestamp::default(), kind };
+        let text = line(&event).unwrap();
+        assert_eq!(text, "  ? payment waits for the event `paid`\n    greenroom runs publish run_1 paid");
     }
 
     #[test]

@@ -1,14 +1,19 @@
 //! `greenroom run agent|workflow|team`: sends a request, prints its progress and its reply, whose status
 //! decides the exit code.
 
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
 use greenroom_client::transport::Events;
 use greenroom_client::{Call, CallParams, Client, ReplyResult};
+use greenroom_definitions::parse_inline_team;
 use greenroom_protocol::event::{RunEventKind, WatchedRun};
-use greenroom_protocol::request::CallOptions;
+use greenroom_protocol::limits::INLINE_TEAM_BYTES_MAX;
+use greenroom_protocol::request::{CallOptions, InlineTeam, TeamRef};
 use greenroom_protocol::{
     Cause, Clock, Deadline, ErrorCode, Json, MicroUsd, Reply, RequestId, RunId, TeamId, WorkflowId,
 };
@@ -43,14 +48,11 @@ pub async fn run(session: &Session, command: RunCommand, output: Output) -> Resu
             let reply = start(session, call, end.detach, output).await?;
             return finish(session, &reply, dir, output).await;
         }
-        RunCommand::Team { id, workflow, call, end } => {
+        RunCommand::Team { id, inline, workflow, call, end } => {
             let dir = prepare_report(&end)?;
             let client = session.client();
-            let workflow = match workflow {
-                Some(workflow) => workflow,
-                None => only_workflow(&client, &id).await?,
-            };
-            let call = prepare(session, call, client.team(id).workflow(workflow)).await?;
+            let (team, workflow) = requested_team(&client, id, inline, workflow).await?;
+            let call = prepare(session, call, client.team_call(team, &workflow)).await?;
             let reply = start(session, call, end.detach, output).await?;
             return finish(session, &reply, dir, output).await;
         }
@@ -164,6 +166,44 @@ async fn print_events_from(mut events: Events, progress: Progress, has_started: 
         }
     }
     None
+}
+
+/// The team that the command names, or that its file contains, and its workflow.
+async fn requested_team(
+    client: &Client,
+    id: Option<TeamId>,
+    inline: Option<PathBuf>,
+    workflow: Option<WorkflowId>,
+) -> Result<(TeamRef, WorkflowId), Cause> {
+    match (id, inline, workflow) {
+        (Some(id), None, Some(workflow)) => Ok((id.into(), workflow)),
+        (Some(id), None, None) => {
+            let workflow = only_workflow(client, &id).await?;
+            Ok((id.into(), workflow))
+        }
+        (None, Some(file), Some(workflow)) => Ok((read_inline_team(&file)?.into(), workflow)),
+        (None, None, _) | (None, Some(_), None) | (Some(_), Some(_), _) => {
+            let message = "name a team, or pass --inline FILE with --workflow ID";
+            Err(Cause::new(ErrorCode::InvalidRequest, message))
+        }
+    }
+}
+
+/// Reads a team for one run.
+fn read_inline_team(file: &Path) -> Result<InlineTeam, Cause> {
+    let unreadable =
+        |error: io::Error| Cause::new(ErrorCode::PathNotAllowed, format!("{} cannot be read: {error}", file.display()));
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(INLINE_TEAM_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    File::open(file).and_then(|opened| opened.take(limit).read_to_end(&mut bytes)).map_err(unreadable)?;
+    if bytes.len() > INLINE_TEAM_BYTES_MAX {
+        let message = format!("{} has more than {INLINE_TEAM_BYTES_MAX} bytes", file.display());
+        return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
+    }
+    parse_inline_team(file, &bytes).map_err(|problems| {
+        let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Cause::new(ErrorCode::InvalidDefinition, texts.join("\n"))
+    })
 }
 
 async fn only_workflow(client: &Client, team: &TeamId) -> Result<WorkflowId, Cause> {

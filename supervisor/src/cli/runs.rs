@@ -1,16 +1,16 @@
-//! `greenroom runs`: list, show, watch, report, resume, approve, reject, cancel and prune runs. Those that were given up
-//! are in `dead`.
+//! `greenroom runs`: list, show, watch, report, resume, approve, reject, publish to, cancel and prune runs. Those that were
+//! given up are in `dead`.
 
 use futures::StreamExt;
 use greenroom_protocol::event::{RunEventKind, WatchedRun};
-use greenroom_protocol::journal::PendingApproval;
-use greenroom_protocol::request::{Maintenance, Page, RunListFilter, Signal};
-use greenroom_protocol::{Cause, Clock, Json, Reply, RunId};
+use greenroom_protocol::journal::{PendingApproval, PendingWait};
+use greenroom_protocol::request::{Maintenance, Page, PublishedEvent, RunListFilter, Signal};
+use greenroom_protocol::{Cause, Clock, Json, Reply, RunId, Timestamp};
 
 use super::args::RunsCommand;
 use super::catalogue::print_list;
 use super::output::{Output, print_note};
-use super::progress::{Progress, approval_commands, line};
+use super::progress::{Progress, approval_commands, line, publish_command};
 use super::report::report;
 use super::run::print_events;
 use super::session::Session;
@@ -48,6 +48,14 @@ pub async fn runs(session: &Session, command: RunsCommand, output: Output) -> Re
             print_signalled(&client.reject(run, step.clone()).await?, Signal::Reject { step }, output)
         }
         RunsCommand::Dead(command) => dead(session, command, output).await,
+        RunsCommand::Publish { run, event: name, data, idempotency_key } => {
+            let event = PublishedEvent { name, data: data.unwrap_or_default() };
+            let mut call = client.run(&run).signal(Signal::Event(event.clone()));
+            if let Some(key) = idempotency_key {
+                call = call.idempotency_key(key);
+            }
+            print_signalled(&call.send().await?, Signal::Event(event), output)
+        }
         RunsCommand::Resume { run: Some(run) } => resume(session, run, output).await,
         RunsCommand::Resume { run: None } => {
             let report = session.maintain(Maintenance::ResumeRuns).await?;
@@ -66,12 +74,20 @@ pub async fn runs(session: &Session, command: RunsCommand, output: Output) -> Re
 /// Formats the record of a run, with what it waits for.
 fn format_run(run: &Json) -> String {
     let mut run = run.clone();
-    let pending = run.as_object_mut().and_then(|members| members.remove("pending_approvals"));
+    let mut remove = |name: &str| run.as_object_mut().and_then(|members| members.remove(name));
+    let (pending, waits) = (remove("pending_approvals"), remove("pending_waits"));
     let mut text = format_report(&run);
     let pending: Vec<PendingApproval> = pending.and_then(|all| serde_json::from_value(all).ok()).unwrap_or_default();
+    let limit =
+        |until: Option<Timestamp>| until.map_or_else(|| "without limit".to_owned(), |until| format!("until {until}"));
     for PendingApproval { run, step, since, until } in pending {
-        let until = until.map_or_else(|| "without limit".to_owned(), |until| format!("until {until}"));
-        text.push_str(&format!("\nawaits approval since {since}, {until}:\n{}", approval_commands(&run, &step)));
+        let commands = approval_commands(&run, &step);
+        text.push_str(&format!("\nawaits approval since {since}, {}:\n{commands}", limit(until)));
+    }
+    let waits: Vec<PendingWait> = waits.and_then(|all| serde_json::from_value(all).ok()).unwrap_or_default();
+    for PendingWait { run, step, target, since, until } in waits {
+        let command = publish_command(&run, &target);
+        text.push_str(&format!("\n{step} waits for {target} since {since}, {}{command}", limit(until)));
     }
     text
 }
@@ -143,6 +159,7 @@ fn print_signalled(reply: &Reply, signal: Signal, output: Output) -> Result<u8, 
         Signal::Cancel => format!("cancelling {}", reply.id),
         Signal::Approve { step } => format!("{} of {} was approved", step, reply.id),
         Signal::Reject { step } => format!("{} of {} was rejected", step, reply.id),
+        Signal::Event(event) => format!("{} was published to {}", event.name, reply.id),
     });
     Ok(0)
 }

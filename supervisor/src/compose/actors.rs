@@ -83,6 +83,8 @@ pub(crate) async fn spawn_tree(parts: &PodParts, env: &Arc<ExecutionEnv>) -> Res
         pod: parts.pod.clone(),
         lease: LEASE,
         park_delay: parts.config.park_delay,
+        wake_ups: Arc::clone(&parts.wake_ups),
+        step_deltas: None,
     });
     let teams = TeamsHandle::new(runs.clone(), Arc::clone(env), CategoryConfig::default());
     children.push(teams_child(&teams));

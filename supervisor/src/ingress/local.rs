@@ -111,12 +111,12 @@ impl LocalIngress {
             return Err(cause);
         }
         let tail = self.stores.journal.tail(&run, Seq(after));
-        let events = tail.filter_map(move |record| {
-            let event = match record {
-                Ok(record) => RunEvent::from_entry(&run, record.seq.0, record.at, &record.entry).map(Ok),
-                Err(error) => Some(Err(TransportError::Rejected(error.cause()))),
+        let events = tail.flat_map(move |record| {
+            let events = match record {
+                Ok(record) => RunEvent::list_from_entry(&run, record.seq.0, record.at, &record.entry),
+                Err(error) => return stream::iter(vec![Err(TransportError::Rejected(error.cause()))]),
             };
-            futures::future::ready(event)
+            stream::iter(events.into_iter().map(Ok).collect::<Vec<_>>())
         });
         Ok(events.boxed())
     }

@@ -88,11 +88,14 @@ impl FactCollector {
             workflow_step: self
                 .is_step(request, |target| match target {
                     StepTarget::Agent(named) => self.is_agent(named, agent.id()),
-                    StepTarget::Workflow(_) | StepTarget::Team { .. } | StepTarget::Approval => false,
+                    StepTarget::Workflow(_)
+                    | StepTarget::Team { .. }
+                    | StepTarget::Approval
+                    | StepTarget::Wait { .. } => false,
                 })
                 .await?
                 || self.names_compensation(request, agent.id()).await?,
-            team_member: self.is_member(request.team(), agent.id()),
+            team_member: self.is_member(request.team(), agent.id()).await?,
             can_work_with: caller
                 .as_ref()
                 .is_some_and(|caller| self.definitions.catalogue().may_work_with(caller.id(), agent.id())),
@@ -128,7 +131,9 @@ impl FactCollector {
             workflow_step: self
                 .is_step(request, |target| match target {
                     StepTarget::Workflow(named) => named == workflow.id(),
-                    StepTarget::Agent(_) | StepTarget::Team { .. } | StepTarget::Approval => false,
+                    StepTarget::Agent(_) | StepTarget::Team { .. } | StepTarget::Approval | StepTarget::Wait { .. } => {
+                        false
+                    }
                 })
                 .await?,
             ..tenant_relation(request)
@@ -144,7 +149,7 @@ impl FactCollector {
     }
 
     async fn start_team(&self, request: &Authenticated, start: &StartTeam) -> Result<Facts, Cause> {
-        let team = self.definitions.team(&start.team, start.version.as_ref()).await?;
+        let team = self.definitions.requested_team(&start.team, start.version.as_ref()).await?;
         let workflow = self.definitions.workflow(&start.workflow, start.workflow_version.as_ref()).await?;
         let named = &team.spec().workflows;
         let relation = Relation {
@@ -152,7 +157,9 @@ impl FactCollector {
             workflow_step: self
                 .is_step(request, |target| match target {
                     StepTarget::Team { team: named, .. } => named == team.id(),
-                    StepTarget::Agent(_) | StepTarget::Workflow(_) | StepTarget::Approval => false,
+                    StepTarget::Agent(_) | StepTarget::Workflow(_) | StepTarget::Approval | StepTarget::Wait { .. } => {
+                        false
+                    }
                 })
                 .await?,
             ..tenant_relation(request)
@@ -207,7 +214,7 @@ impl FactCollector {
                     Caller::Workflow { .. } | Caller::Team { .. } => {
                         record.team.is_some() && request.team() == record.team.as_ref()
                     }
-                    Caller::Agent { agent, .. } => self.is_member(record.team.as_ref(), agent),
+                    Caller::Agent { agent, .. } => self.is_member(record.team.as_ref(), agent).await?,
                     Caller::User { .. } | Caller::None => false,
                 },
             provides_to_team: caller
@@ -239,7 +246,7 @@ impl FactCollector {
         };
         let relation = Relation {
             own_memory: caller.as_ref().is_some_and(|caller| caller.id() == agent.id()),
-            team_member: self.is_member(request.team(), agent.id()),
+            team_member: self.is_member(request.team(), agent.id()).await?,
             ..tenant_relation(request)
         };
         Ok(Facts {
@@ -257,7 +264,10 @@ impl FactCollector {
             tool_declared: caller
                 .as_ref()
                 .is_some_and(|agent| agent.spec().tools.iter().any(|tool| tool.to_string() == call.tool)),
-            team_member: caller.as_ref().is_some_and(|agent| self.is_member(request.team(), agent.id())),
+            team_member: match &caller {
+                Some(agent) => self.is_member(request.team(), agent.id()).await?,
+                None => false,
+            },
             ..tenant_relation(request)
         };
         Ok(Facts {

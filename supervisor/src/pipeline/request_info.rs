@@ -72,7 +72,7 @@ impl RequestInfo {
             Request::StartTeam(start) => {
                 info.run = Some(RunId::for_request(id));
                 info.workflow = Some(start.workflow.clone());
-                info.team = Some(start.team.clone());
+                info.team = Some(start.team.id());
             }
             Request::SignalRun(signal) => info.run = Some(signal.run.clone()),
             Request::ResumeRun(resume) => info.run = Some(resume.run.clone()),

@@ -8,6 +8,7 @@ use greenroom_registry::journal::{AppendPosition, JournalError, Receipt, Seq};
 use greenroom_registry::ledger::Settled;
 use ractor::{ActorProcessingErr, ActorRef};
 
+use super::call_origins::CallOrigins;
 use super::{RunActor, RunActorState};
 use crate::pipeline::{CommitWaiter, commit_signal};
 use crate::run::JOURNAL_WAIT_MAX;
@@ -66,6 +67,7 @@ impl RunActor {
         let append = async {
             let pending = self.submit_entries(state.seq, decision.entries(), settled, timing, now).await?;
             let (signal, waiter) = commit_signal();
+            self.set_call_origins(state, decision.entries());
             for call in calls {
                 self.start_effect(myself, state, decision.next(), call, &waiter);
             }
@@ -125,6 +127,7 @@ impl RunActor {
         decision: Decision,
         receipt: &Receipt,
     ) {
+        self.set_call_origins(state, decision.entries());
         let (next, effects) = decision.release(receipt);
         state.seq = receipt.through();
         for effect in effects {
@@ -139,6 +142,13 @@ impl RunActor {
         self.observe_waiting(myself, state);
         if let (Phase::Ended(_), Some(context)) = (state.machine.phase(), &state.context) {
             context.remove_view().await;
+        }
+    }
+
+    /// Notes where the calls of a decision begin, before its entries are counted.
+    fn set_call_origins(&self, state: &mut RunActorState, entries: &[Entry]) {
+        if self.ctx.env.step_deltas.is_some() {
+            state.call_origins = Some(CallOrigins::new(state.seq, entries));
         }
     }
 

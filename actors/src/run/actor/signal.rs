@@ -1,4 +1,4 @@
-//! Signals of users: cancel, approve, reject. A signal is confirmed only once it is in the journal.
+//! Signals of users: cancel, approve, reject, an event. A signal is confirmed only once it is in the journal.
 
 use greenroom_protocol::{Cause, ErrorCode};
 use ractor::{ActorProcessingErr, ActorRef};
@@ -16,6 +16,10 @@ impl RunActor {
         signal: UserSignal,
         port: SignalPort,
     ) -> Result<(), ActorProcessingErr> {
+        if signal.is_recorded(&state.machine) {
+            let _ = port.send(Ok(state.machine.run_status()));
+            return Ok(());
+        }
         let event = match signal.event(&state.machine) {
             Ok(event) => event,
             Err(cause) => {

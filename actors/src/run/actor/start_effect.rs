@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::waits::CalledRun;
 use super::{RunActor, RunActorState};
 use crate::pipeline::CommitWaiter;
-use crate::run::effects::{self, Call, CallInputs, EffectContext, EffectOutcome};
+use crate::run::effects::{self, AwaitedValue, Call, CallInputs, EffectContext, EffectOutcome, await_context};
 use crate::run::evaluate::evaluate_step;
 use crate::run::machine::{CallTarget, Effect, Event, Phase, State};
 use crate::run::message::{RunMsg, Task};
@@ -41,13 +41,21 @@ impl RunActor {
             Effect::Call { key, attempt, target, call } => {
                 let Some(inputs) = self.call_inputs(next, &key, &target) else { return };
                 let idle = self.register_called_run(state, &key, &target, &call, attempt);
-                let call = Call { key: key.clone(), attempt, target, call, idle };
+                let origin = state.call_origins.as_ref().map(|origins| origins.of_call(&key));
+                let origin = origin.filter(|_| matches!(target, CallTarget::Agent { .. }));
+                let call = Call { key: key.clone(), attempt, target, call, idle, origin };
                 let work = effects::call(self.running_context(next), call, inputs, commit.clone());
+                self.spawn_task(myself, state, Task::Call(key, attempt), work);
+            }
+            Effect::AwaitContext { key, attempt, context } => {
+                let hosted = self.ctx.started.team_run.as_ref().and_then(|run| self.runs.hosted_runs().find(run));
+                let awaited = AwaitedValue { context, last: hosted.and_then(|hosted| hosted.context) };
+                let work = await_context(self.running_context(next), key.clone(), attempt, awaited);
                 self.spawn_task(myself, state, Task::Call(key, attempt), work);
             }
             Effect::Compensate { key, attempt, target, call, after } => {
                 let Some(inputs) = self.compensation_inputs(next, &key) else { return };
-                let call = Call { key: key.clone(), attempt, target, call, idle: None };
+                let call = Call { key: key.clone(), attempt, target, call, idle: None, origin: None };
                 let work = effects::compensate(self.compensating_context(next), call, after, inputs);
                 self.spawn_task(myself, state, Task::Compensate(key, attempt), work);
             }

@@ -37,10 +37,10 @@ impl RunActor {
     pub(super) fn report_waits(&self, state: &mut RunActorState) {
         let Some(caller) = &self.ctx.started.parent else { return };
         let approvals = state.machine.pending_approvals();
-        let waits = CallWaits { approvals, idle: state.machine.is_paused() };
+        let waits = CallWaits { approvals, waits: state.machine.pending_waits(), idle: state.machine.is_paused() };
         let is_known = match &state.reported_waits {
             Some(reported) => *reported == waits,
-            None => waits.approvals.is_empty(),
+            None => waits.is_empty(),
         };
         if !is_known {
             self.runs.hosted_runs().report_waits(caller, self.run(), waits.clone());

@@ -4,7 +4,7 @@
 use greenroom_definitions::Agent;
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{ContextChange, ContextRead, ContextWrite};
-use greenroom_protocol::{CallKey, Cause, ContextKey, Request, Values};
+use greenroom_protocol::{CallKey, Cause, ContextKey, Json, Request, Values};
 use greenroom_rego::NameSet;
 
 use super::{Call, EffectContext, ProvidedValues, outputs_of};
@@ -25,6 +25,20 @@ impl EffectContext {
             self.issue_to_context(&call.child("context"), attempt, read, &NameSet::default(), &mut usage).await?;
         context.extend(outputs);
         Ok(usage)
+    }
+
+    /// One value of the team's shared context; none if it has no value.
+    pub(super) async fn read_context_key(
+        &self,
+        key: &ContextKey,
+        call: &CallKey,
+        attempt: u32,
+        usage: &mut Usage,
+    ) -> Result<Option<Json>, Cause> {
+        let Some(run) = self.started.team_run.clone() else { return Ok(None) };
+        let read = Request::ContextRead(ContextRead { run, keys: vec![key.clone()] });
+        let mut values = self.issue_to_context(call, attempt, read, &NameSet::default(), usage).await?;
+        Ok(values.remove(key.as_str()))
     }
 
     /// The outputs that a member provides to its team: the output named like the key, or else the first output. Each

@@ -1,7 +1,7 @@
 //! What a run does at present: what is in flight, what it waits for, and whether its time passes.
 //!
-//! The time of a run does not pass while it only waits for approvals, its own or those of the runs that it called: its
-//! deadline moves by as much as it waited. The deadline of the request that waits for the run does not move.
+//! The time of a run does not pass while it only waits for approvals and events, its own or those of the runs that it
+//! called: its deadline moves by as much as it waited. The deadline of the request that waits for the run does not move.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +19,13 @@ impl StepStatus {
             backing_off: u32::from(matches!(self, Self::Backoff { .. })),
             evaluating: u32::from(matches!(self, Self::Evaluating)),
             awaiting: u32::from(matches!(self, Self::AwaitingApproval { .. })),
+            awaiting_events: u32::from(matches!(self, Self::AwaitingEvent { .. })),
         }
     }
 }
 
 impl State {
-    /// The deadline of the run. It moves while the run only waits for approvals.
+    /// The deadline of the run. It moves while the run only waits for approvals and events.
     #[must_use]
     pub const fn deadline(&self) -> Option<Deadline> {
         self.deadline
@@ -45,7 +46,7 @@ impl State {
         }
     }
 
-    /// True while the run only waits for approvals, so that its time does not pass.
+    /// True while the run only waits for approvals and events, so that its time does not pass.
     #[must_use]
     pub const fn is_paused(&self) -> bool {
         self.paused_since.is_some()
@@ -76,19 +77,19 @@ impl State {
         own.chain(self.waiting_calls.values().flat_map(|waits| waits.approvals.iter().cloned())).collect()
     }
 
-    /// The call of a step whose run awaits approvals; `None` if none does.
+    /// The call of a step whose run awaits approvals or events; `None` if none does.
     #[must_use]
     pub fn call_waits(&self, key: &StepKey) -> Option<&CallWaits> {
         self.waiting_calls.get(key).map(Arc::as_ref)
     }
 
-    /// The time of the next retry, if the run does nothing until then: whatever it has begun waits for a retry, or for
-    /// approvals, its own or those of a run that it called. None if it does anything else, or if no step waits for a
+    /// The time of the next retry, if the run does nothing until then: whatever it has begun waits for a retry, for events
+    /// or for approvals, its own or those of a run that it called. None if it does anything else, or if no step waits for a
     /// retry.
     #[must_use]
     pub fn next_retry(&self) -> Option<Timestamp> {
         let idle_calls = self.waiting_calls.values().filter(|waits| waits.idle).count();
-        let Counts { in_flight, backing_off, evaluating, awaiting: _ } = self.counts;
+        let Counts { in_flight, backing_off, evaluating, awaiting: _, awaiting_events: _ } = self.counts;
         let only_waits = self.phase == Phase::Running
             && evaluating == 0
             && backing_off > 0
@@ -109,11 +110,10 @@ impl State {
     }
 
     /// Records what the run of a call waits for. A call that is no longer in flight waits for nothing.
-    pub(super) fn set_call_waits(&mut self, key: &StepKey, approvals: &[PendingApproval], idle: bool) {
-        if approvals.is_empty() || !matches!(self.step_status(key), StepStatus::InFlight { .. }) {
+    pub(super) fn set_call_waits(&mut self, key: &StepKey, waits: CallWaits) {
+        if waits.is_empty() || !matches!(self.step_status(key), StepStatus::InFlight { .. }) {
             self.waiting_calls.remove(key);
         } else {
-            let waits = CallWaits { approvals: approvals.to_vec(), idle };
             self.waiting_calls.insert(key.clone(), Arc::new(waits));
         }
     }
@@ -149,19 +149,19 @@ impl State {
         calls_run && matches!(self.step_status(key), StepStatus::InFlight { .. })
     }
 
-    /// True if everything that the run has begun waits for approvals.
-    fn waits_for_approvals_only(&self) -> bool {
+    /// True if everything that the run has begun waits for approvals or events.
+    fn only_waits(&self) -> bool {
         let idle_calls = self.waiting_calls.values().filter(|waits| waits.idle).count();
-        let Counts { in_flight, evaluating, awaiting, backing_off: _ } = self.counts;
+        let Counts { in_flight, evaluating, awaiting, awaiting_events, backing_off: _ } = self.counts;
         self.phase == Phase::Running
             && evaluating == 0
             && in_flight as usize == idle_calls
-            && (awaiting > 0 || idle_calls > 0)
+            && (awaiting > 0 || awaiting_events > 0 || idle_calls > 0)
     }
 
     /// Stops or continues the time of the run after an entry that was written at `at`.
     pub(super) fn update_pause(&mut self, at: Timestamp) {
-        match (self.paused_since, self.waits_for_approvals_only()) {
+        match (self.paused_since, self.only_waits()) {
             (None, true) => self.paused_since = Some(at),
             (Some(since), false) => {
                 let pause = at.saturating_duration_since(since);

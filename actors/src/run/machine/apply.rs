@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
-use greenroom_protocol::journal::{Entry, ItemList, RunStarted, StepKey};
+use greenroom_protocol::journal::{Entry, ItemList, ResultRef, RunStarted, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{Deadline, Reply, StepId, Timestamp};
 
+use super::counts::CallWaits;
 use super::state::{Items, Phase, State, StepStatus};
+use super::wait::awaited_event;
 
 impl State {
     /// Applies an entry that was written at `at`.
@@ -36,13 +38,7 @@ impl State {
                 }
                 self.set_status(key, StepStatus::InFlight { attempt: *attempt, since: at });
             }
-            Entry::StepDone { key, result, usage, .. } => {
-                let order = self.completed_count;
-                self.completed_count = self.completed_count.saturating_add(1);
-                self.add_usage(usage);
-                self.usage.steps = self.usage.steps.saturating_add(1);
-                self.set_status(key, StepStatus::Done { order, result: Arc::new(result.clone()) });
-            }
+            Entry::StepDone { key, result, usage, .. } => self.complete(key, result, usage),
             // The context is a fold of its own (`run::context`); no decision of the machine depends on it.
             Entry::ContextChanged { .. } | Entry::RunGivenUp { .. } | Entry::RunReopened { .. } => {}
             Entry::StepSkipped { key, .. } => self.set_status(key, StepStatus::Skipped),
@@ -60,7 +56,15 @@ impl State {
             Entry::ApprovalRequested { key, until, .. } => {
                 self.set_status(key, StepStatus::AwaitingApproval { since: at, until: *until });
             }
-            Entry::CallAwaitsApproval { key, approvals, idle } => self.set_call_waits(key, approvals, *idle),
+            Entry::CallAwaitsApproval { key, approvals, waits, idle } => {
+                let waits = CallWaits { approvals: approvals.clone(), waits: waits.clone(), idle: *idle };
+                self.set_call_waits(key, waits);
+            }
+            Entry::WaitStarted { key, attempt, target, until } => {
+                let (attempt, until, target) = (*attempt, *until, Arc::new(target.clone()));
+                self.set_status(key, StepStatus::AwaitingEvent { attempt, since: at, until, target });
+            }
+            Entry::EventReceived { id, event, .. } => Arc::make_mut(&mut self.events).add(id, event),
             Entry::ApprovalResolved { key, approved, .. } => {
                 if *approved {
                     self.step_state_mut(&key.step).approved = true;
@@ -100,6 +104,18 @@ impl State {
         self.request_deadline = started.request_deadline;
         self.retries_remaining = started.retry_budget;
         self.started = Some(Arc::new(started.clone()));
+    }
+
+    /// The end of a step that waits for an event consumes the oldest one of its name.
+    fn complete(&mut self, key: &StepKey, result: &ResultRef, usage: &Usage) {
+        let order = self.completed_count;
+        self.completed_count = self.completed_count.saturating_add(1);
+        if let Some(name) = awaited_event(self.step_status(key)).cloned() {
+            Arc::make_mut(&mut self.events).consume(&name);
+        }
+        self.add_usage(usage);
+        self.usage.steps = self.usage.steps.saturating_add(1);
+        self.set_status(key, StepStatus::Done { order, result: Arc::new(result.clone()) });
     }
 
     fn expand(&mut self, step: &StepId, count: u32, skipped: &[u32], list: Option<&ItemList>) {

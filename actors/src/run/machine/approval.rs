@@ -71,11 +71,11 @@ impl DecisionBuilder<'_> {
         let is_in_flight = matches!(self.next.step_status(key), StepStatus::InFlight { .. });
         let is_same = match self.next.call_waits(key) {
             Some(known) => known == waits,
-            None => waits.approvals.is_empty(),
+            None => waits.is_empty(),
         };
         if is_running && is_in_flight && !is_same {
-            let CallWaits { approvals, idle } = waits.clone();
-            self.record(Entry::CallAwaitsApproval { key: key.clone(), approvals, idle });
+            let CallWaits { approvals, waits, idle } = waits.clone();
+            self.record(Entry::CallAwaitsApproval { key: key.clone(), approvals, waits, idle });
         }
     }
 

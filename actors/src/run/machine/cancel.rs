@@ -2,7 +2,7 @@
 //! completed steps are compensated where the plan defines it, and the runs end that the aborted calls had started.
 
 use greenroom_definitions::workflow::OnError;
-use greenroom_protocol::journal::{Entry, StepKey};
+use greenroom_protocol::journal::{Entry, StepKey, WaitTarget};
 use greenroom_protocol::{Cause, ErrorCode, Json, UserId};
 
 use super::decide::DecisionBuilder;
@@ -83,6 +83,7 @@ fn failure(step_state: &StepState, status: StepKey, continues: bool) -> Option<(
 fn open_keys(state: &State) -> Vec<(StepKey, bool)> {
     let is_open = |step: &StepStatus| match step {
         StepStatus::InFlight { .. } | StepStatus::Evaluating => Some(true),
+        StepStatus::AwaitingEvent { target, .. } => Some(matches!(target.as_ref(), WaitTarget::Context(_))),
         StepStatus::Backoff { .. } | StepStatus::AwaitingApproval { .. } | StepStatus::Approved => Some(false),
         StepStatus::Waiting
         | StepStatus::RunningItems

@@ -1,6 +1,6 @@
 //! What the parts of a run do at present, counted.
 
-use greenroom_protocol::journal::PendingApproval;
+use greenroom_protocol::journal::{PendingApproval, PendingWait};
 
 /// Counts of steps and items by what they do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -13,6 +13,8 @@ pub(super) struct Counts {
     pub(super) evaluating: u32,
     /// Steps that await an approval.
     pub(super) awaiting: u32,
+    /// Steps that wait for a value of the context or for an event.
+    pub(super) awaiting_events: u32,
 }
 
 impl Counts {
@@ -22,6 +24,8 @@ impl Counts {
         self.backing_off = self.backing_off.saturating_add(is.backing_off).saturating_sub(was.backing_off);
         self.evaluating = self.evaluating.saturating_add(is.evaluating).saturating_sub(was.evaluating);
         self.awaiting = self.awaiting.saturating_add(is.awaiting).saturating_sub(was.awaiting);
+        self.awaiting_events =
+            self.awaiting_events.saturating_add(is.awaiting_events).saturating_sub(was.awaiting_events);
     }
 }
 
@@ -30,6 +34,16 @@ impl Counts {
 pub struct CallWaits {
     /// The steps that await an approval, of that run and of the runs that it called.
     pub approvals: Vec<PendingApproval>,
+    /// The steps of these runs that wait for a value of the context or for an event.
+    pub waits: Vec<PendingWait>,
     /// True if that run does nothing else.
     pub idle: bool,
+}
+
+impl CallWaits {
+    /// True if no step waits.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.approvals.is_empty() && self.waits.is_empty()
+    }
 }

@@ -116,6 +116,7 @@ pub fn decide(state: &State, plan: &Plan, event: &Event, now: Timestamp) -> Deci
         Event::RetryTaken => builder.on_nested_retry(),
         Event::TimerFired { timer } => builder.on_timer_fired(timer),
         Event::CallWaits { key, waits } => builder.on_call_waits(key, waits),
+        Event::EventPublished { id, event, by } => builder.on_event_published(id, event, by),
         Event::Approved { step, by } => builder.on_approved(step, by),
         Event::Rejected { step, by } => builder.on_rejected(step, by),
         Event::CancelRequested { by } => builder.on_cancel_requested(by),
@@ -231,6 +232,7 @@ impl<'a> DecisionBuilder<'a> {
         match timer {
             TimerId::Deadline | TimerId::RequestDeadline => self.on_deadline(),
             TimerId::Approval(step) => self.on_approval_timeout(step),
+            TimerId::Wait(step) => self.on_wait_timeout(step),
             TimerId::Retry(key) => self.retry_step(key),
             TimerId::Compensation => self.on_compensation_timeout(),
         }

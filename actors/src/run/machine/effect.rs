@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use greenroom_protocol::journal::StepKey;
-use greenroom_protocol::{AgentId, CallKey, ContentHash, Reply, StepId, TeamId, Timestamp, WorkflowId};
+use greenroom_protocol::{AgentId, CallKey, ContentHash, ContextKey, Reply, StepId, TeamId, Timestamp, WorkflowId};
 
 /// The target of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub enum TimerId {
     RequestDeadline,
     /// The end of the time for an approval.
     Approval(StepId),
+    /// The end of the time for which a step waits for a value or for an event.
+    Wait(StepId),
     /// The retry of a step.
     Retry(StepKey),
     /// The end of the time for compensation.
@@ -62,6 +64,15 @@ pub enum Effect {
         target: CallTarget,
         /// The idempotency key, the same for every attempt.
         call: CallKey,
+    },
+    /// Wait until the context has a value; ends in `Event::CallCompleted`.
+    AwaitContext {
+        /// The step.
+        key: StepKey,
+        /// 1 for the first attempt.
+        attempt: u32,
+        /// The key of the context.
+        context: ContextKey,
     },
     /// Compensate a step; ends in `Event::Compensated`.
     Compensate {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use greenroom_protocol::journal::{ItemList, ResultRef, RunStarted, SkipReason, StepKey};
 use greenroom_protocol::reply::Usage;
-use greenroom_protocol::request::ContextChange;
-use greenroom_protocol::{Cause, ContentHash, ContextKey, Deadline, Json, StepId, Timestamp, UserId, Values};
+use greenroom_protocol::request::{ContextChange, PublishedEvent};
+use greenroom_protocol::{Cause, ContentHash, ContextKey, Deadline, EventId, Json, StepId, Timestamp, UserId, Values};
 
 use super::counts::CallWaits;
 use super::effect::TimerId;
@@ -68,7 +68,7 @@ pub enum Event {
         /// The evaluation.
         evaluation: Result<StepEvaluation, Cause>,
     },
-    /// A call has returned.
+    /// A call has returned, or the context has the value for which a step waits.
     CallCompleted {
         /// The step.
         key: StepKey,
@@ -110,6 +110,15 @@ pub enum Event {
         key: StepKey,
         /// What it waits for.
         waits: CallWaits,
+    },
+    /// A user published an event to the run.
+    EventPublished {
+        /// The id of the publication.
+        id: EventId,
+        /// The event.
+        event: PublishedEvent,
+        /// Who.
+        by: UserId,
     },
     /// A user approved a step.
     Approved {

@@ -18,7 +18,8 @@ impl DecisionBuilder<'_> {
             Phase::New | Phase::Ended(_) => return,
             Phase::Running | Phase::Compensating { .. } => {}
         }
-        self.record(Entry::RunResumed { definitions_changed, deadline });
+        let restarts = interrupted_calls(&self.next);
+        self.record(Entry::RunResumed { definitions_changed, deadline, restarts });
         self.collecting_outputs = false;
         match *self.next.phase() {
             Phase::Running => self.set_deadline_timers(),
@@ -53,6 +54,9 @@ impl DecisionBuilder<'_> {
                 }
             }
             StepStatus::AwaitingApproval { until, .. } => self.set_approval_timer(&key.step, *until),
+            StepStatus::AwaitingEvent { attempt, until, target, .. } => {
+                self.set_wait_effects(&key, *attempt, target, *until);
+            }
             StepStatus::Waiting
             | StepStatus::Approved
             | StepStatus::RunningItems
@@ -81,6 +85,16 @@ pub(crate) fn deadline_after_pause(state: &State, last_owner: Option<OwnerActivi
     let paused_at = state.next_retry().map_or(paused_at, |retry_at| retry_at.max(paused_at));
     let pause = if state.is_paused() { Duration::ZERO } else { now.saturating_duration_since(paused_at) };
     Deadline(state.deadline().map_or(now, |deadline| deadline.0.saturating_add(pause)))
+}
+
+/// The steps whose calls of an agent are in flight: what they have written is void. A run that a step has called is
+/// resumed, and says the same of its own steps.
+fn interrupted_calls(state: &State) -> Vec<StepKey> {
+    let calls_run = |key: &StepKey| state.step_state(&key.step).is_some_and(|step_state| step_state.calls_run);
+    let in_flight = started_steps(state)
+        .into_iter()
+        .filter(|(key, status)| matches!(status, StepStatus::InFlight { .. }) && !calls_run(key));
+    in_flight.map(|(key, _)| key).collect()
 }
 
 /// All steps, and the items in flight.

@@ -20,8 +20,10 @@ impl DecisionBuilder<'_> {
         let Some(delay) = delay else { return false };
         let after = delay.max(cause.retry_after_ms.map(Duration::from_millis).unwrap_or_default());
         let at = self.now.saturating_add(after);
-        let exceeds_deadline = self.next.effective_deadline().is_some_and(|deadline| deadline.has_passed(at));
-        if !cause.code.is_retryable() || self.next.retries_remaining() == 0 || exceeds_deadline {
+        // The time that the run has left does not pass while it only waits.
+        let exceeds_own = self.next.time_left(self.now).is_some_and(|left| left <= after);
+        let exceeds_request = self.next.request_deadline().is_some_and(|deadline| deadline.has_passed(at));
+        if !cause.code.is_retryable() || self.next.retries_remaining() == 0 || exceeds_own || exceeds_request {
             return false;
         }
         self.record(Entry::StepRetried {

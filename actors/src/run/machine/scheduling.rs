@@ -43,6 +43,7 @@ impl DecisionBuilder<'_> {
                 StepStatus::RunningItems => self.start_items(step),
                 StepStatus::Evaluating
                 | StepStatus::AwaitingApproval { .. }
+                | StepStatus::AwaitingEvent { .. }
                 | StepStatus::InFlight { .. }
                 | StepStatus::Backoff { .. }
                 | StepStatus::Done { .. }
@@ -117,8 +118,11 @@ impl DecisionBuilder<'_> {
         }
     }
 
-    /// Calls the target of the step. A step that is only an approval completes with its approval.
+    /// Calls the target of the step, or waits for it. A step that is only an approval completes with its approval.
     pub(super) fn start_step(&mut self, step: &PlanStep, key: StepKey, attempt: u32) {
+        if let StepTarget::Wait { target, timeout } = &step.target {
+            return self.start_wait(&key, attempt, target, *timeout);
+        }
         let target = match self.call_target(step) {
             Ok(Some(target)) => target,
             Ok(None) => return self.complete_approval(key),
@@ -140,7 +144,7 @@ impl DecisionBuilder<'_> {
             StepTarget::Agent(agent) => self.pinned_agent(agent)?,
             StepTarget::Workflow(workflow) => CallTarget::Workflow { workflow: workflow.clone() },
             StepTarget::Team { team, workflow } => CallTarget::Team { team: team.clone(), workflow: workflow.clone() },
-            StepTarget::Approval => return Ok(None),
+            StepTarget::Approval | StepTarget::Wait { .. } => return Ok(None),
         }))
     }
 
@@ -167,10 +171,13 @@ impl DecisionBuilder<'_> {
 
     /// The start of this attempt; `None` if it is not in flight, so that its result is ignored.
     pub(super) fn in_flight_since(&self, key: &StepKey, attempt: u32) -> Option<Timestamp> {
-        match (self.next.phase(), self.next.step_status(key)) {
-            (Phase::Running, StepStatus::InFlight { attempt: current, since }) if *current == attempt => Some(*since),
-            _ => None,
-        }
+        let (current, since) = match self.next.step_status(key) {
+            StepStatus::InFlight { attempt, since } | StepStatus::AwaitingEvent { attempt, since, .. } => {
+                (*attempt, *since)
+            }
+            _ => return None,
+        };
+        (*self.next.phase() == Phase::Running && current == attempt).then_some(since)
     }
 }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_protocol::event::RunStatus;
-use greenroom_protocol::journal::{ItemList, ResultRef, RunStarted, StepKey};
+use greenroom_protocol::journal::{ItemList, ResultRef, RunStarted, StepKey, WaitTarget};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{Cause, Deadline, Reply, StepId, Timestamp, UserId};
 
 use super::counts::{CallWaits, Counts};
+use super::received_events::ReceivedEvents;
 
 /// Items that share one allocation, so that a change of one item copies few others.
 const CHUNK_ITEMS: usize = 64;
@@ -49,6 +50,17 @@ pub enum StepStatus {
         since: Timestamp,
         /// The time at which it fails without an approval; `None` if it waits without limit.
         until: Option<Timestamp>,
+    },
+    /// It waits for a value of the context, or for an event.
+    AwaitingEvent {
+        /// 1 for the first attempt.
+        attempt: u32,
+        /// Since when.
+        since: Timestamp,
+        /// The time at which the attempt fails; `None` if it waits without limit.
+        until: Option<Timestamp>,
+        /// What it waits for.
+        target: Arc<WaitTarget>,
     },
     /// A user approved it, and it may start.
     Approved,
@@ -113,6 +125,7 @@ impl StepStatus {
             Self::Waiting
             | Self::Evaluating
             | Self::AwaitingApproval { .. }
+            | Self::AwaitingEvent { .. }
             | Self::Approved
             | Self::RunningItems
             | Self::InFlight { .. }
@@ -135,6 +148,7 @@ impl StepStatus {
             Self::Waiting
             | Self::Evaluating
             | Self::AwaitingApproval { .. }
+            | Self::AwaitingEvent { .. }
             | Self::Approved
             | Self::RunningItems
             | Self::InFlight { .. }
@@ -269,9 +283,11 @@ pub struct State {
     pub(super) deadline: Option<Deadline>,
     pub(super) request_deadline: Option<Deadline>,
     pub(super) step_states: BTreeMap<StepId, Arc<StepState>>,
-    /// The calls in flight whose runs await approvals.
+    /// The events that were published to the run.
+    pub(super) events: Arc<ReceivedEvents>,
+    /// The calls in flight whose runs await approvals or events.
     pub(super) waiting_calls: BTreeMap<StepKey, Arc<CallWaits>>,
-    /// Since when the run only waits for approvals, so that its time does not pass.
+    /// Since when the run only waits for approvals and events, so that its time does not pass.
     pub(super) paused_since: Option<Timestamp>,
     pub(super) usage: Usage,
     pub(super) counts: Counts,

@@ -6,3 +6,4 @@ mod completion;
 mod inner_runs;
 mod random_runs;
 mod simulation;
+mod waits;

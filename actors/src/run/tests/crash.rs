@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use greenroom_protocol::event::RunStatus;
+use greenroom_protocol::event::{RunEvent, RunEventKind, RunStatus};
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::{ErrorCode, Status};
 use greenroom_registry::StoreError;
 use greenroom_registry::core::UnitError;
+use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::RunFilter;
 use serde_json::json;
 
@@ -16,6 +17,7 @@ use super::harness::{
     Harness, Script, TestDefinitions, agent, detached, immediate, rejecting, run_id, start, until, until_entry, values,
     workflow,
 };
+use crate::execution::AnswerEvent;
 use crate::run::RecoveryReport;
 use crate::run::machine::RUN_RETRIES_MAX;
 
@@ -92,6 +94,37 @@ async fn a_recorded_step_is_not_repeated_and_one_in_flight_repeats_its_request()
             .any(|entry| matches!(entry, Entry::RunResumed { definitions_changed: false, .. }))
     );
     assert_eq!(harness.recover().await, crate::run::RecoveryReport::default(), "nothing is left to take up");
+}
+
+/// The numbers of the journal's entries that begin an attempt of the second step.
+async fn begins_b(harness: &Harness, run: &greenroom_protocol::RunId) -> Vec<u64> {
+    let records = harness.stores.journal.read(run, Seq(0), 1_000).await.unwrap();
+    let events =
+        records.iter().flat_map(|record| RunEvent::list_from_entry(run, record.seq.0, record.at, &record.entry));
+    let begins = events.filter(|event| match &event.kind {
+        RunEventKind::StepStarted { step, .. } | RunEventKind::StepRestarted { step, .. } => step.as_str() == "b",
+        _ => false,
+    });
+    begins.map(|event| event.seq).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deltas_of_a_repeated_call_follow_the_event_that_restarts_its_step() {
+    let harness = Harness::new(chain(), stuck_at_b()).await;
+    let run = run_id(&harness.request(detached("w", json!({}))).await);
+    until("both steps have written", || harness.deltas.all().len() == 2).await;
+    let before = harness.deltas.all()[1].clone();
+    assert_eq!((before.step.step.as_str(), &before.event), ("b", &AnswerEvent::Text("worker".into())));
+    let harness = harness.crash(vec![chain()], stuck_at_b()).await;
+    assert_eq!(harness.recover().await.resumed, 1);
+    until("the second step has written again", || !harness.deltas.all().is_empty()).await;
+    let after = harness.deltas.all()[0].clone();
+    assert_eq!(begins_b(&harness, &run).await, [before.id.seq, after.id.seq]);
+    assert!(
+        after.id > before.id && after.id.fence > before.id.fence,
+        "a reader drops what the first owner still sends"
+    );
+    assert_eq!((before.id.n, after.id.n), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@
 mod definitions;
 mod delayed_store;
 mod pipeline;
+mod recorders;
 mod rejecting_store;
 mod shared_cluster;
 
@@ -43,6 +44,7 @@ pub(crate) use definitions::{
 };
 pub(crate) use delayed_store::delayed;
 pub(crate) use pipeline::{FakePipeline, Gate};
+pub(crate) use recorders::{RecordedDeltas, RecordedWakeUps};
 pub(crate) use rejecting_store::rejecting;
 pub(crate) use shared_cluster::{ParkFault, SharedCluster};
 
@@ -172,6 +174,8 @@ pub(crate) struct Harness {
     pub(crate) events: Arc<RecordingObserver>,
     pub(crate) pipeline: Arc<FakePipeline>,
     pub(crate) users: Arc<Users>,
+    pub(crate) wake_ups: Arc<RecordedWakeUps>,
+    pub(crate) deltas: Arc<RecordedDeltas>,
     root: ActorRef<NoMsg>,
     ids: Arc<Counter>,
     tickets: Arc<()>,
@@ -204,20 +208,8 @@ impl Harness {
         let resolver = Arc::new(FakeResolver { newest: Mutex::new(all.last().unwrap().clone()), all });
         let (observer, pipeline, ids) =
             (Arc::new(RecordingObserver::default()), PipelineHandle::default(), Arc::new(Counter));
-        let fake = Arc::new(FakePipeline {
-            runs: Mutex::default(),
-            resolver: resolver.clone(),
-            stores: stores.clone(),
-            clock: clock.clone(),
-            script: script.clone(),
-            calls: Mutex::default(),
-            attempts: Mutex::default(),
-            requests: Mutex::default(),
-            request_gate: Mutex::default(),
-            fails_audit_opening: AtomicBool::default(),
-            holds_starts: AtomicBool::default(),
-            panics_at_resumption: Mutex::default(),
-        });
+        let fake = FakePipeline::new(resolver.clone(), stores.clone(), clock.clone(), script.clone());
+        let fake = Arc::new(fake);
         pipeline.bind(fake.clone()).unwrap();
         let accounting = Accounting::new(&stores, clock.clone());
         let files = FileSources::new(Arc::new(NoFiles), stores.artifacts.clone(), stores.runs.clone());
@@ -235,6 +227,7 @@ impl Harness {
             ids: ids.clone(),
         });
         let (tickets, users) = (Arc::new(()), Arc::<Users>::default());
+        let (wake_ups, deltas) = (Arc::<RecordedWakeUps>::default(), Arc::<RecordedDeltas>::default());
         let env = RunEnv {
             pipeline,
             resolver,
@@ -248,6 +241,8 @@ impl Harness {
             pod: PodId::new(pod).unwrap(),
             lease: LEASE,
             park_delay: PARK_DELAY,
+            wake_ups: wake_ups.clone(),
+            step_deltas: Some(deltas.clone()),
         };
         let runs = RunsHandle::new(env);
         let teams = TeamsHandle::new(runs.clone(), execution_env, CategoryConfig::default());
@@ -255,7 +250,20 @@ impl Harness {
         let root = TestRoot::start().await;
         runs.start_supervisor(root.get_cell()).await.unwrap();
         teams.start_supervisor(root.get_cell()).await.unwrap();
-        Self { runs, teams, stores, clock, events: observer, pipeline: fake, users, root, ids, tickets }
+        Self {
+            runs,
+            teams,
+            stores,
+            clock,
+            events: observer,
+            pipeline: fake,
+            users,
+            wake_ups,
+            deltas,
+            root,
+            ids,
+            tickets,
+        }
     }
 
     /// Simulates a crash: kills all actors and starts a new pod over the same stores.

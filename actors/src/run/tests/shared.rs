@@ -17,7 +17,7 @@ use super::harness::{
 };
 use super::signals::{step, until_state};
 use crate::observer::ActorEvent;
-use crate::run::{LEASE, PARK_DELAY, RecoveryReport};
+use crate::run::{LEASE, PARK_DELAY, RecoveryReport, WakeUp};
 
 /// A workflow that waits for a person, for an hour at most, alone or in the workflow that calls it.
 fn approval() -> TestDefinitions {
@@ -34,9 +34,14 @@ fn approval() -> TestDefinitions {
 }
 
 async fn open() -> (Arc<SharedCluster>, Harness) {
+    open_with(approval()).await
+}
+
+/// A pod with these definitions, over stores that others use too.
+pub(super) async fn open_with(definitions: TestDefinitions) -> (Arc<SharedCluster>, Harness) {
     let (stores, clock) = stores();
     let (cluster, stores) = SharedCluster::over(stores);
-    (cluster, Harness::open("pod_1", vec![approval()], names(), stores, clock).await)
+    (cluster, Harness::open("pod_1", vec![definitions], names(), stores, clock).await)
 }
 
 pub(super) async fn recover_due(harness: &Harness) -> RecoveryReport {
@@ -48,6 +53,7 @@ pub(super) async fn recover_due(harness: &Harness) -> RecoveryReport {
 pub(super) async fn start_unowned(harness: &Harness, name: &str) -> RunId {
     let run = run_id(&harness.request(detached(name, json!({}))).await);
     assert_eq!(harness.runs.hosted(), 0, "any pod may claim it");
+    assert_eq!(harness.wake_ups.take(), [WakeUp::Run], "one is woken");
     assert!(matches!(harness.entries(&run).await[..], [Entry::RunStarted(_)]));
     tokio::time::advance(LEASE * 2).await;
     run
@@ -80,6 +86,8 @@ async fn a_run_that_only_waits_leaves_its_pod_until_a_signal_wakes_it() {
     approve(&harness, &run).await;
     let messages = cluster.messages();
     let [message] = &messages[..] else { panic!("{messages:?}") };
+    let owner = harness.stores.runs.get(&run).await.unwrap().unwrap().pod;
+    assert_eq!(harness.wake_ups.take(), [WakeUp::Message { owner }], "its last owner is woken");
     harness.runs.deliver(message).await.unwrap();
     assert_eq!(cluster.messages().len(), 1, "no pod owns the run yet");
     assert_eq!(recover_due(&harness).await.resumed, 1);

@@ -179,7 +179,7 @@ fn request(policy: &str, level: Level) -> Result<Request> {
             let team = TeamId::new(format!("{name}_team"))?;
             let workflow_version = None;
             Request::StartTeam(StartTeam {
-                team,
+                team: team.into(),
                 workflow,
                 inputs,
                 context,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use greenroom_actors::run::WakeUps;
 use greenroom_client::{CallParams, Client};
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::test_pod::{StoreKind, test_config, text};
@@ -63,6 +64,25 @@ steps:
     outputs: [text]
 ";
 
+/// The same with a payment between the calls.
+const PAID_LETTER: &str = "\
+workflow_id: paid_letter
+name: A letter that is paid
+description: A letter that is paid
+version: \"1.0.0\"
+inputs:
+  - { name: text, type: text, required: true }
+steps:
+  - { id: draft, agent: draft_agent, inputs: { text: \"${inputs.text}\" }, outputs: [text] }
+  - { id: payment, wait_for: { event: paid, timeout: 3600 }, depends_on: [draft] }
+  - id: send
+    agent: send_agent
+    depends_on: [payment]
+    inputs: { text: \"${steps.draft.outputs.text}\" }
+outputs:
+  paid: \"${steps.payment.outputs.value}\"
+";
+
 /// A database, and what its pods have in common.
 pub(super) struct SharedDatabase {
     url: String,
@@ -91,6 +111,7 @@ impl SharedDatabase {
         definitions.write_model_agent("send_agent", "scripted.send")?;
         definitions.write_workflow("letter", LETTER)?;
         definitions.write_workflow("signed_letter", SIGNED_LETTER)?;
+        definitions.write_workflow("paid_letter", PAID_LETTER)?;
         Ok(Self { url, model: Scripted::new(Script { calls: calls.into() }), definitions, folder, runtime })
     }
 
@@ -116,7 +137,23 @@ impl SharedDatabase {
         self.assemble(name, clock, |_| {})
     }
 
+    /// As [`Self::start`], with these wake-ups.
+    pub(super) fn start_with_wake_ups(&self, name: &str, wake_ups: Arc<dyn WakeUps>) -> Result<PodProcess> {
+        let overrides = Overrides { wake_ups: Some(wake_ups), ..Overrides::default() };
+        self.assemble_with(name, Arc::new(WallClock), |_| {}, overrides)
+    }
+
     fn assemble(&self, name: &str, clock: Arc<dyn Clock>, change: impl FnOnce(&mut Config)) -> Result<PodProcess> {
+        self.assemble_with(name, clock, change, Overrides::default())
+    }
+
+    fn assemble_with(
+        &self,
+        name: &str,
+        clock: Arc<dyn Clock>,
+        change: impl FnOnce(&mut Config),
+        overrides: Overrides,
+    ) -> Result<PodProcess> {
         let (dir, key) = (self.folder.path().join(name), self.folder.path().join("audit.key"));
         let mut config = test_config(&dir, StoreKind::Memory, Some(self.definitions.dir()))?;
         config.store = StoreConfig::Postgres { url: Secret::new(self.url.as_str()) };
@@ -126,7 +163,7 @@ impl SharedDatabase {
         if !dir.exists() {
             self.create_data_dir(&config, &key)?;
         }
-        let overrides = Overrides { providers: vec![Arc::new(self.model.clone())], ..Overrides::default() };
+        let overrides = Overrides { providers: vec![Arc::new(self.model.clone())], ..overrides };
         let runtime = new_runtime()?;
         let pod = runtime.block_on(compose_with(&config, clock, Arc::new(TimeOrdered), overrides));
         let process = PodProcess { pod: Some(pod.context("the pod cannot be assembled")?), runtime };
@@ -273,6 +310,15 @@ impl PodProcess {
     pub(super) fn wait_ended(&self, run: &RunId) -> Result<Reply> {
         let reply = || async { self.pod().stores().runs.reply(run).await.ok().flatten() };
         self.block_on(wait_until("the run has ended", WAIT_MAX, reply))
+    }
+
+    /// Waits until the journal of a run has an entry of a certain kind, whichever pod owns it.
+    pub(super) fn wait_entry(&self, run: &RunId, is_expected: impl Fn(&Entry) -> bool) -> Result<()> {
+        let has_entry = || async {
+            let records = self.pod().stores().journal.read(run, Seq(0), 1_000).await.ok()?;
+            records.iter().any(|record| is_expected(&record.entry)).then_some(())
+        };
+        self.block_on(wait_until("the journal has the entry", WAIT_MAX, has_entry))
     }
 
     /// Entries of the journal of a run of a certain kind.

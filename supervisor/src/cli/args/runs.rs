@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use greenroom_protocol::event::RunStatus;
-use greenroom_protocol::{ContentHash, RunId, StepId, WorkflowId};
+use greenroom_protocol::{ContentHash, EventName, IdempotencyKey, Json, RunId, StepId, WorkflowId};
 
 /// Commands of `runs`.
 #[derive(Debug, Subcommand)]
@@ -72,6 +72,19 @@ pub enum RunsCommand {
         /// Step id
         step: StepId,
     },
+    /// Publish an event to a run, for which one of its steps waits
+    Publish {
+        /// Run id
+        run: RunId,
+        /// Name of the event
+        event: EventName,
+        /// Its data, as JSON
+        #[arg(long, value_name = "JSON", value_parser = parse_json)]
+        data: Option<Json>,
+        /// Publish once for this key, however often the command is repeated
+        #[arg(long, value_name = "KEY")]
+        idempotency_key: Option<IdempotencyKey>,
+    },
     /// Remove runs that ended long ago
     Prune {
         /// Minimum age, such as `30d`
@@ -107,6 +120,11 @@ fn parse_status(text: &str) -> Result<RunStatus, String> {
     let found = RunStatus::ALL.into_iter().find(|status| status.as_str() == text);
     let all = || RunStatus::ALL.map(RunStatus::as_str).join(", ");
     found.ok_or_else(|| format!("expected one of {}", all()))
+}
+
+fn parse_json(text: &str) -> Result<Json, String> {
+    serde_json::from_str(text)
+        .map_err(|error| format!("this is no JSON: {error}; put a text into quotes, as '\"text\"'"))
 }
 
 /// How a command that starts a run ends.

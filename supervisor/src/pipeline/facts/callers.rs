@@ -81,8 +81,14 @@ impl FactCollector {
         named == agent || self.definitions.catalogue().agent(named).is_some_and(|other| other.id() == agent)
     }
 
-    pub(super) fn is_member(&self, team: Option<&TeamId>, agent: &AgentId) -> bool {
+    /// True if the agent is a member of the team: one of the catalogue, or one that a request contained.
+    pub(super) async fn is_member(&self, team: Option<&TeamId>, agent: &AgentId) -> Result<bool, Cause> {
+        let Some(team) = team else { return Ok(false) };
         let catalogue = self.definitions.catalogue();
-        team.and_then(|team| catalogue.team(team)).is_some_and(|team| catalogue.is_member(team, agent))
+        match self.definitions.team(team, None).await {
+            Ok(team) => Ok(catalogue.is_member(&team, agent)),
+            Err(cause) if matches!(cause.code, ErrorCode::UnknownTeam | ErrorCode::InvalidDefinition) => Ok(false),
+            Err(cause) => Err(cause),
+        }
     }
 }

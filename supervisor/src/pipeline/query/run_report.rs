@@ -77,7 +77,7 @@ impl QueryHandler {
             let records = self.stores.journal.read(run, after, PAGE_ROWS_MAX).await.map_err(|error| error.cause())?;
             for record in &records {
                 page.state.apply(record.at, &record.entry);
-                page.events.extend(RunEvent::from_entry(run, record.seq.0, record.at, &record.entry));
+                page.events.extend(RunEvent::list_from_entry(run, record.seq.0, record.at, &record.entry));
             }
             let Some(last) = records.last().filter(|_| records.len() == PAGE_ROWS_MAX as usize) else {
                 return Ok(page);
@@ -91,7 +91,7 @@ impl QueryHandler {
     }
 }
 
-/// What a run that has not ended waits for, and how much time it has. A run that only waits for approvals has no
+/// What a run that has not ended waits for, and how much time it has. A run that only waits has no
 /// deadline but that of its request; its time passes again when it continues.
 fn progress(state: &State, now: Timestamp) -> impl Iterator<Item = (String, Json)> {
     let deadline = match state.is_paused() {
@@ -103,6 +103,7 @@ fn progress(state: &State, now: Timestamp) -> impl Iterator<Item = (String, Json
         ("deadline", json!(deadline)),
         ("time_left_ms", json!(time_left_ms)),
         ("pending_approvals", json!(state.pending_approvals())),
+        ("pending_waits", json!(state.pending_waits())),
     ];
     members.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.to_owned(), value))
 }

@@ -84,7 +84,8 @@ fn calling() -> Simulation {
 
 fn called_run_waits(since: greenroom_protocol::Timestamp, idle: bool) -> CallWaits {
     let run = RunId::new("run_inner").unwrap();
-    CallWaits { approvals: vec![PendingApproval { run, step: step_id("ask"), since, until: None }], idle }
+    let approvals = vec![PendingApproval { run, step: step_id("ask"), since, until: None }];
+    CallWaits { approvals, waits: Vec::new(), idle }
 }
 
 #[test]
@@ -162,7 +163,7 @@ fn a_called_run_that_only_waits_stops_the_time_of_its_caller_and_is_named() {
     let entries = simulation.journal.len();
     simulation.process(&Event::CallWaits { key: key("call"), waits });
     assert_eq!(simulation.journal.len(), entries, "it was known");
-    let nothing = CallWaits { approvals: Vec::new(), idle: false };
+    let nothing = CallWaits { approvals: Vec::new(), waits: Vec::new(), idle: false };
     simulation.wait(HOUR).process(&Event::CallWaits { key: key("call"), waits: nothing.clone() });
     assert_eq!(simulation.state.deadline(), Some(Deadline::after(START, HOUR + TIME)));
     assert!(simulation.state.pending_approvals().is_empty());

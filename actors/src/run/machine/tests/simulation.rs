@@ -198,7 +198,10 @@ impl Simulation {
                 self.compensated.push(key.clone());
                 self.open.push(effect);
             }
-            Effect::EvaluateStep { .. } | Effect::EndInnerRuns | Effect::CollectOutputs => self.open.push(effect),
+            Effect::EvaluateStep { .. }
+            | Effect::AwaitContext { .. }
+            | Effect::EndInnerRuns
+            | Effect::CollectOutputs => self.open.push(effect),
             Effect::SetTimer { timer, at } => {
                 self.timers.insert(timer, at);
             }
@@ -217,6 +220,9 @@ impl Simulation {
                 Event::StepEvaluated { evaluation: Ok((self.evaluation_script)(&step)), step }
             }
             Effect::Call { key, attempt, .. } => {
+                Event::CallCompleted { result: (self.script)(&key, attempt), key, attempt }
+            }
+            Effect::AwaitContext { key, attempt, .. } => {
                 Event::CallCompleted { result: (self.script)(&key, attempt), key, attempt }
             }
             Effect::Compensate { key, attempt, .. } => match (self.compensation_script)(&key, attempt) {
@@ -323,7 +329,10 @@ impl Simulation {
 
 fn effect_key(effect: &Effect) -> Option<&StepKey> {
     match effect {
-        Effect::Call { key, .. } | Effect::Compensate { key, .. } | Effect::Abort { key } => Some(key),
+        Effect::Call { key, .. }
+        | Effect::AwaitContext { key, .. }
+        | Effect::Compensate { key, .. }
+        | Effect::Abort { key } => Some(key),
         Effect::EvaluateStep { .. }
         | Effect::SetTimer { .. }
         | Effect::EndInnerRuns

@@ -131,7 +131,7 @@ pub(crate) fn detached(workflow: &str, inputs: Json) -> Request {
 
 pub(crate) fn start_team(team: &str, workflow: &str, inputs: Json, context: Json) -> Request {
     Request::StartTeam(StartTeam {
-        team: TeamId::new(team).unwrap(),
+        team: TeamId::new(team).unwrap().into(),
         workflow: WorkflowId::new(workflow).unwrap(),
         inputs: values(inputs),
         context: values(context),

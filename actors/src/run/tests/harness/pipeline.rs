@@ -23,7 +23,8 @@ use super::definitions::{FakeResolver, RecordedCall, Script};
 use crate::definition_resolver::DefinitionResolver;
 use crate::dispatcher::TeamHost;
 use crate::execution::invocation::Invocation;
-use crate::pipeline::{CallScope, CommitWaiter, RequestPipeline, Settlements};
+use crate::execution::stream::AnswerEvent;
+use crate::pipeline::{CallScope, RequestPipeline, Settlements};
 use crate::run::RunsHandle;
 use crate::run::effects::failed_reply;
 use crate::team::TeamsHandle;
@@ -77,6 +78,23 @@ pub(crate) struct FakePipeline {
 }
 
 impl FakePipeline {
+    pub(super) fn new(resolver: Arc<FakeResolver>, stores: Stores, clock: Arc<dyn Clock>, script: Script) -> Self {
+        Self {
+            runs: Mutex::default(),
+            resolver,
+            stores,
+            clock,
+            script,
+            calls: Mutex::default(),
+            attempts: Mutex::default(),
+            requests: Mutex::default(),
+            request_gate: Mutex::default(),
+            fails_audit_opening: AtomicBool::default(),
+            holds_starts: AtomicBool::default(),
+            panics_at_resumption: Mutex::default(),
+        }
+    }
+
     async fn target(&self, request: &Request) -> Result<Resource, Cause> {
         let of_run = async |run: &RunId| -> Result<Resource, Cause> {
             let record = self.stores.runs.get(run).await.map_err(|error| error.cause())?;
@@ -94,7 +112,7 @@ impl FakePipeline {
                 Resource::Workflow { workflow: workflow.id().clone(), version: workflow.hash() }
             }
             Request::StartTeam(start) => {
-                let team = self.resolver.team(&start.team, start.version.as_ref()).await?;
+                let team = self.resolver.requested_team(&start.team, start.version.as_ref()).await?;
                 Resource::Team { team: team.id().clone(), version: team.hash() }
             }
             Request::SignalRun(signal) => of_run(&signal.run).await?,
@@ -129,7 +147,8 @@ impl FakePipeline {
         audit_entry.map_err(|error| error.cause())
     }
 
-    async fn try_handle(&self, request: Authenticated, other: CommitWaiter) -> Result<Reply, Cause> {
+    async fn try_handle(&self, request: Authenticated, scope: CallScope) -> Result<Reply, Cause> {
+        let CallScope { commit: other, sink, .. } = scope;
         let name = format!("{} {}", request.request().verb(), request.caller());
         self.requests.lock().unwrap().push(name.clone());
         if request.deadline().has_passed(self.clock.now()) {
@@ -161,6 +180,10 @@ impl FakePipeline {
             TypedPermit::ContextWrite(permit) => teams.write(permit).await?,
             TypedPermit::Invoke(permit) => {
                 let call = self.record_call(permit.request(), &id);
+                if let Some(sink) = sink {
+                    // Its reader may have stopped.
+                    let _ = sink.send(AnswerEvent::Text(call.agent.clone())).await;
+                }
                 let run = permit.grant().team_run().or_else(|| permit.grant().run()).cloned().unwrap();
                 let agent = self.resolver.agent(&permit.request().agent, permit.grant().version()).await?;
                 let name = agent.id().clone();
@@ -216,8 +239,8 @@ fn reply(id: &RequestId, outcome: Outcome) -> Reply {
 
 #[async_trait]
 impl RequestPipeline for FakePipeline {
-    async fn handle_within(&self, request: Authenticated, CallScope { commit: other, .. }: CallScope) -> Reply {
+    async fn handle_within(&self, request: Authenticated, scope: CallScope) -> Reply {
         let id = request.id().clone();
-        self.try_handle(request, other).await.unwrap_or_else(|cause| failed_reply(&id, cause))
+        self.try_handle(request, scope).await.unwrap_or_else(|cause| failed_reply(&id, cause))
     }
 }

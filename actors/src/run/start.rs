@@ -178,7 +178,10 @@ impl RunsHandle {
         let (run, entries) = (new.id().clone(), [Entry::RunStarted(Box::new(new.started.as_ref().clone()))]);
         let created = self.env().stores.core.create_run(new, key, &entries, now).await;
         match created.map_err(|error| error.cause())?.0 {
-            Created::New(_) => Ok(RunOfRequest::New(run)),
+            Created::New(_) => {
+                self.env().stores.cluster.announce_tree();
+                Ok(RunOfRequest::New(run))
+            }
             Created::Existing(first) => Ok(RunOfRequest::Existing(first)),
             Created::Conflict => Err(key_conflict_error()),
         }

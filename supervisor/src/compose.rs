@@ -10,6 +10,7 @@ pub mod catalogue;
 pub(crate) mod category_spawner;
 pub(crate) mod in_service;
 pub mod models;
+pub(crate) mod nats;
 mod observed_artifacts;
 pub mod overrides;
 pub(crate) mod parts;
@@ -120,7 +121,7 @@ pub async fn compose_with(
     services::start_key_releaser(&mut services, releaser);
     let ingress = pipeline::ingress(&parts, pipeline);
     let reloader = services::start_reloader(&mut services, &parts, built.spawner, in_service);
-    Ok(Pod { parts, ingress, tree: built.tree, services, reloader, _lock: lock })
+    Ok(Pod { parts, ingress, tree: built.tree, services, nats: None, reloader, _lock: lock })
 }
 
 /// The stores inside of those of an override, if there is one.

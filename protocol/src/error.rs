@@ -89,6 +89,8 @@ codes! {
     InvalidConfiguration = "invalid_configuration", Rejected, 500, retry false;
     /// Several pods share the database, and this one stores artifacts where the others cannot read them.
     ArtifactsNotShared = "artifacts_not_shared", Rejected, 500, retry false;
+    /// Another pod of the cluster uses another database, so this one refuses to serve.
+    SharedStoreNeeded = "shared_store_needed", Rejected, 500, retry false;
     /// A policy bundle is invalid; the active policy is unchanged.
     InvalidPolicy = "invalid_policy", Rejected, 422, retry false;
     /// No agent has this id.

@@ -37,6 +37,15 @@ pub struct RunMessage {
     pub at: i64,
 }
 
+/// How much this pod has left to others since its start. They find it with their next tick, or sooner if they are notified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Announcements {
+    /// Trees that were created without an owner.
+    pub trees: u64,
+    /// Messages that were sent to runs.
+    pub messages: u64,
+}
+
 /// What there is to do for a pod.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DueWork {
@@ -117,6 +126,18 @@ pub trait ClusterStore: Send + Sync {
     /// # Errors
     /// [`StoreError`], and then it may be read again.
     async fn remove_message(&self, run: &RunId, id: &str) -> Result<(), StoreError>;
+
+    /// Looks for what there is to do now, instead of at the next second: another pod has announced something. It is done
+    /// at most ten times a second, however often this is called.
+    fn nudge(&self) {}
+
+    /// This pod has created a tree without an owner, which is durable.
+    fn announce_tree(&self) {}
+
+    /// Notifies of what this pod has left to others. A store without other pods never does, and its receiver is closed.
+    fn watch_announcements(&self) -> watch::Receiver<Announcements> {
+        watch::Sender::default().subscribe()
+    }
 
     /// Notifies of what there is to do, about once a second.
     fn watch(&self) -> watch::Receiver<DueWork>;

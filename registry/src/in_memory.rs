@@ -39,6 +39,7 @@ pub(crate) fn open(parts: StoreParts) -> OpenedStores {
     let runs = Arc::new(runs::InMemoryRuns(shared.clone()));
     let audit = Arc::new(audit::InMemoryAudit { shared: shared.clone(), signer: parts.signer });
     let stores = Stores {
+        id: format!("memory:{}", parts.pod),
         core: Arc::new(core::InMemoryCore(shared.clone())),
         runs: runs.clone(),
         journal: runs,

@@ -85,12 +85,13 @@ pub(crate) async fn open(url: &str, lanes: usize, parts: StoreParts) -> Result<O
     let tip = append(&mut connection, pod.id, clock.now(), &events).await?;
     drop(connection);
     let readers = Readers::new(options.clone());
-    let database = identity.database;
+    let (id, database) = (identity.database.clone(), identity.database);
     let shared = Arc::new(Shared::new(SharedParts { options, readers, clock, signer, database, pod }));
     let (store, tasks, tick) = assemble(shared)?;
     tick::save_root_head(&store, tip)?;
     let runs = Arc::new(runs::PostgresRuns(store.clone()));
     let stores = Stores {
+        id,
         core: Arc::new(core::PostgresCore(store.clone())),
         runs: runs.clone(),
         journal: runs,

@@ -62,11 +62,13 @@ pub(crate) async fn open(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
     let queue = WriterQueue::new(sender);
     let conn = open_write_connection(path, sync_mode)?;
     shared.generations.load(generations::read_current(&conn)?);
+    let id = identity::Identity::read(&conn)?.database;
     let mut writer = Writer::load(conn, lock, shared.clone(), signer.clone(), sync_mode, queue.clone())?;
     recovery::recover(&mut writer).await?;
     let store = StoreHandle::new(shared, queue);
     let runs = Arc::new(runs::SqliteRuns(store.clone()));
     let stores = Stores {
+        id,
         core: Arc::new(core::SqliteCore(store.clone())),
         runs: runs.clone(),
         journal: runs,

@@ -24,6 +24,8 @@ use crate::runs::RunStore;
 /// Every store of one process.
 #[derive(Clone)]
 pub struct Stores {
+    /// The id of the database, which its copies share. Stores in memory have one of their own.
+    pub id: String,
     /// Writes what must be durable together; the stores below read it.
     pub core: Arc<dyn CoreStore>,
     /// Runs and their owners.

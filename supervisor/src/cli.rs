@@ -55,7 +55,7 @@ pub async fn main(cli: Cli, mut signals: Signals) -> u8 {
     if let Command::Explain { code } = cli.command {
         return exit_code(explain::explain(code.as_deref(), output));
     }
-    let is_up = matches!(cli.command, Command::Up);
+    let is_up = is_long_lived(&cli.command);
     let outcome = match load(&flags(&cli.common), std::env::vars_os()) {
         Ok(loaded) => Box::pin(execute(loaded, cli.command, output, &mut signals)).await,
         Err(error) => Err(error.into()),
@@ -68,6 +68,11 @@ pub async fn main(cli: Cli, mut signals: Signals) -> u8 {
         }
         cause.code.exit_code()
     }))
+}
+
+/// True for a command that runs a pod until a signal arrives.
+const fn is_long_lived(command: &Command) -> bool {
+    matches!(command, Command::Up | Command::Pod)
 }
 
 /// The exit code of the process: a result that could not be written is a failure.
@@ -106,9 +111,13 @@ fn flags(common: &GlobalArgs) -> Flags {
 
 async fn execute(loaded: LoadedConfig, command: Command, output: Output, signals: &mut Signals) -> Result<u8, Cause> {
     let config = loaded.config.clone();
-    start_log(&loaded, matches!(command, Command::Up), output)?;
+    start_log(&loaded, is_long_lived(&command), output)?;
     match command {
         Command::Up => up::up(config, output, signals).await,
+        Command::Pod => {
+            up::require_cluster(&config)?;
+            up::up(config, output, signals).await
+        }
         Command::Config(ConfigCommand::Check) => config::check(&loaded, output),
         apply @ (Command::Definitions(DefinitionsCommand::Apply { .. })
         | Command::Policy(PolicyCommand::Apply { .. })) => execute_in_session(&loaded, apply, output, signals).await,
@@ -226,6 +235,7 @@ async fn execute_in(session: &Session, command: Command, output: Output) -> Resu
         | Command::Definitions(_)
         | Command::Policy(_)
         | Command::Up
+        | Command::Pod
         | Command::Explain { .. }
         | Command::Completions { .. } => Ok(0),
     }

@@ -10,6 +10,7 @@ pub mod catalogue;
 pub(crate) mod category_spawner;
 pub(crate) mod in_service;
 pub mod models;
+pub(crate) mod nats;
 mod observed_artifacts;
 pub mod overrides;
 pub(crate) mod parts;
@@ -24,7 +25,6 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use greenroom_actors::execution::Accounting;
 use greenroom_actors::pipeline::PipelineHandle;
-use greenroom_actors::run::NoWakeUps;
 use greenroom_protocol::{Cause, Clock, IdGenerator, PodId};
 use greenroom_registry::{OpenedStores, Stores};
 use greenroom_rego::{Authenticator, IdentityProvider};
@@ -73,7 +73,7 @@ pub async fn compose_with(
         stores: wrap_stores,
         restores,
         is_repair,
-        wake_ups,
+        hands_over_runs,
     } = overrides;
     let handlers = [greenroom_runtimes::handlers(), handlers].concat();
     let tools = [greenroom_runtimes::tools(), tools].concat();
@@ -110,7 +110,7 @@ pub async fn compose_with(
         observer: services::tee_observer(&metrics, observer),
         pipeline: PipelineHandle::default(),
         rate_windows: redis::rate_windows(config, redis.as_ref()),
-        wake_ups: wake_ups.unwrap_or_else(|| Arc::new(NoWakeUps)),
+        hands_over_runs: hands_over_runs || config.nats.is_some(),
         stores,
         restores,
         metrics,
@@ -123,7 +123,8 @@ pub async fn compose_with(
     let (pipeline, releaser) = pipeline::build(&parts, built.dispatcher, built.runs, evaluator)?;
     services::start_key_releaser(&mut services, releaser);
     let reloader = services::start_reloader(&mut services, &parts, built.spawner, in_service);
-    Ok(Pod { ingress: pipeline::ingress(&parts, pipeline), parts, tree: built.tree, services, reloader, _lock: lock })
+    let ingress = pipeline::ingress(&parts, pipeline);
+    Ok(Pod { ingress, parts, tree: built.tree, services, nats: None, reloader, _lock: lock })
 }
 
 /// The clock of a pod on a machine with these clocks.

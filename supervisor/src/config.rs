@@ -6,11 +6,13 @@
 
 pub mod admission;
 pub mod artifacts;
+pub mod cluster;
 pub mod definitions;
 pub mod files;
 pub mod guard;
 mod layers;
 pub mod models;
+pub mod nats;
 pub mod pod;
 pub mod process;
 mod reader;
@@ -35,8 +37,10 @@ use greenroom_protocol::{PodId, UserId};
 
 pub use admission::AdmissionConfig;
 pub use artifacts::ArtifactsConfig;
+pub use cluster::ClusterConfig;
 pub use greenroom_registry::SyncMode;
 pub use models::{ModelsConfig, ProviderConfig};
+pub use nats::{NatsAuth, NatsConfig, NatsTls};
 pub use redis::RedisConfig;
 pub use secret::Secret;
 pub use settings_hash::SettingsHash;
@@ -79,6 +83,10 @@ pub struct Config {
     pub store: StoreConfig,
     /// Where contexts are shown and requests are counted for several pods; `None` does both in this process.
     pub redis: Option<RedisConfig>,
+    /// Where requests arrive over the network; `None` if they do not.
+    pub nats: Option<NatsConfig>,
+    /// Which pods belong together.
+    pub cluster: ClusterConfig,
     /// Where artifacts are stored.
     pub artifacts: ArtifactsConfig,
     /// Bounds on requests in flight.

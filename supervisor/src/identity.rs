@@ -79,7 +79,8 @@ impl IdentityProvider for ConfigIdentityProvider {
         match credential {
             Credential::Bearer(key) | Credential::ApiKey(key) => {
                 let users = self.active.load_full();
-                Ok(users.directory.user_by_api_key(key).map(|user| principal(&users.directory, user)))
+                let user = users.directory.user_by_api_key(key);
+                Ok(user.and_then(|user| users.principals.get(&user.name)).cloned())
             }
             Credential::Delegation(_) => {
                 Err(Cause::new(ErrorCode::Unauthenticated, "this version does not accept delegated credentials"))

@@ -3,3 +3,5 @@
 pub mod control;
 pub mod frame;
 pub mod local;
+pub(crate) mod nats;
+pub(crate) mod watching;

@@ -10,6 +10,7 @@ use greenroom_registry::Stores;
 use greenroom_registry::generation_store::Generations;
 
 use crate::compose::actor_tree::ActorTree;
+use crate::compose::nats::{self, NatsServices};
 use crate::compose::parts::PodParts;
 use crate::compose::services;
 use crate::config::Config;
@@ -35,6 +36,7 @@ pub struct Pod {
     pub(crate) ingress: LocalIngress,
     pub(crate) tree: ActorTree,
     pub(crate) services: Services,
+    pub(crate) nats: Option<NatsServices>,
     pub(crate) reloader: Arc<Reloader>,
     /// Released when the pod has shut down or is dropped.
     pub(crate) _lock: Option<DataDirLock>,
@@ -114,6 +116,20 @@ impl Pod {
         Ok(())
     }
 
+    /// Takes requests over NATS, if the configuration has any.
+    ///
+    /// # Errors
+    /// [`ErrorCode::SharedStoreNeeded`] if another pod of the cluster uses another database;
+    /// [`ErrorCode::InvalidConfiguration`] without the secret of the cluster, or if a file cannot be read. A server that
+    /// cannot be reached is no error: the pod is not ready until it is.
+    pub async fn serve_nats(&mut self) -> Result<(), Cause> {
+        self.nats = nats::start(&mut self.services, &self.parts, &self.ingress).await?;
+        match &mut self.nats {
+            Some(nats) => nats.wait_serving().await,
+            None => Ok(()),
+        }
+    }
+
     /// Watches the settings file, and the sources of definitions and policy, where the configuration names any.
     pub fn watch(&mut self) {
         if self.reloader.is_enabled() {
@@ -156,14 +172,21 @@ impl Pod {
         drop(lock);
     }
 
-    /// Stops admission, waits (at most the configured time) until every caller has its reply, stops the actors
-    /// leaves first, and closes the stores last.
+    /// Ends the subscriptions of NATS, stops admission, waits (at most the configured time) until every caller has its
+    /// reply, stops the actors leaves first, and closes the stores last.
     pub async fn shutdown(self) {
-        let Self { parts, ingress, tree, mut services, .. } = self;
+        let Self { parts, ingress, tree, mut services, mut nats, .. } = self;
+        // Before admission is stopped: what has arrived is admitted, and the other pods receive what follows.
+        if let Some(nats) = &mut nats {
+            nats.drain().await;
+        }
         let admission = &ingress.pipeline.admission;
         admission.close();
         if tokio::time::timeout(parts.config.drain_timeout, admission.drained()).await.is_err() {
             tracing::warn!(requests.unanswered = admission.unanswered(), "drain timed out with requests in flight");
+        }
+        if let Some(nats) = &nats {
+            nats.flush().await;
         }
         services.stop(Phase::Ingress, INGRESS_STOP_MAX).await;
         tree.stop().await;

@@ -1,5 +1,5 @@
-//! Whether the pod is ready for requests: not while it cannot load what was applied for every pod. It serves what was
-//! active before meanwhile, which the others do no longer.
+//! Whether the pod is ready for requests: not while it cannot load what was applied for every pod, and not without NATS if
+//! requests are to arrive there. It serves what was active before meanwhile, which the others do no longer.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,12 +28,14 @@ struct State {
 #[derive(Debug)]
 struct Failure {
     since: Instant,
+    /// The pod is not ready at once, and not only once this lasts.
+    is_immediate: bool,
     cause: Cause,
 }
 
 impl Failure {
     fn is_lasting(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.since) >= UNREADY_AFTER
+        self.is_immediate || now.saturating_duration_since(self.since) >= UNREADY_AFTER
     }
 }
 
@@ -50,7 +52,12 @@ impl Readiness {
     pub(crate) fn on_failure(&self, subject: &'static str, cause: Cause, now: Instant) {
         let mut state = self.state();
         let since = state.failures.get(subject).map_or(now, |failure| failure.since);
-        state.failures.insert(subject, Failure { since, cause });
+        state.failures.insert(subject, Failure { since, is_immediate: false, cause });
+    }
+
+    /// As [`Readiness::on_failure`], for what a pod needs at every moment: it is not ready from now on.
+    pub(crate) fn on_loss(&self, subject: &'static str, cause: Cause) {
+        self.state().failures.insert(subject, Failure { since: Instant::now(), is_immediate: true, cause });
     }
 
     /// A subject is as it was applied.
@@ -68,13 +75,14 @@ impl Readiness {
             match lasting {
                 Some((subject, Failure { cause, .. })) => tracing::error!(
                     reload.subject = subject, error.code = %cause.code, error.message = cause.message,
-                    "pod is not ready, because it cannot load what is applied for every pod"
+                    "pod is not ready"
                 ),
                 None => tracing::info!("pod is ready again"),
             }
             state.is_reported = is_unready;
         }
-        let durations = state.failures.values().map(|failure| now.saturating_duration_since(failure.since));
+        let pending = state.failures.values().filter(|failure| !failure.is_immediate);
+        let durations = pending.map(|failure| now.saturating_duration_since(failure.since));
         durations.filter(|lasted| *lasted < UNREADY_AFTER).map(|lasted| UNREADY_AFTER.saturating_sub(lasted)).min()
     }
 
@@ -118,5 +126,17 @@ mod tests {
         readiness.on_success("definitions");
         assert_eq!(readiness.report(metrics.generations(), Instant::now()), Some(UNREADY_AFTER));
         assert!(readiness.unready_cause().is_none() && is_shown("1"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_loses_what_it_needs_at_every_moment_is_not_ready_at_once() {
+        let (readiness, metrics) = (Readiness::default(), Metrics::new().unwrap());
+        readiness.on_loss("nats", cause("lost"));
+        assert_eq!(readiness.report(metrics.generations(), Instant::now()), None);
+        assert_eq!(readiness.unready_cause(), Some(cause("lost")));
+        assert!(metrics.render().contains("\npod_ready 0\n"), "{}", metrics.render());
+        readiness.on_success("nats");
+        assert_eq!(readiness.report(metrics.generations(), Instant::now()), None);
+        assert!(readiness.unready_cause().is_none());
     }
 }

@@ -11,10 +11,10 @@ use greenroom_registry::cluster::RunMessage;
 use greenroom_registry::runs::RunRecord;
 use greenroom_rego::Permitted;
 
+use super::RunEnv;
 use super::handle::{RunsHandle, into_reply, status_to_reply};
 use super::message::RunMsg;
 use super::user_signal::UserSignal;
-use super::{RunEnv, WakeUp};
 
 /// Longest wait for the actor of a run to record a message.
 const DELIVERY_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -63,7 +63,7 @@ impl RunsHandle {
     /// Sends a signal to the owner of a run, and replies once it is durable. What the run does not accept now is rejected
     /// here; what it does not accept any more when its owner reads the message has no effect.
     async fn send_signal(&self, record: &RunRecord, id: &RequestId, signal: UserSignal) -> Result<Reply, Cause> {
-        let RunEnv { stores, clock, wake_ups, .. } = &**self.env();
+        let RunEnv { stores, clock, .. } = &**self.env();
         let invalid = |error: serde_json::Error| Cause::new(ErrorCode::Internal, error.to_string());
         let (body, (_, state)) = (serde_json::to_string(&signal).map_err(invalid)?, self.replay(&record.run).await?);
         if signal.is_recorded(&state) {
@@ -72,10 +72,7 @@ impl RunsHandle {
         signal.event(&state)?;
         let sent = stores.cluster.send(&record.run, id.as_str(), &body, clock.now()).await;
         match sent.map_err(|error| error.cause())? {
-            true => {
-                wake_ups.wake(WakeUp::Message { owner: record.pod.clone() });
-                Ok(status_to_reply(&record.run, record.status))
-            }
+            true => Ok(status_to_reply(&record.run, record.status)),
             false => Err(Cause::new(ErrorCode::RunNotActive, "the run has ended")),
         }
     }

@@ -32,7 +32,7 @@ use super::offload::store_result;
 use super::parent_run::parent_run;
 use super::personal_data::has_personal_data;
 use super::pinned::{NewestInner, PinnedDefinitions};
-use super::{RUN_TIME_MAX, RunEnv, WakeUp};
+use super::{RUN_TIME_MAX, RunEnv};
 use crate::concurrency::OwnedTickets;
 use crate::dispatcher::RunTicket;
 
@@ -168,9 +168,9 @@ impl RunsHandle {
     /// True if a detached run is left to the pods of the store: admission control had no ticket for it, or another pod is
     /// woken for it. The team of a run was formed on this pod.
     fn is_left_to_pods(&self, grant: &Grant, has_ticket: bool) -> bool {
-        let RunEnv { stores, wake_ups, .. } = &**self.env();
-        let is_handed_over = || wake_ups.hands_over_runs() && grant.team_run().is_none();
-        stores.cluster.is_shared() && (!has_ticket || is_handed_over())
+        let RunEnv { stores, hands_over_runs, .. } = &**self.env();
+        let is_handed_over = *hands_over_runs && grant.team_run().is_none();
+        stores.cluster.is_shared() && (!has_ticket || is_handed_over)
     }
 
     /// Creates a run without an owner. It may be claimed at once, so the audit entry of its request is durable before.
@@ -186,7 +186,7 @@ impl RunsHandle {
         let created = self.env().stores.core.create_run(new, key, &entries, now).await;
         match created.map_err(|error| error.cause())?.0 {
             Created::New(_) => {
-                self.env().wake_ups.wake(WakeUp::Run);
+                self.env().stores.cluster.announce_tree();
                 Ok(RunOfRequest::New(run))
             }
             Created::Existing(first) => Ok(RunOfRequest::Existing(first)),

@@ -39,6 +39,7 @@ mod memory;
 mod metadata;
 mod metrics;
 mod model_quirks;
+mod nats;
 mod nats_client;
 mod overload;
 mod own_database;

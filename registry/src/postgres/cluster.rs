@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-use crate::cluster::{ClusterStore, DueTree, DueWork, LeaseWatch};
+use crate::cluster::{Announcements, ClusterStore, DueTree, DueWork, LeaseWatch};
 use crate::columns::{Columns as _, to_int};
 use crate::core::CoreStore;
 use crate::error::StoreError;
@@ -227,7 +227,7 @@ impl ClusterStore for PostgresCluster {
 
     async fn send(&self, run: &RunId, id: &str, body: &str, now: Timestamp) -> Result<bool, StoreError> {
         self.store.check_open()?;
-        sqlx::query_scalar("SELECT greenroom_send_v1($1, $2, $3, $4, $5)")
+        let is_sent: bool = sqlx::query_scalar("SELECT greenroom_send_v1($1, $2, $3, $4, $5)")
             .bind(self.store.pod.id)
             .bind(run.as_str())
             .bind(id)
@@ -235,7 +235,11 @@ impl ClusterStore for PostgresCluster {
             .bind(now.as_micros())
             .fetch_one(&self.store.readers)
             .await
-            .map_err(|error| write_error(&error))
+            .map_err(|error| write_error(&error))?;
+        if is_sent {
+            self.store.announcements.send_modify(|announced| announced.messages += 1);
+        }
+        Ok(is_sent)
     }
 
     async fn remove_message(&self, run: &RunId, id: &str) -> Result<(), StoreError> {
@@ -247,6 +251,18 @@ impl ClusterStore for PostgresCluster {
             .await
             .map_err(|error| sqlx_error(&error))?;
         commit(transaction).await
+    }
+
+    fn nudge(&self) {
+        self.store.nudged.notify_one();
+    }
+
+    fn announce_tree(&self) {
+        self.store.announcements.send_modify(|announced| announced.trees += 1);
+    }
+
+    fn watch_announcements(&self) -> watch::Receiver<Announcements> {
+        self.store.announcements.subscribe()
     }
 
     fn watch(&self) -> watch::Receiver<DueWork> {

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 use greenroom_protocol as protocol;
 use protocol::{BootTime, Clock, DatabaseTime, PodId, RunId};
 use sqlx::postgres::PgConnectOptions;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::audit::head::SignedHead;
 use crate::audit::signer::Signer;
-use crate::cluster::{DueWork, LeaseStatus, LeaseWatch, PodLease};
+use crate::cluster::{Announcements, DueWork, LeaseStatus, LeaseWatch, PodLease};
 use crate::error::StoreError;
 use crate::generation_store::Generations;
 use crate::notify::RunNotifiers;
@@ -60,6 +60,10 @@ pub(super) struct Shared {
     lost_claim_until: Mutex<Option<Instant>>,
     /// What the last tick has found to do.
     pub(super) due_work: watch::Sender<DueWork>,
+    /// Requests a tick before the next one is due.
+    pub(super) nudged: Notify,
+    /// What this pod has left to others.
+    pub(super) announcements: watch::Sender<Announcements>,
     /// The newest numbers of generations that were read.
     pub(super) generations: watch::Sender<Generations>,
     /// The root of each run that another one calls and that this pod owns.
@@ -98,6 +102,8 @@ impl Shared {
             lease,
             lost_claim_until: Mutex::default(),
             due_work: watch::Sender::new(DueWork::default()),
+            nudged: Notify::new(),
+            announcements: watch::Sender::default(),
             generations: watch::Sender::default(),
             roots: Mutex::default(),
             signed_heads: Mutex::default(),

@@ -6,6 +6,7 @@ mod faults;
 mod generations;
 mod leases;
 mod many_chains;
+mod nudge;
 mod outage;
 mod owners;
 mod pods;

@@ -31,6 +31,8 @@ use crate::postgres::peers::{LEASE, PeerRow, Peers, Suspect};
 
 /// How often the lease is renewed.
 const TICK_INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest time between two ticks, however often a tick is requested.
+const NUDGED_INTERVAL: Duration = Duration::from_millis(100);
 /// The delay of the next attempt after one that has failed.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// How long one attempt may take while the lease lasts.
@@ -113,10 +115,16 @@ impl Tick {
 
     /// Ticks until the store is closed, or until the pod is dead.
     pub(super) async fn run(mut self, mut commands: CommandReceiver<TickCommand>) -> Result<(), StoreError> {
-        let mut next_at = Instant::now();
+        let (mut next_at, mut ticked_at) = (Instant::now(), Instant::now());
         loop {
             let mut received = Vec::new();
-            let has_callers = commands.next_batch(&mut received, next_at).await;
+            let has_callers = tokio::select! {
+                has_callers = commands.next_batch(&mut received, next_at) => has_callers,
+                () = self.store.nudged.notified() => {
+                    next_at = next_at.min(ticked_at + NUDGED_INTERVAL);
+                    continue;
+                }
+            };
             if let Some(TickCommand::Close(now, reply)) = received.pop() {
                 reply.send(self.stop(now).await);
                 return Ok(());
@@ -125,6 +133,7 @@ impl Tick {
                 return Ok(());
             }
             if Instant::now() >= next_at {
+                ticked_at = Instant::now();
                 next_at = self.tick().await?;
             }
         }

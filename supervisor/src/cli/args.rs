@@ -77,8 +77,10 @@ pub enum OutputFormat {
 pub enum Command {
     /// Run the quarterly report on sample data: no key, no server
     Demo(DemoArgs),
-    /// Run a pod: control socket, reload of changed files, /metrics
+    /// Run a pod: control socket, requests over NATS if it is configured, reload of changed files, /metrics
     Up,
+    /// Run a pod of a cluster: as `up`, with NATS and a shared database, both of which it needs
+    Pod,
     /// Run an agent, a workflow or a team
     #[command(subcommand)]
     Run(RunCommand),

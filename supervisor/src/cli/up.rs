@@ -1,8 +1,9 @@
-//! `greenroom up`: runs a pod until a signal arrives. If another pod declares it dead, the process starts as a new one.
+//! `greenroom up` and `greenroom pod`: run a pod until a signal arrives. If another pod declares it dead, the process starts
+//! as a new one.
 
 use std::sync::Arc;
 
-use greenroom_protocol::Cause;
+use greenroom_protocol::{Cause, ErrorCode};
 
 use super::args::OutputFormat;
 use super::output::{Output, print_note};
@@ -38,6 +39,25 @@ pub async fn up(config: Config, output: Output, signals: &mut Signals) -> Result
     }
 }
 
+/// Rejects a configuration that is none of a pod among others: `pod` is for a cluster, and a typing error in a variable
+/// must not make a pod of its own of it.
+///
+/// # Errors
+/// [`ErrorCode::InvalidConfiguration`] without NATS or the secret of the cluster; [`ErrorCode::SharedStoreNeeded`] without
+/// a database that pods can share.
+pub fn require_cluster(config: &Config) -> Result<(), Cause> {
+    if config.nats.is_none() {
+        let message = "`greenroom pod` needs nats.url (NATS_URL); `greenroom up` runs a pod without it";
+        return Err(Cause::new(ErrorCode::InvalidConfiguration, message));
+    }
+    config.cluster.require_secret()?;
+    if !config.store.is_server() {
+        let message = "`greenroom pod` needs a database that pods share: set store.url (DATABASE_URL) to one of                        PostgreSQL; `greenroom up` runs the only pod of its cluster without it";
+        return Err(Cause::new(ErrorCode::SharedStoreNeeded, message));
+    }
+    Ok(())
+}
+
 async fn start(config: &Config, output: Output) -> Result<Pod, Cause> {
     let lock = match find_owner(config, |reason| tracing::warn!(reason, "start is delayed")).await? {
         Owner::ThisProcess(lock) => lock,
@@ -48,6 +68,10 @@ async fn start(config: &Config, output: Output) -> Result<Pod, Cause> {
     let overrides = Overrides { lock: Some(lock), metrics: config.metrics, ..Overrides::default() };
     let mut pod = compose_with(config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides).await?;
     pod.listen().await?;
+    if let Err(cause) = pod.serve_nats().await {
+        pod.shutdown().await;
+        return Err(cause);
+    }
     pod.watch();
     pod.recover();
     pod.sweep();
@@ -59,7 +83,8 @@ async fn start(config: &Config, output: Output) -> Result<Pod, Cause> {
     if output.format() != OutputFormat::Json {
         let metrics = metrics.map(|url| format!(", metrics at {url}")).unwrap_or_default();
         let dir = config.data_dir.display();
-        output.note(&format!("greenroom is up in {dir}{metrics}; press Ctrl-C to drain and exit"));
+        let nats = config.nats.as_ref().map(|nats| format!(", requests at {}.v1.>", nats.prefix)).unwrap_or_default();
+        output.note(&format!("greenroom is up in {dir}{metrics}{nats}; press Ctrl-C to drain and exit"));
     }
     Ok(pod)
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use greenroom_actors::handler::Handler;
 use greenroom_actors::model::ModelProvider;
 use greenroom_actors::observer::Observer;
-use greenroom_actors::run::WakeUps;
 use greenroom_actors::tool::Tool;
 use greenroom_registry::Stores;
 use greenroom_rego::{Evaluator, IdentityProvider};
@@ -63,6 +62,6 @@ pub struct Overrides {
     /// True for the pod of a command that applies a catalogue or a policy: it starts with its own ones if none of those
     /// that were applied before can be loaded.
     pub is_repair: bool,
-    /// Wakes the other pods of the store; `None` leaves what there is to do to their ticks.
-    pub wake_ups: Option<Arc<dyn WakeUps>>,
+    /// Leaves detached runs to other pods although these are not woken over NATS.
+    pub hands_over_runs: bool,
 }

@@ -7,7 +7,6 @@ use greenroom_actors::execution::ModelRegistry;
 use greenroom_actors::guard::GuardHandle;
 use greenroom_actors::observer::Observer;
 use greenroom_actors::pipeline::PipelineHandle;
-use greenroom_actors::run::WakeUps;
 use greenroom_definitions::KnownNames;
 use greenroom_protocol::{Clock, IdGenerator, PodId};
 use greenroom_registry::Stores;
@@ -69,6 +68,6 @@ pub(crate) struct PodParts {
     pub observer: Arc<dyn Observer>,
     /// Where actors send nested requests; bound once the pipeline is built.
     pub pipeline: PipelineHandle,
-    /// Wakes the other pods of the store.
-    pub wake_ups: Arc<dyn WakeUps>,
+    /// True if a detached run is left to whichever pod is woken.
+    pub hands_over_runs: bool,
 }

@@ -11,7 +11,7 @@ use futures::{FutureExt, StreamExt, stream};
 use greenroom_actors::execution::DeltaSink;
 use greenroom_client::transport::Events;
 use greenroom_client::{Client, Transport, TransportError};
-use greenroom_protocol::event::{RunEvent, WatchedRun};
+use greenroom_protocol::event::WatchedRun;
 use greenroom_protocol::limits::REQUEST_TIMEOUT_MAX;
 use greenroom_protocol::request::Query;
 use greenroom_protocol::{
@@ -20,9 +20,9 @@ use greenroom_protocol::{
 };
 use greenroom_registry::Stores;
 use greenroom_registry::artifacts::{ArtifactOwner, ArtifactSource, single_chunk};
-use greenroom_registry::journal::Seq;
 use greenroom_rego::Authenticated;
 
+use super::watching;
 use crate::config::SettingsHash;
 use crate::pipeline::{Pipeline, Served};
 
@@ -110,15 +110,7 @@ impl LocalIngress {
         if let Some(cause) = reply.error {
             return Err(cause);
         }
-        let tail = self.stores.journal.tail(&run, Seq(after));
-        let events = tail.flat_map(move |record| {
-            let events = match record {
-                Ok(record) => RunEvent::list_from_entry(&run, record.seq.0, record.at, &record.entry),
-                Err(error) => return stream::iter(vec![Err(TransportError::Rejected(error.cause()))]),
-            };
-            stream::iter(events.into_iter().map(Ok).collect::<Vec<_>>())
-        });
-        Ok(events.boxed())
+        Ok(watching::events(&self.stores, &run, after))
     }
 
     /// The run that a request of this user with this name starts.
@@ -159,6 +151,17 @@ impl LocalIngress {
         name: &str,
     ) -> Result<ArtifactRef, Cause> {
         let request = self.authenticate(user, None).await?;
+        self.store_content(&request, content, media_type, name).await
+    }
+
+    /// As [`LocalIngress::store_artifact_stream`], for the user of an authenticated request.
+    pub(crate) async fn store_content(
+        &self,
+        request: &Authenticated,
+        content: ArtifactSource<'_>,
+        media_type: &str,
+        name: &str,
+    ) -> Result<ArtifactRef, Cause> {
         let owner = ArtifactOwner { tenant: request.principal().id.tenant.clone(), personal_data: false };
         let storing = self.stores.artifacts.put_stream(&owner, content, media_type, name);
         match tokio::time::timeout(REQUEST_TIMEOUT_MAX, storing).await {

@@ -269,6 +269,12 @@ impl State {
 }
 
 impl InFlightTicket {
+    /// The tenant of the request, once it is authenticated.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&TenantId> {
+        self.capacity.tenant.get()
+    }
+
     /// The capacity of this request for the run that it starts, which may outlive its caller.
     #[must_use]
     pub fn share(&self) -> RunTicket {

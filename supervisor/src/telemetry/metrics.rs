@@ -17,9 +17,11 @@ use super::platform_failure::is_platform_failure;
 use super::rate::Rate;
 
 mod generations;
+mod nats;
 mod store_failures;
 
 pub use generations::GenerationMetrics;
+pub use nats::{DroppedMessage, NatsMetrics, WakeUp};
 pub use store_failures::StoreFailures;
 
 /// Upper bounds of the buckets of all histograms, in seconds.
@@ -64,6 +66,7 @@ pub struct Metrics {
     artifact_failures: Vec<(&'static str, Counter)>,
     store_failures: StoreFailures,
     generations: GenerationMetrics,
+    nats: NatsMetrics,
     rates: Mutex<Rates>,
     handle: PrometheusHandle,
 }
@@ -123,6 +126,7 @@ impl Metrics {
                 .collect(),
             store_failures: StoreFailures::register(recorder),
             generations: GenerationMetrics::register(recorder),
+            nats: NatsMetrics::register(recorder),
             rates: Mutex::new(Rates::default()),
             handle: recorder.handle(),
         }
@@ -161,6 +165,12 @@ impl Metrics {
     #[must_use]
     pub const fn generations(&self) -> &GenerationMetrics {
         &self.generations
+    }
+
+    /// Those of NATS.
+    #[must_use]
+    pub const fn nats(&self) -> &NatsMetrics {
+        &self.nats
     }
 
     /// Shows whether the lease of the pod is live.

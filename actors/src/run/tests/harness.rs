@@ -44,7 +44,7 @@ pub(crate) use definitions::{
 };
 pub(crate) use delayed_store::delayed;
 pub(crate) use pipeline::{FakePipeline, Gate};
-pub(crate) use recorders::{RecordedDeltas, RecordedWakeUps};
+pub(crate) use recorders::RecordedDeltas;
 pub(crate) use rejecting_store::rejecting;
 pub(crate) use shared_cluster::{ParkFault, SharedCluster};
 
@@ -174,7 +174,6 @@ pub(crate) struct Harness {
     pub(crate) events: Arc<RecordingObserver>,
     pub(crate) pipeline: Arc<FakePipeline>,
     pub(crate) users: Arc<Users>,
-    pub(crate) wake_ups: Arc<RecordedWakeUps>,
     pub(crate) deltas: Arc<RecordedDeltas>,
     root: ActorRef<NoMsg>,
     ids: Arc<Counter>,
@@ -227,7 +226,7 @@ impl Harness {
             ids: ids.clone(),
         });
         let (tickets, users) = (Arc::new(()), Arc::<Users>::default());
-        let (wake_ups, deltas) = (Arc::<RecordedWakeUps>::default(), Arc::<RecordedDeltas>::default());
+        let deltas = Arc::<RecordedDeltas>::default();
         let env = RunEnv {
             pipeline,
             resolver,
@@ -241,7 +240,7 @@ impl Harness {
             pod: PodId::new(pod).unwrap(),
             lease: LEASE,
             park_delay: PARK_DELAY,
-            wake_ups: wake_ups.clone(),
+            hands_over_runs: true,
             step_deltas: Some(deltas.clone()),
         };
         let runs = RunsHandle::new(env);
@@ -250,20 +249,7 @@ impl Harness {
         let root = TestRoot::start().await;
         runs.start_supervisor(root.get_cell()).await.unwrap();
         teams.start_supervisor(root.get_cell()).await.unwrap();
-        Self {
-            runs,
-            teams,
-            stores,
-            clock,
-            events: observer,
-            pipeline: fake,
-            users,
-            wake_ups,
-            deltas,
-            root,
-            ids,
-            tickets,
-        }
+        Self { runs, teams, stores, clock, events: observer, pipeline: fake, users, deltas, root, ids, tickets }
     }
 
     /// Simulates a crash: kills all actors and starts a new pod over the same stores.

@@ -1,30 +1,14 @@
 //! Events that one pod receives for a run of another one, and detached runs that are left to whichever pod is woken.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use greenroom_actors::run::{WakeUp, WakeUps};
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::{IdempotencyKey, Json, Reply, RunId, Status};
 use serde_json::json;
 
 use super::shared_database::{PodProcess, SharedDatabase};
 use super::{ensure_success, replying};
-
-/// Records for what other pods are woken, and wakes none: they find it with their ticks.
-#[derive(Default)]
-struct RecordedWakeUps(Mutex<Vec<WakeUp>>);
-
-impl WakeUps for RecordedWakeUps {
-    fn hands_over_runs(&self) -> bool {
-        true
-    }
-
-    fn wake(&self, kind: WakeUp) {
-        self.0.lock().expect("no test panics with the lock").push(kind);
-    }
-}
 
 fn publish(pod: &PodProcess, run: &RunId, key: &str, data: Json) -> Result<Reply> {
     let client = pod.client()?;
@@ -74,12 +58,12 @@ fn a_parked_run_is_woken_by_an_event() -> Result<()> {
 #[test]
 fn a_detached_run_is_left_to_the_pod_that_is_woken() -> Result<()> {
     let database = SharedDatabase::create("woken", [replying("draft"), replying("send")])?;
-    let wake_ups = Arc::new(RecordedWakeUps::default());
-    let a = database.start_with_wake_ups("pod_a", wake_ups.clone())?;
+    let a = database.start_that_hands_over("pod_a")?;
+    let announced = a.pod().stores().cluster.watch_announcements();
     let mut b = database.start("pod_b")?;
     let run = a.start_detached("letter")?;
     database.wait_count("SELECT count(*) FROM trees WHERE holder IS NULL AND open_runs > 0", 1)?;
-    assert_eq!(*wake_ups.0.lock().expect("no test panics with the lock"), [WakeUp::Run]);
+    assert_eq!(announced.borrow().trees, 1);
     assert_eq!(database.calls(), 0, "its reply follows its commit");
     b.recover();
     ensure_success(&a.wait_ended(&run)?)?;

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use greenroom_actors::run::WakeUps;
 use greenroom_client::{CallParams, Client};
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::test_pod::{StoreKind, test_config, text};
@@ -137,9 +136,9 @@ impl SharedDatabase {
         self.assemble(name, clock, |_| {})
     }
 
-    /// As [`Self::start`], with these wake-ups.
-    pub(super) fn start_with_wake_ups(&self, name: &str, wake_ups: Arc<dyn WakeUps>) -> Result<PodProcess> {
-        let overrides = Overrides { wake_ups: Some(wake_ups), ..Overrides::default() };
+    /// As [`Self::start`]. The pod leaves detached runs to others.
+    pub(super) fn start_that_hands_over(&self, name: &str) -> Result<PodProcess> {
+        let overrides = Overrides { hands_over_runs: true, ..Overrides::default() };
         self.assemble_with(name, Arc::new(WallClock), |_| {}, overrides)
     }
 

@@ -49,6 +49,7 @@ pages! {
     "price_unknown",
     "run_not_active",
     "runtime_unavailable",
+    "shared_store_needed",
     "shutting_down",
     "step_failed",
     "store_unavailable",

@@ -21,7 +21,10 @@ pub struct GenerationMetrics {
 impl GenerationMetrics {
     pub(super) fn register(recorder: &PrometheusRecorder) -> Self {
         for (name, help) in [
-            ("pod_ready", "1 if the pod is ready for requests, 0 if it cannot load what is applied for every pod"),
+            (
+                "pod_ready",
+                "1 if the pod is ready for requests, 0 if it cannot load what is applied for every pod, or has no NATS",
+            ),
             ("catalogue_generation", "generation of the active catalogue; 0 for the pod's own definitions"),
             ("policy_generation", "generation of the active policy; 0 for the pod's own policy"),
         ] {

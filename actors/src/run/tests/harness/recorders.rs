@@ -1,29 +1,8 @@
-//! What a pod sends to others and to readers, recorded.
+//! What a pod sends to readers, recorded.
 
 use std::sync::Mutex;
 
-use crate::run::{StepDelta, StepDeltas, WakeUp, WakeUps};
-
-/// Records for what other pods are woken.
-#[derive(Default)]
-pub(crate) struct RecordedWakeUps(Mutex<Vec<WakeUp>>);
-
-impl WakeUps for RecordedWakeUps {
-    fn hands_over_runs(&self) -> bool {
-        true
-    }
-
-    fn wake(&self, kind: WakeUp) {
-        self.0.lock().unwrap().push(kind);
-    }
-}
-
-impl RecordedWakeUps {
-    /// The wake-ups since the last call.
-    pub(crate) fn take(&self) -> Vec<WakeUp> {
-        std::mem::take(&mut self.0.lock().unwrap())
-    }
-}
+use crate::run::{StepDelta, StepDeltas};
 
 /// Records the deltas of steps.
 #[derive(Default)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol::{PodId, RunId, TenantId, Timestamp};
-use greenroom_registry::cluster::{ClusterStore, DueTree, DueWork, LeaseWatch, PodLease, RunMessage};
+use greenroom_registry::cluster::{Announcements, ClusterStore, DueTree, DueWork, LeaseWatch, PodLease, RunMessage};
 use greenroom_registry::runs::{Fence, RunRecord};
 use greenroom_registry::{StoreError, Stores};
 use tokio::sync::watch;
@@ -36,6 +36,7 @@ pub(crate) struct SharedCluster {
     pub(crate) attempts: AtomicU32,
     work: watch::Sender<DueWork>,
     lease: watch::Sender<PodLease>,
+    announcements: watch::Sender<Announcements>,
 }
 
 impl SharedCluster {
@@ -48,6 +49,7 @@ impl SharedCluster {
             attempts: AtomicU32::new(0),
             work: watch::Sender::new(DueWork::default()),
             lease: watch::Sender::new(PodLease::Unlimited),
+            announcements: watch::Sender::default(),
         });
         (cluster.clone(), Stores { cluster, ..stores })
     }
@@ -85,6 +87,14 @@ impl SharedCluster {
 impl ClusterStore for SharedCluster {
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn announce_tree(&self) {
+        self.announcements.send_modify(|announced| announced.trees += 1);
+    }
+
+    fn watch_announcements(&self) -> watch::Receiver<Announcements> {
+        self.announcements.subscribe()
     }
 
     async fn claim_due(

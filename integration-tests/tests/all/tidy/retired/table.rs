@@ -248,6 +248,7 @@ pub(super) const CONTEXTS: &[Context] = &[
     context("answer", "integration-tests/", &[], "the scripted model answers a model request"),
     context("answers", "integration-tests/", &[], "the scripted model answers a model request"),
     context("answer", "protocol/src/error.rs", &["OfflineCannotAnswer"], "a model answers a model request"),
+    context("answer", "supervisor/src/ingress/nats/", &["AnswerEvent"], "a model answers a model request"),
     context("turn", "actors/src/execution", &[], "a conversation with a model has turns"),
     context("turns", "actors/src/execution", &[], "a conversation with a model has turns"),
     context("turns", "", &["max_turns", "TooManyTurns", "too_many_turns", "turns_max", "TURNS_DEFAULT"], "a model's"),

@@ -35,7 +35,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ca.pem");
         assert!(read_authorities(&path).unwrap_err().contains("ca.pem cannot be used: No such file"));
-        for text in ["", "no certificate", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {
+        for text in ["", "no certificate", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"] {
             std::fs::write(&path, text).unwrap();
             assert!(read_authorities(&path).unwrap_err().contains("it has none"), "{text}");
         }

@@ -17,7 +17,7 @@ use super::error::{RedisError, is_missing_function};
 use super::eviction::EvictionMonitor;
 use super::failure_log::FailureLog;
 use super::functions::{Function, FunctionLibrary};
-use super::reply_monitor::ReplyMonitor;
+use super::reply_monitor::{ReplyMonitor, UNRESPONSIVE_INTERVAL, UNRESPONSIVE_TIMEOUT};
 use super::tls::trust_authorities;
 use super::{RedisObserver, RedisParts};
 
@@ -25,10 +25,8 @@ use super::{RedisObserver, RedisParts};
 pub(super) const OPERATION_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest wait for the first connection, and for each step of a later one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A server that does not reply for this long after the last command is disconnected.
-pub(super) const UNRESPONSIVE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often an unresponsive server is looked for.
-pub(super) const UNRESPONSIVE_INTERVAL: Duration = Duration::from_millis(500);
+/// Where the first key of a call is among the words after the command.
+const FIRST_KEY: usize = 2;
 /// The delays between attempts to connect, in milliseconds.
 const RECONNECT_DELAY_MIN_MS: u32 = 20;
 const RECONNECT_DELAY_MAX_MS: u32 = 1_000;
@@ -165,15 +163,16 @@ impl Connection {
         result.map_err(|error| RedisError::from_client(&error))
     }
 
+    /// Sends the call as a custom command: the client takes its own command for a function for one that may block, so it
+    /// would send no other command beside it and never notice that the server is silent.
     async fn send(&self, function: Function, keys: Vec<String>, args: Vec<Value>) -> Result<Vec<String>, Error> {
-        let name = self.library.name_of(function);
+        let name = if function.is_read_only() { "FCALL_RO" } else { "FCALL" };
+        let command = CustomCommand::new_static(name, ClusterHash::Offset(FIRST_KEY), false);
+        let mut words = vec![Value::from(self.library.name_of(function)), Value::from(keys.len().to_string())];
+        words.extend(keys.into_iter().map(Value::from));
+        words.extend(args);
         // The futures of the client are deep types, so they are boxed: those who await them would be deeper still.
-        let reply = if function.is_read_only() {
-            self.client.fcall_ro(name, keys, args).boxed()
-        } else {
-            self.client.fcall(name, keys, args).boxed()
-        };
-        reply.await
+        self.client.custom(command, words).boxed().await
     }
 
     /// Prepares the server before the first operation, and checks it again from time to time.

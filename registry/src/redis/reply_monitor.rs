@@ -4,8 +4,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::connection::{UNRESPONSIVE_INTERVAL, UNRESPONSIVE_TIMEOUT};
-
+/// A server that does not reply for this long after the last command is disconnected.
+pub(super) const UNRESPONSIVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often an unresponsive server is looked for.
+pub(super) const UNRESPONSIVE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often an operation is sent to a server that does not reply. The client takes a connection for lost a certain time
 /// after the *last* command on it, so a probe that follows earlier would keep a connection that is silent for ever.
 const PROBE_INTERVAL: Duration = UNRESPONSIVE_TIMEOUT.saturating_add(UNRESPONSIVE_INTERVAL.saturating_mul(2));

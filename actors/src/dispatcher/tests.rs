@@ -13,6 +13,7 @@ use serde_json::json;
 use super::*;
 use crate::category::{CategoryConfig, CategoryHandle, CategoryHandles};
 use crate::handler::{HandlerInput, HandlerMode};
+use crate::remote::no_remote_hosts;
 use crate::test_env::{FnHandler, NoMsg, TestEnv, TestEnvOptions, TestRoot, invoke, native};
 
 /// Records its calls, and has only the agent `member`.
@@ -40,6 +41,9 @@ impl RunHost for RecordingHost {
     }
     async fn signal(&self, _: Permitted<SignalRun>) -> Reply {
         self.record("signal run")
+    }
+    fn fence(&self, _: &RunId) -> Option<Fence> {
+        None
     }
 }
 
@@ -95,6 +99,7 @@ async fn harness() -> Harness {
         runs: host.clone(),
         teams: host.clone(),
         env: test_env.env.clone(),
+        remote: no_remote_hosts(),
     });
     let opening = Opening {
         request: RequestId::from_u128(1),

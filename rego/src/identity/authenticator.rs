@@ -145,9 +145,7 @@ impl Authenticator {
         let call = verifier.verify(token, &request, now)?;
         call.check_chain()?;
         let (principal, auth_method) = match call.is_anonymous {
-            true => {
-                (require_same(&call.principal, self.identities.find_anonymous_user(now).await?)?, AuthMethod::None)
-            }
+            true => (require_same(&call.principal, self.identities.find_anonymous_user(now).await?)?, AuthMethod::None),
             false => (self.find_existing(&call.principal, now).await?, AuthMethod::Delegation),
         };
         let resolved = ResolvedPrincipal { principal: Arc::new(principal), auth_method, resolved_at: now };
@@ -195,10 +193,7 @@ impl Authenticator {
         let id = &resolved.principal.id;
         let principal = match resolved.auth_method {
             AuthMethod::None => require_same(id, self.identities.find_anonymous_user(now).await?)?,
-            AuthMethod::LocalUser
-            | AuthMethod::Credential
-            | AuthMethod::RecordedOwner
-            | AuthMethod::Delegation => {
+            AuthMethod::LocalUser | AuthMethod::Credential | AuthMethod::RecordedOwner | AuthMethod::Delegation => {
                 self.find_existing(id, now).await?
             }
         };

@@ -68,8 +68,7 @@ impl DelegatedCall {
     /// Makes the authenticated request of a verified statement.
     pub(super) fn into_authenticated(self, resolved: ResolvedPrincipal, request: Request) -> Authenticated {
         let Self { id, outermost, trace, deadline, received_at, chain, policies, run_tenant, root, .. } = self;
-        let meta =
-            RequestMeta { id, outermost, trace, deadline, idempotency: None, received_at, is_delegated: true };
+        let meta = RequestMeta { id, outermost, trace, deadline, idempotency: None, received_at, is_delegated: true };
         let inherited = Inherited {
             policies: policies.into_iter().collect(),
             run_tenant,

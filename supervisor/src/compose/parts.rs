@@ -7,6 +7,7 @@ use greenroom_actors::execution::ModelRegistry;
 use greenroom_actors::guard::GuardHandle;
 use greenroom_actors::observer::Observer;
 use greenroom_actors::pipeline::PipelineHandle;
+use greenroom_actors::remote::RemoteHosts;
 use greenroom_definitions::KnownNames;
 use greenroom_protocol::{Clock, IdGenerator, PodId};
 use greenroom_registry::Stores;
@@ -62,6 +63,8 @@ pub(crate) struct PodParts {
     pub active: Arc<watch::Sender<Generations>>,
     /// Whether the pod is ready.
     pub readiness: Arc<Readiness>,
+    /// The pods that have labels.
+    pub remote: Arc<dyn RemoteHosts>,
     /// Metrics of this pod.
     pub metrics: Arc<Metrics>,
     /// Receives the events of the actor tree.

@@ -1,7 +1,5 @@
 //! The seam to other pods: which pod executes an agent that needs labels, and how an invocation is sent to it. This crate
-//! knows neither the transport nor the address of a pod; a pod that is alone has [`NoRemoteHosts`].
-
-use std::sync::Arc;
+//! knows neither the transport nor the address of a pod; a pod that is alone has [`OwnLabels`].
 
 use async_trait::async_trait;
 use greenroom_protocol::request::Invoke;
@@ -56,14 +54,14 @@ pub trait RemoteHosts: Send + Sync {
     async fn invoke(&self, labels: &[String], call: RemoteCall) -> ExecutionResult;
 }
 
-/// No other pod, and no labels.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoRemoteHosts;
+/// No other pod, and the labels of this one.
+#[derive(Debug, Clone, Default)]
+pub struct OwnLabels(pub Vec<String>);
 
 #[async_trait]
-impl RemoteHosts for NoRemoteHosts {
+impl RemoteHosts for OwnLabels {
     fn host(&self, labels: &[String]) -> Host {
-        if labels.is_empty() { Host::Here } else { Host::None }
+        if has_labels(&self.0, labels) { Host::Here } else { Host::None }
     }
 
     async fn invoke(&self, labels: &[String], _call: RemoteCall) -> ExecutionResult {
@@ -71,10 +69,10 @@ impl RemoteHosts for NoRemoteHosts {
     }
 }
 
-/// Other pods, for a pod that is alone.
+/// True if the labels of a pod have all that are needed.
 #[must_use]
-pub fn no_remote_hosts() -> Arc<dyn RemoteHosts> {
-    Arc::new(NoRemoteHosts)
+pub fn has_labels(labels: &[String], needed: &[String]) -> bool {
+    needed.iter().all(|label| labels.contains(label))
 }
 
 /// The cause of a call for which there is no pod.
@@ -89,9 +87,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pod_that_is_alone_executes_agents_without_labels_only() {
-        assert_eq!(NoRemoteHosts.host(&[]), Host::Here);
-        assert_eq!(NoRemoteHosts.host(&["gpu".to_owned()]), Host::None);
+    fn a_pod_that_is_alone_executes_agents_whose_labels_it_has() {
+        let own = OwnLabels(vec!["gpu".to_owned(), "eu".to_owned()]);
+        assert_eq!(own.host(&[]), Host::Here);
+        assert_eq!(own.host(&["eu".to_owned()]), Host::Here);
+        assert_eq!(own.host(&["eu".to_owned(), "cpu".to_owned()]), Host::None);
     }
 
     #[test]

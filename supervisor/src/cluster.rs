@@ -1,6 +1,27 @@
-//! This pod among the others of its store: its own lease, and what each tick of the store finds to do for it. The tick
-//! itself is in the store, on a thread of its own, so that a busy pod does not delay its renewals. A store that one process
-//! owns never notifies, so its pod does nothing here.
+//! This pod among the others of its store: its own lease, what each tick of the store finds to do for it, and what it sends
+//! to other pods. The tick itself is in the store, on a thread of its own, so that a busy pod does not delay its renewals.
+//! A store that one process owns never notifies, so its pod does nothing here.
+//!
+//! ```text
+//! membership, tick   what the store shows: the lease, trees that are due, messages for runs
+//! keys               the secret of the cluster, and what is derived from it
+//! session, sessions  byte streams to other pods over NATS, dialled when there is a call, ended when idle
+//! node, peer_table   the node of ractor_cluster over these streams, and the peers that it makes callable
+//! peer               the one actor that other pods can call
+//! delegation         what proves to another pod on whose behalf a request is sent
+//! placement          which pod executes an agent with labels
+//! runtime            the parts above, put together for one pod
+//! ```
 
+pub mod delegation;
+pub mod keys;
 pub(crate) mod membership;
+pub mod node;
+pub mod peer;
+pub mod peer_table;
+pub mod placement;
+pub(crate) mod recent;
+pub mod runtime;
+pub mod session;
+pub mod sessions;
 pub(crate) mod tick;

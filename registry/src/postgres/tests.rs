@@ -259,6 +259,7 @@ const UNREFERENCING_TABLES: &[&str] = &[
     "audit_open",
     "audit_root",
     "batches",
+    "cluster_format",
     "costs",
     "current_generations",
     "definition_versions",

@@ -12,6 +12,7 @@ use greenroom_actors::tool::Tool;
 use greenroom_registry::Stores;
 use greenroom_rego::{Evaluator, IdentityProvider};
 
+use crate::cluster::runtime::ClusterNetwork;
 use crate::data_dir::DataDirLock;
 
 /// Wraps the evaluator of the guard.
@@ -57,6 +58,8 @@ pub struct Overrides {
     pub evaluator: Option<WrapEvaluator>,
     /// Wraps the stores; it can only pass on what they return.
     pub stores: Option<WrapStores>,
+    /// How the pod reaches others; `None` for one that is alone.
+    pub network: Option<ClusterNetwork>,
     /// Set for the one pod that decides whether a backup is restored.
     pub restores: Option<RestorePod>,
     /// True for the pod of a command that applies a catalogue or a policy: it starts with its own ones if none of those

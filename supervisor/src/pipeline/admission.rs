@@ -11,15 +11,20 @@
 //! If pods share the store, a detached run for which this pod has no capacity is left to the others, and a pod whose
 //! lease has lapsed admits nothing.
 //!
+//! If other pods send calls to this one, a quarter of its capacity, and of that of each tenant, is reserved for them:
+//! they are the inner hops of requests that other pods have admitted, and these wait for them.
+//!
 //! A drain waits for the replies that a caller waits for: [`ResponseTicket`]. It does not wait for a run
 //! without a caller, since the next process resumes the run.
+
+mod vacancy;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use greenroom_actors::dispatcher::{RunAdmission, RunTicket, RunVacancy};
+use greenroom_actors::dispatcher::RunTicket;
 use greenroom_protocol::{Cause, ErrorCode, TenantId};
 use greenroom_registry::cluster::{ClusterStore, one_pod};
 use greenroom_rego::{Caller, Grant};
@@ -39,6 +44,8 @@ pub struct AdmissionControl(Arc<Inner>);
 struct Inner {
     bounds: AdmissionConfig,
     cluster: Arc<dyn ClusterStore>,
+    /// True if a part of the capacity is reserved for the calls of other pods.
+    reserves: bool,
     state: Mutex<State>,
     /// Replies that callers wait for.
     unanswered: AtomicUsize,
@@ -68,6 +75,8 @@ pub struct ResponseTicket(AdmissionControl);
 #[must_use = "the capacity is released when the ticket is dropped"]
 pub struct InFlightTicket {
     capacity: Arc<Capacity>,
+    /// The bounds that it was admitted within.
+    bounds: AdmissionConfig,
     _response: ResponseTicket,
 }
 
@@ -99,8 +108,14 @@ impl AdmissionControl {
     /// Admission control with these bounds, of one of these pods.
     #[must_use]
     pub fn for_pod(bounds: AdmissionConfig, cluster: Arc<dyn ClusterStore>) -> Self {
-        let state = Mutex::new(State::default());
-        Self(Arc::new(Inner { bounds, cluster, state, unanswered: AtomicUsize::new(0), drained: Notify::new() }))
+        Self::with_reserve(bounds, cluster, false)
+    }
+
+    /// As [`AdmissionControl::for_pod`]; `reserves` if other pods send calls to this one.
+    #[must_use]
+    pub fn with_reserve(bounds: AdmissionConfig, cluster: Arc<dyn ClusterStore>, reserves: bool) -> Self {
+        let (state, unanswered) = (Mutex::new(State::default()), AtomicUsize::new(0));
+        Self(Arc::new(Inner { bounds, cluster, reserves, state, unanswered, drained: Notify::new() }))
     }
 
     /// Admits a request, at once.
@@ -109,13 +124,25 @@ impl AdmissionControl {
     /// [`ErrorCode::Overloaded`] if the pod is at its limit, [`ErrorCode::ShuttingDown`] after
     /// [`AdmissionControl::close`], [`ErrorCode::LeaseLost`] without the lease of the pod.
     pub fn admit(&self) -> Result<InFlightTicket, Cause> {
+        self.admit_within(self.0.outer_bounds())
+    }
+
+    /// As [`AdmissionControl::admit`], for the call of another pod, which may use the reserve too.
+    ///
+    /// # Errors
+    /// As [`AdmissionControl::admit`].
+    pub fn admit_inner(&self) -> Result<InFlightTicket, Cause> {
+        self.admit_within(self.0.bounds)
+    }
+
+    fn admit_within(&self, bounds: AdmissionConfig) -> Result<InFlightTicket, Cause> {
         self.0.cluster.check_lease().map_err(|error| error.cause())?;
         let mut state = self.state();
         state.check_open()?;
-        state.check_capacity(&self.0.bounds)?;
+        state.check_capacity(&bounds)?;
         state.in_flight += 1;
         let capacity = Arc::new(Capacity { admission: self.clone(), tenant: OnceLock::new() });
-        Ok(InFlightTicket { capacity, _response: self.count_response() })
+        Ok(InFlightTicket { capacity, bounds, _response: self.count_response() })
     }
 
     /// Counts a reply that a drain has to wait for.
@@ -139,9 +166,9 @@ impl AdmissionControl {
     /// # Errors
     /// [`ErrorCode::Overloaded`] if the pod or the tenant is at its limit.
     pub fn admit_detached_run(&self, tenant: &TenantId) -> Result<DetachedRunTicket, Cause> {
-        let mut state = self.state();
-        state.check_capacity(&self.0.bounds)?;
-        state.charge_tenant(tenant, &self.0.bounds)?;
+        let (mut state, bounds) = (self.state(), self.0.outer_bounds());
+        state.check_capacity(&bounds)?;
+        state.charge_tenant(tenant, &bounds)?;
         state.detached += 1;
         Ok(DetachedRunTicket { admission: self.clone(), tenant: tenant.clone() })
     }
@@ -213,20 +240,10 @@ impl AdmissionControl {
     }
 }
 
-impl RunAdmission for AdmissionControl {
-    fn admit(&self, tenant: &TenantId) -> Result<RunTicket, Cause> {
-        Ok(Arc::new(self.admit_detached_run(tenant)?))
-    }
-
-    fn vacancy(&self) -> RunVacancy {
-        let (state, bounds) = (self.state(), &self.0.bounds);
-        if state.closed {
-            return RunVacancy::default();
-        }
-        let in_use = state.in_flight.saturating_add(state.detached);
-        let full = state.tenants.iter().filter(|(_, in_flight)| **in_flight >= bounds.max_in_flight_per_tenant);
-        let full_tenants = full.map(|(tenant, _)| tenant.clone()).collect();
-        RunVacancy { runs: bounds.max_in_flight.saturating_sub(in_use), full_tenants }
+impl Inner {
+    /// The bounds of what other pods have not admitted.
+    fn outer_bounds(&self) -> AdmissionConfig {
+        if self.reserves { self.bounds.without_reserve() } else { self.bounds }
     }
 }
 
@@ -288,7 +305,7 @@ impl InFlightTicket {
         let admission = &self.capacity.admission;
         let granted = {
             let mut state = admission.state();
-            state.charge_tenant(tenant, &admission.0.bounds)?;
+            state.charge_tenant(tenant, &self.bounds)?;
             if self.capacity.tenant.set(tenant.clone()).is_err() {
                 state.refund_tenant(tenant);
             }

@@ -1,0 +1,189 @@
+//! The secret of the cluster, and the keys that are derived from it. Every pod has the secret, and nothing else: what a
+//! key is for is a label of HKDF-SHA256, so that none of them proves anything in the place of another.
+
+use std::fmt;
+use std::io::Read;
+
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+/// The shortest secret, in bytes.
+pub const SECRET_BYTES_MIN: usize = 16;
+/// Bytes of an authentication code.
+pub const TAG_BYTES: usize = 32;
+
+/// The authentication code of a message.
+pub type Tag = [u8; TAG_BYTES];
+
+/// What a key is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyPurpose {
+    /// The handshake of sessions.
+    Handshake,
+    /// The chunks of one direction of a session.
+    Chunks,
+    /// The delegations that one pod issues.
+    Delegation,
+    /// The cookie of the nodes, which prove it to each other inside of their sessions.
+    Cookie,
+}
+
+impl KeyPurpose {
+    const fn label(self) -> &'static [u8] {
+        match self {
+            Self::Handshake => b"greenroom cluster v1 session handshake",
+            Self::Chunks => b"greenroom cluster v1 session chunks",
+            Self::Delegation => b"greenroom cluster v1 delegation",
+            Self::Cookie => b"greenroom cluster v1 node cookie",
+        }
+    }
+}
+
+/// Why a key cannot be derived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The secret is too short to be one.
+    #[error("the secret of the cluster has fewer than {SECRET_BYTES_MIN} bytes")]
+    TooShort,
+    /// The function that derives keys has refused their length.
+    #[error("a key of the cluster cannot be derived")]
+    Derivation,
+}
+
+/// The secret of the cluster. Its `Debug` never prints it.
+#[derive(Clone)]
+pub struct ClusterSecret(Hkdf<Sha256>);
+
+impl ClusterSecret {
+    /// The secret of a cluster of this name: clusters of other names have other keys, even with the same secret.
+    ///
+    /// # Errors
+    /// [`KeyError::TooShort`]
+    pub fn new(secret: &str, cluster: &str) -> Result<Self, KeyError> {
+        if secret.len() < SECRET_BYTES_MIN {
+            return Err(KeyError::TooShort);
+        }
+        Ok(Self(Hkdf::new(Some(cluster.as_bytes()), secret.as_bytes())))
+    }
+
+    /// The key for a purpose and a context, such as a pod or the transcript of a handshake.
+    ///
+    /// # Errors
+    /// [`KeyError::Derivation`]
+    pub fn key(&self, purpose: KeyPurpose, context: &[u8]) -> Result<MacKey, KeyError> {
+        let mut block = [0; 64];
+        self.expand(purpose, context, &mut block)?;
+        let key = <Hmac<Sha256> as KeyInit>::new((&block).into());
+        Ok(MacKey(key))
+    }
+
+    /// The cookie of the nodes, as text.
+    ///
+    /// # Errors
+    /// [`KeyError::Derivation`]
+    pub fn cookie(&self) -> Result<String, KeyError> {
+        let mut bytes = [0; 32];
+        self.expand(KeyPurpose::Cookie, b"", &mut bytes)?;
+        Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    fn expand(&self, purpose: KeyPurpose, context: &[u8], output: &mut [u8]) -> Result<(), KeyError> {
+        // The length of the label separates it from the context.
+        let length = u8::try_from(purpose.label().len()).map_err(|_| KeyError::Derivation)?;
+        let info = [&[length], purpose.label(), context];
+        self.0.expand_multi_info(&info, output).map_err(|_| KeyError::Derivation)
+    }
+}
+
+impl fmt::Debug for ClusterSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClusterSecret(***)")
+    }
+}
+
+/// A key that authenticates messages by HMAC-SHA256. Its `Debug` never prints it.
+#[derive(Clone)]
+pub struct MacKey(Hmac<Sha256>);
+
+impl MacKey {
+    /// The code of a message, whose parts are joined. A caller whose parts have no fixed length adds their lengths.
+    #[must_use]
+    pub fn tag(&self, parts: &[&[u8]]) -> Tag {
+        self.digest(parts).finalize().into_bytes().into()
+    }
+
+    /// True if the code is that of the message; compared in constant time.
+    #[must_use]
+    pub fn is_tag(&self, parts: &[&[u8]], tag: &[u8]) -> bool {
+        self.digest(parts).verify_slice(tag).is_ok()
+    }
+
+    fn digest(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
+        let mut digest = self.0.clone();
+        for part in parts {
+            digest.update(part);
+        }
+        digest
+    }
+}
+
+impl fmt::Debug for MacKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MacKey(***)")
+    }
+}
+
+/// Bytes that no other process can predict.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn random<const N: usize>() -> std::io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "a secret of sixteen bytes or more";
+
+    fn tag(secret: &str, cluster: &str, purpose: KeyPurpose, context: &[u8]) -> Tag {
+        ClusterSecret::new(secret, cluster).unwrap().key(purpose, context).unwrap().tag(&[b"message"])
+    }
+
+    #[test]
+    fn keys_differ_by_secret_cluster_purpose_and_context() {
+        let tags = [
+            tag(SECRET, "a", KeyPurpose::Handshake, b"x"),
+            tag("another secret of the cluster", "a", KeyPurpose::Handshake, b"x"),
+            tag(SECRET, "b", KeyPurpose::Handshake, b"x"),
+            tag(SECRET, "a", KeyPurpose::Chunks, b"x"),
+            tag(SECRET, "a", KeyPurpose::Handshake, b"y"),
+        ];
+        for (at, one) in tags.iter().enumerate() {
+            assert!(tags.iter().skip(at + 1).all(|other| other != one), "{at}");
+        }
+        assert_eq!(tags[0], tag(SECRET, "a", KeyPurpose::Handshake, b"x"));
+    }
+
+    #[test]
+    fn a_code_is_of_one_message_and_of_its_whole_length() {
+        let key = ClusterSecret::new(SECRET, "a").unwrap().key(KeyPurpose::Chunks, b"").unwrap();
+        let tag = key.tag(&[b"one", b"two"]);
+        assert!(key.is_tag(&[b"onetwo"], &tag));
+        assert!(!key.is_tag(&[b"onetwo!"], &tag) && !key.is_tag(&[b"onetwo"], &tag[..31]));
+    }
+
+    #[test]
+    fn a_short_secret_is_rejected_and_none_is_printed() {
+        assert_eq!(ClusterSecret::new("short", "a").unwrap_err(), KeyError::TooShort);
+        let secret = ClusterSecret::new(SECRET, "a").unwrap();
+        let key = secret.key(KeyPurpose::Delegation, b"pod").unwrap();
+        assert!(!format!("{secret:?}{key:?}").contains("sixteen"));
+        assert_eq!(secret.cookie().unwrap().len(), 64);
+        assert_ne!(random::<32>().unwrap(), random::<32>().unwrap());
+    }
+}

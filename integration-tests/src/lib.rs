@@ -11,6 +11,7 @@ pub mod crash_injection;
 pub mod definitions_dir;
 pub mod fuzz;
 pub mod model_fixture;
+pub mod nats_server;
 pub mod process_memory;
 pub mod process_time;
 pub mod redis_server;

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! membership, tick   what the store shows: the lease, trees that are due, messages for runs
-//! keys               the secret of the cluster, and what is derived from it
+//! mac_keys           the secret of the cluster, and what is derived from it
 //! session, sessions  byte streams to other pods over NATS, dialled when there is a call, ended when idle
 //! node, peer_table   the node of ractor_cluster over these streams, and the peers that it makes callable
 //! peer               the one actor that other pods can call
@@ -14,7 +14,7 @@
 //! ```
 
 pub mod delegation;
-pub mod keys;
+pub mod mac_keys;
 pub(crate) mod membership;
 pub mod node;
 pub mod peer;

@@ -36,6 +36,7 @@ const ALLOWED_USERS: &[(&str, &[&str])] = &[
     ("ractor", &["actors", "supervisor"]),
     ("ractor_cluster", &["supervisor"]),
     ("reqwest", &["registry", "runtimes"]),
+    ("ring", &["supervisor"]),
     ("rusqlite", &["registry"]),
     ("saphyr-parser", &["definitions"]),
     ("sqlx", &["registry"]),

@@ -38,6 +38,7 @@ mod memory;
 mod metadata;
 mod metrics;
 mod model_quirks;
+mod nats_sessions;
 mod overload;
 mod own_database;
 mod owner;

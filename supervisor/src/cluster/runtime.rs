@@ -13,7 +13,7 @@ use greenroom_rego::Authenticator;
 
 use super::delegation::issuer::DelegationIssuer;
 use super::delegation::verifier::Delegations;
-use super::keys::{ClusterSecret, KeyError};
+use super::mac_keys::{ClusterSecret, KeyError};
 use super::node::{NodeHandle, node_child, peer_child};
 use super::peer::service::PipelineService;
 use super::peer_table::PeerTable;

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use greenroom_protocol::PodId;
 
-use super::keys::ClusterSecret;
+use super::mac_keys::ClusterSecret;
 use observer::SessionObserver;
 use subject::Subjects;
 

@@ -8,7 +8,7 @@ use greenroom_protocol::{Cause, Clock, Credential, Envelope, ErrorCode, IdGenera
 
 use super::normalize;
 use super::token::{Statement, VERSION};
-use crate::cluster::keys::{ClusterSecret, KeyError, KeyPurpose, MacKey};
+use crate::cluster::mac_keys::{ClusterSecret, KeyError, KeyPurpose, MacKey};
 
 /// How long a delegation lives: the time in which the other pod has to verify it.
 pub const LIFETIME: Duration = Duration::from_secs(30);

@@ -18,7 +18,7 @@ use super::issuer::{DelegationIssuer, LIFETIME};
 use super::refusal::{DelegationObserver, RefusedDelegation};
 use super::token::{Statement, Unverified};
 use super::verifier::{Delegations, LIFETIME_MAX};
-use crate::cluster::keys::{ClusterSecret, KeyPurpose};
+use crate::cluster::mac_keys::{ClusterSecret, KeyPurpose};
 use crate::config::UserDirectory;
 use crate::identity::ConfigIdentityProvider;
 

@@ -6,7 +6,7 @@ use greenroom_protocol::{CallKey, ContentHash, PodId, Timestamp};
 use greenroom_rego::DelegatedCall;
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::keys::MacKey;
+use crate::cluster::mac_keys::MacKey;
 
 /// The version of the statement.
 pub(super) const VERSION: u16 = 1;
@@ -52,7 +52,7 @@ impl Statement {
     /// The text of the delegation.
     pub(super) fn seal(&self, key: &MacKey) -> Result<String, serde_json::Error> {
         let signed = serde_json::to_vec(self)?;
-        let code = key.tag(&[&signed]);
+        let code = key.tag(&signed);
         Ok(format!("{}.{}", URL_SAFE_NO_PAD.encode(&signed), URL_SAFE_NO_PAD.encode(code)))
     }
 }
@@ -69,6 +69,6 @@ impl Unverified {
 
     /// The statement, if the code is that of its issuer's key.
     pub(super) fn verify(self, key: &MacKey) -> Option<Statement> {
-        key.is_tag(&[&self.signed], &self.code).then_some(self.statement)
+        key.is_tag(&self.signed, &self.code).then_some(self.statement)
     }
 }

@@ -9,7 +9,7 @@ use greenroom_rego::{DelegatedCall, DelegationVerifier};
 use super::body_hash;
 use super::refusal::{DelegationObserver, RefusedDelegation};
 use super::token::{Statement, Unverified, VERSION};
-use crate::cluster::keys::{ClusterSecret, KeyPurpose};
+use crate::cluster::mac_keys::{ClusterSecret, KeyPurpose};
 use crate::cluster::recent::Recent;
 
 /// The longest lifetime that is accepted.

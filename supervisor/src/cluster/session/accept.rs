@@ -10,7 +10,7 @@ use super::handshake::{Accepted, Acceptor, Message};
 use super::nats_stream::{NatsStream, SessionControl};
 use super::observer::RefusedMessage;
 use super::stream::StreamState;
-use crate::cluster::keys::random;
+use crate::cluster::mac_keys::random;
 
 /// The longest message of a handshake, in bytes.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024;

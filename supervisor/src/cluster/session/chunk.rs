@@ -9,7 +9,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::cluster::keys::{MacKey, TAG_BYTES};
+use crate::cluster::mac_keys::{MacKey, TAG_BYTES};
 
 /// Bytes of a chunk that are not content.
 pub const OVERHEAD_BYTES: usize = 1 + 8 + TAG_BYTES;
@@ -88,7 +88,7 @@ impl ChunkSealer {
         chunk.put_u8(kind);
         chunk.put_u64(self.next);
         chunk.put_slice(content);
-        let tag = self.key.tag(&[chunk.as_ref()]);
+        let tag = self.key.tag(&chunk);
         chunk.put_slice(&tag);
         // A session does not live for 2^64 chunks.
         self.next = self.next.wrapping_add(1);
@@ -117,7 +117,7 @@ impl ChunkOpener {
     pub fn open(&mut self, message: &Bytes) -> Result<Chunk, ChunkError> {
         let end = message.len().checked_sub(TAG_BYTES).ok_or(ChunkError::Forged)?;
         let (sealed, tag) = message.split_at(end);
-        if !self.key.is_tag(&[sealed], tag) {
+        if !self.key.is_tag(sealed, tag) {
             return Err(ChunkError::Forged);
         }
         let (head, content) = sealed.split_at_checked(9).ok_or(ChunkError::Unreadable)?;
@@ -145,7 +145,7 @@ impl ChunkOpener {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::keys::{ClusterSecret, KeyPurpose};
+    use crate::cluster::mac_keys::{ClusterSecret, KeyPurpose};
 
     fn key(context: &[u8]) -> MacKey {
         let secret = ClusterSecret::new("a secret of sixteen bytes or more", "green").unwrap();

@@ -12,7 +12,7 @@ use super::nats_stream::{NatsStream, SessionControl};
 use super::observer::RefusedMessage;
 use super::stream::StreamState;
 use super::subject::SessionId;
-use crate::cluster::keys::{KeyError, random};
+use crate::cluster::mac_keys::{KeyError, random};
 
 /// Longest wait for the reply of a pod that is dialled. One that does not prove the secret gives none.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(2);
@@ -32,12 +32,9 @@ pub enum DialError {
     /// The client of NATS cannot send.
     #[error("the connection to NATS is lost")]
     Connection,
-    /// A key cannot be derived.
+    /// A key cannot be derived, or the system has no random bytes.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The system gives no random bytes.
-    #[error("there are no random bytes")]
-    Random(#[from] std::io::Error),
     /// A message cannot be written.
     #[error("a message of the handshake cannot be written")]
     Message(#[from] serde_json::Error),

@@ -21,7 +21,7 @@ use super::chunk::{ChunkOpener, ChunkSealer};
 use super::observer::RefusedMessage;
 use super::stream::StreamState;
 use super::subject::SessionId;
-use crate::cluster::keys::{ClusterSecret, KeyError, KeyPurpose, MacKey, TAG_BYTES};
+use crate::cluster::mac_keys::{ClusterSecret, KeyError, KeyPurpose, MacKey, TAG_BYTES};
 
 /// The oldest and the newest version of the protocol of sessions that this release has.
 pub const VERSIONS: Versions = Versions { from: 1, to: 1 };
@@ -185,11 +185,11 @@ impl Transcript {
     }
 
     fn code(&self, key: &MacKey) -> Bytes32 {
-        Bytes32(key.tag(&[&self.0]))
+        Bytes32(key.tag(&self.0))
     }
 
     fn check(&self, key: &MacKey, code: &Bytes32) -> Result<(), RefusedMessage> {
-        if key.is_tag(&[&self.0], &code.0) { Ok(()) } else { Err(RefusedMessage::Forged) }
+        if key.is_tag(&self.0, &code.0) { Ok(()) } else { Err(RefusedMessage::Forged) }
     }
 }
 

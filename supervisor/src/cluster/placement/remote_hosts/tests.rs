@@ -11,7 +11,7 @@ use greenroom_registry::cluster::PodInfo;
 use greenroom_rego::{Resource, testing};
 
 use super::*;
-use crate::cluster::keys::ClusterSecret;
+use crate::cluster::mac_keys::ClusterSecret;
 use crate::cluster::peer::outcome::reply_bytes;
 
 /// A clock that follows the paused clock of the runtime.

@@ -1,7 +1,7 @@
 //! Two ends of a session, without a transport between them.
 
 use super::*;
-use crate::cluster::keys::{ClusterSecret, KeyPurpose, MacKey};
+use crate::cluster::mac_keys::{ClusterSecret, KeyPurpose, MacKey};
 
 const WINDOW: u32 = 64;
 

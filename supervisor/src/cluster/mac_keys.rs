@@ -2,11 +2,9 @@
 //! key is for is a label of HKDF-SHA256, so that none of them proves anything in the place of another.
 
 use std::fmt;
-use std::io::Read;
 
-use hkdf::Hkdf;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use ring::rand::{SecureRandom, SystemRandom};
+use ring::{hkdf, hmac};
 
 /// The shortest secret, in bytes.
 pub const SECRET_BYTES_MIN: usize = 16;
@@ -49,11 +47,23 @@ pub enum KeyError {
     /// The function that derives keys has refused their length.
     #[error("a key of the cluster cannot be derived")]
     Derivation,
+    /// The system has no random bytes.
+    #[error("the system has no random bytes")]
+    Random,
 }
 
 /// The secret of the cluster. Its `Debug` never prints it.
 #[derive(Clone)]
-pub struct ClusterSecret(Hkdf<Sha256>);
+pub struct ClusterSecret(hkdf::Prk);
+
+/// The length of a cookie, in bytes.
+struct CookieBytes;
+
+impl hkdf::KeyType for CookieBytes {
+    fn len(&self) -> usize {
+        TAG_BYTES
+    }
+}
 
 impl ClusterSecret {
     /// The secret of a cluster of this name: clusters of other names have other keys, even with the same secret.
@@ -64,7 +74,7 @@ impl ClusterSecret {
         if secret.len() < SECRET_BYTES_MIN {
             return Err(KeyError::TooShort);
         }
-        Ok(Self(Hkdf::new(Some(cluster.as_bytes()), secret.as_bytes())))
+        Ok(Self(hkdf::Salt::new(hkdf::HKDF_SHA256, cluster.as_bytes()).extract(secret.as_bytes())))
     }
 
     /// The key for a purpose and a context, such as a pod or the transcript of a handshake.
@@ -72,10 +82,11 @@ impl ClusterSecret {
     /// # Errors
     /// [`KeyError::Derivation`]
     pub fn key(&self, purpose: KeyPurpose, context: &[u8]) -> Result<MacKey, KeyError> {
-        let mut block = [0; 64];
-        self.expand(purpose, context, &mut block)?;
-        let key = <Hmac<Sha256> as KeyInit>::new((&block).into());
-        Ok(MacKey(key))
+        // The length of the label separates it from the context.
+        let length = [u8::try_from(purpose.label().len()).map_err(|_| KeyError::Derivation)?];
+        let info = [&length[..], purpose.label(), context];
+        let key = self.0.expand(&info, hmac::HMAC_SHA256).map_err(|_| KeyError::Derivation)?;
+        Ok(MacKey(key.into()))
     }
 
     /// The cookie of the nodes, as text.
@@ -83,16 +94,10 @@ impl ClusterSecret {
     /// # Errors
     /// [`KeyError::Derivation`]
     pub fn cookie(&self) -> Result<String, KeyError> {
-        let mut bytes = [0; 32];
-        self.expand(KeyPurpose::Cookie, b"", &mut bytes)?;
+        let (mut bytes, info) = ([0; TAG_BYTES], [KeyPurpose::Cookie.label()]);
+        let filled = self.0.expand(&info, CookieBytes).and_then(|cookie| cookie.fill(&mut bytes));
+        filled.map_err(|_| KeyError::Derivation)?;
         Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-    }
-
-    fn expand(&self, purpose: KeyPurpose, context: &[u8], output: &mut [u8]) -> Result<(), KeyError> {
-        // The length of the label separates it from the context.
-        let length = u8::try_from(purpose.label().len()).map_err(|_| KeyError::Derivation)?;
-        let info = [&[length], purpose.label(), context];
-        self.0.expand_multi_info(&info, output).map_err(|_| KeyError::Derivation)
     }
 }
 
@@ -104,27 +109,22 @@ impl fmt::Debug for ClusterSecret {
 
 /// A key that authenticates messages by HMAC-SHA256. Its `Debug` never prints it.
 #[derive(Clone)]
-pub struct MacKey(Hmac<Sha256>);
+pub struct MacKey(hmac::Key);
 
 impl MacKey {
-    /// The code of a message, whose parts are joined. A caller whose parts have no fixed length adds their lengths.
+    /// The code of a message.
     #[must_use]
-    pub fn tag(&self, parts: &[&[u8]]) -> Tag {
-        self.digest(parts).finalize().into_bytes().into()
+    pub fn tag(&self, message: &[u8]) -> Tag {
+        let mut tag = [0; TAG_BYTES];
+        // Both have the length of SHA-256.
+        tag.iter_mut().zip(hmac::sign(&self.0, message).as_ref()).for_each(|(to, from)| *to = *from);
+        tag
     }
 
-    /// True if the code is that of the message; compared in constant time.
+    /// True if the code is that of the message. The time of the comparison reveals nothing.
     #[must_use]
-    pub fn is_tag(&self, parts: &[&[u8]], tag: &[u8]) -> bool {
-        self.digest(parts).verify_slice(tag).is_ok()
-    }
-
-    fn digest(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
-        let mut digest = self.0.clone();
-        for part in parts {
-            digest.update(part);
-        }
-        digest
+    pub fn is_tag(&self, message: &[u8], tag: &[u8]) -> bool {
+        hmac::verify(&self.0, message, tag).is_ok()
     }
 }
 
@@ -137,10 +137,10 @@ impl fmt::Debug for MacKey {
 /// Bytes that no other process can predict.
 ///
 /// # Errors
-/// Those of the operating system.
-pub fn random<const N: usize>() -> std::io::Result<[u8; N]> {
+/// [`KeyError::Random`]
+pub fn random<const N: usize>() -> Result<[u8; N], KeyError> {
     let mut bytes = [0; N];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    SystemRandom::new().fill(&mut bytes).map_err(|_| KeyError::Random)?;
     Ok(bytes)
 }
 
@@ -151,7 +151,7 @@ mod tests {
     const SECRET: &str = "a secret of sixteen bytes or more";
 
     fn tag(secret: &str, cluster: &str, purpose: KeyPurpose, context: &[u8]) -> Tag {
-        ClusterSecret::new(secret, cluster).unwrap().key(purpose, context).unwrap().tag(&[b"message"])
+        ClusterSecret::new(secret, cluster).unwrap().key(purpose, context).unwrap().tag(b"message")
     }
 
     #[test]
@@ -172,9 +172,9 @@ mod tests {
     #[test]
     fn a_code_is_of_one_message_and_of_its_whole_length() {
         let key = ClusterSecret::new(SECRET, "a").unwrap().key(KeyPurpose::Chunks, b"").unwrap();
-        let tag = key.tag(&[b"one", b"two"]);
-        assert!(key.is_tag(&[b"onetwo"], &tag));
-        assert!(!key.is_tag(&[b"onetwo!"], &tag) && !key.is_tag(&[b"onetwo"], &tag[..31]));
+        let tag = key.tag(b"onetwo");
+        assert!(key.is_tag(b"onetwo", &tag));
+        assert!(!key.is_tag(b"onetwo!", &tag) && !key.is_tag(b"onetwo", &tag[..31]));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod audit;
 mod faults;
+mod format;
 mod generations;
 mod leases;
 mod many_chains;

@@ -155,8 +155,8 @@ async fn start_remote(
     pipeline: &Arc<Pipeline>,
     parts: &PodParts,
 ) -> Result<(), Cause> {
-    let shown = (Arc::clone(&parts.stores.cluster), parts.config.admission.max_in_flight);
-    cluster.start(services, &tree.root_handle(), pipeline, shown).await
+    let offer = (Arc::clone(&parts.stores.cluster), parts.config.admission.max_in_flight);
+    cluster.start(services, &tree.root_handle(), pipeline, offer).await
 }
 
 /// The stores inside of those of an override, if there is one.

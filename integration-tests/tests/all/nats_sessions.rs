@@ -67,7 +67,7 @@ async fn many_calls_share_one_session() -> Result<()> {
             let body = number.to_be_bytes();
             let reply = one.call(two, &body).await?;
             anyhow::ensure!(reply.iter().eq(body.iter().rev()), "{number}: {reply:?}");
-            Ok(())
+            anyhow::Ok(())
         }
     });
     futures::future::try_join_all(calls).await?;

@@ -95,7 +95,7 @@ impl ractor::Message for PeerMsg {
         }
     }
 
-    /// Reads a message. One that is unknown is no error: an error would end the actor.
+    /// Reads a message. One that is unknown is no error, so that the log has it.
     fn deserialize(message: SerializedMessage) -> Result<Self, BoxedDowncastErr> {
         Ok(match message {
             SerializedMessage::Call { variant, args, reply, .. } if variant == CALL => Self::Call(args, reply),

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_actors::supervision::ChildKind;
-use greenroom_protocol::PodId;
 use greenroom_registry::cluster::{ClusterStore, PodInfo};
 use tokio::sync::watch;
 
@@ -34,13 +33,6 @@ impl LivePods {
     /// Replaces the pods.
     pub fn set(&self, pods: Vec<PodInfo>) {
         self.0.send_replace(pods.into());
-    }
-
-    /// Waits until a reading has a pod other than this one that fulfils a condition.
-    pub async fn wait_for(&self, own: &PodId, is_wanted: impl Fn(&PodInfo) -> bool) {
-        let mut pods = self.0.subscribe();
-        // The sender is a part of this value.
-        let _ = pods.wait_for(|pods| pods.iter().any(|pod| pod.pod != *own && is_wanted(pod))).await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! The reply of another pod as the result of an invocation, and the replies to calls that no pipeline has seen.
 
-use greenroom_actors::agent::{ExecutionFailure, ExecutionResult};
+use greenroom_actors::agent::ExecutionFailure;
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{Cause, ErrorCode, Metadata, Outcome, Reply, Status, Values};
 
@@ -11,17 +11,19 @@ const REPLY_BYTES_MAX: usize = 15 * 1024 * 1024;
 ///
 /// # Errors
 /// The cause of the reply, with its usage; [`ErrorCode::Internal`] if the bytes are no reply.
-pub fn into_result(bytes: &[u8]) -> ExecutionResult {
-    let reply: Reply = serde_json::from_slice(bytes).map_err(|error| {
-        Cause::new(ErrorCode::Internal, format!("the reply of another pod cannot be read: {error}"))
-    })?;
+pub fn into_result(bytes: &[u8]) -> Result<Outcome, Box<ExecutionFailure>> {
+    let unreadable = |error: serde_json::Error| {
+        let message = format!("the reply of another pod cannot be read: {error}");
+        Box::new(ExecutionFailure::from(Cause::new(ErrorCode::Internal, message)))
+    };
+    let reply: Reply = serde_json::from_slice(bytes).map_err(unreadable)?;
     let usage = usage(reply.metadata);
     match (reply.error, reply.status) {
         (None, Status::Success) => Ok(Outcome { outputs: reply.outputs, usage }),
-        (Some(cause), _) => Err(ExecutionFailure { cause, usage }),
+        (Some(cause), _) => Err(Box::new(ExecutionFailure { cause, usage })),
         (None, status) => {
             let message = format!("another pod has replied {} without a cause", status.as_str());
-            Err(ExecutionFailure { cause: Cause::new(ErrorCode::Internal, message), usage })
+            Err(Box::new(ExecutionFailure { cause: Cause::new(ErrorCode::Internal, message), usage }))
         }
     }
 }
@@ -119,7 +121,7 @@ mod tests {
     fn a_failure_has_its_cause_and_its_usage() {
         let cause = Cause::new(ErrorCode::HandlerFailed, "no");
         let failure = into_result(&reply_bytes(&reply(Some(cause.clone()), Values::new()))).unwrap_err();
-        assert_eq!(failure, ExecutionFailure { cause, usage: used() });
+        assert_eq!(*failure, ExecutionFailure { cause, usage: used() });
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub struct PlacedCallsParts {
 /// What follows an attempt.
 enum Attempt {
     /// The result of the call.
-    Ended(ExecutionResult),
+    Ended(Box<ExecutionResult>),
     /// The pod does not execute the call now; another one may.
     Refused(Cause),
     /// The pod may execute the call, and its reply is lost: a repetition joins the execution.
@@ -109,20 +109,20 @@ impl PlacedCalls {
         let timeout = call.grant.deadline().remaining(self.clock.now());
         let envelope = match self.issuer.envelope(call, pod) {
             Ok(envelope) => envelope,
-            Err(cause) => return Attempt::Ended(Err(cause.into())),
+            Err(cause) => return ended(cause),
         };
         let body = match serde_json::to_vec(&envelope) {
             Ok(body) => body,
-            Err(error) => return Attempt::Ended(Err(Cause::new(ErrorCode::InvalidRequest, error.to_string()).into())),
+            Err(error) => return ended(Cause::new(ErrorCode::InvalidRequest, error.to_string())),
         };
         *self.calls().entry(pod.clone()).or_default() += 1;
         let _counted = CountedCall(self, pod.clone());
         match self.transport.call(pod, &body, timeout).await {
             Ok(reply) => match into_result(&reply) {
                 Err(failure) if is_refusal(failure.cause.code) => Attempt::Refused(failure.cause),
-                result => Attempt::Ended(result),
+                result => Attempt::Ended(Box::new(result.map_err(|failure| *failure))),
             },
-            Err(CallError::TimedOut) => Attempt::Ended(Err(deadline_error().into())),
+            Err(CallError::TimedOut) => ended(deadline_error()),
             Err(error @ (CallError::Dial(_) | CallError::NotReady)) => Attempt::Refused(repeated(pod, &error)),
             Err(error @ CallError::Lost) => Attempt::Lost(repeated(pod, &error)),
         }
@@ -132,6 +132,10 @@ impl PlacedCalls {
 /// True if the other pod has executed nothing, and the next one, or the same one a moment later, may.
 const fn is_refusal(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::Overloaded | ErrorCode::ShuttingDown | ErrorCode::NoPodForLabels)
+}
+
+fn ended(cause: Cause) -> Attempt {
+    Attempt::Ended(Box::new(Err(cause.into())))
 }
 
 /// The cause of a call that is repeated.
@@ -173,7 +177,7 @@ impl RemoteHosts for PlacedCalls {
                 continue;
             };
             match Box::pin(self.attempt(&pod, &call)).await {
-                Attempt::Ended(result) => return result,
+                Attempt::Ended(result) => return *result,
                 // Once: if its session is lost again, another pod executes the call, with the same key.
                 Attempt::Lost(cause) if joined.is_none() => {
                     refusal = Some(cause);

@@ -40,7 +40,8 @@ pub async fn accept(
     hello: &[u8],
     refuse: impl Fn(&PodId) -> Option<RefusedMessage>,
 ) -> Option<Incoming> {
-    let hello = match Message::read(hello).filter(|_| hello.len() <= MESSAGE_BYTES_MAX) {
+    let message = if hello.len() <= MESSAGE_BYTES_MAX { Message::read(hello) } else { None };
+    let hello = match message {
         Some(Message::Hello(hello)) => hello,
         Some(Message::Welcome(_) | Message::Refusal(_) | Message::Confirm(_)) | None => {
             env.observer.on_refused(None, RefusedMessage::Unreadable);

@@ -200,9 +200,9 @@ struct StreamReader {
 }
 
 impl StreamReader {
-    /// Moves received bytes into the buffer. True if there are some, or if the session has ended.
+    /// Moves received bytes into the buffer. True if there are some, if the session has ended, or if there is no room.
     fn read_received(&mut self, buffer: &mut ReadBuf<'_>, cx: &mut Context<'_>) -> bool {
-        let mut inner = self.shared.inner();
+        let (mut inner, filled) = (self.shared.inner(), buffer.filled().len());
         while buffer.remaining() > 0 {
             let part = inner.stream.read(buffer.remaining());
             if part.is_empty() {
@@ -210,7 +210,8 @@ impl StreamReader {
             }
             buffer.put_slice(&part);
         }
-        if !buffer.filled().is_empty() || inner.stream.closed().is_some() {
+        let has_bytes = buffer.filled().len() > filled || buffer.remaining() == 0;
+        if has_bytes || inner.stream.closed().is_some() {
             return true;
         }
         inner.reader = Some(cx.waker().clone());
@@ -254,11 +255,11 @@ impl AsyncRead for StreamReader {
         loop {
             if this.read_received(buffer, cx) {
                 this.grant(cx);
-                if buffer.filled().is_empty() {
-                    this.shared.send_last(&mut this.client);
-                }
+                this.shared.send_last(&mut this.client);
                 return Poll::Ready(Ok(()));
             }
+            // The client may have had no room for it before.
+            this.grant(cx);
             match this.messages.poll_next_unpin(cx) {
                 Poll::Ready(Some(message)) => this.receive(&message.payload),
                 Poll::Ready(None) => this.shared.end(CloseReason::Connection),

@@ -129,7 +129,7 @@ fn the_confirmation_of_another_handshake_confirms_nothing() {
 }
 
 #[test]
-fn a_refusal_is_authentic_and_says_why() {
+fn a_refusal_is_authentic_and_has_a_reason() {
     let dialler = dialler(SECRET);
     let refused = accept(hello(&dialler.hello()), Some(RefusedMessage::Simultaneous)).unwrap();
     let Accepted::Refused(session, RefusedMessage::Simultaneous, message) = refused else { panic!("{refused:?}") };

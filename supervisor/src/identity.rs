@@ -82,7 +82,7 @@ impl IdentityProvider for ConfigIdentityProvider {
                 Ok(users.directory.user_by_api_key(key).map(|user| principal(&users.directory, user)))
             }
             Credential::Delegation(_) => {
-                Err(Cause::new(ErrorCode::Unauthenticated, "this version does not accept delegated credentials"))
+                Err(Cause::new(ErrorCode::Unauthenticated, "delegations are accepted from the pods of the cluster only"))
             }
         }
     }

@@ -127,6 +127,10 @@ async fn an_agent_is_executed_by_the_pod_that_has_its_label() -> Result<()> {
     ensure!(reply.status == Status::Success, "{reply:?}");
     assert_eq!((executions(&pods.plain), executions(&pods.gpu)), (Some(1.0), Some(2.0)));
     ensure!(pods.gpu.stores().audit.verify().await?.is_valid(), "both pods have audited the calls");
+    let offered = ractor::registry::pid_registry::get_all_pids();
+    let names: Vec<_> = offered.into_iter().filter(|actor| actor.supports_remoting()).map(|a| a.get_name()).collect();
+    let is_peer = |name: &Option<String>| name.as_ref().is_some_and(|name| name.starts_with("greenroom.peer."));
+    assert!(names.len() >= 2 && names.iter().all(is_peer), "nothing else is offered to other pods: {names:?}");
     Ok(())
 }
 

@@ -119,7 +119,10 @@ impl PlacedCalls {
         let _counted = CountedCall(self, pod.clone());
         match self.transport.call(pod, &body, timeout).await {
             Ok(reply) => match into_result(&reply) {
-                Err(failure) if is_refusal(failure.cause.code) => Attempt::Refused(failure.cause),
+                // An agent that has started counts itself.
+                Err(failure) if is_refusal(failure.cause.code) && failure.usage.agents.is_empty() => {
+                    Attempt::Refused(failure.cause)
+                }
                 result => Attempt::Ended(Box::new(result.map_err(|failure| *failure))),
             },
             Err(CallError::TimedOut) => ended(deadline_error()),

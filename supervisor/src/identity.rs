@@ -81,9 +81,10 @@ impl IdentityProvider for ConfigIdentityProvider {
                 let users = self.active.load_full();
                 Ok(users.directory.user_by_api_key(key).map(|user| principal(&users.directory, user)))
             }
-            Credential::Delegation(_) => {
-                Err(Cause::new(ErrorCode::Unauthenticated, "delegations are accepted from the pods of the cluster only"))
-            }
+            Credential::Delegation(_) => Err(Cause::new(
+                ErrorCode::Unauthenticated,
+                "delegations are accepted from the pods of the cluster only",
+            )),
         }
     }
 

@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use greenroom_integration_tests::nats_server::NatsServer;
+use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::PodId;
 use greenroom_supervisor::cluster::session::dial::DialError;
 use greenroom_supervisor::cluster::session::observer::RefusedMessage;
 use greenroom_supervisor::cluster::sessions::CallError;
 
-use self::fixture::{CALL_MAX, Network, SessionPod};
+use self::fixture::{CALL_MAX, Network, SessionPod, WAIT_MAX};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_pods_call_each_other_over_one_session() -> Result<()> {
@@ -25,6 +26,8 @@ async fn two_pods_call_each_other_over_one_session() -> Result<()> {
     let network = Network::new(&server.url());
     let (one, two) = (SessionPod::start("one", &network).await?, SessionPod::start("two", &network).await?);
     assert_eq!(one.call(&two, b"abc").await?, b"cba");
+    let is_ready = || async { two.table.ready(&one.pod).map(drop) };
+    wait_until("the session is ready at its other end", WAIT_MAX, is_ready).await?;
     assert_eq!(two.call(&one, b"def").await?, b"fed");
     for pod in [&one, &two] {
         assert_eq!((pod.table.ready_count(), pod.observer.opened()), (1, 1));

@@ -2,7 +2,8 @@
 //! takes its permit by value and borrows the open audit entry as a proof that it is durable.
 //!
 //! ```text
-//! invoke                        → the team, if a team of this pod has the agent as a member, else the category
+//! invoke                        → another pod, if the agent needs labels that this one lacks; else the team, if a team
+//!                                 of this pod has the agent as a member; else the category
 //! start_run, resume, signal     → runs
 //! start_team, context           → teams
 //! call_tool                     → the tool
@@ -11,6 +12,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use greenroom_definitions::Agent;
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{
     CallTool, ContextRead, ContextWrite, Invoke, ResumeRun, SignalRun, StartRun, StartTeam,
@@ -19,6 +21,7 @@ use greenroom_protocol::{Cause, ErrorCode, Metadata, Outcome, Reply, RunId, Stat
 use greenroom_registry::artifacts::ArtifactOwner;
 use greenroom_registry::audit::OpenAuditEntry;
 use greenroom_registry::core::PendingAuditEntry;
+use greenroom_registry::runs::Fence;
 use greenroom_rego::{Caller, Grant, Permitted, Resource};
 
 use crate::agent::{ExecutionFailure, ExecutionResult};
@@ -27,6 +30,7 @@ use crate::execution::invocation::Invocation;
 use crate::execution::{DeltaSink, ExecutionEnv};
 use crate::handler::FileAccess;
 use crate::pipeline::Settlements;
+use crate::remote::{Host, RemoteCall, RemoteHosts, no_pod_error};
 use crate::tool::{TOOL_RESULT, ToolInput};
 
 /// The capacity at admission control that a run has while this pod hosts it; released with its last clone.
@@ -68,6 +72,8 @@ pub trait RunHost: Send + Sync {
     async fn resume(&self, permit: Permitted<ResumeRun>) -> Reply;
     /// Cancels a run, or approves or rejects a step that awaits approval.
     async fn signal(&self, permit: Permitted<SignalRun>) -> Reply;
+    /// The fence of a tree of runs that this pod owns and uses, by its root.
+    fn fence(&self, root: &RunId) -> Option<Fence>;
 }
 
 /// The teams of this pod, as the dispatcher sees them.
@@ -94,6 +100,16 @@ pub struct DispatcherParts {
     pub teams: Arc<dyn TeamHost>,
     /// The environment of executions.
     pub env: Arc<ExecutionEnv>,
+    /// The pods that have labels.
+    pub remote: Arc<dyn RemoteHosts>,
+}
+
+/// Where an invocation is executed.
+enum Target {
+    /// On this pod: by the team of this run, if the agent is a member of it, else by its category.
+    Local(Option<RunId>, Box<Invocation>),
+    /// On another pod.
+    Remote(Arc<Agent>, Box<RemoteCall>),
 }
 
 /// Dispatches a permit to an actor. Cheap to clone.
@@ -103,14 +119,15 @@ pub struct Dispatcher {
     runs: Arc<dyn RunHost>,
     teams: Arc<dyn TeamHost>,
     env: Arc<ExecutionEnv>,
+    remote: Arc<dyn RemoteHosts>,
 }
 
 impl Dispatcher {
     /// Creates a dispatcher.
     #[must_use]
     pub fn new(parts: DispatcherParts) -> Self {
-        let DispatcherParts { categories, runs, teams, env } = parts;
-        Self { categories, runs, teams, env }
+        let DispatcherParts { categories, runs, teams, env, remote } = parts;
+        Self { categories, runs, teams, env, remote }
     }
 
     /// Invokes an agent, in exactly the version that was authorized.
@@ -133,7 +150,10 @@ impl Dispatcher {
         settlements: Settlements,
     ) -> ExecutionResult {
         // Boxed, so that the future of a waiting caller does not contain the permit beside the invocation.
-        let (run, mut invocation) = Box::pin(self.resolve_invocation(permit, sink, settlements)).await?;
+        let (run, mut invocation) = match Box::pin(self.resolve_invocation(permit, sink, settlements)).await? {
+            Target::Local(run, invocation) => (run, invocation),
+            Target::Remote(agent, call) => return self.remote.invoke(agent.labels(), *call).await,
+        };
         if let Some(run) = run {
             invocation = match self.teams.invoke(&run, invocation).await {
                 Ok(result) => return result,
@@ -147,13 +167,14 @@ impl Dispatcher {
         }
     }
 
-    /// Consumes a permit for the authorized version, and returns the run of the team that may have the agent as a member.
+    /// Consumes a permit for the authorized version, and returns the run of the team that may have the agent as a member;
+    /// or what another pod is to execute, if this one lacks a label that the agent needs.
     async fn resolve_invocation(
         &self,
         permit: Permitted<Invoke>,
         sink: Option<DeltaSink>,
         settlements: Settlements,
-    ) -> Result<(Option<RunId>, Box<Invocation>), Cause> {
+    ) -> Result<Target, Cause> {
         let (id, version) = match permit.grant().resource() {
             Resource::Agent { agent, version } => (agent.clone(), *version),
             Resource::Workflow { .. }
@@ -167,8 +188,27 @@ impl Dispatcher {
             }
         };
         let agent = self.env.resolver.agent(&id, Some(&version)).await?;
-        let run = permit.grant().team_run().cloned();
-        Ok((run, Invocation::from_permit(permit, agent, sink, settlements)?))
+        match self.remote.host(agent.labels()) {
+            Host::Here => {
+                let run = permit.grant().team_run().cloned();
+                Ok(Target::Local(run, Invocation::from_permit(permit, agent, sink, settlements)?))
+            }
+            // A pod that has received the request from another one passes it to no third one.
+            Host::Pod(_) if !permit.grant().is_delegated() => {
+                Ok(Target::Remote(Arc::clone(&agent), Box::new(self.remote_call(permit, &agent))))
+            }
+            Host::Pod(_) | Host::None => Err(no_pod_error(agent.labels())),
+        }
+    }
+
+    /// Turns a permit into the request that another pod decides again. Nothing of the model's answer is streamed, and
+    /// what the execution costs is settled on that pod.
+    fn remote_call(&self, permit: Permitted<Invoke>, agent: &Agent) -> RemoteCall {
+        let (grant, mut invoke) = permit.redeem();
+        invoke.version = Some(agent.hash());
+        invoke.key.get_or_insert_with(|| grant.effect_key());
+        let fence = grant.root().and_then(|root| self.runs.fence(root));
+        RemoteCall { grant, invoke, fence }
     }
 
     /// Starts a run. Its audit entry may be pending: it becomes durable before the run starts an effect.

@@ -17,6 +17,7 @@ pub mod json_text;
 pub mod model;
 pub mod observer;
 pub mod pipeline;
+pub mod remote;
 pub mod run;
 pub mod supervision;
 pub mod team;

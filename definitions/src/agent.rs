@@ -12,8 +12,9 @@ use crate::prompt::Prompt;
 use crate::types::Field;
 
 pub use crate::spec::agent::{
-    AgentLimits, AgentSpec, Backoff, Collaboration, Example, Implementation, MemoryRecall, PromptSpec, Retry,
-    RuntimeKind, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX, TOKENS_DEFAULT, TURNS_DEFAULT, ToolRef,
+    AgentLimits, AgentSpec, Backoff, Collaboration, Example, Implementation, LABEL_BYTES_MAX, LABELS_MAX, MemoryRecall,
+    Placement, PromptSpec, Retry, RuntimeKind, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX, TOKENS_DEFAULT,
+    TURNS_DEFAULT, ToolRef, is_label,
 };
 
 /// An agent of the catalogue: its definition with compiled templates.
@@ -92,6 +93,12 @@ impl Agent {
     #[must_use]
     pub const fn timeout(&self) -> Duration {
         Duration::from_secs(self.spec.implementation.timeout)
+    }
+
+    /// The labels that a pod needs to execute it.
+    #[must_use]
+    pub fn labels(&self) -> &[String] {
+        &self.spec.implementation.placement.labels
     }
 
     /// The maximum number of tokens of one answer of its model.

@@ -133,6 +133,8 @@ codes! {
     // Failed: bounds and capacity.
     /// The pod, the tenant or the agent is at its limit of work in flight; retry after the given delay.
     Overloaded = "overloaded", Failed, 429, retry true;
+    /// No pod that is alive has the labels that the agent needs.
+    NoPodForLabels = "no_pod_for_labels", Failed, 503, retry true;
     /// The pod is shutting down and accepts no new requests.
     ShuttingDown = "shutting_down", Failed, 503, retry true;
     /// The deadline passed before the work was finished.

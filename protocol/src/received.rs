@@ -161,6 +161,12 @@ impl Received {
         &self.0.id
     }
 
+    /// The ingress through which it arrived.
+    #[must_use]
+    pub fn ingress(&self) -> IngressKind {
+        self.0.ingress
+    }
+
     /// The time until which the caller waits.
     #[must_use]
     pub fn deadline(&self) -> Deadline {

@@ -15,11 +15,13 @@ use crate::runs::{ClaimedTree, Fence};
 
 mod lease;
 mod one_pod;
+mod pod_info;
 
 pub use lease::{LeaseStatus, LeaseWatch, PodLease};
 pub use one_pod::one_pod;
 #[cfg(feature = "testing")]
 pub use one_pod::one_pod_with_lease;
+pub use pod_info::{ClusterFormat, Finalized, PodInfo};
 
 /// A message for a run: a signal, a cancellation, a reply. The owner of the run records it in the journal by its id,
 /// once, and then removes it.
@@ -138,6 +140,18 @@ pub trait ClusterStore: Send + Sync {
     fn watch_announcements(&self) -> watch::Receiver<Announcements> {
         watch::Sender::default().subscribe()
     }
+
+    /// Records what this pod offers to others: its labels, and how many trees of runs it accepts at once; zero is no bound.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    async fn describe(&self, labels: &[String], capacity: u32) -> Result<(), StoreError>;
+
+    /// The pods whose leases have not expired, the oldest first. A store that one process owns has none to list.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    async fn live_pods(&self) -> Result<Vec<PodInfo>, StoreError>;
 
     /// Notifies of what there is to do, about once a second.
     fn watch(&self) -> watch::Receiver<DueWork>;

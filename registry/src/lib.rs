@@ -51,6 +51,7 @@ pub use stores::{OpenedStores, StoreParts, StoreTask, Stores, SyncMode};
 
 use audit::signer::Signer;
 use audit::{ChainKey, ChainReport, ExportReport};
+use cluster::{ClusterFormat, Finalized, PodInfo};
 use greenroom_protocol::{PrincipalId, Timestamp};
 use maintenance::CheckReport;
 use restore::{RestoreError, RestoreReport, StagedRestore};
@@ -167,6 +168,23 @@ pub async fn open_postgres(url: &str, parts: StoreParts) -> Result<OpenedStores,
 /// As [`open_postgres`]; [`StoreError::Timeout`] if leases neither expire nor are renewed.
 pub async fn find_postgres_pod(url: &str) -> Result<Option<String>, StoreError> {
     postgres::live_pods::find(url).await
+}
+
+/// The pods of a PostgreSQL database whose leases have not expired, and the format of journals that they may write.
+///
+/// # Errors
+/// As [`open_postgres`]
+pub async fn read_postgres_pods(url: &str) -> Result<(Vec<PodInfo>, ClusterFormat), StoreError> {
+    postgres::pod_list::read(url).await
+}
+
+/// Lets the pods of a PostgreSQL database write the journals of this release, if all that are alive read them. No release
+/// that does not read them can join afterwards.
+///
+/// # Errors
+/// As [`open_postgres`]; the command may be repeated.
+pub async fn finalize_postgres(url: &str, now: Timestamp) -> Result<Finalized, StoreError> {
+    postgres::pod_list::finalize(url, now).await
 }
 
 /// Migrates the schema of a PostgreSQL database to that of this release, and returns its version. Migrations are

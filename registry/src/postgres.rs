@@ -53,6 +53,7 @@ mod lock;
 mod maintenance;
 mod pauses;
 mod peers;
+pub(crate) mod pod_list;
 mod readers;
 mod runs;
 mod shared;
@@ -111,8 +112,12 @@ pub(crate) async fn open(url: &str, lanes: usize, parts: StoreParts) -> Result<O
 
 #[derive(Deserialize)]
 struct Joined {
+    #[serde(default)]
     pod: i64,
+    #[serde(default)]
     chains: Vec<u64>,
+    /// The version of journals that may be written, if this release does not read it; then the pod has not joined.
+    unreadable: Option<i64>,
 }
 
 /// Registers the start of the pod, and a chain for each lane. From then on its clock follows that of the database.
@@ -126,7 +131,7 @@ async fn join(
     clock.follow(database_time);
     let joined_at = clock.boot_time();
     let lanes = i32::try_from(lanes.max(1)).unwrap_or(i32::MAX);
-    let joining = sqlx::query_scalar("SELECT greenroom_join_v1($1, $2, $3, $4, $5, $6, $7)")
+    let joining = sqlx::query_scalar("SELECT greenroom_join_v2($1, $2, $3, $4, $5, $6, $7)")
         .bind(name.as_str())
         .bind(env!("CARGO_PKG_VERSION"))
         .bind(cluster::JOURNAL_VERSION)
@@ -143,7 +148,11 @@ async fn join(
         }
         Some(_) | None => error::sqlx_error(&error),
     })?;
-    let Joined { pod, chains } = serde_json::from_str(&joined)?;
+    let Joined { pod, chains, unreadable } = serde_json::from_str(&joined)?;
+    if let Some(version) = unreadable {
+        let text = format!("its journals may have version {version}, which this release does not read");
+        return Err(StoreError::Version(text));
+    }
     Ok(PodRow { id: pod, name, chains, joined_at, database_time })
 }
 

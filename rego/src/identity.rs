@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub mod authenticated;
 pub mod authenticator;
+pub mod delegated_call;
 
 /// A set of names that is cheap to clone. It is serialized as an object, `{"name": 1}`: a rule looks up
 /// a name by its key, and `1` is shorter than `true` and equals no value of another type.
@@ -160,12 +161,15 @@ pub enum AuthMethod {
     Credential,
     /// By the recorded owner of the run that is resumed.
     RecordedOwner,
+    /// By the delegation of another pod of the cluster.
+    Delegation,
     /// Not at all: the configuration has a user for requests without a credential.
     None,
 }
 
 /// The caller at a hop. Every caller but a user is the callee of an earlier permit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "caller", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Caller {
     /// A person or a program outside.
     User {

@@ -140,7 +140,7 @@ impl Permitted<Request> {
 /// resource, and the right to issue nested requests as the callee. It is cheap to clone and permits
 /// nothing by itself.
 #[derive(Clone)]
-pub struct Grant(Arc<GrantParts>);
+pub struct Grant(pub(crate) Arc<GrantParts>);
 
 #[derive(Clone)]
 pub(crate) struct GrantParts {
@@ -167,7 +167,7 @@ impl Grant {
         let GrantParts { meta, resolved, chain, callee, inherited, .. } = &*self.0;
         let caller = callee.clone().unwrap_or(Caller::None);
         Authenticated {
-            meta: RequestMeta { id, idempotency: None, ..meta.clone() },
+            meta: RequestMeta { id, idempotency: None, is_delegated: false, ..meta.clone() },
             resolved: resolved.clone(),
             chain: chain.iter().cloned().chain([caller]).collect(),
             inherited: inherited.clone(),

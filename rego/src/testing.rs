@@ -115,6 +115,7 @@ pub fn user_request(principal: Principal, id: u128, request: Request, at: Timest
         deadline: Deadline::after(at, REQUEST_TIMEOUT),
         idempotency: None,
         received_at: at,
+        is_delegated: false,
     };
     Authenticated::for_user(resolved, request, meta)
 }

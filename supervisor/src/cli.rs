@@ -4,6 +4,7 @@ pub mod args;
 pub mod artifacts;
 pub mod audit;
 pub mod catalogue;
+pub mod cluster;
 pub mod config;
 pub mod costs;
 pub mod db;
@@ -150,6 +151,7 @@ async fn execute(loaded: LoadedConfig, command: Command, output: Output, signals
             let restore = Box::pin(db::restore::restore(&config, &from, output));
             interruptible(restore, output, signals).await
         }
+        Command::Cluster(command) => interruptible(cluster::cluster(&config, command, output), output, signals).await,
         Command::Db(DbCommand::Migrate) => interruptible(db::migrate(&config, output), output, signals).await,
         other => execute_in_session(&loaded, other, output, signals).await,
     }
@@ -232,6 +234,7 @@ async fn execute_in(session: &Session, command: Command, output: Output) -> Resu
         Command::Policy(PolicyCommand::Apply { source }) => policy::apply::apply(session, &source, output).await,
         // These need no pod and are executed by the caller.
         Command::Config(_)
+        | Command::Cluster(_)
         | Command::Definitions(_)
         | Command::Policy(_)
         | Command::Up

@@ -24,19 +24,28 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use greenroom_actors::execution::Accounting;
+use greenroom_actors::handler::Handler;
 use greenroom_actors::pipeline::PipelineHandle;
+use greenroom_actors::tool::Tool;
 use greenroom_protocol::{Cause, Clock, IdGenerator, PodId};
+use greenroom_registry::redis::Redis;
 use greenroom_registry::{OpenedStores, Stores};
 use greenroom_rego::{Authenticator, IdentityProvider};
 use tokio::sync::watch;
 
 use self::active::{ActiveParts, StartLoader};
+use self::actor_tree::ActorTree;
+use self::in_service::InService;
+use self::nats::PodNats;
 pub use self::overrides::{Overrides, RestorePod, WrapEvaluator, WrapStores};
 use self::parts::PodParts;
 use crate::cached_definitions::CachedDefinitions;
 use crate::clock::PodClock;
+use crate::cluster::runtime::ClusterRuntime;
 use crate::config::Config;
+use crate::data_dir::DataDirLock;
 use crate::identity::ConfigIdentityProvider;
+use crate::pipeline::Pipeline;
 use crate::pipeline::admission::AdmissionControl;
 use crate::pod::{Pod, STORE_CLOSE_MAX};
 use crate::services::{Phase, Services};
@@ -71,6 +80,7 @@ pub async fn compose_with(
         identities,
         evaluator,
         stores: wrap_stores,
+        uses_nats,
         restores,
         is_repair,
         hands_over_runs,
@@ -82,23 +92,24 @@ pub async fn compose_with(
     let (pod, clock) = (PodId::for_start(&config.pod, ids.next_id()), pod_clock(clock));
     let mut services = Services::new();
     let metrics = services::start_metrics(&mut services, metrics)?;
-    let (OpenedStores { stores, tasks: writers }, redis) = tokio::try_join!(
-        Box::pin(stores::open(config, &pod, &clock, &ids, restores.as_ref())),
-        Box::pin(redis::connect(config, &metrics)),
-    )?;
-    services::start_writers(&mut services, writers);
-    let stores = wrap_with(redis::with_views(redis.as_ref(), stores), wrap_stores, &metrics);
+    let opening = Box::pin(stores::open(config, &pod, &clock, &ids, restores.as_ref()));
+    let (opened, redis) = tokio::try_join!(opening, Box::pin(redis::connect(config, &metrics)))?;
+    let stores = start_stores(&mut services, opened, redis.as_ref(), wrap_stores, &metrics);
     let loader = StartLoader::new(config, &sources, &stores, &host_names, is_repair || restores.is_some());
     let active = or_close(Box::pin(loader.load(&metrics)).await, &stores, &mut services, &*clock).await?;
     let ActiveParts { generations, policy, catalogue, in_service } = active;
-    let accounting = Accounting::new(&stores, Arc::clone(&clock));
-    let (authenticator, identities) = authenticator(config, identities);
+    let readiness = Arc::default();
+    let nats = Box::pin(nats::open(config, uses_nats, &readiness, &metrics)).await;
+    let nats = or_close(nats, &stores, &mut services, &*clock).await?;
+    let network = nats.as_ref().map(PodNats::network);
+    let cluster = ClusterRuntime::new(network, config, &pod, (&clock, &ids), &metrics)?;
+    let (authenticator, identities) = authenticator(config, identities, &cluster);
     let parts = PodParts {
         config: config.clone(),
         pod,
         definitions: Arc::new(CachedDefinitions::new(catalogue, Arc::clone(&stores.definitions))),
         models: models::open(config, providers)?,
-        admission: AdmissionControl::for_pod(config.admission.resolve_concurrency(), Arc::clone(&stores.cluster)),
+        admission: admission(config, &stores, &cluster),
         authenticator,
         identities,
         settings_hash: Arc::new(ArcSwap::from_pointee(config.settings_hash.clone())),
@@ -106,9 +117,11 @@ pub async fn compose_with(
         host_names,
         sources,
         active: Arc::new(watch::Sender::new(generations)),
-        readiness: Arc::default(),
+        readiness,
         observer: services::tee_observer(&metrics, observer),
         pipeline: PipelineHandle::default(),
+        nats,
+        remote: cluster.remote(),
         rate_windows: redis::rate_windows(config, redis.as_ref()),
         hands_over_runs: hands_over_runs || config.nats.is_some(),
         stores,
@@ -117,14 +130,62 @@ pub async fn compose_with(
         clock,
         ids,
     };
-    let env = actors::execution_env(&parts, handlers, tools, accounting);
+    Box::pin(start(parts, services, PodStart { handlers, tools, evaluator, cluster, in_service, lock })).await
+}
+
+/// What a pod is started with, beside what its parts share.
+struct PodStart {
+    handlers: Vec<Arc<dyn Handler>>,
+    tools: Vec<Arc<dyn Tool>>,
+    evaluator: Option<WrapEvaluator>,
+    cluster: ClusterRuntime,
+    in_service: InService,
+    lock: Option<DataDirLock>,
+}
+
+/// Starts the actors and the pipeline of a pod, and what runs beside them.
+async fn start(parts: PodParts, mut services: Services, pod: PodStart) -> Result<Pod, Cause> {
+    let PodStart { handlers, tools, evaluator, cluster, in_service, lock } = pod;
+    let env = actors::execution_env(&parts, handlers, tools, Accounting::new(&parts.stores, Arc::clone(&parts.clock)));
     let built = actors::spawn_tree(&parts, &env).await?;
     services::start_cluster(&mut services, &parts, &built.runs);
     let (pipeline, releaser) = pipeline::build(&parts, built.dispatcher, built.runs, evaluator)?;
     services::start_key_releaser(&mut services, releaser);
+    start_remote(cluster, &mut services, &built.tree, &pipeline, &parts).await?;
     let reloader = services::start_reloader(&mut services, &parts, built.spawner, in_service);
     let ingress = pipeline::ingress(&parts, pipeline);
     Ok(Pod { ingress, parts, tree: built.tree, services, nats: None, reloader, _lock: lock })
+}
+
+/// Starts the writers of the stores; returns the stores as the pod uses them.
+fn start_stores(
+    services: &mut Services,
+    opened: OpenedStores,
+    redis: Option<&Redis>,
+    wrap: Option<WrapStores>,
+    metrics: &Arc<Metrics>,
+) -> Stores {
+    let OpenedStores { stores, tasks: writers } = opened;
+    services::start_writers(services, writers);
+    wrap_with(redis::with_views(redis, stores), wrap, metrics)
+}
+
+/// Admission control, which reserves a part for the calls of other pods if there are any.
+fn admission(config: &Config, stores: &Stores, cluster: &ClusterRuntime) -> AdmissionControl {
+    let bounds = config.admission.resolve_concurrency();
+    AdmissionControl::with_reserve(bounds, Arc::clone(&stores.cluster), cluster.is_connected())
+}
+
+/// Starts what talks to other pods, once the pipeline can serve their calls.
+async fn start_remote(
+    cluster: ClusterRuntime,
+    services: &mut Services,
+    tree: &ActorTree,
+    pipeline: &Arc<Pipeline>,
+    parts: &PodParts,
+) -> Result<(), Cause> {
+    let offer = (Arc::clone(&parts.stores.cluster), parts.config.admission.max_in_flight);
+    cluster.start(services, &tree.root_handle(), pipeline, offer).await
 }
 
 /// The clock of a pod on a machine with these clocks.
@@ -158,16 +219,18 @@ async fn or_close<T>(
 }
 
 /// Authenticates users by the configuration, unless something else resolves them. A reload replaces the users of the
-/// configuration.
+/// configuration. The delegations of other pods are accepted if there are any.
 fn authenticator(
     config: &Config,
     other: Option<Arc<dyn IdentityProvider>>,
+    cluster: &ClusterRuntime,
 ) -> (Authenticator, Option<Arc<ConfigIdentityProvider>>) {
-    match other {
+    let (authenticator, identities) = match other {
         Some(other) => (Authenticator::new(other), None),
         None => {
             let identities = Arc::new(ConfigIdentityProvider::new(config.users.clone()));
             (Authenticator::new(identities.clone()), Some(identities))
         }
-    }
+    };
+    (cluster.authenticate(authenticator), identities)
 }

@@ -71,6 +71,8 @@ pub struct Config {
     pub runtime_dir: PathBuf,
     /// The name of this pod, for replies. Its id for what it stores is that of this start ([`PodId::for_start`]).
     pub pod: PodId,
+    /// The labels of this pod, by which agents are placed.
+    pub labels: Vec<String>,
     /// The source of definitions instead of the embedded catalogue; it is watched.
     pub definitions: Option<SourceLocation>,
     /// True if an invalid definition refuses a start or a reload, instead of being quarantined.

@@ -82,9 +82,10 @@ impl IdentityProvider for ConfigIdentityProvider {
                 let user = users.directory.user_by_api_key(key);
                 Ok(user.and_then(|user| users.principals.get(&user.name)).cloned())
             }
-            Credential::Delegation(_) => {
-                Err(Cause::new(ErrorCode::Unauthenticated, "this version does not accept delegated credentials"))
-            }
+            Credential::Delegation(_) => Err(Cause::new(
+                ErrorCode::Unauthenticated,
+                "delegations are accepted from the pods of the cluster only",
+            )),
         }
     }
 

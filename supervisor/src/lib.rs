@@ -11,7 +11,7 @@ mod apply;
 pub mod cached_definitions;
 pub mod cli;
 pub mod clock;
-mod cluster;
+pub mod cluster;
 pub mod compose;
 pub mod config;
 pub mod data_dir;

@@ -28,7 +28,7 @@ use greenroom_actors::dispatcher::{Dispatcher, RunTicket};
 use greenroom_actors::execution::DeltaSink;
 use greenroom_actors::pipeline::{CallScope, RequestPipeline, Settlements};
 use greenroom_protocol::{
-    Cause, Clock, Metadata, PodId, Received, Reply, Request, RequestId, Status, Values, WrittenVersion,
+    Cause, Clock, IngressKind, Metadata, PodId, Received, Reply, Request, RequestId, Status, Values, WrittenVersion,
 };
 use greenroom_registry::core::{CoreStore, PendingAuditEntry, Unit};
 use greenroom_registry::group_commit::CommitTiming;
@@ -129,7 +129,11 @@ impl Pipeline {
     ) -> Result<(InFlightTicket, PipelineTicket, Box<Authenticated>), Box<Reply>> {
         let info = RequestInfo::from_received(&received);
         let reject = |cause| Box::new(self.reject(&info, cause));
-        let mut in_flight = self.admission.admit().map_err(reject)?;
+        let admitted = match received.ingress() {
+            IngressKind::Peer => self.admission.admit_inner(),
+            IngressKind::Local | IngressKind::Nats | IngressKind::Http => self.admission.admit(),
+        };
+        let mut in_flight = admitted.map_err(reject)?;
         let request = self.authenticator.authenticate(received).await.map_err(reject)?;
         let timeout = request.deadline().remaining(self.clock.now());
         let tenant = &request.principal().id.tenant;

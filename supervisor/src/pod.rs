@@ -116,14 +116,13 @@ impl Pod {
         Ok(())
     }
 
-    /// Takes requests over NATS, if the configuration has any.
+    /// Takes requests over NATS, if the pod was assembled with a connection to it.
     ///
     /// # Errors
-    /// [`ErrorCode::SharedStoreNeeded`] if another pod of the cluster uses another database;
-    /// [`ErrorCode::InvalidConfiguration`] without the secret of the cluster, or if a file cannot be read. A server that
-    /// cannot be reached is no error: the pod is not ready until it is.
+    /// [`ErrorCode::SharedStoreNeeded`] if another pod of the cluster uses another database; [`ErrorCode::Internal`] if a
+    /// key cannot be derived. A server that cannot be reached is no error: the pod is not ready until it is.
     pub async fn serve_nats(&mut self) -> Result<(), Cause> {
-        self.nats = nats::start(&mut self.services, &self.parts, &self.ingress).await?;
+        self.nats = nats::start(&mut self.services, &self.parts, &self.ingress)?;
         match &mut self.nats {
             Some(nats) => nats.wait_serving().await,
             None => Ok(()),

@@ -5,7 +5,9 @@ use std::sync::Mutex;
 use greenroom_protocol::audit::Opening;
 use greenroom_protocol::request::{ContextChange, Invoke};
 use greenroom_protocol::{CallKey, CategoryId, ContentHash, RequestId};
-use greenroom_protocol::{ContextKey, Issuer, PodId, Request, Status, TeamId, TenantId, TraceId, UserId, WorkflowId};
+use greenroom_protocol::{
+    ContextKey, Issuer, Json, PodId, Request, Status, TeamId, TenantId, TraceId, UserId, WorkflowId,
+};
 use greenroom_rego::{Grant, TypedPermit, testing};
 use ractor::ActorRef;
 use serde_json::json;
@@ -13,6 +15,7 @@ use serde_json::json;
 use super::*;
 use crate::category::{CategoryConfig, CategoryHandle, CategoryHandles};
 use crate::handler::{HandlerInput, HandlerMode};
+use crate::remote::OwnLabels;
 use crate::test_env::{FnHandler, NoMsg, TestEnv, TestEnvOptions, TestRoot, invoke, native};
 
 /// Records its calls, and has only the agent `member`.
@@ -41,6 +44,9 @@ impl RunHost for RecordingHost {
     async fn signal(&self, _: Permitted<SignalRun>) -> Reply {
         self.record("signal run")
     }
+    fn fence(&self, _: &RunId) -> Option<Fence> {
+        None
+    }
 }
 
 #[async_trait]
@@ -65,6 +71,14 @@ impl TeamHost for RecordingHost {
     }
 }
 
+mod remote;
+
+/// The same agent, which needs a label.
+fn labelled(mut agent: Json) -> Json {
+    agent["implementation"]["placement"] = json!({ "labels": ["gpu"] });
+    agent
+}
+
 struct Harness {
     test_env: TestEnv,
     dispatcher: Dispatcher,
@@ -74,12 +88,20 @@ struct Harness {
 }
 
 async fn harness() -> Harness {
+    harness_with(Arc::new(OwnLabels::default())).await
+}
+
+async fn harness_with(remote: Arc<dyn RemoteHosts>) -> Harness {
     let handler = |input: HandlerInput| async move {
         let values = Values::from([("summary".to_owned(), json!(input.agent.id().as_str()))]);
         Ok::<_, Cause>(values)
     };
     let test_env = TestEnv::new(TestEnvOptions {
-        agents: vec![native("member", "native.agent_id"), native("other", "native.agent_id")],
+        agents: vec![
+            native("member", "native.agent_id"),
+            native("other", "native.agent_id"),
+            labelled(native("placed", "native.agent_id")),
+        ],
         handlers: vec![Arc::new(FnHandler("native.agent_id", HandlerMode::Async, handler))],
         ..TestEnvOptions::default()
     });
@@ -95,6 +117,7 @@ async fn harness() -> Harness {
         runs: host.clone(),
         teams: host.clone(),
         env: test_env.env.clone(),
+        remote,
     });
     let opening = Opening {
         request: RequestId::from_u128(1),

@@ -1,9 +1,10 @@
 //! The runs as the dispatcher invokes them.
 
 use async_trait::async_trait;
-use greenroom_protocol::Reply;
 use greenroom_protocol::request::{ResumeRun, SignalRun, StartRun};
+use greenroom_protocol::{Reply, RunId};
 use greenroom_registry::core::PendingAuditEntry;
+use greenroom_registry::runs::Fence;
 use greenroom_rego::Permitted;
 
 use super::handle::RunsHandle;
@@ -26,5 +27,9 @@ impl RunHost for RunsHandle {
 
     async fn signal(&self, permit: Permitted<SignalRun>) -> Reply {
         Self::signal(self, permit).await
+    }
+
+    fn fence(&self, root: &RunId) -> Option<Fence> {
+        self.owned_trees().fence(root)
     }
 }

@@ -1,4 +1,4 @@
-//! Checks the use of names: duplicated policies, and an implementation that fits its runtime. That the names are
+//! Checks the use of names: duplicated policies and labels, and an implementation that fits its runtime. That the names are
 //! known is checked with all other references.
 
 use std::collections::BTreeSet;
@@ -13,6 +13,7 @@ pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
     for definition in &all.agents {
         policies(definition, &definition.value.spec().policies, &mut problems);
         implementation(definition, &mut problems);
+        placement(definition, &mut problems);
     }
     for definition in &all.workflows {
         policies(definition, &definition.value.spec.policies, &mut problems);
@@ -29,6 +30,21 @@ fn policies<T>(definition: &Located<T>, named: &[String], problems: &mut Vec<Pro
         if !names.insert(name) {
             let path = [PathSegment::Name("policies"), PathSegment::Item(at)];
             problems.push(definition.error(&path, ProblemKind::DuplicateId, format!("`{name}` is duplicated"), ""));
+        }
+    }
+}
+
+fn placement(definition: &Located<Agent>, problems: &mut Vec<Problem>) {
+    let mut labels: BTreeSet<&str> = BTreeSet::new();
+    for (at, label) in definition.value.labels().iter().enumerate() {
+        if !labels.insert(label) {
+            let path = [
+                PathSegment::Name("implementation"),
+                PathSegment::Name("placement"),
+                PathSegment::Name("labels"),
+                PathSegment::Item(at),
+            ];
+            problems.push(definition.error(&path, ProblemKind::DuplicateId, format!("`{label}` is duplicated"), ""));
         }
     }
 }

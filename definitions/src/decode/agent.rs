@@ -9,8 +9,8 @@ use super::{
     Decoder, MapFields, amount, ids, list, money, name, one_of, parsed, positive, positive_u32, text, trimmed, values,
 };
 use crate::agent::{
-    AgentLimits, AgentSpec, Backoff, Collaboration, Example, Implementation, MemoryRecall, PromptSpec, Retry,
-    RuntimeKind, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX,
+    AgentLimits, AgentSpec, Backoff, Collaboration, Example, Implementation, LABEL_BYTES_MAX, LABELS_MAX, MemoryRecall,
+    Placement, PromptSpec, Retry, RuntimeKind, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX, is_label,
 };
 use crate::definition_set::ReferenceKind;
 use crate::models::ModelRef;
@@ -80,6 +80,7 @@ fn implementation(decoder: &mut Decoder, node: &Node) -> Option<Implementation> 
     let prompt = fields.optional(decoder, "prompt", prompt);
     let timeout = fields.optional(decoder, "timeout", seconds);
     let memory = fields.optional(decoder, "memory", positive);
+    let placement = fields.or_default(decoder, "placement", placement);
     fields.finish(decoder);
     let (runtime, handler) = (runtime?, handler?);
     if let (RuntimeKind::Native, Some(handler)) = (runtime, &handler) {
@@ -93,7 +94,37 @@ fn implementation(decoder: &mut Decoder, node: &Node) -> Option<Implementation> 
         prompt: prompt.flatten(),
         timeout: timeout.flatten().unwrap_or(TIMEOUT_SECONDS_DEFAULT),
         memory: memory.flatten(),
+        placement: placement.unwrap_or_default(),
     })
+}
+
+fn placement(decoder: &mut Decoder, node: &Node) -> Option<Placement> {
+    let mut fields = MapFields::new(decoder, node, "a placement")?;
+    let labels = fields.required(decoder, "labels", labels);
+    fields.finish(decoder);
+    Some(Placement { labels: labels? })
+}
+
+fn labels(decoder: &mut Decoder, node: &Node) -> Option<Vec<String>> {
+    let labels = list(decoder, node, label)?;
+    if labels.is_empty() || labels.len() > LABELS_MAX {
+        let found = format!("{} labels", labels.len());
+        decoder.error(node.at, ProblemKind::InvalidValue, found, format!("from 1 to {LABELS_MAX}"));
+        return None;
+    }
+    Some(labels)
+}
+
+fn label(decoder: &mut Decoder, node: &Node) -> Option<String> {
+    let label = text(decoder, node)?;
+    if !is_label(&label) {
+        let expected = format!(
+            "at most {LABEL_BYTES_MAX} lower-case letters, digits and `-_.:=`, the first one a letter or a digit"
+        );
+        decoder.error(node.at, ProblemKind::InvalidValue, format!("{label:?} is not a label"), expected);
+        return None;
+    }
+    Some(label)
 }
 
 fn runtime(decoder: &mut Decoder, node: &Node) -> Option<RuntimeKind> {

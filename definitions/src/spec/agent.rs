@@ -9,9 +9,14 @@ use crate::types::Field;
 mod parts;
 
 pub use parts::{
-    AgentLimits, Backoff, Collaboration, Example, Implementation, MemoryRecall, PromptSpec, Retry, RuntimeKind, ToolRef,
+    AgentLimits, Backoff, Collaboration, Example, Implementation, MemoryRecall, Placement, PromptSpec, Retry,
+    RuntimeKind, ToolRef,
 };
 
+/// The longest label of a pod, in bytes.
+pub const LABEL_BYTES_MAX: usize = 64;
+/// Maximum number of labels of a pod, and of those that an agent needs.
+pub const LABELS_MAX: usize = 16;
 /// Default timeout of an execution, in seconds.
 pub const TIMEOUT_SECONDS_DEFAULT: u64 = 60;
 /// The longest timeout that a definition may set, in seconds.
@@ -66,4 +71,14 @@ pub struct AgentSpec {
     /// Example inputs with expected outputs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<Example>,
+}
+
+/// True if the text can be a label of a pod: lower-case letters, digits, `-`, `_`, `.`, `:` and `=`, at most
+/// [`LABEL_BYTES_MAX`] of them, the first one a letter or a digit.
+#[must_use]
+pub fn is_label(text: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    text.len() <= LABEL_BYTES_MAX
+        && text.bytes().next().is_some_and(is_word)
+        && text.bytes().all(|byte| is_word(byte) || b"-_.:=".contains(&byte))
 }

@@ -14,6 +14,7 @@ mod many;
 mod numbers;
 mod one_go;
 mod page;
+mod placement;
 mod problems;
 mod quarantine;
 mod shipped;

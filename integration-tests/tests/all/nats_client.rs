@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt};
 use greenroom_client::{ActorRef, AgentMessage, Client, Observation, Progress};
 use greenroom_integration_tests::model_fixture::ModelFixture;
-use greenroom_integration_tests::nats_pod::NatsServer;
+use greenroom_integration_tests::nats_server::NatsServer;
 use greenroom_integration_tests::script_server::{ScriptServer, ServerBehavior};
 use greenroom_integration_tests::terminal::RunningCommand;
 use greenroom_integration_tests::test_pod::text;

@@ -9,7 +9,7 @@ use greenroom_protocol as protocol;
 use protocol::{Clock, PodId, RunId, TenantId, Timestamp};
 use tokio::sync::watch;
 
-use super::{ClusterStore, DueTree, DueWork, LeaseWatch, PodLease};
+use super::{ClusterStore, DueTree, DueWork, LeaseWatch, PodInfo, PodLease};
 use crate::error::StoreError;
 use crate::runs::Fence;
 
@@ -78,6 +78,14 @@ impl ClusterStore for OnePod {
 
     async fn remove_message(&self, _run: &RunId, _id: &str) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    async fn describe(&self, _labels: &[String], _capacity: u32) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn live_pods(&self) -> Result<Vec<PodInfo>, StoreError> {
+        Ok(Vec::new())
     }
 
     fn watch(&self) -> watch::Receiver<DueWork> {

@@ -10,20 +10,21 @@ use serde::Deserialize;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-use crate::cluster::{Announcements, ClusterStore, DueTree, DueWork, LeaseWatch};
+use crate::cluster::{Announcements, ClusterStore, DueTree, DueWork, LeaseWatch, PodInfo};
 use crate::columns::{Columns as _, to_int};
 use crate::core::CoreStore;
 use crate::error::StoreError;
 use crate::postgres::core::PostgresCore;
 use crate::postgres::error::{sqlx_error, write_error};
 use crate::postgres::handle::StoreHandle;
+use crate::postgres::pod_list;
 use crate::postgres::runs::row::{activity, select_open_runs};
 use crate::postgres::transaction::{begin, commit};
 use crate::runs::leases::{NewLease, RunNumber};
 use crate::runs::{ClaimedTree, Fence};
 
 /// The version of the journals that this release reads.
-pub(super) const JOURNAL_VERSION: i32 = 1;
+pub(super) const JOURNAL_VERSION: i32 = super::pod_list::JOURNAL_VERSION;
 /// How long after a claim whose reply was lost its trees are looked for: the server may execute it later.
 const LOST_CLAIM_SEARCH: Duration = Duration::from_secs(60);
 /// Trees of one claim.
@@ -263,6 +264,14 @@ impl ClusterStore for PostgresCluster {
 
     fn watch_announcements(&self) -> watch::Receiver<Announcements> {
         self.store.announcements.subscribe()
+    }
+
+    async fn describe(&self, labels: &[String], capacity: u32) -> Result<(), StoreError> {
+        pod_list::describe(&self.store.readers, self.store.pod.id, labels, capacity).await
+    }
+
+    async fn live_pods(&self) -> Result<Vec<PodInfo>, StoreError> {
+        pod_list::live(&self.store.readers).await
     }
 
     fn watch(&self) -> watch::Receiver<DueWork> {

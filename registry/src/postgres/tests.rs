@@ -3,6 +3,7 @@
 mod agent_memory;
 mod audit;
 mod faults;
+mod format;
 mod generations;
 mod leases;
 mod many_chains;
@@ -261,6 +262,7 @@ const UNREFERENCING_TABLES: &[&str] = &[
     "audit_open",
     "audit_root",
     "batches",
+    "cluster_format",
     "costs",
     "current_generations",
     "definition_versions",

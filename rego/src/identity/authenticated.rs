@@ -1,5 +1,6 @@
-//! A request whose principal is authenticated. Three functions make it, all in this crate: the
-//! authentication of a claimed identity, the recovery of a run, and a grant that issues a nested request.
+//! A request whose principal is authenticated. Four functions make it, all in this crate: the authentication of a
+//! claimed identity, that of a request that another pod delegates, the recovery of a run, and a grant that issues a
+//! nested request.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,6 +11,7 @@ use greenroom_protocol::{
     CallKey, ContentHash, Deadline, IdempotencyKey, Json, Request, RequestId, RunId, SpendingLimits, TeamId, TenantId,
     Timestamp, TraceId,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{AuthMethod, Caller, NameSet, Principal, ResolvedPrincipal};
 
@@ -32,6 +34,8 @@ pub(crate) struct RequestMeta {
     pub(crate) deadline: Deadline,
     pub(crate) idempotency: Option<Idempotency>,
     pub(crate) received_at: Timestamp,
+    /// True if another pod has delegated this very request to this one; false for those nested in it.
+    pub(crate) is_delegated: bool,
 }
 
 /// What a nested request inherits from the permits above it. Only the guard makes it, from the facts that it
@@ -51,7 +55,8 @@ pub(crate) struct Inherited {
 }
 
 /// Whose spending is limited: that of the run or the execution itself, and of all calls below it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SpendingScope {
     /// A run.
     Run(RunId),
@@ -60,7 +65,8 @@ pub enum SpendingScope {
 }
 
 /// Limits that bind a caller and all calls below it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SpendingBound {
     /// Whose limits.
     pub scope: SpendingScope,
@@ -146,20 +152,25 @@ impl Authenticated {
     }
 
     /// The raw inputs of a user's own request, by name. A nested request has none: what a model or a step has made is
-    /// an ordinary value.
+    /// an ordinary value. Neither has a delegated one, whose pod has replaced them.
     #[must_use]
     pub fn raw_inputs(&self) -> BTreeMap<String, RawInput> {
-        let inputs = self.request.inputs().filter(|_| self.chain.len() <= 1);
+        let inputs = self.request.inputs().filter(|_| self.may_have_raw_inputs());
         let raw = |(name, value): (&String, &Json)| Some((name.clone(), RawInput::from_json(value)?));
         inputs.into_iter().flatten().filter_map(raw).collect()
     }
 
     /// Replaces a raw input of a user's own request by its value. Any other input remains as it is.
     pub fn set_raw_input(&mut self, name: &str, value: Json) {
-        let input = self.request.inputs().filter(|_| self.chain.len() <= 1).and_then(|inputs| inputs.get(name));
+        let inputs = self.request.inputs().filter(|_| self.may_have_raw_inputs());
+        let input = inputs.and_then(|inputs| inputs.get(name));
         if input.is_some_and(RawInput::is_marked) {
             self.request.set_input(name, value);
         }
+    }
+
+    fn may_have_raw_inputs(&self) -> bool {
+        self.chain.len() <= 1 && !self.meta.is_delegated
     }
 
     /// The deadline of the request.
@@ -209,6 +220,12 @@ impl Authenticated {
     #[must_use]
     pub fn is_recovery(&self) -> bool {
         self.chain.len() == 1 && self.resolved.auth_method == AuthMethod::RecordedOwner
+    }
+
+    /// True if another pod has delegated this request to this one, which executes it and passes it to no third pod.
+    #[must_use]
+    pub const fn is_delegated(&self) -> bool {
+        self.meta.is_delegated
     }
 
     /// The policies of the definitions of all callers, each in the version that was permitted.

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use greenroom_protocol::received::ClaimedIdentity;
+use greenroom_protocol::received::{ClaimedIdentity, Parts};
 use greenroom_protocol::request::ResumeRun;
 use greenroom_protocol::{
-    Cause, Credential, Deadline, ErrorCode, PrincipalId, Received, Request, RequestId, RunId, Timestamp, TraceId,
-    UserId,
+    Cause, Credential, Deadline, ErrorCode, IngressKind, PrincipalId, Received, Request, RequestId, RunId, Timestamp,
+    TraceId, UserId,
 };
 
 use super::authenticated::{Authenticated, Idempotency, RequestMeta};
+use super::delegated_call::DelegationVerifier;
 use super::{AuthMethod, Principal, ResolvedPrincipal};
 
 /// Maximum age of the principal of a user's own request before it is read again. Nested requests read it anew each time.
@@ -70,22 +71,33 @@ pub struct RecoveryRequest {
 #[derive(Clone)]
 pub struct Authenticator {
     identities: Arc<dyn IdentityProvider>,
+    delegations: Option<Arc<dyn DelegationVerifier>>,
 }
 
 impl Authenticator {
     /// Makes an authenticator over this identity provider.
     #[must_use]
     pub fn new(identities: Arc<dyn IdentityProvider>) -> Self {
-        Self { identities }
+        Self { identities, delegations: None }
+    }
+
+    /// The same authenticator, which accepts the delegations of other pods too.
+    #[must_use]
+    pub fn with_delegations(self, verifier: Arc<dyn DelegationVerifier>) -> Self {
+        Self { delegations: Some(verifier), ..self }
     }
 
     /// Resolves the claimed identity of a received request.
     ///
     /// # Errors
     /// [`ErrorCode::Unauthenticated`] if it resolves to no user; the cause of the [`IdentityProvider`] if
-    /// that is unavailable.
+    /// that is unavailable; that of the [`DelegationVerifier`] for a delegation.
     pub async fn authenticate(&self, received: Received) -> Result<Authenticated, Cause> {
         let parts = received.into_parts();
+        if let ClaimedIdentity::Credential(Credential::Delegation(token)) = &parts.identity {
+            let token = token.clone();
+            return self.authenticate_delegated(&token, parts).await;
+        }
         let (principal, auth_method) = match &parts.identity {
             ClaimedIdentity::LocalUser(user) => {
                 (self.identities.find_local_user(user, parts.at).await?, AuthMethod::LocalUser)
@@ -118,8 +130,26 @@ impl Authenticator {
             deadline: parts.deadline,
             idempotency,
             received_at: parts.at,
+            is_delegated: false,
         };
         Ok(Authenticated::for_user(resolved, parts.request, meta))
+    }
+
+    /// Verifies the delegation of another pod, and reads its principal anew: the rights of a delegated request are those
+    /// of this moment, as for every nested request.
+    async fn authenticate_delegated(&self, token: &str, parts: Parts) -> Result<Authenticated, Cause> {
+        let Parts { ingress, request, at: now, .. } = parts;
+        let verifier = self.delegations.as_ref().filter(|_| ingress == IngressKind::Peer).ok_or_else(|| {
+            Cause::new(ErrorCode::Unauthenticated, "delegations are accepted from the pods of the cluster only")
+        })?;
+        let call = verifier.verify(token, &request, now)?;
+        call.check_chain()?;
+        let (principal, auth_method) = match call.is_anonymous {
+            true => (require_same(&call.principal, self.identities.find_anonymous_user(now).await?)?, AuthMethod::None),
+            false => (self.find_existing(&call.principal, now).await?, AuthMethod::Delegation),
+        };
+        let resolved = ResolvedPrincipal { principal: Arc::new(principal), auth_method, resolved_at: now };
+        Ok(call.into_authenticated(resolved, request))
     }
 
     /// Makes the request that resumes a run in the name of its recorded owner, whom it resolves again.
@@ -135,7 +165,15 @@ impl Authenticator {
             auth_method: AuthMethod::RecordedOwner,
             resolved_at: now,
         };
-        let meta = RequestMeta { outermost: id.clone(), id, trace, deadline, idempotency: None, received_at: now };
+        let meta = RequestMeta {
+            outermost: id.clone(),
+            id,
+            trace,
+            deadline,
+            idempotency: None,
+            received_at: now,
+            is_delegated: false,
+        };
         Ok(Authenticated::for_user(resolved, Request::ResumeRun(ResumeRun { run, dead: false }), meta))
     }
 
@@ -155,7 +193,7 @@ impl Authenticator {
         let id = &resolved.principal.id;
         let principal = match resolved.auth_method {
             AuthMethod::None => require_same(id, self.identities.find_anonymous_user(now).await?)?,
-            AuthMethod::LocalUser | AuthMethod::Credential | AuthMethod::RecordedOwner => {
+            AuthMethod::LocalUser | AuthMethod::Credential | AuthMethod::RecordedOwner | AuthMethod::Delegation => {
                 self.find_existing(id, now).await?
             }
         };

@@ -6,9 +6,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use greenroom_protocol::{AgentId, ContentHash, IdempotencyKey, TeamId, WorkflowId};
 
 mod audit;
+mod cluster;
 mod runs;
 
 pub use audit::{AuditCommand, VerifyArgs};
+pub use cluster::ClusterCommand;
 pub use runs::{ArtifactsCommand, DeadCommand, RunsCommand, StartArgs};
 
 const ABOUT: &str =
@@ -123,6 +125,9 @@ pub enum Command {
     /// Check, back up and restore the database
     #[command(subcommand)]
     Db(DbCommand),
+    /// Show the pods of the database, and finalize an upgrade of all of them
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Explain an error code
     Explain {
         /// The code, such as `policy_denied`; without it, all codes are listed

@@ -65,7 +65,7 @@ async fn start(config: &Config, output: Output) -> Result<Pod, Cause> {
             return Err(LockError::InUse { dir: config.data_dir.clone(), owner: process }.into());
         }
     };
-    let overrides = Overrides { lock: Some(lock), metrics: config.metrics, ..Overrides::default() };
+    let overrides = Overrides { lock: Some(lock), metrics: config.metrics, uses_nats: true, ..Overrides::default() };
     let mut pod = compose_with(config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides).await?;
     pod.listen().await?;
     if let Err(cause) = pod.serve_nats().await {

@@ -5,7 +5,8 @@
 //! ├── GuardSupervisor
 //! ├── CategorySupervisor × 14
 //! ├── TeamSupervisor
-//! └── RunSupervisor
+//! ├── RunSupervisor
+//! └── NodeServer, Peer          added once the pipeline can serve calls, if the pod has a network
 //! ```
 //!
 //! Children stop in the reverse order. A child that dies is restarted by its restart policy; if it

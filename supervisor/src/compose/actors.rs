@@ -94,6 +94,7 @@ pub(crate) async fn spawn_tree(parts: &PodParts, env: &Arc<ExecutionEnv>) -> Res
         runs: Arc::new(runs.clone()),
         teams: Arc::new(teams),
         env: Arc::clone(env),
+        remote: Arc::clone(&parts.remote),
     });
     let tree = ActorTree::spawn(children, Arc::clone(&parts.observer)).await?;
     let spawner = CategorySpawner::new(tree.root_handle(), categories, Arc::clone(env));

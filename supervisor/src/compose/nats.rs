@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::parts::PodParts;
-use crate::cluster::keys::{ClusterKey, KeyLabel};
+use crate::cluster::keys::{ClusterSecret, KeyLabel};
+use crate::cluster::runtime::ClusterNetwork;
 use crate::cluster::store_watch::{self, StoreWatch};
 use crate::cluster::wake::{self, Wake};
 use crate::config::{Config, NatsConfig};
@@ -28,6 +29,20 @@ const START_WAIT_MAX: Duration = Duration::from_secs(3);
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(12);
 /// Longest wait for the last replies to be written.
 const FLUSH_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// The connection of a pod to NATS, and what its pods derive their keys from.
+#[derive(Clone)]
+pub(crate) struct PodNats {
+    connection: NatsConnection,
+    network: ClusterNetwork,
+}
+
+impl PodNats {
+    /// How the pod reaches the others of its cluster.
+    pub(crate) fn network(&self) -> ClusterNetwork {
+        self.network.clone()
+    }
+}
 
 /// The running services of NATS, for the shutdown.
 pub(crate) struct NatsServices {
@@ -81,31 +96,49 @@ impl NatsServices {
     }
 }
 
-/// Starts the services of NATS, if the configuration has any.
+/// Begins to connect, if the pod uses NATS and the configuration has it.
 ///
 /// # Errors
 /// [`ErrorCode::InvalidConfiguration`] without the secret of the cluster, or if a file cannot be read. A server that
 /// cannot be reached is no error.
-pub(crate) async fn start(
+pub(crate) async fn open(
+    config: &Config,
+    uses_nats: bool,
+    readiness: &Arc<Readiness>,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<PodNats>, Cause> {
+    let Config { nats, cluster, pod, .. } = config;
+    let Some(nats) = nats.as_ref().filter(|_| uses_nats) else { return Ok(None) };
+    let secret = ClusterSecret::new(cluster.require_secret()?.reveal(), &cluster.name)?;
+    let connection = NatsConnection::open(nats, pod, Arc::clone(readiness), Arc::clone(metrics)).await?;
+    let (client, prefix, cluster) = (connection.client(), nats.prefix.clone(), cluster.name.clone());
+    Ok(Some(PodNats { connection, network: ClusterNetwork { client, prefix, cluster, secret } }))
+}
+
+/// Starts the services of NATS over the connection of the pod, if it has one.
+///
+/// # Errors
+/// [`ErrorCode::Internal`] if a key cannot be derived.
+pub(crate) fn start(
     services: &mut Services,
     parts: &PodParts,
     ingress: &LocalIngress,
 ) -> Result<Option<NatsServices>, Cause> {
-    let Config { nats, cluster, .. } = &parts.config;
-    let Some(nats) = nats else { return Ok(None) };
-    let NatsConfig { prefix, requests_max, .. } = nats;
-    let secret = cluster.require_secret()?;
-    let key = |label| ClusterKey::derive(secret, prefix, &cluster.name, label);
+    let (Some(PodNats { connection, network }), Some(NatsConfig { requests_max, .. })) =
+        (&parts.nats, &parts.config.nats)
+    else {
+        return Ok(None);
+    };
+    let ClusterNetwork { prefix, cluster, secret, .. } = network;
+    let key = |label| secret.key(label, prefix.as_bytes());
     let (pods_key, wake_key) = (key(KeyLabel::Pods)?, key(KeyLabel::Wake)?);
     let (readiness, metrics) = (Arc::clone(&parts.readiness), Arc::clone(&parts.metrics));
-    let connection =
-        NatsConnection::open(nats, &parts.config.pod, Arc::clone(&readiness), Arc::clone(&metrics)).await?;
     let (draining, is_draining) = watch::channel(false);
     let (refusal, refused) = watch::channel(Some(store_watch::not_looked_yet()));
     services.start(store_watch::service(StoreWatch {
         connection: connection.clone(),
         key: pods_key,
-        cluster: cluster.name.clone(),
+        cluster: cluster.clone(),
         store: parts.stores.id.clone(),
         pod: parts.pod.clone(),
         ids: Arc::clone(&parts.ids),
@@ -128,5 +161,6 @@ pub(crate) async fn start(
         async move { service.serve().await }
     }));
     let (readiness, metrics) = (Arc::clone(&parts.readiness), Arc::clone(&parts.metrics));
+    let connection = connection.clone();
     Ok(Some(NatsServices { connection, refused, serving, draining, drained, readiness, metrics }))
 }

@@ -57,6 +57,9 @@ pub struct Overrides {
     pub evaluator: Option<WrapEvaluator>,
     /// Wraps the stores; it can only pass on what they return.
     pub stores: Option<WrapStores>,
+    /// Connects to NATS, if the configuration has it: the pod can take requests there, and it calls other pods and is
+    /// called by them. A pod of one command does not.
+    pub uses_nats: bool,
     /// Set for the one pod that decides whether a backup is restored.
     pub restores: Option<RestorePod>,
     /// True for the pod of a command that applies a catalogue or a policy: it starts with its own ones if none of those

@@ -7,6 +7,7 @@ use greenroom_actors::execution::ModelRegistry;
 use greenroom_actors::guard::GuardHandle;
 use greenroom_actors::observer::Observer;
 use greenroom_actors::pipeline::PipelineHandle;
+use greenroom_actors::remote::RemoteHosts;
 use greenroom_definitions::KnownNames;
 use greenroom_protocol::{Clock, IdGenerator, PodId};
 use greenroom_registry::Stores;
@@ -15,6 +16,7 @@ use greenroom_registry::rate_windows::RateWindows;
 use greenroom_rego::Authenticator;
 use tokio::sync::watch;
 
+use super::nats::PodNats;
 use super::overrides::RestorePod;
 use crate::cached_definitions::CachedDefinitions;
 use crate::config::{Config, SettingsHash};
@@ -62,6 +64,10 @@ pub(crate) struct PodParts {
     pub active: Arc<watch::Sender<Generations>>,
     /// Whether the pod is ready.
     pub readiness: Arc<Readiness>,
+    /// The connection to NATS; `None` for a pod that does not use it.
+    pub nats: Option<PodNats>,
+    /// The pods that have labels.
+    pub remote: Arc<dyn RemoteHosts>,
     /// Metrics of this pod.
     pub metrics: Arc<Metrics>,
     /// Receives the events of the actor tree.

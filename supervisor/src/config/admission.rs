@@ -53,6 +53,17 @@ pub struct AdmissionConfig {
 }
 
 impl AdmissionConfig {
+    /// The same bounds without the quarter that is reserved for the calls of other pods. At least one remains.
+    #[must_use]
+    pub fn without_reserve(self) -> Self {
+        let outer = |limit: usize| (limit - limit / 4).max(1);
+        Self {
+            max_in_flight: outer(self.max_in_flight),
+            max_in_flight_per_tenant: outer(self.max_in_flight_per_tenant),
+            ..self
+        }
+    }
+
     /// The same bounds, with the concurrency of this machine if none is set.
     #[must_use]
     pub fn resolve_concurrency(self) -> Self {

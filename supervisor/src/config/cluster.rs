@@ -5,6 +5,7 @@ use greenroom_protocol::{Cause, ErrorCode};
 use super::reader::ConfigReader;
 use super::secret::Secret;
 use super::setting::Setting;
+use crate::cluster::keys::SECRET_BYTES_MIN;
 
 /// The settings.
 pub const SETTINGS: &[Setting] = &[
@@ -23,8 +24,6 @@ pub const SETTINGS: &[Setting] = &[
     .masked(),
 ];
 
-/// Bytes of a secret.
-const SECRET_BYTES_MIN: usize = 16;
 /// Bytes of a name.
 const NAME_BYTES_MAX: usize = 64;
 

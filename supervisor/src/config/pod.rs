@@ -1,7 +1,9 @@
-//! Settings without a section: the data directory, the name of the pod and the user of the command line.
+//! Settings without a section: the data directory, the name of the pod and the user of the command line; and the labels of
+//! the pod, by which agents are placed.
 
 use std::path::PathBuf;
 
+use greenroom_definitions::agent::{LABEL_BYTES_MAX, LABELS_MAX, is_label};
 use greenroom_protocol::{PodId, UserId};
 
 use super::reader::ConfigReader;
@@ -25,6 +27,11 @@ pub const SETTINGS: &[Setting] = &[
         "the name of this pod in replies; in the audit, the number of its start follows",
     )
     .or("local"),
+    Setting::text(
+        "cluster.labels",
+        &["GREENROOM_CLUSTER_LABELS"],
+        "labels of this pod, separated by commas: agents whose definition has labels are executed by pods that have them",
+    ),
     Setting::text("user", &["GREENROOM_USER"], "user that the command line authenticates as").or("admin"),
 ];
 
@@ -44,6 +51,26 @@ pub(super) fn read_runtime_dir(reader: &mut ConfigReader<'_>) -> PathBuf {
 /// The name of the pod; `None` if it is no valid name.
 pub(super) fn read_pod(reader: &mut ConfigReader<'_>) -> Option<PodId> {
     reader.parse("pod", "an id")
+}
+
+/// The labels of the pod, each once.
+pub(super) fn read_labels(reader: &mut ConfigReader<'_>) -> Vec<String> {
+    let text: String = reader.get("cluster.labels").unwrap_or_default();
+    let mut labels: Vec<String> = text.split(',').map(|label| label.trim().to_owned()).collect();
+    labels.retain(|label| !label.is_empty());
+    labels.sort();
+    labels.dedup();
+    if labels.len() > LABELS_MAX {
+        reader
+            .report(format!("cluster.labels: {} labels are too many, at most {LABELS_MAX} are allowed", labels.len()));
+    }
+    for label in labels.iter().filter(|label| !is_label(label)) {
+        reader.report(format!(
+            "cluster.labels: {label:?} is not a label: at most {LABEL_BYTES_MAX} lower-case letters, digits and `-_.:=`, \
+             the first one a letter or a digit"
+        ));
+    }
+    labels
 }
 
 /// The user of the command line; `None` if it is no valid name.

@@ -166,6 +166,7 @@ fn read(reader: &mut ConfigReader<'_>, settings_file: Option<PathBuf>, settings_
     let admission = admission::read(reader);
     let config = Config {
         runtime_dir: pod::read_runtime_dir(reader),
+        labels: pod::read_labels(reader),
         definitions: definitions::read_definitions(reader),
         strict: definitions::read_strict(reader),
         policy: definitions::read_policy(reader),

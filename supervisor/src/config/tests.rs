@@ -350,3 +350,14 @@ fn pods_share_artifacts_in_a_bucket_or_in_a_folder_that_all_of_them_mount() {
         assert!(load_with(variables).require_shared().is_ok(), "{variables:?}");
     }
 }
+
+#[test]
+fn the_labels_of_a_pod_are_words_each_once() {
+    let labels = |text: &str| load(&Flags::default(), environment(&[("GREENROOM_CLUSTER_LABELS", text)]).into_iter());
+    assert!(labels("").unwrap().config.labels.is_empty());
+    assert_eq!(labels(" gpu, eu ,gpu").unwrap().config.labels, ["eu", "gpu"]);
+    let problems = labels("GPU,eu").unwrap_err().0;
+    assert!(problems.iter().any(|line| line.contains("\"GPU\" is not a label")), "{problems:?}");
+    let many: Vec<String> = (0..17).map(|number| format!("l{number}")).collect();
+    assert!(labels(&many.join(",")).is_err());
+}

@@ -11,26 +11,28 @@
 //! If pods share the store, a detached run for which this pod has no capacity is left to the others, and a pod whose
 //! lease has lapsed admits nothing.
 //!
+//! If other pods send calls to this one, a quarter of its capacity, and of that of each tenant, is reserved for them:
+//! they are the inner hops of requests that other pods have admitted, and these wait for them.
+//!
 //! A drain waits for the replies that a caller waits for: [`ResponseTicket`]. It does not wait for a run
 //! without a caller, since the next process resumes the run.
 
-use std::collections::{HashMap, VecDeque};
+mod state;
+mod vacancy;
+
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use greenroom_actors::dispatcher::{RunAdmission, RunTicket, RunVacancy};
+use greenroom_actors::dispatcher::RunTicket;
 use greenroom_protocol::{Cause, ErrorCode, TenantId};
 use greenroom_registry::cluster::{ClusterStore, one_pod};
 use greenroom_rego::{Caller, Grant};
 use tokio::sync::{Notify, oneshot};
 
+use self::state::State;
 use crate::config::AdmissionConfig;
-
-/// When a caller may retry after `overloaded`; an estimate.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// When a caller may retry after `shutting_down`: another process may be running by then.
-const SHUTDOWN_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Admission control of one pod.
 #[derive(Clone)]
@@ -39,25 +41,12 @@ pub struct AdmissionControl(Arc<Inner>);
 struct Inner {
     bounds: AdmissionConfig,
     cluster: Arc<dyn ClusterStore>,
+    /// True if a part of the capacity is reserved for the calls of other pods.
+    reserves: bool,
     state: Mutex<State>,
     /// Replies that callers wait for.
     unanswered: AtomicUsize,
     drained: Notify,
-}
-
-#[derive(Default)]
-struct State {
-    closed: bool,
-    in_flight: usize,
-    /// Detached runs.
-    detached: usize,
-    tenants: HashMap<TenantId, usize>,
-    /// Pipeline tickets that are held.
-    in_pipeline: usize,
-    /// Requests that wait for a pipeline ticket, by tenant.
-    waiters: HashMap<TenantId, VecDeque<oneshot::Sender<()>>>,
-    /// Tenants with waiters, each once, in the order in which they get the next tickets.
-    tenant_queue: VecDeque<TenantId>,
 }
 
 /// Counts a reply that a caller waits for, until it is dropped: once the reply is written.
@@ -68,6 +57,8 @@ pub struct ResponseTicket(AdmissionControl);
 #[must_use = "the capacity is released when the ticket is dropped"]
 pub struct InFlightTicket {
     capacity: Arc<Capacity>,
+    /// The bounds that it was admitted within.
+    bounds: AdmissionConfig,
     _response: ResponseTicket,
 }
 
@@ -99,8 +90,14 @@ impl AdmissionControl {
     /// Admission control with these bounds, of one of these pods.
     #[must_use]
     pub fn for_pod(bounds: AdmissionConfig, cluster: Arc<dyn ClusterStore>) -> Self {
-        let state = Mutex::new(State::default());
-        Self(Arc::new(Inner { bounds, cluster, state, unanswered: AtomicUsize::new(0), drained: Notify::new() }))
+        Self::with_reserve(bounds, cluster, false)
+    }
+
+    /// As [`AdmissionControl::for_pod`]; `reserves` if other pods send calls to this one.
+    #[must_use]
+    pub fn with_reserve(bounds: AdmissionConfig, cluster: Arc<dyn ClusterStore>, reserves: bool) -> Self {
+        let (state, unanswered) = (Mutex::new(State::default()), AtomicUsize::new(0));
+        Self(Arc::new(Inner { bounds, cluster, reserves, state, unanswered, drained: Notify::new() }))
     }
 
     /// Admits a request, at once.
@@ -109,13 +106,25 @@ impl AdmissionControl {
     /// [`ErrorCode::Overloaded`] if the pod is at its limit, [`ErrorCode::ShuttingDown`] after
     /// [`AdmissionControl::close`], [`ErrorCode::LeaseLost`] without the lease of the pod.
     pub fn admit(&self) -> Result<InFlightTicket, Cause> {
+        self.admit_within(self.0.outer_bounds())
+    }
+
+    /// As [`AdmissionControl::admit`], for the call of another pod, which may use the reserve too.
+    ///
+    /// # Errors
+    /// As [`AdmissionControl::admit`].
+    pub fn admit_inner(&self) -> Result<InFlightTicket, Cause> {
+        self.admit_within(self.0.bounds)
+    }
+
+    fn admit_within(&self, bounds: AdmissionConfig) -> Result<InFlightTicket, Cause> {
         self.0.cluster.check_lease().map_err(|error| error.cause())?;
         let mut state = self.state();
         state.check_open()?;
-        state.check_capacity(&self.0.bounds)?;
+        state.check_capacity(&bounds)?;
         state.in_flight += 1;
         let capacity = Arc::new(Capacity { admission: self.clone(), tenant: OnceLock::new() });
-        Ok(InFlightTicket { capacity, _response: self.count_response() })
+        Ok(InFlightTicket { capacity, bounds, _response: self.count_response() })
     }
 
     /// Counts a reply that a drain has to wait for.
@@ -139,9 +148,9 @@ impl AdmissionControl {
     /// # Errors
     /// [`ErrorCode::Overloaded`] if the pod or the tenant is at its limit.
     pub fn admit_detached_run(&self, tenant: &TenantId) -> Result<DetachedRunTicket, Cause> {
-        let mut state = self.state();
-        state.check_capacity(&self.0.bounds)?;
-        state.charge_tenant(tenant, &self.0.bounds)?;
+        let (mut state, bounds) = (self.state(), self.0.outer_bounds());
+        state.check_capacity(&bounds)?;
+        state.charge_tenant(tenant, &bounds)?;
         state.detached += 1;
         Ok(DetachedRunTicket { admission: self.clone(), tenant: tenant.clone() })
     }
@@ -213,58 +222,10 @@ impl AdmissionControl {
     }
 }
 
-impl RunAdmission for AdmissionControl {
-    fn admit(&self, tenant: &TenantId) -> Result<RunTicket, Cause> {
-        Ok(Arc::new(self.admit_detached_run(tenant)?))
-    }
-
-    fn vacancy(&self) -> RunVacancy {
-        let (state, bounds) = (self.state(), &self.0.bounds);
-        if state.closed {
-            return RunVacancy::default();
-        }
-        let in_use = state.in_flight.saturating_add(state.detached);
-        let full = state.tenants.iter().filter(|(_, in_flight)| **in_flight >= bounds.max_in_flight_per_tenant);
-        let full_tenants = full.map(|(tenant, _)| tenant.clone()).collect();
-        RunVacancy { runs: bounds.max_in_flight.saturating_sub(in_use), full_tenants }
-    }
-}
-
-impl State {
-    /// Fails once the pod is shutting down.
-    fn check_open(&self) -> Result<(), Cause> {
-        if self.closed {
-            let cause = Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down and accepts no new requests");
-            return Err(cause.with_retry_after(SHUTDOWN_RETRY_AFTER));
-        }
-        Ok(())
-    }
-
-    /// Fails if the pod is at its limit.
-    fn check_capacity(&self, bounds: &AdmissionConfig) -> Result<(), Cause> {
-        if self.in_flight.saturating_add(self.detached) >= bounds.max_in_flight {
-            return Err(overloaded("the pod", bounds.max_in_flight));
-        }
-        Ok(())
-    }
-
-    /// Counts one more for a tenant; fails if the tenant is at its limit.
-    fn charge_tenant(&mut self, tenant: &TenantId, bounds: &AdmissionConfig) -> Result<(), Cause> {
-        let in_flight = self.tenants.entry(tenant.clone()).or_insert(0);
-        if *in_flight >= bounds.max_in_flight_per_tenant {
-            return Err(overloaded("the tenant", bounds.max_in_flight_per_tenant));
-        }
-        *in_flight += 1;
-        Ok(())
-    }
-
-    fn refund_tenant(&mut self, tenant: &TenantId) {
-        if let Some(in_flight) = self.tenants.get_mut(tenant) {
-            *in_flight = in_flight.saturating_sub(1);
-            if *in_flight == 0 {
-                self.tenants.remove(tenant);
-            }
-        }
+impl Inner {
+    /// The bounds of what other pods have not admitted.
+    fn outer_bounds(&self) -> AdmissionConfig {
+        if self.reserves { self.bounds.without_reserve() } else { self.bounds }
     }
 }
 
@@ -294,7 +255,7 @@ impl InFlightTicket {
         let admission = &self.capacity.admission;
         let granted = {
             let mut state = admission.state();
-            state.charge_tenant(tenant, &admission.0.bounds)?;
+            state.charge_tenant(tenant, &self.bounds)?;
             if self.capacity.tenant.set(tenant.clone()).is_err() {
                 state.refund_tenant(tenant);
             }
@@ -376,11 +337,6 @@ impl Drop for DetachedRunTicket {
         state.detached = state.detached.saturating_sub(1);
         state.refund_tenant(&self.tenant);
     }
-}
-
-fn overloaded(subject: &str, limit: usize) -> Cause {
-    Cause::new(ErrorCode::Overloaded, format!("{subject} is at its limit of {limit} requests in flight"))
-        .with_retry_after(RETRY_AFTER)
 }
 
 #[cfg(test)]

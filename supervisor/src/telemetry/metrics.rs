@@ -1,7 +1,7 @@
 //! The nine metrics, with exactly the names and types of the requirements, and some of our own. They belong
 //! to one pod and not to the process, so that two pods in one test have separate metrics.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use greenroom_actors::observer::{ActorEvent, Observer};
@@ -16,10 +16,12 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 use super::platform_failure::is_platform_failure;
 use super::rate::Rate;
 
+mod cluster;
 mod generations;
 mod nats;
 mod store_failures;
 
+pub use cluster::ClusterMetrics;
 pub use generations::GenerationMetrics;
 pub use nats::{DroppedMessage, NatsMetrics, WakeUp};
 pub use store_failures::StoreFailures;
@@ -66,6 +68,7 @@ pub struct Metrics {
     artifact_failures: Vec<(&'static str, Counter)>,
     store_failures: StoreFailures,
     generations: GenerationMetrics,
+    cluster: Arc<ClusterMetrics>,
     nats: NatsMetrics,
     rates: Mutex<Rates>,
     handle: PrometheusHandle,
@@ -126,6 +129,7 @@ impl Metrics {
                 .collect(),
             store_failures: StoreFailures::register(recorder),
             generations: GenerationMetrics::register(recorder),
+            cluster: Arc::new(ClusterMetrics::register(recorder)),
             nats: NatsMetrics::register(recorder),
             rates: Mutex::new(Rates::default()),
             handle: recorder.handle(),
@@ -171,6 +175,12 @@ impl Metrics {
     #[must_use]
     pub const fn nats(&self) -> &NatsMetrics {
         &self.nats
+    }
+
+    /// Those of what crosses pods.
+    #[must_use]
+    pub const fn cluster(&self) -> &Arc<ClusterMetrics> {
+        &self.cluster
     }
 
     /// Shows whether the lease of the pod is live.

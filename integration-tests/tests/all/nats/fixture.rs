@@ -116,7 +116,7 @@ pub(super) fn config(url: &str, prefix: &str) -> Result<(Config, TempDir)> {
 
 /// Assembles a pod that does not take requests yet.
 pub(super) async fn assemble(config: &Config) -> Result<Pod> {
-    let overrides = Overrides { providers: vec![Arc::new(scripted())], ..Overrides::default() };
+    let overrides = Overrides { providers: vec![Arc::new(scripted())], uses_nats: true, ..Overrides::default() };
     let pod = compose_with(config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides).await;
     pod.context("the pod cannot be assembled")
 }

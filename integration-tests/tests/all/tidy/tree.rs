@@ -59,7 +59,10 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Every file of the repository, and every new file that git does not ignore.
+/// Copies of releases of others, which follow their own rules.
+const VENDORED: &str = "vendor/";
+
+/// Every file of the repository, and every new file that git does not ignore; not what is vendored.
 pub(crate) struct Tree {
     pub(crate) root: PathBuf,
     pub(crate) files: Vec<File>,
@@ -75,6 +78,7 @@ impl Tree {
     fn read() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the root exists");
         let mut paths = list_tracked(&root).unwrap_or_else(|| list_folders(&root));
+        paths.retain(|path| !path.starts_with(VENDORED));
         paths.sort();
         paths.dedup();
         let files: Vec<File> = paths

@@ -37,6 +37,7 @@ pages! {
     "model_refused",
     "model_unauthorized",
     "no_data_for_period",
+    "no_pod_for_labels",
     "no_report",
     "offline_cannot_answer",
     "outcome_unknown",

@@ -87,6 +87,12 @@ impl NatsConnection {
         Ok(Self { client, subjects, metrics, connected })
     }
 
+    /// The client of the library, for what is no message of an ingress: the sessions between pods.
+    #[must_use]
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// An inbox of this pod.
     #[must_use]
     pub(crate) fn new_inbox(&self) -> String {

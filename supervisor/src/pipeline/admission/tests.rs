@@ -1,5 +1,7 @@
 //! Limits of pod and tenant, fairness across tenants, draining.
 
+use greenroom_actors::dispatcher::{RunAdmission as _, RunVacancy};
+
 use super::*;
 
 fn admission(max_in_flight: usize, max_in_flight_per_tenant: usize, pipeline_concurrency: usize) -> AdmissionControl {
@@ -143,4 +145,28 @@ fn a_pod_reports_how_many_runs_it_can_admit_and_for_whom() {
     assert_eq!(admission.vacancy(), RunVacancy { runs: 3, full_tenants: Vec::new() });
     admission.close();
     assert_eq!(admission.vacancy(), RunVacancy::default(), "a pod that shuts down claims nothing");
+}
+
+#[tokio::test]
+async fn a_quarter_is_reserved_for_the_calls_of_other_pods() {
+    let bounds = AdmissionConfig { max_in_flight: 8, max_in_flight_per_tenant: 4, pipeline_concurrency: 8 };
+    let admission = AdmissionControl::with_reserve(bounds, one_pod(), true);
+    let mut outer: Vec<_> = (0..6).map(|_| admission.admit().unwrap()).collect();
+    assert_eq!(admission.admit().err().map(|cause| cause.code), Some(ErrorCode::Overloaded));
+    let mut inner: Vec<_> = (0..2).map(|_| admission.admit_inner().unwrap()).collect();
+    assert_eq!(admission.admit_inner().err().map(|cause| cause.code), Some(ErrorCode::Overloaded));
+    for ticket in outer.iter_mut().take(3) {
+        let _pipeline = ticket.wait_pipeline_ticket(&tenant("a"), TIMEOUT).await.unwrap();
+    }
+    let refused = outer[3].wait_pipeline_ticket(&tenant("a"), TIMEOUT).await;
+    assert_eq!(refused.err().map(|cause| cause.code), Some(ErrorCode::Overloaded), "three of four for a tenant");
+    assert!(inner[0].wait_pipeline_ticket(&tenant("a"), TIMEOUT).await.is_ok());
+    assert_eq!(admission.vacancy().runs, 0);
+}
+
+#[test]
+fn a_pod_that_is_alone_reserves_nothing() {
+    let admission = admission(4, 4, 4);
+    let admitted: Vec<_> = (0..4).map(|_| admission.admit()).collect();
+    assert!(admitted.iter().all(Result::is_ok));
 }

@@ -9,12 +9,12 @@ use super::FactCollector;
 
 impl FactCollector {
     /// The usage so far. A request of a user counts itself, a query apart from the calls; its nested requests
-    /// are part of it, and the resumption of a run by the platform is no request of the user. Those need no shared
-    /// windows, so they do not fail without them.
+    /// are part of it, the resumption of a run by the platform is no request of the user, and the pod that delegates a
+    /// request has counted it. Those need no shared windows, so they do not fail without them.
     pub(super) async fn usage(&self, request: &Authenticated, now: Timestamp) -> Result<UsageFacts, Cause> {
         let principal = request.principal();
         let periods = Periods { user: principal.limits.period, tenant: principal.tenant_limits.period };
-        let is_counted = request.chain().len() <= 1 && !request.is_recovery();
+        let is_counted = request.chain().len() <= 1 && !request.is_recovery() && !request.is_delegated();
         let (kind, limit) = if request.request().is_read() {
             (RequestKind::Query, principal.query_limit)
         } else {

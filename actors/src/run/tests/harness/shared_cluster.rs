@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol::{PodId, RunId, TenantId, Timestamp};
-use greenroom_registry::cluster::{Announcements, ClusterStore, DueTree, DueWork, LeaseWatch, PodLease, RunMessage};
+use greenroom_registry::cluster::{
+    Announcements, ClusterStore, DueTree, DueWork, LeaseWatch, PodInfo, PodLease, RunMessage,
+};
 use greenroom_registry::runs::{Fence, RunRecord};
 use greenroom_registry::{StoreError, Stores};
 use tokio::sync::watch;
@@ -160,6 +162,14 @@ impl ClusterStore for SharedCluster {
     async fn remove_message(&self, run: &RunId, id: &str) -> Result<(), StoreError> {
         self.waiting().messages.retain(|message| message.run != *run || message.id != id);
         Ok(())
+    }
+
+    async fn describe(&self, _labels: &[String], _capacity: u32) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn live_pods(&self) -> Result<Vec<PodInfo>, StoreError> {
+        Ok(Vec::new())
     }
 
     fn watch(&self) -> watch::Receiver<DueWork> {

@@ -1,0 +1,199 @@
+//! Sends invocations to pods with labels, and repeats them with the same key where that is right: a pod at its limit
+//! refuses at once, and is never waited for; a pod whose session is lost may execute the call, and a repetition joins it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use greenroom_actors::agent::ExecutionResult;
+use greenroom_actors::remote::{Host, RemoteCall, RemoteHosts, has_labels, no_pod_error};
+use greenroom_protocol::{Cause, Clock, ErrorCode, PodId};
+
+use super::LivePods;
+use super::choice::choose;
+use crate::cluster::delegation::issuer::DelegationIssuer;
+use crate::cluster::peer::outcome::into_result;
+use crate::cluster::sessions::CallError;
+
+/// The first delay before pods that have refused are called again, and the longest one.
+const RETRY_DELAY_MIN: Duration = Duration::from_millis(20);
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(1);
+
+/// Sends bytes to another pod, and returns its reply.
+#[async_trait]
+pub trait PeerTransport: Send + Sync {
+    /// The reply of the peer of a pod.
+    ///
+    /// # Errors
+    /// [`CallError`]
+    async fn call(&self, pod: &PodId, body: &[u8], timeout: Duration) -> Result<Vec<u8>, CallError>;
+}
+
+/// The pods with labels, and the way to them.
+pub struct PlacedCalls {
+    pod: PodId,
+    labels: Vec<String>,
+    pods: LivePods,
+    issuer: DelegationIssuer,
+    transport: Arc<dyn PeerTransport>,
+    clock: Arc<dyn Clock>,
+    /// The calls of this pod that are under way, by the pod that executes them.
+    calls: Mutex<HashMap<PodId, usize>>,
+}
+
+/// Constructor arguments of [`PlacedCalls`].
+pub struct PlacedCallsParts {
+    /// This start of the pod.
+    pub pod: PodId,
+    /// Its labels.
+    pub labels: Vec<String>,
+    /// The pods that are alive.
+    pub pods: LivePods,
+    /// Issues the delegations of this pod.
+    pub issuer: DelegationIssuer,
+    /// The way to other pods.
+    pub transport: Arc<dyn PeerTransport>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What follows an attempt.
+enum Attempt {
+    /// The result of the call.
+    Ended(Box<ExecutionResult>),
+    /// The pod does not execute the call now; another one may.
+    Refused(Cause),
+    /// The pod may execute the call, and its reply is lost: a repetition joins the execution.
+    Lost(Cause),
+}
+
+/// Counts a call to a pod until it is dropped.
+struct CountedCall<'a>(&'a PlacedCalls, PodId);
+
+impl Drop for CountedCall<'_> {
+    fn drop(&mut self) {
+        let mut calls = self.0.calls();
+        if let Some(count) = calls.get_mut(&self.1) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                calls.remove(&self.1);
+            }
+        }
+    }
+}
+
+impl PlacedCalls {
+    /// The remote hosts of a pod.
+    #[must_use]
+    pub fn new(parts: PlacedCallsParts) -> Self {
+        let PlacedCallsParts { pod, labels, pods, issuer, transport, clock } = parts;
+        Self { pod, labels, pods, issuer, transport, clock, calls: Mutex::default() }
+    }
+
+    fn calls(&self) -> MutexGuard<'_, HashMap<PodId, usize>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn choose(&self, labels: &[String], tried: &[PodId]) -> Option<PodId> {
+        let calls = self.calls();
+        let count = |pod: &PodId| calls.get(pod).copied().unwrap_or_default();
+        choose(&self.pods.current(), labels, (&self.pod, tried), count).cloned()
+    }
+
+    fn is_live(&self, pod: &PodId) -> bool {
+        self.pods.current().iter().any(|live| live.pod == *pod)
+    }
+
+    async fn attempt(&self, pod: &PodId, call: &RemoteCall) -> Attempt {
+        let timeout = call.grant.deadline().remaining(self.clock.now());
+        let envelope = match self.issuer.envelope(call, pod) {
+            Ok(envelope) => envelope,
+            Err(cause) => return ended(cause),
+        };
+        let body = match serde_json::to_vec(&envelope) {
+            Ok(body) => body,
+            Err(error) => return ended(Cause::new(ErrorCode::InvalidRequest, error.to_string())),
+        };
+        *self.calls().entry(pod.clone()).or_default() += 1;
+        let _counted = CountedCall(self, pod.clone());
+        match self.transport.call(pod, &body, timeout).await {
+            Ok(reply) => match into_result(&reply) {
+                // An agent that has started counts itself.
+                Err(failure) if is_refusal(failure.cause.code) && failure.usage.agents.is_empty() => {
+                    Attempt::Refused(failure.cause)
+                }
+                result => Attempt::Ended(Box::new(result.map_err(|failure| *failure))),
+            },
+            Err(CallError::TimedOut) => ended(deadline_error()),
+            Err(error @ (CallError::Dial(_) | CallError::NotReady)) => Attempt::Refused(repeated(pod, &error)),
+            Err(error @ CallError::Lost) => Attempt::Lost(repeated(pod, &error)),
+        }
+    }
+}
+
+/// True if the other pod has executed nothing, and the next one, or the same one a moment later, may.
+const fn is_refusal(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::Overloaded | ErrorCode::ShuttingDown | ErrorCode::NoPodForLabels)
+}
+
+fn ended(cause: Cause) -> Attempt {
+    Attempt::Ended(Box::new(Err(cause.into())))
+}
+
+/// The cause of a call that is repeated.
+fn repeated(pod: &PodId, error: &CallError) -> Cause {
+    tracing::warn!(peer.pod = %pod, error.message = %error, "a call of another pod is repeated");
+    Cause::new(ErrorCode::Interrupted, format!("the pod {pod} cannot be called: {error}"))
+}
+
+fn deadline_error() -> Cause {
+    Cause::new(ErrorCode::TimedOut, "the deadline passed before another pod had executed the call")
+}
+
+#[async_trait]
+impl RemoteHosts for PlacedCalls {
+    fn host(&self, labels: &[String]) -> Host {
+        if has_labels(&self.labels, labels) {
+            return Host::Here;
+        }
+        self.choose(labels, &[]).map_or(Host::None, Host::Pod)
+    }
+
+    async fn invoke(&self, labels: &[String], call: RemoteCall) -> ExecutionResult {
+        let (mut tried, mut delay) = (Vec::new(), RETRY_DELAY_MIN);
+        let (mut refusal, mut lost) = (None, None);
+        loop {
+            let joined: Option<PodId> = lost.take().filter(|pod| self.is_live(pod));
+            let Some(pod) = joined.clone().or_else(|| self.choose(labels, &tried)) else {
+                if tried.is_empty() {
+                    return Err(refusal.unwrap_or_else(|| no_pod_error(labels)).into());
+                }
+                // All of them have refused.
+                let left = call.grant.deadline().remaining(self.clock.now());
+                if left <= delay {
+                    return Err(refusal.unwrap_or_else(deadline_error).into());
+                }
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(RETRY_DELAY_MAX);
+                tried.clear();
+                continue;
+            };
+            match Box::pin(self.attempt(&pod, &call)).await {
+                Attempt::Ended(result) => return *result,
+                // Once: if its session is lost again, another pod executes the call, with the same key.
+                Attempt::Lost(cause) if joined.is_none() => {
+                    refusal = Some(cause);
+                    lost = Some(pod);
+                }
+                Attempt::Lost(cause) | Attempt::Refused(cause) => {
+                    refusal = Some(cause);
+                    tried.push(pod);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

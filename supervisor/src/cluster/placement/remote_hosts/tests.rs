@@ -1,0 +1,191 @@
+//! Placed calls over a transport that a test scripts.
+
+use std::collections::VecDeque;
+
+use greenroom_protocol::reply::Usage;
+use greenroom_protocol::request::{CallOptions, Invoke};
+use greenroom_protocol::{
+    AgentId, BootTime, CallKey, ContentHash, Envelope, IdGenerator, Metadata, Reply, Request, Status, Timestamp,
+    Values, WrittenVersion,
+};
+use greenroom_registry::cluster::PodInfo;
+use greenroom_rego::{Resource, testing};
+
+use super::*;
+use crate::cluster::keys::ClusterSecret;
+use crate::cluster::peer::outcome::reply_bytes;
+
+/// A clock that follows the paused clock of the runtime.
+struct TokioClock(tokio::time::Instant);
+
+impl Clock for TokioClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(1_700_000_000_000_000).saturating_add(self.0.elapsed())
+    }
+    fn boot_time(&self) -> BootTime {
+        BootTime::from_duration(self.0.elapsed())
+    }
+}
+
+struct Counter(Mutex<u128>);
+
+impl IdGenerator for Counter {
+    fn next_id(&self) -> u128 {
+        let mut next = self.0.lock().unwrap();
+        *next += 1;
+        *next
+    }
+}
+
+type Scripted = Result<Reply, CallError>;
+
+/// Replies in the order of the script, and records the pods and the envelopes.
+#[derive(Default)]
+struct Script {
+    replies: Mutex<VecDeque<Scripted>>,
+    calls: Mutex<Vec<(String, Envelope)>>,
+}
+
+#[async_trait]
+impl PeerTransport for Script {
+    async fn call(&self, pod: &PodId, body: &[u8], _: Duration) -> Result<Vec<u8>, CallError> {
+        self.calls.lock().unwrap().push((pod.to_string(), serde_json::from_slice(body).unwrap()));
+        let scripted = self.replies.lock().unwrap().pop_front().unwrap();
+        scripted.map(|reply| reply_bytes(&reply))
+    }
+}
+
+fn reply(error: Option<Cause>) -> Reply {
+    let status = error.as_ref().map_or(Status::Success, Status::from_cause);
+    Reply {
+        id: "req_1".to_owned(),
+        status,
+        outputs: Values::new(),
+        error,
+        metadata: Metadata::from(Usage::default()),
+        protocol_version: WrittenVersion::OWN,
+    }
+}
+
+fn refusal() -> Scripted {
+    Ok(reply(Some(Cause::new(ErrorCode::Overloaded, "full"))))
+}
+
+fn pod(name: &str, labels: &[&str]) -> PodInfo {
+    PodInfo {
+        pod: PodId::new(name).unwrap(),
+        version: "1".to_owned(),
+        labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+        capacity: 0,
+        trees: 0,
+        reads: (1, 1),
+        lease_age_ms: 0,
+        expires_in_ms: 3_000,
+    }
+}
+
+fn invoke() -> Invoke {
+    Invoke {
+        agent: AgentId::new("placed_agent").unwrap(),
+        inputs: Values::new(),
+        context: Values::new(),
+        version: Some(ContentHash::from_content(b"agent")),
+        key: Some(CallKey::new("run_1/step").unwrap()),
+        options: CallOptions::default(),
+    }
+}
+
+struct Harness {
+    placed: PlacedCalls,
+    script: Arc<Script>,
+    call: RemoteCall,
+}
+
+async fn harness(pods: Vec<PodInfo>, replies: Vec<Scripted>) -> Harness {
+    let clock = Arc::new(TokioClock(tokio::time::Instant::now()));
+    let script = Arc::new(Script { replies: Mutex::new(replies.into()), ..Script::default() });
+    let own = PodId::new("own").unwrap();
+    let secret = ClusterSecret::new("a secret of sixteen bytes or more", "green").unwrap();
+    let ids = Arc::new(Counter(Mutex::new(0)));
+    let live = LivePods::default();
+    live.set(pods);
+    let agent = Resource::Agent { agent: invoke().agent, version: ContentHash::from_content(b"agent") };
+    let permit = testing::permit(9, Request::Invoke(invoke()), agent, clock.now()).await.unwrap();
+    let call = RemoteCall { grant: permit.grant().clone(), invoke: invoke(), fence: None };
+    let placed = PlacedCalls::new(PlacedCallsParts {
+        pod: own.clone(),
+        labels: vec!["eu".to_owned()],
+        pods: live,
+        issuer: DelegationIssuer::new(&secret, own, clock.clone(), ids).unwrap(),
+        transport: script.clone(),
+        clock,
+    });
+    Harness { placed, script, call }
+}
+
+impl Harness {
+    async fn invoke(&self) -> ExecutionResult {
+        self.placed.invoke(&["gpu".to_owned()], self.call.clone()).await
+    }
+
+    /// The pods that were called, in this order.
+    fn called(&self) -> Vec<String> {
+        self.script.calls.lock().unwrap().iter().map(|(pod, _)| pod.clone()).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_host_is_this_pod_another_one_or_none() {
+    let harness = harness(vec![pod("a", &["gpu"])], vec![]).await;
+    assert_eq!(harness.placed.host(&["eu".to_owned()]), Host::Here);
+    assert_eq!(harness.placed.host(&["gpu".to_owned()]), Host::Pod(PodId::new("a").unwrap()));
+    assert_eq!(harness.placed.host(&["tpu".to_owned()]), Host::None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_refuses_is_followed_by_another_one_with_the_same_key() {
+    let replies = vec![refusal(), refusal(), Ok(reply(None))];
+    let harness = harness(vec![pod("a", &["gpu"]), pod("b", &["gpu"])], replies).await;
+    harness.invoke().await.unwrap();
+    assert_eq!(harness.called(), ["a", "b", "a"], "all of them were tried, then the first again");
+    let calls = harness.script.calls.lock().unwrap();
+    let keys: Vec<_> = calls.iter().map(|(_, envelope)| envelope.request.clone()).collect();
+    assert!(keys.iter().all(|request| *request == Request::Invoke(invoke())));
+    let tokens: Vec<_> = calls.iter().map(|(_, envelope)| envelope.credential.clone()).collect();
+    assert!(tokens[0] != tokens[1] && tokens[1] != tokens[2], "each attempt has a delegation of its own");
+}
+
+#[tokio::test]
+async fn a_lost_reply_is_first_looked_for_where_the_call_may_be_executed() {
+    let lost = || Err(CallError::Lost);
+    let harness = harness(vec![pod("a", &["gpu"]), pod("b", &["gpu"])], vec![lost(), lost(), Ok(reply(None))]).await;
+    harness.invoke().await.unwrap();
+    assert_eq!(harness.called(), ["a", "a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_are_repeated_until_the_deadline_and_then_reported() {
+    let replies = (0..10_000).map(|_| refusal()).collect();
+    let harness = harness(vec![pod("a", &["gpu"])], replies).await;
+    let cause = harness.invoke().await.unwrap_err().cause;
+    assert_eq!(cause.code, ErrorCode::Overloaded);
+    // The default deadline is five minutes, and the longest delay a second.
+    assert!((290..400).contains(&harness.called().len()), "{}", harness.called().len());
+}
+
+#[tokio::test]
+async fn a_failure_of_the_execution_is_not_repeated() {
+    for code in [ErrorCode::HandlerFailed, ErrorCode::ModelOverloaded, ErrorCode::LeaseLost] {
+        let harness = harness(vec![pod("a", &["gpu"])], vec![Ok(reply(Some(Cause::new(code, "no"))))]).await;
+        assert_eq!(harness.invoke().await.unwrap_err().cause.code, code);
+    }
+    let timed_out = harness(vec![pod("a", &["gpu"])], vec![Err(CallError::TimedOut)]).await;
+    assert_eq!(timed_out.invoke().await.unwrap_err().cause.code, ErrorCode::TimedOut);
+}
+
+#[tokio::test]
+async fn without_a_pod_of_these_labels_the_call_fails_at_once() {
+    let harness = harness(vec![pod("a", &["cpu"])], vec![]).await;
+    assert_eq!(harness.invoke().await.unwrap_err().cause.code, ErrorCode::NoPodForLabels);
+    assert!(harness.called().is_empty());
+}

@@ -41,7 +41,7 @@ impl UserSignal {
     pub(super) const fn canceller(&self) -> Option<&UserId> {
         match self.signal {
             Signal::Cancel => Some(&self.by),
-            Signal::Approve { .. } | Signal::Reject { .. } => None,
+            Signal::Approve { .. } | Signal::Reject { .. } | Signal::Event(_) => None,
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod args;
 pub mod artifacts;
 pub mod audit;
+pub mod bridge;
 pub mod catalogue;
 pub mod config;
 pub mod costs;
@@ -55,7 +56,7 @@ pub async fn main(cli: Cli, mut signals: Signals) -> u8 {
     if let Command::Explain { code } = cli.command {
         return exit_code(explain::explain(code.as_deref(), output));
     }
-    let is_up = matches!(cli.command, Command::Up);
+    let is_up = cli.command.is_process();
     let outcome = match load(&flags(&cli.common), std::env::vars_os()) {
         Ok(loaded) => Box::pin(execute(loaded, cli.command, output, &mut signals)).await,
         Err(error) => Err(error.into()),
@@ -106,9 +107,10 @@ fn flags(common: &GlobalArgs) -> Flags {
 
 async fn execute(loaded: LoadedConfig, command: Command, output: Output, signals: &mut Signals) -> Result<u8, Cause> {
     let config = loaded.config.clone();
-    start_log(&loaded, matches!(command, Command::Up), output)?;
+    start_log(&loaded, command.is_process(), output)?;
     match command {
         Command::Up => up::up(config, output, signals).await,
+        Command::Bridge => bridge::bridge(&config, output, signals).await,
         Command::Config(ConfigCommand::Check) => config::check(&loaded, output),
         apply @ (Command::Definitions(DefinitionsCommand::Apply { .. })
         | Command::Policy(PolicyCommand::Apply { .. })) => execute_in_session(&loaded, apply, output, signals).await,
@@ -226,6 +228,7 @@ async fn execute_in(session: &Session, command: Command, output: Output) -> Resu
         | Command::Definitions(_)
         | Command::Policy(_)
         | Command::Up
+        | Command::Bridge
         | Command::Explain { .. }
         | Command::Completions { .. } => Ok(0),
     }

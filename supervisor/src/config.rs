@@ -6,11 +6,14 @@
 
 pub mod admission;
 pub mod artifacts;
+pub mod cluster;
 pub mod definitions;
 pub mod files;
 pub mod guard;
+pub mod http;
 mod layers;
 pub mod models;
+pub mod nats;
 pub mod pod;
 pub mod process;
 mod reader;
@@ -35,8 +38,11 @@ use greenroom_protocol::{PodId, UserId};
 
 pub use admission::AdmissionConfig;
 pub use artifacts::ArtifactsConfig;
+pub use cluster::ClusterConfig;
 pub use greenroom_registry::SyncMode;
+pub use http::HttpConfig;
 pub use models::{ModelsConfig, ProviderConfig};
+pub use nats::{NatsAuth, NatsConfig, NatsTls};
 pub use redis::RedisConfig;
 pub use secret::Secret;
 pub use settings_hash::SettingsHash;
@@ -79,6 +85,10 @@ pub struct Config {
     pub store: StoreConfig,
     /// Where contexts are shown and requests are counted for several pods; `None` does both in this process.
     pub redis: Option<RedisConfig>,
+    /// Where requests arrive over the network; `None` if they do not.
+    pub nats: Option<NatsConfig>,
+    /// Which pods belong together.
+    pub cluster: ClusterConfig,
     /// Where artifacts are stored.
     pub artifacts: ArtifactsConfig,
     /// Bounds on requests in flight.
@@ -89,6 +99,8 @@ pub struct Config {
     pub guard_workers: usize,
     /// Model providers.
     pub models: ModelsConfig,
+    /// Where HTTP is served; `None` serves it nowhere.
+    pub http: Option<HttpConfig>,
     /// Where `/metrics` is served while `up` runs; `None` serves it nowhere.
     pub metrics: Option<SocketAddr>,
     /// Which log lines are written, as `tracing` directives.

@@ -2,4 +2,5 @@
 
 pub mod control;
 pub mod frame;
+pub(crate) mod http;
 pub mod local;

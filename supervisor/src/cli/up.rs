@@ -48,18 +48,26 @@ async fn start(config: &Config, output: Output) -> Result<Pod, Cause> {
     let overrides = Overrides { lock: Some(lock), metrics: config.metrics, ..Overrides::default() };
     let mut pod = compose_with(config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides).await?;
     pod.listen().await?;
+    let http = match pod.serve_http() {
+        Ok(addr) => addr.map(|addr| format!("http://{addr}")),
+        Err(cause) => {
+            pod.shutdown().await;
+            return Err(cause);
+        }
+    };
     pod.watch();
     pod.recover();
     pod.sweep();
     let metrics = config.metrics.map(|addr| format!("http://{addr}/metrics"));
     tracing::info!(
-        data.dir = %config.data_dir.display(), metrics.url = metrics, policy.revision = %pod.guard().info().revision,
-        "greenroom is up"
+        data.dir = %config.data_dir.display(), http.url = http, metrics.url = metrics,
+        policy.revision = %pod.guard().info().revision, "greenroom is up"
     );
     if output.format() != OutputFormat::Json {
         let metrics = metrics.map(|url| format!(", metrics at {url}")).unwrap_or_default();
+        let http = http.map(|url| format!(", HTTP at {url}")).unwrap_or_default();
         let dir = config.data_dir.display();
-        output.note(&format!("greenroom is up in {dir}{metrics}; press Ctrl-C to drain and exit"));
+        output.note(&format!("greenroom is up in {dir}{http}{metrics}; press Ctrl-C to drain and exit"));
     }
     Ok(pod)
 }

@@ -3,7 +3,5 @@
 use super::setting::Setting;
 
 /// The settings.
-pub const SETTINGS: &[Setting] = &[
-    Setting::text("nats.url", &["NATS_URL"], "address of NATS; this version does not use it yet").masked(),
-    Setting::text("qdrant.url", &["QDRANT_URL"], "address of Qdrant; this version does not use it yet").masked(),
-];
+pub const SETTINGS: &[Setting] =
+    &[Setting::text("qdrant.url", &["QDRANT_URL"], "address of Qdrant; this version does not use it yet").masked()];

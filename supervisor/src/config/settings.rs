@@ -3,18 +3,23 @@
 //! [`super::users`] and [`super::models`].
 
 pub use super::setting::{Setting, SettingKind};
-use super::{admission, artifacts, definitions, files, guard, models, pod, process, redis, reserved, store};
+use super::{
+    admission, artifacts, cluster, definitions, files, guard, http, models, nats, pod, process, redis, reserved, store,
+};
 
 /// The settings of every section, in the order of the documentation.
-const SECTIONS: [&[Setting]; 11] = [
+const SECTIONS: [&[Setting]; 14] = [
     pod::SETTINGS,
     definitions::SETTINGS,
     files::SETTINGS,
     store::SETTINGS,
     redis::SETTINGS,
+    nats::SETTINGS,
+    cluster::SETTINGS,
     artifacts::SETTINGS,
     admission::SETTINGS,
     guard::SETTINGS,
+    http::SETTINGS,
     process::SETTINGS,
     models::SETTINGS,
     reserved::SETTINGS,

@@ -18,8 +18,8 @@ use super::settings::CONFIG_FILE_VARIABLE;
 use super::settings_hash::{SettingsHash, is_of_the_pod};
 use super::users::BUILT_IN_USERS;
 use super::{
-    Config, ConfigError, UserDirectory, admission, artifacts, definitions, files, guard, models, pod, process, redis,
-    resolved, store, users,
+    Config, ConfigError, UserDirectory, admission, artifacts, cluster, definitions, files, guard, http, models, nats, pod,
+    process, redis, resolved, store, users,
 };
 
 /// The file that is read if it exists and no other is named.
@@ -172,10 +172,13 @@ fn read(reader: &mut ConfigReader<'_>, settings_file: Option<PathBuf>, settings_
         files_roots: files::read(reader, &data_dir),
         store: store::read(reader, &data_dir),
         redis: redis::read(reader),
+        nats: nats::read(reader),
+        cluster: cluster::read(reader),
         artifacts: artifacts::read(reader),
         park_delay: admission::read_park_delay(reader),
         guard_workers: guard::read(reader),
         models: models::read(reader),
+        http: http::read(reader),
         metrics: process::read_metrics(reader),
         log_filter: process::read_log_filter(reader),
         drain_timeout: process::read_drain_timeout(reader),

@@ -149,8 +149,8 @@ fn three_users_are_built_in() {
 
 #[test]
 fn a_reserved_setting_that_is_set_causes_a_warning() {
-    let loaded = load(&Flags::default(), environment(&[("NATS_URL", "nats://u:secret@h")]).into_iter()).unwrap();
-    assert!(loaded.warnings.iter().any(|line| line.contains("nats.url")));
+    let loaded = load(&Flags::default(), environment(&[("QDRANT_URL", "http://u:secret@h")]).into_iter()).unwrap();
+    assert!(loaded.warnings.iter().any(|line| line.contains("qdrant.url")));
     assert!(!loaded.warnings.iter().any(|line| line.contains("secret")));
 }
 

@@ -110,6 +110,12 @@ impl LocalIngress {
         if let Some(cause) = reply.error {
             return Err(cause);
         }
+        Ok(self.tail(&run, after))
+    }
+
+    /// The events of a run after the one of this number, for a watch that was permitted before.
+    pub(crate) fn tail(&self, run: &RunId, after: u64) -> Events {
+        let run = run.clone();
         let tail = self.stores.journal.tail(&run, Seq(after));
         let events = tail.filter_map(move |record| {
             let event = match record {
@@ -118,7 +124,7 @@ impl LocalIngress {
             };
             futures::future::ready(event)
         });
-        Ok(events.boxed())
+        events.boxed()
     }
 
     /// The run that a request of this user with this name starts.
@@ -159,6 +165,17 @@ impl LocalIngress {
         name: &str,
     ) -> Result<ArtifactRef, Cause> {
         let request = self.authenticate(user, None).await?;
+        self.store_content(&request, content, media_type, name).await
+    }
+
+    /// As [`LocalIngress::store_artifact_stream`], for the user of an authenticated request.
+    pub(crate) async fn store_content(
+        &self,
+        request: &Authenticated,
+        content: ArtifactSource<'_>,
+        media_type: &str,
+        name: &str,
+    ) -> Result<ArtifactRef, Cause> {
         let owner = ArtifactOwner { tenant: request.principal().id.tenant.clone(), personal_data: false };
         let storing = self.stores.artifacts.put_stream(&owner, content, media_type, name);
         match tokio::time::timeout(REQUEST_TIMEOUT_MAX, storing).await {

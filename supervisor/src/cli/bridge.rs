@@ -96,11 +96,7 @@ async fn serve(
 }
 
 /// Waits for a signal, and meanwhile for the first reply of a pod, from which on the bridge is ready.
-async fn wait_for_signal(
-    client: &Client,
-    health: &watch::Sender<Health>,
-    signals: &mut Signals,
-) -> ProcessSignal {
+async fn wait_for_signal(client: &Client, health: &watch::Sender<Health>, signals: &mut Signals) -> ProcessSignal {
     let mut probing = pin!(wait_for_pod(client));
     tokio::select! {
         () = probing.as_mut() => {

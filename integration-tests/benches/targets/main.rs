@@ -9,6 +9,7 @@ mod artifacts;
 mod durable;
 mod for_each;
 mod guard;
+mod http;
 mod idle;
 mod load;
 mod peers;
@@ -28,7 +29,7 @@ use greenroom_integration_tests::bench::{Threshold, missing};
 /// A group: its name, and the function that runs it with the arguments after the name.
 type Group = (&'static str, fn(&[&str]) -> anyhow::Result<()>);
 
-const GROUPS: [Group; 11] = [
+const GROUPS: [Group; 12] = [
     ("guard", guard::main),
     ("start", start::main),
     ("step", step::main),
@@ -38,6 +39,7 @@ const GROUPS: [Group; 11] = [
     ("recovery", recovery::main),
     ("load", load::main),
     ("artifacts", artifacts::main),
+    ("http", http::main),
     ("durable", durable::main),
     ("postgres", postgres::main),
 ];

@@ -30,6 +30,7 @@ mod drain;
 mod edges;
 mod facts;
 mod fuzz;
+mod http;
 mod idempotency;
 mod licences;
 mod maintenance;

@@ -107,7 +107,7 @@ impl Head {
     pub(super) fn query(&self, known: &[&str]) -> Result<BTreeMap<String, String>, Problem> {
         let mut values = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(self.query.as_bytes()) {
-            if !known.contains(&name.as_ref()) {
+            if !known.contains(&&*name) {
                 let known = if known.is_empty() { "none".to_owned() } else { format!("`{}`", known.join("`, `")) };
                 let message = format!("the query has an unknown name; those of this route: {known}");
                 return Err(Problem::invalid(message));

@@ -15,8 +15,8 @@ const EXECUTE: &str = "/v1/agents/a/execute";
 #[tokio::test]
 async fn a_request_that_cannot_be_read_is_a_problem_and_is_not_sent() {
     let fixture = Fixture::start();
-    for (line, headers, body, status) in [
-        ("GET /nothing", &[][..], "", 404),
+    let cases: &[(&str, &[&str], &str, u16)] = &[
+        ("GET /nothing", &[], "", 404),
         ("GET /v1/agents/a/execute", &[], "", 405),
         ("DELETE /v1/runs/run_1", &[], "", 405),
         ("POST /v1/agents/a/execute", &[], "", 400),
@@ -40,9 +40,10 @@ async fn a_request_that_cannot_be_read_is_a_problem_and_is_not_sent() {
         ("GET /v1/agents", &["Greenroom-Timeout: soon"], "", 400),
         ("GET /v1/agents", &["Greenroom-Version: 99"], "", 400),
         ("GET /v1/agents", &["traceparent: x"], "", 400),
-    ] {
+    ];
+    for (line, headers, body, status) in cases {
         let response = fixture.send(line, headers, body).await;
-        assert_eq!(response.status, status, "{line} {headers:?} {body}: {response:?}");
+        assert_eq!(response.status, *status, "{line} {headers:?} {body}: {response:?}");
         assert!(response.has_header("content-type: application/problem+json"), "{line}: {response:?}");
         assert!(response.json()["detail"].is_string() && !response.code().is_empty(), "{line}: {response:?}");
     }

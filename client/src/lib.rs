@@ -64,5 +64,6 @@ pub use prepared::{PreparedRequest, ReplyResult};
 pub use run::RunHandle;
 pub use team::Team;
 pub use transport::{
-    Events, Observation, Observations, Progress, ProgressStream, Transport, TransportError, Upload, Watch,
+    ContentChunks, Events, Observation, Observations, Progress, ProgressStream, Transport, TransportError, Upload,
+    Watch,
 };

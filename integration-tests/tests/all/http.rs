@@ -54,8 +54,8 @@ async fn post(pod: &HttpPod, path: &str, headers: &[&str], body: &str) -> Result
 /// Waits until a run has this status, and returns its description.
 async fn wait_for_status(pod: &HttpPod, run: &str, status: &str) -> Result<Json> {
     let probe = || async {
-        let shown = get(pod, &format!("/v1/runs/{run}")).await.ok()?.json().ok()?;
-        (shown["outputs"]["run"]["status"] == status).then_some(shown)
+        let described = get(pod, &format!("/v1/runs/{run}")).await.ok()?.json().ok()?;
+        (described["outputs"]["run"]["status"] == status).then_some(described)
     };
     wait_until(status, WAIT_MAX, probe).await
 }
@@ -78,8 +78,8 @@ async fn a_call_is_executed_and_a_repetition_with_its_key_is_not() -> Result<()>
     assert_eq!((missing.status, &missing.json()?["code"]), (422, &"missing_input".into()));
     let unknown = post(&pod, "/v1/agents/none/execute", &[], INPUTS).await?;
     assert_eq!((unknown.status, &unknown.json()?["code"]), (404, &"unknown_agent".into()));
-    let late = post(&pod, &path, &["Greenroom-Timeout: 0"], INPUTS).await?;
-    assert_eq!((late.status, &late.json()?["code"]), (504, &"timed_out".into()));
+    let overdue = post(&pod, &path, &["Greenroom-Timeout: 0"], INPUTS).await?;
+    assert_eq!((overdue.status, &overdue.json()?["code"]), (504, &"timed_out".into()));
     Ok(())
 }
 
@@ -107,8 +107,8 @@ async fn a_run_is_accepted_watched_and_resumed_from_the_last_event_of_its_reader
     let url = issued.json()?["url"].as_str().context("a URL")?.to_owned();
     let by_token = pod.send(&format!("GET {url}"), None, &[], "").await?;
     assert_eq!(event_numbers(&by_token.text()), numbers);
-    let shown = wait_for_status(&pod, &run, "success").await?;
-    assert_eq!(shown["outputs"]["reply"]["outputs"]["final_output"], "hello");
+    let described = wait_for_status(&pod, &run, "success").await?;
+    assert_eq!(described["outputs"]["reply"]["outputs"]["final_output"], "hello");
     let listed = get(&pod, &format!("/v1/runs?workflow={WORKFLOW}&status=success&limit=5")).await?;
     assert_eq!(listed.json()?["outputs"]["runs"].as_array().map(Vec::len), Some(1), "{listed:?}");
     Ok(())
@@ -137,8 +137,8 @@ async fn a_step_is_approved_or_its_run_cancelled() -> Result<()> {
     let cancelled = begin().await?;
     assert_eq!(post(&pod, &format!("/v1/runs/{cancelled}/cancel"), &[], "").await?.status, 200);
     wait_for_status(&pod, &cancelled, "cancelled").await?;
-    let again = post(&pod, &format!("/v1/runs/{cancelled}/cancel"), &[], "").await?;
-    assert_eq!((again.status, &again.json()?["code"]), (409, &"run_not_active".into()));
+    let repeated = post(&pod, &format!("/v1/runs/{cancelled}/cancel"), &[], "").await?;
+    assert_eq!((repeated.status, &repeated.json()?["code"]), (409, &"run_not_active".into()));
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Artifacts: the upload of one, and the download of all or a part of one, which arrives from the pods in parts.
 
 use std::io;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::header::{
@@ -14,8 +15,9 @@ use base64::engine::general_purpose::STANDARD;
 use futures::stream::{self, StreamExt};
 use greenroom_client::Client;
 use greenroom_protocol::{Cause, ContentHash, ErrorCode, Json};
+use tokio::time::timeout;
 
-use super::body::read_content;
+use super::body;
 use super::incoming::{Head, Incoming};
 use super::problem::Problem;
 use super::range::ByteRange;
@@ -23,6 +25,8 @@ use super::respond;
 
 /// The names of the query of an upload.
 pub(super) const UPLOAD_QUERY: [&str; 1] = ["name"];
+/// Longest time of an upload.
+const UPLOAD_TIME_MAX: Duration = Duration::from_secs(600);
 /// The media type of content whose owner names none.
 const OCTETS: &str = "application/octet-stream";
 
@@ -33,9 +37,15 @@ pub(super) async fn upload(incoming: Incoming) -> Result<Response, Problem> {
     let mut query = head.query(&UPLOAD_QUERY)?;
     let name = query.remove("name").ok_or_else(|| Problem::invalid("the query has no `name`, the name of the file"))?;
     let media_type = head.text("Content-Type").unwrap_or(OCTETS).to_owned();
-    let content = read_content(&head.bridge, &head.headers, body).await?;
+    let chunks = body::content(&head.bridge, &head.headers, body)?;
     let client = head.bridge.client(headers.credential);
-    let artifact = client.upload(name, media_type, content.bytes.to_vec()).await?;
+    let artifact = match timeout(UPLOAD_TIME_MAX, client.upload_stream(name, media_type, chunks)).await {
+        Ok(stored) => stored?,
+        Err(_elapsed) => {
+            let message = format!("the content was not stored within {} seconds", UPLOAD_TIME_MAX.as_secs());
+            return Err(Cause::new(ErrorCode::TimedOut, message).into());
+        }
+    };
     let location = HeaderValue::try_from(format!("/v1/artifacts/{}", artifact.hash));
     let mut response = respond::json(StatusCode::CREATED, &artifact)?;
     if let Ok(location) = location {

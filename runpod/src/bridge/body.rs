@@ -5,6 +5,8 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
+use futures::stream::{self, StreamExt};
+use greenroom_client::ContentChunks;
 use greenroom_protocol::limits::ENVELOPE_BYTES_MAX;
 use greenroom_protocol::{Cause, ErrorCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -16,19 +18,13 @@ use super::state::{BODY_UNIT_BYTES, Bridge};
 
 /// Longest time of a JSON body.
 const JSON_TIME_MAX: Duration = Duration::from_secs(60);
-/// Longest time of the content of an artifact.
-const CONTENT_TIME_MAX: Duration = Duration::from_secs(600);
+/// Longest time of one part of the content of an artifact.
+const PART_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A body in memory; its memory is counted until it is dropped.
 pub(super) struct Received {
     pub(super) bytes: Bytes,
     _memory: Option<OwnedSemaphorePermit>,
-}
-
-/// The largest body, and its longest time.
-struct Bounds {
-    bytes_max: usize,
-    time_max: Duration,
 }
 
 /// Reads a JSON body, or none.
@@ -37,41 +33,64 @@ struct Bounds {
 /// 413 if it is too large, 408 if it does not arrive in time, 415 if it is of another media type, 429 if too many bodies
 /// are in memory, 400 if it ends early.
 pub(super) async fn read_json(bridge: &Bridge, headers: &HeaderMap, body: Body) -> Result<Received, Problem> {
-    let received = read(bridge, headers, body, Bounds { bytes_max: ENVELOPE_BYTES_MAX, time_max: JSON_TIME_MAX });
-    let received = received.await?;
-    if !received.bytes.is_empty() && !is_json(headers) {
+    let memory = admit(bridge, headers, &body, ENVELOPE_BYTES_MAX)?;
+    let collecting = Limited::new(body, ENVELOPE_BYTES_MAX).collect();
+    let bytes = match timeout(JSON_TIME_MAX, collecting).await {
+        Ok(Ok(collected)) => collected.to_bytes(),
+        Ok(Err(error)) => return Err(unreadable(&*error, ENVELOPE_BYTES_MAX).into()),
+        Err(_elapsed) => return Err(Problem::new(overdue(JSON_TIME_MAX)).with_status(StatusCode::REQUEST_TIMEOUT)),
+    };
+    if !bytes.is_empty() && !is_json(headers) {
         let message = "the body is JSON: send it with `Content-Type: application/json`";
         return Err(Problem::invalid_as(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
-    Ok(received)
+    Ok(Received { bytes, _memory: memory })
 }
 
-/// Reads the content of an artifact.
+/// The content of an artifact, in the chunks in which it arrives. An error of it is the cause by which it is not stored.
 ///
 /// # Errors
-/// As [`read_json`], of any media type.
-pub(super) async fn read_content(bridge: &Bridge, headers: &HeaderMap, body: Body) -> Result<Received, Problem> {
-    let bounds = Bounds { bytes_max: bridge.upload_bytes_max, time_max: CONTENT_TIME_MAX };
-    read(bridge, headers, body, bounds).await
+/// 413 if its length is too large, 429 if too many bodies are being received.
+pub(super) fn content(bridge: &Bridge, headers: &HeaderMap, body: Body) -> Result<ContentChunks, Problem> {
+    let bytes_max = bridge.upload_bytes_max;
+    // A client over NATS has the content in memory until it is stored.
+    let memory = admit(bridge, headers, &body, bytes_max)?;
+    let parts = Limited::new(body, bytes_max).into_data_stream();
+    let chunks = stream::try_unfold((parts, memory), move |(mut parts, memory)| async move {
+        match timeout(PART_TIME_MAX, parts.next()).await {
+            Ok(Some(Ok(part))) => Ok(Some((part.to_vec(), (parts, memory)))),
+            Ok(Some(Err(error))) => Err(unreadable(&*error, bytes_max)),
+            Ok(None) => Ok(None),
+            Err(_elapsed) => Err(overdue(PART_TIME_MAX)),
+        }
+    });
+    Ok(chunks.boxed())
 }
 
-async fn read(bridge: &Bridge, headers: &HeaderMap, body: Body, bounds: Bounds) -> Result<Received, Problem> {
-    let Bounds { bytes_max, time_max } = bounds;
+/// Refuses a body by its length, and counts the memory of one that may be large.
+fn admit(
+    bridge: &Bridge,
+    headers: &HeaderMap,
+    body: &Body,
+    bytes_max: usize,
+) -> Result<Option<OwnedSemaphorePermit>, Problem> {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > bytes_max) {
-        return Err(too_large(bytes_max));
+        return Err(too_large(bytes_max).into());
     }
-    let memory = reserve(bridge, expected_bytes(length, body.is_end_stream(), bytes_max))?;
-    let collecting = Limited::new(body, bytes_max).collect();
-    match timeout(time_max, collecting).await {
-        Ok(Ok(collected)) => Ok(Received { bytes: collected.to_bytes(), _memory: memory }),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(bytes_max)),
-        Ok(Err(_)) => Err(Problem::invalid("the body ended before it was complete, or is not what its headers state")),
-        Err(_elapsed) => {
-            let message = format!("the body did not arrive within {} seconds", time_max.as_secs());
-            Err(Problem::new(Cause::new(ErrorCode::TimedOut, message)).with_status(StatusCode::REQUEST_TIMEOUT))
-        }
+    reserve(bridge, expected_bytes(length, body.is_end_stream(), bytes_max))
+}
+
+/// The cause of a body that cannot be read to its end.
+fn unreadable(error: &(dyn std::error::Error + Send + Sync + 'static), bytes_max: usize) -> Cause {
+    if error.is::<LengthLimitError>() {
+        return too_large(bytes_max);
     }
+    Problem::invalid_cause("the body ended before it was complete, or is not what its headers state")
+}
+
+fn overdue(time_max: Duration) -> Cause {
+    Cause::new(ErrorCode::TimedOut, format!("the body did not arrive within {} seconds", time_max.as_secs()))
 }
 
 /// How many bytes a body may need. One without a length, over HTTP/1.1 in chunks, may need the most.
@@ -99,8 +118,8 @@ fn reserve(bridge: &Bridge, bytes: usize) -> Result<Option<OwnedSemaphorePermit>
     }
 }
 
-fn too_large(bytes_max: usize) -> Problem {
-    Problem::new(Cause::new(ErrorCode::PayloadTooLarge, format!("the body has more than {bytes_max} bytes")))
+fn too_large(bytes_max: usize) -> Cause {
+    Cause::new(ErrorCode::PayloadTooLarge, format!("the body has more than {bytes_max} bytes"))
 }
 
 /// True if the header names JSON.

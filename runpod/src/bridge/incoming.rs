@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
-use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
+use axum::http::{HeaderMap, Method};
 use greenroom_protocol::{Cause, RequestHeaders, header};
 use url::form_urlencoded;
 
@@ -54,6 +54,8 @@ impl FromRequest<Arc<Bridge>> for Incoming {
         let params = params.map_err(|_| Problem::invalid("the path has a part that is not UTF-8"))?;
         let params = params.iter().map(|(_, value)| value.to_owned()).collect();
         let query = parts.uri.query().unwrap_or_default().to_owned();
+        // The body of a request that has none is not read.
+        let body = if parts.method == Method::POST { body } else { Body::empty() };
         let head = Head { bridge: Arc::clone(bridge), headers: parts.headers, params, query };
         head.check_headers()?;
         Ok(Self { head, body })

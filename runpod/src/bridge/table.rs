@@ -220,7 +220,7 @@ pub const ROUTES: &[Route] = &[
         query: UPLOAD_QUERY,
         body: BodyKind::Content,
         responses: &[(201, ResponseKind::Json("ArtifactRef"), "The reference, which a call has as an input.")],
-        problems: &[408, 413],
+        problems: &[413],
         ..caller(
             Verb::Post,
             "/v1/artifacts",

@@ -4,25 +4,27 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use greenroom_actors::execution::AnswerEvent;
 use greenroom_client::transport::Events;
-use greenroom_client::{Observation, Observations, Progress, ProgressStream, Transport, TransportError, Upload, Watch};
+use greenroom_client::{
+    ContentChunks, Observation, Observations, Progress, ProgressStream, Transport, TransportError, Upload, Watch,
+};
 use greenroom_protocol::event::WatchedRun;
 use greenroom_protocol::request::Query;
 use greenroom_protocol::{
     ArtifactRef, Cause, Credential, Envelope, ErrorCode, IngressKind, Received, Reply, Request, RequestHeaders,
     RequestId, UserId,
 };
-use greenroom_registry::artifacts::single_chunk;
 use tokio::sync::mpsc;
 
 use super::local::LocalIngress;
 use crate::pipeline::Served;
 
 /// Events of an answer that wait to be written. Beyond them, the model waits for its reader.
-const ANSWER_EVENTS_MAX: usize = 256;
+const TEXT_EVENTS_MAX: usize = 256;
 
 /// Sends the requests of the bridge through the pipeline of this pod.
 pub(crate) struct HttpTransport {
@@ -112,11 +114,18 @@ impl Transport for HttpTransport {
     }
 
     async fn upload(&self, upload: Upload) -> Result<ArtifactRef, TransportError> {
-        let Upload { name, media_type, content, credential } = upload;
+        let mut upload = upload;
+        let content = std::mem::take(&mut upload.content);
+        self.upload_stream(upload, stream::iter([Ok(content)]).boxed()).await
+    }
+
+    async fn upload_stream(&self, upload: Upload, chunks: ContentChunks) -> Result<ArtifactRef, TransportError> {
+        let Upload { name, media_type, credential, .. } = upload;
+        let content = chunks.map_ok(Bytes::from).boxed();
         let storing = async {
             let received = self.receive_query(Query::Agents, credential)?;
             let request = self.ingress.pipeline.authenticator.authenticate(received).await?;
-            self.ingress.store_content(&request, single_chunk(content), &media_type, &name).await
+            self.ingress.store_content(&request, content, &media_type, &name).await
         };
         storing.await.map_err(TransportError::Rejected)
     }
@@ -150,7 +159,7 @@ enum Happened {
 
 impl Answering {
     fn new(ingress: LocalIngress, received: Received) -> Self {
-        let (sink, events) = mpsc::channel(ANSWER_EVENTS_MAX);
+        let (sink, events) = mpsc::channel(TEXT_EVENTS_MAX);
         let serving = async move { ingress.pipeline.serve(received, Some(sink)).await };
         Self { serving: Some(serving.boxed()), events, is_open: true, reply: None }
     }

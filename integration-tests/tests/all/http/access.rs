@@ -55,7 +55,7 @@ fn path(route: &Route, run: &str, hash: &str) -> String {
 }
 
 #[tokio::test]
-async fn every_route_refuses_whoever_may_not_use_it() -> Result<()> {
+async fn every_route_refuses_the_callers_who_may_not_use_it() -> Result<()> {
     let (definitions, _folder) = definitions()?;
     let pod = HttpPod::start(Some(definitions.dir())).await?;
     let started = pod.send(&format!("POST /v1/workflows/{WORKFLOW}/run"), Some(ADMIN_KEY), &[], INPUTS).await?;

@@ -17,7 +17,7 @@ use super::incoming::{Head, Incoming};
 use super::problem::Problem;
 use super::respond;
 use super::run_events::RunEvents;
-use super::sse::{self, SseEvent};
+use super::sse::{self, AtDrain, SseEvent};
 
 /// The names of the query of a stream.
 pub(super) const WATCH_QUERY: [&str; 2] = ["token", "after"];
@@ -53,7 +53,7 @@ pub(super) async fn watch(incoming: Incoming) -> Result<Response, Problem> {
             Err(cause) => Some((SseEvent::unnumbered("error", Problem::new(cause).document()), None)),
         }
     });
-    Ok(sse::respond(&head.bridge, stream::iter(first).chain(rest).boxed()))
+    Ok(sse::respond(&head.bridge, stream::iter(first).chain(rest).boxed(), AtDrain::Ends))
 }
 
 /// The credential of a reader: that of the header, or that of the token.

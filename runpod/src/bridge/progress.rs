@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::problem::Problem;
 use super::respond::failure;
-use super::sse::{self, SseEvent};
+use super::sse::{self, AtDrain, SseEvent};
 use super::state::Bridge;
 
 /// How long the first item is awaited: a refusal that arrives by then has a status of its own.
@@ -35,7 +35,7 @@ pub(super) async fn respond(bridge: &Bridge, mut progress: ProgressStream) -> Re
         Ok(item) => event_of(item),
         Err(error) => SseEvent::unnumbered("error", Problem::from(error).document()),
     });
-    Ok(sse::respond(bridge, items.boxed()))
+    Ok(sse::respond(bridge, items.boxed(), AtDrain::Continues))
 }
 
 fn event_of(item: Progress) -> SseEvent {

@@ -79,7 +79,7 @@ impl BridgeServer {
         self.addr
     }
 
-    /// Serves until `stopped`, and then until every request under way has its response; streams of events end at once.
+    /// Serves until `stopped`, and then until every request under way has its response; the streams of runs end at once.
     /// The caller bounds the time of that.
     ///
     /// # Errors

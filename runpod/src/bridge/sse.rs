@@ -22,6 +22,15 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// How long a reader waits before it connects again.
 const RETRY_MILLIS: u64 = 1_000;
 
+/// When a stream ends before its last event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AtDrain {
+    /// At the drain: its reader connects to another bridge, and misses nothing.
+    Ends,
+    /// Never: a drain waits for it.
+    Continues,
+}
+
 /// One event.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct SseEvent {
@@ -49,7 +58,8 @@ impl SseEvent {
 /// A stream that is written.
 struct Writer {
     events: BoxStream<'static, SseEvent>,
-    draining: watch::Receiver<bool>,
+    /// `None` if a drain waits for the stream.
+    draining: Option<watch::Receiver<bool>>,
     is_opened: bool,
     _ticket: OpenTicket,
 }
@@ -64,16 +74,25 @@ impl Writer {
         tokio::select! {
             biased;
             event = events.next() => event.map(|event| event.encode()),
-            _ = draining.wait_for(|is_draining| *is_draining) => None,
+            () = wait_draining(draining) => None,
             () = sleep(HEARTBEAT_INTERVAL) => Some(Bytes::from_static(b": working\n\n")),
         }
     }
 }
 
+async fn wait_draining(draining: &mut Option<watch::Receiver<bool>>) {
+    match draining {
+        // A bridge that is dropped drains, too.
+        Some(draining) => drop(draining.wait_for(|is_draining| *is_draining).await),
+        None => std::future::pending().await,
+    }
+}
+
 /// The response with these events.
-pub(super) fn respond(bridge: &Bridge, events: BoxStream<'static, SseEvent>) -> Response {
+pub(super) fn respond(bridge: &Bridge, events: BoxStream<'static, SseEvent>, at_drain: AtDrain) -> Response {
     let ticket = bridge.counters.open_stream();
-    let writer = Writer { events, draining: bridge.watch_draining(), is_opened: false, _ticket: ticket };
+    let draining = (at_drain == AtDrain::Ends).then(|| bridge.watch_draining());
+    let writer = Writer { events, draining, is_opened: false, _ticket: ticket };
     let chunks = stream::unfold(writer, |mut writer| async move {
         let chunk = writer.next().await?;
         Some((Ok::<_, Infallible>(chunk), writer))

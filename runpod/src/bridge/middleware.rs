@@ -14,6 +14,9 @@ use greenroom_protocol::{Cause, ErrorCode};
 use super::problem::Problem;
 use super::state::Bridge;
 
+/// A response is of one caller and one moment.
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
 /// Serves a request.
 pub(super) async fn serve(State(bridge): State<Arc<Bridge>>, request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().cloned();
@@ -27,7 +30,7 @@ pub(super) async fn serve(State(bridge): State<Arc<Bridge>>, request: Request, n
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // The URL of a stream of events has a token.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.entry(CACHE_CONTROL).or_insert(NO_STORE);
     response
 }
 

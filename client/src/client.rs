@@ -22,7 +22,7 @@ use crate::connection::Connection;
 use crate::error::Error;
 use crate::prepared::{PreparedRequest, ReplyResult};
 use crate::run::RunHandle;
-use crate::transport::{Events, Observation, Transport, Upload, Watch};
+use crate::transport::{ContentChunks, Events, Observation, Transport, Upload, Watch};
 
 /// Sends requests to a running pod. Cheap to clone; the clones share the transport.
 #[derive(Clone)]
@@ -95,6 +95,22 @@ impl Client {
         let credential = self.connection.credential.clone();
         let upload = Upload { name, media_type, content, credential };
         Ok(self.connection.transport.upload(upload).await?)
+    }
+
+    /// As [`Client::upload`], for content that arrives in chunks.
+    ///
+    /// # Errors
+    /// As [`Client::upload`]; [`Error::Refused`] with the cause of the source if that has failed.
+    pub async fn upload_stream(
+        &self,
+        name: impl Into<String> + Send,
+        media_type: impl Into<String> + Send,
+        chunks: ContentChunks,
+    ) -> Result<ArtifactRef, Error> {
+        let (name, media_type, content) = (name.into(), media_type.into(), Vec::new());
+        let credential = self.connection.credential.clone();
+        let upload = Upload { name, media_type, content, credential };
+        Ok(self.connection.transport.upload_stream(upload, chunks).await?)
     }
 
     /// Sends a request. The future is the transport's own, so that thousands of pending calls do not hold a second

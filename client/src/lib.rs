@@ -2,7 +2,7 @@
 //!
 //! [`Client`] begins the calls and a [`Transport`] sends them. A builder has what belongs to one call; nothing of a call
 //! is in the client. This crate knows no actor, policy or store: each transport is implemented next to the server that
-//! it connects to, and with the feature `nats` the transport over NATS is here.
+//! it connects to, and with the features `nats` and `http` the transports over NATS and HTTP are here.
 #![cfg_attr(
     feature = "nats",
     doc = r#"
@@ -19,13 +19,35 @@ println!("{outputs:?}");
 ```
 "#
 )]
+#![cfg_attr(
+    feature = "http",
+    doc = r#"
+```no_run
+use greenroom_client::{Client, Credential, http::HttpOptions};
+
+# async fn example() -> Result<(), greenroom_client::Error> {
+let options = HttpOptions::default().credential(Credential::ApiKey("key of alice".into()));
+let client = Client::connect_http("https://greenroom.example", options)?;
+let outputs = client.workflow("generate_quarterly_report").input("data_source", "sales.csv").run().await?;
+println!("{outputs:?}");
+# Ok(())
+# }
+```
+"#
+)]
 #![deny(missing_docs)]
 
 mod actor;
 mod call;
 pub mod client;
+#[cfg(any(feature = "nats", feature = "http"))]
+mod connect;
 mod connection;
 mod error;
+#[cfg(any(feature = "nats", feature = "http"))]
+mod framed;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "nats")]
 pub mod nats;
 mod prepared;
@@ -42,5 +64,6 @@ pub use prepared::{PreparedRequest, ReplyResult};
 pub use run::RunHandle;
 pub use team::Team;
 pub use transport::{
-    Events, Observation, Observations, Progress, ProgressStream, Transport, TransportError, Upload, Watch,
+    ContentChunks, Events, Observation, Observations, Progress, ProgressStream, Transport, TransportError, Upload,
+    Watch,
 };

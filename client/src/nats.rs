@@ -1,5 +1,5 @@
-//! The transport over NATS: `Client::connect`. Requests go to the queue group of all pods, with frames as their replies; one
-//! subscription receives all of them.
+//! The transport over NATS: `Client::connect` with `nats://HOST:4222`, or several servers with commas between them.
+//! Requests go to the queue group of all pods, with frames as their replies; one subscription receives all of them.
 //!
 //! A request is sent again with the same name and the same idempotency key when no pod accepts it within three seconds,
 //! when its pod falls silent, and when the code of its reply says that a repetition may succeed; all of that until its
@@ -7,42 +7,31 @@
 //! A request that is larger than a message may be uploads its largest inputs as artifacts first.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use greenroom_protocol::event::WatchedRun;
-use greenroom_protocol::header::Traceparent;
-use greenroom_protocol::limits::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX};
-use greenroom_protocol::{
-    ArtifactRef, Cause, Credential, Envelope, ErrorCode, Reply, RequestHeaders, Subjects, TraceId,
-};
+use greenroom_protocol::limits::REQUEST_TIMEOUT;
+use greenroom_protocol::{ArtifactRef, Cause, Credential, Envelope, ErrorCode, Reply, RequestHeaders, Subjects};
 use tokio::time::timeout;
 
-mod backoff;
 mod claim_check;
-mod exchange;
 mod inbox;
-mod link;
 mod options;
-mod random;
-#[cfg(test)]
-mod script;
 mod upload;
-mod watch;
 
 pub use options::ConnectOptions;
 
 use self::claim_check::{LargeInput, largest_input};
-use self::exchange::{Exchange, takes_key};
 use self::inbox::Inbox;
-use self::link::{Link, Message};
-use self::random::{generate_key, generate_request_id, now, random_u64};
 use self::upload::{Content, upload};
-use self::watch::RunWatch;
 use crate::client::Client;
 use crate::error::Error;
+use crate::framed::exchange::Exchange;
+use crate::framed::link::{Link, Message};
+use crate::framed::outgoing::{request_headers, time_to_wait};
+use crate::framed::watch::RunWatch;
 use crate::transport::{Events, Observation, Observations, ProgressStream, Transport, TransportError, Upload, Watch};
 
 /// Bytes of a message that the client of NATS adds to the names and values of its headers.
@@ -51,15 +40,7 @@ const HEADERS_OVERHEAD_BYTES: usize = 64;
 const HEADER_OVERHEAD_BYTES: usize = 4;
 
 impl Client {
-    /// Connects to pods over NATS: `nats://HOST:4222`, or several servers with commas between them.
-    ///
-    /// # Errors
-    /// [`Error::Transport`] if no server can be reached.
-    pub async fn connect(servers: &str) -> Result<Self, Error> {
-        Self::connect_with(servers, ConnectOptions::default()).await
-    }
-
-    /// As [`Client::connect`], with options.
+    /// Connects to pods over NATS, as [`Client::connect`] with options.
     ///
     /// # Errors
     /// [`Error::Transport`] if no server can be reached; [`Error::Refused`] if the prefix is invalid.
@@ -82,7 +63,7 @@ impl NatsTransport {
     /// Prepares a request: its inputs are uploaded if it is too large for a message.
     async fn prepare(&self, envelope: Envelope) -> Result<Exchange, TransportError> {
         let waits_for = time_to_wait(&envelope);
-        let headers = self.headers(&envelope)?;
+        let headers = request_headers(&envelope, self.credential.as_ref())?;
         let Envelope { mut request, .. } = envelope;
         let body = self.body(&mut request, &headers);
         let (subject, body) = timeout(waits_for, body).await.map_err(|_elapsed| upload_timed_out())??;
@@ -90,19 +71,6 @@ impl NatsTransport {
         let message = Message { subject, headers, body: body.into() };
         let link: Arc<dyn Link> = self.inbox.clone();
         Ok(Exchange::new(link, message, is_repeatable, waits_for))
-    }
-
-    fn headers(&self, envelope: &Envelope) -> Result<RequestHeaders, TransportError> {
-        let key = envelope.idempotency_key.clone();
-        let trace = envelope.trace.clone().map(traceparent).transpose().map_err(TransportError::Rejected)?;
-        Ok(RequestHeaders {
-            credential: envelope.credential.clone().or_else(|| self.credential.clone()),
-            idempotency_key: key.or_else(|| takes_key(&envelope.request).then(generate_key).flatten()),
-            trace,
-            request_id: Some(envelope.id.clone().unwrap_or_else(generate_request_id)),
-            wants_frames: true,
-            ..RequestHeaders::default()
-        })
     }
 
     /// The subject and the body of a request that fits into a message.
@@ -176,20 +144,6 @@ impl Transport for NatsTransport {
     }
 }
 
-/// How long the caller of a request waits from now.
-fn time_to_wait(envelope: &Envelope) -> Duration {
-    let until_deadline = envelope.deadline.map(|deadline| deadline.remaining(now()));
-    let bounds = until_deadline.into_iter().chain(envelope.timeout_ms.map(Duration::from_millis));
-    bounds.min().unwrap_or(REQUEST_TIMEOUT).min(REQUEST_TIMEOUT_MAX)
-}
-
-/// The trace of a request, with a span of its own.
-fn traceparent(trace: TraceId) -> Result<Traceparent, Cause> {
-    let message = format!("the trace `{trace}` is no trace id of W3C Trace Context: 32 lower-case hex digits");
-    let span = random_u64().try_into().unwrap_or(std::num::NonZeroU64::MIN);
-    Traceparent::new(trace, span).ok_or_else(|| Cause::new(ErrorCode::InvalidRequest, message))
-}
-
 fn too_large(bytes: usize, bytes_max: usize) -> Cause {
     let message = format!(
         "the request has {bytes} bytes without its large inputs, and a message of this server at most {bytes_max}"
@@ -200,37 +154,4 @@ fn too_large(bytes: usize, bytes_max: usize) -> Cause {
 fn upload_timed_out() -> TransportError {
     let message = "the deadline passed before the content was uploaded";
     TransportError::Rejected(Cause::new(ErrorCode::TimedOut, message))
-}
-
-#[cfg(test)]
-mod tests {
-    use greenroom_protocol::request::Query;
-    use greenroom_protocol::{Deadline, Request};
-
-    use super::*;
-
-    fn envelope() -> Envelope {
-        Envelope::new(Request::Query(Query::Agents))
-    }
-
-    #[test]
-    fn a_caller_waits_until_the_earlier_one_of_its_bounds() {
-        assert_eq!(time_to_wait(&envelope()), REQUEST_TIMEOUT);
-        let hour = Duration::from_secs(3_600);
-        let deadline = Some(Deadline::after(now(), hour));
-        let waits_for = time_to_wait(&Envelope { deadline, ..envelope() });
-        assert!(waits_for <= hour && waits_for > hour / 2, "{waits_for:?}");
-        let both = Envelope { deadline, timeout_ms: Some(1_500), ..envelope() };
-        assert_eq!(time_to_wait(&both), Duration::from_millis(1_500));
-        assert_eq!(time_to_wait(&Envelope { timeout_ms: Some(u64::MAX), ..envelope() }), REQUEST_TIMEOUT_MAX);
-        let passed = Some(Deadline(now().saturating_sub(hour)));
-        assert_eq!(time_to_wait(&Envelope { deadline: passed, ..envelope() }), Duration::ZERO);
-    }
-
-    #[test]
-    fn a_trace_that_no_header_can_have_is_refused() {
-        assert_eq!(traceparent(TraceId::from_u128(7)).unwrap().trace(), &TraceId::from_u128(7));
-        let refused = traceparent(TraceId::new("my-trace").unwrap()).unwrap_err();
-        assert_eq!(refused.code, ErrorCode::InvalidRequest);
-    }
 }

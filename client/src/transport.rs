@@ -88,6 +88,9 @@ pub struct Upload {
     pub credential: Option<Credential>,
 }
 
+/// Content that arrives in chunks of any size. An error is a cause of its source.
+pub type ContentChunks = BoxStream<'static, Result<Vec<u8>, Cause>>;
+
 /// What a caller receives while its request is executed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Progress {
@@ -137,6 +140,16 @@ pub trait Transport: Send + Sync {
     async fn upload(&self, upload: Upload) -> Result<ArtifactRef, TransportError> {
         let message = format!("`{}` cannot be uploaded over this connection", upload.name);
         Err(TransportError::Rejected(Cause::new(ErrorCode::InvalidRequest, message)))
+    }
+
+    /// As [`Transport::upload`], for content that arrives in chunks; that of `upload` is ignored. A transport without an
+    /// implementation of its own has all of it in memory before it sends any.
+    ///
+    /// # Errors
+    /// [`TransportError`] if it was not stored; the cause of its source if that has failed.
+    async fn upload_stream(&self, upload: Upload, chunks: ContentChunks) -> Result<ArtifactRef, TransportError> {
+        let content = chunks.try_concat().await.map_err(TransportError::Rejected)?;
+        self.upload(Upload { content, ..upload }).await
     }
 
     /// Streams what a run reports, for this watcher. A transport that authenticates by itself ignores the credential.

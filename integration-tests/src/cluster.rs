@@ -79,6 +79,7 @@ impl Cluster {
             ("GREENROOM_CONFIG", settings.display().to_string()),
             ("GREENROOM_DEFINITIONS", definitions.dir().display().to_string()),
             ("GREENROOM_METRICS_ADDR", "off".to_owned()),
+            ("GREENROOM_HTTP_ADDR", "off".to_owned()),
             // The pods share the cores of one machine.
             ("GREENROOM_GUARD_WORKERS", "1".to_owned()),
             ("REDIS_URL", servers.redis_url.clone()),

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod crash_injection;
 pub mod definitions_dir;
 pub mod fuzz;
+pub mod http_pod;
 pub mod model_fixture;
 pub mod nats_pod;
 pub mod nats_server;

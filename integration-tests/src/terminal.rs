@@ -35,7 +35,8 @@ impl CliHarness {
     /// If the folder cannot be created.
     pub fn open() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let variables = vec![("GREENROOM_METRICS_ADDR".to_owned(), "off".to_owned())];
+        let off = ["GREENROOM_METRICS_ADDR", "GREENROOM_HTTP_ADDR"];
+        let variables = off.map(|name| (name.to_owned(), "off".to_owned())).into();
         Ok(Self { folder, options: Vec::new(), variables, command_count: Cell::new(0), format: Some("json") })
     }
 

@@ -199,7 +199,10 @@ impl Received {
 }
 
 /// Adds what the headers have to an envelope that has not the same.
-fn join(envelope: Envelope, headers: RequestHeaders) -> Result<Envelope, Cause> {
+///
+/// # Errors
+/// [`ErrorCode::InvalidRequest`] if both have the same thing.
+pub fn join(envelope: Envelope, headers: RequestHeaders) -> Result<Envelope, Cause> {
     let timeout_ms = headers.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
     let trace = headers.trace.map(|traceparent| traceparent.trace().clone());
     Ok(Envelope {

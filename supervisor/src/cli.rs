@@ -3,6 +3,7 @@
 pub mod args;
 pub mod artifacts;
 pub mod audit;
+pub mod bridge;
 pub mod catalogue;
 pub mod cluster;
 pub mod config;
@@ -56,7 +57,7 @@ pub async fn main(cli: Cli, mut signals: Signals) -> u8 {
     if let Command::Explain { code } = cli.command {
         return exit_code(explain::explain(code.as_deref(), output));
     }
-    let is_up = is_long_lived(&cli.command);
+    let is_up = cli.command.is_process();
     let outcome = match load(&flags(&cli.common), std::env::vars_os()) {
         Ok(loaded) => Box::pin(execute(loaded, cli.command, output, &mut signals)).await,
         Err(error) => Err(error.into()),
@@ -69,11 +70,6 @@ pub async fn main(cli: Cli, mut signals: Signals) -> u8 {
         }
         cause.code.exit_code()
     }))
-}
-
-/// True for a command that runs a pod until a signal arrives.
-const fn is_long_lived(command: &Command) -> bool {
-    matches!(command, Command::Up | Command::Pod)
 }
 
 /// The exit code of the process: a result that could not be written is a failure.
@@ -112,13 +108,14 @@ fn flags(common: &GlobalArgs) -> Flags {
 
 async fn execute(loaded: LoadedConfig, command: Command, output: Output, signals: &mut Signals) -> Result<u8, Cause> {
     let config = loaded.config.clone();
-    start_log(&loaded, is_long_lived(&command), output)?;
+    start_log(&loaded, command.is_process(), output)?;
     match command {
         Command::Up => up::up(config, output, signals).await,
         Command::Pod => {
             up::require_cluster(&config)?;
             up::up(config, output, signals).await
         }
+        Command::Bridge => bridge::bridge(&config, output, signals).await,
         Command::Config(ConfigCommand::Check) => config::check(&loaded, output),
         apply @ (Command::Definitions(DefinitionsCommand::Apply { .. })
         | Command::Policy(PolicyCommand::Apply { .. })) => execute_in_session(&loaded, apply, output, signals).await,
@@ -239,6 +236,7 @@ async fn execute_in(session: &Session, command: Command, output: Output) -> Resu
         | Command::Policy(_)
         | Command::Up
         | Command::Pod
+        | Command::Bridge
         | Command::Explain { .. }
         | Command::Completions { .. } => Ok(0),
     }

@@ -8,6 +8,7 @@ pub(crate) mod artifacts;
 pub(crate) mod blocking;
 pub mod catalogue;
 pub(crate) mod category_spawner;
+pub(crate) mod http;
 pub(crate) mod in_service;
 pub mod models;
 pub(crate) mod nats;

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod definitions;
 pub mod files;
 pub mod guard;
+pub mod http;
 mod layers;
 pub mod models;
 pub mod nats;
@@ -39,6 +40,7 @@ pub use admission::AdmissionConfig;
 pub use artifacts::ArtifactsConfig;
 pub use cluster::ClusterConfig;
 pub use greenroom_registry::SyncMode;
+pub use http::HttpConfig;
 pub use models::{ModelsConfig, ProviderConfig};
 pub use nats::{NatsAuth, NatsConfig, NatsTls};
 pub use redis::RedisConfig;
@@ -99,6 +101,8 @@ pub struct Config {
     pub guard_workers: usize,
     /// Model providers.
     pub models: ModelsConfig,
+    /// Where HTTP is served; `None` serves it nowhere.
+    pub http: Option<HttpConfig>,
     /// Where `/metrics` is served while `up` runs; `None` serves it nowhere.
     pub metrics: Option<SocketAddr>,
     /// Which log lines are written, as `tracing` directives.

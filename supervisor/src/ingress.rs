@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod frame;
+pub(crate) mod http;
 pub mod local;
 pub(crate) mod nats;
 pub(crate) mod watching;

@@ -1,5 +1,6 @@
 //! A running pod: the handle of ingresses, tests and benchmarks, and its shutdown.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use greenroom_registry::generation_store::Generations;
 use crate::compose::actor_tree::ActorTree;
 use crate::compose::nats::{self, NatsServices};
 use crate::compose::parts::PodParts;
-use crate::compose::services;
+use crate::compose::{http, services};
 use crate::config::Config;
 use crate::data_dir::DataDirLock;
 use crate::ingress::control::ControlServer;
@@ -127,6 +128,18 @@ impl Pod {
             Some(nats) => nats.wait_serving().await,
             None => Ok(()),
         }
+    }
+
+    /// Serves HTTP, if the configuration has an address, and returns the address.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidConfiguration`] if the address is in use, or is reached from other machines while no user has a
+    /// key.
+    pub fn serve_http(&mut self) -> Result<Option<SocketAddr>, Cause> {
+        let Some(server) = http::bind(&self.parts, &self.ingress)? else { return Ok(None) };
+        let addr = server.local_addr();
+        self.services.start(http::service(server));
+        Ok(Some(addr))
     }
 
     /// Watches the settings file, and the sources of definitions and policy, where the configuration names any.

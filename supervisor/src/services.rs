@@ -51,6 +51,12 @@ impl StopSignal {
         }
     }
 
+    /// Waits until the service is stopped.
+    pub async fn stopped(mut self) {
+        // A dropped sender means that the services are dropped, which stops them as well.
+        let _ = self.0.wait_for(|stopped| *stopped).await;
+    }
+
     /// Waits for this long. Returns false if the service is stopped meanwhile.
     async fn wait(&self, delay: Duration) -> bool {
         let mut stopped = self.0.clone();

@@ -15,7 +15,7 @@ use greenroom_protocol::{Cause, ErrorCode, Frame, Reply, RequestHeaders};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::link::{FrameStream, Link, Message};
+use crate::framed::link::{FrameStream, Link, Message};
 use crate::transport::TransportError;
 
 /// Frames that arrived and were not read; a stream with more of them ends.

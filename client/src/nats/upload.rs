@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::sleep;
 
-use super::backoff::Backoff;
 use super::inbox::{Inbox, header_map};
+use crate::framed::backoff::Backoff;
 use crate::transport::TransportError;
 
 /// How long a pod may take to acknowledge a chunk.

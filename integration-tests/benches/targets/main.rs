@@ -9,6 +9,7 @@ mod artifacts;
 mod durable;
 mod for_each;
 mod guard;
+mod http;
 mod idle;
 mod load;
 mod nats_calls;
@@ -39,6 +40,7 @@ const GROUPS: [Group; 12] = [
     ("recovery", recovery::main),
     ("load", load::main),
     ("artifacts", artifacts::main),
+    ("http", http::main),
     ("durable", durable::main),
     ("postgres", postgres::main),
     ("nats", nats_calls::main),

@@ -42,6 +42,7 @@ impl RunningPod {
             command.env_remove(name);
         }
         command.arg("up").env("GREENROOM_DATA_DIR", data_dir).env("GREENROOM_METRICS_ADDR", "off");
+        command.env("GREENROOM_HTTP_ADDR", "off");
         configure(&mut command);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let socket = ControlClient::new(&data_dir.join(CONTROL_SOCKET), UserId::new("admin")?);

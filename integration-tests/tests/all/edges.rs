@@ -16,16 +16,18 @@ const EDGES: &[(&str, &[&str])] = &[
     ("registry", &["protocol", "definitions"]),
     ("actors", &["protocol", "definitions", "rego", "registry"]),
     ("runtimes", &["protocol", "definitions", "registry", "actors"]),
-    ("supervisor", &["protocol", "client", "definitions", "rego", "registry", "actors", "runtimes"]),
+    ("runpod", &["protocol", "client"]),
+    ("supervisor", &["protocol", "client", "definitions", "rego", "registry", "actors", "runtimes", "runpod"]),
     (
         "integration-tests",
-        &["protocol", "client", "definitions", "rego", "registry", "actors", "runtimes", "supervisor"],
+        &["protocol", "client", "definitions", "rego", "registry", "actors", "runtimes", "runpod", "supervisor"],
     ),
 ];
 
 /// External crates that only these crates of the workspace may use outside their tests.
 const ALLOWED_USERS: &[(&str, &[&str])] = &[
     ("async-nats", &["client", "supervisor"]),
+    ("axum", &["runpod"]),
     ("cel", &["definitions"]),
     ("fred", &["registry"]),
     ("genai", &["runtimes"]),
@@ -35,11 +37,13 @@ const ALLOWED_USERS: &[(&str, &[&str])] = &[
     ("opa-wasm", &["rego"]),
     ("ractor", &["actors", "supervisor"]),
     ("ractor_cluster", &["supervisor"]),
-    ("reqwest", &["registry", "runtimes"]),
-    ("ring", &["supervisor"]),
+    ("reqwest", &["client", "registry", "runtimes"]),
+    ("ring", &["runpod", "supervisor"]),
     ("rusqlite", &["registry"]),
     ("saphyr-parser", &["definitions"]),
     ("sqlx", &["registry"]),
+    ("tower-http", &["runpod"]),
+    ("utoipa", &["runpod"]),
     ("wasmtime", &["rego"]),
     ("clap", &["supervisor"]),
     ("config", &["supervisor"]),

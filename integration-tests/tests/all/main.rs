@@ -31,6 +31,7 @@ mod edges;
 mod event_steps;
 mod facts;
 mod fuzz;
+mod http;
 mod idempotency;
 mod licences;
 mod maintenance;

@@ -79,10 +79,12 @@ pub enum OutputFormat {
 pub enum Command {
     /// Run the quarterly report on sample data: no key, no server
     Demo(DemoArgs),
-    /// Run a pod: control socket, requests over NATS if it is configured, reload of changed files, /metrics
+    /// Run a pod: control socket, HTTP, requests over NATS if it is configured, reload of changed files, /metrics
     Up,
     /// Run a pod of a cluster: as `up`, with NATS and a shared database, both of which it needs
     Pod,
+    /// Serve HTTP, and send the requests over NATS to the pods
+    Bridge,
     /// Run an agent, a workflow or a team
     #[command(subcommand)]
     Run(RunCommand),
@@ -138,6 +140,14 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+impl Command {
+    /// True for a command that runs until a signal arrives, and writes a log instead of notes.
+    #[must_use]
+    pub const fn is_process(&self) -> bool {
+        matches!(self, Self::Up | Self::Pod | Self::Bridge)
+    }
 }
 
 /// Arguments of `demo`.

@@ -52,7 +52,8 @@ pub fn require_cluster(config: &Config) -> Result<(), Cause> {
     }
     config.cluster.require_secret()?;
     if !config.store.is_server() {
-        let message = "`greenroom pod` needs a database that pods share: set store.url (DATABASE_URL) to one of                        PostgreSQL; `greenroom up` runs the only pod of its cluster without it";
+        let message = "`greenroom pod` needs a database that pods share: set store.url (DATABASE_URL) to one of \
+                       PostgreSQL; `greenroom up` runs the only pod of its cluster without it";
         return Err(Cause::new(ErrorCode::SharedStoreNeeded, message));
     }
     Ok(())
@@ -72,19 +73,27 @@ async fn start(config: &Config, output: Output) -> Result<Pod, Cause> {
         pod.shutdown().await;
         return Err(cause);
     }
+    let http = match pod.serve_http() {
+        Ok(addr) => addr.map(|addr| format!("http://{addr}")),
+        Err(cause) => {
+            pod.shutdown().await;
+            return Err(cause);
+        }
+    };
     pod.watch();
     pod.recover();
     pod.sweep();
     let metrics = config.metrics.map(|addr| format!("http://{addr}/metrics"));
     tracing::info!(
-        data.dir = %config.data_dir.display(), metrics.url = metrics, policy.revision = %pod.guard().info().revision,
-        "greenroom is up"
+        data.dir = %config.data_dir.display(), http.url = http, metrics.url = metrics,
+        policy.revision = %pod.guard().info().revision, "greenroom is up"
     );
     if output.format() != OutputFormat::Json {
         let metrics = metrics.map(|url| format!(", metrics at {url}")).unwrap_or_default();
+        let http = http.map(|url| format!(", HTTP at {url}")).unwrap_or_default();
         let dir = config.data_dir.display();
         let nats = config.nats.as_ref().map(|nats| format!(", requests at {}.v1.>", nats.prefix)).unwrap_or_default();
-        output.note(&format!("greenroom is up in {dir}{metrics}{nats}; press Ctrl-C to drain and exit"));
+        output.note(&format!("greenroom is up in {dir}{http}{metrics}{nats}; press Ctrl-C to drain and exit"));
     }
     Ok(pod)
 }

@@ -41,7 +41,8 @@ fn report_printed(printed: io::Result<()>) -> u8 {
     }
 }
 
-/// The output format that the arguments name, wherever it is, and whether their command is `up`.
+/// The output format that the arguments name, wherever it is, and whether their command is a
+/// process, such as `up`.
 fn known_options(arguments: impl Iterator<Item = OsString>) -> (Option<OutputFormat>, bool) {
     let words: Vec<String> = arguments.filter_map(|word| word.into_string().ok()).collect();
     let format = words.iter().enumerate().find_map(|(index, word)| {
@@ -51,7 +52,7 @@ fn known_options(arguments: impl Iterator<Item = OsString>) -> (Option<OutputFor
         };
         OutputFormat::from_str(value.trim_start_matches('='), true).ok()
     });
-    (format, words.iter().any(|word| word == "up"))
+    (format, words.iter().any(|word| matches!(word.as_str(), "up" | "pod" | "bridge")))
 }
 
 #[cfg(test)]

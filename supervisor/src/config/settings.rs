@@ -4,11 +4,11 @@
 
 pub use super::setting::{Setting, SettingKind};
 use super::{
-    admission, artifacts, cluster, definitions, files, guard, models, nats, pod, process, redis, reserved, store,
+    admission, artifacts, cluster, definitions, files, guard, http, models, nats, pod, process, redis, reserved, store,
 };
 
 /// The settings of every section, in the order of the documentation.
-const SECTIONS: [&[Setting]; 13] = [
+const SECTIONS: [&[Setting]; 14] = [
     pod::SETTINGS,
     definitions::SETTINGS,
     files::SETTINGS,
@@ -19,6 +19,7 @@ const SECTIONS: [&[Setting]; 13] = [
     artifacts::SETTINGS,
     admission::SETTINGS,
     guard::SETTINGS,
+    http::SETTINGS,
     process::SETTINGS,
     models::SETTINGS,
     reserved::SETTINGS,

@@ -18,8 +18,8 @@ use super::settings::CONFIG_FILE_VARIABLE;
 use super::settings_hash::{SettingsHash, is_of_the_pod};
 use super::users::BUILT_IN_USERS;
 use super::{
-    Config, ConfigError, UserDirectory, admission, artifacts, cluster, definitions, files, guard, models, nats, pod,
-    process, redis, resolved, store, users,
+    Config, ConfigError, UserDirectory, admission, artifacts, cluster, definitions, files, guard, http, models, nats,
+    pod, process, redis, resolved, store, users,
 };
 
 /// The file that is read if it exists and no other is named.
@@ -179,6 +179,7 @@ fn read(reader: &mut ConfigReader<'_>, settings_file: Option<PathBuf>, settings_
         park_delay: admission::read_park_delay(reader),
         guard_workers: guard::read(reader),
         models: models::read(reader),
+        http: http::read(reader),
         metrics: process::read_metrics(reader),
         log_filter: process::read_log_filter(reader),
         drain_timeout: process::read_drain_timeout(reader),

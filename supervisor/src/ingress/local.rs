@@ -110,7 +110,12 @@ impl LocalIngress {
         if let Some(cause) = reply.error {
             return Err(cause);
         }
-        Ok(watching::events(&self.stores, &run, after))
+        Ok(self.tail(&run, after))
+    }
+
+    /// The events of a run after the one of this number, for a watch that was permitted before.
+    pub(crate) fn tail(&self, run: &RunId, after: u64) -> Events {
+        watching::events(&self.stores, run, after)
     }
 
     /// The run that a request of this user with this name starts.

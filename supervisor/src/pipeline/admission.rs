@@ -174,6 +174,12 @@ impl AdmissionControl {
         self.state().closed = true;
     }
 
+    /// True once every request is rejected.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
     /// Waits until no caller waits for a reply.
     pub async fn drained(&self) {
         loop {

@@ -29,6 +29,8 @@ pub(super) struct FrameWriter<'w> {
     reply_to: &'w ReplySubject,
     /// The number of the last frame of text.
     n: u64,
+    /// The position of the last event. A journal entry may have several.
+    event: FrameId,
     text: String,
     /// When text may be sent again.
     text_at: Instant,
@@ -38,7 +40,8 @@ pub(super) struct FrameWriter<'w> {
 impl<'w> FrameWriter<'w> {
     pub(super) fn new(connection: &'w NatsConnection, metrics: &'w Metrics, reply_to: &'w ReplySubject) -> Self {
         let now = Instant::now();
-        Self { connection, metrics, reply_to, n: 0, text: String::new(), text_at: now, sent_at: now }
+        let (text, event) = (String::new(), FrameId::default());
+        Self { connection, metrics, reply_to, n: 0, event, text, text_at: now, sent_at: now }
     }
 
     /// Sends the first frame.
@@ -63,7 +66,9 @@ impl<'w> FrameWriter<'w> {
 
     /// Sends an event of a run. False as for [`FrameWriter::restart`].
     pub(super) async fn event(&mut self, event: RunEvent) -> bool {
-        let id = FrameId { seq: event.seq, ..FrameId::default() };
+        let n = if event.seq == self.event.seq { self.event.n + 1 } else { 0 };
+        let id = FrameId { seq: event.seq, n, ..FrameId::default() };
+        self.event = id;
         self.send(&Frame::Event { id, event }).await
     }
 

@@ -6,7 +6,7 @@ use greenroom_protocol::frame::FrameId;
 use greenroom_protocol::{ErrorCode, Metadata, Status, Timestamp, Values, WrittenVersion};
 
 use super::*;
-use crate::nats::script::{Ending, FramedReply, Script, accepted, replied};
+use crate::framed::script::{Ending, FramedReply, Script, accepted, replied};
 
 const RUN: &str = "run_1";
 

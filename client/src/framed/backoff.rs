@@ -12,7 +12,7 @@ const MAX: Duration = Duration::from_secs(3);
 
 /// The delays of one request.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     next: Duration,
 }
 
@@ -24,7 +24,7 @@ impl Default for Backoff {
 
 impl Backoff {
     /// The delay before the next attempt. It is never shorter than what a pod has requested.
-    pub(super) fn next_delay(&mut self, requested: Option<Duration>) -> Duration {
+    pub(crate) fn next_delay(&mut self, requested: Option<Duration>) -> Duration {
         let delay = self.next;
         self.next = delay.saturating_mul(2).min(MAX);
         // Between the half and the whole.
@@ -33,7 +33,7 @@ impl Backoff {
     }
 
     /// Begins with the shortest delay again, after an attempt that was successful.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = FIRST;
     }
 }

@@ -1,4 +1,4 @@
-//! A watch over NATS that outlives connections and pods: it is opened again after the newest event that its reader has,
+//! A watch over a link that outlives connections and pods: it is opened again after the newest event that its reader has,
 //! when its frames end before the run does, when they cease, and from time to time so that its pod continues to send.
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 const OUTAGE_MAX: Duration = Duration::from_secs(300);
 
 /// The watch of one run.
-pub(super) struct RunWatch {
+pub(crate) struct RunWatch {
     link: Arc<dyn Link>,
     subjects: Subjects,
     headers: RequestHeaders,
@@ -38,7 +38,7 @@ pub(super) struct RunWatch {
 
 impl RunWatch {
     /// Prepares a watch of the events after this number.
-    pub(super) fn new(
+    pub(crate) fn new(
         link: Arc<dyn Link>,
         subjects: Subjects,
         headers: RequestHeaders,
@@ -61,7 +61,7 @@ impl RunWatch {
     }
 
     /// Streams the observations.
-    pub(super) fn into_stream(self) -> Observations {
+    pub(crate) fn into_stream(self) -> Observations {
         let next = |mut watch: Self| async move {
             let observation = watch.next().await?;
             Ok::<_, TransportError>(observation.map(|observation| (observation, watch)))

@@ -1,4 +1,5 @@
-//! What the exchanges over NATS need of the connection: to send one message and to receive the frames that answer it.
+//! What exchanges and watches need of a connection: to send one message and to receive the frames that answer it. A link
+//! is the connection to NATS, a bridge over HTTP, or the script of a test.
 
 use std::time::Duration;
 
@@ -11,26 +12,26 @@ use crate::transport::TransportError;
 
 /// A message to the pods.
 #[derive(Debug, Clone)]
-pub(super) struct Message {
-    pub(super) subject: String,
-    pub(super) headers: RequestHeaders,
-    pub(super) body: Bytes,
+pub(crate) struct Message {
+    pub(crate) subject: String,
+    pub(crate) headers: RequestHeaders,
+    pub(crate) body: Bytes,
 }
 
 impl Message {
     /// The same message for a caller that waits this long from now.
-    pub(super) fn with_timeout(&self, timeout: Duration) -> Self {
+    pub(crate) fn with_timeout(&self, timeout: Duration) -> Self {
         let headers = RequestHeaders { timeout: Some(timeout), ..self.headers.clone() };
         Self { subject: self.subject.clone(), headers, body: self.body.clone() }
     }
 }
 
 /// The frames that answer a message, up to the empty message that ends them. Nothing follows an error.
-pub(super) type FrameStream = BoxStream<'static, Result<Frame, TransportError>>;
+pub(crate) type FrameStream = BoxStream<'static, Result<Frame, TransportError>>;
 
-/// Sends messages and receives frames: the connection to NATS, or the script of a test.
+/// Sends messages and receives frames.
 #[async_trait]
-pub(super) trait Link: Send + Sync {
+pub(crate) trait Link: Send + Sync {
     /// Sends a message. Its frames are received until the stream is dropped.
     ///
     /// # Errors

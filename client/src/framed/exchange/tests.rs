@@ -4,7 +4,7 @@ use futures::TryStreamExt;
 use greenroom_protocol::frame::FrameId;
 
 use super::*;
-use crate::nats::script::{Ending, FramedReply, Script, accepted, message, replied};
+use crate::framed::script::{Ending, FramedReply, Script, accepted, message, replied};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 

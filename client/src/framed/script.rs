@@ -18,7 +18,7 @@ use crate::transport::TransportError;
 const WORKING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What follows the frames of an answer.
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// The empty message.
     End,
     /// Nothing, for ever.
@@ -30,21 +30,21 @@ pub(super) enum Ending {
 }
 
 /// What the pods answer to one message.
-pub(super) struct FramedReply(pub(super) Vec<Frame>, pub(super) Ending);
+pub(crate) struct FramedReply(pub(crate) Vec<Frame>, pub(crate) Ending);
 
 /// The script, and what was sent.
 #[derive(Default)]
-pub(super) struct Script {
+pub(crate) struct Script {
     replies: Mutex<VecDeque<FramedReply>>,
     sent: Mutex<Vec<Message>>,
 }
 
 impl Script {
-    pub(super) fn new(replies: impl IntoIterator<Item = FramedReply>) -> Arc<Self> {
+    pub(crate) fn new(replies: impl IntoIterator<Item = FramedReply>) -> Arc<Self> {
         Arc::new(Self { replies: Mutex::new(replies.into_iter().collect()), ..Self::default() })
     }
 
-    pub(super) fn sent(&self) -> Vec<Message> {
+    pub(crate) fn sent(&self) -> Vec<Message> {
         self.sent.lock().unwrap().clone()
     }
 }
@@ -76,17 +76,17 @@ fn no_responders() -> TransportError {
 }
 
 /// A message, whose headers do not matter.
-pub(super) fn message() -> Message {
+pub(crate) fn message() -> Message {
     Message { subject: "greenroom.v1.requests".into(), headers: RequestHeaders::default(), body: "{}".into() }
 }
 
 /// The frame of a pod that accepts.
-pub(super) fn accepted() -> Frame {
+pub(crate) fn accepted() -> Frame {
     Frame::Accepted { pod: PodId::new("pod").unwrap(), run: None, version: 1 }
 }
 
 /// The frame of a reply with this id, and with an error of this code.
-pub(super) fn replied(id: &str, code: Option<ErrorCode>) -> Frame {
+pub(crate) fn replied(id: &str, code: Option<ErrorCode>) -> Frame {
     let error = code.map(|code| Cause::new(code, "scripted"));
     let status = error.as_ref().map_or(Status::Success, Status::from_cause);
     let reply = Reply {

@@ -1,4 +1,4 @@
-//! One request over NATS, from its first message to its reply. It is sent again, with the same name and idempotency key, if
+//! One request over a link, from its first message to its reply. It is sent again, with the same name and idempotency key, if
 //! no pod accepts it, if its pod falls silent, and if the code of the reply says that a repetition may succeed; all of that
 //! until its deadline.
 
@@ -19,14 +19,14 @@ use crate::transport::{Progress, ProgressStream, TransportError};
 /// A pod accepts within a second; without a frame for this long, the message is lost.
 const FIRST_FRAME_WAIT: Duration = Duration::from_secs(3);
 /// A pod sends a frame every ten seconds; without one for this long, it is lost.
-pub(super) const SILENCE_MAX: Duration = Duration::from_secs(25);
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(25);
 /// How long a caller waits after its deadline for the reply that says so.
 const GRACE: Duration = Duration::from_secs(2);
 /// Executions of a request that fail in a way that passes. Requests that were not executed are not counted.
 const EXECUTIONS_MAX: u32 = 3;
 
 /// One request.
-pub(super) struct Exchange {
+pub(crate) struct Exchange {
     link: Arc<dyn Link>,
     message: Message,
     /// True if a repetition has no second effect.
@@ -58,7 +58,7 @@ type Outcome = Result<Box<Reply>, TransportError>;
 
 impl Exchange {
     /// Prepares a message of this request, whose caller waits for this long.
-    pub(super) fn new(link: Arc<dyn Link>, message: Message, is_repeatable: bool, timeout: Duration) -> Self {
+    pub(crate) fn new(link: Arc<dyn Link>, message: Message, is_repeatable: bool, timeout: Duration) -> Self {
         let now = Instant::now();
         Self {
             link,
@@ -80,7 +80,7 @@ impl Exchange {
     ///
     /// # Errors
     /// [`TransportError`] if no reply arrived.
-    pub(super) async fn reply(mut self) -> Result<Reply, TransportError> {
+    pub(crate) async fn reply(mut self) -> Result<Reply, TransportError> {
         while let Some(progress) = self.next().await? {
             if let Progress::Reply(reply) = progress {
                 return Ok(*reply);
@@ -90,7 +90,7 @@ impl Exchange {
     }
 
     /// Streams the progress.
-    pub(super) fn into_stream(self) -> ProgressStream {
+    pub(crate) fn into_stream(self) -> ProgressStream {
         let next = |mut exchange: Self| async move {
             let progress = exchange.next().await?;
             Ok::<_, TransportError>(progress.map(|progress| (progress, exchange)))
@@ -228,7 +228,7 @@ const fn is_not_executed(cause: &Cause) -> bool {
 }
 
 /// True if a request may have an idempotency key. A write to a context needs the version that its writer expects.
-pub(super) const fn takes_key(request: &Request) -> bool {
+pub(crate) const fn takes_key(request: &Request) -> bool {
     match request {
         Request::ContextWrite(ContextWrite { expect, .. }) => expect.is_some(),
         Request::Invoke(_)

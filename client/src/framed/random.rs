@@ -11,14 +11,14 @@ const RANDOM_BITS: u32 = 80;
 
 /// The present moment of the wall clock.
 #[expect(clippy::disallowed_methods, reason = "this is the one place of the client that reads the wall clock")]
-pub(super) fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// A number that no other call of this or of another process returns in practice. The standard library seeds each hasher
 /// with numbers of the operating system. It is no secret.
-pub(super) fn random_u64() -> u64 {
+pub(crate) fn random_u64() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
@@ -27,18 +27,18 @@ fn random_u128() -> u128 {
 }
 
 /// A number of at least 0 and less than 1.
-pub(super) fn random_fraction() -> f64 {
+pub(crate) fn random_fraction() -> f64 {
     f64::from(u32::try_from(random_u64() >> 32).unwrap_or_default()) / (f64::from(u32::MAX) + 1.0)
 }
 
 /// A name for a request that begins with the time, as all generated ids do.
-pub(super) fn generate_request_id() -> RequestId {
+pub(crate) fn generate_request_id() -> RequestId {
     let millis = u128::try_from(now().as_micros() / 1_000).unwrap_or_default();
     RequestId::from_u128((millis << RANDOM_BITS) | (random_u128() >> (u128::BITS - RANDOM_BITS)))
 }
 
 /// An idempotency key for a request that its caller gave none.
-pub(super) fn generate_key() -> Option<IdempotencyKey> {
+pub(crate) fn generate_key() -> Option<IdempotencyKey> {
     IdempotencyKey::new(format!("auto-{:032x}", random_u128())).ok()
 }
 

@@ -1,0 +1,101 @@
+//! The events of a run for one reader. The client's watch is opened again after the newest event that the reader has, when
+//! it ends because of a lost connection: no event is lost, and none is passed on twice.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use greenroom_client::{Client, Observation, Observations, TransportError};
+use greenroom_protocol::event::RunEventKind;
+use greenroom_protocol::journal::StepKey;
+use greenroom_protocol::{Cause, ErrorCode, Json, RunId};
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::sse::SseEvent;
+
+/// Attempts to open a watch again, one after the other, without an event.
+const FAILURES_MAX: u32 = 20;
+/// The delay before the first of these attempts; it doubles.
+const REOPEN_DELAY: Duration = Duration::from_millis(50);
+/// The longest delay between two attempts.
+const REOPEN_DELAY_MAX: Duration = Duration::from_secs(5);
+
+/// The events of one run.
+pub(super) struct RunEvents {
+    client: Client,
+    run: RunId,
+    /// The number of the newest event that the reader has.
+    newest: u64,
+    /// The newest event is of the watch that is open: another one of the same number is a further event of its journal
+    /// entry, and not a repetition.
+    is_of_watch: bool,
+    observations: Option<Observations>,
+    failures: u32,
+    is_done: bool,
+}
+
+impl RunEvents {
+    /// The events after this number.
+    pub(super) const fn new(client: Client, run: RunId, after: u64) -> Self {
+        Self { client, run, newest: after, is_of_watch: false, observations: None, failures: 0, is_done: false }
+    }
+
+    /// The next event; `None` after the last one. Dropping the future loses none.
+    ///
+    /// # Errors
+    /// The cause by which the watch has ended before the run did.
+    pub(super) async fn next(&mut self) -> Result<Option<SseEvent>, Cause> {
+        while !self.is_done {
+            let Self { client, run, newest, observations, .. } = self;
+            let observations = observations.get_or_insert_with(|| client.run(&*run).watch_after(*newest));
+            match observations.next().await {
+                Some(Ok(Observation::Event(event))) => {
+                    self.failures = 0;
+                    let is_new = event.seq > self.newest || (event.seq == self.newest && self.is_of_watch);
+                    if !is_new {
+                        continue;
+                    }
+                    (self.newest, self.is_of_watch) = (event.seq, true);
+                    self.is_done = matches!(event.kind, RunEventKind::RunEnded { .. });
+                    return numbered(event.seq, serde_json::to_value(event)).map(Some);
+                }
+                Some(Ok(Observation::Restarted { step })) => return Ok(Some(restarted(step.as_ref()))),
+                Some(Err(error)) => self.reopen(error).await?,
+                None => self.is_done = true,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits until the watch is opened again.
+    ///
+    /// # Errors
+    /// The cause, if another attempt would have the same end, or there were too many.
+    async fn reopen(&mut self, error: TransportError) -> Result<(), Cause> {
+        (self.observations, self.is_of_watch) = (None, false);
+        self.failures = self.failures.saturating_add(1);
+        let is_passing = match &error {
+            TransportError::Unreachable { .. } | TransportError::ConnectionLost => true,
+            TransportError::Rejected(cause) => cause.code.is_retryable(),
+            TransportError::InvalidResponse { .. } => false,
+        };
+        if !is_passing || self.failures > FAILURES_MAX {
+            self.is_done = true;
+            return Err(error.into());
+        }
+        let doublings = self.failures.saturating_sub(1).min(u32::BITS - 1);
+        sleep(REOPEN_DELAY.saturating_mul(1 << doublings).min(REOPEN_DELAY_MAX)).await;
+        Ok(())
+    }
+}
+
+/// An event of the run, whose type is that of its JSON.
+fn numbered(number: u64, event: serde_json::Result<Json>) -> Result<SseEvent, Cause> {
+    let data = event.map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))?;
+    let name = data.get("event").and_then(Json::as_str).unwrap_or("unknown").to_owned();
+    Ok(SseEvent { id: Some(number), name, data })
+}
+
+fn restarted(step: Option<&StepKey>) -> SseEvent {
+    SseEvent::unnumbered("restarted", json!({ "step": step }))
+}

@@ -1,0 +1,7 @@
+//! The bridge over sockets, with a scripted transport instead of pods.
+
+mod documents;
+mod fixture;
+mod refusals;
+mod requests;
+mod streams;

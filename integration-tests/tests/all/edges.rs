@@ -11,15 +11,16 @@ use crate::metadata::{Dependency, Metadata, Package};
 const EDGES: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     ("client", &["protocol"]),
+    ("runpod", &["protocol", "client"]),
     ("definitions", &["protocol"]),
     ("rego", &["protocol"]),
     ("registry", &["protocol", "definitions"]),
     ("actors", &["protocol", "definitions", "rego", "registry"]),
     ("runtimes", &["protocol", "definitions", "registry", "actors"]),
-    ("supervisor", &["protocol", "client", "definitions", "rego", "registry", "actors", "runtimes"]),
+    ("supervisor", &["protocol", "client", "runpod", "definitions", "rego", "registry", "actors", "runtimes"]),
     (
         "integration-tests",
-        &["protocol", "client", "definitions", "rego", "registry", "actors", "runtimes", "supervisor"],
+        &["protocol", "client", "runpod", "definitions", "rego", "registry", "actors", "runtimes", "supervisor"],
     ),
 ];
 
@@ -35,7 +36,7 @@ const ALLOWED_USERS: &[(&str, &[&str])] = &[
     ("opa-wasm", &["rego"]),
     ("ractor", &["actors", "supervisor"]),
     ("ractor_cluster", &["supervisor"]),
-    ("reqwest", &["registry", "runtimes"]),
+    ("reqwest", &["registry", "runpod", "runtimes"]),
     ("rusqlite", &["registry"]),
     ("saphyr-parser", &["definitions"]),
     ("sqlx", &["registry"]),

@@ -15,6 +15,8 @@ pub mod nats_pod;
 pub mod process_memory;
 pub mod process_time;
 pub mod redis_server;
+pub mod runpod_api;
+pub mod runpod_jobs;
 pub mod script_server;
 pub mod shifted_clock;
 pub mod store_hooks;

@@ -6,9 +6,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use greenroom_protocol::{AgentId, ContentHash, IdempotencyKey, TeamId, WorkflowId};
 
 mod audit;
+mod runpod;
 mod runs;
 
 pub use audit::{AuditCommand, VerifyArgs};
+pub use runpod::{HealthcheckArgs, RunpodCommand, RunpodDeployArgs, RunpodFileArgs, RunpodScaleArgs, RunpodWorkerArgs};
 pub use runs::{ArtifactsCommand, DeadCommand, RunsCommand, StartArgs};
 
 const ABOUT: &str =
@@ -121,6 +123,11 @@ pub enum Command {
     /// Check, back up and restore the database
     #[command(subcommand)]
     Db(DbCommand),
+    /// Run the worker of RunPod Serverless, scale and deploy its endpoints
+    #[command(subcommand)]
+    Runpod(RunpodCommand),
+    /// Check whether the process of this container serves, for the HEALTHCHECK of an image
+    Healthcheck(HealthcheckArgs),
     /// Explain an error code
     Explain {
         /// The code, such as `policy_denied`; without it, all codes are listed

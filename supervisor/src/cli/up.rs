@@ -38,7 +38,8 @@ pub async fn up(config: Config, output: Output, signals: &mut Signals) -> Result
     }
 }
 
-async fn start(config: &Config, output: Output) -> Result<Pod, Cause> {
+/// Starts a pod with its control socket, its watchers and its recovery.
+pub(super) async fn start(config: &Config, output: Output) -> Result<Pod, Cause> {
     let lock = match find_owner(config, |reason| tracing::warn!(reason, "start is delayed")).await? {
         Owner::ThisProcess(lock) => lock,
         Owner::Other { process, .. } => {

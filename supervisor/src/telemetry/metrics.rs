@@ -2,6 +2,7 @@
 //! to one pod and not to the process, so that two pods in one test have separate metrics.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use greenroom_actors::observer::{ActorEvent, Observer};
@@ -65,6 +66,8 @@ pub struct Metrics {
     store_failures: StoreFailures,
     generations: GenerationMetrics,
     rates: Mutex<Rates>,
+    /// Replies to requests from ingresses since the start.
+    replies: AtomicU64,
     handle: PrometheusHandle,
 }
 
@@ -124,6 +127,7 @@ impl Metrics {
             store_failures: StoreFailures::register(recorder),
             generations: GenerationMetrics::register(recorder),
             rates: Mutex::new(Rates::default()),
+            replies: AtomicU64::new(0),
             handle: recorder.handle(),
         }
         .initialized()
@@ -193,6 +197,13 @@ impl Metrics {
     pub fn count_reply(&self, reply: &Reply) {
         let failed = reply.error.as_ref().is_some_and(is_platform_failure);
         self.rates(|rates, now| rates.replies.count(failed, now));
+        self.replies.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The number of replies to requests from ingresses since the start.
+    #[must_use]
+    pub fn replies(&self) -> u64 {
+        self.replies.load(Ordering::Relaxed)
     }
 
     /// Computes the rates; the caller calls it every [`TICK`].

@@ -252,6 +252,8 @@ fn bridge(
     env.insert("PORT".to_owned(), BRIDGE_PORT.to_string());
     env.insert("PORT_HEALTH".to_owned(), BRIDGE_PORT.to_string());
     env.insert("HEALTH_CHECK_PATH".to_owned(), "/ping".to_owned());
+    env.insert("GREENROOM_HTTP_ADDR".to_owned(), format!("0.0.0.0:{BRIDGE_PORT}"));
+    env.insert("GREENROOM_METRICS_ADDR".to_owned(), "off".to_owned());
     let cpu = cpu.into_iter().map(|choice| CpuChoice { vcpu_count: 2, ..choice }).collect();
     let min = config.compute.min_instances.min(BRIDGE_WORKERS_MAX);
     EndpointBody {
@@ -260,7 +262,7 @@ fn bridge(
         image: Some(options.image.clone()),
         template_id: None,
         registry: options.registry.clone(),
-        args: Some("runpod bridge".to_owned()),
+        args: Some("bridge".to_owned()),
         cpu: Some(cpu),
         gpu: None,
         disk: 5,

@@ -118,7 +118,21 @@ async fn random_bodies_of_jobs_never_end_the_worker() -> Result<()> {
         usize::try_from(state % u64::try_from(bound).unwrap()).unwrap()
     };
     let pieces = [
-        "{", "}", "[", "]", "\"id\":", "\"input\":", "\"x\"", ",", "\\ud800", "null", "1e999", "-0", "\u{0}", "\"ü\"", "9",
+        "{",
+        "}",
+        "[",
+        "]",
+        "\"id\":",
+        "\"input\":",
+        "\"x\"",
+        ",",
+        "\\ud800",
+        "null",
+        "1e999",
+        "-0",
+        "\u{0}",
+        "\"ü\"",
+        "9",
     ];
     let mut reactions = Vec::new();
     for _ in 0..150 {

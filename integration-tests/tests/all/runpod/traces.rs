@@ -89,8 +89,8 @@ async fn a_result_that_runpod_fails_to_take_is_sent_as_often_as_the_sdk_does_and
     let failures = std::sync::atomic::AtomicU32::new(3);
     let runpod = FakeRunPod::start_with(move |call| {
         use std::sync::atomic::Ordering::Relaxed;
-        let fails = call.job() == Some("d1")
-            && failures.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+        let fails =
+            call.job() == Some("d1") && failures.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
         if fails { Reaction::Json(500, json!({})) } else { Reaction::Default }
     })
     .await?;

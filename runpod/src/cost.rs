@@ -149,6 +149,20 @@ mod tests {
     }
 
     #[test]
+    fn the_rows_of_the_document_are_computed() {
+        let price = ComputePrice::listed(0.03, 2);
+        let (start, busy) = (Duration::from_millis(900), Duration::from_millis(100));
+        let short = WorkerLife { start, busy, idle: Duration::from_secs(1), disk_gb: 5 };
+        assert!(is_near(short.usd(&price), 2.0 * 0.000_016_666_7 + 5.0 * 0.000_011_574));
+        assert!(is_near(price.usd(busy), 0.000_001_666_7));
+        let day = Duration::from_secs(86_400);
+        let always = WorkerLife { start: Duration::ZERO, busy: day, idle: Duration::ZERO, disk_gb: 5 };
+        assert!(is_near(always.usd(&price), 1.44 + 0.016_67));
+        let executions = always.usd(&price) / 0.01;
+        assert!((145.0..147.0).contains(&executions), "{executions}");
+    }
+
+    #[test]
     fn the_total_is_the_sum_of_what_is_known() {
         let price = ComputePrice::listed(0.036, 1);
         let cost = ExecutionCost::new(Duration::from_secs(2), 0.003, Some(&price));

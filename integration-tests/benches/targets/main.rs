@@ -15,6 +15,7 @@ mod peers;
 mod pod_folder;
 mod postgres;
 mod recovery;
+mod runpod;
 mod running_pod;
 mod start;
 mod step;
@@ -28,7 +29,7 @@ use greenroom_integration_tests::bench::{Threshold, missing};
 /// A group: its name, and the function that runs it with the arguments after the name.
 type Group = (&'static str, fn(&[&str]) -> anyhow::Result<()>);
 
-const GROUPS: [Group; 11] = [
+const GROUPS: [Group; 12] = [
     ("guard", guard::main),
     ("start", start::main),
     ("step", step::main),
@@ -40,6 +41,7 @@ const GROUPS: [Group; 11] = [
     ("artifacts", artifacts::main),
     ("durable", durable::main),
     ("postgres", postgres::main),
+    ("runpod", runpod::main),
 ];
 
 fn main() -> anyhow::Result<()> {

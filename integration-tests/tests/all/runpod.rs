@@ -2,6 +2,7 @@
 //! jobs. Deployment and scaling against the same server. What is in `docker/` and in the releases agrees with the code.
 
 mod cancellations;
+mod commands;
 mod containers;
 mod deployment;
 mod ends;

@@ -202,8 +202,9 @@ fn the_test_of_the_hub_is_a_job_of_an_agent_that_exists() -> Result<()> {
 /// The names of metrics in an expression of PromQL.
 fn metrics_of(expression: &str) -> impl Iterator<Item = &str> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let names =
-        expression.split(move |c| !is_part(c)).filter(|word| word.contains('_') && !word.starts_with("histogram_"));
+    let names = expression
+        .split(move |c: char| !is_part(c))
+        .filter(|word| word.contains('_') && !word.starts_with("histogram_"));
     names.map(|name| name.trim_end_matches("_bucket").trim_end_matches("_count"))
 }
 

@@ -6,6 +6,7 @@
 mod api;
 mod body;
 mod client_config;
+mod deployment;
 mod description;
 mod difference;
 mod plan;
@@ -16,8 +17,9 @@ pub use api::{API_URL, RunPodApi};
 pub use body::{
     CpuChoice, EndpointBody, EndpointType, FlashBoot, GpuChoice, Scaling, TemplateBody, Workers, is_secret_reference,
 };
-pub use client_config::{Mapping, REQUESTS_PER_WORKER};
-pub use description::{DeployOptions, Description, read_description};
+pub use client_config::REQUESTS_PER_WORKER;
+pub use deployment::{DeployOptions, Description, Mapping};
+pub use description::read_description;
 pub use plan::{Action, Plan, PlannedEndpoint, apply_plan, make_plan};
 pub use status::{EndpointStatus, read_status};
 pub use validate::{looks_like_secret, validate_endpoint, validate_template};

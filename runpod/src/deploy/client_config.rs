@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_yaml_ng::Value;
 
 use super::body::{CpuChoice, EndpointBody, EndpointType, FlashBoot, Scaling, Workers};
-use super::description::{DeployOptions, Description};
+use super::deployment::{DeployOptions, Description, Mapping};
 
 /// Jobs or requests for one worker, where a file scales by the depth of the queue and names no number.
 pub const REQUESTS_PER_WORKER: u32 = 8;
@@ -24,17 +24,6 @@ const FOLDERS: [(&str, &str); 2] = [("/app/agents", "GREENROOM_DEFINITIONS"), ("
 /// The paths that the bridge serves.
 const BRIDGE_PATHS: [&str; 3] =
     ["/v1/agents/{agent_id}/execute", "/v1/teams/execute", "/v1/workflows/{workflow_id}/run"];
-
-/// What has become of one key of the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mapping {
-    /// The key, with dots.
-    pub key: String,
-    /// The member that it becomes; `None` if it has no counterpart.
-    pub target: Option<String>,
-    /// The value of the member, or the reason.
-    pub note: String,
-}
 
 /// The file. Its members are those of the customer's document.
 #[derive(Debug, Clone, Deserialize)]

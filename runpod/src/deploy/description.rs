@@ -6,28 +6,9 @@ use serde::Deserialize;
 use serde_yaml_ng::Value;
 
 use super::body::{EndpointBody, TemplateBody};
-use super::client_config::{Mapping, is_client_config, read_client_config};
+use super::client_config::{is_client_config, read_client_config};
+use super::deployment::{DeployOptions, Description};
 use super::validate::{validate_endpoint, validate_template};
-
-/// What a file leaves to the command.
-#[derive(Debug, Clone)]
-pub struct DeployOptions {
-    /// The image of endpoints that name none.
-    pub image: String,
-    /// The credentials of its registry.
-    pub registry: Option<String>,
-}
-
-/// What is deployed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Description {
-    /// The templates.
-    pub templates: Vec<TemplateBody>,
-    /// The endpoints.
-    pub endpoints: Vec<EndpointBody>,
-    /// What has become of each key of the customer's file; empty for another one.
-    pub mappings: Vec<Mapping>,
-}
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

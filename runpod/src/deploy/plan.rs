@@ -4,7 +4,7 @@ use greenroom_protocol::{Cause, ErrorCode, Json};
 use serde_json::{Map, json};
 
 use super::api::RunPodApi;
-use super::description::Description;
+use super::deployment::Description;
 use super::difference::{compare, describe_new};
 
 /// What is done with a resource.

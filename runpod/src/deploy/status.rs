@@ -6,7 +6,7 @@ use greenroom_protocol::{Cause, Json};
 use serde::Serialize;
 
 use super::api::RunPodApi;
-use super::description::Description;
+use super::deployment::Description;
 
 /// The status of one endpoint.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]

@@ -51,8 +51,8 @@ mod tests {
     fn a_secret_is_in_its_header_and_in_no_output() {
         let secret = SecretText::new("rpa_123");
         assert_eq!(secret.header("Bearer ").unwrap(), "Bearer rpa_123");
-        let shown = format!("{secret:?} {:?}", secret.header("").unwrap());
-        assert!(!shown.contains("rpa_123"), "{shown}");
+        let output = format!("{secret:?} {:?}", secret.header("").unwrap());
+        assert!(!output.contains("rpa_123"), "{output}");
         assert_eq!(secret.mask("the key rpa_123 is invalid"), "the key *** is invalid");
         assert_eq!(SecretText::default().mask("text"), "text");
     }

@@ -161,8 +161,8 @@ fn detail(received: &Received) -> String {
     let errors = errors.map(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
     let parts: Vec<String> = [text("title"), text("detail"), errors].into_iter().flatten().collect();
     let joined = parts.join("; ").replace(['\n', '\r'], " ");
-    let shown: String = joined.chars().take(DETAIL_CHARS_MAX).collect();
-    if shown.is_empty() { shown } else { format!(": {shown}") }
+    let text: String = joined.chars().take(DETAIL_CHARS_MAX).collect();
+    if text.is_empty() { text } else { format!(": {text}") }
 }
 
 fn read_document(received: &Received) -> Result<Json, Cause> {

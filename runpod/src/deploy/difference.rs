@@ -110,8 +110,8 @@ fn show(value: &Json) -> String {
     if text.chars().count() <= VALUE_CHARS_MAX {
         return text;
     }
-    let shown: String = text.chars().take(VALUE_CHARS_MAX).collect();
-    format!("{shown}…")
+    let first: String = text.chars().take(VALUE_CHARS_MAX).collect();
+    format!("{first}…")
 }
 
 /// True if an environment has variables that another one does not have.

@@ -217,12 +217,12 @@ fn the_dashboard_shows_metrics_that_exist_and_all_of_those_that_are_required() -
     ]
     .concat();
     let dashboard = document("docker/grafana/dashboards/greenroom.json")?;
-    let mut shown = BTreeSet::new();
+    let mut names = BTreeSet::new();
     for panel in dashboard["panels"].as_array().context("panels")? {
         let expression = panel["targets"][0]["expr"].as_str().context("an expression")?;
         for name in metrics_of(expression) {
             ensure!(source.contains(&format!("\"{name}\"")), "no metric is called {name}: {expression}");
-            shown.insert(name.to_owned());
+            names.insert(name.to_owned());
         }
     }
     for required in [
@@ -236,7 +236,7 @@ fn the_dashboard_shows_metrics_that_exist_and_all_of_those_that_are_required() -
         "llm_token_usage",
         "error_rate",
     ] {
-        ensure!(shown.contains(required), "the dashboard does not show {required}");
+        ensure!(names.contains(required), "the dashboard does not show {required}");
     }
     Ok(())
 }

@@ -54,8 +54,8 @@ impl Host {
         let (startup, drain) = (self.startup.clone(), self.drain.clone());
         let mut is_ended = self.is_ended.clone();
         let served = match self.servers.clone() {
-            Some(servers) => self.serve_over_nats(&servers).await,
-            None => self.serve_pod().await,
+            Some(servers) => Box::pin(self.serve_over_nats(&servers)).await,
+            None => Box::pin(self.serve_pod()).await,
         };
         if let Err(cause) = &served {
             tracing::error!(error.code = %cause.code, error.message = cause.message, "the host of the worker has failed");
@@ -74,7 +74,7 @@ impl Host {
     }
 
     async fn serve_pod(mut self) -> Result<(), Cause> {
-        let mut pod = up::start(&self.config, self.output).await?;
+        let mut pod = Box::pin(up::start(&self.config, self.output)).await?;
         // It is set once: this function is called once.
         let _ = self.work.pod.set((Arc::clone(pod.pipeline()), Arc::clone(pod.metrics())));
         self.startup.send_replace(Startup::Ready(pod.client(&self.config.user)));

@@ -53,7 +53,7 @@ fn check(description: &Description) -> Result<(), Cause> {
     let mut names: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
     names.sort_unstable();
     let repeated = names.windows(2).filter(|pair| matches!(pair, [first, second] if first == second));
-    problems.extend(repeated.map(|pair| format!("{}: two endpoints have this name", pair.concat())));
+    problems.extend(repeated.filter_map(|pair| Some(format!("{}: two endpoints have this name", pair.first()?))));
     if templates.is_empty() && endpoints.is_empty() {
         problems.push("the file has no `endpoints` and no `templates`".to_owned());
     }

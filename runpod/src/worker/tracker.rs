@@ -75,13 +75,6 @@ impl Tracker {
         self.lock().active.get(id).is_some_and(|cancel| !cancel.send_replace(true))
     }
 
-    /// Cancels every job.
-    pub(super) fn cancel_all(&self) {
-        for cancel in self.lock().active.values() {
-            cancel.send_replace(true);
-        }
-    }
-
     /// The ids of the jobs under way.
     pub(super) fn ids(&self) -> Vec<String> {
         self.lock().active.keys().cloned().collect()

@@ -58,6 +58,8 @@ use self::tracker::Tracker;
 pub const CONCURRENCY_DEFAULT: usize = 32;
 /// Heartbeats that a process misses before it counts as suspended.
 const PINGS_MISSED_MAX: u32 = 2;
+/// Checks for a suspension that it misses before that, if heartbeats are more frequent.
+const CHECKS_MISSED_MAX: u32 = 5;
 
 /// How a worker works.
 #[derive(Clone)]
@@ -135,7 +137,8 @@ impl Worker {
             Arc::clone(&options.clock),
             Arc::clone(&options.resume_hook),
             Arc::clone(&api),
-            environment.ping_interval * PINGS_MISSED_MAX,
+            // A check that is only late is no suspension.
+            (environment.ping_interval * PINGS_MISSED_MAX).max(timing.resume_check_interval * CHECKS_MISSED_MAX),
             timing.resume_retry_delay,
         ));
         let (tracker, counters) = (Arc::new(Tracker::default()), Arc::new(Counters::default()));

@@ -54,7 +54,7 @@ pub(super) enum Stop {
 pub(super) enum Posted {
     /// RunPod has it.
     Accepted,
-    /// RunPod refuses it, and would again: the status.
+    /// RunPod refuses it, and would again: the status; 0 if it could not be sent at all.
     Refused(u16),
     /// RunPod has failed, or cannot take it now (408, 429, 5xx), and may name a delay.
     Failed { status: u16, retry_after: Option<Duration> },
@@ -151,6 +151,8 @@ impl WorkerApi {
             .header(REQUEST_ID, job);
         let response = match request.send().await {
             Ok(response) => response,
+            // The address is none: a repetition would not change it.
+            Err(error) if error.is_builder() => return Posted::Refused(0),
             Err(error) => return Posted::Disconnected(describe(&error)),
         };
         match read_response(response, RESPONSE_BYTES_MAX).await {

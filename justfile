@@ -73,3 +73,7 @@ audit:
 # Build the documentation of every crate.
 doc:
     cargo doc --workspace --no-deps
+
+# Build what a release has for this machine: program, archive, wheel, npm package, checksums (slow).
+release PROFILE="dist":
+    scripts/release {{ PROFILE }}

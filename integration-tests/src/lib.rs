@@ -17,6 +17,8 @@ pub mod nats_server;
 pub mod process_memory;
 pub mod process_time;
 pub mod redis_server;
+pub mod runpod_api;
+pub mod runpod_jobs;
 pub mod script_server;
 pub mod shifted_clock;
 pub mod store_hooks;

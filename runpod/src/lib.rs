@@ -1,6 +1,16 @@
-//! The bridge between HTTP and a client of the platform: it reads requests, sends them through [`greenroom_client`], and
-//! writes replies, problems and streams of events. It knows no actor, policy or store, and no way by which the client
-//! sends: the process that has the bridge provides the client.
+//! What is between a client of the platform and other protocols: HTTP, and RunPod Serverless.
+//!
+//! [`bridge`] reads requests of HTTP, sends them through [`greenroom_client`], and writes replies, problems and streams of
+//! events. [`worker`] takes the jobs of a queue endpoint of RunPod, [`scale`] starts workers for what waits elsewhere, and
+//! [`deploy`] creates and changes endpoints. This crate knows no actor, policy or store, and no way by which the client
+//! sends: the process that has a bridge or a worker provides the client.
 #![deny(missing_docs)]
 
 pub mod bridge;
+pub mod cost;
+pub mod deploy;
+mod http;
+mod random;
+pub mod scale;
+pub mod secret;
+pub mod worker;

@@ -12,13 +12,16 @@ pub mod db;
 pub mod definitions;
 pub mod demo;
 pub mod explain;
+pub mod healthcheck;
 pub mod inputs;
 pub mod memory;
+mod nats_client;
 pub mod output;
 pub mod policy;
 pub mod progress;
 pub mod report;
 pub mod run;
+pub mod runpod;
 pub mod runs;
 pub mod session;
 pub mod up;
@@ -31,7 +34,7 @@ use greenroom_protocol::{Cause, ErrorCode};
 
 use self::args::{
     AuditCommand, Cli, Command, ConfigCommand, DbCommand, DefinitionsCommand, GlobalArgs, OutputFormat, PolicyCommand,
-    VerifyArgs,
+    RunpodCommand, VerifyArgs,
 };
 use self::output::{Output, print_note};
 use self::session::Session;
@@ -108,7 +111,7 @@ fn flags(common: &GlobalArgs) -> Flags {
 
 async fn execute(loaded: LoadedConfig, command: Command, output: Output, signals: &mut Signals) -> Result<u8, Cause> {
     let config = loaded.config.clone();
-    start_log(&loaded, command.is_process(), output)?;
+    start_log(&loaded, &command, output)?;
     match command {
         Command::Up => up::up(config, output, signals).await,
         Command::Pod => {
@@ -117,6 +120,8 @@ async fn execute(loaded: LoadedConfig, command: Command, output: Output, signals
         }
         Command::Bridge => bridge::bridge(&config, output, signals).await,
         Command::Config(ConfigCommand::Check) => config::check(&loaded, output),
+        Command::Runpod(command) => runpod::runpod(config, command, output, signals).await,
+        Command::Healthcheck(arguments) => healthcheck::healthcheck(&config, &arguments, output).await,
         apply @ (Command::Definitions(DefinitionsCommand::Apply { .. })
         | Command::Policy(PolicyCommand::Apply { .. })) => execute_in_session(&loaded, apply, output, signals).await,
         Command::Definitions(DefinitionsCommand::Check { path }) => {
@@ -237,6 +242,8 @@ async fn execute_in(session: &Session, command: Command, output: Output) -> Resu
         | Command::Up
         | Command::Pod
         | Command::Bridge
+        | Command::Runpod(_)
+        | Command::Healthcheck(_)
         | Command::Explain { .. }
         | Command::Completions { .. } => Ok(0),
     }
@@ -265,14 +272,23 @@ fn warn_of_overridden_settings(session: &Session, loaded: &LoadedConfig, output:
     }
 }
 
-fn start_log(loaded: &LoadedConfig, is_up: bool, output: Output) -> Result<(), Cause> {
+fn start_log(loaded: &LoadedConfig, command: &Command, output: Output) -> Result<(), Cause> {
+    let is_up = command.is_process();
+    let is_service = is_up || matches!(command, Command::Runpod(RunpodCommand::Worker(_) | RunpodCommand::Scale(_)));
     let filter = match loaded.config.log_filter.as_str() {
-        "" if is_up => UP_LOG,
+        "" if is_service => UP_LOG,
         "" => COMMAND_LOG,
         filter => filter,
     };
-    telemetry::start(filter, Arc::new(WallClock))
-        .map_err(|message| Cause::new(ErrorCode::InvalidConfiguration, message))?;
+    // The console of RunPod reads lines of another form, on standard output.
+    let is_on_runpod = matches!(command, Command::Runpod(RunpodCommand::Worker(_)))
+        && std::env::var_os(greenroom_runpod::worker::ENDPOINT_ID).is_some();
+    let started = if is_on_runpod {
+        telemetry::runpod_lines::start(filter)
+    } else {
+        telemetry::start(filter, Arc::new(WallClock))
+    };
+    started.map_err(|message| Cause::new(ErrorCode::InvalidConfiguration, message))?;
     for warning in &loaded.warnings {
         // What `up` writes to standard error is a log, whose lines are JSON if the format is.
         if is_up && output.format() == OutputFormat::Json {

@@ -5,6 +5,7 @@ pub mod metrics;
 pub mod metrics_server;
 mod platform_failure;
 pub mod rate;
+pub mod runpod_lines;
 
 pub use logs::{EXECUTION, LIST_SEPARATOR, start};
 pub use metrics::Metrics;

@@ -18,6 +18,7 @@ mod pod_folder;
 mod postgres;
 mod recovery;
 mod running_pod;
+mod runpod;
 mod start;
 mod step;
 mod stream;
@@ -30,7 +31,7 @@ use greenroom_integration_tests::bench::{Threshold, missing};
 /// A group: its name, and the function that runs it with the arguments after the name.
 type Group = (&'static str, fn(&[&str]) -> anyhow::Result<()>);
 
-const GROUPS: [Group; 12] = [
+const GROUPS: [Group; 14] = [
     ("guard", guard::main),
     ("start", start::main),
     ("step", step::main),
@@ -44,6 +45,7 @@ const GROUPS: [Group; 12] = [
     ("durable", durable::main),
     ("postgres", postgres::main),
     ("nats", nats_calls::main),
+    ("runpod", runpod::main),
 ];
 
 fn main() -> anyhow::Result<()> {

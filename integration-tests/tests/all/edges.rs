@@ -11,6 +11,7 @@ use crate::metadata::{Dependency, Metadata, Package};
 const EDGES: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     ("client", &["protocol"]),
+    ("runpod", &["protocol", "client"]),
     ("definitions", &["protocol"]),
     ("rego", &["protocol"]),
     ("registry", &["protocol", "definitions"]),
@@ -37,7 +38,7 @@ const ALLOWED_USERS: &[(&str, &[&str])] = &[
     ("opa-wasm", &["rego"]),
     ("ractor", &["actors", "supervisor"]),
     ("ractor_cluster", &["supervisor"]),
-    ("reqwest", &["client", "registry", "runtimes"]),
+    ("reqwest", &["client", "registry", "runpod", "runtimes"]),
     ("ring", &["runpod", "supervisor"]),
     ("rusqlite", &["registry"]),
     ("saphyr-parser", &["definitions"]),

@@ -64,6 +64,7 @@ mod restart;
 mod restore;
 mod retries;
 mod run_cases;
+mod runpod;
 mod sealed_types;
 mod secrets;
 mod shutdown;

@@ -7,10 +7,12 @@ use greenroom_protocol::{AgentId, ContentHash, IdempotencyKey, TeamId, WorkflowI
 
 mod audit;
 mod cluster;
+mod runpod;
 mod runs;
 
 pub use audit::{AuditCommand, VerifyArgs};
 pub use cluster::ClusterCommand;
+pub use runpod::{HealthcheckArgs, RunpodCommand, RunpodDeployArgs, RunpodFileArgs, RunpodScaleArgs, RunpodWorkerArgs};
 pub use runs::{ArtifactsCommand, DeadCommand, RunsCommand, StartArgs};
 
 const ABOUT: &str =
@@ -130,6 +132,11 @@ pub enum Command {
     /// Show the pods of the database, and finalize an upgrade of all of them
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Run the worker of RunPod Serverless, scale and deploy its endpoints
+    #[command(subcommand)]
+    Runpod(RunpodCommand),
+    /// Check whether the process of this container serves, for the HEALTHCHECK of an image
+    Healthcheck(HealthcheckArgs),
     /// Explain an error code
     Explain {
         /// The code, such as `policy_denied`; without it, all codes are listed

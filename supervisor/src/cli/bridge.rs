@@ -1,12 +1,10 @@
 //! `greenroom bridge`: serves HTTP, and sends the requests over NATS to the pods, which authenticate their callers.
 
-use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_client::nats::ConnectOptions;
-use greenroom_client::{Client, Error, TransportError};
+use greenroom_client::Client;
 use greenroom_protocol::request::Query;
 use greenroom_protocol::{Cause, ErrorCode, Request};
 use greenroom_runpod::bridge::{BridgeServer, Health, Host};
@@ -14,10 +12,11 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 
 use super::args::OutputFormat;
+use super::nats_client;
 use super::output::Output;
 use crate::clock::WallClock;
 use crate::compose::http::bridge_config;
-use crate::config::{Config, HttpConfig, NatsAuth, NatsConfig};
+use crate::config::{Config, HttpConfig};
 use crate::lifecycle::{ProcessSignal, Signals};
 
 /// How often a bridge without a pod looks for one.
@@ -34,10 +33,11 @@ pub async fn bridge(config: &Config, output: Output, signals: &mut Signals) -> R
     let nats = config.nats.as_ref().ok_or_else(|| missing("nats.url", "NATS_URL"))?;
     let http = config.http.as_ref().ok_or_else(|| missing("http.addr", "GREENROOM_HTTP_ADDR"))?;
     let connected = tokio::select! {
-        connected = Box::pin(connect(nats)) => connected,
+        // Each caller has a credential of its own.
+        connected = Box::pin(nats_client::connect(nats, "greenroom-bridge", None)) => connected,
         signal = signals.next() => return Ok(signal.exit_code()),
     };
-    let client = connected.map_err(cause_of)?;
+    let client = connected?;
     let health = watch::Sender::new(Health::Starting);
     let server = bind(config, http, client.clone(), &health)?;
     let url = format!("http://{}", server.local_addr());
@@ -111,45 +111,6 @@ async fn wait_for_signal(client: &Client, health: &watch::Sender<Health>, signal
 async fn wait_for_pod(client: &Client) {
     while client.request(Request::Query(Query::Agents)).timeout(PROBE_TIMEOUT).send().await.is_err() {
         sleep(PROBE_INTERVAL).await;
-    }
-}
-
-/// Connects as the configuration of the pods says.
-async fn connect(nats: &NatsConfig) -> Result<Client, Error> {
-    let mut options = ConnectOptions::default().prefix(&nats.prefix).name("greenroom-bridge");
-    options = match &nats.auth {
-        NatsAuth::None => options,
-        NatsAuth::Credentials(path) => options.credentials_file(path),
-        NatsAuth::Nkey(path) => options.nkey(read_seed(path)?),
-        NatsAuth::Token(token) => options.token(token.reveal()),
-        NatsAuth::User { name, password } => options.user_and_password(name, password.reveal()),
-    };
-    if let Some(path) = &nats.tls.ca_file {
-        options = options.tls_ca_file(path);
-    }
-    if let Some((certificate, key)) = &nats.tls.identity {
-        options = options.tls_client_files(certificate, key);
-    }
-    Client::connect_with(nats.url.reveal(), options).await
-}
-
-fn read_seed(path: &Path) -> Result<String, Error> {
-    let seed = std::fs::read_to_string(path).map_err(|error| {
-        let message = format!("nats.nkey_file: {} cannot be read: {error}", path.display());
-        Error::Refused(Cause::new(ErrorCode::InvalidConfiguration, message))
-    })?;
-    Ok(seed.trim().to_owned())
-}
-
-fn cause_of(error: Error) -> Cause {
-    match error {
-        Error::Refused(cause) => cause,
-        // The error quotes the address, which may have a password.
-        Error::Transport(TransportError::Unreachable { reason, .. }) => {
-            Cause::new(ErrorCode::ShuttingDown, format!("no server of NATS can be reached: {reason}"))
-        }
-        Error::Transport(error) => error.into(),
-        Error::Decode(error) => Cause::new(ErrorCode::Internal, error.to_string()),
     }
 }
 

@@ -59,7 +59,8 @@ pub fn require_cluster(config: &Config) -> Result<(), Cause> {
     Ok(())
 }
 
-async fn start(config: &Config, output: Output) -> Result<Pod, Cause> {
+/// Starts a pod with its ingresses, its watchers and its recovery.
+pub(super) async fn start(config: &Config, output: Output) -> Result<Pod, Cause> {
     let lock = match find_owner(config, |reason| tracing::warn!(reason, "start is delayed")).await? {
         Owner::ThisProcess(lock) => lock,
         Owner::Other { process, .. } => {

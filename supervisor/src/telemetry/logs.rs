@@ -35,7 +35,7 @@ const POLICY_CHECKS: &str = "policy_checks";
 pub const LIST_SEPARATOR: char = ',';
 
 /// Targets whose lines no filter can enable: the client of models logs answers of providers.
-const SILENCED_TARGETS: &str = "genai=off";
+pub(super) const SILENCED_TARGETS: &str = "genai=off";
 
 /// Installs the log writer of the process. From then on, a panic is a line of the log too.
 ///
@@ -58,7 +58,7 @@ pub fn start(filter: &str, clock: Arc<dyn Clock>) -> Result<(), String> {
 }
 
 /// Writes a panic as a line of the log. Its message may quote an input, so it is logged at level debug only.
-fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+pub(super) fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string);
     let thread = std::thread::current();
     tracing::error!(panic.location = location, thread.name = thread.name(), "panic");

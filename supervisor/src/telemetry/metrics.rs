@@ -1,6 +1,7 @@
 //! The nine metrics, with exactly the names and types of the requirements, and some of our own. They belong
 //! to one pod and not to the process, so that two pods in one test have separate metrics.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use super::rate::Rate;
 
 mod cluster;
 mod generations;
+mod help;
 mod nats;
 mod store_failures;
 
@@ -71,6 +73,8 @@ pub struct Metrics {
     cluster: Arc<ClusterMetrics>,
     nats: NatsMetrics,
     rates: Mutex<Rates>,
+    /// Replies to requests from ingresses since the start.
+    replies: AtomicU64,
     handle: PrometheusHandle,
 }
 
@@ -102,7 +106,7 @@ impl Metrics {
             let key = Key::from_parts("agent_execution_time", vec![Label::new("status", status.as_str())]);
             (status, recorder.register_histogram(&key, &METADATA))
         };
-        describe(recorder);
+        help::describe(recorder);
         Self {
             execution_time: STATUSES.into_iter().map(timed).collect(),
             success_rate: gauge("agent_success_rate"),
@@ -132,6 +136,7 @@ impl Metrics {
             cluster: Arc::new(ClusterMetrics::register(recorder)),
             nats: NatsMetrics::register(recorder),
             rates: Mutex::new(Rates::default()),
+            replies: AtomicU64::new(0),
             handle: recorder.handle(),
         }
         .initialized()
@@ -213,6 +218,13 @@ impl Metrics {
     pub fn count_reply(&self, reply: &Reply) {
         let failed = reply.error.as_ref().is_some_and(is_platform_failure);
         self.rates(|rates, now| rates.replies.count(failed, now));
+        self.replies.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The number of replies to requests from ingresses since the start.
+    #[must_use]
+    pub fn replies(&self) -> u64 {
+        self.replies.load(Ordering::Relaxed)
     }
 
     /// Computes the rates; the caller calls it every [`TICK`].
@@ -246,41 +258,6 @@ impl Metrics {
 /// The faults of the store of artifacts.
 fn artifact_faults() -> impl Iterator<Item = &'static str> {
     S3Fault::ALL.into_iter().map(S3Fault::as_str).chain([DAMAGED_ARTIFACT, ABANDONED_ARTIFACT, OTHER_FAULT])
-}
-
-fn describe(recorder: &PrometheusRecorder) {
-    let gauges = [
-        ("agent_success_rate", "share of executions in the last five minutes that succeeded"),
-        ("workflow_completion_rate", "share of runs in the last five minutes that succeeded"),
-        ("active_agents", "agents that have an active actor"),
-        ("concurrent_teams", "teams that are formed"),
-        ("definitions_quarantined", "definitions that are not in service in the version of their file"),
-        ("error_rate", "share of requests in the last five minutes that the platform failed to serve"),
-        ("pod_lease_lapsed", "1 while the pod has no live lease, and releases nothing"),
-        ("pod_clock_offset_seconds", "seconds that the wall clock of the machine is later than the database"),
-    ];
-    for (name, help) in gauges {
-        recorder.describe_gauge(name.into(), None, help.into());
-    }
-    for (name, help) in [
-        ("agent_execution_time", "duration of an execution in seconds"),
-        ("team_formation_time", "seconds until a team is formed"),
-        ("agent_activation_time", "seconds until an agent's actor takes its first job"),
-    ] {
-        recorder.describe_histogram(name.into(), None, help.into());
-    }
-    for (name, help) in [
-        ("policy_denials", "policy decisions that denied a request"),
-        ("llm_token_usage", "tokens as providers counted them"),
-        ("redis_failures", "operations of Redis that failed"),
-        ("artifact_store_failures", "failures of the store of artifacts, by their fault"),
-        ("pods_declared_dead", "other pods that this pod has declared dead"),
-        ("run_trees_claimed", "trees of runs that this pod has claimed"),
-        ("run_trees_woken", "claimed trees that were parked"),
-        ("run_trees_parked", "trees of runs that left this pod because they only wait"),
-    ] {
-        recorder.describe_counter(name.into(), None, help.into());
-    }
 }
 
 impl Observer for Metrics {

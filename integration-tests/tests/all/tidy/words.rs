@@ -9,9 +9,13 @@ const EMPTY_FILE_NAMES: &[&str] = &["utils", "util", "helpers", "helper", "commo
 const EMPTY_TYPE_ENDINGS: &[&str] = &["Manager", "Helper", "Helpers", "Util", "Utils", "Impl"];
 /// Hosts that a text of the tree may link to. Package clients have their own configuration.
 const HOSTS: &[&str] = &[
+    // An address of RunPod's test harness, in a test of the worker.
+    "0.0.0.0",
     "127.0.0.1",
     "api.anthropic.com",
     "api.openai.com",
+    "api.runpod.ai",
+    "api.runpod.io",
     "cel.dev",
     "docs.astral.sh",
     "docs.aws.amazon.com",

@@ -1,0 +1,95 @@
+//! The files of a release agree with the workspace and with each other. The packages are built and installed by
+//! `scripts/release`.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+fn read(path: &str) -> Result<String> {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path))
+        .with_context(|| path.to_owned())
+}
+
+fn manifest() -> Result<toml::Table> {
+    Ok(read("Cargo.toml")?.parse()?)
+}
+
+#[test]
+fn a_distributed_program_is_stripped_and_optimised_and_a_panic_still_unwinds() -> Result<()> {
+    let manifest = manifest()?;
+    let dist = &manifest["profile"]["dist"];
+    assert_eq!(dist["inherits"].as_str(), Some("release"));
+    assert_eq!((dist["strip"].as_str(), dist["lto"].as_str()), (Some("symbols"), Some("thin")));
+    assert_eq!(manifest["profile"]["release"]["panic"].as_str(), Some("unwind"));
+    assert_eq!(manifest["profile"]["release"]["lto"].as_bool(), Some(false), "`release` remains quick to build");
+    Ok(())
+}
+
+#[test]
+fn packages_have_the_version_of_the_workspace() -> Result<()> {
+    let manifest = manifest()?;
+    let version = manifest["workspace"]["package"]["version"].as_str().context("a version")?;
+    let wheel: toml::Table = read("packaging/pyproject.toml")?.parse()?;
+    assert_eq!(wheel["project"]["version"].as_str(), Some(version));
+    let maturin = &wheel["tool"]["maturin"];
+    assert_eq!((maturin["bindings"].as_str(), maturin["profile"].as_str()), (Some("bin"), Some("dist")));
+    assert_eq!(maturin["manifest-path"].as_str(), Some("../supervisor/Cargo.toml"));
+    let npm: Value = serde_json::from_str(&read("packaging/npm/package.json")?)?;
+    assert_eq!((npm["version"].as_str(), npm["bin"]["greenroom"].as_str()), (Some(version), Some("bin/greenroom.js")));
+    let launcher = read("packaging/npm/bin/greenroom.js")?;
+    ensure!(launcher.starts_with("#!/usr/bin/env node\n"));
+    for file in npm["files"].as_array().context("files")?.iter().filter_map(Value::as_str) {
+        let folder = file.split('/').nth(1).context("a folder")?;
+        ensure!(folder == "greenroom.js" || launcher.contains(&format!("\"{folder}\"")), "{file}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_installer_downloads_what_the_release_has_and_checks_it() -> Result<()> {
+    let (installer, script) = (read("install.sh")?, read("scripts/release")?);
+    ensure!(installer.starts_with("#!/bin/sh\n") && installer.contains("\nset -eu\n"));
+    ensure!(script.contains("archive=greenroom-$version-$machine-linux.tar.gz"));
+    ensure!(installer.contains("archive=greenroom-$version-$machine-linux.tar.gz"));
+    let (checked, extracted) = (installer.find("sha256sum --check"), installer.find("tar -xzf"));
+    ensure!(checked.is_some() && checked < extracted, "the checksum is compared before the archive is opened");
+    let workflow = read(".github/workflows/release.yml")?;
+    ensure!(workflow.contains("release/VERSION") && installer.contains("latest/download/VERSION"));
+    Ok(())
+}
+
+#[test]
+fn workflows_pin_actions_by_commit_and_grant_little() -> Result<()> {
+    for path in [".github/workflows/release.yml", ".github/workflows/security.yml"] {
+        let text = read(path)?;
+        let workflow: Value = serde_json::to_value(serde_yaml_ng::from_str::<serde_yaml_ng::Value>(&text)?)?;
+        assert_eq!(workflow["permissions"]["contents"], "read", "{path}");
+        for (name, job) in workflow["jobs"].as_object().context("jobs")? {
+            ensure!(job["timeout-minutes"].is_u64(), "{path}: {name} has no timeout");
+        }
+        for line in text.lines().filter_map(|line| line.trim().strip_prefix("- uses: ")) {
+            let (_, pin) = line.split_once('@').with_context(|| line.to_owned())?;
+            let (commit, tag) = pin.split_once(" # v").with_context(|| format!("{line} names no version"))?;
+            ensure!(commit.len() == 40 && commit.chars().all(|c| c.is_ascii_hexdigit()), "{line}");
+            ensure!(tag.starts_with(|c: char| c.is_ascii_digit()), "{line}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_release_has_two_processors_components_checksums_and_a_provenance() -> Result<()> {
+    let workflow = read(".github/workflows/release.yml")?;
+    for part in [
+        "machine: x86_64",
+        "machine: aarch64",
+        "cargo cyclonedx",
+        "SHA256SUMS",
+        "attest-build-provenance",
+        "run: scripts/release",
+    ] {
+        ensure!(workflow.contains(part), "{part}");
+    }
+    Ok(())
+}

@@ -12,8 +12,9 @@ use crate::prompt::Prompt;
 use crate::types::Field;
 
 pub use crate::spec::agent::{
-    AgentLimits, AgentSpec, Backoff, Collaboration, Example, Implementation, MemoryRecall, PromptSpec, Retry,
-    RuntimeKind, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX, TOKENS_DEFAULT, TURNS_DEFAULT, ToolRef,
+    AgentLimits, AgentSpec, Assertion, Backoff, Collaboration, Deprecated, Example, Expectation, Implementation,
+    Inherited, Length, LengthBounds, MemoryRecall, ModelParameters, PromptSpec, ReasoningEffort, Retry, RuntimeKind,
+    TEMPERATURE_MAX, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX, TOKENS_DEFAULT, TURNS_DEFAULT, ToolRef,
 };
 
 /// An agent of the catalogue: its definition with compiled templates.

@@ -13,6 +13,7 @@ pub mod id;
 pub mod journal;
 pub mod limits;
 pub mod money;
+pub mod policy_name;
 pub mod raw_input;
 pub mod received;
 pub mod reply;

@@ -14,6 +14,7 @@ use crate::yaml::PathSegment;
 pub(super) fn check(all: &DefinitionSet, index: &Index<'_>, known_names: &KnownNames) -> Vec<Problem> {
     let categories = known_categories(all);
     let capabilities = known_capabilities(all);
+    let snippets = known_snippets(all);
     let mut problems: Vec<Problem> = all
         .references
         .iter()
@@ -24,6 +25,7 @@ pub(super) fn check(all: &DefinitionSet, index: &Index<'_>, known_names: &KnownN
             ReferenceKind::Category => unknown(reference, categories.as_ref()?.iter().copied()),
             ReferenceKind::Capability => unknown(reference, capabilities.as_ref()?.iter().copied()),
             ReferenceKind::Policy => unknown(reference, names(&known_names.policies)),
+            ReferenceKind::Snippet => unknown(reference, snippets.iter().copied()),
             ReferenceKind::Handler => unknown(reference, names(&known_names.handlers)),
             ReferenceKind::Tool => unknown(reference, names(&known_names.tools)),
             ReferenceKind::Provider => unknown(reference, names(&known_names.providers)),
@@ -53,6 +55,12 @@ fn known_capabilities(all: &DefinitionSet) -> Option<BTreeSet<&str>> {
     Some(capabilities.map(|capability| capability.id.as_str()).collect())
 }
 
+/// The names of the snippets, invalid ones among them: their own problems are reported already.
+fn known_snippets(all: &DefinitionSet) -> BTreeSet<&str> {
+    let valid = all.snippets.iter().map(|snippet| snippet.name.as_str());
+    valid.chain(all.undecoded_ids(DefinitionKind::Snippet)).collect()
+}
+
 fn names(known: &BTreeSet<String>) -> impl Iterator<Item = &str> + Clone {
     known.iter().map(String::as_str)
 }
@@ -62,9 +70,11 @@ fn unknown<'a>(reference: &Reference, known: impl Iterator<Item = &'a str> + Clo
         return None;
     }
     let kind = match reference.kind {
-        ReferenceKind::Agent | ReferenceKind::Workflow | ReferenceKind::Team | ReferenceKind::Category => {
-            ProblemKind::UnknownReference
-        }
+        ReferenceKind::Agent
+        | ReferenceKind::Workflow
+        | ReferenceKind::Team
+        | ReferenceKind::Category
+        | ReferenceKind::Snippet => ProblemKind::UnknownReference,
         ReferenceKind::Policy => ProblemKind::UnknownPolicy,
         ReferenceKind::Capability | ReferenceKind::Handler | ReferenceKind::Tool | ReferenceKind::Provider => {
             ProblemKind::UnknownName
@@ -73,6 +83,9 @@ fn unknown<'a>(reference: &Reference, known: impl Iterator<Item = &'a str> + Clo
     let expected = match hint(&reference.name, known) {
         none if none.is_empty() && reference.kind == ReferenceKind::Capability => {
             "`capabilities.yaml` lists the capabilities; add it there".to_owned()
+        }
+        none if none.is_empty() && reference.kind == ReferenceKind::Snippet => {
+            format!("write `snippets/{}.md`", reference.name)
         }
         hint => hint,
     };

@@ -29,12 +29,12 @@ fn same(path: &Path, text: &str) {
     assert!(stored == text, "{} is old: UPDATE=1 cargo test -p greenroom-definitions", path.display());
 }
 
-fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
+fn definition_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
         if path.is_dir() {
-            yaml_files(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            definition_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "yaml" || extension == "md") {
             found.push(path);
         }
     }
@@ -44,8 +44,8 @@ fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
 fn the_embedded_list_is_the_folders() {
     let mut files: Vec<_> =
         ["capabilities.yaml", "categories.yaml", "models.yaml"].iter().map(|name| home().join(name)).collect();
-    for folder in ["agents", "teams", "workflows"] {
-        yaml_files(&home().join(folder), &mut files);
+    for folder in ["agents", "snippets", "teams", "workflows"] {
+        definition_files(&home().join(folder), &mut files);
     }
     files.sort();
     let names = files.iter().map(|file| file.strip_prefix(home()).unwrap().display().to_string());

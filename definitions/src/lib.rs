@@ -22,6 +22,7 @@ pub mod condition;
 mod decode;
 mod definition_set;
 pub mod embedded;
+pub mod expectation;
 pub mod expr;
 pub mod kind;
 pub mod known_names;

@@ -19,9 +19,15 @@ pub(super) fn check(all: &DefinitionSet, index: &Index<'_>, known_names: &KnownN
         .references
         .iter()
         .filter_map(|reference| match reference.kind {
-            ReferenceKind::Agent => unknown(reference, index.agents.keys().copied()),
-            ReferenceKind::Workflow => unknown(reference, index.workflows.keys().copied()),
-            ReferenceKind::Team => unknown(reference, index.teams.keys().copied()),
+            ReferenceKind::Agent => {
+                unknown(reference, index.agents.keys().copied()).map(|one| of_other_kind(one, reference, index))
+            }
+            ReferenceKind::Workflow => {
+                unknown(reference, index.workflows.keys().copied()).map(|one| of_other_kind(one, reference, index))
+            }
+            ReferenceKind::Team => {
+                unknown(reference, index.teams.keys().copied()).map(|one| of_other_kind(one, reference, index))
+            }
             ReferenceKind::Category => unknown(reference, categories.as_ref()?.iter().copied()),
             ReferenceKind::Capability => unknown(reference, capabilities.as_ref()?.iter().copied()),
             ReferenceKind::Policy => unknown(reference, names(&known_names.policies)),
@@ -96,6 +102,20 @@ fn unknown<'a>(reference: &Reference, known: impl Iterator<Item = &'a str> + Clo
         found: format!("there is no {} `{}`", reference.kind.as_str(), reference.name),
         expected,
     })
+}
+
+/// Names the kind of the definition that has the id, if it is of another kind than the reference.
+fn of_other_kind(mut problem: Problem, reference: &Reference, index: &Index<'_>) -> Problem {
+    let name = reference.name.as_str();
+    let kinds = [
+        (ReferenceKind::Agent, index.agents.contains_key(name)),
+        (ReferenceKind::Workflow, index.workflows.contains_key(name)),
+        (ReferenceKind::Team, index.teams.contains_key(name)),
+    ];
+    if let Some((kind, _)) = kinds.iter().find(|(_, exists)| *exists) {
+        problem.expected = format!("`{name}` is the id of a definition of another kind: {}", kind.as_str());
+    }
+    problem
 }
 
 fn members(index: &Index<'_>, definition: &Located<Team>, problems: &mut Vec<Problem>) {

@@ -5,8 +5,11 @@
 mod bounds;
 mod capabilities;
 mod categories;
+mod category_defaults;
 mod client;
+mod conventions;
 mod editors;
+mod expectations;
 mod file_set;
 mod folder;
 mod hostile;

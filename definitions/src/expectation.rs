@@ -4,7 +4,7 @@
 //! model chooses the words around them.
 
 use greenroom_protocol::{ErrorCode, Json, Values};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::agent::{Assertion, Expectation};
 
@@ -18,7 +18,7 @@ pub use value_path::{PathPart, ValuePath};
 const SHOWN_CHARS_MAX: usize = 120;
 
 /// An assertion that does not hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AssertionFailure {
     /// The number of the assertion in its example, from 0.
     pub number: usize,

@@ -6,9 +6,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use greenroom_protocol::{AgentId, ContentHash, IdempotencyKey, TeamId, WorkflowId};
 
 mod audit;
+mod catalogue;
 mod runs;
 
 pub use audit::{AuditCommand, VerifyArgs};
+pub use catalogue::{EvalArgs, GraphFormat, WholeCatalogueCommand};
 pub use runs::{ArtifactsCommand, DeadCommand, RunsCommand, StartArgs};
 
 const ABOUT: &str =
@@ -91,6 +93,11 @@ pub enum Command {
     /// List and show teams
     #[command(subcommand)]
     Teams(CatalogueCommand),
+    /// Search, show, draw and measure the catalogue
+    #[command(subcommand)]
+    Catalogue(WholeCatalogueCommand),
+    /// Run the examples of agents and check what they expect
+    Eval(EvalArgs),
     /// List, watch, report, resume, approve and cancel runs
     #[command(subcommand)]
     Runs(RunsCommand),

@@ -45,6 +45,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("snippets/no_advice.md", include_str!("../snippets/no_advice.md")),
     ("snippets/personal_data.md", include_str!("../snippets/personal_data.md")),
     ("snippets/quoted_evidence.md", include_str!("../snippets/quoted_evidence.md")),
+    ("snippets/table_facts.md", include_str!("../snippets/table_facts.md")),
     ("teams/report_team.yaml", include_str!("../teams/report_team.yaml")),
     ("teams/reporting_team.yaml", include_str!("../teams/reporting_team.yaml")),
     ("workflows/generate_quarterly_report.yaml", include_str!("../workflows/generate_quarterly_report.yaml")),

@@ -1,7 +1,5 @@
 //! What agents have from their category and from snippets, and what happens where one of them is invalid.
 
-use std::path::Path;
-
 use greenroom_definitions::agent::Agent;
 use greenroom_definitions::{Catalogue, load_over};
 use greenroom_protocol::AgentId;
@@ -197,5 +195,4 @@ fn a_folder_without_categories_has_no_defaults_of_others() {
     let folder = Folder::new().with("agents/echo.yaml", agent("echo"));
     let catalogue = catalogue(&folder);
     assert!(find(&catalogue, "echo").spec().inherited.is_empty());
-    assert!(!Path::new(&folder.path().join("categories.yaml")).exists());
 }

@@ -20,6 +20,7 @@ mod page;
 mod problems;
 mod quarantine;
 mod shipped;
+mod shipped_quality;
 mod types;
 mod unused;
 mod workflows;

@@ -9,18 +9,18 @@ use greenroom_protocol::{AgentId, CategoryId, TeamId, WorkflowId};
 
 use crate::folder::known_names;
 
-fn home() -> &'static Path {
+pub(crate) fn home() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn catalogue() -> std::sync::Arc<Catalogue> {
+pub(crate) fn catalogue() -> std::sync::Arc<Catalogue> {
     let loaded = load(&Source::Embedded, &known_names());
     assert!(loaded.report.problems().is_empty(), "{}", loaded.report);
     loaded.catalogue.unwrap()
 }
 
 /// Compares a generated file with the tree, or writes it if `UPDATE` is set.
-fn same(path: &Path, text: &str) {
+pub(crate) fn same(path: &Path, text: &str) {
     if std::env::var_os("UPDATE").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();

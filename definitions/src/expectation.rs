@@ -86,7 +86,7 @@ fn states_absence_only(assertion: &Assertion) -> bool {
 
 /// Why the assertion does not hold of one value at its path.
 fn reason_of_value(assertion: &Assertion, path: &str, value: &Json) -> Option<String> {
-    let as_found = || format!("`{path}` is {}", shown(value));
+    let as_found = || format!("`{path}` is {}", excerpt(value));
     if let Some(expected) = &assertion.equals
         && !is_equal(value, expected)
     {
@@ -106,20 +106,20 @@ fn reason_of_texts(assertion: &Assertion, path: &str, value: &Json) -> Option<St
     let folded: Vec<String> = texts.iter().map(|text| compare::folded(text)).collect();
     let occurs = |text: &String| folded.iter().any(|one| one.contains(&compare::folded(text)));
     if let Some(absent) = assertion.contains.iter().find(|text| !occurs(text)) {
-        return Some(format!("`{path}` does not contain {absent:?}: {}", shown(value)));
+        return Some(format!("`{path}` does not contain {absent:?}: {}", excerpt(value)));
     }
     if let Some(present) = assertion.not_contains.iter().find(|text| occurs(text)) {
-        return Some(format!("`{path}` contains {present:?}: {}", shown(value)));
+        return Some(format!("`{path}` contains {present:?}: {}", excerpt(value)));
     }
     let pattern = assertion.matches.as_ref()?;
     let is_match = texts.iter().any(|text| pattern.is_match(text));
-    (!is_match).then(|| format!("`{path}` does not match {:?}: {}", pattern.as_str(), shown(value)))
+    (!is_match).then(|| format!("`{path}` does not match {:?}: {}", pattern.as_str(), excerpt(value)))
 }
 
 fn reason_of_amounts(assertion: &Assertion, path: &str, value: &Json) -> Option<String> {
     if assertion.minimum.is_some() || assertion.maximum.is_some() {
         let Some(number) = value.as_f64() else {
-            return Some(format!("`{path}` is no number: {}", shown(value)));
+            return Some(format!("`{path}` is no number: {}", excerpt(value)));
         };
         let is_within = assertion.minimum.is_none_or(|minimum| number >= minimum)
             && assertion.maximum.is_none_or(|maximum| number <= maximum);
@@ -133,15 +133,15 @@ fn reason_of_amounts(assertion: &Assertion, path: &str, value: &Json) -> Option<
         Json::Array(items) => items.len(),
         Json::Object(members) => members.len(),
         Json::Null | Json::Bool(_) | Json::Number(_) => {
-            return Some(format!("`{path}` has no length: {}", shown(value)));
+            return Some(format!("`{path}` has no length: {}", excerpt(value)));
         }
     };
     let length = u64::try_from(length).unwrap_or(u64::MAX);
-    (!(minimum..=maximum).contains(&length)).then(|| format!("`{path}` has the length {length}: {}", shown(value)))
+    (!(minimum..=maximum).contains(&length)).then(|| format!("`{path}` has the length {length}: {}", excerpt(value)))
 }
 
 /// A value in a message, shortened.
-fn shown(value: &Json) -> String {
+fn excerpt(value: &Json) -> String {
     let text = value.to_string();
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),

@@ -26,6 +26,7 @@ mod find;
 mod inherit;
 mod service;
 mod snippet_file;
+mod undecoded;
 
 pub use file_set::FileSet;
 

@@ -145,6 +145,6 @@ impl DefinitionsDir {
 
 /// The categories without their `defaults`: the member itself, and the lines that are indented more.
 fn without_defaults(categories: &str) -> String {
-    let is_kept = |line: &&str| !line.starts_with("    defaults:") && !line.starts_with("      ");
-    categories.lines().filter(is_kept).map(|line| format!("{line}\n")).collect()
+    let remains = |line: &&str| !line.starts_with("    defaults:") && !line.starts_with("      ");
+    categories.lines().filter(remains).map(|line| format!("{line}\n")).collect()
 }

@@ -26,21 +26,21 @@ pub fn to_svg(graph: &Graph) -> String {
     }
     let rows = columns.values().map(Vec::len).max().unwrap_or_default();
     let (width, height) = (columns.len().max(1) * COLUMN_WIDTH, TOP + rows * ROW_HEIGHT + ROW_HEIGHT);
-    let mut places: BTreeMap<&NodeKey, (usize, usize)> = BTreeMap::new();
+    let mut positions: BTreeMap<&NodeKey, (usize, usize)> = BTreeMap::new();
     let mut nodes = String::new();
     for (column, (group, keys)) in columns.iter().enumerate() {
         let x = column * COLUMN_WIDTH + (COLUMN_WIDTH - NODE_WIDTH) / 2;
         nodes.push_str(&format!("<text class=\"group\" x=\"{x}\" y=\"24\">{}</text>\n", escaped(group)));
         for (row, key) in keys.iter().enumerate() {
             let y = TOP + row * ROW_HEIGHT;
-            places.insert(key, (x, y));
+            positions.insert(key, (x, y));
             nodes.push_str(&node(key, x, y));
         }
     }
     let curves: String = graph
         .edges
         .iter()
-        .filter_map(|(from, to, kind)| Some(curve(*places.get(from)?, *places.get(to)?, *kind)))
+        .filter_map(|(from, to, kind)| Some(curve(*positions.get(from)?, *positions.get(to)?, *kind)))
         .collect();
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \

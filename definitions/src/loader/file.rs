@@ -3,20 +3,20 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::declared::{declared_id, declared_in_text, id_from_name};
+use super::declared::{declared_id, declared_in_text};
 use super::find::{SourceFile, unreadable};
-use super::snippet_file;
+use super::{snippet_file, undecoded};
 use crate::agent::{Agent, AgentSpec};
 use crate::decode::{self, Decoder};
-use crate::definition_set::{DefinitionSet, LoadedWorkflow, Located, ReferenceKind, UndecodedFile};
+use crate::definition_set::{DefinitionSet, LoadedWorkflow, Located, ReferenceKind};
 use crate::kind::DefinitionKind;
 use crate::plan::{PlanPart, PlanProblem};
-use crate::problem::{Location, Problem, ProblemKind, Severity};
+use crate::problem::{Problem, ProblemKind, Severity};
 use crate::prompt::{Prompt, PromptError};
 use crate::snippet::includes;
 use crate::team::Team;
 use crate::workflow::WorkflowSpec;
-use crate::yaml::{self, Node, NodeValue, PathSegment, Position};
+use crate::yaml::{self, Node, NodeValue, PathSegment};
 
 /// The path of the system prompt in the file of an agent.
 pub(super) const SYSTEM_PROMPT: [PathSegment<'static>; 3] =
@@ -26,7 +26,7 @@ pub(super) fn read(file: &SourceFile, all: &mut DefinitionSet, problems: &mut Ve
     let bytes = match file.bytes() {
         Ok(bytes) => bytes,
         Err(error) => {
-            undecoded(file, file.kind, None, all);
+            undecoded::add(file, file.kind, None, all);
             problems.push(unreadable(file.name.to_path_buf(), format!("the file cannot be read: {error}")));
             return;
         }
@@ -39,10 +39,10 @@ pub(super) fn read(file: &SourceFile, all: &mut DefinitionSet, problems: &mut Ve
         Ok(node) => node,
         Err(error) => {
             let (kind, id) = declared_in_text(file.kind, &bytes);
-            undecoded(file, kind, id, all);
+            undecoded::add(file, kind, id, all);
             all.has_lost_defaults |= kind == DefinitionKind::Categories && has_defaults(&bytes);
             problems.push(Problem {
-                location: location(&file.name, error.at),
+                location: undecoded::location(&file.name, error.at),
                 severity: Severity::Error,
                 kind: error.kind,
                 found: error.found,
@@ -55,7 +55,7 @@ pub(super) fn read(file: &SourceFile, all: &mut DefinitionSet, problems: &mut Ve
     let kind = resolve_kind(file.kind, &node);
     let id = kind.id_member().and_then(|member| declared_id(&node, member));
     if !decode(&mut decoder, kind, node, file, all) {
-        undecoded(file, kind, id, all);
+        undecoded::add(file, kind, id, all);
     }
     let (file_problems, references) = decoder.into_parts();
     all.has_lost_defaults |= kind == DefinitionKind::Categories
@@ -113,16 +113,6 @@ fn has_defaults(bytes: &[u8]) -> bool {
     lines.any(|line| {
         line.trim_ascii_start().starts_with(b"defaults") || line.windows(9).any(|part| part == b"defaults:")
     })
-}
-
-pub(super) fn undecoded(file: &SourceFile, kind: DefinitionKind, id: Option<String>, all: &mut DefinitionSet) {
-    let is_id_declared = id.is_some();
-    let id = id.unwrap_or_else(|| id_from_name(&file.name));
-    all.undecoded.push(UndecodedFile { kind, id, is_id_declared, file: file.name.clone() });
-}
-
-pub(super) fn location(name: &Arc<Path>, at: Position) -> Location {
-    Location { file: name.clone(), line: at.line, column: at.column }
 }
 
 /// The folder determines the kind of a file; outside of the known folders, its members do.

@@ -1,8 +1,8 @@
 //! The file of a snippet: a text that is a system template by itself.
 
 use super::declared::id_from_name;
-use super::file::{location, undecoded};
 use super::find::SourceFile;
+use super::undecoded;
 use crate::definition_set::{DefinitionSet, LoadedSnippet, Reference, ReferenceKind};
 use crate::kind::DefinitionKind;
 use crate::problem::{Location, Problem, ProblemKind, Severity};
@@ -32,7 +32,7 @@ pub(super) fn read(file: &SourceFile, bytes: &[u8], all: &mut DefinitionSet, pro
                 found: invalid.found,
                 expected: invalid.expected,
             });
-            undecoded(file, DefinitionKind::Snippet, Some(name), all);
+            undecoded::add(file, DefinitionKind::Snippet, Some(name), all);
         }
     }
 }
@@ -84,5 +84,5 @@ fn text_of(name: &str, bytes: &[u8]) -> Result<String, Invalid> {
 
 fn at_line(file: &SourceFile, line: usize) -> Location {
     let line = u32::try_from(line).unwrap_or(u32::MAX);
-    location(&file.name, Position { line, column: u32::from(line > 0) })
+    undecoded::location(&file.name, Position { line, column: u32::from(line > 0) })
 }

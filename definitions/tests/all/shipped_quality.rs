@@ -24,7 +24,7 @@ fn no_two_agents_share_their_texts() {
 }
 
 #[test]
-fn assertions_fail_for_an_empty_answer() {
+fn assertions_fail_for_empty_outputs() {
     let catalogue = catalogue();
     for agent in catalogue.agents() {
         for (number, example) in agent.spec().examples.iter().enumerate() {

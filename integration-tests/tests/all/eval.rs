@@ -30,7 +30,7 @@ fn harness(expect: &str) -> Result<CliHarness> {
 }
 
 #[tokio::test]
-async fn examples_that_hold_pass_and_are_kept() -> Result<()> {
+async fn examples_that_hold_pass_and_are_stored() -> Result<()> {
     let terminal = harness(HOLDS)?;
     let words = ["eval", "echo_text", "--keep", "kept.json", "--junit", "junit.xml", "-o", "json"];
     let result = terminal.run(&words).await?.expect_success()?;
@@ -42,7 +42,7 @@ async fn examples_that_hold_pass_and_are_kept() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_assertion_that_fails_is_named_with_the_output_and_compared_with_the_kept_result() -> Result<()> {
+async fn an_assertion_that_fails_is_named_with_the_output_and_compared_with_the_earlier_result() -> Result<()> {
     let terminal = harness(HOLDS)?;
     terminal.run(&["eval", "--keep", "kept.json", "-o", "json"]).await?.expect_success()?;
     terminal.write_file(FILE, agent(FAILS))?;
@@ -75,8 +75,8 @@ async fn the_catalogue_is_searched_drawn_and_measured_without_a_pod() -> Result<
     let terminal = harness(HOLDS)?;
     let found = terminal.run(&["catalogue", "search", "mirror", "-o", "json"]).await?.expect_success()?;
     assert_eq!(found["found"][0]["id"], "echo_text");
-    let shown = terminal.run(&["catalogue", "show", "echo_text", "-o", "json"]).await?.expect_success()?;
-    assert_eq!(shown["agent"]["tags"][0], "mirror");
+    let displayed = terminal.run(&["catalogue", "show", "echo_text", "-o", "json"]).await?.expect_success()?;
+    assert_eq!(displayed["agent"]["tags"][0], "mirror");
     let graph = terminal.run(&["catalogue", "graph", "--format", "svg", "-o", "json"]).await?.expect_success()?;
     assert!(graph["graph"].as_str().is_some_and(|svg| svg.starts_with("<svg") && svg.contains("echo_text")));
     let stats = terminal.run(&["catalogue", "stats", "-o", "json"]).await?.expect_success()?;

@@ -8,7 +8,7 @@ mod selection;
 use std::path::Path;
 
 use greenroom_client::CallParams;
-use greenroom_definitions::expectation::{AssertionFailure, failures};
+use greenroom_definitions::expectation::failures;
 use greenroom_definitions::{AgentSpec, agent::Example};
 use greenroom_protocol::request::CallOptions;
 use greenroom_protocol::{AgentId, Cause, Clock, Deadline, ErrorCode, Json, MicroUsd, Values};
@@ -21,7 +21,7 @@ use crate::clock::WallClock;
 use crate::compose::blocking::run_blocking;
 
 /// Bytes of a kept result that is compared.
-const KEPT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+const EARLIER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Executes the command. It fails if an assertion fails.
 ///
@@ -35,7 +35,7 @@ pub async fn eval(session: &Session, arguments: EvalArgs, output: Output) -> Res
     });
     let mut budget = Budget { left: budget.transpose()? };
     let before = match &arguments.compare {
-        Some(path) => Some(read_kept(path).await?),
+        Some(path) => Some(read_earlier(path).await?),
         None => None,
     };
     let agents = agents(session, &arguments).await?;
@@ -149,7 +149,7 @@ async fn evaluate(
     Ok(result)
 }
 
-async fn read_kept(path: &Path) -> Result<Evaluation, Cause> {
+async fn read_earlier(path: &Path) -> Result<Evaluation, Cause> {
     let invalid = {
         let name = path.display().to_string();
         move |problem: String| Cause::new(ErrorCode::InvalidInput, format!("{name}: {problem}"))
@@ -158,7 +158,7 @@ async fn read_kept(path: &Path) -> Result<Evaluation, Cause> {
     let read = run_blocking(move || -> std::io::Result<String> {
         use std::io::Read as _;
         let mut text = String::new();
-        std::fs::File::open(path)?.take(KEPT_BYTES_MAX).read_to_string(&mut text)?;
+        std::fs::File::open(path)?.take(EARLIER_BYTES_MAX).read_to_string(&mut text)?;
         Ok(text)
     });
     let text = read.await?.map_err(|error| invalid(error.to_string()))?;
@@ -169,13 +169,4 @@ async fn write(path: &Path, text: String) -> Result<(), Cause> {
     let (path, name) = (path.to_owned(), path.display().to_string());
     let written = run_blocking(move || std::fs::write(path, text)).await?;
     written.map_err(|error| Cause::new(ErrorCode::PathNotAllowed, format!("{name}: {error}")))
-}
-
-/// Describes the assertions that failed, one in a line.
-fn describe(failures: &[AssertionFailure]) -> Vec<String> {
-    let described = |failure: &AssertionFailure| match failure.assertion.as_str() {
-        "" => failure.reason.clone(),
-        assertion => format!("assertion {} {assertion}: {}", failure.number + 1, failure.reason),
-    };
-    failures.iter().map(described).collect()
 }

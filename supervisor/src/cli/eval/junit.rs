@@ -1,6 +1,5 @@
 //! The result of an evaluation as JUnit XML, which services of continuous integration show.
 
-use super::describe;
 use super::outcome::{Evaluation, ExampleResult, Verdict};
 
 /// Writes the document.
@@ -30,7 +29,7 @@ fn case(result: &ExampleResult) -> String {
             format!("{opening}><skipped message=\"{reason}\"/></testcase>\n")
         }
         Verdict::Failed => {
-            let lines = describe(&result.failures);
+            let lines = result.failure_lines();
             let outputs = result.outputs.as_ref().map(ToString::to_string).unwrap_or_default();
             format!(
                 "{opening}><failure message=\"{}\">{}\n{}</failure></testcase>\n",

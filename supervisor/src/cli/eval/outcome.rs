@@ -7,7 +7,6 @@ use greenroom_protocol::{AgentId, Json, MicroUsd};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::describe;
 use crate::cli::output::table;
 
 /// The verdict on one example.
@@ -69,6 +68,15 @@ impl ExampleResult {
             cost_micro_usd: 0,
             duration_ms: 0,
         }
+    }
+
+    /// The assertions that failed, one in a line.
+    pub(super) fn failure_lines(&self) -> Vec<String> {
+        let described = |failure: &AssertionFailure| match failure.assertion.as_str() {
+            "" => failure.reason.clone(),
+            assertion => format!("assertion {} {assertion}: {}", failure.number + 1, failure.reason),
+        };
+        self.failures.iter().map(described).collect()
     }
 
     /// The result in one line.
@@ -166,7 +174,7 @@ impl Evaluation {
         let mut text = table(&rows, &columns) + "\n";
         for result in self.results.iter().filter(|result| result.verdict == Verdict::Failed) {
             text.push_str(&format!("\n{} · {}\n", result.agent, result.example));
-            describe(&result.failures).iter().for_each(|line| text.push_str(&format!("  {line}\n")));
+            result.failure_lines().iter().for_each(|line| text.push_str(&format!("  {line}\n")));
             if let Some(error) = &result.error {
                 text.push_str(&format!("  error: {error}\n"));
             }
@@ -218,22 +226,22 @@ mod tests {
     }
 
     #[test]
-    fn an_evaluation_is_compared_with_a_kept_one() {
+    fn an_evaluation_is_compared_with_an_earlier_one() {
         let before = evaluation(&[
             ("a", Verdict::Passed),
             ("b", Verdict::Failed),
             ("c", Verdict::Passed),
             ("e", Verdict::Skipped),
         ]);
-        let kept: Evaluation = serde_json::from_str(&serde_json::to_string(&before).unwrap()).unwrap();
-        assert_eq!(kept, before);
+        let earlier: Evaluation = serde_json::from_str(&serde_json::to_string(&before).unwrap()).unwrap();
+        assert_eq!(earlier, before);
         let now = evaluation(&[
             ("a", Verdict::Failed),
             ("b", Verdict::Passed),
             ("d", Verdict::Passed),
             ("e", Verdict::Failed),
         ]);
-        let comparison = now.compare(&kept);
+        let comparison = now.compare(&earlier);
         assert_eq!(comparison.broken, ["a · first"]);
         assert_eq!(comparison.fixed, ["b · first"]);
         assert_eq!(

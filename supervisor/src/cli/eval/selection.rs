@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn offline_runs_what_claims_to_hold_and_what_no_model_is_asked() {
+    fn offline_runs_what_claims_to_hold_and_what_needs_no_model() {
         let offline = Some("offline.extractive");
         let llm = spec("llm", "text");
         assert!(reason_to_skip(&llm, &example(json!([]), false), offline).is_some());

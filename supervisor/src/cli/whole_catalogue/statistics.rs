@@ -42,10 +42,10 @@ pub(super) fn format(statistics: &Statistics) -> String {
 }
 
 fn named(heading: &str, names: &[&str]) -> String {
-    let shown: Vec<&str> = names.iter().copied().take(NAMED_MAX).collect();
+    let listed: Vec<&str> = names.iter().copied().take(NAMED_MAX).collect();
     let rest = names.len().saturating_sub(NAMED_MAX);
     let rest = if rest > 0 { format!(", and {rest} more") } else { String::new() };
-    let list = if shown.is_empty() { "none".to_owned() } else { shown.join(", ") };
+    let list = if listed.is_empty() { "none".to_owned() } else { listed.join(", ") };
     format!("\n{heading}: {}\n  {list}{rest}\n", names.len())
 }
 

@@ -36,7 +36,10 @@ fn boolean(decoder: &mut Decoder, node: &Node) -> Option<bool> {
 
 /// Decodes a list of assertions, or a map of outputs.
 fn expectation(decoder: &mut Decoder, node: &Node) -> Option<Expectation> {
-    let NodeValue::List(items) = &node.value else { return values(decoder, node).map(Expectation::Outputs) };
+    let NodeValue::List(items) = &node.value else {
+        let outputs = values(decoder, node)?;
+        return Some(if outputs.is_empty() { Expectation::default() } else { Expectation::Outputs(outputs) });
+    };
     if items.len() > ASSERTIONS_MAX {
         let found = format!("{} assertions are too many", items.len());
         decoder.error(node.at, ProblemKind::TooLarge, found, format!("at most {ASSERTIONS_MAX}"));

@@ -13,9 +13,9 @@ use crate::identity::{AuthMethod, Caller, Limits};
 
 pub(crate) mod declared_reads;
 pub(crate) mod derived_reads;
-mod policy_parameters;
 pub mod input;
 pub mod input_path;
+mod policy_parameters;
 pub mod pruned_input;
 pub mod read_set;
 

@@ -48,11 +48,5 @@ fn defaults(decoder: &mut Decoder, node: &Node) -> Option<CategoryDefaults> {
     let retry = fields.optional(decoder, "retry", retry);
     let snippets = fields.or_default(decoder, "snippets", snippets);
     fields.finish(decoder);
-    Some(CategoryDefaults {
-        policies: policies?,
-        model: model?,
-        limits: limits?,
-        retry: retry?,
-        snippets: snippets?,
-    })
+    Some(CategoryDefaults { policies: policies?, model: model?, limits: limits?, retry: retry?, snippets: snippets? })
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use greenroom_definitions::agent::ModelParameters;
 use greenroom_definitions::models::TokenCounts;
 use greenroom_protocol::{CallKey, Cause, ErrorCode, Json, Values};
 use greenroom_registry::ledger::Reservation;
@@ -144,6 +145,8 @@ pub struct ModelCall<'a> {
     pub tools: &'a [ToolSpec],
     /// Maximum tokens of the answer; always sent.
     pub tokens_max: u32,
+    /// What the definition asks of the sampling and the reasoning. A provider without one of them ignores it.
+    pub parameters: ModelParameters,
     /// The idempotency key, the same for every retry.
     pub key: &'a CallKey,
     /// The timeouts of the phases.

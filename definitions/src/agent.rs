@@ -12,8 +12,9 @@ use crate::prompt::Prompt;
 use crate::types::Field;
 
 pub use crate::spec::agent::{
-    AgentLimits, AgentSpec, Backoff, Collaboration, Example, Implementation, LABEL_BYTES_MAX, LABELS_MAX, MemoryRecall,
-    Placement, PromptSpec, Retry, RuntimeKind, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX, TOKENS_DEFAULT,
+    AgentLimits, AgentSpec, Assertion, Backoff, Collaboration, Deprecated, Example, Expectation, Implementation,
+    Inherited, LABEL_BYTES_MAX, LABELS_MAX, Length, LengthBounds, MemoryRecall, ModelParameters, Placement, PromptSpec,
+    ReasoningEffort, Retry, RuntimeKind, TEMPERATURE_MAX, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX, TOKENS_DEFAULT,
     TURNS_DEFAULT, ToolRef, is_label,
 };
 

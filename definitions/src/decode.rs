@@ -11,7 +11,10 @@ use crate::yaml::{MapEntry, Node, NodeValue, Position};
 
 mod agent;
 mod capabilities;
+mod categories;
+mod example;
 mod field;
+mod model_parameters;
 mod models;
 mod references;
 mod value_type;
@@ -20,7 +23,8 @@ mod workflow;
 
 pub(crate) use agent::agent;
 pub(crate) use capabilities::capabilities;
-pub(crate) use models::{categories, models};
+pub(crate) use categories::categories;
+pub(crate) use models::models;
 pub(crate) use workflow::{inline_team, team, workflow};
 
 /// Collects the problems and the references of one file.
@@ -43,7 +47,7 @@ impl Decoder {
     }
 
     /// Records a name that something outside of the file must have.
-    fn refer(&mut self, kind: ReferenceKind, at: Position, name: impl Into<String>) {
+    pub(crate) fn refer(&mut self, kind: ReferenceKind, at: Position, name: impl Into<String>) {
         let location = Location { file: self.file.clone(), line: at.line, column: at.column };
         self.references.push(Reference { kind, name: name.into(), location });
     }

@@ -33,6 +33,13 @@ pub(crate) struct UndecodedFile {
     pub(crate) file: Arc<Path>,
 }
 
+/// A valid snippet.
+pub(crate) struct LoadedSnippet {
+    pub(crate) name: String,
+    pub(crate) text: String,
+    pub(crate) file: Arc<Path>,
+}
+
 /// All definitions of one load that could be decoded, invalid ones among them.
 #[derive(Default)]
 pub(crate) struct DefinitionSet {
@@ -42,7 +49,10 @@ pub(crate) struct DefinitionSet {
     pub(crate) categories: Vec<Located<Categories>>,
     pub(crate) capabilities: Vec<Located<Capabilities>>,
     pub(crate) models: Vec<Located<Models>>,
+    pub(crate) snippets: Vec<LoadedSnippet>,
     pub(crate) undecoded: Vec<UndecodedFile>,
+    /// True if an invalid file of categories has defaults, which are then unknown.
+    pub(crate) has_lost_defaults: bool,
     /// The references of all files.
     pub(crate) references: Vec<Reference>,
 }
@@ -55,7 +65,9 @@ impl DefinitionSet {
         self.categories.append(&mut other.categories);
         self.capabilities.append(&mut other.capabilities);
         self.models.append(&mut other.models);
+        self.snippets.append(&mut other.snippets);
         self.undecoded.append(&mut other.undecoded);
+        self.has_lost_defaults |= other.has_lost_defaults;
         self.references.append(&mut other.references);
     }
 
@@ -92,6 +104,15 @@ impl DefinitionSet {
         remove(&mut self.capabilities, &mut replaced, |_| replaces_capabilities);
         let replaces_models = !other.models.is_empty() || other.has_undecoded(DefinitionKind::Models);
         remove(&mut self.models, &mut replaced, |_| replaces_models);
+        let is_replaced =
+            |name: &str| has(DefinitionKind::Snippet, name) || other.snippets.iter().any(|one| one.name == name);
+        self.snippets.retain(|snippet| {
+            let remains = !is_replaced(&snippet.name);
+            if !remains {
+                replaced.push(snippet.file.clone());
+            }
+            remains
+        });
         self.references.retain(|reference| !replaced.contains(&reference.location.file));
         self
     }

@@ -1,4 +1,4 @@
-//! The embedded catalogue: every YAML file of this crate's folders, by name.
+//! The embedded catalogue: every YAML file of this crate's folders, and every snippet, by name.
 //!
 //! The list is written by `UPDATE=1 cargo test -p greenroom-definitions`, and a test compares it with
 //! the folders, so that no new definition is omitted.
@@ -38,6 +38,14 @@ pub const FILES: &[(&str, &str)] = &[
     ("capabilities.yaml", include_str!("../capabilities.yaml")),
     ("categories.yaml", include_str!("../categories.yaml")),
     ("models.yaml", include_str!("../models.yaml")),
+    ("snippets/draft_for_a_person.md", include_str!("../snippets/draft_for_a_person.md")),
+    ("snippets/figures_are_copied.md", include_str!("../snippets/figures_are_copied.md")),
+    ("snippets/house_style.md", include_str!("../snippets/house_style.md")),
+    ("snippets/missing_information.md", include_str!("../snippets/missing_information.md")),
+    ("snippets/no_advice.md", include_str!("../snippets/no_advice.md")),
+    ("snippets/personal_data.md", include_str!("../snippets/personal_data.md")),
+    ("snippets/quoted_evidence.md", include_str!("../snippets/quoted_evidence.md")),
+    ("snippets/table_facts.md", include_str!("../snippets/table_facts.md")),
     ("teams/report_team.yaml", include_str!("../teams/report_team.yaml")),
     ("teams/reporting_team.yaml", include_str!("../teams/reporting_team.yaml")),
     ("workflows/generate_quarterly_report.yaml", include_str!("../workflows/generate_quarterly_report.yaml")),

@@ -18,14 +18,24 @@ pub enum DefinitionKind {
     Capabilities,
     /// The models.
     Models,
+    /// A text that several prompts share.
+    Snippet,
     /// A file that is no definition, or whose kind only its content would show.
     Unknown,
 }
 
 impl DefinitionKind {
     /// Every kind.
-    pub const ALL: [Self; 7] =
-        [Self::Agent, Self::Workflow, Self::Team, Self::Categories, Self::Capabilities, Self::Models, Self::Unknown];
+    pub const ALL: [Self; 8] = [
+        Self::Agent,
+        Self::Workflow,
+        Self::Team,
+        Self::Categories,
+        Self::Capabilities,
+        Self::Models,
+        Self::Snippet,
+        Self::Unknown,
+    ];
 
     /// The name of the kind, as a report and a store have it.
     #[must_use]
@@ -37,6 +47,7 @@ impl DefinitionKind {
             Self::Categories => "categories",
             Self::Capabilities => "capabilities",
             Self::Models => "models",
+            Self::Snippet => "snippet",
             Self::Unknown => "unknown",
         }
     }
@@ -57,6 +68,7 @@ impl DefinitionKind {
             Self::Categories => "file of categories",
             Self::Capabilities => "file of capabilities",
             Self::Models => "file of models",
+            Self::Snippet => "snippet",
             Self::Unknown => "file",
         }
     }
@@ -68,7 +80,7 @@ impl DefinitionKind {
             Self::Agent => Some("agent_id"),
             Self::Workflow => Some("workflow_id"),
             Self::Team => Some("team_id"),
-            Self::Categories | Self::Capabilities | Self::Models | Self::Unknown => None,
+            Self::Categories | Self::Capabilities | Self::Models | Self::Snippet | Self::Unknown => None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A source → its catalogue, and one report with the problems of all files.
 //!
 //! A source is a folder, or files with the paths that they have in one. A folder holds `categories.yaml`, `capabilities.yaml`, `models.yaml`, `agents/<category>/<id>.yaml`,
-//! `workflows/*.yaml` and `teams/*.yaml`. Missing files of the first three are replaced by the embedded ones. Files are
+//! `workflows/*.yaml`, `teams/*.yaml` and `snippets/*.md`. Missing files of the first three are replaced by the embedded ones. Files are
 //! read and compiled in parallel and then checked together. An invalid file is quarantined with what needs it;
 //! its last valid version, if there is one, remains in service.
 
@@ -11,8 +11,9 @@ use std::sync::Arc;
 use greenroom_protocol::ContentHash;
 
 use crate::catalogue::Catalogue;
+use crate::category::CategoryDefaults;
 use crate::check::check;
-use crate::definition_set::DefinitionSet;
+use crate::definition_set::{DefinitionSet, ReferenceKind};
 use crate::kind::DefinitionKind;
 use crate::known_names::KnownNames;
 use crate::problem::Problem;
@@ -22,7 +23,10 @@ mod declared;
 mod file;
 mod file_set;
 mod find;
+mod inherit;
 mod service;
+mod snippet_file;
+mod undecoded;
 
 pub use file_set::FileSet;
 
@@ -87,6 +91,7 @@ fn load_with(source: &Source, known_names: &KnownNames, previous: Option<&Catalo
     declared::identify(&mut all, &problems, previous);
     problems.extend(file_problems);
     add_missing(&mut all);
+    problems.extend(inherit::apply(&mut all, &problems, previous));
     problems.extend(check(&all, known_names));
     // A problem of the source itself hides files, so it is unknown what the source contains.
     let has_problem = |whole: &Path| problems.iter().any(|problem| &*problem.location.file == whole);
@@ -122,6 +127,7 @@ pub fn check_file(path: &Path, source: &Source, known_names: &KnownNames) -> Rep
         }
     };
     add_missing(&mut all);
+    problems.extend(inherit::apply(&mut all, &problems, None));
     problems.extend(check(&all, known_names));
     problems.retain(|problem| *problem.location.file == name);
     Report::new(problems, 1)
@@ -189,7 +195,8 @@ fn read_share(files: &[find::SourceFile]) -> (DefinitionSet, Vec<Problem>) {
     (all, problems)
 }
 
-/// Adds the embedded categories, capabilities and models, if the folder has none.
+/// Adds the embedded categories, capabilities and models, if the folder has none. The defaults of the embedded
+/// categories are those of the embedded agents, and nobody else's.
 fn add_missing(all: &mut DefinitionSet) {
     let mut missing_kinds = Vec::new();
     if all.categories.is_empty() && !all.has_undecoded(DefinitionKind::Categories) {
@@ -204,6 +211,10 @@ fn add_missing(all: &mut DefinitionSet) {
     let files: Vec<find::SourceFile> =
         find::embedded_files().into_iter().filter(|file| missing_kinds.contains(&file.kind)).collect();
     // The embedded files are checked by a test, so they have no problems.
-    let (missing, _) = read_share(&files);
+    let (mut missing, _) = read_share(&files);
+    let categories = missing.categories.iter_mut().flat_map(|file| &mut file.value.categories);
+    categories.for_each(|category| category.defaults = CategoryDefaults::default());
+    // Its references to snippets went with its defaults.
+    missing.references.retain(|reference| reference.kind != ReferenceKind::Snippet);
     all.append(missing);
 }

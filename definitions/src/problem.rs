@@ -91,8 +91,10 @@ problem_kinds! {
     NoPrice = "no_price";
     /// The runtime is not built into this release.
     RuntimeNotBuilt = "runtime_not_built";
-    /// The file contains no definition.
+    /// The file contains no definition, or is elsewhere than its definition says.
     Misplaced = "misplaced";
+    /// An agent is named that something has replaced.
+    Deprecated = "deprecated";
     /// A member has no effect in this release.
     NoEffect = "no_effect";
     /// Another definition, which this one needs, is quarantined.

@@ -1,6 +1,6 @@
 //! The prompt of a model: two templates, checked when they are loaded.
 //!
-//! The system prompt is rendered at load from the definition alone, so that no text of a caller, a
+//! The system prompt is rendered at load from the definition and its snippets alone, so that no text of a caller, a
 //! document or a model can reach it. The user prompt is rendered over values, and a value is never
 //! parsed as a template.
 
@@ -17,8 +17,9 @@ use crate::binding::sections;
 use crate::bounds::{PROMPT_BYTES_MAX, TEMPLATE_FUEL, TemplateError, check_template};
 use crate::expr::Segment;
 use crate::problem::did_you_mean;
+use crate::snippet::{expand, without_includes};
 use crate::spec::agent::AgentSpec;
-use crate::types::UndeclaredProperty;
+use crate::types::{Field, UndeclaredProperty};
 
 mod filters;
 mod placeholders;
@@ -81,6 +82,13 @@ pub struct PromptError {
     pub line: usize,
 }
 
+impl PromptError {
+    pub(crate) fn new(part: &'static str, error: TemplateError) -> Self {
+        let TemplateError { message, line, out_of_bounds } = error;
+        Self { part, message, out_of_bounds, line }
+    }
+}
+
 /// The names of [`Constants`].
 const CONSTANTS: &[&str] = &["id", "name", "category", "description", "capabilities", "inputs", "outputs"];
 
@@ -111,28 +119,41 @@ impl<'a> Constants<'a> {
 }
 
 impl Prompt {
-    /// Checks the templates of an agent and renders the system prompt. Without templates, the system
-    /// prompt is the name and description, and the user prompt is the inputs as sections.
+    /// Checks the templates of an agent and renders the system prompt with its snippets. Without templates, the
+    /// system prompt is the name and description, and the user prompt is the inputs as sections.
     ///
     /// # Errors
     /// The problem of the first invalid template.
     pub fn compile(spec: &AgentSpec) -> Result<Self, PromptError> {
-        let prompt_spec = spec.implementation.prompt.as_ref();
-        let system = match prompt_spec.and_then(|prompt| prompt.system.as_deref()) {
+        let constants = minijinja::Value::from_serialize(Constants::new(spec));
+        let system = system_prompt(spec, &constants)?;
+        Ok(Self { system, user: user_template(spec, constants)? })
+    }
+
+    /// As [`Prompt::compile`], of an agent as its file has it: its includes are left out, because the snippets are in
+    /// other files.
+    pub(crate) fn compile_own(spec: &AgentSpec) -> Result<Self, PromptError> {
+        let constants = minijinja::Value::from_serialize(Constants::new(spec));
+        let system = match own_system(spec) {
             Some(text) => {
-                let template = check("system", text, SYSTEM_ROOTS, spec)?;
-                render(&template.compiled, context! {}).map_err(|error| PromptError {
-                    part: "system",
-                    message: error.to_string(),
-                    out_of_bounds: false,
-                    line: 0,
-                })?
+                let own = without_includes(text).map_err(|error| PromptError::new("system", error))?;
+                render_system(&own, spec, &constants)?
             }
-            None => format!("You are the {}. {}", spec.name, spec.description),
+            None => default_system(spec),
         };
-        let user = prompt_spec.and_then(|prompt| prompt.user.as_deref());
-        let user = user.map(|text| check("user", text, USER_ROOTS, spec)).transpose()?.map(Arc::new);
-        Ok(Self { system, user })
+        Ok(Self { system, user: user_template(spec, constants)? })
+    }
+
+    /// The same prompt, with the system part rendered for what the agent has from outside of its file.
+    pub(crate) fn with_system_of(&self, spec: &AgentSpec) -> Result<Self, PromptError> {
+        let constants = minijinja::Value::from_serialize(Constants::new(spec));
+        Ok(Self { system: system_prompt(spec, &constants)?, user: self.user.clone() })
+    }
+
+    /// Checks the text of a snippet by itself, without those that it includes.
+    pub(crate) fn check_snippet(text: &str) -> Result<(), PromptError> {
+        let own = without_includes(text).map_err(|error| PromptError::new("snippet", error))?;
+        check("snippet", &own, SYSTEM_ROOTS, &[], minijinja::Value::UNDEFINED).map(drop)
     }
 
     /// The system prompt; the same for every caller.
@@ -207,15 +228,60 @@ impl From<minijinja::Error> for RenderError {
     }
 }
 
-fn check(part: &'static str, text: &str, roots: &[&str], spec: &AgentSpec) -> Result<CheckedTemplate, PromptError> {
-    let in_part = |error: TemplateError| {
-        let TemplateError { message, line, out_of_bounds } = error;
-        PromptError { part, message, out_of_bounds, line }
+/// The system template of an agent as its file has it.
+fn own_system(spec: &AgentSpec) -> Option<&str> {
+    spec.implementation.prompt.as_ref()?.system.as_deref()
+}
+
+/// The system prompt of an agent without a template for it.
+fn default_system(spec: &AgentSpec) -> String {
+    format!("You are the {}. {}", spec.name, spec.description)
+}
+
+/// Renders the system prompt: the agent's own text with its snippets, then those of its category.
+fn system_prompt(spec: &AgentSpec, constants: &minijinja::Value) -> Result<String, PromptError> {
+    let snippets = &spec.inherited.snippets;
+    let expanded = |text: &str| expand(text, snippets).map_err(|error| PromptError::new("system", error));
+    let own = match own_system(spec) {
+        Some(text) => render_system(&expanded(text)?, spec, constants)?,
+        None => default_system(spec),
     };
+    if spec.inherited.appended.is_empty() {
+        return Ok(own);
+    }
+    let tags: Vec<String> = spec.inherited.appended.iter().map(|name| format!("{{% include \"{name}\" %}}")).collect();
+    let appended = render_system(&expanded(&tags.join("\n\n"))?, spec, constants)?;
+    Ok(format!("{}\n\n{}\n", own.trim_end(), appended.trim_end()))
+}
+
+fn render_system(text: &str, spec: &AgentSpec, constants: &minijinja::Value) -> Result<String, PromptError> {
+    let template = check("system", text, SYSTEM_ROOTS, &spec.inputs, constants.clone())?;
+    render(&template.compiled, context! {}).map_err(|error| PromptError {
+        part: "system",
+        message: error.to_string(),
+        out_of_bounds: false,
+        line: 0,
+    })
+}
+
+fn user_template(spec: &AgentSpec, constants: minijinja::Value) -> Result<Option<Arc<CheckedTemplate>>, PromptError> {
+    let user = spec.implementation.prompt.as_ref().and_then(|prompt| prompt.user.as_deref());
+    let template = user.map(|text| check("user", text, USER_ROOTS, &spec.inputs, constants)).transpose()?;
+    Ok(template.map(Arc::new))
+}
+
+fn check(
+    part: &'static str,
+    text: &str,
+    roots: &[&str],
+    inputs: &[Field],
+    constants: minijinja::Value,
+) -> Result<CheckedTemplate, PromptError> {
+    let in_part = |error: TemplateError| PromptError::new(part, error);
     check_template(text).map_err(in_part)?;
     let invalid = |message: String, line: usize| PromptError { part, message, out_of_bounds: false, line };
     let mut compiled = ENVIRONMENT.clone();
-    compiled.add_global("agent", minijinja::Value::from_serialize(Constants::new(spec)));
+    compiled.add_global("agent", constants);
     let read = compiled.add_template_owned(TEMPLATE, text.to_owned()).and_then(|()| {
         let template = compiled.get_template(TEMPLATE)?;
         Ok(template.undeclared_variables(true).into_iter().collect())
@@ -228,7 +294,7 @@ fn check(part: &'static str, text: &str, roots: &[&str], spec: &AgentSpec) -> Re
         let mut names = path.split('.');
         let root = names.next().unwrap_or_default();
         if !roots.contains(&root) {
-            let is_input = roots.contains(&"inputs") && spec.inputs.iter().any(|field| field.name == root);
+            let is_input = roots.contains(&"inputs") && inputs.iter().any(|field| field.name == root);
             let hint = if is_input {
                 format!(", did you mean `inputs.{root}`?")
             } else {
@@ -238,7 +304,7 @@ fn check(part: &'static str, text: &str, roots: &[&str], spec: &AgentSpec) -> Re
             return Err(invalid(format!("references `{path}`{hint}; it may reference {known}"), line_of(text, path)));
         }
         let found = match root {
-            "inputs" => undeclared_input(spec, &mut names),
+            "inputs" => undeclared_input(inputs, &mut names),
             "agent" => unknown_constant(&mut names),
             _ => None,
         };
@@ -251,10 +317,10 @@ fn check(part: &'static str, text: &str, roots: &[&str], spec: &AgentSpec) -> Re
 }
 
 /// Describes the first name of a path below `inputs` that no type declares.
-fn undeclared_input<'p>(spec: &AgentSpec, names: &mut impl Iterator<Item = &'p str>) -> Option<String> {
+fn undeclared_input<'p>(inputs: &[Field], names: &mut impl Iterator<Item = &'p str>) -> Option<String> {
     let name = names.next()?;
-    let Some(field) = spec.inputs.iter().find(|field| field.name == name) else {
-        let hint = did_you_mean(name, spec.inputs.iter().map(|field| field.name.as_str())).unwrap_or_default();
+    let Some(field) = inputs.iter().find(|field| field.name == name) else {
+        let hint = did_you_mean(name, inputs.iter().map(|field| field.name.as_str())).unwrap_or_default();
         return Some(format!("the input `{name}`, which is not declared{hint}"));
     };
     let path: Vec<Segment> = names.map(|name| Segment::Name(name.to_owned())).collect();

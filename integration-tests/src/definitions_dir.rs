@@ -32,7 +32,8 @@ pub struct DefinitionsDir {
 }
 
 impl DefinitionsDir {
-    /// Creates the folder with the shipped capabilities, categories and models.
+    /// Creates the folder with the shipped capabilities, categories and models. The defaults of the categories are left
+    /// out, so that an agent of a test has what the test writes and nothing else.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -41,9 +42,11 @@ impl DefinitionsDir {
         for folder in ["agents", "workflows", "teams"] {
             fs::create_dir_all(dir.join(folder))?;
         }
-        for file in ["capabilities.yaml", "categories.yaml", "models.yaml"] {
+        for file in ["capabilities.yaml", "models.yaml"] {
             fs::copy(shipped.join(file), dir.join(file)).with_context(|| format!("cannot copy {file}"))?;
         }
+        let categories = fs::read_to_string(shipped.join("categories.yaml")).context("cannot read categories.yaml")?;
+        fs::write(dir.join("categories.yaml"), without_defaults(&categories))?;
         Ok(Self { dir: dir.to_owned() })
     }
 
@@ -138,4 +141,10 @@ impl DefinitionsDir {
         );
         Ok(fs::write(folder.join(format!("{id}.yaml")), text)?)
     }
+}
+
+/// The categories without their `defaults`: the member itself, and the lines that are indented more.
+fn without_defaults(categories: &str) -> String {
+    let remains = |line: &&str| !line.starts_with("    defaults:") && !line.starts_with("      ");
+    categories.lines().filter(remains).map(|line| format!("{line}\n")).collect()
 }

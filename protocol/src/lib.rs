@@ -16,6 +16,7 @@ pub mod journal;
 pub mod limits;
 pub mod money;
 pub mod peek;
+pub mod policy_name;
 pub mod raw_input;
 pub mod received;
 pub mod reply;

@@ -14,6 +14,7 @@ use std::path::Path;
 pub mod agent_memory;
 pub mod artifacts;
 pub mod audit;
+pub mod catalogue_search;
 pub mod cluster;
 pub mod context;
 pub mod core;

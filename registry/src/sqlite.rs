@@ -32,7 +32,7 @@ mod commit;
 mod connection;
 mod core;
 mod definitions;
-mod error;
+pub(crate) mod error;
 mod generations;
 mod handle;
 mod idempotency;

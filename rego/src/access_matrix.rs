@@ -130,6 +130,7 @@ fn baseline_input(action: Action, category: Option<&CategoryId>, subject: &Subje
             no_personal_data: Flag(true),
             resumes: Flag(false),
             compensates: Flag(false),
+            document_within_limit: Flag(true),
         },
         caller: Cow::Borrowed(if from_agent { "agent" } else { "user" }),
         resource: Some("a_resource".to_owned()),

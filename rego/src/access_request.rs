@@ -15,6 +15,7 @@ pub(crate) mod declared_reads;
 pub(crate) mod derived_reads;
 pub mod input;
 pub mod input_path;
+mod policy_parameters;
 pub mod pruned_input;
 pub mod read_set;
 
@@ -86,10 +87,10 @@ fn build_input(request: &Authenticated, facts: &Facts, inherited: &Inherited) ->
             category: agent.category.clone(),
             capabilities: agent.capabilities.clone(),
         }),
-        caller_policies: request.caller_policies().clone(),
+        caller_policies: policy_parameters::names(request.caller_policies()),
         document_bytes: facts.document_bytes,
         hops: u32::try_from(request.chain().len()).unwrap_or(u32::MAX),
-        policies: inherited.policies.clone(),
+        policies: policy_parameters::names(&inherited.policies),
         facts: FactFlags {
             audited: Flag(facts.audited),
             authenticated: Flag(request.auth_method() != AuthMethod::None),
@@ -107,6 +108,10 @@ fn build_input(request: &Authenticated, facts: &Facts, inherited: &Inherited) ->
             no_personal_data: Flag(relation.no_personal_data),
             resumes: Flag(facts.resumes || request.is_recovery()),
             compensates: Flag(compensates),
+            document_within_limit: Flag(policy_parameters::is_document_within_limit(
+                &inherited.policies,
+                facts.document_bytes,
+            )),
         },
         caller: request.caller().kind().into(),
         resource: match &facts.resource {

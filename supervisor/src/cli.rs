@@ -11,6 +11,7 @@ pub mod costs;
 pub mod db;
 pub mod definitions;
 pub mod demo;
+pub mod eval;
 pub mod explain;
 pub mod healthcheck;
 pub mod inputs;
@@ -26,6 +27,7 @@ pub mod runs;
 pub mod session;
 pub mod up;
 pub mod usage;
+pub mod whole_catalogue;
 
 use std::sync::Arc;
 
@@ -127,6 +129,10 @@ async fn execute(loaded: LoadedConfig, command: Command, output: Output, signals
         Command::Definitions(DefinitionsCommand::Check { path }) => {
             interruptible(definitions::check(config, path, output), output, signals).await
         }
+        Command::Catalogue(command) => {
+            let look = Box::pin(whole_catalogue::whole_catalogue(config, command, output));
+            interruptible(look, output, signals).await
+        }
         Command::Policy(command) => {
             let evaluate = Box::pin(policy::policy(config, command, output));
             interruptible(evaluate, output, signals).await
@@ -224,6 +230,7 @@ async fn execute_in(session: &Session, command: Command, output: Output) -> Resu
         Command::Agents(command) => catalogue::agents(session, command, output).await,
         Command::Workflows(command) => catalogue::workflows(session, command, output).await,
         Command::Teams(command) => catalogue::teams(session, command, output).await,
+        Command::Eval(arguments) => Box::pin(eval::eval(session, arguments, output)).await,
         Command::Runs(command) => runs::runs(session, command, output).await,
         Command::Artifacts(command) => artifacts::artifacts(session, command, output).await,
         Command::Audit(command) => audit::audit(session, command, output).await,
@@ -236,6 +243,7 @@ async fn execute_in(session: &Session, command: Command, output: Output) -> Resu
         Command::Policy(PolicyCommand::Apply { source }) => policy::apply::apply(session, &source, output).await,
         // These need no pod and are executed by the caller.
         Command::Config(_)
+        | Command::Catalogue(_)
         | Command::Cluster(_)
         | Command::Definitions(_)
         | Command::Policy(_)

@@ -228,6 +228,7 @@ async fn attempt(
         schema: request.schema,
         tools: request.tools,
         tokens_max,
+        parameters: agent.spec().implementation.parameters,
         key: request.key,
         timeouts,
         reservation: reservation.reservation().map_err(AttemptError::Internal)?,

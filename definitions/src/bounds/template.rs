@@ -29,6 +29,10 @@ pub struct Tag<'t> {
     pub inside: &'t str,
     /// The line on which it begins, from 1.
     pub line: usize,
+    /// The byte of the template at which its opening brace is.
+    pub start: usize,
+    /// The byte after its closing brace.
+    pub end: usize,
 }
 
 /// Why a template is not allowed.
@@ -64,7 +68,7 @@ pub fn check(text: &str) -> Result<(), TemplateError> {
     }
     // The levels of each open block: each `elif` adds one.
     let mut blocks: Vec<usize> = Vec::new();
-    for Tag { kind, inside, line } in tags(text)? {
+    for Tag { kind, inside, line, .. } in tags(text)? {
         expression(inside, line)?;
         if kind == TagKind::Value {
             continue;
@@ -104,11 +108,13 @@ pub fn tags(text: &str) -> Result<Vec<Tag<'_>>, TemplateError> {
         line += line_ends(rest.get(..at).unwrap_or_default());
         let unclosed = |part: &str| TemplateError::invalid(format!("has {part} that is not closed"), line);
         let inside = from.get(2..).unwrap_or_default();
+        let start = text.len() - from.len();
+        let end = |after: &str| text.len() - after.len();
         let after = match from.as_bytes().get(1) {
             Some(b'#') => inside.split_once("#}").ok_or_else(|| unclosed("a comment"))?.1,
             Some(b'{') => {
                 let (tag, after) = split_tag(inside, b"}}").ok_or_else(|| unclosed("a `{{`"))?;
-                tags.push(Tag { kind: TagKind::Value, inside: tag, line });
+                tags.push(Tag { kind: TagKind::Value, inside: tag, line, start, end: end(after) });
                 after
             }
             Some(b'%') => {
@@ -116,7 +122,7 @@ pub fn tags(text: &str) -> Result<Vec<Tag<'_>>, TemplateError> {
                 if tag.trim_matches(|c: char| c.is_whitespace() || matches!(c, '-' | '+')) == "raw" {
                     after_raw(after).ok_or_else(|| unclosed("a raw block"))?
                 } else {
-                    tags.push(Tag { kind: TagKind::Statement, inside: tag, line });
+                    tags.push(Tag { kind: TagKind::Statement, inside: tag, line, start, end: end(after) });
                     after
                 }
             }

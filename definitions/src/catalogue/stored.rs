@@ -101,7 +101,7 @@ impl CatalogueParts {
             DefinitionKind::Categories => self.categories = parse_stored(body, definition.kind.as_str())?,
             DefinitionKind::Capabilities => self.capabilities = parse_stored(body, definition.kind.as_str())?,
             DefinitionKind::Models => self.models = parse_stored(body, definition.kind.as_str())?,
-            DefinitionKind::Unknown => {}
+            DefinitionKind::Snippet | DefinitionKind::Unknown => {}
         }
         Ok(())
     }

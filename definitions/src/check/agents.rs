@@ -1,10 +1,10 @@
-//! Checks one agent against itself: its outputs, memory recall, capabilities and examples.
+//! Checks one agent against itself: its outputs, memory recall and capabilities.
 
 use super::index::hint;
 use crate::agent::{Agent, RuntimeKind};
 use crate::definition_set::{DefinitionSet, Located};
 use crate::problem::{Problem, ProblemKind};
-use crate::types::{Field, FieldType, Undeclared};
+use crate::types::{Field, FieldType};
 use crate::yaml::PathSegment;
 
 pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
@@ -13,9 +13,6 @@ pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
         outputs(definition, &mut problems);
         recall(definition, &mut problems);
         repeated(definition, "capabilities", &definition.value.spec().capabilities, &mut problems);
-        for at in 0..definition.value.spec().examples.len() {
-            example(definition, at, &mut problems);
-        }
     }
     problems
 }
@@ -78,44 +75,6 @@ fn repeated(definition: &Located<Agent>, member: &str, names: &[String], problem
         if names.iter().take(at).any(|before| before == name) {
             let path = [PathSegment::Name(member), PathSegment::Item(at)];
             problems.push(definition.error(&path, ProblemKind::DuplicateId, format!("`{name}` is duplicated"), ""));
-        }
-    }
-}
-
-/// Checks an example against the inputs and outputs of its definition.
-fn example(definition: &Located<Agent>, at: usize, problems: &mut Vec<Problem>) {
-    let Some(example) = definition.value.spec().examples.get(at) else { return };
-    let inputs = [PathSegment::Name("examples"), PathSegment::Item(at), PathSegment::Name("inputs")];
-    if let Err(cause) = definition.value.validate_inputs(example.inputs.clone()) {
-        problems.push(definition.error(
-            &inputs,
-            ProblemKind::InvalidValue,
-            format!("the example is invalid: {}", cause.message),
-            "",
-        ));
-    }
-    for (name, value) in &example.expect {
-        let path = [
-            PathSegment::Name("examples"),
-            PathSegment::Item(at),
-            PathSegment::Name("expect"),
-            PathSegment::Name(name),
-        ];
-        match definition.value.output(name) {
-            Some(field) => {
-                if let Err(mismatches) = field.value_type.accept(value.clone(), Undeclared::Reject) {
-                    let error = |problem| {
-                        let found = format!("the expected {problem}");
-                        definition.error(&path, ProblemKind::InvalidValue, found, "")
-                    };
-                    problems.extend(mismatches.describe(name).into_iter().map(error));
-                }
-            }
-            None => {
-                let known = definition.value.spec().outputs.iter().map(|field| field.name.as_str());
-                let found = format!("the agent has no output `{name}`");
-                problems.push(definition.error(&path, ProblemKind::UnknownReference, found, hint(name, known)));
-            }
         }
     }
 }

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use greenroom_protocol::policy_name;
+
 use crate::agent::{Agent, RuntimeKind};
 use crate::definition_set::{DefinitionSet, Located};
 use crate::problem::{Problem, ProblemKind};
@@ -27,6 +29,7 @@ pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
 fn policies<T>(definition: &Located<T>, named: &[String], problems: &mut Vec<Problem>) {
     let mut names: BTreeSet<&str> = BTreeSet::new();
     for (at, name) in named.iter().enumerate() {
+        let name = policy_name::split(name).0;
         if !names.insert(name) {
             let path = [PathSegment::Name("policies"), PathSegment::Item(at)];
             problems.push(definition.error(&path, ProblemKind::DuplicateId, format!("`{name}` is duplicated"), ""));

@@ -14,16 +14,24 @@ use crate::yaml::PathSegment;
 pub(super) fn check(all: &DefinitionSet, index: &Index<'_>, known_names: &KnownNames) -> Vec<Problem> {
     let categories = known_categories(all);
     let capabilities = known_capabilities(all);
+    let snippets = known_snippets(all);
     let mut problems: Vec<Problem> = all
         .references
         .iter()
         .filter_map(|reference| match reference.kind {
-            ReferenceKind::Agent => unknown(reference, index.agents.keys().copied()),
-            ReferenceKind::Workflow => unknown(reference, index.workflows.keys().copied()),
-            ReferenceKind::Team => unknown(reference, index.teams.keys().copied()),
+            ReferenceKind::Agent => {
+                unknown(reference, index.agents.keys().copied()).map(|one| of_other_kind(one, reference, index))
+            }
+            ReferenceKind::Workflow => {
+                unknown(reference, index.workflows.keys().copied()).map(|one| of_other_kind(one, reference, index))
+            }
+            ReferenceKind::Team => {
+                unknown(reference, index.teams.keys().copied()).map(|one| of_other_kind(one, reference, index))
+            }
             ReferenceKind::Category => unknown(reference, categories.as_ref()?.iter().copied()),
             ReferenceKind::Capability => unknown(reference, capabilities.as_ref()?.iter().copied()),
             ReferenceKind::Policy => unknown(reference, names(&known_names.policies)),
+            ReferenceKind::Snippet => unknown(reference, snippets.iter().copied()),
             ReferenceKind::Handler => unknown(reference, names(&known_names.handlers)),
             ReferenceKind::Tool => unknown(reference, names(&known_names.tools)),
             ReferenceKind::Provider => unknown(reference, names(&known_names.providers)),
@@ -53,6 +61,12 @@ fn known_capabilities(all: &DefinitionSet) -> Option<BTreeSet<&str>> {
     Some(capabilities.map(|capability| capability.id.as_str()).collect())
 }
 
+/// The names of the snippets, invalid ones among them: their own problems are reported already.
+fn known_snippets(all: &DefinitionSet) -> BTreeSet<&str> {
+    let valid = all.snippets.iter().map(|snippet| snippet.name.as_str());
+    valid.chain(all.undecoded_ids(DefinitionKind::Snippet)).collect()
+}
+
 fn names(known: &BTreeSet<String>) -> impl Iterator<Item = &str> + Clone {
     known.iter().map(String::as_str)
 }
@@ -62,9 +76,11 @@ fn unknown<'a>(reference: &Reference, known: impl Iterator<Item = &'a str> + Clo
         return None;
     }
     let kind = match reference.kind {
-        ReferenceKind::Agent | ReferenceKind::Workflow | ReferenceKind::Team | ReferenceKind::Category => {
-            ProblemKind::UnknownReference
-        }
+        ReferenceKind::Agent
+        | ReferenceKind::Workflow
+        | ReferenceKind::Team
+        | ReferenceKind::Category
+        | ReferenceKind::Snippet => ProblemKind::UnknownReference,
         ReferenceKind::Policy => ProblemKind::UnknownPolicy,
         ReferenceKind::Capability | ReferenceKind::Handler | ReferenceKind::Tool | ReferenceKind::Provider => {
             ProblemKind::UnknownName
@@ -73,6 +89,9 @@ fn unknown<'a>(reference: &Reference, known: impl Iterator<Item = &'a str> + Clo
     let expected = match hint(&reference.name, known) {
         none if none.is_empty() && reference.kind == ReferenceKind::Capability => {
             "`capabilities.yaml` lists the capabilities; add it there".to_owned()
+        }
+        none if none.is_empty() && reference.kind == ReferenceKind::Snippet => {
+            format!("write `snippets/{}.md`", reference.name)
         }
         hint => hint,
     };
@@ -83,6 +102,20 @@ fn unknown<'a>(reference: &Reference, known: impl Iterator<Item = &'a str> + Clo
         found: format!("there is no {} `{}`", reference.kind.as_str(), reference.name),
         expected,
     })
+}
+
+/// Names the kind of the definition that has the id, if it is of another kind than the reference.
+fn of_other_kind(mut problem: Problem, reference: &Reference, index: &Index<'_>) -> Problem {
+    let name = reference.name.as_str();
+    let kinds = [
+        (ReferenceKind::Agent, index.agents.contains_key(name)),
+        (ReferenceKind::Workflow, index.workflows.contains_key(name)),
+        (ReferenceKind::Team, index.teams.contains_key(name)),
+    ];
+    if let Some((kind, _)) = kinds.iter().find(|(_, exists)| *exists) {
+        problem.expected = format!("`{name}` is the id of a definition of another kind: {}", kind.as_str());
+    }
+    problem
 }
 
 fn members(index: &Index<'_>, definition: &Located<Team>, problems: &mut Vec<Problem>) {

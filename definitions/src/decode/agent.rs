@@ -2,15 +2,17 @@
 
 use greenroom_protocol::CategoryId;
 
+use super::example::examples;
 use super::field::{identifier, inputs, outputs};
-use super::references::{agent_ids, capabilities, category_id, policies, tools};
+use super::model_parameters::model_parameters;
+use super::references::{agent_id, agent_ids, capabilities, category_id, policies, tools};
 use super::version::version;
 use super::{
-    Decoder, MapFields, amount, ids, list, money, name, one_of, parsed, positive, positive_u32, text, trimmed, values,
+    Decoder, MapFields, amount, ids, list, money, name, one_of, parsed, positive, positive_u32, text, trimmed,
 };
 use crate::agent::{
-    AgentLimits, AgentSpec, Backoff, Collaboration, Example, Implementation, LABEL_BYTES_MAX, LABELS_MAX, MemoryRecall,
-    Placement, PromptSpec, Retry, RuntimeKind, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX, is_label,
+    AgentLimits, AgentSpec, Backoff, Collaboration, Deprecated, Implementation, Inherited, LABEL_BYTES_MAX, LABELS_MAX,
+    MemoryRecall, Placement, PromptSpec, Retry, RuntimeKind, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX, is_label,
 };
 use crate::definition_set::ReferenceKind;
 use crate::models::ModelRef;
@@ -21,6 +23,8 @@ use crate::yaml::{Node, PathSegment};
 const ATTEMPTS_MAX: u32 = 20;
 /// Maximum number of memories of one recall.
 const RECALL_MAX: u32 = 50;
+/// Maximum number of tags.
+const TAGS_MAX: usize = 12;
 
 /// Decodes an agent. A member that no check of another member depends on is replaced by an empty one if it is
 /// invalid, so that the rest of the file is checked too; a file with a problem is never used.
@@ -31,6 +35,9 @@ pub(crate) fn agent(decoder: &mut Decoder, node: &Node) -> Option<AgentSpec> {
     let category = fields.required(decoder, "category", category_id);
     let description = fields.required(decoder, "description", self::name);
     let version = fields.required(decoder, "version", version);
+    let owner = fields.optional(decoder, "owner", self::name);
+    let tags = fields.or_default(decoder, "tags", tags);
+    let deprecated = fields.optional(decoder, "deprecated", deprecated);
     let capabilities = fields.or_default(decoder, "capabilities", capabilities);
     let inputs = fields.or_default(decoder, "inputs", inputs);
     let outputs = fields.required(decoder, "outputs", outputs);
@@ -49,6 +56,9 @@ pub(crate) fn agent(decoder: &mut Decoder, node: &Node) -> Option<AgentSpec> {
         category: category.or_else(|| CategoryId::new("invalid").ok())?,
         description: description.unwrap_or_default(),
         version: version.unwrap_or_default(),
+        owner: owner.flatten(),
+        tags: tags.unwrap_or_default(),
+        deprecated: deprecated.flatten(),
         capabilities: capabilities.unwrap_or_default(),
         inputs: inputs?,
         outputs: outputs?,
@@ -60,7 +70,25 @@ pub(crate) fn agent(decoder: &mut Decoder, node: &Node) -> Option<AgentSpec> {
         limits: limits.unwrap_or_default(),
         retry: retry.flatten(),
         examples: examples.unwrap_or_default(),
+        inherited: Inherited::default(),
     })
+}
+
+fn tags(decoder: &mut Decoder, node: &Node) -> Option<Vec<String>> {
+    let tags = list(decoder, node, identifier)?;
+    if tags.len() > TAGS_MAX {
+        let found = format!("{} tags are too many", tags.len());
+        decoder.error(node.at, ProblemKind::InvalidValue, found, format!("at most {TAGS_MAX}"));
+    }
+    Some(tags)
+}
+
+fn deprecated(decoder: &mut Decoder, node: &Node) -> Option<Deprecated> {
+    let mut fields = MapFields::new(decoder, node, "a deprecation")?;
+    let since = fields.required(decoder, "since", version);
+    let replacement = fields.required(decoder, "use", agent_id);
+    fields.finish(decoder);
+    Some(Deprecated { since: since?, replacement: replacement? })
 }
 
 fn collaboration(decoder: &mut Decoder, node: &Node) -> Option<Collaboration> {
@@ -77,6 +105,7 @@ fn implementation(decoder: &mut Decoder, node: &Node) -> Option<Implementation> 
     let handler = fields.optional(decoder, "handler", name);
     let model = fields.optional(decoder, "model", model);
     let fallback_models = fields.or_default(decoder, "fallback_models", models);
+    let parameters = fields.or_default(decoder, "parameters", model_parameters);
     let prompt = fields.optional(decoder, "prompt", prompt);
     let timeout = fields.optional(decoder, "timeout", seconds);
     let memory = fields.optional(decoder, "memory", positive);
@@ -91,6 +120,7 @@ fn implementation(decoder: &mut Decoder, node: &Node) -> Option<Implementation> 
         handler,
         model: model.flatten(),
         fallback_models: fallback_models.unwrap_or_default(),
+        parameters: parameters.unwrap_or_default(),
         prompt: prompt.flatten(),
         timeout: timeout.flatten().unwrap_or(TIMEOUT_SECONDS_DEFAULT),
         memory: memory.flatten(),
@@ -197,7 +227,7 @@ fn memory_recall(decoder: &mut Decoder, node: &Node) -> Option<MemoryRecall> {
     Some(recall)
 }
 
-fn limits(decoder: &mut Decoder, node: &Node) -> Option<AgentLimits> {
+pub(super) fn limits(decoder: &mut Decoder, node: &Node) -> Option<AgentLimits> {
     let mut fields = MapFields::new(decoder, node, "an agent's limits")?;
     let max_tokens = fields.optional(decoder, "max_tokens", positive_u32);
     let max_cost_usd = fields.optional(decoder, "max_cost_usd", money);
@@ -234,16 +264,4 @@ pub(super) fn retry(decoder: &mut Decoder, node: &Node) -> Option<Retry> {
 
 fn backoff(decoder: &mut Decoder, node: &Node) -> Option<Backoff> {
     one_of(decoder, node, &[("fixed", Backoff::Fixed), ("exponential", Backoff::Exponential)])
-}
-
-fn examples(decoder: &mut Decoder, node: &Node) -> Option<Vec<Example>> {
-    list(decoder, node, example)
-}
-
-fn example(decoder: &mut Decoder, node: &Node) -> Option<Example> {
-    let mut fields = MapFields::new(decoder, node, "an example")?;
-    let inputs = fields.required(decoder, "inputs", values);
-    let expect = fields.or_default(decoder, "expect", values);
-    fields.finish(decoder);
-    Some(Example { inputs: inputs?, expect: expect? })
 }

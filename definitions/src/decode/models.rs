@@ -1,13 +1,9 @@
-//! `models.yaml` and `categories.yaml`.
+//! `models.yaml`.
 
 use std::collections::BTreeMap;
 
-use greenroom_protocol::CategoryId;
-
 use super::agent::{model, models as model_list, refer_to_provider};
-use super::references::agent_ids;
-use super::{Decoder, MapFields, count, money, name, one_of, parsed, positive, text};
-use crate::category::{Categories, Category};
+use super::{Decoder, MapFields, money, one_of, positive};
 use crate::models::{ModelRef, ModelSpec, Models, Price, Tier, TierSpec};
 use crate::problem::{ProblemKind, did_you_mean};
 use crate::yaml::{Node, NodeValue};
@@ -123,35 +119,5 @@ fn price(decoder: &mut Decoder, node: &Node) -> Option<Price> {
         cache_read: cache_read?,
         cache_write: cache_write?,
         reasoning: reasoning?,
-    })
-}
-
-pub(crate) fn categories(decoder: &mut Decoder, node: &Node) -> Option<Categories> {
-    let mut fields = MapFields::new(decoder, node, "the categories")?;
-    let categories = fields.required(decoder, "categories", category_list);
-    fields.finish(decoder);
-    Some(Categories { categories: categories? })
-}
-
-fn category_list(decoder: &mut Decoder, node: &Node) -> Option<Vec<Category>> {
-    let NodeValue::List(items) = &node.value else { return decoder.mistyped(node, "a list") };
-    Some(items.iter().filter_map(|item| category(decoder, item)).collect())
-}
-
-/// Decodes a category. An invalid one with an id still exists, so that an agent in it is not a second problem.
-fn category(decoder: &mut Decoder, node: &Node) -> Option<Category> {
-    let mut fields = MapFields::new(decoder, node, "a category")?;
-    let id: Option<CategoryId> = fields.required(decoder, "id", parsed);
-    let name = fields.required(decoder, "name", name);
-    let description = fields.or_default(decoder, "description", text);
-    let agent_count = fields.optional(decoder, "agent_count", count);
-    let agents = fields.or_default(decoder, "agents", agent_ids);
-    fields.finish(decoder);
-    Some(Category {
-        id: id?,
-        name: name.unwrap_or_default(),
-        description: description.unwrap_or_default(),
-        agent_count: agent_count.flatten(),
-        agents: agents.unwrap_or_default(),
     })
 }

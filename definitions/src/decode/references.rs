@@ -3,12 +3,14 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use greenroom_protocol::{AgentId, CategoryId, TeamId, WorkflowId};
+use greenroom_protocol::{AgentId, CategoryId, TeamId, WorkflowId, policy_name};
 
-use super::{Decoder, list, name, parsed};
+use super::{Decoder, list, name, parsed, text};
 use crate::agent::ToolRef;
 use crate::definition_set::ReferenceKind;
-use crate::yaml::Node;
+use crate::policy::PolicyParameter;
+use crate::problem::ProblemKind;
+use crate::yaml::{MapEntry, Node, NodeValue};
 
 fn referred<T: FromStr<Err: Display> + Display>(decoder: &mut Decoder, node: &Node, kind: ReferenceKind) -> Option<T> {
     let id: T = parsed(decoder, node)?;
@@ -44,10 +46,51 @@ pub(super) fn policies(decoder: &mut Decoder, node: &Node) -> Option<Vec<String>
     list(decoder, node, policy)
 }
 
+/// Decodes the name of a policy, or a map of its name and its parameter.
 fn policy(decoder: &mut Decoder, node: &Node) -> Option<String> {
+    if let NodeValue::Map(entries) = &node.value {
+        let [entry] = entries.as_slice() else {
+            return decoder.mistyped(node, "one policy with its parameter, such as `max_document_size: 5mb`");
+        };
+        decoder.refer(ReferenceKind::Policy, entry.at, entry.name.clone());
+        return with_parameter(decoder, entry);
+    }
     let policy = name(decoder, node)?;
     decoder.refer(ReferenceKind::Policy, node.at, policy.clone());
+    if let Some(parameter) = PolicyParameter::for_policy(&policy) {
+        let found = format!("the policy `{policy}` needs a parameter");
+        let expected = format!("write `{policy}: VALUE`, {}", parameter.expected());
+        decoder.error(node.at, ProblemKind::MissingField, found, expected);
+        return None;
+    }
     Some(policy)
+}
+
+fn with_parameter(decoder: &mut Decoder, entry: &MapEntry) -> Option<String> {
+    let Some(parameter) = PolicyParameter::for_policy(&entry.name) else {
+        let found = format!("the policy `{}` has no parameter", entry.name);
+        decoder.error(entry.at, ProblemKind::InvalidValue, found, format!("write `- {}`", entry.name));
+        return None;
+    };
+    let written = text(decoder, &entry.value)?;
+    match parameter.parse(&written) {
+        Some(value) => Some(policy_name::join(&entry.name, value)),
+        None => {
+            let found = format!("{written:?} is not a parameter of `{}`", entry.name);
+            decoder.error(entry.value.at, ProblemKind::InvalidValue, found, parameter.expected());
+            None
+        }
+    }
+}
+
+pub(super) fn snippets(decoder: &mut Decoder, node: &Node) -> Option<Vec<String>> {
+    list(decoder, node, snippet)
+}
+
+fn snippet(decoder: &mut Decoder, node: &Node) -> Option<String> {
+    let snippet = name(decoder, node)?;
+    decoder.refer(ReferenceKind::Snippet, node.at, snippet.clone());
+    Some(snippet)
 }
 
 pub(super) fn capabilities(decoder: &mut Decoder, node: &Node) -> Option<Vec<String>> {

@@ -58,7 +58,8 @@ pub(super) fn declared_in_text(kind: DefinitionKind, bytes: &[u8]) -> (Definitio
         | DefinitionKind::Team
         | DefinitionKind::Categories
         | DefinitionKind::Capabilities
-        | DefinitionKind::Models => &[kind],
+        | DefinitionKind::Models
+        | DefinitionKind::Snippet => &[kind],
     };
     let text = String::from_utf8_lossy(bytes);
     let declared = text

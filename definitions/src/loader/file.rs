@@ -3,36 +3,46 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::declared::{declared_id, declared_in_text, id_from_name};
+use super::declared::{declared_id, declared_in_text};
 use super::find::{SourceFile, unreadable};
+use super::{snippet_file, undecoded};
 use crate::agent::{Agent, AgentSpec};
 use crate::decode::{self, Decoder};
-use crate::definition_set::{DefinitionSet, LoadedWorkflow, Located, UndecodedFile};
+use crate::definition_set::{DefinitionSet, LoadedWorkflow, Located, ReferenceKind};
 use crate::kind::DefinitionKind;
 use crate::plan::{PlanPart, PlanProblem};
-use crate::problem::{Location, Problem, ProblemKind, Severity};
+use crate::problem::{Problem, ProblemKind, Severity};
 use crate::prompt::{Prompt, PromptError};
+use crate::snippet::includes;
 use crate::team::Team;
 use crate::workflow::WorkflowSpec;
-use crate::yaml::{self, Node, NodeValue, PathSegment, Position};
+use crate::yaml::{self, Node, NodeValue, PathSegment};
+
+/// The path of the system prompt in the file of an agent.
+pub(super) const SYSTEM_PROMPT: [PathSegment<'static>; 3] =
+    [PathSegment::Name("implementation"), PathSegment::Name("prompt"), PathSegment::Name("system")];
 
 pub(super) fn read(file: &SourceFile, all: &mut DefinitionSet, problems: &mut Vec<Problem>) {
     let bytes = match file.bytes() {
         Ok(bytes) => bytes,
         Err(error) => {
-            undecoded(file, file.kind, None, all);
+            undecoded::add(file, file.kind, None, all);
             problems.push(unreadable(file.name.to_path_buf(), format!("the file cannot be read: {error}")));
             return;
         }
     };
+    if file.kind == DefinitionKind::Snippet {
+        return snippet_file::read(file, &bytes, all, problems);
+    }
     let parsed = if file.is_json() { yaml::parse_json(&bytes) } else { yaml::parse(&bytes) };
     let node = match parsed {
         Ok(node) => node,
         Err(error) => {
             let (kind, id) = declared_in_text(file.kind, &bytes);
-            undecoded(file, kind, id, all);
+            undecoded::add(file, kind, id, all);
+            all.has_lost_defaults |= kind == DefinitionKind::Categories && has_defaults(&bytes);
             problems.push(Problem {
-                location: location(&file.name, error.at),
+                location: undecoded::location(&file.name, error.at),
                 severity: Severity::Error,
                 kind: error.kind,
                 found: error.found,
@@ -45,9 +55,12 @@ pub(super) fn read(file: &SourceFile, all: &mut DefinitionSet, problems: &mut Ve
     let kind = resolve_kind(file.kind, &node);
     let id = kind.id_member().and_then(|member| declared_id(&node, member));
     if !decode(&mut decoder, kind, node, file, all) {
-        undecoded(file, kind, id, all);
+        undecoded::add(file, kind, id, all);
     }
     let (file_problems, references) = decoder.into_parts();
+    all.has_lost_defaults |= kind == DefinitionKind::Categories
+        && has_defaults(&bytes)
+        && file_problems.iter().any(|problem| problem.severity == Severity::Error);
     problems.extend(file_problems);
     all.references.extend(references);
 }
@@ -80,7 +93,7 @@ fn decode(decoder: &mut Decoder, kind: DefinitionKind, node: Node, file: &Source
             let decoded = decode::models(decoder, &node);
             push(&mut all.models, decoded, node, file)
         }
-        DefinitionKind::Unknown => {
+        DefinitionKind::Snippet | DefinitionKind::Unknown => {
             let expected = "a definition begins with `agent_id`, `workflow_id`, `team_id`, `categories`, `capabilities` or `tiers`";
             decoder.error(node.at, ProblemKind::Misplaced, "this is not a definition", expected);
             false
@@ -94,14 +107,12 @@ fn push<T>(all: &mut Vec<Located<T>>, value: Option<T>, node: Node, file: Arc<Pa
     is_decoded
 }
 
-fn undecoded(file: &SourceFile, kind: DefinitionKind, id: Option<String>, all: &mut DefinitionSet) {
-    let is_id_declared = id.is_some();
-    let id = id.unwrap_or_else(|| id_from_name(&file.name));
-    all.undecoded.push(UndecodedFile { kind, id, is_id_declared, file: file.name.clone() });
-}
-
-fn location(name: &Arc<Path>, at: Position) -> Location {
-    Location { file: name.clone(), line: at.line, column: at.column }
+/// True if the text of a file of categories gives defaults. It is looked at only if the file is invalid.
+fn has_defaults(bytes: &[u8]) -> bool {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    lines.any(|line| {
+        line.trim_ascii_start().starts_with(b"defaults") || line.windows(9).any(|part| part == b"defaults:")
+    })
 }
 
 /// The folder determines the kind of a file; outside of the known folders, its members do.
@@ -129,13 +140,23 @@ fn resolve_kind(kind: DefinitionKind, node: &Node) -> DefinitionKind {
 /// Compiles an agent; one with an invalid prompt is compiled without it, so that its other problems
 /// are found too.
 fn compile_agent(decoder: &mut Decoder, mut spec: AgentSpec, node: &Node) -> Option<Agent> {
-    match Prompt::compile(&spec) {
+    refer_to_snippets(decoder, &spec, node);
+    match Prompt::compile_own(&spec) {
         Ok(prompt) => Some(Agent::with_prompt(spec, prompt)),
         Err(problem) => {
             prompt_problem(decoder, &problem, node);
             spec.implementation.prompt = None;
             Agent::new(spec).ok()
         }
+    }
+}
+
+/// Records the snippets that the system prompt includes. One of an invalid form is a problem of the prompt.
+fn refer_to_snippets(decoder: &mut Decoder, spec: &AgentSpec, node: &Node) {
+    let Some(system) = spec.implementation.prompt.as_ref().and_then(|prompt| prompt.system.as_deref()) else { return };
+    let text = node.nearest(&SYSTEM_PROMPT);
+    for include in includes(system).unwrap_or_default() {
+        decoder.refer(ReferenceKind::Snippet, text.line_position(include.line), include.name);
     }
 }
 

@@ -65,7 +65,8 @@ pub(super) fn embedded_files() -> Vec<SourceFile> {
 
 /// Creates the source of a single file, whose content determines its kind.
 pub(super) fn single_file(path: &Path) -> SourceFile {
-    SourceFile { name: Arc::from(path), kind: DefinitionKind::Unknown, content: FileContent::OnDisk(path.to_owned()) }
+    let kind = if is_markdown(path) { DefinitionKind::Snippet } else { DefinitionKind::Unknown };
+    SourceFile { name: Arc::from(path), kind, content: FileContent::OnDisk(path.to_owned()) }
 }
 
 /// The name of a file in the folder that is loaded; `None` if it is elsewhere, or not read as a part of the folder.
@@ -93,33 +94,28 @@ pub(super) fn directory_files(folder: &Path) -> (Vec<SourceFile>, Vec<Problem>) 
         };
         for entry in entries.flatten() {
             let path = entry.path();
+            let name = name_of(folder, &path);
             if is_of_an_editor(&entry.file_name().to_string_lossy()) {
                 continue;
             }
             match entry_kind(&entry) {
                 EntryKind::Folder if links_to_ancestor(&entry) => {
-                    problems
-                        .push(unreadable(name_of(folder, &path), "the link leads to a folder that contains it".into()));
+                    problems.push(unreadable(name, "the link leads to a folder that contains it".into()));
                 }
                 EntryKind::Folder if depth + 1 < SEARCHED_FOLDERS_MAX => {
                     if !is_generated(depth, entry.file_name().as_os_str()) {
                         queue.push((path, depth + 1));
                     }
                 }
-                EntryKind::File if is_definition(&path) && depth >= FOLDERS_MAX => {
-                    problems.push(too_deep(name_of(folder, &path)));
-                }
-                EntryKind::File if is_definition(&path) => {
-                    let name = name_of(folder, &path);
+                EntryKind::File if is_definition(&name) && depth >= FOLDERS_MAX => problems.push(too_deep(name)),
+                EntryKind::File if is_definition(&name) => {
                     files.push(SourceFile {
                         kind: definition_kind(&name),
                         name: Arc::from(name),
                         content: FileContent::OnDisk(path),
                     });
                 }
-                EntryKind::Other(reason) if is_definition(&path) => {
-                    problems.push(unreadable(name_of(folder, &path), reason));
-                }
+                EntryKind::Other(reason) if is_definition(&name) => problems.push(unreadable(name, reason)),
                 EntryKind::Folder | EntryKind::File | EntryKind::Other(_) => {}
             }
         }
@@ -185,12 +181,23 @@ fn is_of_an_editor(name: &str) -> bool {
     name.starts_with(['.', '#', '~'])
 }
 
-/// True for the names of definitions. A name that ends in `.YAML` is one too, since not every file system
-/// distinguishes them.
-fn is_definition(path: &Path) -> bool {
-    path.extension()
-        .and_then(OsStr::to_str)
-        .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known)))
+/// True for the names of definitions, by their path in the source. A name that ends in `.YAML` is one too, since not
+/// every file system distinguishes them.
+fn is_definition(name: &Path) -> bool {
+    is_snippet(name)
+        || name
+            .extension()
+            .and_then(OsStr::to_str)
+            .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known)))
+}
+
+/// True for the text files directly in the folder of snippets.
+fn is_snippet(name: &Path) -> bool {
+    is_markdown(name) && name.iter().count() == 2 && name.iter().next().is_some_and(|first| first == "snippets")
+}
+
+fn is_markdown(path: &Path) -> bool {
+    path.extension().and_then(OsStr::to_str).is_some_and(|extension| extension.eq_ignore_ascii_case("md"))
 }
 
 fn name_of(folder: &Path, path: &Path) -> PathBuf {
@@ -209,6 +216,7 @@ pub(super) fn definition_kind(name: &Path) -> DefinitionKind {
             Some("agents") => DefinitionKind::Agent,
             Some("workflows") => DefinitionKind::Workflow,
             Some("teams") => DefinitionKind::Team,
+            Some("snippets") if is_snippet(name) => DefinitionKind::Snippet,
             Some(_) | None => DefinitionKind::Unknown,
         };
     }

@@ -14,7 +14,7 @@ use super::find::definition_kind;
 use crate::canonical::canonical_body;
 use crate::capability::{Capabilities, Capability};
 use crate::catalogue::{Catalogue, CatalogueParts, DefinitionKey, without_ordinal};
-use crate::category::{Categories, Category};
+use crate::category::{Categories, Category, CategoryDefaults};
 use crate::definition_set::{DefinitionSet, Located, Reference, UndecodedFile};
 use crate::kind::DefinitionKind;
 use crate::models::Models;
@@ -51,7 +51,7 @@ pub(super) fn assemble(
     minimum: Minimum,
 ) -> Option<Catalogue> {
     let errors = first_errors(problems);
-    let DefinitionSet { agents, workflows, teams, categories, capabilities, models, undecoded, references } = all;
+    let DefinitionSet { agents, workflows, teams, categories, capabilities, models, undecoded, references, .. } = all;
     let mut service = Service {
         candidates: BTreeMap::new(),
         short: BTreeMap::new(),
@@ -178,7 +178,11 @@ impl Service<'_> {
             DefinitionKind::Models => self.models.as_ref().map(|models| canonical_body(models).1),
             DefinitionKind::Categories => self.previous.map(|_| canonical_body(&self.categories).1),
             DefinitionKind::Capabilities => self.previous.map(|_| canonical_body(&self.capabilities).1),
-            DefinitionKind::Agent | DefinitionKind::Workflow | DefinitionKind::Team | DefinitionKind::Unknown => None,
+            DefinitionKind::Agent
+            | DefinitionKind::Workflow
+            | DefinitionKind::Team
+            | DefinitionKind::Snippet
+            | DefinitionKind::Unknown => None,
         };
         let id = if kind.id_member().is_some() { id_from_name(&file) } else { file.display().to_string() };
         self.others.push(Quarantined { kind, id, file, problem, more, in_service });
@@ -304,6 +308,13 @@ impl Service<'_> {
 fn add_category(categories: &mut Vec<Category>, id: CategoryId) {
     if !categories.iter().any(|category| category.id == id) {
         let name = id.to_string();
-        categories.push(Category { id, name, description: String::new(), agent_count: None, agents: Vec::new() });
+        categories.push(Category {
+            id,
+            name,
+            description: String::new(),
+            agent_count: None,
+            agents: Vec::new(),
+            defaults: CategoryDefaults::default(),
+        });
     }
 }

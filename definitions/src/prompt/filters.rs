@@ -111,7 +111,7 @@ fn install_tests(environment: &mut Environment<'static>) {
 /// # Errors
 /// An error about the first unknown name, with the line of its tag.
 pub(super) fn check_names(text: &str) -> Result<(), TemplateError> {
-    for Tag { inside, line, kind: _ } in tags(text)? {
+    for Tag { inside, line, .. } in tags(text)? {
         check_tag(inside).map_err(|message| TemplateError::invalid(message, line))?;
     }
     Ok(())

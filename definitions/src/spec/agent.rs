@@ -6,8 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::Field;
 
+mod expectation;
+mod inherited;
+mod parameters;
 mod parts;
 
+pub use expectation::{Assertion, Expectation, Length, LengthBounds};
+pub use inherited::{Deprecated, Inherited};
+pub use parameters::{ModelParameters, ReasoningEffort, TEMPERATURE_MAX};
 pub use parts::{
     AgentLimits, Backoff, Collaboration, Example, Implementation, MemoryRecall, Placement, PromptSpec, Retry,
     RuntimeKind, ToolRef,
@@ -40,6 +46,15 @@ pub struct AgentSpec {
     pub description: String,
     /// Its author's version.
     pub version: String,
+    /// Who answers for it, such as a department.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Words by which a person finds it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Since when it should not be used any more, and what replaces it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deprecated: Option<Deprecated>,
     /// Its capabilities, words of `capabilities.yaml`; policy reads `pii_access`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,
@@ -51,8 +66,9 @@ pub struct AgentSpec {
     /// The agents it works with, and the context keys it writes.
     #[serde(default, skip_serializing_if = "Collaboration::is_empty")]
     pub collaboration: Collaboration,
-    /// Policies that every request to it must pass.
+    /// Policies that every request to it must pass: names, or maps of a name and its parameter.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::policy::list_schema")]
     pub policies: Vec<String>,
     /// The runtime that executes it, with its settings.
     pub implementation: Implementation,
@@ -71,6 +87,10 @@ pub struct AgentSpec {
     /// Example inputs with expected outputs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<Example>,
+    /// What it has from outside of its file.
+    #[serde(default, skip_serializing_if = "Inherited::is_empty")]
+    #[schemars(skip)]
+    pub inherited: Inherited,
 }
 
 /// True if the text can be a label of a pod: lower-case letters, digits, `-`, `_`, `.`, `:` and `=`, at most

@@ -25,8 +25,9 @@ pub struct TeamSpec {
     /// The initial values of its shared context, by name.
     #[serde(default, skip_serializing_if = "Values::is_empty")]
     pub shared_context: Values,
-    /// Policies that every request to it must pass.
+    /// Policies that every request to it must pass: names, or maps of a name and its parameter.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::policy::list_schema")]
     pub policies: Vec<String>,
     /// Limits of one of its runs.
     #[serde(default, skip_serializing_if = "RunLimits::is_empty")]

@@ -34,8 +34,9 @@ pub struct WorkflowSpec {
     /// A `${…}` reference, returned as the output `final_output`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub final_output: Option<Json>,
-    /// Rules that every request to run it must pass.
+    /// Rules that every request to run it must pass: names, or maps of a name and its parameter.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::policy::list_schema")]
     pub policies: Vec<String>,
     /// Limits of one run.
     #[serde(default, skip_serializing_if = "RunLimits::is_empty")]

@@ -8,6 +8,7 @@ use greenroom_definitions::{KnownNames, LoadOutcome, Source, load};
 pub(crate) const POLICIES: &[&str] = &[
     "require_authentication",
     "audit_all_actions",
+    "max_document_size",
     "max_document_size_10mb",
     "max_document_size_1mb",
     "require_pii_permission",

@@ -1,11 +1,35 @@
-//! The examples of `docs/definitions.md` load unchanged.
+//! The examples of `docs/definitions.md` and of the guide for authors load unchanged.
 
 use crate::folder::Folder;
 
 const PAGE: &str = include_str!("../../../docs/definitions.md");
 
+const GUIDE: &str = include_str!("../../../docs/catalogue/AUTHORING.md");
+
+fn examples_of(page: &'static str) -> impl Iterator<Item = &'static str> {
+    page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next())
+}
+
 fn examples() -> impl Iterator<Item = &'static str> {
-    PAGE.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next())
+    examples_of(PAGE)
+}
+
+#[test]
+fn the_agent_of_the_guide_loads_in_the_shipped_catalogue() {
+    let mut folder = Folder::new();
+    for (name, text) in greenroom_definitions::embedded::FILES {
+        folder = folder.with(name, text);
+    }
+    let mut agents = examples_of(GUIDE);
+    let (agent, rest) = (agents.next().unwrap(), agents.count());
+    assert_eq!(rest, 0);
+    let folder = folder.with("agents/legal_compliance/contract_renewal_agent.yaml", agent);
+    assert_eq!(folder.problems(), [] as [String; 0]);
+    for (name, _) in greenroom_definitions::embedded::FILES {
+        if let Some(snippet) = name.strip_prefix("snippets/").and_then(|name| name.strip_suffix(".md")) {
+            assert!(GUIDE.contains(&format!("| `{snippet}` |")), "the guide does not describe `{snippet}`");
+        }
+    }
 }
 
 #[test]

@@ -9,18 +9,18 @@ use greenroom_protocol::{AgentId, CategoryId, TeamId, WorkflowId};
 
 use crate::folder::known_names;
 
-fn home() -> &'static Path {
+pub(crate) fn home() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn catalogue() -> std::sync::Arc<Catalogue> {
+pub(crate) fn catalogue() -> std::sync::Arc<Catalogue> {
     let loaded = load(&Source::Embedded, &known_names());
     assert!(loaded.report.problems().is_empty(), "{}", loaded.report);
     loaded.catalogue.unwrap()
 }
 
 /// Compares a generated file with the tree, or writes it if `UPDATE` is set.
-fn same(path: &Path, text: &str) {
+pub(crate) fn same(path: &Path, text: &str) {
     if std::env::var_os("UPDATE").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
@@ -29,12 +29,12 @@ fn same(path: &Path, text: &str) {
     assert!(stored == text, "{} is old: UPDATE=1 cargo test -p greenroom-definitions", path.display());
 }
 
-fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
+fn definition_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
         if path.is_dir() {
-            yaml_files(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            definition_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "yaml" || extension == "md") {
             found.push(path);
         }
     }
@@ -44,8 +44,8 @@ fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
 fn the_embedded_list_is_the_folders() {
     let mut files: Vec<_> =
         ["capabilities.yaml", "categories.yaml", "models.yaml"].iter().map(|name| home().join(name)).collect();
-    for folder in ["agents", "teams", "workflows"] {
-        yaml_files(&home().join(folder), &mut files);
+    for folder in ["agents", "snippets", "teams", "workflows"] {
+        definition_files(&home().join(folder), &mut files);
     }
     files.sort();
     let names = files.iter().map(|file| file.strip_prefix(home()).unwrap().display().to_string());

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use futures::StreamExt;
 use greenroom_actors::model::{Delta, Message, ModelCall, ModelName, ModelProvider, Role, Timeouts};
+use greenroom_definitions::agent::ModelParameters;
 use greenroom_protocol::{AgentId, CallKey, Clock, PodId, PriceBasis, PrincipalId, TenantId, UserId, Values};
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::core::CoreStore;
@@ -120,6 +121,7 @@ impl StreamFixture {
                 schema: None,
                 tools: &[],
                 tokens_max: 100,
+                parameters: ModelParameters::default(),
                 key: &key,
                 timeouts,
                 reservation: &reservation,

@@ -28,6 +28,7 @@ mod demo;
 mod disk_failures;
 mod drain;
 mod edges;
+mod eval;
 mod event_steps;
 mod facts;
 mod fuzz;

@@ -17,7 +17,7 @@ pub(super) fn sqlx_error(error: &sqlx::Error) -> StoreError {
 }
 
 /// Maps an error of the writing driver.
-pub(super) fn rusqlite_error(error: &rusqlite::Error) -> StoreError {
+pub(crate) fn rusqlite_error(error: &rusqlite::Error) -> StoreError {
     from_result_code(error.sqlite_error().map(|error| error.extended_code.unsigned_abs()), error.to_string())
 }
 

@@ -3,6 +3,12 @@ package documents
 
 document_size_ok if input.document_bytes <= data.cfg.bytes_max
 
+# The host compares the size with the parameter of the policy: that of the definition, and those of all callers.
+resource_policy_ok(name) if {
+	name == "max_document_size"
+	input.facts.document_within_limit == 1
+}
+
 resource_policy_ok(name) if {
 	name == "max_document_size_10mb"
 	input.document_bytes <= 10485760

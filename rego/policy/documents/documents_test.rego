@@ -14,6 +14,13 @@ test_a_policy_allows_its_size_and_no_byte_more if {
 	}
 }
 
+test_a_policy_with_a_parameter_needs_the_fact_of_the_host if {
+	limited := fixtures.with_policies(fixtures.invoke, ["max_document_size"])
+	decision := guard.decision with input as limited
+	fixtures.codes(decision) == {"max_document_size"}
+	guard.allowed with input as fixtures.with_facts(limited, ["document_within_limit"])
+}
+
 test_without_a_policy_the_limit_of_the_platform_applies if {
 	guard.allowed with input as sized(data.cfg.bytes_max, [])
 	decision := guard.decision with input as sized(data.cfg.bytes_max + 1, [])

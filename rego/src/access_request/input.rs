@@ -322,6 +322,10 @@ pub struct FactFlags {
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub compensates: Flag,
+    /// No value has more bytes than the parameters of `max_document_size` allow, of the definition and of all callers.
+    #[serde(skip_serializing_if = "Flag::is_off")]
+    #[schemars(with = "u8")]
+    pub document_within_limit: Flag,
 }
 
 /// The usage so far, and the remaining amounts.

@@ -92,11 +92,13 @@ pub enum InputField {
     Resumes,
     /// `facts.compensates`
     Compensates,
+    /// `facts.document_within_limit`
+    DocumentWithinLimit,
 }
 
 impl InputField {
     /// Every field, with its name in the `reads` of a bundle and its path below `input`.
-    pub(crate) const ALL: [(Self, &'static str, &'static str); 23] = [
+    pub(crate) const ALL: [(Self, &'static str, &'static str); 24] = [
         (Self::AgentId, "agent_id", "agent.id"),
         (Self::Resource, "resource", "resource"),
         (Self::UserId, "user_id", "user.id"),
@@ -120,6 +122,7 @@ impl InputField {
         (Self::NoPersonalData, "no_personal_data", "facts.no_personal_data"),
         (Self::Resumes, "resumes", "facts.resumes"),
         (Self::Compensates, "compensates", "facts.compensates"),
+        (Self::DocumentWithinLimit, "document_within_limit", "facts.document_within_limit"),
     ];
 
     /// The field that a bundle's `reads` calls by this name.
@@ -185,6 +188,7 @@ impl InputFields {
             no_personal_data: select(facts.no_personal_data, InputField::NoPersonalData),
             resumes: select(facts.resumes, InputField::Resumes),
             compensates: select(facts.compensates, InputField::Compensates),
+            document_within_limit: select(facts.document_within_limit, InputField::DocumentWithinLimit),
         }
     }
 }

@@ -82,6 +82,11 @@ fn resource_cases() -> Vec<(&'static str, Case, Case)> {
             case("admin", Facts { audited: false, ..facts_with_policy("audit_all_actions") }),
         ),
         (
+            "max_document_size",
+            case("admin", sized("max_document_size=2048", 2_048)),
+            case("admin", sized("max_document_size=2048", 2_049)),
+        ),
+        (
             "max_document_size_10mb",
             case("admin", sized("max_document_size_10mb", 10_485_760)),
             case("admin", sized("max_document_size_10mb", 10_485_761)),

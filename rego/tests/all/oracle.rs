@@ -46,6 +46,7 @@ const ACTIONS: &[&str] = &[
 const POLICIES: &[&str] = &[
     "require_authentication",
     "audit_all_actions",
+    "max_document_size",
     "max_document_size_10mb",
     "max_document_size_1mb",
     "require_pii_permission",
@@ -77,6 +78,7 @@ const FACTS: &[&str] = &[
     "no_personal_data",
     "resumes",
     "compensates",
+    "document_within_limit",
 ];
 const ROLES: &[&str] = &["admin", "agent_operator", "approver", "auditor", "internal", "unknown_action"];
 

@@ -6,11 +6,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use greenroom_protocol::{AgentId, ContentHash, IdempotencyKey, TeamId, WorkflowId};
 
 mod audit;
+mod catalogue;
 mod cluster;
 mod runpod;
 mod runs;
 
 pub use audit::{AuditCommand, VerifyArgs};
+pub use catalogue::{EvalArgs, GraphFormat, WholeCatalogueCommand};
 pub use cluster::ClusterCommand;
 pub use runpod::{HealthcheckArgs, RunpodCommand, RunpodDeployArgs, RunpodFileArgs, RunpodScaleArgs, RunpodWorkerArgs};
 pub use runs::{ArtifactsCommand, DeadCommand, RunsCommand, StartArgs};
@@ -99,6 +101,11 @@ pub enum Command {
     /// List and show teams
     #[command(subcommand)]
     Teams(CatalogueCommand),
+    /// Search, show, draw and measure the catalogue
+    #[command(subcommand)]
+    Catalogue(WholeCatalogueCommand),
+    /// Run the examples of agents and check what they expect
+    Eval(EvalArgs),
     /// List, watch, report, resume, approve and cancel runs
     #[command(subcommand)]
     Runs(RunsCommand),

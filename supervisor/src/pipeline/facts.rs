@@ -82,6 +82,7 @@ impl FactCollector {
 
     async fn invoke(&self, request: &Authenticated, invoke: &Invoke) -> Result<Facts, Cause> {
         let agent = self.definitions.agent(&invoke.agent, invoke.version.as_ref()).await?;
+        warn_if_deprecated(&agent);
         let resource = Resource::Agent { agent: agent.id().clone(), version: agent.hash() };
         let caller = self.calling_agent(request).await?;
         let relation = Relation {
@@ -379,5 +380,15 @@ fn tenant_relation(request: &Authenticated) -> Relation {
             Relation { own_tenant: *tenant == request.principal().id.tenant, ..Relation::default() }
         }
         (Some(_), None) => Relation::default(),
+    }
+}
+
+/// Logs the call of an agent that something has replaced.
+fn warn_if_deprecated(agent: &Agent) {
+    if let Some(deprecated) = &agent.spec().deprecated {
+        tracing::warn!(
+            agent.id = %agent.id(), agent.since = deprecated.since, agent.replacement = %deprecated.replacement,
+            "a deprecated agent is called"
+        );
     }
 }

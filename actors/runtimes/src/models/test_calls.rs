@@ -7,6 +7,7 @@ use futures::StreamExt;
 use greenroom_actors::model::{
     Delta, Message, ModelCall, ModelError, ModelName, ModelProvider, OutputSchema, Role, StopReason, Timeouts, ToolSpec,
 };
+use greenroom_definitions::agent::ModelParameters;
 use greenroom_definitions::loader::{Source, load};
 use greenroom_definitions::models::TokenCounts;
 use greenroom_definitions::{Catalogue, KnownNames, embedded};
@@ -22,6 +23,7 @@ pub(crate) struct Call {
     pub(crate) schema: Option<OutputSchema>,
     pub(crate) tools: Vec<ToolSpec>,
     pub(crate) tokens_max: u32,
+    pub(crate) parameters: ModelParameters,
     pub(crate) timeouts: Timeouts,
 }
 
@@ -48,6 +50,7 @@ impl Call {
             schema: None,
             tools: Vec::new(),
             tokens_max: 4096,
+            parameters: ModelParameters::default(),
             timeouts: Timeouts { connect: second, first_token: second, idle: second, total: second * 5 },
         }
     }
@@ -69,6 +72,7 @@ impl Call {
             schema: self.schema.as_ref(),
             tools: &self.tools,
             tokens_max: self.tokens_max,
+            parameters: self.parameters,
             key: &key,
             timeouts: self.timeouts,
             reservation: &reservation,

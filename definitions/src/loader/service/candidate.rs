@@ -38,6 +38,7 @@ impl Need {
             ReferenceKind::Capability
             | ReferenceKind::Category
             | ReferenceKind::Policy
+            | ReferenceKind::Snippet
             | ReferenceKind::Handler
             | ReferenceKind::Tool
             | ReferenceKind::Provider => return false,
@@ -65,6 +66,7 @@ impl Definition {
             DefinitionKind::Categories
             | DefinitionKind::Capabilities
             | DefinitionKind::Models
+            | DefinitionKind::Snippet
             | DefinitionKind::Unknown => None,
         }
     }

@@ -7,6 +7,7 @@ use greenroom_protocol::{AgentId, ContextKey, Values};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Expectation, ModelParameters};
 use crate::models::ModelRef;
 
 /// The agents that an agent works with.
@@ -103,6 +104,9 @@ pub struct Implementation {
     /// The models that are called, in this order, if the first one fails.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallback_models: Vec<ModelRef>,
+    /// The parameters of the model, where its provider has them.
+    #[serde(default, skip_serializing_if = "ModelParameters::is_empty")]
+    pub parameters: ModelParameters,
     /// The prompt of the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<PromptSpec>,
@@ -227,11 +231,17 @@ pub struct MemoryRecall {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Example {
+    /// Its name in reports; without it, its number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// The inputs, by name.
     pub inputs: Values,
-    /// The expected outputs, by name; outputs that may vary are omitted.
-    #[serde(default, skip_serializing_if = "Values::is_empty")]
-    pub expect: Values,
+    /// What it expects: assertions, or the expected outputs by name.
+    #[serde(default, skip_serializing_if = "Expectation::is_empty")]
+    pub expect: Expectation,
+    /// True if it also holds with the model `offline`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub holds_offline: bool,
 }
 
 /// A tool that an agent may call: `agent:ID` or `native:NAME`.

@@ -1,9 +1,10 @@
 //! For each policy and each level: a request that the policy allows, and one that it denies.
 
 /// Every policy, in the order of its cases.
-pub(super) const POLICIES: [&str; 14] = [
+pub(super) const POLICIES: [&str; 15] = [
     "require_authentication",
     "audit_all_actions",
+    "max_document_size",
     "max_document_size_10mb",
     "max_document_size_1mb",
     "require_pii_permission",
@@ -17,6 +18,11 @@ pub(super) const POLICIES: [&str; 14] = [
     "read_only_context",
     "no_tools",
 ];
+
+/// The policy as a definition writes it.
+pub(super) fn written(policy: &str) -> String {
+    if policy == "max_document_size" { format!("{{ {policy}: 2mb }}") } else { policy.to_owned() }
+}
 
 /// The definition that names the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +101,7 @@ pub(super) fn case(policy: &str, level: Level) -> Case {
     let of_user = |user| Setup { user, ..quiet.clone() };
     let sized = |document_bytes| Setup { document_bytes, ..quiet.clone() };
     let (allowed, denied) = match policy {
+        "max_document_size" => (sized(100), Some(sized(2_097_153))),
         "max_document_size_10mb" => (sized(100), Some(sized(10_485_761))),
         "max_document_size_1mb" => (sized(100), Some(sized(1_048_577))),
         "require_pii_permission" => (of_user("admin"), Some(of_user("plain_admin"))),

@@ -23,7 +23,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::Outcome;
-use super::cases::{Level, Route, Setup, Worker};
+use super::cases::{self, Level, Route, Setup, Worker};
 
 /// Rows of the audit that are read after a request; no case has as many hops.
 const AUDIT_ROWS: u32 = 200;
@@ -172,7 +172,8 @@ pub(super) fn case_name(policy: &str, level: Level, setup: &Setup) -> String {
 
 pub(super) fn write_case(definitions: &DefinitionsDir, policy: &str, level: Level, setup: &Setup) -> Result<()> {
     let name = case_name(policy, level, setup);
-    let policies = |at: Level| if at == level { format!("policies: [{policy}]\n") } else { String::new() };
+    let policies =
+        |at: Level| if at == level { format!("policies: [{}]\n", cases::written(policy)) } else { String::new() };
     write_worker(definitions.dir(), &format!("{name}_agent"), setup.worker, &policies(Level::Agent))?;
     write_flow(definitions, &format!("{name}_flow"), &format!("{name}_agent"), &policies(Level::Workflow))?;
     let member = if setup.is_member { format!("{name}_agent") } else { "helper_agent".to_owned() };

@@ -25,7 +25,7 @@ pub(super) async fn send(
     form: RequestForm,
 ) -> Result<Deltas, ModelError> {
     let meter = frame_meter::FrameMeter::new(endpoint.api, call.tokens_max);
-    let (chat, options) = request::build(call, endpoint, form.schema, meter.clone());
+    let (chat, options) = request::build(call, endpoint, form, meter.clone());
     let deadline = tokio::time::Instant::now() + call.timeouts.total;
     let redactor = endpoint.redactor();
     let model = endpoint.model(&call.model.model);

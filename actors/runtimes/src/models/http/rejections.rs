@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use greenroom_actors::model::{ModelCall, ModelError};
+use greenroom_definitions::agent::ModelParameters;
 use greenroom_protocol::ContentHash;
 
 use super::endpoint::ProviderEndpoint;
@@ -32,6 +33,9 @@ const SCHEMA_WORDS: &[&str] = &[
     "guided decoding",
 ];
 
+/// Words of the messages of servers that reject the effort of reasoning.
+const REASONING_WORDS: &[&str] = &["reasoning_effort", "reasoning effort", "reasoning.effort", "thinking"];
+
 /// How a request carries the schema of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SchemaMode {
@@ -51,7 +55,7 @@ pub(super) enum TokenLimit {
 }
 
 /// The form of a request: its optional parts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct RequestForm {
     /// How it carries the schema of the answer.
     pub(super) schema: SchemaMode,
@@ -59,6 +63,8 @@ pub(super) struct RequestForm {
     pub(super) limit: TokenLimit,
     /// True if it requests the count of the tokens (`stream_options`).
     pub(super) requests_usage: bool,
+    /// The parameters that it carries: those of the definition that the model has not rejected.
+    pub(super) parameters: ModelParameters,
 }
 
 /// A part of a request that a server may reject.
@@ -67,6 +73,9 @@ enum Part {
     Schema(ContentHash),
     MaxTokens,
     StreamOptions,
+    Temperature,
+    ReasoningEffort,
+    Seed,
 }
 
 /// The rejections of one provider, by model.
@@ -86,6 +95,11 @@ impl Rejections {
             schema: if is_native { SchemaMode::Native } else { SchemaMode::InPrompt },
             limit: if is_rejected(Part::MaxTokens) { TokenLimit::MaxCompletionTokens } else { TokenLimit::MaxTokens },
             requests_usage: !is_rejected(Part::StreamOptions),
+            parameters: ModelParameters {
+                temperature: call.parameters.temperature.filter(|_| !is_rejected(Part::Temperature)),
+                reasoning_effort: call.parameters.reasoning_effort.filter(|_| !is_rejected(Part::ReasoningEffort)),
+                seed: call.parameters.seed.filter(|_| !is_rejected(Part::Seed)),
+            },
         }
     }
 
@@ -98,6 +112,8 @@ impl Rejections {
             (Part::MaxTokens, RequestForm { limit: TokenLimit::MaxCompletionTokens, ..form })
         } else if form.requests_usage && message.contains("stream_options") {
             (Part::StreamOptions, RequestForm { requests_usage: false, ..form })
+        } else if let Some((part, parameters)) = rejected_parameter(form.parameters, &message) {
+            (part, RequestForm { parameters, ..form })
         } else if form.schema == SchemaMode::Native && SCHEMA_WORDS.iter().any(|word| message.contains(word)) {
             (schema_part(call)?, RequestForm { schema: SchemaMode::InPrompt, ..form })
         } else {
@@ -109,6 +125,20 @@ impl Rejections {
         }
         Some(next)
     }
+}
+
+/// The parameter that a message rejects, and the others. A message about two of them, such as a temperature that is not
+/// allowed while the model reasons, costs the temperature first.
+fn rejected_parameter(parameters: ModelParameters, message: &str) -> Option<(Part, ModelParameters)> {
+    let is_named = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if parameters.temperature.is_some() && is_named(&["temperature"]) {
+        return Some((Part::Temperature, ModelParameters { temperature: None, ..parameters }));
+    }
+    if parameters.reasoning_effort.is_some() && is_named(REASONING_WORDS) {
+        return Some((Part::ReasoningEffort, ModelParameters { reasoning_effort: None, ..parameters }));
+    }
+    let is_seed = parameters.seed.is_some() && is_named(&["seed"]);
+    is_seed.then_some((Part::Seed, ModelParameters { seed: None, ..parameters }))
 }
 
 fn schema_part(call: &ModelCall<'_>) -> Option<Part> {

@@ -51,7 +51,8 @@ async fn every_shipped_agent_extracts_from_its_own_examples_or_names_what_they_d
     let catalogue = shipped_catalogue();
     let mut refusals = Vec::new();
     for agent in catalogue.agents().filter(|agent| agent.spec().implementation.runtime == RuntimeKind::Llm) {
-        for example in &agent.spec().examples {
+        // The inputs of an example that fails may be invalid.
+        for example in agent.spec().examples.iter().filter(|example| example.expect.fails().is_none()) {
             let inputs: Values = example.inputs.clone().into_iter().collect();
             match try_call_agent(agent, inputs.clone(), &Values::new()).await {
                 Ok(outputs) => assert_is_extract(agent, &inputs, &outputs),

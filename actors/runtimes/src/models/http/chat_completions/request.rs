@@ -42,6 +42,9 @@ pub(super) fn body(call: &ModelCall<'_>, form: RequestForm) -> Json {
         form.requests_usage.then(|| ("stream_options", json!({ "include_usage": true }))),
         format.map(|spec| ("response_format", json!({ "type": "json_schema", "json_schema": spec }))),
         (!tools.is_empty()).then(|| ("tools", json!(tools))),
+        form.parameters.temperature.map(|temperature| ("temperature", json!(temperature))),
+        form.parameters.reasoning_effort.map(|effort| ("reasoning_effort", json!(effort.as_str()))),
+        form.parameters.seed.map(|seed| ("seed", json!(seed))),
     ];
     if let Some(members) = body.as_object_mut() {
         members.extend(optional.into_iter().flatten().map(|(name, value)| (name.to_owned(), value)));

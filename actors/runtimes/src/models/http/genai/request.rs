@@ -5,16 +5,17 @@ use std::sync::Arc;
 use genai::Headers;
 use genai::adapter::AdapterKind;
 use genai::chat::{
-    CacheControl, ChatMessage, ChatOptions, ChatRequest, ContentPart, CustomPart, JsonSpec, MessageContent, Tool,
-    ToolCall, ToolResponse,
+    CacheControl, ChatMessage, ChatOptions, ChatRequest, ContentPart, CustomPart, JsonSpec, MessageContent,
+    ReasoningEffort, Tool, ToolCall, ToolResponse,
 };
 use greenroom_actors::model::{Message, ModelCall, Part, Role};
+use greenroom_definitions::agent::{ModelParameters, ReasoningEffort as Effort};
 use greenroom_protocol::Json;
 use serde_json::json;
 
 use super::frame_meter::FrameMeter;
 use crate::models::http::endpoint::ProviderEndpoint;
-use crate::models::http::rejections::SchemaMode;
+use crate::models::http::rejections::{RequestForm, SchemaMode};
 use crate::models::http::schemas::{self, AnswerSchema};
 use crate::models::http::tool_arguments;
 
@@ -22,7 +23,7 @@ use crate::models::http::tool_arguments;
 pub(super) fn build(
     call: &ModelCall<'_>,
     endpoint: &ProviderEndpoint,
-    mode: SchemaMode,
+    form: RequestForm,
     meter: Arc<FrameMeter>,
 ) -> (ChatRequest, ChatOptions) {
     let mut system = call.system.to_owned();
@@ -34,12 +35,13 @@ pub(super) fn build(
         .with_stream_read_timeout(call.timeouts.idle.max(call.timeouts.first_token))
         .with_extra_headers(Headers::from([("Idempotency-Key", call.key.as_str())]))
         .with_raw_frame_sink_arc(meter);
+    options = with_parameters(options, form.parameters);
     if endpoint.api == AdapterKind::Anthropic {
         // System part and tools come from the definition and are identical in every call, so they are cached.
         options = options.with_cache_control(CacheControl::Ephemeral);
     }
     if let Some(schema) = call.schema {
-        let adapted = match mode {
+        let adapted = match form.schema {
             SchemaMode::Native => schemas::adapt_answer(endpoint.api, &schema.schema),
             SchemaMode::InPrompt => AnswerSchema::InPrompt,
         };
@@ -66,6 +68,25 @@ pub(super) fn build(
         chat = chat.with_tools(tools.collect::<Vec<_>>());
     }
     (chat, options)
+}
+
+/// Adds the parameters of the model. An API that has no such parameter is not sent it by genai.
+fn with_parameters(mut options: ChatOptions, parameters: ModelParameters) -> ChatOptions {
+    if let Some(temperature) = parameters.temperature {
+        options = options.with_temperature(temperature);
+    }
+    if let Some(effort) = parameters.reasoning_effort {
+        options = options.with_reasoning_effort(match effort {
+            Effort::Minimal => ReasoningEffort::Minimal,
+            Effort::Low => ReasoningEffort::Low,
+            Effort::Medium => ReasoningEffort::Medium,
+            Effort::High => ReasoningEffort::High,
+        });
+    }
+    if let Some(seed) = parameters.seed {
+        options = options.with_seed(seed);
+    }
+    options
 }
 
 /// Splits a message with tool results and text in two: the results come first.

@@ -1,6 +1,7 @@
 //! Parts of requests that a server rejects are not sent again.
 
 use greenroom_actors::model::{ModelError, ToolSpec};
+use greenroom_definitions::agent::{ModelParameters, ReasoningEffort};
 use serde_json::{Value, json};
 
 use super::Api;
@@ -56,6 +57,54 @@ async fn members_that_a_server_does_not_know_are_left_out() {
         })
         .collect();
     assert_eq!(members, [(true, false, true), (false, true, true), (false, true, false), (false, true, false)]);
+}
+
+#[tokio::test]
+async fn parameters_that_a_model_does_not_have_are_left_out_one_by_one() {
+    let server = Server::start(vec![
+        rejection("Unsupported value: 'temperature' does not support 0.2 with this model."),
+        rejection("Unrecognized request argument supplied: seed"),
+        Api::OpenAi.valid("{}"),
+    ])
+    .await;
+    let provider = server.provider("openai");
+    let mut call = call(Api::OpenAi, "summary");
+    call.parameters =
+        ModelParameters { temperature: Some(0.2), reasoning_effort: Some(ReasoningEffort::Low), seed: Some(7) };
+    for _ in 0..2 {
+        assert_eq!(call.send(&*provider).await.text, "{}");
+    }
+    let members: Vec<(bool, bool, bool)> = server
+        .requests()
+        .iter()
+        .map(|request| {
+            let has = |name: &str| request.body.get(name).is_some();
+            (has("temperature"), has("reasoning_effort"), has("seed"))
+        })
+        .collect();
+    assert_eq!(members, [(true, true, true), (false, true, true), (false, true, false), (false, true, false)]);
+    assert_eq!(server.requests()[0].body["reasoning_effort"], "low");
+    assert_eq!(server.requests()[0].body["seed"], 7);
+}
+
+#[tokio::test]
+async fn a_call_without_parameters_sends_none() {
+    for api in [Api::OpenAi, Api::Anthropic] {
+        let server = Server::start(vec![api.valid("{}")]).await;
+        assert_eq!(call(api, "summary").send(&*server.provider(api.name())).await.text, "{}");
+        for name in ["temperature", "reasoning_effort", "thinking", "seed"] {
+            assert!(server.requests()[0].body.get(name).is_none(), "{api:?} {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_temperature_reaches_an_api_of_another_form() {
+    let server = Server::start(vec![Api::Anthropic.valid("{}")]).await;
+    let mut call = call(Api::Anthropic, "summary");
+    call.parameters.temperature = Some(0.5);
+    assert_eq!(call.send(&*server.provider("anthropic")).await.text, "{}");
+    assert_eq!(server.requests()[0].body["temperature"], 0.5);
 }
 
 #[tokio::test]

@@ -1,0 +1,86 @@
+//! `greenroom eval` and `greenroom catalogue` as a user has them: verdicts, exit codes, kept results, and the budget.
+
+use std::fs;
+
+use anyhow::Result;
+use greenroom_integration_tests::definitions_dir::DefinitionsDir;
+use greenroom_integration_tests::terminal::CliHarness;
+use serde_json::json;
+
+/// An agent that returns its input, with two examples: one that holds, and one of which `expect` decides.
+fn agent(expect: &str) -> String {
+    format!(
+        "agent_id: echo_text\nname: Echo Text\ncategory: business_ops\ndescription: Returns its text\nversion: \"1.0.0\"\n\
+         tags: [mirror]\ninputs: [{{ name: text, type: text, required: true }}]\noutputs: [{{ name: text, type: text }}]\n\
+         implementation: {{ runtime: native, handler: native.echo }}\nexamples:\n  - name: refused\n    inputs: {{}}\n    \
+         expect: [{{ fails: missing_input }}]\n  - name: bees\n    inputs: {{ text: \"Bees dance.\" }}\n    expect: {expect}\n"
+    )
+}
+
+const FILE: &str = "definitions/agents/business_ops/echo_text.yaml";
+const HOLDS: &str = "[{ path: text, contains: bees, length: { maximum: 20 } }]";
+const FAILS: &str = "[{ path: text, contains: wasps }]";
+
+fn harness(expect: &str) -> Result<CliHarness> {
+    let mut terminal = CliHarness::open_without_format()?;
+    DefinitionsDir::new(&terminal.folder().join("definitions"))?;
+    terminal.write_file(FILE, agent(expect))?;
+    terminal.add_options(&["--definitions", "definitions"]);
+    Ok(terminal)
+}
+
+#[tokio::test]
+async fn examples_that_hold_pass_and_are_stored() -> Result<()> {
+    let terminal = harness(HOLDS)?;
+    let words = ["eval", "echo_text", "--keep", "kept.json", "--junit", "junit.xml", "-o", "json"];
+    let result = terminal.run(&words).await?.expect_success()?;
+    assert_eq!(json!([result["passed"], result["failed"], result["skipped"]]), json!([2, 0, 0]));
+    let junit = fs::read_to_string(terminal.folder().join("junit.xml"))?;
+    assert!(junit.contains("tests=\"2\" failures=\"0\"") && junit.contains("classname=\"echo_text\" name=\"bees\""));
+    assert!(terminal.folder().join("kept.json").is_file());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_assertion_that_fails_is_named_with_the_output_and_compared_with_the_earlier_result() -> Result<()> {
+    let terminal = harness(HOLDS)?;
+    terminal.run(&["eval", "--keep", "kept.json", "-o", "json"]).await?.expect_success()?;
+    terminal.write_file(FILE, agent(FAILS))?;
+    let failed = terminal.run(&["eval", "--compare", "kept.json"]).await?;
+    assert_eq!(failed.code, 1, "{failed:?}");
+    for part in [
+        "assertion 1",
+        "does not contain \"wasps\"",
+        "Bees dance.",
+        "fails now: echo_text · bees",
+        "1 passed, 1 failed",
+    ] {
+        assert!(failed.out.contains(part), "{part}: {}", failed.out);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_budget_of_nothing_runs_nothing() -> Result<()> {
+    let terminal = harness(HOLDS)?;
+    let words = ["eval", "--max-cost-usd", "0", "-o", "json"];
+    let result = terminal.run(&words).await?.expect_success()?;
+    assert_eq!(result["skipped"], 2);
+    assert_eq!(result["results"][0]["skipped"], "the budget is used up");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_catalogue_is_searched_drawn_and_measured_without_a_pod() -> Result<()> {
+    let terminal = harness(HOLDS)?;
+    let found = terminal.run(&["catalogue", "search", "mirror", "-o", "json"]).await?.expect_success()?;
+    assert_eq!(found["found"][0]["id"], "echo_text");
+    let displayed = terminal.run(&["catalogue", "show", "echo_text", "-o", "json"]).await?.expect_success()?;
+    assert_eq!(displayed["agent"]["tags"][0], "mirror");
+    let graph = terminal.run(&["catalogue", "graph", "--format", "svg", "-o", "json"]).await?.expect_success()?;
+    assert!(graph["graph"].as_str().is_some_and(|svg| svg.starts_with("<svg") && svg.contains("echo_text")));
+    let stats = terminal.run(&["catalogue", "stats", "-o", "json"]).await?.expect_success()?;
+    assert_eq!(json!([stats["totals"]["agents"], stats["totals"]["examples"]]), json!([1, 2]));
+    terminal.run(&["catalogue", "show", "nothing", "-o", "json"]).await?.expect_error(2)?;
+    Ok(())
+}

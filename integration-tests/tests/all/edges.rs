@@ -11,7 +11,6 @@ use crate::metadata::{Dependency, Metadata, Package};
 const EDGES: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     ("client", &["protocol"]),
-    ("runpod", &["protocol", "client"]),
     ("definitions", &["protocol"]),
     ("rego", &["protocol"]),
     ("registry", &["protocol", "definitions"]),

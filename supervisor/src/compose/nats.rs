@@ -1,4 +1,5 @@
-//! From the configuration to the services of NATS: the ingress, the watch over the databases of other pods, and wake-ups.
+//! From the connection of a pod to the services of NATS: the ingress, the watch over the databases of other pods, and
+//! wake-ups.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +10,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::parts::PodParts;
-use crate::cluster::keys::{ClusterSecret, KeyLabel};
+use super::pod_nats::PodNats;
+use crate::cluster::keys::KeyLabel;
 use crate::cluster::runtime::ClusterNetwork;
 use crate::cluster::store_watch::{self, StoreWatch};
 use crate::cluster::wake::{self, Wake};
-use crate::config::{Config, NatsConfig};
+use crate::config::NatsConfig;
 use crate::ingress::local::LocalIngress;
 use crate::ingress::nats::NatsIngress;
 use crate::ingress::nats::connection::NatsConnection;
@@ -29,20 +31,6 @@ const START_WAIT_MAX: Duration = Duration::from_secs(3);
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(12);
 /// Longest wait for the last replies to be written.
 const FLUSH_WAIT_MAX: Duration = Duration::from_secs(2);
-
-/// The connection of a pod to NATS, and what its pods derive their keys from.
-#[derive(Clone)]
-pub(crate) struct PodNats {
-    connection: NatsConnection,
-    network: ClusterNetwork,
-}
-
-impl PodNats {
-    /// How the pod reaches the others of its cluster.
-    pub(crate) fn network(&self) -> ClusterNetwork {
-        self.network.clone()
-    }
-}
 
 /// The running services of NATS, for the shutdown.
 pub(crate) struct NatsServices {
@@ -94,25 +82,6 @@ impl NatsServices {
             self.connection.flush(FLUSH_WAIT_MAX).await;
         }
     }
-}
-
-/// Begins to connect, if the pod uses NATS and the configuration has it.
-///
-/// # Errors
-/// [`ErrorCode::InvalidConfiguration`] without the secret of the cluster, or if a file cannot be read. A server that
-/// cannot be reached is no error.
-pub(crate) async fn open(
-    config: &Config,
-    uses_nats: bool,
-    readiness: &Arc<Readiness>,
-    metrics: &Arc<Metrics>,
-) -> Result<Option<PodNats>, Cause> {
-    let Config { nats, cluster, pod, .. } = config;
-    let Some(nats) = nats.as_ref().filter(|_| uses_nats) else { return Ok(None) };
-    let secret = ClusterSecret::new(cluster.require_secret()?.reveal(), &cluster.name)?;
-    let connection = NatsConnection::open(nats, pod, Arc::clone(readiness), Arc::clone(metrics)).await?;
-    let (client, prefix, cluster) = (connection.client(), nats.prefix.clone(), cluster.name.clone());
-    Ok(Some(PodNats { connection, network: ClusterNetwork { client, prefix, cluster, secret } }))
 }
 
 /// Starts the services of NATS over the connection of the pod, if it has one.

@@ -16,8 +16,8 @@ use greenroom_registry::rate_windows::RateWindows;
 use greenroom_rego::Authenticator;
 use tokio::sync::watch;
 
-use super::nats::PodNats;
 use super::overrides::RestorePod;
+use super::pod_nats::PodNats;
 use crate::cached_definitions::CachedDefinitions;
 use crate::config::{Config, SettingsHash};
 use crate::identity::ConfigIdentityProvider;

@@ -1,0 +1,45 @@
+//! From the configuration to the connection of a pod to NATS, which its requests and its calls of other pods share.
+
+use std::sync::Arc;
+
+use greenroom_protocol::Cause;
+
+use crate::cluster::keys::ClusterSecret;
+use crate::cluster::runtime::ClusterNetwork;
+use crate::config::Config;
+use crate::ingress::nats::connection::NatsConnection;
+use crate::readiness::Readiness;
+use crate::telemetry::Metrics;
+
+/// The connection of a pod to NATS, and how it reaches the other pods of its cluster.
+#[derive(Clone)]
+pub(crate) struct PodNats {
+    pub(super) connection: NatsConnection,
+    pub(super) network: ClusterNetwork,
+}
+
+impl PodNats {
+    /// How the pod reaches the others of its cluster.
+    pub(crate) fn network(&self) -> ClusterNetwork {
+        self.network.clone()
+    }
+}
+
+/// Begins to connect, if the pod uses NATS and the configuration has it.
+///
+/// # Errors
+/// [`greenroom_protocol::ErrorCode::InvalidConfiguration`] without the secret of the cluster, or if a file cannot be read.
+/// A server that cannot be reached is no error.
+pub(crate) async fn open(
+    config: &Config,
+    uses_nats: bool,
+    readiness: &Arc<Readiness>,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<PodNats>, Cause> {
+    let Config { nats, cluster, pod, .. } = config;
+    let Some(nats) = nats.as_ref().filter(|_| uses_nats) else { return Ok(None) };
+    let secret = ClusterSecret::new(cluster.require_secret()?.reveal(), &cluster.name)?;
+    let connection = NatsConnection::open(nats, pod, Arc::clone(readiness), Arc::clone(metrics)).await?;
+    let (client, prefix, cluster) = (connection.client(), nats.prefix.clone(), cluster.name.clone());
+    Ok(Some(PodNats { connection, network: ClusterNetwork { client, prefix, cluster, secret } }))
+}

@@ -158,7 +158,7 @@ async fn a_drained_pod_rejects_requests_and_its_state_survives() {
     let client = first.client(&user("admin"));
     summarise(&client, "One.").await;
     tokio::time::timeout(Duration::from_secs(30), first.shutdown()).await.expect("a drained pod shuts down");
-    assert_eq!(summarise_once("Two.").await.unwrap().error.unwrap().code, ErrorCode::ShuttingDown);
+    assert_eq!(summarise(&client, "Two.").await.error.unwrap().code, ErrorCode::ShuttingDown);
 
     let second = pod(dir.path(), None).await;
     let client = second.client(&user("admin"));

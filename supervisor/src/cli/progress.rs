@@ -148,7 +148,8 @@ mod tests {
             target: WaitTarget::Event(greenroom_protocol::EventName::new("paid").unwrap()),
             until: None,
         };
-        let event = RunEvent { run: RunId::new("run_1").unwrap(), seq: 3, at: Timestamp::default(), kind };
+        let (run, protocol_version) = (RunId::new("run_1").unwrap(), WrittenVersion::OWN);
+        let event = RunEvent { run, seq: 3, at: Timestamp::default(), protocol_version, kind };
         let text = line(&event).unwrap();
         assert_eq!(text, "  ? payment waits for the event `paid`\n    greenroom runs publish run_1 paid");
     }

@@ -218,7 +218,8 @@ impl Harness {
             holds_starts: AtomicBool::default(),
             panics_at_resumption: Mutex::default(),
         });
-        pipeline.bind(fake.clone()).unwrap();
+        let shared: Arc<dyn RequestPipeline> = fake.clone();
+        pipeline.bind(&shared).unwrap();
         let accounting = Accounting::new(&stores, clock.clone());
         let files = FileSources::new(Arc::new(NoFiles), stores.artifacts.clone(), stores.runs.clone());
         let (runtime, _) = register_native(vec![Arc::new(TestHandler(script))], Vec::new(), accounting.clone());

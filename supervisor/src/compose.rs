@@ -73,7 +73,7 @@ pub async fn compose_with(
         stores: wrap_stores,
         restores,
         is_repair,
-        hands_over_runs,
+        creates_runs_unowned,
     } = overrides;
     let handlers = [greenroom_runtimes::handlers(), handlers].concat();
     let tools = [greenroom_runtimes::tools(), tools].concat();
@@ -110,7 +110,7 @@ pub async fn compose_with(
         observer: services::tee_observer(&metrics, observer),
         pipeline: PipelineHandle::default(),
         rate_windows: redis::rate_windows(config, redis.as_ref()),
-        hands_over_runs: hands_over_runs || config.nats.is_some(),
+        creates_runs_unowned: creates_runs_unowned || config.nats.is_some(),
         stores,
         restores,
         metrics,

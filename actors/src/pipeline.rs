@@ -1,7 +1,7 @@
 //! The request pipeline, as actors see it. An actor does not call another actor: it issues a nested request as
 //! itself, which is authenticated, audited and authorized like every request.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -99,10 +99,11 @@ impl CommitWaiter {
     }
 }
 
-/// The handle of the pipeline, which is created before the pipeline and bound once.
+/// The handle of the pipeline, which is created before the pipeline and bound once. It does not own the pipeline, which
+/// owns the actors that have the handle: a pod that has ended is freed.
 #[derive(Clone, Default)]
 pub struct PipelineHandle {
-    pipeline: Arc<OnceLock<Arc<dyn RequestPipeline>>>,
+    pipeline: Arc<OnceLock<Weak<dyn RequestPipeline>>>,
 }
 
 /// The handle is already bound.
@@ -115,8 +116,8 @@ impl PipelineHandle {
     ///
     /// # Errors
     /// [`AlreadyBound`] on a second call: a running pod never changes its pipeline.
-    pub fn bind(&self, pipeline: Arc<dyn RequestPipeline>) -> Result<(), AlreadyBound> {
-        self.pipeline.set(pipeline).map_err(|_| AlreadyBound)
+    pub fn bind(&self, pipeline: &Arc<dyn RequestPipeline>) -> Result<(), AlreadyBound> {
+        self.pipeline.set(Arc::downgrade(pipeline)).map_err(|_| AlreadyBound)
     }
 
     /// Handles a request.
@@ -126,13 +127,13 @@ impl PipelineHandle {
 
     /// Handles a request within the scope of its issuer's call.
     pub async fn handle_within(&self, request: Authenticated, scope: CallScope) -> Reply {
-        match self.pipeline.get() {
+        match self.pipeline.get().and_then(Weak::upgrade) {
             Some(pipeline) => pipeline.handle_within(request, scope).await,
             None => Reply {
                 id: request.id().to_string(),
                 status: Status::Failed,
                 outputs: Values::new(),
-                error: Some(Cause::new(ErrorCode::Internal, "a request arrived before the pipeline was bound")),
+                error: Some(Cause::new(ErrorCode::ShuttingDown, "the pod has not started yet, or has ended")),
                 metadata: Metadata::default(),
                 protocol_version: WrittenVersion::OWN,
             },

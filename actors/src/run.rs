@@ -109,7 +109,7 @@ pub struct RunEnv {
     pub park_delay: Duration,
     /// True if announcements of the store reach a pod within milliseconds. Then a detached run is left to whichever pod is
     /// woken; else it would wait for a tick, and the pod that accepts it owns it.
-    pub hands_over_runs: bool,
+    pub creates_runs_unowned: bool,
     /// Receives what the models of the steps write; `None` publishes it nowhere.
     pub step_deltas: Option<Arc<dyn StepDeltas>>,
 }

@@ -303,7 +303,8 @@ impl TestEnv {
             barrier,
         });
         let pipeline = PipelineHandle::default();
-        assert!(pipeline.bind(recording.clone()).is_ok());
+        let shared: Arc<dyn RequestPipeline> = recording.clone();
+        assert!(pipeline.bind(&shared).is_ok());
         let events = Arc::new(RecordingObserver::default());
         let files = FileSources::new(Arc::new(NoFiles), artifacts, Arc::clone(&stores.runs));
         let (runtime, tools) = register_native(

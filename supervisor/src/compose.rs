@@ -85,7 +85,7 @@ pub async fn compose_with(
         uses_nats,
         restores,
         is_repair,
-        hands_over_runs,
+        creates_runs_unowned,
     } = overrides;
     let handlers = [greenroom_runtimes::handlers(), handlers].concat();
     let tools = [greenroom_runtimes::tools(), tools].concat();
@@ -125,7 +125,7 @@ pub async fn compose_with(
         nats,
         remote: cluster.remote(),
         rate_windows: redis::rate_windows(config, redis.as_ref()),
-        hands_over_runs: hands_over_runs || config.nats.is_some(),
+        creates_runs_unowned: creates_runs_unowned || config.nats.is_some(),
         stores,
         restores,
         metrics,

@@ -168,8 +168,8 @@ impl RunsHandle {
     /// True if a detached run is left to the pods of the store: admission control had no ticket for it, or another pod is
     /// woken for it. The team of a run was formed on this pod.
     fn is_left_to_pods(&self, grant: &Grant, has_ticket: bool) -> bool {
-        let RunEnv { stores, hands_over_runs, .. } = &**self.env();
-        let is_handed_over = *hands_over_runs && grant.team_run().is_none();
+        let RunEnv { stores, creates_runs_unowned, .. } = &**self.env();
+        let is_handed_over = *creates_runs_unowned && grant.team_run().is_none();
         stores.cluster.is_shared() && (!has_ticket || is_handed_over)
     }
 

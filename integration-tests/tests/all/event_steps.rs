@@ -62,8 +62,8 @@ async fn a_run_waits_for_an_event_and_survives_a_kill() -> Result<()> {
     };
     wait_until("the resumed run receives the event", COMMAND_WAIT_MAX, published).await?;
     reaches(&fixture, &outer, "success").await?;
-    let shown = reaches(&fixture, &inner, "success").await?;
-    assert_eq!(shown["reply"]["outputs"]["text"], "paid 3");
+    let report = reaches(&fixture, &inner, "success").await?;
+    assert_eq!(report["reply"]["outputs"]["text"], "paid 3");
     Ok(())
 }
 

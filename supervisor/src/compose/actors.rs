@@ -83,7 +83,7 @@ pub(crate) async fn spawn_tree(parts: &PodParts, env: &Arc<ExecutionEnv>) -> Res
         pod: parts.pod.clone(),
         lease: LEASE,
         park_delay: parts.config.park_delay,
-        hands_over_runs: parts.hands_over_runs,
+        creates_runs_unowned: parts.creates_runs_unowned,
         step_deltas: None,
     });
     let teams = TeamsHandle::new(runs.clone(), Arc::clone(env), CategoryConfig::default());

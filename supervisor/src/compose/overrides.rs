@@ -66,5 +66,5 @@ pub struct Overrides {
     /// that were applied before can be loaded.
     pub is_repair: bool,
     /// Leaves detached runs to other pods although these are not woken over NATS.
-    pub hands_over_runs: bool,
+    pub creates_runs_unowned: bool,
 }

@@ -75,5 +75,5 @@ pub(crate) struct PodParts {
     /// Where actors send nested requests; bound once the pipeline is built.
     pub pipeline: PipelineHandle,
     /// True if a detached run is left to whichever pod is woken.
-    pub hands_over_runs: bool,
+    pub creates_runs_unowned: bool,
 }

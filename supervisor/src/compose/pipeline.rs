@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use greenroom_actors::definition_resolver::DefinitionResolver;
 use greenroom_actors::dispatcher::Dispatcher;
+use greenroom_actors::pipeline::RequestPipeline;
 use greenroom_actors::run::RunsHandle;
 use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_registry::agent_memory::embedder;
@@ -77,7 +78,8 @@ pub(crate) fn build(
         pod: parts.pod.clone(),
         store: config.store.clone(),
     });
-    let bound = parts.pipeline.bind(pipeline.clone());
+    let shared: Arc<dyn RequestPipeline> = pipeline.clone();
+    let bound = parts.pipeline.bind(&shared);
     bound.map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))?;
     Ok((pipeline, releaser))
 }

@@ -11,7 +11,24 @@ use greenroom_registry::journal::Seq;
 
 /// The events of a run after the one of this number, also later ones, until the run has ended.
 pub(crate) fn events(stores: &Stores, run: &RunId, after: u64) -> Events {
-    let run = run.clone();
+    let (stores, run) = (stores.clone(), run.clone());
+    let opening = async move {
+        match has_no_event_after(&stores, &run, after).await {
+            Ok(true) => stream::empty().boxed(),
+            Ok(false) => tail(&stores, run, after),
+            Err(cause) => stream::once(async { Err(TransportError::Rejected(cause)) }).boxed(),
+        }
+    };
+    stream::once(opening).flatten().boxed()
+}
+
+/// True if a run has ended, and its reader has its last event. The journal would be awaited for ever.
+async fn has_no_event_after(stores: &Stores, run: &RunId, after: u64) -> Result<bool, Cause> {
+    let record = stores.runs.get(run).await.map_err(|error| error.cause())?;
+    Ok(record.is_some_and(|record| record.status.is_terminal() && record.seq.0 <= after))
+}
+
+fn tail(stores: &Stores, run: RunId, after: u64) -> Events {
     let tail = stores.journal.tail(&run, Seq(after));
     let events = tail.flat_map(move |record| {
         let events = match record {

@@ -209,7 +209,8 @@ impl Harness {
             (Arc::new(RecordingObserver::default()), PipelineHandle::default(), Arc::new(Counter));
         let fake = FakePipeline::new(resolver.clone(), stores.clone(), clock.clone(), script.clone());
         let fake = Arc::new(fake);
-        pipeline.bind(fake.clone()).unwrap();
+        let shared: Arc<dyn RequestPipeline> = fake.clone();
+        pipeline.bind(&shared).unwrap();
         let accounting = Accounting::new(&stores, clock.clone());
         let files = FileSources::new(Arc::new(NoFiles), stores.artifacts.clone(), stores.runs.clone());
         let (runtime, _) = register_native(vec![Arc::new(TestHandler(script))], Vec::new(), accounting.clone());
@@ -240,7 +241,7 @@ impl Harness {
             pod: PodId::new(pod).unwrap(),
             lease: LEASE,
             park_delay: PARK_DELAY,
-            hands_over_runs: true,
+            creates_runs_unowned: true,
             step_deltas: Some(deltas.clone()),
         };
         let runs = RunsHandle::new(env);

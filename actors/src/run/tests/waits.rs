@@ -83,8 +83,8 @@ async fn the_data_of_an_event_are_an_input_of_the_next_step() {
     assert_eq!(published.status, Status::Success, "{:?}", published.error);
     until_state(&harness, &run, RunStatus::Success).await;
     assert_eq!(texts(&harness), [json!("3 USD")]);
-    let late = harness.request(publication(&run, "paid", json!("again"))).await;
-    assert_eq!(late.error.unwrap().code, ErrorCode::RunNotActive);
+    let refused = harness.request(publication(&run, "paid", json!("again"))).await;
+    assert_eq!(refused.error.unwrap().code, ErrorCode::RunNotActive);
 }
 
 #[tokio::test(start_paused = true)]

@@ -59,7 +59,7 @@ async fn a_watch_continues_after_its_newest_event_and_no_event_arrives_twice() {
     let script = Script::new([first, second, third]);
     let observations: Vec<_> = watch(&script, 0).try_collect().await.unwrap();
     assert_eq!(numbers(&observations), [1, 2, 3, 4]);
-    assert_eq!(opened_after(&script), [0, 2, 3]);
+    assert_eq!(opened_after(&script), [0, 1, 2], "the newest entry is read again, because it may have further events");
 }
 
 #[tokio::test(start_paused = true)]

@@ -58,7 +58,7 @@ fn a_parked_run_is_woken_by_an_event() -> Result<()> {
 #[test]
 fn a_detached_run_is_left_to_the_pod_that_is_woken() -> Result<()> {
     let database = SharedDatabase::create("woken", [replying("draft"), replying("send")])?;
-    let a = database.start_that_hands_over("pod_a")?;
+    let a = database.start_that_creates_runs_unowned("pod_a")?;
     let announced = a.pod().stores().cluster.watch_announcements();
     let mut b = database.start("pod_b")?;
     let run = a.start_detached("letter")?;

@@ -137,8 +137,8 @@ impl SharedDatabase {
     }
 
     /// As [`Self::start`]. The pod leaves detached runs to others.
-    pub(super) fn start_that_hands_over(&self, name: &str) -> Result<PodProcess> {
-        let overrides = Overrides { hands_over_runs: true, ..Overrides::default() };
+    pub(super) fn start_that_creates_runs_unowned(&self, name: &str) -> Result<PodProcess> {
+        let overrides = Overrides { creates_runs_unowned: true, ..Overrides::default() };
         self.assemble_with(name, Arc::new(WallClock), |_| {}, overrides)
     }
 

@@ -6,7 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use greenroom_protocol::request::Query;
 use greenroom_protocol::value::truncate_utf8;
 use greenroom_protocol::{
-    AgentId, ArtifactRef, Cause, ErrorCode, Json, Metadata, Reply, Request, RunId, Status, TenantId, Values,
+    AgentId, ArtifactRef, Cause, ContentHash, ErrorCode, Json, Metadata, Reply, Request, RunId, Status, TenantId,
+    Values,
 };
 use greenroom_registry::artifacts::{ArtifactOwner, single_chunk};
 
@@ -30,8 +31,8 @@ pub(super) enum OutputKind {
     ArtifactPart(u64),
     /// Definitions, lists and sums.
     Public,
-    /// What this agent has returned.
-    Agent(AgentId),
+    /// What this agent has returned for these artifacts.
+    Agent(AgentId, Vec<ContentHash>),
     /// What the run in the reply has returned, or this one.
     Run(Option<RunId>),
     /// Anything: it counts as personal data.
@@ -42,11 +43,13 @@ impl OutputKind {
     /// The kind of the outputs of a request.
     pub(super) fn of(request: &Request) -> Self {
         match request {
-            // Personal data of an artifact that it was given may be in what the agent returns.
-            Request::Invoke(invoke) if invoke.inputs.values().chain(invoke.context.values()).any(has_artifact) => {
-                Self::Other
+            Request::Invoke(invoke) => {
+                let mut artifacts = Vec::new();
+                for value in invoke.inputs.values().chain(invoke.context.values()) {
+                    collect_artifacts(value, &mut artifacts);
+                }
+                Self::Agent(invoke.agent.clone(), artifacts)
             }
-            Request::Invoke(invoke) => Self::Agent(invoke.agent.clone()),
             Request::StartRun(_) | Request::StartTeam(_) => Self::Run(None),
             Request::SignalRun(signal) => Self::Run(Some(signal.run.clone())),
             Request::ResumeRun(resume) => Self::Run(Some(resume.run.clone())),
@@ -74,12 +77,15 @@ impl OutputKind {
     }
 }
 
-/// True if a value is, or contains, a reference to an artifact.
-fn has_artifact(value: &Json) -> bool {
+/// Adds the artifacts to which a value, or a value inside of it, is a reference.
+fn collect_artifacts(value: &Json, artifacts: &mut Vec<ContentHash>) {
     match value {
-        Json::Array(items) => items.iter().any(has_artifact),
-        Json::Object(members) => ArtifactRef::from_json(value).is_some() || members.values().any(has_artifact),
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => false,
+        Json::Array(items) => items.iter().for_each(|item| collect_artifacts(item, artifacts)),
+        Json::Object(members) => match ArtifactRef::from_json(value) {
+            Some(artifact) => artifacts.push(artifact.hash),
+            None => members.values().for_each(|member| collect_artifacts(member, artifacts)),
+        },
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
     }
 }
 
@@ -121,7 +127,7 @@ async fn store_outputs(
     let mut sizes: Vec<(usize, String)> =
         reply.outputs.iter().map(|(name, value)| (to_body(value).len(), name.clone())).collect();
     sizes.sort_unstable();
-    let personal_data = has_personal_data(ingress, kind, reply).await?;
+    let personal_data = has_personal_data(ingress, kind, tenant, reply).await?;
     let owner = ArtifactOwner { tenant: tenant.clone(), personal_data };
     while to_body(reply).len() > bytes_max {
         let Some((bytes, name)) = sizes.pop() else { return Ok(()) };
@@ -149,13 +155,21 @@ async fn store(ingress: &NatsIngress, owner: &ArtifactOwner, name: &str, value: 
     stored.map_err(|error| error.cause())
 }
 
-async fn has_personal_data(ingress: &NatsIngress, kind: &OutputKind, reply: &Reply) -> Result<bool, Cause> {
+/// True unless it is known that the outputs hold no personal data. Personal data of an artifact that an agent was given may
+/// be in what it returns.
+async fn has_personal_data(
+    ingress: &NatsIngress,
+    kind: &OutputKind,
+    tenant: &TenantId,
+    reply: &Reply,
+) -> Result<bool, Cause> {
     let run = match kind {
         OutputKind::Public => return Ok(false),
         OutputKind::Other | OutputKind::ArtifactPart(_) => return Ok(true),
-        OutputKind::Agent(agent) => {
+        OutputKind::Agent(agent, artifacts) => {
             let catalogue = ingress.pipeline().fact_collector.definitions.catalogue();
-            return Ok(catalogue.agent(agent).is_none_or(|agent| agent.has_personal_data()));
+            let is_personal = catalogue.agent(agent).is_none_or(|agent| agent.has_personal_data());
+            return Ok(is_personal || have_personal_data(ingress, tenant, artifacts).await?);
         }
         OutputKind::Run(Some(run)) => run.clone(),
         OutputKind::Run(None) => match reply.id.parse() {
@@ -165,6 +179,17 @@ async fn has_personal_data(ingress: &NatsIngress, kind: &OutputKind, reply: &Rep
     };
     let record = ingress.local.stores.runs.get(&run).await.map_err(|error| error.cause())?;
     Ok(record.is_none_or(|record| record.personal_data))
+}
+
+/// True if one of these artifacts of the tenant has personal data, or does not exist any more.
+async fn have_personal_data(ingress: &NatsIngress, tenant: &TenantId, hashes: &[ContentHash]) -> Result<bool, Cause> {
+    for hash in hashes {
+        let info = ingress.local.stores.artifacts.info(tenant, hash).await.map_err(|error| error.cause())?;
+        if info.is_none_or(|info| info.personal_data) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Cuts a part of an artifact, in Base64, to this many characters; its reader requests the rest. False if it is none.
@@ -212,15 +237,17 @@ mod tests {
     }
 
     #[test]
-    fn the_outputs_of_an_agent_that_received_an_artifact_may_be_personal_data() {
+    fn the_outputs_of_an_agent_depend_on_the_artifacts_that_it_received() {
         let artifact = ArtifactRef {
             hash: greenroom_protocol::ContentHash::from_content(b"x"),
             bytes: 1,
             media_type: "text/csv".into(),
             name: "x.csv".into(),
         };
-        assert!(matches!(OutputKind::of(&invoke(Json::from("text"))), OutputKind::Agent(_)));
-        assert_eq!(OutputKind::of(&invoke(serde_json::json!([{ "a": artifact.to_json() }]))), OutputKind::Other);
+        let agent = || AgentId::new("a").unwrap();
+        assert_eq!(OutputKind::of(&invoke(Json::from("text"))), OutputKind::Agent(agent(), Vec::new()));
+        let received = OutputKind::Agent(agent(), vec![artifact.hash]);
+        assert_eq!(OutputKind::of(&invoke(serde_json::json!([{ "a": artifact.to_json() }]))), received);
         assert_eq!(OutputKind::of(&Request::Query(Query::Agents)), OutputKind::Public);
     }
 

@@ -202,8 +202,8 @@ fn a_run_that_is_quiet_while_its_owner_is_active_was_not_paused() {
     let deadline = |last_owner| deadline_after_pause(&simulation.state, last_owner, now);
     assert_eq!(deadline(active_until(now)), recorded, "its owner was active until now");
     let outdated = active_until(START);
-    let kept = TIME - RETRY_DELAY;
-    assert_eq!(deadline(outdated).remaining(now), kept, "its last entry is newer than what is known of its owner");
+    let left = TIME - RETRY_DELAY;
+    assert_eq!(deadline(outdated).remaining(now), left, "its last entry is newer than what is known of its owner");
     let stopped = simulation.now.saturating_add(TIME);
     assert_eq!(deadline(active_until(stopped)).0, recorded.0.saturating_add(TIME), "only the time without an owner");
     // An owner that died before it had resumed the run did not work on it.

@@ -176,7 +176,7 @@ fn a_step_waits_for_a_value_of_the_context_until_its_time_is_over() {
 }
 
 #[test]
-fn a_wait_survives_a_crash_with_the_events_that_came_before() {
+fn a_wait_survives_a_crash_with_the_events_that_were_received_before() {
     let mut simulation = Simulation::new(workflow(&json!([
         {"id": "paid", "wait_for": {"event": "paid", "timeout": 3600}},
         {"id": "facts", "wait_for": {"context": "facts"}},

@@ -138,7 +138,7 @@ impl Graph {
                     StepTarget::Agent(id) => catalogue.agent(id).map(|agent| (NodeKind::Agent, agent.id().to_string())),
                     StepTarget::Workflow(id) => Some((NodeKind::Workflow, id.to_string())),
                     StepTarget::Team { team, .. } => Some((NodeKind::Team, team.to_string())),
-                    StepTarget::Approval => None,
+                    StepTarget::Approval | StepTarget::Wait { .. } => None,
                 };
                 if let Some(target) = target {
                     self.add(key.clone(), target, EdgeKind::Step);

@@ -42,7 +42,7 @@ fn the_clients_workflow_file_loads_without_a_word() {
 fn with_the_clients_workflow() -> std::sync::Arc<Catalogue> {
     let mut folder = Folder::new().with("workflows/report.yaml", WORKFLOW);
     for (name, text) in greenroom_definitions::embedded::FILES {
-        if name.starts_with("agents/") {
+        if name.starts_with("agents/") || name.starts_with("snippets/") {
             folder = folder.with(name, text);
         }
     }

@@ -95,8 +95,8 @@ async fn a_team_of_a_request_is_formed_again_after_a_kill() -> Result<()> {
     let words = ["run", "team", "--inline", "crew.yaml", "--workflow", "greeting", "--detach"];
     let reply = fixture.terminal.run(&words).await?.expect_success()?;
     let run = reply["outputs"]["run_id"].as_str().context("a run")?.to_owned();
-    let shown = reaches(&fixture, &run, "waiting_approval").await?;
-    let team = shown["run"]["team_id"].as_str().context("a team")?.to_owned();
+    let report = reaches(&fixture, &run, "waiting_approval").await?;
+    let team = report["run"]["team_id"].as_str().context("a team")?.to_owned();
     assert!(team.starts_with("inline_"), "{team}");
     // Whoever knows the id cannot form the team of another request.
     let words = ["run", "team", team.as_str(), "--workflow", "greeting", "--detach"];

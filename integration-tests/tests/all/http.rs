@@ -164,7 +164,7 @@ async fn an_artifact_is_stored_and_read_whole_and_in_ranges() -> Result<()> {
         assert_eq!((part.status, part.text().as_str()), (206, expected), "{range}");
     }
     let executed = pod.client(ADMIN_KEY)?.agent(ECHO).input("text", artifact.to_json()).execute().await?;
-    assert_eq!(ArtifactRef::from_json(&executed["text"]).map(|artifact| artifact.bytes), Some(artifact.bytes));
+    ensure!(executed["text"].as_str() == Some(&content), "the agent has received another text");
     Ok(())
 }
 

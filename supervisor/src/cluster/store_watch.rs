@@ -215,15 +215,11 @@ impl StoreWatch {
             );
             Cause::new(ErrorCode::SharedStoreNeeded, message).with_details(serde_json::json!({ "pod": other.pod }))
         });
-        let is_changed = self.refusal.send_if_modified(|current| {
-            let is_changed = current.as_ref().map(|cause| cause.code) != refusal.as_ref().map(|cause| cause.code);
-            if is_changed {
-                current.clone_from(&refusal);
-            }
-            is_changed
-        });
-        if is_changed {
-            self.report(refusal);
+        let code = |refusal: Option<&Cause>| refusal.map(|cause| cause.code);
+        if code(self.refusal.borrow().as_ref()) != code(refusal.as_ref()) {
+            // Whoever waits for the decision finds the readiness that follows from it.
+            self.report(refusal.clone());
+            self.refusal.send_replace(refusal);
         }
     }
 

@@ -10,7 +10,7 @@ use greenroom_client::http::HttpOptions;
 use greenroom_client::{Client, Credential, Observation};
 use greenroom_integration_tests::http_pod::exchange;
 use greenroom_integration_tests::model_fixture::ModelFixture;
-use greenroom_integration_tests::nats_pod::NatsServer;
+use greenroom_integration_tests::nats_server::NatsServer;
 use greenroom_integration_tests::terminal::{CliHarness, RunningCommand};
 use greenroom_protocol::RunId;
 use greenroom_protocol::event::RunEventKind;

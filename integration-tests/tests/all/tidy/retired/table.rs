@@ -255,6 +255,7 @@ pub(super) const CONTEXTS: &[Context] = &[
     context("turns", "actors/src/execution", &[], "a conversation with a model has turns"),
     context("turns", "", &["max_turns", "TooManyTurns", "too_many_turns", "turns_max", "TURNS_DEFAULT"], "a model's"),
     context("visit", "rego/src/instance/", &["visit_seq"], "serde's word for reading a sequence"),
+    context("Cast", "supervisor/src/cluster/", &["Cast"], "ractor's word for a message without a reply"),
     context("visit", "protocol/src/request/team_ref.rs", &["visit_str", "visit_map"], "serde's words for reading"),
     context("visit", "rego/src/identity.rs", &["visit_map"], "serde's word for reading a map"),
     context("visit", "actors/runtimes/src/tables/read/json/", &[], "serde's word for reading a value"),

@@ -115,10 +115,10 @@ async fn execute(loaded: LoadedConfig, command: Command, output: Output, signals
     let config = loaded.config.clone();
     start_log(&loaded, &command, output)?;
     match command {
-        Command::Up => up::up(config, output, signals).await,
+        Command::Up => Box::pin(up::up(config, output, signals)).await,
         Command::Pod => {
             up::require_cluster(&config)?;
-            up::up(config, output, signals).await
+            Box::pin(up::up(config, output, signals)).await
         }
         Command::Bridge => bridge::bridge(&config, output, signals).await,
         Command::Config(ConfigCommand::Check) => config::check(&loaded, output),

@@ -108,9 +108,9 @@ async fn a_team_of_a_request_is_formed_again_after_a_kill() -> Result<()> {
     let approve = ["runs", "approve", run.as_str(), "ask"];
     let approved = || async { fixture.terminal.run(&approve).await.ok().filter(|output| output.code == 0) };
     wait_until("the resumed run is approved", COMMAND_WAIT_MAX, approved).await?;
-    let shown = reaches(&fixture, &run, "success").await?;
-    assert_eq!(shown["reply"]["outputs"]["text"], "hello", "{shown:#}");
-    assert_eq!(shown["reply"]["metadata"]["agents_involved"], 1, "its member has executed the step");
+    let report = reaches(&fixture, &run, "success").await?;
+    assert_eq!(report["reply"]["outputs"]["text"], "hello", "{report:#}");
+    assert_eq!(report["reply"]["metadata"]["agents_involved"], 1, "its member has executed the step");
     Ok(())
 }
 

@@ -21,7 +21,7 @@ const RETRY_AFTER_S: u64 = 1;
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
-    cause: Cause,
+    cause: Box<Cause>,
     /// The whole reply, if a pod has replied: it has the usage, and the outputs so far.
     reply: Option<Box<Reply>>,
 }
@@ -30,7 +30,7 @@ impl Problem {
     /// The problem of a cause.
     pub(super) fn new(cause: Cause) -> Self {
         let status = StatusCode::from_u16(cause.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, cause, reply: None }
+        Self { status, cause: Box::new(cause), reply: None }
     }
 
     /// An invalid request.

@@ -57,7 +57,7 @@ fn cors(origins: &[String]) -> Result<Option<CorsLayer>, Cause> {
         })?;
         values.push(value);
     }
-    let own = |names: &[&'static str]| names.iter().map(|name| HeaderName::from_static(*name)).collect::<Vec<_>>();
+    let own = |names: &[&'static str]| names.iter().map(|name| HeaderName::from_static(name)).collect::<Vec<_>>();
     let mut allowed = own(&[
         "idempotency-key",
         "traceparent",

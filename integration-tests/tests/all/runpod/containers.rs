@@ -36,8 +36,9 @@ fn instructions(path: &str) -> Result<Vec<String>> {
 
 /// The rest of the last instruction with this name.
 fn last_instruction(path: &str, name: &str) -> Result<String> {
-    let found = instructions(path)?.into_iter().filter_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()));
-    found.last().with_context(|| format!("{path} has no {name}"))
+    let all = instructions(path)?;
+    let mut found = all.iter().rev().filter_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()));
+    found.next().with_context(|| format!("{path} has no {name}"))
 }
 
 fn words(list: &Value) -> Vec<String> {

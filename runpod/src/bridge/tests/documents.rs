@@ -66,7 +66,7 @@ fn the_table_documents_the_queries_that_the_handlers_read() {
 async fn every_route_of_the_table_is_served_and_counted() {
     let fixture = Fixture::start();
     for route in ROUTES {
-        let path = route.path.replace('{', "").replace('}', "");
+        let path = route.path.replace(['{', '}'], "");
         let line = if route.method == Verb::Get { format!("GET {path}") } else { format!("POST {path}") };
         let response = fixture.send(&line, &[], "").await;
         assert!(response.status != 405 && response.code_or_empty() != "unknown_record", "{route:?}: {response:?}");

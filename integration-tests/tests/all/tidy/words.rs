@@ -90,10 +90,15 @@ pub(super) fn texts(tree: &Tree) -> Vec<Problem> {
     problems
 }
 
-/// True for generated, recorded and licensed texts, which are not edited.
+/// True for generated, recorded and licensed texts, which are not edited, and for the agents of the catalogue, whose examples
+/// are the material of other trades: code to finish, addresses of attackers.
 fn is_data(file: &File) -> bool {
     let generated = ["Cargo.lock", "LICENSE"].contains(&file.path.as_str());
-    generated || file.path.contains("/corpus/") || file.path.ends_with(".csv") || file.path.ends_with(".svg")
+    generated
+        || file.path.starts_with("catalogue/agents/")
+        || file.path.contains("/corpus/")
+        || file.path.ends_with(".csv")
+        || file.path.ends_with(".svg")
 }
 
 /// Every link goes to a host of the list, so that a typing error or a private host is found.

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use futures::{StreamExt, TryStreamExt};
 use greenroom_protocol::event::WatchedRun;
 use greenroom_protocol::request::{
     Maintenance, MemoryChange, MemoryRead, MemoryWrite, Page, PublishedEvent, Query, ResumeRun, RunListFilter, Signal,
@@ -22,7 +21,7 @@ use crate::connection::Connection;
 use crate::error::Error;
 use crate::prepared::{PreparedRequest, ReplyResult};
 use crate::run::RunHandle;
-use crate::transport::{ContentChunks, Events, Observation, Transport, Upload, Watch};
+use crate::transport::{ContentChunks, Events, Transport, Upload, Watch, events_of};
 
 /// Sends requests to a running pod. Cheap to clone; the clones share the transport.
 #[derive(Clone)]
@@ -186,15 +185,7 @@ impl Client {
 
     fn events(&self, run: WatchedRun, after: u64) -> Events {
         let watch = Watch { run, after, credential: self.connection.credential.clone() };
-        let observations = self.connection.transport.observe(&watch);
-        let events = observations.try_filter_map(|observation| {
-            let event = match observation {
-                Observation::Event(event) => Some(*event),
-                Observation::Restarted { .. } => None,
-            };
-            std::future::ready(Ok(event))
-        });
-        events.boxed()
+        events_of(self.connection.transport.observe(&watch))
     }
 
     /// Cancels a run and compensates its finished steps.

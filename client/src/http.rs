@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use greenroom_protocol::event::WatchedRun;
 use greenroom_protocol::limits::REQUEST_TIMEOUT;
 use greenroom_protocol::subject::DEFAULT_PREFIX;
@@ -28,7 +28,7 @@ use crate::framed::exchange::Exchange;
 use crate::framed::link::{Link, Message};
 use crate::framed::outgoing::{request_headers, time_to_wait};
 use crate::framed::watch::RunWatch;
-use crate::transport::{Events, Observation, Observations, ProgressStream, Transport, TransportError, Upload, Watch};
+use crate::transport::{Events, Observations, ProgressStream, Transport, TransportError, Upload, Watch, events_of};
 
 /// How a client connects to a bridge.
 #[derive(Debug, Clone, Default)]
@@ -104,15 +104,7 @@ impl Transport for HttpTransport {
     }
 
     fn watch(&self, run: &WatchedRun, after: u64) -> Events {
-        let observations = self.observe(&Watch { run: run.clone(), after, credential: None });
-        let events = observations.try_filter_map(|observation| {
-            let event = match observation {
-                Observation::Event(event) => Some(*event),
-                Observation::Restarted { .. } => None,
-            };
-            std::future::ready(Ok(event))
-        });
-        events.boxed()
+        events_of(self.observe(&Watch { run: run.clone(), after, credential: None }))
     }
 
     fn stream(self: Arc<Self>, envelope: Envelope) -> ProgressStream {

@@ -32,7 +32,7 @@ use crate::framed::exchange::Exchange;
 use crate::framed::link::{Link, Message};
 use crate::framed::outgoing::{request_headers, time_to_wait};
 use crate::framed::watch::RunWatch;
-use crate::transport::{Events, Observation, Observations, ProgressStream, Transport, TransportError, Upload, Watch};
+use crate::transport::{Events, Observations, ProgressStream, Transport, TransportError, Upload, Watch, events_of};
 
 /// Bytes of a message that the client of NATS adds to the names and values of its headers.
 const HEADERS_OVERHEAD_BYTES: usize = 64;
@@ -107,15 +107,7 @@ impl Transport for NatsTransport {
     }
 
     fn watch(&self, run: &WatchedRun, after: u64) -> Events {
-        let observations = self.observe(&Watch { run: run.clone(), after, credential: None });
-        let events = observations.try_filter_map(|observation| {
-            let event = match observation {
-                Observation::Event(event) => Some(*event),
-                Observation::Restarted { .. } => None,
-            };
-            std::future::ready(Ok(event))
-        });
-        events.boxed()
+        events_of(self.observe(&Watch { run: run.clone(), after, credential: None }))
     }
 
     fn stream(self: Arc<Self>, envelope: Envelope) -> ProgressStream {

@@ -75,6 +75,18 @@ pub enum Observation {
 /// The observations of a run; the stream ends after its last event.
 pub type Observations = BoxStream<'static, Result<Observation, TransportError>>;
 
+/// The events of what is observed, without the restarts.
+pub(crate) fn events_of(observations: Observations) -> Events {
+    let events = observations.try_filter_map(|observation| {
+        let event = match observation {
+            Observation::Event(event) => Some(*event),
+            Observation::Restarted { .. } => None,
+        };
+        std::future::ready(Ok(event))
+    });
+    events.boxed()
+}
+
 /// Content that becomes an artifact of the caller's tenant.
 #[derive(Debug, Clone)]
 pub struct Upload {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::*;
-use crate::transport::{Progress, TransportError};
+use crate::transport::{Observation, Progress, TransportError};
 
 /// Records what is sent, and replies from a script; without one, by a success without outputs.
 #[derive(Default)]

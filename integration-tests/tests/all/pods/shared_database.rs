@@ -18,7 +18,7 @@ use greenroom_protocol::journal::Entry;
 use greenroom_protocol::{AgentId, Clock, PodId, Reply, RunId, Timestamp, UserId, WorkflowId};
 use greenroom_registry::journal::Seq;
 use greenroom_registry::migrate_postgres;
-use greenroom_runtimes::models::scripted::{Script, Scripted, ScriptedCall};
+use greenroom_runtimes::models::scripted::{Script, ScriptedCall};
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose::{Overrides, compose_with};
 use greenroom_supervisor::config::{Config, Secret, StoreConfig};
@@ -28,7 +28,10 @@ use sqlx::{ConnectOptions as _, Executor as _};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
+use self::held_model::{HeldModel, HeldReplies};
 use crate::postgres::create_database;
+
+mod held_model;
 
 /// Longest wait for what the pods do. A lease lasts a few seconds.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -85,7 +88,7 @@ outputs:
 /// A database, and what its pods have in common.
 pub(super) struct SharedDatabase {
     url: String,
-    model: Scripted,
+    model: HeldModel,
     definitions: DefinitionsDir,
     folder: TempDir,
     /// That of the test itself.
@@ -111,7 +114,7 @@ impl SharedDatabase {
         definitions.write_workflow("letter", LETTER)?;
         definitions.write_workflow("signed_letter", SIGNED_LETTER)?;
         definitions.write_workflow("paid_letter", PAID_LETTER)?;
-        Ok(Self { url, model: Scripted::new(Script { calls: calls.into() }), definitions, folder, runtime })
+        Ok(Self { url, model: HeldModel::new(Script { calls: calls.into() }), definitions, folder, runtime })
     }
 
     /// Lets an agent remember its executions, for the pods that start from now on.
@@ -223,6 +226,11 @@ impl SharedDatabase {
             anyhow::Ok(connection)
         })?;
         Ok(PreventedRenewals { connection, database: self })
+    }
+
+    /// Holds back what the model replies, until the returned guard is released.
+    pub(super) fn hold_replies(&self) -> HeldReplies {
+        self.model.hold()
     }
 
     /// Calls of the model so far, by all pods.

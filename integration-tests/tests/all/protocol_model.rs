@@ -2,7 +2,7 @@
 //! batches, money, audit entries and the inbox, over two processes, with one crash, one freeze and one lost
 //! acknowledgement, each at any moment. A defect that a test plants must be found.
 //!
-//! The names are those of the product: `greenroom_tick_v1` is a tick of the model, `greenroom_commit_v1` a batch, whose
+//! The names are those of the product: `greenroom_tick_v1` is a tick of the model, `greenroom_commit_v2` a batch, whose
 //! transaction locks the row of its pod first and commits in a later step; `greenroom_claim_v1`, `greenroom_clean_v1`,
 //! `greenroom_park_v1` and `greenroom_send_v1` are one step each. A lane that has lost its connection inserts the id of
 //! its batch as void, and that waits for the transaction.

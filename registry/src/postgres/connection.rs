@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(created_functions(sql).collect::<Vec<_>>(), ["one_v1", "two_v1"]);
         let all: Vec<_> = MIGRATIONS.iter().flat_map(|migration| created_functions(migration.sql.as_str())).collect();
         assert!(
-            all.contains(&"greenroom_commit_v1") && all.iter().all(|name| name.starts_with("greenroom_")),
+            all.contains(&"greenroom_commit_v2") && all.iter().all(|name| name.starts_with("greenroom_")),
             "{all:?}"
         );
     }

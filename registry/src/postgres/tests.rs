@@ -136,13 +136,13 @@ async fn a_batch_whose_id_is_void_is_never_committed() {
     for _ in 0..2 {
         assert_eq!(try_resolve(&mut connection, id).await.unwrap(), None);
     }
-    let call = "SELECT greenroom_accounts_v1((SELECT id FROM pods), 0, 1000, '{}') LIKE '%void%' AS x";
+    let call = "SELECT greenroom_accounts_v2((SELECT id FROM pods), 0, 1000, '{}') LIKE '%void%' AS x";
     assert_eq!(database.count("SELECT count(*) FROM batches WHERE void").await, 1);
     let is_void: bool = sqlx::query_scalar(call).fetch_one(&mut connection).await.unwrap();
     assert!(is_void);
     // One that was committed is found with its result, and its id cannot become void.
     let committed = BatchId { batch: 1_001, ..id };
-    let call = "SELECT greenroom_accounts_v1((SELECT id FROM pods), 0, 1001, '{}')";
+    let call = "SELECT greenroom_accounts_v2((SELECT id FROM pods), 0, 1001, '{}')";
     let result: String = sqlx::query_scalar(call).fetch_one(&mut connection).await.unwrap();
     assert_eq!(try_resolve(&mut connection, committed).await.unwrap(), Some(result));
 }

@@ -26,7 +26,7 @@ pub(super) fn end_batch(state: &mut State, id: RowId, role: BatchRole, batch: Ba
     state.row_mut(id).set_batch(role, is_awaited.then_some(ended));
 }
 
-/// `greenroom_commit_v1` after its guard: judges the unit on the locked rows, applies it, and commits.
+/// `greenroom_commit_v2` after its guard: judges the unit on the locked rows, applies it, and commits.
 pub(super) fn commit_batch(state: &mut State, defects: &Defects, id: RowId, role: BatchRole, batch: Batch) {
     if state.row(id).life != Life::Alive {
         state.violate(Violation::DeadPodWrote);

@@ -75,11 +75,17 @@ struct DaysJson {
 /// A batch.
 #[derive(Serialize, Default)]
 pub(in crate::postgres) struct AccountsBatch {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     settled: Vec<SettledJson>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     minutes: Vec<MinuteJson>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     reserve: Vec<ReserveJson>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     charged: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     days: Vec<DaysJson>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     usage: Vec<UsageJson>,
 }
 
@@ -164,7 +170,7 @@ impl BatchCall for AccountsBatch {
     fn call<'c>(&'c self, connection: &'c mut PgConnection, id: BatchId) -> BoxFuture<'c, Result<String, sqlx::Error>> {
         let BatchId { pod, lane, batch } = id;
         Box::pin(async move {
-            sqlx::query_scalar("SELECT greenroom_accounts_v1($1, $2, $3, $4)")
+            sqlx::query_scalar("SELECT greenroom_accounts_v2($1, $2, $3, $4)")
                 .bind(pod)
                 .bind(lane)
                 .bind(batch)

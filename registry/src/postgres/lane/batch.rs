@@ -282,7 +282,7 @@ impl<'b> LaneBatch<'b> {
 
 impl BatchCall for LaneBatch<'_> {
     fn call<'c>(&'c self, connection: &'c mut PgConnection, id: BatchId) -> BoxFuture<'c, Result<String, sqlx::Error>> {
-        const CALL: &str = "SELECT greenroom_commit_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
+        const CALL: &str = "SELECT greenroom_commit_v2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
                             $15, $16, $17, $18, $19, $20)";
         let Self { chain, units, entries, replies, records, .. } = self;
         let BatchId { pod, lane, batch } = id;

@@ -15,7 +15,7 @@ use crate::journal::Seq;
 use crate::postgres::runs::row::activity;
 use crate::runs::{Fence, OwnerActivity};
 
-/// The reasons of `greenroom_commit_v1`, as they are written.
+/// The reasons of `greenroom_commit_v2`, as they are written.
 const REASONS: [(&str, Reason); 8] = [
     ("unknown_run", Reason::UnknownRun),
     ("ended", Reason::Ended),

@@ -1,4 +1,4 @@
-//! The units of a batch as JSON, as `greenroom_commit_v1` reads them. `unit` is the number of a unit in its batch.
+//! The units of a batch as JSON, as `greenroom_commit_v2` reads them. `unit` is the number of a unit in its batch.
 
 use greenroom_protocol as protocol;
 use protocol::{ContentHash, Issuer, PodId, RequestId, RunId, TeamId, TenantId, UserId, WorkflowId};

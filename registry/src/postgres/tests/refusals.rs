@@ -127,10 +127,11 @@ async fn a_database_that_becomes_read_only_refuses_units_and_transactions_until_
 
 /// The error with which a server fails a statement whose table cannot grow on a full disk. A trigger raises it, because
 /// the tests cannot fill the disk of the server.
-const FULL_DISK: [&str; 3] = [
+const FULL_DISK: [&str; 4] = [
     "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
      RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$",
     "CREATE TRIGGER full_disk BEFORE INSERT ON journal FOR EACH STATEMENT EXECUTE FUNCTION full_disk()",
+    "CREATE TRIGGER full_disk BEFORE INSERT ON audit FOR EACH STATEMENT EXECUTE FUNCTION full_disk()",
     "CREATE TRIGGER full_disk BEFORE INSERT ON definition_versions FOR EACH STATEMENT EXECUTE FUNCTION full_disk()",
 ];
 
@@ -149,8 +150,8 @@ async fn a_full_disk_refuses_new_work_and_accepted_work_is_written_when_there_is
     // What has happened is written later.
     let closed = stores.stores.core.commit(Unit::new(NOW).close(entry, crate::suite::closing())).await;
     assert!(closed.is_err());
-    let tables = ["DROP TRIGGER full_disk ON journal", "DROP TRIGGER full_disk ON definition_versions"];
-    database.execute_named(&tables).await;
+    let tables = ["journal", "audit", "definition_versions"].map(|table| format!("DROP TRIGGER full_disk ON {table}"));
+    database.execute_named(&tables.each_ref().map(String::as_str)).await;
     let receipt = stores.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await.unwrap();
     assert_eq!(receipt.through(), Seq(1));
     let report = stores.stores.audit.verify().await.unwrap();
@@ -164,15 +165,15 @@ async fn a_database_without_a_function_is_refused_and_reported_by_the_check() {
     let database = TestDatabase::migrated().await;
     let stores = open_pod(&database.url(), "pod_a", 1).await.unwrap();
     let drop_function = "DO $$ DECLARE f regprocedure; BEGIN FOR f IN SELECT oid::regprocedure FROM pg_proc \
-                         WHERE proname = 'greenroom_commit_v1' LOOP EXECUTE 'DROP FUNCTION ' || f; END LOOP; END $$";
+                         WHERE proname = 'greenroom_commit_v2' LOOP EXECUTE 'DROP FUNCTION ' || f; END LOOP; END $$";
     let mut connection = connect(&parse_url(&database.url()).unwrap()).await.unwrap();
     check_functions(&mut connection).await.unwrap();
     database.execute(drop_function).await;
     let error = open_error(&database.url()).await;
-    assert!(matches!(&error, StoreError::Corrupt(text) if text.contains("greenroom_commit_v1")), "{error}");
+    assert!(matches!(&error, StoreError::Corrupt(text) if text.contains("greenroom_commit_v2")), "{error}");
     expect_cause(&error, "corrupt", "restore a backup");
     let report = examine_postgres(&database.url(), None).await.unwrap();
-    assert!(report.problems.iter().any(|problem| problem.contains("greenroom_commit_v1")), "{report:?}");
+    assert!(report.problems.iter().any(|problem| problem.contains("greenroom_commit_v2")), "{report:?}");
     // A pod that has started before fails each request, and nothing of it is stored.
     let error = create_error(&stores, 1).await;
     assert!(matches!(error, StoreError::Version(_)), "{error}");

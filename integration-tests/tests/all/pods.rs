@@ -224,7 +224,7 @@ fn a_pod_that_was_declared_dead_writes_nothing_and_starts_again_as_another_one()
 fn a_pod_whose_lease_has_lapsed_begins_nothing_until_it_is_renewed() -> Result<()> {
     let database = SharedDatabase::create("lapses", [replying("draft"), replying("send")])?;
     let a = database.start("pod_a")?;
-    let held = database.hold_replies();
+    let paused = database.pause_replies();
     let run = a.start_detached("letter")?;
     database.wait_calls(1)?;
     let prevented = database.prevent_renewals()?;
@@ -233,7 +233,7 @@ fn a_pod_whose_lease_has_lapsed_begins_nothing_until_it_is_renewed() -> Result<(
     let cause = a.run_agent("send_agent")?.error.context("an error")?;
     assert_eq!((cause.code, cause.code.is_retryable()), (ErrorCode::LeaseLost, true), "{cause:?}");
     // The reply to the first call is recorded, and nothing follows from it yet.
-    drop(held);
+    drop(paused);
     database.wait_count("SELECT count(*) FROM reservations", 0)?;
     assert_eq!(database.calls(), 1);
     prevented.end()?;
@@ -247,7 +247,7 @@ fn a_pod_whose_machine_was_suspended_begins_nothing_until_its_lease_is_renewed()
     let database = SharedDatabase::create("suspends", [replying("draft"), replying("send")])?;
     let clock = Arc::new(ShiftedClock::default());
     let a = database.start_with_clock("pod_a", clock.clone())?;
-    let held = database.hold_replies();
+    let paused = database.pause_replies();
     let run = a.start_detached("letter")?;
     database.wait_calls(1)?;
     let prevented = database.prevent_renewals()?;
@@ -255,7 +255,7 @@ fn a_pod_whose_machine_was_suspended_begins_nothing_until_its_lease_is_renewed()
     clock.put_forward(Duration::from_secs(10));
     let cause = a.run_agent("send_agent")?.error.context("an error")?;
     assert_eq!(cause.code, ErrorCode::LeaseLost, "{cause:?}");
-    drop(held);
+    drop(paused);
     database.wait_count("SELECT count(*) FROM journal WHERE entry::text LIKE '%step_done%'", 1)?;
     assert_eq!(database.calls(), 1, "the reply to the first call is recorded, and nothing follows from it yet");
     prevented.end()?;

@@ -16,11 +16,11 @@ fn a_call_whose_reply_comes_while_the_server_is_away_is_made_once() -> Result<()
     let database = SharedDatabase::create_at(server.url(), [replying("draft"), replying("send")])?;
     let mut a = database.start("pod_a")?;
     a.recover();
-    let held = database.hold_replies();
+    let paused = database.pause_replies();
     let run = a.start_detached("letter")?;
     database.wait_calls(1)?;
     runtime.block_on(server.stop(StopMode::Immediate))?;
-    drop(held);
+    drop(paused);
     let has_lapsed = || async { (a.pod().stores().cluster.lease_status() == LeaseStatus::Lapsed).then_some(()) };
     a.block_on(wait_until("the lease has lapsed", WAIT_MAX, has_lapsed))?;
     assert_eq!(database.calls(), 1, "nothing follows from the reply yet");

@@ -28,10 +28,10 @@ use sqlx::{ConnectOptions as _, Executor as _};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-use self::held_model::{HeldModel, HeldReplies};
+use self::paused_model::{PausedModel, PausedReplies};
 use crate::postgres::create_database;
 
-mod held_model;
+mod paused_model;
 
 /// Longest wait for what the pods do. A lease lasts a few seconds.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -88,7 +88,7 @@ outputs:
 /// A database, and what its pods have in common.
 pub(super) struct SharedDatabase {
     url: String,
-    model: HeldModel,
+    model: PausedModel,
     definitions: DefinitionsDir,
     folder: TempDir,
     /// That of the test itself.
@@ -114,7 +114,7 @@ impl SharedDatabase {
         definitions.write_workflow("letter", LETTER)?;
         definitions.write_workflow("signed_letter", SIGNED_LETTER)?;
         definitions.write_workflow("paid_letter", PAID_LETTER)?;
-        Ok(Self { url, model: HeldModel::new(Script { calls: calls.into() }), definitions, folder, runtime })
+        Ok(Self { url, model: PausedModel::new(Script { calls: calls.into() }), definitions, folder, runtime })
     }
 
     /// Lets an agent remember its executions, for the pods that start from now on.
@@ -228,9 +228,9 @@ impl SharedDatabase {
         Ok(PreventedRenewals { connection, database: self })
     }
 
-    /// Holds back what the model replies, until the returned guard is released.
-    pub(super) fn hold_replies(&self) -> HeldReplies {
-        self.model.hold()
+    /// Lets the model reply to no call, until the returned guard is dropped.
+    pub(super) fn pause_replies(&self) -> PausedReplies {
+        self.model.pause()
     }
 
     /// Calls of the model so far, by all pods.

@@ -88,10 +88,15 @@ async fn heartbeats_continue_while_handlers_keep_every_thread_busy() -> Result<(
     let runpod = FakeRunPod::start().await?;
     let mut variables: BTreeMap<String, String> = runpod.environment();
     variables.insert("RUNPOD_PING_INTERVAL".to_owned(), "300".to_owned());
-    // The RunPod of the test needs a thread too, so one handler is busy while the worker has two threads.
-    runpod.add_job(json!({ "id": "busy", "input": { "spin": 2.0, "ret": 1 } }));
     let worker = DrivenWorker::new(&variables, Arc::new(VerbHandler::default()), test_options(1))?;
-    worker.run_until(result_of(&runpod, "busy")).await?;
+    let busy = async {
+        let is_announced = || async { (!runpod.calls_of(CallKind::Ping).is_empty()).then_some(()) };
+        wait_until("a heartbeat without a job", WAIT_MAX, is_announced).await?;
+        // The RunPod of the test needs a thread too, so one handler is busy while the worker has two threads.
+        runpod.add_job(json!({ "id": "busy", "input": { "spin": 2.0, "ret": 1 } }));
+        result_of(&runpod, "busy").await
+    };
+    worker.run_until(busy).await?;
     let with_job = runpod.calls_of(CallKind::Ping).into_iter().filter(|call| call.target.contains("job_id=busy"));
     assert!(with_job.count() >= 3);
     let first = &runpod.calls_of(CallKind::Ping)[0];

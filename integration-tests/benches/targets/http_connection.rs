@@ -75,10 +75,10 @@ impl HttpConnection {
         };
         let rest = self.buffer.split_off(end + HEAD_END.len());
         let head = String::from_utf8(std::mem::replace(&mut self.buffer, rest))?;
-        let status = head.split(' ').nth(1).context("a status")?.parse()?;
+        let status = head.split(' ').nth(1).context("a status")?.parse::<u16>()?;
         let length = head.lines().find_map(|line| {
             let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse())
+            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>())
         });
         Ok((status, length.transpose()?.unwrap_or(0)))
     }

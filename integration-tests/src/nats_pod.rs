@@ -6,8 +6,10 @@ use greenroom_client::{Client, Credential};
 use crate::nats_server::NatsServer;
 use crate::terminal::CliHarness;
 
+/// The secret of the cluster.
+pub const CLUSTER_SECRET: &str = "planted-secret-of-the-cluster";
 /// The key of the administrator.
-const ADMIN_KEY: &str = "planted-key-of-admin";
+pub const ADMIN_KEY: &str = "planted-key-of-admin";
 
 impl NatsServer {
     /// Lets the pods of this terminal receive requests over this server; the administrator has a key.
@@ -16,7 +18,7 @@ impl NatsServer {
     /// If the settings cannot be written.
     pub fn configure(&self, terminal: &mut CliHarness) -> anyhow::Result<()> {
         terminal.set_variable("NATS_URL", &self.url());
-        terminal.set_variable("GREENROOM_CLUSTER_SECRET", "planted-secret-of-the-cluster");
+        terminal.set_variable("GREENROOM_CLUSTER_SECRET", CLUSTER_SECRET);
         let users = format!("[[users]]\nname = \"admin\"\nroles = [\"admin\"]\napi_key = \"{ADMIN_KEY}\"\n");
         terminal.write_file("greenroom.toml", users)?;
         Ok(())

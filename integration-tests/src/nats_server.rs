@@ -58,6 +58,12 @@ impl NatsServer {
         format!("nats://{user}:{password}@127.0.0.1:{}", self.port)
     }
 
+    /// The id of its process.
+    #[must_use]
+    pub fn process(&self) -> String {
+        self.process.id().to_string()
+    }
+
     /// Suspends the server, or resumes it. The system accepts connections for a suspended server, and nothing replies.
     ///
     /// # Errors

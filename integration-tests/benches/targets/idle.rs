@@ -9,10 +9,11 @@ use greenroom_actors::observer::{ActorEvent, Observer};
 use greenroom_client::{CallParams, Client};
 use greenroom_integration_tests::bench::{Latencies, Threshold, memory, record};
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
+use greenroom_integration_tests::root_actor::RootActor;
 use greenroom_integration_tests::test_pod::{StoreKind, start_pod, text};
 use greenroom_protocol::{AgentId, Status};
 use greenroom_supervisor::compose::Overrides;
-use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr};
 
 /// Agents that are activated.
 const AGENTS: usize = 5_000;
@@ -37,7 +38,7 @@ async fn idle() -> anyhow::Result<()> {
         (0..AGENTS).map(|number| AgentId::new(format!("generated_{number:03}_agent"))).collect::<Result<_, _>>()?;
     // The first half warms up everything that is not an agent: allocator, usage windows, audit.
     let (warm, measured) = agents.split_at(AGENTS / 2);
-    let (parent, _) = Actor::spawn(None, Parent, ()).await?;
+    let parent = RootActor::start().await?;
     let mut bare = Vec::with_capacity(warm.len());
     for agent in warm {
         activate(&client, agent).await?;
@@ -48,7 +49,7 @@ async fn idle() -> anyhow::Result<()> {
         activate(&client, agent).await?;
     }
     let growth_kib = (memory()?.resident - before).max(0.0) * 1024.0 / measured.len() as f64;
-    parent.stop(None);
+    drop(parent);
     record("idle", format!("an idle agent, of {}", measured.len()), growth_kib, "KiB", Threshold::AtMost(16.0))?;
     let activations: Latencies = activation_times.first(warm.len());
     ensure!(activations.count() == warm.len(), "{} activations were timed, not {}", activations.count(), warm.len());
@@ -100,7 +101,6 @@ async fn activate(client: &Client, agent: &AgentId) -> anyhow::Result<()> {
     Ok(())
 }
 
-struct Parent;
 struct Child;
 enum Never {}
 impl ractor::Message for Never {}
@@ -110,23 +110,6 @@ impl ractor::Message for Never {}
 struct ActorState {
     _executions: HashMap<u64, Duration>,
     _tasks: HashMap<u64, u64>,
-}
-
-impl Actor for Parent {
-    type Msg = Never;
-    type State = ();
-    type Arguments = ();
-    async fn pre_start(&self, _: ActorRef<Never>, (): ()) -> Result<(), ActorProcessingErr> {
-        Ok(())
-    }
-    async fn handle_supervisor_evt(
-        &self,
-        _: ActorRef<Never>,
-        _: SupervisionEvent,
-        (): &mut (),
-    ) -> Result<(), ActorProcessingErr> {
-        Ok(())
-    }
 }
 
 impl Actor for Child {
@@ -139,8 +122,8 @@ impl Actor for Child {
 }
 
 /// Times one bare spawn under a parent.
-async fn bare_spawn(parent: &ActorRef<Never>) -> anyhow::Result<Duration> {
-    let cell = parent.get_cell();
+async fn bare_spawn(parent: &RootActor) -> anyhow::Result<Duration> {
+    let cell = parent.cell();
     // A task of the runtime spawns it, as a category spawns its agents.
     let spawning = tokio::spawn(async move {
         let started_at = Instant::now();

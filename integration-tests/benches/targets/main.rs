@@ -6,22 +6,27 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark awaits every task that it spawns")]
 
 mod artifacts;
+mod caller;
+mod child_process;
 mod durable;
 mod for_each;
 mod guard;
 mod http;
+mod http_connection;
 mod idle;
 mod load;
-mod nats_calls;
+mod nats;
 mod peers;
 mod pod_folder;
 mod postgres;
 mod recovery;
+mod running_bridge;
 mod running_pod;
 mod runpod;
 mod start;
 mod step;
 mod stream;
+mod wire_load;
 
 use std::path::{Path, PathBuf};
 
@@ -44,7 +49,7 @@ const GROUPS: [Group; 14] = [
     ("http", http::main),
     ("durable", durable::main),
     ("postgres", postgres::main),
-    ("nats", nats_calls::main),
+    ("nats", nats::main),
     ("runpod", runpod::main),
 ];
 

@@ -36,7 +36,8 @@ pub(crate) fn measure(group: &str, peer: &str, database: Option<&str>) -> anyhow
     Ok(levels)
 }
 
-fn is_off() -> bool {
+/// True if no peer is to be measured.
+pub(crate) fn is_off() -> bool {
     std::env::var_os("GREENROOM_BENCH_COMPARISONS").is_some_and(|word| word == "off")
 }
 

@@ -4,7 +4,7 @@
 //! `scripts/bench` starts the server with the defaults of its installation: each commit waits until the disk has written
 //! it. Server, pods, peers and load programs share the machine. Each part has databases of its own.
 
-mod database;
+pub(crate) mod database;
 mod many_chains;
 mod parked_runs;
 mod several_pods;

@@ -5,20 +5,18 @@
 //! because those of actors are the process's.
 
 mod faults;
-mod fixture;
 mod placement;
 
 use std::time::Duration;
 
 use anyhow::Result;
 use greenroom_integration_tests::nats_server::NatsServer;
+use greenroom_integration_tests::session_pod::{CALL_MAX, Network, SessionPod, WAIT_MAX};
 use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::PodId;
 use greenroom_supervisor::cluster::session::dial::DialError;
 use greenroom_supervisor::cluster::session::observer::RefusedMessage;
 use greenroom_supervisor::cluster::sessions::CallError;
-
-use self::fixture::{CALL_MAX, Network, SessionPod, WAIT_MAX};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_pods_call_each_other_over_one_session() -> Result<()> {

@@ -30,8 +30,8 @@ mod watch_run;
 
 /// The queue group of all pods: each message is received by one of them.
 pub(crate) const QUEUE_GROUP: &str = "greenroom";
-/// Watches that are served concurrently.
-const WATCHES_MAX: usize = 8_192;
+/// Watches that are served concurrently: as many as one bridge has connections without another setting.
+const WATCHES_MAX: usize = 16_384;
 /// Uploads that are served concurrently.
 const UPLOADS_MAX: usize = 64;
 /// When a caller may repeat a message that was refused for the number of messages.

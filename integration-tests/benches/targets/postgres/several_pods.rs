@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use greenroom_integration_tests::bench::{Threshold, record, scaled};
-use greenroom_integration_tests::process_time::{parent, processor_time, processor_time_with_children};
+use greenroom_integration_tests::process_time::{processor_time, processor_time_with_children};
 use sqlx::postgres::PgConnection;
 
 use super::GROUP;
-use super::database::{Server, connect};
+use super::database::{Server, connect, server_process};
 use crate::pod_folder::PodFolder;
 use crate::running_pod::RunningPod;
 
@@ -98,8 +98,7 @@ async fn load_pods(server: &Server, pods: usize) -> anyhow::Result<Cost> {
 async fn read_cost(connection: &mut PgConnection, processes: &[RunningPod]) -> anyhow::Result<Cost> {
     let workflows: i64 =
         sqlx::query_scalar("SELECT count(*) FROM runs WHERE ended").fetch_one(&mut *connection).await?;
-    let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(connection).await?;
-    let server = processor_time_with_children(&parent(&backend.to_string())?)?;
+    let server = processor_time_with_children(&server_process(connection).await?)?;
     let mut pods = Duration::ZERO;
     for pod in processes {
         pods += processor_time(&pod.process())?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use futures::StreamExt as _;
 use greenroom_integration_tests::nats_server::NatsServer;
+use greenroom_integration_tests::session_pod::{Network, SessionPod, WAIT_MAX};
 use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::PodId;
 use greenroom_supervisor::cluster::keys::random;
@@ -12,8 +13,6 @@ use greenroom_supervisor::cluster::session::handshake::{Dialler, Message, Partie
 use greenroom_supervisor::cluster::session::observer::{CloseReason, RefusedMessage};
 use greenroom_supervisor::cluster::session::subject::SessionId;
 use tokio::time::timeout;
-
-use super::fixture::{Network, SessionPod, WAIT_MAX};
 
 /// How long a subject is listened to without a message.
 const QUIET: Duration = Duration::from_millis(200);

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use greenroom_client::CallParams;
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::nats_server::NatsServer;
+use greenroom_integration_tests::session_pod::{Network, WAIT_MAX};
 use greenroom_integration_tests::test_pod::{StoreKind, test_config, text};
 use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::{AgentId, ErrorCode, PodId, Reply, Status, UserId, WorkflowId};
@@ -18,7 +19,6 @@ use greenroom_supervisor::config::{ClusterConfig, NatsConfig, Secret, StoreConfi
 use greenroom_supervisor::pod::Pod;
 use tempfile::TempDir;
 
-use super::fixture::{Network, WAIT_MAX};
 use crate::postgres::create_database;
 
 /// A step on any pod, and one on a pod with the label.

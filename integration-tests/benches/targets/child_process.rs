@@ -1,0 +1,53 @@
+//! Processes that a benchmark starts: the product with the default settings except for those that a benchmark sets, and
+//! this program itself for a part that needs a process of its own.
+
+use std::process::{Child, Command, Stdio};
+
+use crate::program;
+
+/// Variables of other programs that are settings of the product too.
+const FOREIGN_VARIABLES: [&str; 4] = ["DATABASE_URL", "REDIS_URL", "S3_BUCKET", "NATS_URL"];
+
+/// A process without a terminal, which ends when this is dropped.
+pub(crate) struct ChildProcess(Child);
+
+impl Drop for ChildProcess {
+    fn drop(&mut self) {
+        // The process may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl ChildProcess {
+    /// Starts the process; its output is discarded.
+    pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
+        Ok(Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?))
+    }
+
+    /// The id of the process.
+    pub(crate) fn id(&self) -> String {
+        self.0.id().to_string()
+    }
+}
+
+/// The product with these words as arguments, without any setting of this process.
+pub(crate) fn product(words: &[&str]) -> anyhow::Result<Command> {
+    let mut command = Command::new(program("greenroom")?);
+    // A setting of the machine that measures would change what is measured.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GREENROOM_")) {
+        command.env_remove(name);
+    }
+    for name in FOREIGN_VARIABLES {
+        command.env_remove(name);
+    }
+    command.args(words).env("GREENROOM_METRICS_ADDR", "off").env("GREENROOM_HTTP_ADDR", "off");
+    Ok(command)
+}
+
+/// This program, for one part of a group.
+pub(crate) fn own_part(words: &[&str]) -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("only").args(words);
+    Ok(command)
+}

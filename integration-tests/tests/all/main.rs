@@ -66,6 +66,7 @@ mod restore;
 mod retries;
 mod run_cases;
 mod runpod;
+mod scenarios;
 mod sealed_types;
 mod secrets;
 mod shutdown;

@@ -53,7 +53,7 @@ async fn no_key_is_in_the_log_or_in_the_metrics() -> Result<()> {
     let executed = up.post(&format!("/v1/agents/{ECHO}/execute"), &[], r#"{"inputs":{"text":"hello"}}"#).await?;
     assert_eq!(executed.status, 200, "{executed:?}");
     let metrics = up.get("/metrics").await?.text();
-    ensure!(metrics.contains("http_requests"), "{metrics}");
+    ensure!(metrics.contains("http_responses_total"), "{metrics}");
     for text in [metrics, up.log()] {
         ensure!(!text.contains("planted-key") && !text.contains("planted-secret"), "{text}");
     }

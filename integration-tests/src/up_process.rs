@@ -16,12 +16,11 @@ use crate::wait::wait_until;
 
 /// The key of a user who may call the agents of one category.
 pub const OPERATOR_KEY: &str = "planted-key-of-operator";
-/// The users. The command line authenticates as `admin` unless its arguments name another one; the keys are those of
-/// [`crate::http_pod`].
+/// The users. The tenant of the pod itself, in which all but one of them are, may maintain its stores. The command line
+/// authenticates as `admin` unless its arguments name another user; the keys are those of [`crate::http_pod`].
 const USERS: &str = r#"
 [[users]]
 name = "admin"
-tenant = "acme"
 roles = ["admin"]
 permissions = { pii_access = true }
 rate_limit = 1000000
@@ -30,20 +29,19 @@ api_key = "planted-key-of-admin"
 
 [[users]]
 name = "operator"
-tenant = "acme"
 roles = ["agent_operator"]
 permissions = { allowed_categories = ["business_ops"] }
 api_key = "planted-key-of-operator"
 
 [[users]]
 name = "guest"
-tenant = "acme"
 api_key = "planted-key-of-guest"
 
 [[users]]
 name = "other"
 tenant = "globex"
 roles = ["admin"]
+permissions = { pii_access = true }
 api_key = "planted-key-of-other"
 "#;
 

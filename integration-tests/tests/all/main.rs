@@ -10,6 +10,7 @@
     reason = "a test fails by panicking, and so may its helper functions"
 )]
 
+mod access_table;
 mod apply;
 mod artifacts;
 mod bad_input;

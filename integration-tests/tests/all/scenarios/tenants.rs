@@ -50,7 +50,7 @@ async fn the_runs_of_another_tenant_are_not_listed() -> Result<()> {
 #[tokio::test]
 async fn an_artifact_of_another_tenant_is_neither_read_nor_an_input() -> Result<()> {
     let up = shared().await?;
-    let stored = up.http(ADMIN_KEY)?.upload("plan.txt", "text/plain", "the plan of acme").await?;
+    let stored = up.http(ADMIN_KEY)?.upload("plan.txt", "text/plain", "the plan of the tenant").await?;
     let line = format!("GET /v1/artifacts/{}", stored.hash);
     assert_eq!(send_to(up.addr, &line, Some(OTHER_KEY), &[], "").await?.status, 404);
     for client in [up.http(OTHER_KEY)?, up.nats(OTHER_KEY).await?] {

@@ -68,6 +68,7 @@ mod retries;
 mod run_cases;
 mod runpod;
 mod scenarios;
+mod schemathesis;
 mod sealed_types;
 mod secrets;
 mod shutdown;

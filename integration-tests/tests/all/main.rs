@@ -48,6 +48,7 @@ mod nats_sessions;
 mod overload;
 mod own_database;
 mod owner;
+mod page;
 mod panics;
 mod personal_data;
 mod pinning;

@@ -16,6 +16,7 @@ mod artifacts;
 mod bad_input;
 mod blocking;
 mod budget;
+mod client_examples;
 mod command_line;
 mod commands;
 mod compensation;

@@ -1,4 +1,4 @@
-//! HTTP of the program itself: the address, the refusals of a start, the commands of the README, and a bridge that is
+//! HTTP of the program itself: the address, the refusals of a start, the commands of the documents, and a bridge that is
 //! replaced while a client reads.
 
 use std::net::TcpListener;

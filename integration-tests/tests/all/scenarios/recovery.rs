@@ -22,8 +22,8 @@ async fn approve(up: &UpProcess, run: &str) -> Result<()> {
 /// Waits until a reader has the request for an approval.
 async fn wait_for_request(reader: &RunningCommand) -> Result<()> {
     let has_request = || async {
-        let rows = rows(&reader.out()).ok()?;
-        rows.iter().any(|row| row.kind == "approval_requested").then_some(())
+        let read = rows(&reader.out()).ok()?;
+        read.iter().any(|row| row.kind == "approval_requested").then_some(())
     };
     wait_until("the reader has the request", COMMAND_WAIT_MAX, has_request).await
 }

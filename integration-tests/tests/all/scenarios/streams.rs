@@ -15,9 +15,9 @@ use super::{ROW, detach, shared, wait_for_status};
 async fn ended_run(up: &UpProcess) -> Result<(String, Vec<RunRow>)> {
     let run = detach(up, ROW).await?;
     wait_for_status(up, &run, "success").await?;
-    let rows = rows(&up.get(&format!("/v1/runs/{run}/events")).await?.text())?;
-    ensure!(rows.len() >= 6, "{rows:?}");
-    Ok((run, rows))
+    let whole = rows(&up.get(&format!("/v1/runs/{run}/events")).await?.text())?;
+    ensure!(whole.len() >= 6, "{whole:?}");
+    Ok((run, whole))
 }
 
 /// The numbers of the events that a client observes.
@@ -33,8 +33,8 @@ async fn observed(client: &Client, run: &str) -> Result<Vec<u64>> {
 #[tokio::test]
 async fn the_events_of_a_run_are_the_same_over_http_and_nats() -> Result<()> {
     let up = shared().await?;
-    let (run, rows) = ended_run(&up).await?;
-    let numbers: Vec<u64> = rows.iter().map(|row| row.seq).collect();
+    let (run, whole) = ended_run(&up).await?;
+    let numbers: Vec<u64> = whole.iter().map(|row| row.seq).collect();
     assert_eq!(observed(&up.nats(ADMIN_KEY).await?, &run).await?, numbers);
     assert_eq!(observed(&up.http(ADMIN_KEY)?, &run).await?, numbers);
     Ok(())
@@ -43,9 +43,9 @@ async fn the_events_of_a_run_are_the_same_over_http_and_nats() -> Result<()> {
 #[tokio::test]
 async fn a_command_that_watches_a_run_prints_each_event_and_ends_with_the_run() -> Result<()> {
     let up = shared().await?;
-    let (run, rows) = ended_run(&up).await?;
+    let (run, whole) = ended_run(&up).await?;
     let watched = up.terminal.run(&["runs", "watch", &run]).await?;
-    assert_eq!((watched.code, watched.out.lines().count()), (0, rows.len()), "{watched:?}");
+    assert_eq!((watched.code, watched.out.lines().count()), (0, whole.len()), "{watched:?}");
     Ok(())
 }
 

@@ -35,8 +35,8 @@ async fn a_run_that_was_started_over_http_is_described_over_every_interface() ->
     let run = detach(&up, ROW).await?;
     let described = wait_for_status(&up, &run, "success").await?;
     assert_eq!(described["reply"]["outputs"]["final_output"], "hello");
-    let shown = up.terminal.run(&["runs", "show", &run]).await?.expect_success()?;
-    assert_eq!(shown["run"]["status"], "success", "{shown:#}");
+    let by_command = up.terminal.run(&["runs", "show", &run]).await?.expect_success()?;
+    assert_eq!(by_command["run"]["status"], "success", "{by_command:#}");
     let over_nats = up.nats(ADMIN_KEY).await?.run(&run).get().execute().await?;
     assert_eq!(over_nats["run"]["status"], "success", "{over_nats:?}");
     Ok(())

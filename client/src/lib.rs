@@ -2,7 +2,8 @@
 //!
 //! [`Client`] begins the calls and a [`Transport`] sends them. A builder has what belongs to one call; nothing of a call
 //! is in the client. This crate knows no actor, policy or store: each transport is implemented next to the server that
-//! it connects to, and with the features `nats` and `http` the transports over NATS and HTTP are here.
+//! it connects to, and with the features `nats` and `http` the transports over NATS and HTTP are here. The folder `examples`
+//! has programs that work over each of them.
 #![cfg_attr(
     feature = "nats",
     doc = r#"

@@ -75,6 +75,26 @@ impl DefinitionsDir {
         self.write_agent(id, CATEGORIES[0], &implementation)
     }
 
+    /// Writes the agent `id`, which sends its `text` to the standard tier, with a timeout in seconds, a limit of the tokens
+    /// of one answer, and these further members.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn write_llm_agent(&self, id: &str, timeout_s: u32, tokens_max: u32, members: &str) -> anyhow::Result<()> {
+        let folder = self.dir.join("agents/business_ops");
+        fs::create_dir_all(&folder)?;
+        let field = "  - name: text\n    type: text\n    required: true\n";
+        let text = format!(
+            "agent_id: {id}\nname: {id}\ncategory: business_ops\ndescription: Calls a model\nversion: \"1.0.0\"\n\
+             capabilities: [text_generation]\ninputs:\n{field}outputs:\n  - name: text\n    type: text\n\
+             policies: [require_authentication, audit_all_actions]\n\
+             {members}limits:\n  max_concurrency: 10000\n  max_tokens: {tokens_max}\n\
+             implementation:\n  runtime: llm\n  model: tier.standard\n  timeout: {timeout_s}\n\
+             \x20 prompt:\n    system: You answer.\n    user: \"{{{{ inputs.text }}}}\"\n"
+        );
+        Ok(fs::write(folder.join(format!("{id}.yaml")), text)?)
+    }
+
     /// Writes `count` agents over all categories: `generated_000_agent`, `generated_001_agent`, …
     ///
     /// # Errors

@@ -126,21 +126,35 @@ impl HttpPod {
         headers: &[&str],
         body: &str,
     ) -> anyhow::Result<HttpResponse> {
-        let mut head = format!("{line} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.addr);
-        if let Some(key) = key {
-            head.push_str(&format!("Authorization: ApiKey {key}\r\n"));
-        }
-        for header in headers {
-            head.push_str(&format!("{header}\r\n"));
-        }
-        if !body.is_empty() {
-            if !headers.iter().any(|header| header.starts_with("Content-Type")) {
-                head.push_str("Content-Type: application/json\r\n");
-            }
-            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
-        }
-        exchange(self.addr, format!("{head}\r\n{body}").as_bytes()).await
+        send_to(self.addr, line, key, headers, body).await
     }
+}
+
+/// Sends one request with this key, and these further lines of headers, to an address.
+///
+/// # Errors
+/// If no response arrives in time.
+pub async fn send_to(
+    addr: SocketAddr,
+    line: &str,
+    key: Option<&str>,
+    headers: &[&str],
+    body: &str,
+) -> anyhow::Result<HttpResponse> {
+    let mut head = format!("{line} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n");
+    if let Some(key) = key {
+        head.push_str(&format!("Authorization: ApiKey {key}\r\n"));
+    }
+    for header in headers {
+        head.push_str(&format!("{header}\r\n"));
+    }
+    if !body.is_empty() {
+        if !headers.iter().any(|header| header.starts_with("Content-Type")) {
+            head.push_str("Content-Type: application/json\r\n");
+        }
+        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    exchange(addr, format!("{head}\r\n{body}").as_bytes()).await
 }
 
 /// Sends these bytes, and reads a response until the connection ends.

@@ -26,4 +26,5 @@ pub mod shifted_clock;
 pub mod store_hooks;
 pub mod terminal;
 pub mod test_pod;
+pub mod up_process;
 pub mod wait;

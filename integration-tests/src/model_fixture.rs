@@ -1,6 +1,5 @@
 //! A terminal whose commands call a scripted model: definitions of its own, and the address of a server.
 
-use std::fs;
 use std::sync::Arc;
 
 use greenroom_client::Client;
@@ -81,18 +80,7 @@ impl ModelFixture {
     /// # Errors
     /// If a file cannot be written.
     pub fn write_llm_agent_with(&self, id: &str, timeout_s: u32, tokens_max: u32, members: &str) -> anyhow::Result<()> {
-        let folder = self.definitions.dir().join("agents/business_ops");
-        fs::create_dir_all(&folder)?;
-        let field = "  - name: text\n    type: text\n    required: true\n";
-        let text = format!(
-            "agent_id: {id}\nname: {id}\ncategory: business_ops\ndescription: Calls a model\nversion: \"1.0.0\"\n\
-             capabilities: [text_generation]\ninputs:\n{field}outputs:\n  - name: text\n    type: text\n\
-             policies: [require_authentication, audit_all_actions]\n\
-             {members}limits:\n  max_concurrency: 10000\n  max_tokens: {tokens_max}\n\
-             implementation:\n  runtime: llm\n  model: tier.standard\n  timeout: {timeout_s}\n\
-             \x20 prompt:\n    system: You answer.\n    user: \"{{{{ inputs.text }}}}\"\n"
-        );
-        Ok(fs::write(folder.join(format!("{id}.yaml")), text)?)
+        self.definitions.write_llm_agent(id, timeout_s, tokens_max, members)
     }
 
     /// Starts `greenroom up`, and returns the process with a client that authenticates as the

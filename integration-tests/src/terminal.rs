@@ -1,11 +1,12 @@
 //! Runs the product's binary as a user does at a terminal, in a folder of its own. The output goes to
 //! files, so that a command that never ends fails the test after a bound.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -23,7 +24,8 @@ pub struct CliHarness {
     folder: TempDir,
     options: Vec<String>,
     variables: Vec<(String, String)>,
-    command_count: Cell<u32>,
+    /// Atomic, so that tests on several threads share a terminal.
+    command_count: AtomicU32,
     /// The output format of a command whose arguments name none.
     format: Option<&'static str>,
 }
@@ -37,7 +39,7 @@ impl CliHarness {
         let folder = tempfile::tempdir()?;
         let off = ["GREENROOM_METRICS_ADDR", "GREENROOM_HTTP_ADDR"];
         let variables = off.map(|name| (name.to_owned(), "off".to_owned())).into();
-        Ok(Self { folder, options: Vec::new(), variables, command_count: Cell::new(0), format: Some("json") })
+        Ok(Self { folder, options: Vec::new(), variables, command_count: AtomicU32::new(0), format: Some("json") })
     }
 
     /// As [`Self::open`], but the output is what a command prints if its arguments name no format.
@@ -119,7 +121,7 @@ impl CliHarness {
     /// # Errors
     /// If the program is missing.
     pub fn start_program(&self, program: &Path, arguments: &[&str]) -> anyhow::Result<RunningCommand> {
-        let number = self.command_count.replace(self.command_count.get() + 1);
+        let number = self.command_count.fetch_add(1, Ordering::Relaxed);
         let (out, err) =
             (self.folder.path().join(format!("{number}.out")), self.folder.path().join(format!("{number}.err")));
         let child = Command::new(program)

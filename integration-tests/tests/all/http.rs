@@ -17,14 +17,14 @@ use greenroom_protocol::{ArtifactRef, ContentHash, ErrorCode, Json, RunId};
 use serde::Deserialize;
 use tempfile::TempDir;
 
-const ECHO: &str = "echo_agent";
-const WORKFLOW: &str = "two_steps";
+pub(crate) const ECHO: &str = "echo_agent";
+pub(crate) const WORKFLOW: &str = "two_steps";
 const APPROVED: &str = "approved";
 const WAIT_MAX: Duration = Duration::from_secs(60);
-const INPUTS: &str = r#"{"inputs":{"text":"hello"}}"#;
+pub(crate) const INPUTS: &str = r#"{"inputs":{"text":"hello"}}"#;
 
 /// Definitions: an agent that returns its input, a workflow of two such steps, and one that waits for a person.
-pub(super) fn definitions() -> Result<(DefinitionsDir, TempDir)> {
+pub(crate) fn definitions() -> Result<(DefinitionsDir, TempDir)> {
     let folder = tempfile::tempdir()?;
     let definitions = DefinitionsDir::new(folder.path())?;
     definitions.write_echo_agent(ECHO)?;

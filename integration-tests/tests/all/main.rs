@@ -10,11 +10,13 @@
     reason = "a test fails by panicking, and so may its helper functions"
 )]
 
+mod access_table;
 mod apply;
 mod artifacts;
 mod bad_input;
 mod blocking;
 mod budget;
+mod client_examples;
 mod command_line;
 mod commands;
 mod compensation;
@@ -47,6 +49,7 @@ mod nats_sessions;
 mod overload;
 mod own_database;
 mod owner;
+mod page;
 mod panics;
 mod personal_data;
 mod pinning;
@@ -66,6 +69,8 @@ mod restore;
 mod retries;
 mod run_cases;
 mod runpod;
+mod scenarios;
+mod schemathesis;
 mod sealed_types;
 mod secrets;
 mod shutdown;

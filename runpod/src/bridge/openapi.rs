@@ -157,7 +157,7 @@ fn problem(status: u16) -> Response {
         413 => "The body is too large.",
         415 => "The body is of another media type.",
         416 => "The content has no byte in the range.",
-        422 => "The inputs do not match the definition.",
+        422 => "The inputs do not match the definition, or the definition is invalid.",
         429 => "A limit is reached; `Retry-After` has the delay.",
         501 => "The pods do not have the runtime of the definition.",
         502 => "A model has failed.",

@@ -82,7 +82,7 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         responses: &[(200, REPLY, "The definition.")],
-        problems: &[404],
+        problems: &[404, 422],
         ..caller(Verb::Get, "/v1/agents/{agent_id}", "get_agent", "catalogue", "Describes an agent.", || {
             get(catalogue::agent)
         })
@@ -100,7 +100,7 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         responses: &[(200, REPLY, "The definition.")],
-        problems: &[404],
+        problems: &[404, 422],
         ..caller(Verb::Get, "/v1/workflows/{workflow_id}", "get_workflow", "catalogue", "Describes a workflow.", || {
             get(catalogue::workflow)
         })
@@ -113,7 +113,7 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         responses: &[(200, REPLY, "The definition.")],
-        problems: &[404],
+        problems: &[404, 422],
         ..caller(Verb::Get, "/v1/teams/{team_id}", "get_team", "catalogue", "Describes a team.", || {
             get(catalogue::team)
         })
@@ -206,7 +206,7 @@ pub const ROUTES: &[Route] = &[
     Route {
         body: BodyKind::Optional("EmptyBody"),
         responses: &[(201, ResponseKind::Json("EventsToken"), "The token, and the URL with it.")],
-        problems: &[404, 413, 415],
+        problems: &[404, 408, 413, 415],
         ..caller(
             Verb::Post,
             "/v1/runs/{run_id}/events-token",
@@ -220,7 +220,7 @@ pub const ROUTES: &[Route] = &[
         query: UPLOAD_QUERY,
         body: BodyKind::Content,
         responses: &[(201, ResponseKind::Json("ArtifactRef"), "The reference, which a call has as an input.")],
-        problems: &[413],
+        problems: &[413, 422],
         ..caller(
             Verb::Post,
             "/v1/artifacts",

@@ -4,4 +4,5 @@ mod documents;
 mod fixture;
 mod refusals;
 mod requests;
+mod slow;
 mod streams;

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 use greenroom_actors::execution::DeltaSink;
 use greenroom_client::transport::Events;
-use greenroom_client::{Client, Transport, TransportError};
+use greenroom_client::{Client, Transport, TransportError, Upload};
 use greenroom_protocol::event::WatchedRun;
 use greenroom_protocol::limits::REQUEST_TIMEOUT_MAX;
 use greenroom_protocol::request::Query;
@@ -219,5 +219,11 @@ impl Transport for LocalTransport {
             }
         };
         stream::once(opening).flatten().boxed()
+    }
+
+    async fn upload(&self, upload: Upload) -> Result<ArtifactRef, TransportError> {
+        let Upload { name, media_type, content, .. } = upload;
+        let storing = self.ingress.store_artifact(&self.user, content, &media_type, &name);
+        storing.await.map_err(TransportError::Rejected)
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP of the program itself: the address, the refusals of a start, the commands of the README, and a bridge that is
+//! HTTP of the program itself: the address, the refusals of a start, the commands of the documents, and a bridge that is
 //! replaced while a client reads.
 
 use std::net::TcpListener;
@@ -63,21 +63,31 @@ async fn an_address_of_other_machines_is_refused_unless_users_have_keys() -> Res
     Ok(())
 }
 
+/// The commands of `curl` in a section of a document.
+fn curl_commands(text: &'static str, section: &str) -> Result<Vec<&'static str>> {
+    let (_, rest) = text.split_once(section).with_context(|| format!("no section {section:?}"))?;
+    let section = rest.split("\n## ").next().unwrap_or_default();
+    let commands = section.lines().filter_map(|line| line.strip_prefix("$ "));
+    Ok(commands.filter(|command| command.starts_with("curl ")).collect())
+}
+
 #[tokio::test]
-async fn the_commands_of_the_readme_work_as_they_are_printed() -> Result<()> {
+async fn the_commands_of_the_documents_work_as_they_are_printed() -> Result<()> {
     let (mut terminal, addr) = (CliHarness::open()?, free_address()?);
     let _running = up(&mut terminal, &addr).await?;
-    let text = include_str!("../../../../README.md");
-    let (_, section) = text.split_once("\n## Over HTTP\n").context("the README has the section")?;
-    let section = section.split("\n## ").next().unwrap_or_default();
-    let lines: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("$ ")).collect();
-    let commands: Vec<&str> = lines.into_iter().filter(|line| line.starts_with("curl ")).collect();
-    ensure!(commands.len() >= 3, "{commands:?}");
-    for command in commands {
-        let command = command.replace("127.0.0.1:8000", &addr);
-        let output = terminal.run_shell(&command).await?;
-        ensure!(output.code == 0 && !output.out.contains("urn:greenroom:error"), "{command}: {output:?}");
-        ensure!(output.out.contains("\"outputs\"") || output.out.contains("event: "), "{command}: {output:?}");
+    for (text, section) in [
+        (include_str!("../../../../README.md"), "\n## Over HTTP\n"),
+        (include_str!("../../../../docs/http.md"), "\n## With curl\n"),
+    ] {
+        let commands = curl_commands(text, section)?;
+        ensure!(commands.len() >= 3, "{commands:?}");
+        for command in commands {
+            let command = command.replace("127.0.0.1:8000", &addr);
+            let output = terminal.run_shell(&command).await?;
+            ensure!(output.code == 0 && !output.out.contains("urn:greenroom:error"), "{command}: {output:?}");
+            let expected = ["\"outputs\"", "\"hash\"", "event: reply"];
+            ensure!(expected.iter().any(|text| output.out.contains(text)), "{command}: {output:?}");
+        }
     }
     Ok(())
 }

@@ -97,13 +97,9 @@ impl Cluster {
         for name in POD_NAMES {
             cluster.add_pod(name, servers.nats_url.as_deref(), &shared).await?;
         }
-        cluster.start_pods().await?;
-        if let Some(nats_url) = &servers.nats_url {
-            let database = create_database(&servers.postgres).await?;
-            // Its one pod has artifacts of its own.
-            let foreign = ForeignCluster::start(cluster.folder.path(), database, nats_url, variables);
-            cluster.foreign = Some(Box::pin(foreign).await?);
-        }
+        let foreign = Box::pin(start_foreign(cluster.folder.path().to_owned(), servers, variables));
+        let ((), foreign) = tokio::try_join!(cluster.start_pods(), foreign)?;
+        cluster.foreign = foreign;
         Ok(cluster)
     }
 
@@ -225,6 +221,17 @@ fn write_variables(folder: &TempDir, model_url: &str, budget: MicroUsd) -> anyho
     ]
     .map(|(name, value)| (name.to_owned(), value));
     Ok(variables.into())
+}
+
+/// Starts the second cluster, if the pods use NATS. Its one pod has artifacts of its own.
+async fn start_foreign(
+    folder: PathBuf,
+    servers: &Servers,
+    variables: Vec<(String, String)>,
+) -> anyhow::Result<Option<ForeignCluster>> {
+    let Some(nats_url) = &servers.nats_url else { return Ok(None) };
+    let database = create_database(&servers.postgres).await?;
+    ForeignCluster::start(&folder, database, nats_url, variables).await.map(Some)
 }
 
 /// Creates a database of its own.

@@ -20,6 +20,7 @@ pub mod redis_server;
 pub mod runpod_api;
 pub mod runpod_jobs;
 pub mod script_server;
+pub mod server_port;
 pub mod shifted_clock;
 pub mod store_hooks;
 pub mod terminal;

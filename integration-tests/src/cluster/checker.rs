@@ -53,6 +53,7 @@ pub fn check(history: &History, bounds: Bounds) -> Report {
         starved: history.deadly_faults().filter(|fault| fault.kind == OutageKind::Starvation).count(),
         requests: history.requests,
         drained_requests: history.drains.requests,
+        drained_repeated: history.drains.repeated,
         foreign_runs: history.foreign.as_ref().map(|foreign| foreign.accepted.len()),
         audit: history.audit,
         violations,

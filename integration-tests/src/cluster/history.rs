@@ -206,14 +206,17 @@ pub struct RequestCounts {
 pub struct DrainCounts {
     /// All of them.
     pub requests: usize,
+    /// Those for which one call of the client was not enough.
+    pub repeated: usize,
     /// Why some have failed.
     pub failures: Vec<String>,
 }
 
 impl DrainCounts {
-    /// Adds the requests of another caller, or of another drain.
+    /// Adds the requests during another drain.
     pub fn add(&mut self, other: Self) {
         self.requests += other.requests;
+        self.repeated += other.repeated;
         self.failures.extend(other.failures);
     }
 }

@@ -39,7 +39,11 @@ impl Requests {
         self.send_until(Instant::now() + REQUEST_MAX, call).await
     }
 
-    async fn send_until<F>(&self, give_up_at: Instant, call: impl Fn() -> F) -> anyhow::Result<Option<Reply>>
+    /// As [`Requests::send`], until this moment.
+    ///
+    /// # Errors
+    /// As [`Requests::send`].
+    pub async fn send_until<F>(&self, give_up_at: Instant, call: impl Fn() -> F) -> anyhow::Result<Option<Reply>>
     where
         F: Future<Output = ReplyResult>,
     {

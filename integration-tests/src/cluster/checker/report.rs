@@ -32,6 +32,8 @@ pub struct Report {
     pub requests: RequestCounts,
     /// Short requests while pods were drained.
     pub drained_requests: usize,
+    /// Those of them for which one call of the client was not enough.
+    pub drained_repeated: usize,
     /// Runs of the second cluster on the same NATS.
     pub foreign_runs: Option<usize>,
     /// What `greenroom audit verify` reports.
@@ -57,7 +59,10 @@ impl fmt::Display for Report {
             let RequestCounts { sent, replied, repeated } = self.requests;
             rows.extend([
                 ("requests over NATS", format!("{sent}, with a final reply {replied}, repeated {repeated}")),
-                ("short requests while pods drained", self.drained_requests.to_string()),
+                (
+                    "short requests during drains",
+                    format!("{}, repeated {}", self.drained_requests, self.drained_repeated),
+                ),
                 ("runs of the second cluster", foreign_runs.to_string()),
             ]);
         }

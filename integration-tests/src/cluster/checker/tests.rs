@@ -265,7 +265,7 @@ fn more_than_one_request_in_a_thousand_without_a_reply_is_found() {
 #[test]
 fn a_short_request_that_fails_during_a_drain_is_found() {
     let mut history = history();
-    history.drains = DrainCounts { requests: 2, failures: vec!["shutting_down: the pod ends".to_owned()] };
+    history.drains = DrainCounts { requests: 2, repeated: 0, failures: vec!["shutting_down: the pod ends".to_owned()] };
     expect_only(&history, &Violation::FailedInDrain { reason: "shutting_down: the pod ends".to_owned() });
 }
 

@@ -18,7 +18,7 @@ use crate::nats_server::NatsServer;
 use crate::wait::wait_until;
 
 /// What JetStream may store.
-const STORE_BYTES_MAX: usize = 8 * 1024 * 1024;
+const STORE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What the server keeps for a subscriber that does not read, beside the buffers of the system.
 const PENDING_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// What a message of the harness has; a server accepts twice as much.

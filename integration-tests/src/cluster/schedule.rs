@@ -23,8 +23,8 @@ const SLOW_LINK_DURATION: Duration = Duration::from_secs(5);
 const CLOCK_SHIFT: Duration = Duration::from_secs(40);
 /// How long NATS is away, for all pods and for one, and how long JetStream is full. A client sends its request again after
 /// three seconds.
-const NATS_AWAY: Duration = Duration::from_secs(2);
-const NATS_LINK_SHORT: Duration = Duration::from_secs(4);
+const NATS_AWAY: Duration = Duration::from_millis(1_500);
+const NATS_LINK_SHORT: Duration = Duration::from_millis(3_500);
 const NATS_LINK_LONG: Duration = Duration::from_secs(8);
 const JETSTREAM_FULL_SHORT: Duration = Duration::from_secs(2);
 const JETSTREAM_FULL_LONG: Duration = Duration::from_secs(10);

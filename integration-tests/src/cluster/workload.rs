@@ -17,8 +17,9 @@ const ROW_STEPS: u64 = 5;
 const ROW: &str = "row";
 /// The agent that calls the model.
 const THINKER: &str = "thinker";
-/// An agent that returns its input, and a workflow of it: neither calls the model.
+/// An agent that returns its input, and does not call the model.
 pub const WRITER: &str = "writer";
+/// A workflow of that agent.
 pub const PLAIN: &str = "plain";
 /// Steps of that workflow.
 const PLAIN_STEPS: usize = 2;

@@ -11,7 +11,7 @@
 //! foreign                 a second cluster on the same NATS
 //! model_log, observer     the evidence: the log of the model server, and the database while it changes
 //! history, journals       what was observed
-//! starvation              deaths for which the machine is the reason
+//! exits, starvation       processes that end by themselves, and deaths for which the machine is the reason
 //! checker                 what is promised, as a pure function of a history
 //! experiment              all of it together
 //! shifted_pod             a pod whose clock can be put forward
@@ -19,6 +19,7 @@
 
 pub mod checker;
 pub mod choices;
+pub mod exits;
 pub mod experiment;
 pub mod fault;
 pub mod foreign;
@@ -53,6 +54,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
 use tempfile::TempDir;
 
 use crate::definitions_dir::DefinitionsDir;
+use exits::ProcessId;
 use fault::PODS;
 use foreign::{ForeignCluster, nats_variables};
 use pod_process::{PodProcess, PodProgram};
@@ -179,6 +181,12 @@ impl Cluster {
     #[must_use]
     pub fn sockets(&self) -> Vec<PathBuf> {
         self.pods.iter().map(PodProcess::socket).collect()
+    }
+
+    /// The processes of the pods, each with the name of its pod.
+    #[must_use]
+    pub fn processes(&self) -> Vec<(String, ProcessId)> {
+        self.pods.iter().map(|pod| (pod.name().to_owned(), pod.process())).collect()
     }
 
     /// Connections to the database that no fault of a pod affects.

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use super::Cluster;
 use super::checker::report::Report;
 use super::checker::{Bounds, check};
+use super::exits::ExitWatch;
 use super::fault::{Fault, PODS};
 use super::history::{AuditReport, DrainCounts, ForeignReport, History, PodFault};
 use super::journals::read_journals;
@@ -46,6 +47,7 @@ struct Experiment<'e> {
     model: &'e ModelLog,
     observer: &'e Observer,
     load: &'e Load,
+    exits: &'e ExitWatch,
     notes: Notes<'e>,
     faults: Vec<PodFault>,
     absences: Vec<DatabaseAbsence>,
@@ -67,10 +69,11 @@ pub async fn run(schedule: &Schedule, servers: Servers, bounds: Bounds, notes: N
         Some(url) => Load::over_nats(schedule.workload, url).await?,
         None => Load::over_sockets(schedule.workload, &cluster.sockets())?,
     };
+    let exits = ExitWatch::new(clock, cluster.processes());
     let (faults, absences, drains) = (Vec::new(), Vec::new(), DrainCounts::default());
-    let (model, observer, load) = (&model, &observer, &load);
+    let (model, observer, load, exits) = (&model, &observer, &load, &exits);
     let mut experiment =
-        Experiment { schedule, clock, cluster, servers, model, observer, load, notes, faults, absences, drains };
+        Experiment { schedule, clock, cluster, servers, model, observer, load, exits, notes, faults, absences, drains };
     let history = Box::pin(experiment.history()).await;
     let report = history.map(|history| check(&history, bounds));
     if !report.as_ref().is_ok_and(|report| report.violations.is_empty()) {
@@ -88,7 +91,7 @@ impl Experiment<'_> {
         let journals = read_journals(&self.cluster.pool(), self.observer).await?;
         let budget = self.schedule.workload.budget(self.schedule.runs());
         let (deaths, mut faults) = (self.observer.deaths(), std::mem::take(&mut self.faults));
-        let starved = starvation_faults(&deaths, &faults, &self.absences);
+        let starved = starvation_faults(&deaths, &faults, &self.absences, &self.exits.exits());
         faults.extend(starved);
         Ok(History {
             accepted,
@@ -114,7 +117,7 @@ impl Experiment<'_> {
 
     /// Starts the runs and injects the faults, while the database is observed and what waits is signed.
     async fn drive_observed(&mut self) -> anyhow::Result<BTreeSet<String>> {
-        let (observer, load) = (self.observer, self.load);
+        let (observer, load, exits) = (self.observer, self.load, self.exits);
         tokio::select! {
             accepted = Box::pin(self.drive()) => accepted,
             signed = load.sign_waiting(observer) => {
@@ -122,6 +125,7 @@ impl Experiment<'_> {
                 anyhow::bail!("nothing is signed any more")
             }
             () = observer.observe() => anyhow::bail!("nothing is observed any more"),
+            () = exits.watch() => anyhow::bail!("no process is watched any more"),
         }
     }
 

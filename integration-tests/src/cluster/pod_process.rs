@@ -11,6 +11,7 @@ use greenroom_protocol::{Json, UserId};
 use greenroom_supervisor::data_dir::CONTROL_SOCKET;
 use greenroom_supervisor::ingress::control::client::ControlClient;
 
+use super::exits::ProcessId;
 use super::programs::find_program;
 use crate::wait::wait_until;
 
@@ -40,6 +41,7 @@ pub struct PodProcess {
     program: PodProgram,
     variables: Vec<(String, String)>,
     child: Option<Child>,
+    process: ProcessId,
 }
 
 impl Drop for PodProcess {
@@ -62,13 +64,19 @@ impl PodProcess {
     ) -> anyhow::Result<Self> {
         let folder = folder.join(name);
         fs::create_dir_all(&folder)?;
-        Ok(Self { name: name.to_owned(), folder, program, variables, child: None })
+        Ok(Self { name: name.to_owned(), folder, program, variables, child: None, process: ProcessId::default() })
     }
 
     /// Its name; the ids of its starts begin with it.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its process, also the next ones.
+    #[must_use]
+    pub fn process(&self) -> ProcessId {
+        self.process.clone()
     }
 
     /// Its data folder.
@@ -144,7 +152,9 @@ impl PodProcess {
             }
         };
         let log = File::options().create(true).append(true).open(self.log())?;
-        self.child = Some(command.stdout(Stdio::null()).stderr(log).spawn()?);
+        let child = command.stdout(Stdio::null()).stderr(log).spawn()?;
+        self.process.set(child.id());
+        self.child = Some(child);
         Ok(())
     }
 
@@ -164,6 +174,7 @@ impl PodProcess {
     /// # Errors
     /// Those of the operating system.
     pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.process.clear();
         if let Some(mut child) = self.child.take() {
             child.kill()?;
             child.wait()?;

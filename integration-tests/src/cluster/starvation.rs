@@ -1,9 +1,10 @@
 //! Pods that were declared dead although nothing was done to them. On a machine that is too busy, a pod may get no time to
 //! renew its lease: its death is right then, and everything that is promised after a death is. It is wrong if the pod had
-//! renewed its lease, or could not because PostgreSQL was away.
+//! renewed its lease, or could not because PostgreSQL was away; and a pod whose process had ended has crashed.
 
 use std::time::Duration;
 
+use super::exits::ProcessExit;
 use super::history::{OutageKind, PodDeath, PodFault};
 use super::moment::Moment;
 
@@ -19,11 +20,17 @@ pub struct DatabaseAbsence {
     pub until: Moment,
 }
 
-/// The faults of the pods that had no time to renew their leases.
+/// The faults of the pods that had no time to renew their leases, beside these faults.
 #[must_use]
-pub fn starvation_faults(deaths: &[PodDeath], faults: &[PodFault], absences: &[DatabaseAbsence]) -> Vec<PodFault> {
+pub fn starvation_faults(
+    deaths: &[PodDeath],
+    faults: &[PodFault],
+    absences: &[DatabaseAbsence],
+    exits: &[ProcessExit],
+) -> Vec<PodFault> {
     let is_unexplained = |death: &&PodDeath| faults.iter().all(|fault| fault.pod != death.pod);
-    let starved = deaths.iter().filter(is_unexplained).filter(|death| is_starved(death, absences));
+    let is_alive = |death: &&PodDeath| !exits.iter().any(|exit| is_exit_of(exit, death));
+    let starved = deaths.iter().filter(is_unexplained).filter(is_alive).filter(|death| is_starved(death, absences));
     let fault = |death: &PodDeath| PodFault {
         pod: death.pod,
         kind: OutageKind::Starvation,
@@ -32,6 +39,13 @@ pub fn starvation_faults(deaths: &[PodDeath], faults: &[PodFault], absences: &[D
         trees: death.trees.clone(),
     };
     starved.map(fault).collect()
+}
+
+/// True if the process of the pod had ended between its last renewal and its death.
+fn is_exit_of(exit: &ProcessExit, death: &PodDeath) -> bool {
+    // The number of the start follows the name.
+    let is_its_pod = death.name.strip_prefix(&exit.pod).is_some_and(|rest| rest.starts_with('-'));
+    is_its_pod && (death.renewed_after..=death.window.present_at).contains(&exit.at)
 }
 
 /// True if others could read the row of the pod for a whole lease, and saw no renewal.
@@ -63,20 +77,32 @@ mod tests {
 
     #[test]
     fn only_a_pod_without_a_renewal_for_a_lease_was_starved() {
-        let starved = starvation_faults(&[death(1_000, 4_100)], &[], &[]);
+        let starved = starvation_faults(&[death(1_000, 4_100)], &[], &[], &[]);
         assert_eq!(starved.iter().map(|fault| (fault.pod, fault.at)).collect::<Vec<_>>(), [(7, at(4_070))]);
-        assert!(starvation_faults(&[death(1_000, 3_900)], &[], &[]).is_empty());
+        assert!(starvation_faults(&[death(1_000, 3_900)], &[], &[], &[]).is_empty());
         // The harness has stopped it: its death is explained.
-        assert!(starvation_faults(&[death(1_000, 4_100)], &starved, &[]).is_empty());
+        assert!(starvation_faults(&[death(1_000, 4_100)], &starved, &[], &[]).is_empty());
+    }
+
+    #[test]
+    fn a_pod_whose_process_had_ended_has_crashed() {
+        let exit = |pod: &str, millis| [ProcessExit { pod: pod.to_owned(), at: at(millis) }];
+        let starved = |exits: &[ProcessExit]| starvation_faults(&[death(1_000, 4_100)], &[], &[], exits).len();
+        assert_eq!(starved(&exit("pod-a", 1_100)), 0);
+        // It is another pod, or an earlier start, or the process has ended because it was dead.
+        assert_eq!(
+            [exit("pod-b", 1_100), exit("pod-a", 900), exit("pod-a", 4_200)].map(|exits| starved(&exits)),
+            [1; 3]
+        );
     }
 
     #[test]
     fn the_absence_of_the_database_is_no_reason_for_a_death() {
         let absence = [DatabaseAbsence { from: at(1_200), until: at(4_700) }];
-        assert!(starvation_faults(&[death(1_000, 5_000)], &[], &absence).is_empty());
-        assert_eq!(starvation_faults(&[death(1_000, 7_800)], &[], &absence).len(), 1);
+        assert!(starvation_faults(&[death(1_000, 5_000)], &[], &absence, &[]).is_empty());
+        assert_eq!(starvation_faults(&[death(1_000, 7_800)], &[], &absence, &[]).len(), 1);
         // It was away only later.
         let absence = [DatabaseAbsence { from: at(4_200), until: at(6_000) }];
-        assert_eq!(starvation_faults(&[death(1_000, 4_100)], &[], &absence).len(), 1);
+        assert_eq!(starvation_faults(&[death(1_000, 4_100)], &[], &absence, &[]).len(), 1);
     }
 }

@@ -83,7 +83,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// Creates a database, and starts the pods. They call the model at this URL; one user has this budget. With NATS, they
-    /// receive their requests over it, and a second cluster is started there.
+    /// receive their requests over it; a second cluster is started there if the server is one of the harness.
     ///
     /// # Errors
     /// If a server cannot be reached, or a pod does not start.
@@ -171,7 +171,7 @@ impl Cluster {
         self.nats_links.get(index).with_context(|| format!("the pod {index} has no connection to NATS"))
     }
 
-    /// The second cluster, if the pods use NATS.
+    /// The second cluster, if there is one.
     #[must_use]
     pub const fn foreign(&self) -> Option<&ForeignCluster> {
         self.foreign.as_ref()
@@ -231,13 +231,13 @@ fn write_variables(folder: &TempDir, model_url: &str, budget: MicroUsd) -> anyho
     Ok(variables.into())
 }
 
-/// Starts the second cluster, if the pods use NATS. Its one pod has artifacts of its own.
+/// Starts the second cluster, if the pods use a NATS of the harness. Its one pod has artifacts of its own.
 async fn start_foreign(
     folder: PathBuf,
     servers: &Servers,
     variables: Vec<(String, String)>,
 ) -> anyhow::Result<Option<ForeignCluster>> {
-    let Some(nats_url) = &servers.nats_url else { return Ok(None) };
+    let (Some(nats_url), Some(_)) = (&servers.nats_url, &servers.own) else { return Ok(None) };
     let database = create_database(&servers.postgres).await?;
     ForeignCluster::start(&folder, database, nats_url, variables).await.map(Some)
 }

@@ -55,16 +55,15 @@ impl fmt::Display for Report {
             ("from a fault to the resumption", self.resumption.map_or_else(|| "–".to_owned(), |each| each.to_string())),
             ("pods without time for their lease", self.starved.to_string()),
         ];
+        let RequestCounts { sent, replied, repeated } = self.requests;
+        if sent > 0 {
+            let requests = format!("{sent}, with a final reply {replied}, repeated {repeated}");
+            rows.push(("requests over NATS", requests));
+        }
         if let Some(foreign_runs) = self.foreign_runs {
-            let RequestCounts { sent, replied, repeated } = self.requests;
-            rows.extend([
-                ("requests over NATS", format!("{sent}, with a final reply {replied}, repeated {repeated}")),
-                (
-                    "short requests during drains",
-                    format!("{}, repeated {}", self.drained_requests, self.drained_repeated),
-                ),
-                ("runs of the second cluster", foreign_runs.to_string()),
-            ]);
+            let during_drains = format!("{}, repeated {}", self.drained_requests, self.drained_repeated);
+            rows.push(("short requests during drains", during_drains));
+            rows.push(("runs of the second cluster", foreign_runs.to_string()));
         }
         rows.extend([
             ("audit verified", format!("{audit}, {} records", self.audit.records)),

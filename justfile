@@ -53,7 +53,7 @@ fuzz SECONDS="60":
 crash:
     scripts/crash
 
-# Kill, freeze and cut three pods while they run a thousand workflows, and check what is promised (builds release).
+# Kill, freeze and cut three pods while they run a thousand workflows, over NATS with --nats, and check what is promised (builds release).
 chaos *ARGUMENTS:
     scripts/chaos {{ ARGUMENTS }}
 

@@ -21,6 +21,7 @@ pub mod root_actor;
 pub mod runpod_api;
 pub mod runpod_jobs;
 pub mod script_server;
+pub mod server_port;
 pub mod session_pod;
 pub mod shifted_clock;
 pub mod store_hooks;

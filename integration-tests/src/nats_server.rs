@@ -1,13 +1,14 @@
 //! A NATS server of one test, which it can configure, suspend, end and start again. `scripts/test` builds the program.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use tempfile::TempDir;
 
+use crate::server_port::reserve_port;
 use crate::wait::wait_until;
 
 /// The variable with the path of the program.
@@ -37,7 +38,7 @@ impl NatsServer {
     /// # Errors
     /// As [`NatsServer::start`].
     pub async fn start_with(configuration: &str) -> anyhow::Result<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = reserve_port()?;
         let folder = tempfile::tempdir()?;
         fs::write(folder.path().join("nats.conf"), configuration)?;
         let process = spawn(port, &folder)?;

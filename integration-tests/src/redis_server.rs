@@ -1,13 +1,14 @@
 //! A Redis of one test, which it can change, suspend, end and start again. `scripts/test` installs the program.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use tempfile::TempDir;
 
+use crate::server_port::reserve_port;
 use crate::wait::wait_until;
 
 /// The program.
@@ -38,7 +39,7 @@ impl RedisServer {
     /// # Errors
     /// As [`RedisServer::start`].
     pub async fn start_with(options: &[&'static str]) -> anyhow::Result<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = reserve_port()?;
         let folder = tempfile::tempdir()?;
         let process = spawn(port, options, &folder)?;
         let server = Self { port, options: options.to_vec(), process, folder };

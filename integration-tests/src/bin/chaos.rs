@@ -1,7 +1,8 @@
 //! Pods that share PostgreSQL, Redis and S3, under faults.
 //!
 //! `chaos [SEED] [SECONDS]` starts a thousand runs on three pods, kills, freezes and cuts these, restarts and flushes
-//! their servers, and checks what is promised. It continues with the next seed until the seconds are over. `chaos demo`
+//! their servers, and checks what is promised. It continues with the next seed until the seconds are over. With `--nats`
+//! the pods receive all requests over NATS, which is cut, restarted and filled too, and pods are drained. `chaos demo`
 //! runs 200 workflows while one pod is killed, on the servers that a script has started. `chaos pod` is one of the pods.
 
 use std::fmt::Display;
@@ -19,7 +20,9 @@ use greenroom_protocol::IdGenerator as _;
 use greenroom_supervisor::clock::TimeOrdered;
 use greenroom_supervisor::lifecycle::run_command;
 
-const USAGE: &str = "usage: chaos [SEED] [SECONDS] | demo | pod";
+const USAGE: &str = "usage: chaos [--nats] [SEED] [SECONDS] | demo | pod";
+/// The option for pods that receive their requests over NATS.
+const NATS_OPTION: &str = "--nats";
 /// Runs of a seed, and of the demonstration.
 const RUNS: usize = 1_000;
 const RUNS_DEMO: usize = 200;
@@ -52,15 +55,22 @@ fn print(line: impl Display) {
 }
 
 async fn chaos(words: &[&str]) -> anyhow::Result<ExitCode> {
+    let (uses_nats, words) = match words {
+        [NATS_OPTION, words @ ..] => (true, words),
+        _ => (false, words),
+    };
     let mut numbers = words.iter().map(|word| word.parse::<u64>().context(USAGE));
     let first = numbers.next().transpose()?.map_or_else(any_seed, Ok)?;
     let seconds = numbers.next().transpose()?.unwrap_or_default();
     ensure!(numbers.next().is_none(), USAGE);
     let started_at = Instant::now();
     for seed in first.. {
-        print(format_args!("seed {seed}: `scripts/chaos {seed}` repeats these faults"));
-        let schedule = Schedule::long(seed, RUNS);
-        let servers = Servers::start().await?;
+        let option = if uses_nats { "--nats " } else { "" };
+        print(format_args!("seed {seed}: `scripts/chaos {option}{seed}` repeats these faults"));
+        let (schedule, servers) = match uses_nats {
+            true => (Schedule::long_over_nats(seed, RUNS), Servers::start_with_nats().await?),
+            false => (Schedule::long(seed, RUNS), Servers::start().await?),
+        };
         let notes = |note: &str| print(note);
         let report = Box::pin(experiment::run(&schedule, servers, BOUNDS, &notes)).await;
         let report = report.with_context(|| format!("seed {seed}"))?;

@@ -1,8 +1,10 @@
 //! Checks what is promised of pods that share a database, in one pure function over what was observed: every accepted
 //! run ends, no recorded call is made again, a call in flight at a death is made again at most once for each death, no
-//! budget is overspent, every chain verifies, and a tree without an owner is resumed in time.
+//! budget is overspent, every chain verifies, and a tree without an owner is resumed in time. Over NATS, clients have
+//! replies, no short request fails while pods are drained, and another cluster on the same server receives nothing.
 
 mod calls;
+mod network;
 pub mod report;
 mod resumption;
 mod runs;
@@ -13,7 +15,7 @@ pub mod violation;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::history::{Event, History};
+use super::history::{Event, History, OutageKind};
 use report::{Percentiles, Report};
 use violation::Violation;
 
@@ -32,6 +34,7 @@ pub fn check(history: &History, bounds: Bounds) -> Report {
     violations.extend(calls.violations);
     violations.extend(check_budgets(history));
     violations.extend(check_deaths(history));
+    violations.extend(network::check(history));
     if !history.audit.is_valid {
         violations.push(Violation::AuditInvalid);
     }
@@ -47,6 +50,11 @@ pub fn check(history: &History, bounds: Bounds) -> Report {
         repeated_in_flight: calls.repeated_in_flight,
         repeated_recorded: calls.repeated_recorded,
         resumption,
+        starved: history.deadly_faults().filter(|fault| fault.kind == OutageKind::Starvation).count(),
+        requests: history.requests,
+        drained_requests: history.drains.requests,
+        drained_repeated: history.drains.repeated,
+        foreign_runs: history.foreign.as_ref().map(|foreign| foreign.accepted.len()),
         audit: history.audit,
         violations,
     }

@@ -1,36 +1,36 @@
 //! One run of the harness: pods, their runs, the faults of a schedule, and then the check of what was observed.
 
+mod outages;
+mod server_faults;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use greenroom_protocol::Json;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::Cluster;
 use super::checker::report::Report;
 use super::checker::{Bounds, check};
-use super::history::{AuditReport, History, OutageKind, PodFault};
+use super::exits::ExitWatch;
+use super::fault::{Fault, PODS};
+use super::history::{AuditReport, DrainCounts, ForeignReport, History, PodFault};
 use super::journals::read_journals;
 use super::load::Load;
 use super::model_log::ModelLog;
 use super::moment::{HarnessClock, Moment};
 use super::observer::Observer;
-use super::pod_process::START_MAX;
-use super::postgres_server::StopMode;
 use super::proxy::Link;
-use super::schedule::{Fault, PODS, Schedule};
-use super::servers::{OwnServers, Servers};
+use super::schedule::Schedule;
+use super::servers::Servers;
+use super::starvation::{DatabaseAbsence, starvation_faults};
 use super::workload::PAYER;
 use crate::wait::wait_until;
 
 /// Bounds of waits that only end a run of the harness that would hang.
 const CALLS_WAIT_MAX: Duration = Duration::from_secs(120);
-const DEATH_WAIT_MAX: Duration = Duration::from_secs(60);
-const RESUMPTION_WAIT_MAX: Duration = Duration::from_secs(60);
 const END_WAIT_MAX: Duration = Duration::from_secs(180);
-/// Interval between two looks at a pod that starts again.
-const RECOVERY_INTERVAL: Duration = Duration::from_millis(50);
 /// The file of the public key of the audit.
 const PUBLIC_KEY: &str = "audit.pem";
 
@@ -47,8 +47,11 @@ struct Experiment<'e> {
     model: &'e ModelLog,
     observer: &'e Observer,
     load: &'e Load,
+    exits: &'e ExitWatch,
     notes: Notes<'e>,
     faults: Vec<PodFault>,
+    absences: Vec<DatabaseAbsence>,
+    drains: DrainCounts,
 }
 
 /// Starts the pods, applies the schedule to them, and checks what was observed. The folder with their logs remains if
@@ -62,10 +65,15 @@ pub async fn run(schedule: &Schedule, servers: Servers, bounds: Bounds, notes: N
     let budget = schedule.workload.budget(schedule.runs());
     let cluster = Box::pin(Cluster::start(&servers, model.url(), budget)).await?;
     let observer = Observer::new(clock, cluster.pool());
-    let load = Load::new(schedule.workload, &cluster.sockets())?;
-    let faults = Vec::new();
-    let (model, observer, load) = (&model, &observer, &load);
-    let mut experiment = Experiment { schedule, clock, cluster, servers, model, observer, load, notes, faults };
+    let load = match &servers.nats_url {
+        Some(url) => Load::over_nats(schedule.workload, url).await?,
+        None => Load::over_sockets(schedule.workload, &cluster.sockets())?,
+    };
+    let exits = ExitWatch::new(clock, cluster.processes());
+    let (faults, absences, drains) = (Vec::new(), Vec::new(), DrainCounts::default());
+    let (model, observer, load, exits) = (&model, &observer, &load, &exits);
+    let mut experiment =
+        Experiment { schedule, clock, cluster, servers, model, observer, load, exits, notes, faults, absences, drains };
     let history = Box::pin(experiment.history()).await;
     let report = history.map(|history| check(&history, bounds));
     if !report.as_ref().is_ok_and(|report| report.violations.is_empty()) {
@@ -77,24 +85,39 @@ pub async fn run(schedule: &Schedule, servers: Servers, bounds: Bounds, notes: N
 
 impl Experiment<'_> {
     async fn history(&mut self) -> anyhow::Result<History> {
+        self.wait_serving_over_nats().await?;
         let accepted = self.drive_observed().await?;
         self.observer.poll().await?;
         let journals = read_journals(&self.cluster.pool(), self.observer).await?;
         let budget = self.schedule.workload.budget(self.schedule.runs());
+        let (deaths, mut faults) = (self.observer.deaths(), std::mem::take(&mut self.faults));
+        let starved = starvation_faults(&deaths, &faults, &self.absences, &self.exits.exits());
+        faults.extend(starved);
         Ok(History {
             accepted,
             journals,
             calls: self.model.calls(),
-            faults: std::mem::take(&mut self.faults),
-            deaths: self.observer.deaths(),
+            faults,
+            deaths,
             budgets: [(PAYER.to_owned(), budget.0)].into(),
             audit: self.verify_audit().await?,
+            requests: self.load.requests(),
+            drains: std::mem::take(&mut self.drains),
+            foreign: self.foreign_report().await?,
         })
+    }
+
+    /// What the second cluster has, if there is one.
+    async fn foreign_report(&self) -> anyhow::Result<Option<ForeignReport>> {
+        match self.cluster.foreign() {
+            Some(foreign) => foreign.report().await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Starts the runs and injects the faults, while the database is observed and what waits is signed.
     async fn drive_observed(&mut self) -> anyhow::Result<BTreeSet<String>> {
-        let (observer, load) = (self.observer, self.load);
+        let (observer, load, exits) = (self.observer, self.load, self.exits);
         tokio::select! {
             accepted = Box::pin(self.drive()) => accepted,
             signed = load.sign_waiting(observer) => {
@@ -102,6 +125,7 @@ impl Experiment<'_> {
                 anyhow::bail!("nothing is signed any more")
             }
             () = observer.observe() => anyhow::bail!("nothing is observed any more"),
+            () = exits.watch() => anyhow::bail!("no process is watched any more"),
         }
     }
 
@@ -111,6 +135,9 @@ impl Experiment<'_> {
         let (mut accepted, mut next) = (BTreeSet::new(), 0);
         for scheduled in &schedule.faults {
             let numbers = next..next + scheduled.runs;
+            if let Some(foreign) = self.cluster.foreign() {
+                foreign.start_run(next).await?;
+            }
             next = numbers.end;
             let calls = self.model.count() + scheduled.after_calls;
             let injected = Box::pin(self.inject_after(calls, scheduled.fault));
@@ -157,95 +184,20 @@ impl Experiment<'_> {
                 redis.restart().await
             }
             Fault::ShiftClock { by } => self.cluster.pod(PODS - 1)?.put_clock_forward(by),
+            Fault::NatsLink { pod, link, lasts } => self.disturb_nats(pod, link, lasts).await,
+            Fault::RestartNats { away } => self.restart_nats(away).await,
+            Fault::SlowConsumer => self.own_nats()?.starve_subscriber().await,
+            Fault::FillJetStream { lasts } => self.fill_jetstream(lasts).await,
+            Fault::RollingRestart => self.restart_rolling().await,
         }
-    }
-
-    fn own_servers(&mut self) -> anyhow::Result<&mut OwnServers> {
-        self.servers.own.as_mut().context("the servers belong to a script")
-    }
-
-    /// Takes a pod out of action until its death is declared and others have resumed its trees, and brings it back.
-    async fn take_out(&mut self, pod: usize, kind: OutageKind, lasts: Duration) -> anyhow::Result<()> {
-        let observer = self.observer;
-        let name = self.cluster.pod(pod)?.name().to_owned();
-        let row = wait_until("the pod has a lease", START_MAX, || async { observer.live_pod(&name) }).await?;
-        let at = self.clock.now();
-        self.begin_outage(pod, kind)?;
-        let trees = observer.owned_trees(row).await?;
-        self.faults.push(PodFault { pod: row, kind, at, healed_at: None, trees: trees.clone() });
-        let is_dead = || async { observer.is_dead(row).then_some(()) };
-        wait_until("another pod declares it dead", DEATH_WAIT_MAX, is_dead).await?;
-        let are_resumed = || async { trees.iter().all(|tree| observer.has_progressed(tree)).then_some(()) };
-        wait_until("others resume its runs", RESUMPTION_WAIT_MAX, are_resumed).await?;
-        sleep(lasts.saturating_sub(self.clock.now().since(at))).await;
-        let healed_at = self.clock.now();
-        self.end_outage(pod, kind)?;
-        if let Some(fault) = self.faults.last_mut() {
-            fault.healed_at = Some(healed_at);
-        }
-        self.wait_recovered(pod, row).await
-    }
-
-    fn begin_outage(&mut self, pod: usize, kind: OutageKind) -> anyhow::Result<()> {
-        match kind {
-            OutageKind::Kill => return self.cluster.pod(pod)?.kill(),
-            OutageKind::Freeze => return self.cluster.pod(pod)?.signal("STOP"),
-            OutageKind::Cut => self.cluster.link(pod)?.set(Link::Cut),
-            OutageKind::Silence => self.cluster.link(pod)?.set(Link::Silent),
-        }
-        Ok(())
-    }
-
-    fn end_outage(&mut self, pod: usize, kind: OutageKind) -> anyhow::Result<()> {
-        match kind {
-            OutageKind::Kill => self.cluster.pod(pod)?.spawn(),
-            OutageKind::Freeze => self.cluster.pod(pod)?.signal("CONT"),
-            OutageKind::Cut | OutageKind::Silence => {
-                self.cluster.link(pod)?.set(Link::Open);
-                Ok(())
-            }
-        }
-    }
-
-    /// Waits until a pod serves as another start than the one with this row. A process that has ended is started again,
-    /// as a service manager does.
-    async fn wait_recovered(&mut self, pod: usize, dead: i64) -> anyhow::Result<()> {
-        let observer = self.observer;
-        let give_up_at = Instant::now() + START_MAX;
-        loop {
-            let process = self.cluster.pod(pod)?;
-            if process.has_ended()? {
-                process.spawn()?;
-            }
-            let has_lease = observer.live_pod(process.name()).is_some_and(|row| row > dead);
-            if has_lease && process.is_serving().await {
-                return Ok(());
-            }
-            let name = process.name();
-            ensure!(Instant::now() < give_up_at, "the pod {name} does not recover: {}", process.log_end());
-            sleep(RECOVERY_INTERVAL).await;
-        }
-    }
-
-    async fn restart_postgres(&mut self, mode: StopMode, away: Duration) -> anyhow::Result<()> {
-        let observer = self.observer;
-        let postgres = &self.own_servers()?.postgres;
-        postgres.stop(mode).await?;
-        sleep(away).await;
-        postgres.start_again().await?;
-        wait_until("PostgreSQL replies", START_MAX, || async { observer.poll().await.ok() }).await?;
-        for pod in 0..PODS {
-            // No pod dies of it, so each has the row that it had.
-            self.wait_recovered(pod, 0).await?;
-        }
-        Ok(())
     }
 
     /// Verifies the audit by a pod, and again with the public key only.
     async fn verify_audit(&self) -> anyhow::Result<AuditReport> {
-        self.cluster.command(&["audit", "export-key", "--out", PUBLIC_KEY]).await?;
-        let by_pod = self.cluster.command(&["audit", "verify"]).await?;
-        let by_key = self.cluster.command(&["audit", "verify", "--public-key", PUBLIC_KEY]).await?;
+        let pod = self.cluster.first_pod()?;
+        pod.command(&["audit", "export-key", "--out", PUBLIC_KEY]).await?;
+        let by_pod = pod.command(&["audit", "verify"]).await?;
+        let by_key = pod.command(&["audit", "verify", "--public-key", PUBLIC_KEY]).await?;
         let is_valid = |report: &Json| report.get("valid") == Some(&Json::Bool(true));
         let records = by_key.get("records").and_then(Json::as_u64).unwrap_or_default();
         Ok(AuditReport { is_valid: is_valid(&by_pod) && is_valid(&by_key), records })

@@ -23,6 +23,12 @@ pub struct History {
     pub budgets: BTreeMap<String, u64>,
     /// What `greenroom audit verify` reports.
     pub audit: AuditReport,
+    /// The requests over NATS.
+    pub requests: RequestCounts,
+    /// The requests while pods were drained.
+    pub drains: DrainCounts,
+    /// What the second cluster on the same NATS has.
+    pub foreign: Option<ForeignReport>,
 }
 
 /// The journal of a run.
@@ -106,6 +112,21 @@ pub enum OutageKind {
     Cut,
     /// Its connections to PostgreSQL remain open, and no byte passes.
     Silence,
+    /// SIGTERM. The pod ends its requests, and releases its runs.
+    Drain,
+    /// It was not given the time to renew its lease, although nothing was done to it: the machine was too busy.
+    Starvation,
+}
+
+impl OutageKind {
+    /// True if an outage takes a pod that was working, at a moment that the harness has chosen.
+    #[must_use]
+    pub const fn is_sudden(self) -> bool {
+        match self {
+            Self::Kill | Self::Freeze | Self::Cut | Self::Silence => true,
+            Self::Drain | Self::Starvation => false,
+        }
+    }
 }
 
 impl fmt::Display for OutageKind {
@@ -115,6 +136,8 @@ impl fmt::Display for OutageKind {
             Self::Freeze => "SIGSTOP",
             Self::Cut => "cut from PostgreSQL",
             Self::Silence => "half-open to PostgreSQL",
+            Self::Drain => "SIGTERM",
+            Self::Starvation => "starved",
         })
     }
 }
@@ -143,7 +166,7 @@ pub struct OwnedTree {
     pub seqs: BTreeMap<String, u64>,
 }
 
-/// A pod that another one has declared dead.
+/// A pod whose row is dead: another one has declared it so, or it has left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodDeath {
     /// The row of the pod's start.
@@ -152,6 +175,10 @@ pub struct PodDeath {
     pub name: String,
     /// When its row changed.
     pub window: Window,
+    /// It had renewed its lease last after this moment.
+    pub renewed_after: Moment,
+    /// The trees of runs that it owned then.
+    pub trees: Vec<OwnedTree>,
 }
 
 /// What `greenroom audit verify` reports, by a pod and with the public key only.
@@ -163,7 +190,55 @@ pub struct AuditReport {
     pub records: u64,
 }
 
+/// Requests of the clients over NATS that have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RequestCounts {
+    /// All of them.
+    pub sent: usize,
+    /// Those with a final reply.
+    pub replied: usize,
+    /// Those for which one call of the client was not enough.
+    pub repeated: usize,
+}
+
+/// Requests that are shorter than the bound of a drain, while pods were drained.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DrainCounts {
+    /// All of them.
+    pub requests: usize,
+    /// Those for which one call of the client was not enough.
+    pub repeated: usize,
+    /// Why some have failed.
+    pub failures: Vec<String>,
+}
+
+impl DrainCounts {
+    /// Adds the requests during another drain.
+    pub fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.repeated += other.repeated;
+        self.failures.extend(other.failures);
+    }
+}
+
+/// What the second cluster has in its database.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ForeignReport {
+    /// The runs that its clients have started.
+    pub accepted: BTreeSet<String>,
+    /// All runs.
+    pub runs: BTreeSet<String>,
+    /// The ids of the starts of its pods.
+    pub pods: Vec<String>,
+}
+
 impl History {
+    /// Requests without a final reply. Nothing is known of what they have caused.
+    #[must_use]
+    pub const fn requests_without_reply(&self) -> usize {
+        self.requests.sent.saturating_sub(self.requests.replied)
+    }
+
     /// The owner of a run, if a budget limits it. Such a run may fail.
     #[must_use]
     pub fn payer_of(&self, run: &str) -> Option<&str> {

@@ -16,17 +16,17 @@ const POLL_INTERVAL: Duration = Duration::from_millis(30);
 const POLL_MAX: Duration = Duration::from_secs(2);
 
 /// Runs that have not ended as far as is known, and runs that are new.
-const RUNS: &str = "SELECT r.number, r.run, r.root, r.seq, r.status, r.ended FROM runs r \
-     WHERE NOT r.ended OR r.run = ANY ($1) OR r.number > $2";
-const PODS: &str = "SELECT id, pod, dead FROM pods";
+const RUNS: &str = "SELECT r.number, r.run, r.root, r.seq, r.status, r.ended, t.holder FROM runs r \
+     LEFT JOIN trees t ON t.root = r.root WHERE NOT r.ended OR r.run = ANY ($1) OR r.number > $2";
+const PODS: &str = "SELECT id, pod, dead, renewals FROM pods";
 /// The trees of a pod, with all runs of each.
 const OWNED: &str = "SELECT r.root, r.run, r.seq FROM trees t JOIN runs r ON r.root = t.root \
      WHERE t.holder = $1 AND t.open_runs > 0";
 
-/// Number, run, root, last entry, status, ended.
-type RunRow = (i64, String, String, i64, String, bool);
-/// Row, id of the start, dead.
-type PodRow = (i64, String, bool);
+/// Number, run, root, last entry, status, ended, owner of its tree.
+type RunRow = (i64, String, String, i64, String, bool, Option<i64>);
+/// Row, id of the start, dead, number of renewals.
+type PodRow = (i64, String, bool, i64);
 
 /// What was observed of a run.
 #[derive(Debug, Default)]
@@ -36,12 +36,23 @@ struct ObservedRun {
     growth: Vec<(u64, Window)>,
     is_waiting: bool,
     has_ended: bool,
+    /// The row of the pod that owned it last.
+    owner: Option<i64>,
 }
 
 impl ObservedRun {
     fn last_seq(&self) -> u64 {
         self.growth.last().map_or(0, |(seq, _)| *seq)
     }
+}
+
+/// What was observed of a living pod.
+#[derive(Debug)]
+struct LivePod {
+    name: String,
+    renewals: i64,
+    /// It had renewed its lease last after this moment.
+    renewed_after: Moment,
 }
 
 #[derive(Debug, Default)]
@@ -51,7 +62,7 @@ struct Observations {
     last_number: i64,
     runs: BTreeMap<String, ObservedRun>,
     /// The living pods, by their row.
-    live: BTreeMap<i64, String>,
+    live: BTreeMap<i64, LivePod>,
     deaths: BTreeMap<i64, PodDeath>,
 }
 
@@ -146,13 +157,27 @@ impl Observer {
         // The newest start is the last one. The number of the start follows the name.
         let mut starts = observations.live.iter().rev();
         let is_start = |start: &str| start.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
-        starts.find(|(_, start)| is_start(start)).map(|(row, _)| *row)
+        starts.find(|(_, pod)| is_start(&pod.name)).map(|(row, _)| *row)
+    }
+
+    /// True if the pod with this row owns a run that does not wait for a signature.
+    #[must_use]
+    pub fn has_work(&self, pod: i64) -> bool {
+        let observations = self.observations();
+        let mut runs = observations.runs.values();
+        runs.any(|run| run.owner == Some(pod) && !run.has_ended && !run.is_waiting)
     }
 
     /// True if the pod with this row was declared dead.
     #[must_use]
     pub fn is_dead(&self, pod: i64) -> bool {
         self.observations().deaths.contains_key(&pod)
+    }
+
+    /// The death of the pod with this row, if it was observed.
+    #[must_use]
+    pub fn death(&self, pod: i64) -> Option<PodDeath> {
+        self.observations().deaths.get(&pod).cloned()
     }
 
     /// Every death that was observed.
@@ -176,24 +201,46 @@ impl Observations {
     /// Adds an observation that began and ended at these moments.
     fn add(&mut self, sent_at: Moment, received_at: Moment, runs: Vec<RunRow>, pods: Vec<PodRow>) {
         let window = Window { absent_at: self.polled_at, present_at: received_at };
-        for (number, id, root, seq, status, ended) in runs {
+        let is_new_death = |row: &i64, is_dead: bool| is_dead && !self.deaths.contains_key(row);
+        let new_deaths = pods.iter().filter(|(row, _, is_dead, _)| is_new_death(row, *is_dead));
+        // A pod that leaves releases its trees by the change that makes its row dead.
+        let trees_before: BTreeMap<i64, Vec<OwnedTree>> =
+            new_deaths.map(|(row, ..)| (*row, self.trees_of(*row))).collect();
+        for (number, id, root, seq, status, ended, owner) in runs {
             self.last_number = self.last_number.max(number);
             let run = self.runs.entry(id).or_default();
             (run.root, run.is_waiting, run.has_ended) = (root, status == "waiting_approval" && !ended, ended);
+            run.owner = owner.or(run.owner);
             let seq = u64::try_from(seq).unwrap_or_default();
             if seq > run.last_seq() {
                 run.growth.push((seq, window));
             }
         }
-        for (row, name, is_dead) in pods {
+        for (row, name, is_dead, renewals) in pods {
+            let renewed_after = match self.live.get(&row) {
+                Some(pod) if pod.renewals == renewals => pod.renewed_after,
+                Some(_) | None => window.absent_at,
+            };
             if !is_dead {
-                self.live.insert(row, name);
+                self.live.insert(row, LivePod { name, renewals, renewed_after });
                 continue;
             }
             self.live.remove(&row);
-            self.deaths.entry(row).or_insert(PodDeath { pod: row, name, window });
+            let trees = trees_before.get(&row).cloned().unwrap_or_default();
+            self.deaths.entry(row).or_insert(PodDeath { pod: row, name, window, renewed_after, trees });
         }
         self.polled_at = sent_at;
+    }
+
+    /// The trees of a pod as far as is known, with the last entry of each run.
+    fn trees_of(&self, pod: i64) -> Vec<OwnedTree> {
+        let mut trees: BTreeMap<&str, OwnedTree> = BTreeMap::new();
+        let is_owned = |run: &ObservedRun| run.owner == Some(pod) && !run.has_ended;
+        for (id, run) in self.runs.iter().filter(|(_, run)| is_owned(run)) {
+            let new = || OwnedTree { root: run.root.clone(), ..OwnedTree::default() };
+            trees.entry(&run.root).or_insert_with(new).seqs.insert(id.clone(), run.last_seq());
+        }
+        trees.into_values().collect()
     }
 }
 
@@ -204,22 +251,43 @@ mod tests {
     const RUN: &str = "run_1";
 
     fn row(seq: i64, status: &str, ended: bool) -> RunRow {
-        (4, RUN.to_owned(), RUN.to_owned(), seq, status.to_owned(), ended)
+        (4, RUN.to_owned(), RUN.to_owned(), seq, status.to_owned(), ended, (!ended).then_some(3))
+    }
+
+    fn pod(is_dead: bool, renewals: i64) -> Vec<PodRow> {
+        vec![(3, "pod-a-0f".to_owned(), is_dead, renewals)]
+    }
+
+    const fn window(absent_at: u64, present_at: u64) -> Window {
+        Window { absent_at: Moment(absent_at), present_at: Moment(present_at) }
     }
 
     #[test]
     fn an_entry_became_durable_between_two_observations() {
         let mut observations = Observations::default();
-        let pod = |is_dead| vec![(3, "pod-a-0f".to_owned(), is_dead)];
-        observations.add(Moment(10), Moment(12), Vec::new(), pod(false));
-        observations.add(Moment(20), Moment(22), vec![row(3, "waiting_approval", false)], pod(false));
-        assert!(observations.runs[RUN].is_waiting && observations.live[&3] == "pod-a-0f");
-        observations.add(Moment(30), Moment(32), vec![row(3, "running", false)], pod(true));
-        observations.add(Moment(40), Moment(42), vec![row(6, "success", true)], pod(true));
-        let window = |absent_at, present_at| Window { absent_at: Moment(absent_at), present_at: Moment(present_at) };
+        observations.add(Moment(10), Moment(12), Vec::new(), pod(false, 1));
+        observations.add(Moment(20), Moment(22), vec![row(3, "waiting_approval", false)], pod(false, 2));
+        assert!(observations.runs[RUN].is_waiting && observations.live[&3].name == "pod-a-0f");
+        observations.add(Moment(30), Moment(32), vec![row(3, "running", false)], pod(true, 2));
+        observations.add(Moment(40), Moment(42), vec![row(6, "success", true)], pod(true, 2));
         assert_eq!(observations.runs[RUN].growth, [(3, window(10, 22)), (6, window(30, 42))]);
         assert!(observations.runs[RUN].has_ended && !observations.runs[RUN].is_waiting);
         assert_eq!(observations.deaths[&3].window, window(20, 32));
         assert!(observations.live.is_empty());
+    }
+
+    #[test]
+    fn a_death_has_the_last_renewal_and_the_trees_of_the_pod() {
+        let mut observations = Observations::default();
+        observations.add(Moment(10), Moment(12), Vec::new(), pod(false, 1));
+        observations.add(Moment(20), Moment(22), vec![row(3, "running", false)], pod(false, 2));
+        observations.add(Moment(30), Moment(32), vec![row(5, "running", false)], pod(false, 2));
+        let mut released = row(5, "running", false);
+        released.6 = None;
+        observations.add(Moment(40), Moment(42), vec![released], pod(true, 2));
+        let tree = OwnedTree { root: RUN.to_owned(), seqs: [(RUN.to_owned(), 5)].into() };
+        let death = &observations.deaths[&3];
+        assert_eq!((death.renewed_after, death.window), (Moment(10), window(30, 42)));
+        assert_eq!(death.trees, [tree]);
     }
 }

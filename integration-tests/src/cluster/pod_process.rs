@@ -7,15 +7,18 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use greenroom_protocol::UserId;
+use greenroom_protocol::{Json, UserId};
 use greenroom_supervisor::data_dir::CONTROL_SOCKET;
 use greenroom_supervisor::ingress::control::client::ControlClient;
 
+use super::exits::ProcessId;
 use super::programs::find_program;
 use crate::wait::wait_until;
 
 /// Longest wait for a pod that starts: it may have to compile its policy.
 pub const START_MAX: Duration = Duration::from_secs(90);
+/// Longest wait for a command beside the pod, which may be delayed by everything else on the machine.
+const COMMAND_MAX: Duration = Duration::from_secs(180);
 /// Longest wait for the reply of a pod that serves.
 const IDENTIFY_MAX: Duration = Duration::from_millis(500);
 /// Bytes of the end of a log that an error has.
@@ -38,6 +41,7 @@ pub struct PodProcess {
     program: PodProgram,
     variables: Vec<(String, String)>,
     child: Option<Child>,
+    process: ProcessId,
 }
 
 impl Drop for PodProcess {
@@ -60,13 +64,19 @@ impl PodProcess {
     ) -> anyhow::Result<Self> {
         let folder = folder.join(name);
         fs::create_dir_all(&folder)?;
-        Ok(Self { name: name.to_owned(), folder, program, variables, child: None })
+        Ok(Self { name: name.to_owned(), folder, program, variables, child: None, process: ProcessId::default() })
     }
 
     /// Its name; the ids of its starts begin with it.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its process, also the next ones.
+    #[must_use]
+    pub fn process(&self) -> ProcessId {
+        self.process.clone()
     }
 
     /// Its data folder.
@@ -87,6 +97,29 @@ impl PodProcess {
     /// If the product was not built.
     pub fn product_command(&self) -> anyhow::Result<Command> {
         Ok(self.configure(Command::new(find_program("greenroom")?)))
+    }
+
+    /// Executes a command of the product beside this pod, and returns its document.
+    ///
+    /// # Errors
+    /// If it prints none, or does not end.
+    pub async fn command(&self, words: &[&str]) -> anyhow::Result<Json> {
+        let (output, errors) = (self.folder.join("command.out"), self.folder.join("command.err"));
+        let mut command = self.product_command()?;
+        command.args(words).args(["-o", "json"]).stdout(File::create(&output)?).stderr(File::create(&errors)?);
+        let mut child = command.spawn()?;
+        let has_ended = || {
+            let status = child.try_wait().ok().flatten();
+            async move { status }
+        };
+        let ended = wait_until("the command ends", COMMAND_MAX, has_ended).await;
+        if ended.is_err() {
+            child.kill()?;
+            child.wait()?;
+        }
+        let text = || format!("greenroom {}: {}", words.join(" "), fs::read_to_string(&errors).unwrap_or_default());
+        ended.with_context(text)?;
+        serde_json::from_slice(&fs::read(&output)?).with_context(text)
     }
 
     fn configure(&self, mut command: Command) -> Command {
@@ -119,7 +152,9 @@ impl PodProcess {
             }
         };
         let log = File::options().create(true).append(true).open(self.log())?;
-        self.child = Some(command.stdout(Stdio::null()).stderr(log).spawn()?);
+        let child = command.stdout(Stdio::null()).stderr(log).spawn()?;
+        self.process.set(child.id());
+        self.child = Some(child);
         Ok(())
     }
 
@@ -139,6 +174,7 @@ impl PodProcess {
     /// # Errors
     /// Those of the operating system.
     pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.process.clear();
         if let Some(mut child) = self.child.take() {
             child.kill()?;
             child.wait()?;

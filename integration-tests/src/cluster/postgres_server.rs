@@ -4,13 +4,14 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 use tempfile::TempDir;
+
+use crate::server_port::reserve_port;
 
 /// Where Debian has the programs of each version.
 const DEBIAN_FOLDER: &str = "/usr/lib/postgresql";
@@ -64,7 +65,7 @@ impl PostgresServer {
     pub async fn start() -> anyhow::Result<Self> {
         let programs = find_programs()?;
         let is_root = fs::metadata("/proc/self")?.uid() == 0;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = reserve_port()?;
         let server = Self { programs, is_root, port, folder: tempfile::tempdir()? };
         if is_root {
             let mut command = Command::new("chown");

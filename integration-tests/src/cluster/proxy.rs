@@ -1,6 +1,7 @@
-//! A TCP proxy between one pod and PostgreSQL, whose connections can be closed, delayed, or left open without a byte
+//! A TCP proxy between one pod and a server, whose connections can be closed, delayed, or left open without a byte
 //! passing. It knows nothing of what it forwards.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,6 +26,17 @@ pub enum Link {
     Silent,
     /// They are closed, and so is each new one.
     Cut,
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => f.write_str("open"),
+            Self::Delayed(delay) => write!(f, "delayed by {delay:?}"),
+            Self::Silent => f.write_str("half-open"),
+            Self::Cut => f.write_str("cut"),
+        }
+    }
 }
 
 /// The state that all connections follow.

@@ -1,17 +1,16 @@
 //! Which faults there are in a run of the harness, and when: a list that its seed determines. A fault follows once a
 //! number of calls has reached the model, and not after a time, so that there is always work that it interrupts.
 
-use std::fmt;
 use std::time::Duration;
 
 use super::choices::Choices;
+use super::fault::{Fault, PODS};
 use super::history::OutageKind;
 use super::postgres_server::StopMode;
+use super::proxy::Link;
 use super::workload::Workload;
 
-/// Pods that share the database.
-pub const PODS: usize = 3;
-/// Runs of the short form.
+/// Runs of a short form.
 const RUNS_SHORT: usize = 35;
 /// How long a frozen pod remains so in the long form: long after its lease, its peers and its callers have given up.
 const FREEZE_DURATION: Duration = Duration::from_secs(10);
@@ -22,66 +21,13 @@ const LINK_DELAY: Duration = Duration::from_millis(25);
 const SLOW_LINK_DURATION: Duration = Duration::from_secs(5);
 /// How far a clock is put forward.
 const CLOCK_SHIFT: Duration = Duration::from_secs(40);
-
-/// A fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// A pod is out of action until another one has declared it dead and others have resumed its runs, and at least for
-    /// this time.
-    Outage {
-        /// The pod.
-        pod: usize,
-        /// What is done to it.
-        kind: OutageKind,
-        /// The time.
-        lasts: Duration,
-    },
-    /// What a pod and PostgreSQL send to each other is delayed for some time.
-    SlowLink {
-        /// The pod.
-        pod: usize,
-        /// The delay of each piece.
-        delay: Duration,
-        /// The time.
-        lasts: Duration,
-    },
-    /// The connections of a pod to PostgreSQL are closed; new ones are accepted at once.
-    DropConnections {
-        /// The pod.
-        pod: usize,
-    },
-    /// PostgreSQL is stopped, and started again after this time.
-    RestartPostgres {
-        /// How it is stopped.
-        mode: StopMode,
-        /// The time.
-        away: Duration,
-    },
-    /// Redis forgets everything.
-    FlushRedis,
-    /// Redis is killed, and started again.
-    RestartRedis,
-    /// The clock of the last pod is put forward.
-    ShiftClock {
-        /// How far.
-        by: Duration,
-    },
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Outage { pod, kind, lasts } if lasts.is_zero() => write!(f, "pod {pod}: {kind}"),
-            Self::Outage { pod, kind, lasts } => write!(f, "pod {pod}: {kind}, at least {lasts:?}"),
-            Self::SlowLink { pod, delay, lasts } => write!(f, "pod {pod}: PostgreSQL {delay:?} away for {lasts:?}"),
-            Self::DropConnections { pod } => write!(f, "pod {pod}: connections to PostgreSQL closed"),
-            Self::RestartPostgres { mode, away } => write!(f, "PostgreSQL stopped ({mode}) for {away:?}"),
-            Self::FlushRedis => f.write_str("Redis flushed"),
-            Self::RestartRedis => f.write_str("Redis restarted"),
-            Self::ShiftClock { by } => write!(f, "pod {}: clock put forward by {by:?}", PODS - 1),
-        }
-    }
-}
+/// How long NATS is away, for all pods and for one, and how long JetStream is full. A client sends its request again after
+/// three seconds.
+const NATS_AWAY: Duration = Duration::from_millis(1_500);
+const NATS_LINK_SHORT: Duration = Duration::from_millis(3_500);
+const NATS_LINK_LONG: Duration = Duration::from_secs(8);
+const JETSTREAM_FULL_SHORT: Duration = Duration::from_secs(2);
+const JETSTREAM_FULL_LONG: Duration = Duration::from_secs(10);
 
 /// Runs that are started together, and the fault that follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,29 +64,47 @@ impl Schedule {
         Self::shuffled(seed, choices, faults, RUNS_SHORT)
     }
 
-    /// This many runs, and several faults of every kind.
+    /// As [`Schedule::short`], for pods that receive their requests over NATS: the faults of NATS, and those of pods that
+    /// their clients notice.
+    #[must_use]
+    pub fn short_over_nats(seed: u64) -> Self {
+        let mut choices = Choices::from_seed(seed);
+        let mut faults =
+            [OutageKind::Kill, OutageKind::Freeze].map(|kind| outage(&mut choices, kind, Duration::ZERO)).to_vec();
+        let link = if choices.number_below(2) == 0 { Link::Cut } else { Link::Silent };
+        faults.extend([
+            Fault::NatsLink { pod: choices.index_below(PODS), link, lasts: NATS_LINK_SHORT },
+            Fault::RestartNats { away: NATS_AWAY },
+            Fault::SlowConsumer,
+            Fault::FillJetStream { lasts: JETSTREAM_FULL_SHORT },
+            Fault::RollingRestart,
+        ]);
+        Self::shuffled(seed, choices, faults, RUNS_SHORT)
+    }
+
+    /// This many runs, and several faults of every kind that needs no NATS.
     #[must_use]
     pub fn long(seed: u64, runs: usize) -> Self {
         let mut choices = Choices::from_seed(seed);
-        let mut faults = Vec::new();
-        for (kind, lasts, count) in [
-            (OutageKind::Kill, Duration::ZERO, 3),
-            (OutageKind::Freeze, FREEZE_DURATION, 2),
-            (OutageKind::Cut, Duration::ZERO, 2),
-            (OutageKind::Silence, Duration::ZERO, 2),
-        ] {
-            faults.extend((0..count).map(|_| outage(&mut choices, kind, lasts)));
+        let faults = long_faults(&mut choices);
+        Self::shuffled(seed, choices, faults, runs)
+    }
+
+    /// As [`Schedule::long`], for pods that receive their requests over NATS, with its faults too.
+    #[must_use]
+    pub fn long_over_nats(seed: u64, runs: usize) -> Self {
+        let mut choices = Choices::from_seed(seed);
+        let mut faults = long_faults(&mut choices);
+        for link in [Link::Cut, Link::Cut, Link::Silent, Link::Silent, Link::Delayed(LINK_DELAY)] {
+            faults.push(Fault::NatsLink { pod: choices.index_below(PODS), link, lasts: NATS_LINK_LONG });
         }
-        faults.extend((0..4).map(|_| Fault::DropConnections { pod: choices.index_below(PODS) }));
-        let slow = choices.index_below(PODS);
         faults.extend([
-            Fault::SlowLink { pod: slow, delay: LINK_DELAY, lasts: SLOW_LINK_DURATION },
-            Fault::RestartPostgres { mode: StopMode::Fast, away: POSTGRES_AWAY },
-            Fault::RestartPostgres { mode: StopMode::Immediate, away: Duration::ZERO },
-            Fault::FlushRedis,
-            Fault::FlushRedis,
-            Fault::RestartRedis,
-            Fault::ShiftClock { by: CLOCK_SHIFT },
+            Fault::RestartNats { away: Duration::ZERO },
+            Fault::RestartNats { away: NATS_AWAY },
+            Fault::SlowConsumer,
+            Fault::FillJetStream { lasts: JETSTREAM_FULL_LONG },
+            Fault::RollingRestart,
+            Fault::RollingRestart,
         ]);
         Self::shuffled(seed, choices, faults, runs)
     }
@@ -171,6 +135,31 @@ impl Schedule {
     }
 }
 
+/// The faults of a long form that need no NATS.
+fn long_faults(choices: &mut Choices) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (kind, lasts, count) in [
+        (OutageKind::Kill, Duration::ZERO, 3),
+        (OutageKind::Freeze, FREEZE_DURATION, 2),
+        (OutageKind::Cut, Duration::ZERO, 2),
+        (OutageKind::Silence, Duration::ZERO, 2),
+    ] {
+        faults.extend((0..count).map(|_| outage(choices, kind, lasts)));
+    }
+    faults.extend((0..4).map(|_| Fault::DropConnections { pod: choices.index_below(PODS) }));
+    let slow = choices.index_below(PODS);
+    faults.extend([
+        Fault::SlowLink { pod: slow, delay: LINK_DELAY, lasts: SLOW_LINK_DURATION },
+        Fault::RestartPostgres { mode: StopMode::Fast, away: POSTGRES_AWAY },
+        Fault::RestartPostgres { mode: StopMode::Immediate, away: Duration::ZERO },
+        Fault::FlushRedis,
+        Fault::FlushRedis,
+        Fault::RestartRedis,
+        Fault::ShiftClock { by: CLOCK_SHIFT },
+    ]);
+    faults
+}
+
 fn outage(choices: &mut Choices, kind: OutageKind, lasts: Duration) -> Fault {
     Fault::Outage { pod: choices.index_below(PODS), kind, lasts }
 }
@@ -192,12 +181,16 @@ mod tests {
         assert_eq!(Schedule::short(5), Schedule::short(5));
         assert_ne!(Schedule::short(5).faults, Schedule::short(6).faults);
         assert_eq!(Schedule::long(5, 1_000), Schedule::long(5, 1_000));
+        assert_eq!(Schedule::short_over_nats(5), Schedule::short_over_nats(5));
+        assert_eq!(Schedule::long_over_nats(5, 1_000), Schedule::long_over_nats(5, 1_000));
     }
 
     #[test]
     fn every_schedule_has_all_its_runs_and_a_fault_that_is_due_before_they_end() {
         for seed in 0..50 {
-            for (schedule, runs) in [(Schedule::short(seed), RUNS_SHORT), (Schedule::long(seed, 1_000), 1_000)] {
+            let short = [Schedule::short(seed), Schedule::short_over_nats(seed)].map(|short| (short, RUNS_SHORT));
+            let long = [Schedule::long(seed, 1_000), Schedule::long_over_nats(seed, 1_000)].map(|long| (long, 1_000));
+            for (schedule, runs) in short.into_iter().chain(long) {
                 assert_eq!(schedule.runs(), runs);
                 assert!(schedule.faults.iter().all(|each| each.after_calls <= each.runs.max(1)), "{schedule:?}");
             }
@@ -216,6 +209,22 @@ mod tests {
             }));
             assert!(has(|fault| matches!(fault, Fault::RestartPostgres { .. })));
             assert!(has(|fault| matches!(fault, Fault::FlushRedis)));
+        }
+    }
+
+    #[test]
+    fn the_schedules_over_nats_have_every_fault_of_nats() {
+        for seed in 0..50 {
+            for schedule in [Schedule::short_over_nats(seed), Schedule::long_over_nats(seed, 1_000)] {
+                let has = |wanted: fn(&Fault) -> bool| schedule.faults.iter().any(|each| wanted(&each.fault));
+                assert!(has(|fault| matches!(fault, Fault::Outage { kind: OutageKind::Kill, .. })));
+                assert!(has(|fault| matches!(fault, Fault::Outage { kind: OutageKind::Freeze, .. })));
+                assert!(has(|fault| matches!(fault, Fault::NatsLink { link: Link::Cut | Link::Silent, .. })));
+                assert!(has(|fault| matches!(fault, Fault::RestartNats { .. })));
+                assert!(has(|fault| matches!(fault, Fault::SlowConsumer)));
+                assert!(has(|fault| matches!(fault, Fault::FillJetStream { .. })));
+                assert!(has(|fault| matches!(fault, Fault::RollingRestart)));
+            }
         }
     }
 }

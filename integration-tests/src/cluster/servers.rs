@@ -3,6 +3,7 @@
 use anyhow::Context;
 use sqlx::postgres::PgConnectOptions;
 
+use super::nats::OwnNats;
 use super::postgres_server::PostgresServer;
 use crate::redis_server::RedisServer;
 
@@ -26,6 +27,8 @@ pub struct Servers {
     pub redis_url: String,
     /// The settings of the product for S3. Nothing stops this server.
     pub s3: Vec<(String, String)>,
+    /// The URL of NATS, if the pods receive their requests over it.
+    pub nats_url: Option<String>,
     /// The servers that a fault can stop.
     pub own: Option<OwnServers>,
 }
@@ -37,6 +40,8 @@ pub struct OwnServers {
     pub postgres: PostgresServer,
     /// Redis.
     pub redis: RedisServer,
+    /// NATS, if the pods receive their requests over it.
+    pub nats: Option<OwnNats>,
 }
 
 impl Servers {
@@ -45,10 +50,23 @@ impl Servers {
     /// # Errors
     /// If a program is missing or does not start.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_all(None).await
+    }
+
+    /// As [`Servers::start`], and a NATS over which the pods receive their requests.
+    ///
+    /// # Errors
+    /// As [`Servers::start`].
+    pub async fn start_with_nats() -> anyhow::Result<Self> {
+        Self::start_all(Some(OwnNats::start().await?)).await
+    }
+
+    async fn start_all(nats: Option<OwnNats>) -> anyhow::Result<Self> {
         let s3 = s3_settings()?;
         let (postgres, redis) = tokio::try_join!(PostgresServer::start(), RedisServer::start())?;
         let (options, redis_url) = (postgres.url().parse()?, redis.url());
-        Ok(Self { postgres: options, redis_url, s3, own: Some(OwnServers { postgres, redis }) })
+        let nats_url = nats.as_ref().map(OwnNats::url);
+        Ok(Self { postgres: options, redis_url, s3, nats_url, own: Some(OwnServers { postgres, redis, nats }) })
     }
 
     /// The servers that a script has started.
@@ -57,7 +75,7 @@ impl Servers {
     /// If there are none.
     pub fn from_environment() -> anyhow::Result<Self> {
         let postgres = variable(POSTGRES_VARIABLE)?.parse()?;
-        Ok(Self { postgres, redis_url: variable(REDIS_VARIABLE)?, s3: s3_settings()?, own: None })
+        Ok(Self { postgres, redis_url: variable(REDIS_VARIABLE)?, s3: s3_settings()?, nats_url: None, own: None })
     }
 }
 

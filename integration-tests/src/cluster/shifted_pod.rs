@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use greenroom_supervisor::clock::TimeOrdered;
 use greenroom_supervisor::compose::{Overrides, compose_with};
-use greenroom_supervisor::config::{Flags, source};
+use greenroom_supervisor::config::{Config, Flags, source};
 use greenroom_supervisor::data_dir::DataDirLock;
 use greenroom_supervisor::lifecycle::{ShutdownReason, Signals, run_until_shutdown};
 use greenroom_supervisor::pod::Pod;
@@ -16,11 +16,11 @@ use greenroom_supervisor::telemetry;
 
 use crate::shifted_clock::ShiftedClock;
 
-/// Runs the pod with the configuration of the environment until a signal arrives or the pod fails. Returns the exit
-/// code.
+/// Runs the pod with the configuration of the environment until a signal arrives or the pod fails. If another pod declares
+/// it dead, it starts as a new one. Returns the exit code.
 pub async fn up(mut signals: Signals) -> u8 {
-    match Box::pin(start()).await {
-        Ok(pod) => u8::from(run_until_shutdown(pod, &mut signals).await != ShutdownReason::Signal),
+    match Box::pin(run(&mut signals)).await {
+        Ok(code) => code,
         Err(error) => {
             // Nothing is left to report an error to that cannot be written.
             let _ = writeln!(std::io::stderr(), "the pod does not start: {error:#}");
@@ -29,15 +29,27 @@ pub async fn up(mut signals: Signals) -> u8 {
     }
 }
 
-async fn start() -> anyhow::Result<Pod> {
+async fn run(signals: &mut Signals) -> anyhow::Result<u8> {
     let config = source::load(&Flags::default(), std::env::vars_os())?.config;
     let clock = Arc::new(ShiftedClock::default());
     telemetry::start("info", clock.clone()).map_err(anyhow::Error::msg)?;
     read_shifts(Arc::clone(&clock)).context("the clock cannot be put forward")?;
+    loop {
+        let pod = Box::pin(start(&config, Arc::clone(&clock))).await?;
+        match run_until_shutdown(pod, signals).await {
+            ShutdownReason::Signal => return Ok(0),
+            ShutdownReason::Failure(_) => return Ok(1),
+            ShutdownReason::DeclaredDead => {}
+        }
+    }
+}
+
+async fn start(config: &Config, clock: Arc<ShiftedClock>) -> anyhow::Result<Pod> {
     let lock = DataDirLock::acquire(&config.data_dir).await?;
-    let overrides = Overrides { lock: Some(lock), ..Overrides::default() };
-    let mut pod = compose_with(&config, clock, Arc::new(TimeOrdered), overrides).await?;
+    let overrides = Overrides { lock: Some(lock), uses_nats: true, ..Overrides::default() };
+    let mut pod = compose_with(config, clock, Arc::new(TimeOrdered), overrides).await?;
     pod.listen().await?;
+    pod.serve_nats().await?;
     pod.watch();
     pod.recover();
     pod.sweep();

@@ -7,6 +7,8 @@ use greenroom_protocol::MicroUsd;
 use super::model_log::CALL_COST_MICRO_USD;
 use crate::definitions_dir::DefinitionsDir;
 
+/// The user whom nothing limits.
+pub const ADMIN: &str = "admin";
 /// The user whose runs have a budget.
 pub const PAYER: &str = "payer";
 /// Steps of a run that calls the model in each.
@@ -15,6 +17,12 @@ const ROW_STEPS: u64 = 5;
 const ROW: &str = "row";
 /// The agent that calls the model.
 const THINKER: &str = "thinker";
+/// An agent that returns its input, and does not call the model.
+pub const WRITER: &str = "writer";
+/// A workflow of that agent.
+pub const PLAIN: &str = "plain";
+/// Steps of that workflow.
+const PLAIN_STEPS: usize = 2;
 
 /// The kinds of runs that there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,7 +177,8 @@ shared_context: { tone: warm }
 /// If a file cannot be written.
 pub fn write_definitions(dir: &DefinitionsDir) -> anyhow::Result<()> {
     let writer = "runtime: native\n  handler: native.echo\n  timeout: 60\ncollaboration:\n  provides_to_team: [facts]";
-    dir.write_agent("writer", "business_ops", writer)?;
+    dir.write_agent(WRITER, "business_ops", writer)?;
+    dir.write_row_workflow(PLAIN, WRITER, PLAIN_STEPS)?;
     fs::write(dir.dir().join("agents/business_ops").join(format!("{THINKER}.yaml")), AGENT)?;
     dir.write_row_workflow(ROW, THINKER, usize::try_from(ROW_STEPS)?)?;
     for (id, last, steps) in WORKFLOWS {
@@ -181,13 +190,27 @@ pub fn write_definitions(dir: &DefinitionsDir) -> anyhow::Result<()> {
     dir.write_team("letters", LETTERS)
 }
 
+/// The idempotency key of the request that starts the run with this number.
+#[must_use]
+pub fn start_key(number: usize) -> String {
+    format!("start-{number}")
+}
+
+/// The key by which a user is authenticated over NATS.
+#[must_use]
+pub fn key_of(user: &str) -> String {
+    format!("planted-key-of-{user}")
+}
+
 /// The settings file: an administrator whom nothing limits, and the user with this budget.
 #[must_use]
 pub fn settings(budget: MicroUsd) -> String {
     let user = |name: &str, more: &str| {
+        let key = key_of(name);
         format!(
-            "[[users]]\nname = \"{name}\"\nroles = [\"admin\"]\nrate_limit = 1000000000\nquery_limit = 1000000000\n{more}\n"
+            "[[users]]\nname = \"{name}\"\nroles = [\"admin\"]\napi_key = \"{key}\"\nrate_limit = 1000000000\n\
+             query_limit = 1000000000\n{more}\n"
         )
     };
-    user("admin", "") + &user(PAYER, &format!("limits = {{ usd = {:.6} }}\n", budget.as_usd()))
+    user(ADMIN, "") + &user(PAYER, &format!("limits = {{ usd = {:.6} }}\n", budget.as_usd()))
 }

@@ -7,8 +7,8 @@ use super::violation::Violation;
 use crate::cluster::history::{Event, History, OutageKind, PodFault, Record, RunJournal};
 use crate::cluster::moment::{Moment, Window};
 
-/// How long a frozen process may need to send the rest of a request after it continues.
-const THAWED_SEND_MAX: Duration = Duration::from_secs(2);
+/// How long a process that was frozen, or had no time, may need to send the rest of a request after it continues.
+const THAWED_SEND_MAX: Duration = Duration::from_secs(5);
 
 /// The result of the rules.
 #[derive(Debug, Default)]
@@ -36,13 +36,22 @@ impl RecordedCall<'_> {
             && self.ended.is_none_or(|ended| fault.at <= ended.present_at)
     }
 
-    /// True if a request was in flight when its pod was frozen, and the pod has sent the rest of it when it continued.
+    /// True if a request was in flight when its pod was frozen or had no time, and the pod has sent the rest of it when it
+    /// continued.
     fn is_thawed(&self, history: &History, arrived_at: Moment) -> bool {
         history.deadly_faults().any(|fault| {
-            let thawed_at = fault.healed_at.filter(|_| fault.kind == OutageKind::Freeze);
+            let thawed_at = fault.healed_at.filter(|_| is_paused(fault.kind));
             let is_rest = |thawed_at: Moment| thawed_at <= arrived_at && arrived_at <= thawed_at.plus(THAWED_SEND_MAX);
             thawed_at.is_some_and(is_rest) && self.is_in_flight_at(fault)
         })
+    }
+}
+
+/// True if the process continues afterwards with what it had begun to send.
+const fn is_paused(kind: OutageKind) -> bool {
+    match kind {
+        OutageKind::Freeze | OutageKind::Starvation => true,
+        OutageKind::Kill | OutageKind::Cut | OutageKind::Silence | OutageKind::Drain => false,
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::violation::Violation;
-use crate::cluster::history::AuditReport;
+use crate::cluster::history::{AuditReport, RequestCounts};
 
 /// Violations that a report prints; the first ones explain the others.
 const PRINTED_MAX: usize = 20;
@@ -26,6 +26,16 @@ pub struct Report {
     pub repeated_recorded: usize,
     /// From a fault to the next entry of each tree of the pod; `None` if no pod owned one.
     pub resumption: Option<Percentiles>,
+    /// Pods that were declared dead because the machine gave them no time to renew their leases.
+    pub starved: usize,
+    /// The requests over NATS.
+    pub requests: RequestCounts,
+    /// Short requests while pods were drained.
+    pub drained_requests: usize,
+    /// Those of them for which one call of the client was not enough.
+    pub drained_repeated: usize,
+    /// Runs of the second cluster on the same NATS.
+    pub foreign_runs: Option<usize>,
     /// What `greenroom audit verify` reports.
     pub audit: AuditReport,
     /// What is wrong.
@@ -35,7 +45,7 @@ pub struct Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let audit = if self.audit.is_valid { "yes" } else { "no" };
-        let rows = [
+        let mut rows = vec![
             ("accepted runs", self.accepted.to_string()),
             ("successes", self.successes.to_string()),
             ("runs resumed", self.resumed.to_string()),
@@ -43,9 +53,22 @@ impl fmt::Display for Report {
             ("calls in flight at a death, repeated", self.repeated_in_flight.to_string()),
             ("recorded calls repeated", self.repeated_recorded.to_string()),
             ("from a fault to the resumption", self.resumption.map_or_else(|| "–".to_owned(), |each| each.to_string())),
+            ("pods without time for their lease", self.starved.to_string()),
+        ];
+        let RequestCounts { sent, replied, repeated } = self.requests;
+        if sent > 0 {
+            let requests = format!("{sent}, with a final reply {replied}, repeated {repeated}");
+            rows.push(("requests over NATS", requests));
+        }
+        if let Some(foreign_runs) = self.foreign_runs {
+            let during_drains = format!("{}, repeated {}", self.drained_requests, self.drained_repeated);
+            rows.push(("short requests during drains", during_drains));
+            rows.push(("runs of the second cluster", foreign_runs.to_string()));
+        }
+        rows.extend([
             ("audit verified", format!("{audit}, {} records", self.audit.records)),
             ("violations", self.violations.len().to_string()),
-        ];
+        ]);
         for (name, value) in rows {
             writeln!(f, "{name:38} {value}")?;
         }

@@ -9,7 +9,7 @@ use crate::cluster::moment::Moment;
 /// The journals of each tree, by the run.
 type Trees<'h> = BTreeMap<&'h str, Vec<(&'h str, &'h RunJournal)>>;
 
-/// From each fault to the next entry of each tree of its pod. A tree without one has not ended, which is another
+/// From each sudden fault to the next entry of each tree of its pod. A tree without one has not ended, which is another
 /// violation.
 pub(super) fn latencies(history: &History) -> Vec<Duration> {
     let mut trees = Trees::new();
@@ -17,7 +17,7 @@ pub(super) fn latencies(history: &History) -> Vec<Duration> {
         trees.entry(&journal.root).or_default().push((run, journal));
     }
     let mut latencies = Vec::new();
-    for fault in history.deadly_faults() {
+    for fault in history.deadly_faults().filter(|fault| fault.kind.is_sudden()) {
         let next = fault.trees.iter().filter_map(|tree| next_entry(&trees, tree));
         latencies.extend(next.map(|present_at| present_at.since(fault.at)));
     }

@@ -8,18 +8,21 @@ const REFUSALS: [&str; 2] = ["budget_exceeded", "policy_denied"];
 
 pub(super) fn check(history: &History) -> Vec<Violation> {
     let mut violations: Vec<Violation> = history.accepted.iter().filter_map(|run| check_end(history, run)).collect();
+    let mut without_client = Vec::new();
     for (run, journal) in &history.journals {
         violations.extend(check_journal(run, journal));
         let is_root = journal.root == *run;
         // The repetition of a request may be refused by the budget that its run has used up.
         if is_root && !history.accepted.contains(run) && history.payer_of(run).is_none() {
-            violations.push(Violation::NotAccepted { run: run.clone() });
+            without_client.push(Violation::NotAccepted { run: run.clone() });
         }
         // The end of an accepted run is checked above.
         if !is_root && journal.end().is_none() {
             violations.push(Violation::NotEnded { run: run.clone() });
         }
     }
+    // A request without a reply may have started one.
+    violations.extend(without_client.into_iter().skip(history.requests_without_reply()));
     violations
 }
 

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::cluster::history::{
-    AuditReport, ModelCall, OutageKind, OwnedTree, PodDeath, PodFault, Record, RunEnd, RunJournal,
+    AuditReport, DrainCounts, ForeignReport, ModelCall, OutageKind, OwnedTree, PodDeath, PodFault, Record,
+    RequestCounts, RunEnd, RunJournal,
 };
 use crate::cluster::moment::{Moment, Window};
 
@@ -49,8 +50,7 @@ fn history() -> History {
         record(6, 5_400, Event::CallEnded(SECOND.to_owned())),
         record(7, 5_420, end_with(None)),
     ];
-    let death =
-        PodDeath { pod: 7, name: "pod-a-1".to_owned(), window: Window { absent_at: at(4_400), present_at: at(4_420) } };
+    let death = death(7, "pod-a-1", Window { absent_at: at(4_400), present_at: at(4_420) });
     History {
         accepted: [RUN.to_owned()].into(),
         journals: [(RUN.to_owned(), run_journal(RUN, records))].into(),
@@ -59,7 +59,14 @@ fn history() -> History {
         deaths: vec![death],
         budgets: BTreeMap::new(),
         audit: AuditReport { is_valid: true, records: 12 },
+        requests: RequestCounts { sent: 1, replied: 1, repeated: 0 },
+        drains: DrainCounts::default(),
+        foreign: None,
     }
+}
+
+fn death(pod: i64, name: &str, window: Window) -> PodDeath {
+    PodDeath { pod, name: name.to_owned(), window, renewed_after: at(1_000), trees: Vec::new() }
 }
 
 fn journal(history: &mut History) -> &mut Vec<Record> {
@@ -183,9 +190,12 @@ fn a_request_that_a_frozen_pod_completes_when_it_continues_was_in_flight() {
     expect_only(&history, &repeated);
     history.faults = vec![fault(OutageKind::Freeze, Some(at(11_000)))];
     expect_none(&history);
+    history.faults = vec![fault(OutageKind::Starvation, Some(at(11_000)))];
+    expect_none(&history);
+    history.faults = vec![fault(OutageKind::Freeze, Some(at(11_000)))];
     // Long after that, it is a new request; and so is one of a call that was recorded before.
-    history.calls[1].arrived_at = at(14_000);
-    let repeated = Violation::RecordedCallRepeated { key: SECOND.to_owned(), arrived_at: at(14_000) };
+    history.calls[1].arrived_at = at(17_000);
+    let repeated = Violation::RecordedCallRepeated { key: SECOND.to_owned(), arrived_at: at(17_000) };
     expect_only(&history, &repeated);
     history.calls[1] = call(FIRST, 11_100);
     assert_eq!(check(&history, BOUNDS).repeated_recorded, 1);
@@ -220,11 +230,64 @@ fn an_invalid_chain_an_unexplained_death_and_a_slow_resumption_are_found() {
     history.audit.is_valid = false;
     expect_only(&history, &Violation::AuditInvalid);
     history.audit.is_valid = true;
-    let death = PodDeath { pod: 8, name: "pod-b-1".to_owned(), window: Window::default() };
-    history.deaths.push(death);
+    history.deaths.push(death(8, "pod-b-1", Window::default()));
     expect_only(&history, &Violation::UnexplainedDeath { pod: "pod-b-1".to_owned() });
     history.deaths.pop();
     let bounds = Bounds { resumption_max: Duration::from_secs(3) };
     let slow = Violation::ResumedSlowly { p99: Duration::from_secs(4), max: Duration::from_secs(3) };
     assert_eq!(check(&history, bounds).violations, [slow]);
+}
+
+#[test]
+fn only_a_sudden_fault_has_a_bound_for_the_resumption() {
+    let mut history = history();
+    for kind in [OutageKind::Drain, OutageKind::Starvation] {
+        history.faults = vec![fault(kind, None)];
+        let report = check(&history, BOUNDS);
+        assert!(report.violations.is_empty() && report.resumption.is_none(), "{report}");
+        assert_eq!(report.starved, usize::from(kind == OutageKind::Starvation));
+    }
+}
+
+#[test]
+fn more_than_one_request_in_a_thousand_without_a_reply_is_found() {
+    let mut history = history();
+    history.requests = RequestCounts { sent: 1_000, replied: 999, repeated: 40 };
+    expect_none(&history);
+    // Its run is one that no client knows.
+    history.journals.insert("run_2".to_owned(), run_journal("run_2", vec![record(1, 100, end_with(None))]));
+    expect_none(&history);
+    history.journals.remove("run_2");
+    history.requests = RequestCounts { sent: 999, replied: 998, repeated: 40 };
+    expect_only(&history, &Violation::TooFewReplies { sent: 999, replied: 998 });
+}
+
+#[test]
+fn a_short_request_that_fails_during_a_drain_is_found() {
+    let mut history = history();
+    history.drains = DrainCounts { requests: 2, repeated: 0, failures: vec!["shutting_down: the pod ends".to_owned()] };
+    expect_only(&history, &Violation::FailedInDrain { reason: "shutting_down: the pod ends".to_owned() });
+}
+
+#[test]
+fn a_run_or_a_pod_that_is_in_the_wrong_cluster_is_found() {
+    let mut history = history();
+    let own = ForeignReport {
+        accepted: ["run_8".to_owned()].into(),
+        runs: ["run_8".to_owned()].into(),
+        pods: vec!["pod-foreign-1".to_owned()],
+    };
+    history.foreign = Some(own.clone());
+    expect_none(&history);
+    let mixed = |id: &str| Violation::ClustersMixed { id: id.to_owned() };
+    for (runs, pods, found) in [
+        (vec!["run_8", "run_9"], vec!["pod-foreign-1"], "run_9"),
+        (vec![], vec!["pod-foreign-1"], "run_8"),
+        (vec!["run_8"], vec!["pod-foreign-1", "pod-a-2"], "pod-a-2"),
+    ] {
+        let runs = runs.into_iter().map(str::to_owned).collect();
+        let pods = pods.into_iter().map(str::to_owned).collect();
+        history.foreign = Some(ForeignReport { runs, pods, ..own.clone() });
+        expect_only(&history, &mixed(found));
+    }
 }

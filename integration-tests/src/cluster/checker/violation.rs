@@ -76,6 +76,23 @@ pub enum Violation {
     },
     /// A chain of the audit does not verify.
     AuditInvalid,
+    /// More than one in a thousand requests has no final reply, although its client repeats it.
+    TooFewReplies {
+        /// The requests.
+        sent: usize,
+        /// Those with a final reply.
+        replied: usize,
+    },
+    /// A request that is shorter than the bound of a drain has failed while pods were drained.
+    FailedInDrain {
+        /// Why.
+        reason: String,
+    },
+    /// A run or a pod is in another cluster than the one that it belongs to, or is missing there.
+    ClustersMixed {
+        /// The run, or the start of the pod.
+        id: String,
+    },
     /// Trees of runs without an owner were resumed too slowly.
     ResumedSlowly {
         /// The 99th percentile.
@@ -106,6 +123,9 @@ impl fmt::Display for Violation {
                 write!(f, "the budget of {payer} is {limit} millionths of a dollar, {charged} were charged")
             }
             Self::UnexplainedDeath { pod } => write!(f, "the pod {pod} had no fault, and was declared dead"),
+            Self::TooFewReplies { sent, replied } => write!(f, "of {sent} requests, {replied} have a final reply"),
+            Self::FailedInDrain { reason } => write!(f, "a request has failed while a pod was drained: {reason}"),
+            Self::ClustersMixed { id } => write!(f, "{id} is in the wrong one of two clusters, or missing in its own"),
             Self::AuditInvalid => f.write_str("a chain of the audit is not valid"),
             Self::ResumedSlowly { p99, max } => {
                 write!(f, "99 of 100 trees were resumed within {p99:.1?}, the bound is {max:.1?}")

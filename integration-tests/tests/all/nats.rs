@@ -17,6 +17,7 @@ mod discovery;
 mod drain;
 mod fixture;
 mod limits;
+mod operator;
 mod outage;
 mod permissions;
 mod refusals;

@@ -34,7 +34,7 @@ pub(super) fn read<T: DeserializeOwned>(key: &ClusterKey, metrics: &Metrics, mes
     let document = if is_signed { serde_json::from_slice(&message.payload).ok() } else { None };
     if document.is_none() {
         metrics.nats().count_dropped(DroppedMessage::Unsigned);
-        tracing::debug!(nats.subject = %message.subject, "a message without the signature of the cluster is dropped");
+        tracing::warn!(nats.subject = %message.subject, "a message without the signature of the cluster is dropped");
     }
     document
 }

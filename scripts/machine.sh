@@ -35,8 +35,14 @@ as_root() {
 need_packages() {
     local command=$1
     shift
-    has "$command" && return
-    has apt-get || fail "'$command' is missing; install it (on Debian: $*), then run this again"
+    has "$command" || install_packages "'$command'" "$@"
+}
+
+# install_packages MISSING PACKAGE…: installs Debian packages, because something is missing.
+install_packages() {
+    local missing=$1
+    shift
+    has apt-get || fail "$missing is missing; install it (on Debian: $*), then run this again"
     say "installing $*"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
@@ -123,8 +129,22 @@ need_rust() {
 need_python() {
     [ -x "$TOOLS/python/bin/pip" ] && return
     need_packages python3 python3
-    python3 -c 'import venv, ensurepip' 2>/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >&2
+    # The Python of Debian cannot create one by itself.
+    python3 -c 'import venv, ensurepip' 2>/dev/null || install_packages "venv of Python" python3-venv
     python3 -m venv "$TOOLS/python"
+}
+
+# Installs the Python packages of the tests into .tools/, in the versions of their requirements file, and exports
+# GREENROOM_TEST_PYTHON, the Python that has them. A copy of the file shows what is installed.
+need_test_python() {
+    local requirements=integration-tests/python/requirements.txt installed=$TOOLS/python/requirements.txt
+    need_python
+    if ! cmp -s "$requirements" "$installed"; then
+        say "installing the Python packages of the tests into .tools/"
+        "$TOOLS/python/bin/pip" install --quiet --disable-pip-version-check --requirement "$requirements" >&2
+        cp "$requirements" "$installed"
+    fi
+    export GREENROOM_TEST_PYTHON=$TOOLS/python/bin/python3
 }
 
 # Finds or installs Go 1.25 or newer.

@@ -6,6 +6,7 @@
 
 mod faults;
 mod fixture;
+mod impostors;
 mod placement;
 
 use std::time::Duration;

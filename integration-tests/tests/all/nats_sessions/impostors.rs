@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use async_nats::HeaderMap;
 use futures::StreamExt as _;
+use greenroom_integration_tests::delegations;
 use greenroom_protocol::{Clock as _, ContentHash, ErrorCode, Json, Status, Timestamp};
 use greenroom_supervisor::clock::WallClock;
 use greenroom_supervisor::cluster::session::dial::DialError;
@@ -15,7 +16,7 @@ use greenroom_supervisor::cluster::sessions::CallError;
 use serde_json::json;
 use tokio::time::timeout;
 
-use self::target::{Attempt, ECHO, Target, seal};
+use self::target::{Attempt, ECHO, Target};
 use super::fixture::{Network, SessionPod};
 
 /// How long a subject is listened to without a message.
@@ -49,16 +50,18 @@ async fn a_delegation_that_is_not_for_this_call_is_refused_counted_and_logged() 
     let secret = target.network.secret()?;
     let mut attempts = Vec::new();
     for ((reason, change), number) in FORGERIES.into_iter().zip(1..) {
-        let (request, mut statement) = (target::request(number)?, target.statement(&pod, number)?);
+        let request = delegations::request(ECHO, number)?;
+        let mut statement = target.statement(&pod, &request, number)?;
         change(&mut statement);
-        attempts.push((reason, target::envelope(&request, seal(&secret, &pod.pod, &statement)?)?));
+        attempts.push((reason, delegations::envelope(&request, delegations::seal(&secret, &pod.pod, &statement)?)?));
     }
     // Text that is no delegation, one with another secret, and one with the key of another issuer.
-    let (request, statement) = (target::request(20)?, target.statement(&pod, 20)?);
-    attempts.push(("unreadable", target::envelope(&request, "garbage".to_owned())?));
+    let request = delegations::request(ECHO, 20)?;
+    let statement = target.statement(&pod, &request, 20)?;
+    attempts.push(("unreadable", delegations::envelope(&request, "garbage".to_owned())?));
     let foreign = Network { secret: "another secret of the cluster".to_owned(), ..target.network.clone() }.secret()?;
-    attempts.push(("foreign", target::envelope(&request, seal(&foreign, &pod.pod, &statement)?)?));
-    attempts.push(("foreign", target::envelope(&request, seal(&secret, &target.pod, &statement)?)?));
+    attempts.push(("foreign", delegations::envelope(&request, delegations::seal(&foreign, &pod.pod, &statement)?)?));
+    attempts.push(("foreign", delegations::envelope(&request, delegations::seal(&secret, &target.pod, &statement)?)?));
     for (reason, envelope) in attempts {
         let metric = format!("delegations_refused{{reason=\"{reason}\"}}");
         let attempt = Attempt::begin(&target, &metric)?;
@@ -68,7 +71,7 @@ async fn a_delegation_that_is_not_for_this_call_is_refused_counted_and_logged() 
         attempt.expect_recorded(("delegation.reason", reason)).await.with_context(|| reason.to_owned())?;
     }
     // The same statement without a change is accepted, and once only.
-    let envelope = target::envelope(&request, seal(&secret, &pod.pod, &statement)?)?;
+    let envelope = delegations::envelope(&request, delegations::seal(&secret, &pod.pod, &statement)?)?;
     let reply = target.call(&pod, &envelope).await?;
     ensure!(reply.status == Status::Success && reply.outputs["text"] == "hello", "{reply:?}");
     let attempt = Attempt::begin(&target, "delegations_refused{reason=\"replayed\"}")?;
@@ -84,11 +87,12 @@ async fn the_call_of_an_earlier_owner_of_a_run_is_refused_counted_and_logged() -
     let attempt = Attempt::begin(&target, "delegations_refused{reason=\"old_fence\"}")?;
     let mut replies = Vec::new();
     for (number, fence) in [(1, 5), (2, 4)] {
-        let (request, mut statement) = (target::request(number)?, target.statement(&pod, number)?);
+        let request = delegations::request(ECHO, number)?;
+        let mut statement = target.statement(&pod, &request, number)?;
         statement["fence"] = json!(fence);
         statement["call"]["root"] = json!("run_of_the_test");
-        let token = seal(&target.network.secret()?, &pod.pod, &statement)?;
-        replies.push(target.call(&pod, &target::envelope(&request, token)?).await?);
+        let token = delegations::seal(&target.network.secret()?, &pod.pod, &statement)?;
+        replies.push(target.call(&pod, &delegations::envelope(&request, token)?).await?);
     }
     let codes: Vec<_> = replies.iter().map(|reply| reply.error.as_ref().map(|cause| cause.code)).collect();
     ensure!(codes[0] != Some(ErrorCode::LeaseLost) && codes[1] == Some(ErrorCode::LeaseLost), "{replies:?}");
@@ -115,9 +119,7 @@ async fn a_forged_or_replayed_chunk_is_refused_counted_and_logged() -> Result<()
     let subjects = target.network.subjects().dial(&target.pod).replace(".dial", ".*");
     let mut overheard = stranger.subscribe(subjects).await?;
     stranger.flush().await?;
-    let (request, statement) = (target::request(1)?, target.statement(&pod, 1)?);
-    let token = seal(&target.network.secret()?, &pod.pod, &statement)?;
-    target.call(&pod, &target::envelope(&request, token)?).await?;
+    assert_eq!(target.execute(&pod, 1).await?.status, Status::Success);
     let mut messages = Vec::new();
     while let Ok(Some(message)) = timeout(QUIET, overheard.next()).await {
         messages.push(message);
@@ -132,9 +134,7 @@ async fn a_forged_or_replayed_chunk_is_refused_counted_and_logged() -> Result<()
         attempt.expect_recorded(("session.reason", reason)).await?;
     }
     // The session is still the same one.
-    let (request, statement) = (target::request(2)?, target.statement(&pod, 2)?);
-    let token = seal(&target.network.secret()?, &pod.pod, &statement)?;
-    assert_eq!(target.call(&pod, &target::envelope(&request, token)?).await?.status, Status::Success);
+    assert_eq!(target.execute(&pod, 2).await?.status, Status::Success);
     assert_eq!((pod.observer.opened(), pod.observer.closed()), (1, Vec::new()));
     Ok(())
 }

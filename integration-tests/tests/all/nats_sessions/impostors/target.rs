@@ -2,29 +2,18 @@
 //! metrics and its log have afterwards.
 
 use std::net::TcpListener;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::StreamExt as _;
+use greenroom_integration_tests::delegations;
 use greenroom_integration_tests::model_fixture::ModelFixture;
 use greenroom_integration_tests::nats_server::NatsServer;
 use greenroom_integration_tests::terminal::RunningCommand;
-use greenroom_integration_tests::test_pod::text;
 use greenroom_integration_tests::wait::wait_until;
-use greenroom_protocol::request::{CallOptions, Invoke};
-use greenroom_protocol::{
-    AgentId, CallKey, Clock as _, Credential, Deadline, Envelope, Json, PodId, PrincipalId, Reply, Request, RequestId,
-    TenantId, TraceId, UserId, Values,
-};
-use greenroom_rego::{Caller, DelegatedCall};
+use greenroom_protocol::{Clock as _, Json, PodId, Reply, Request};
 use greenroom_supervisor::clock::WallClock;
-use greenroom_supervisor::cluster::delegation::body_hash;
-use greenroom_supervisor::cluster::keys::{ClusterSecret, KeyLabel};
 use greenroom_supervisor::cluster::session::dial::DialError;
 use greenroom_supervisor::cluster::sessions::CallError;
-use serde_json::json;
 use tokio::time::timeout;
 
 use super::super::fixture::{CALL_MAX, Network, SessionPod, WAIT_MAX};
@@ -35,8 +24,6 @@ pub(super) const ECHO: &str = "echo_agent";
 /// The secret of the pods that [`NatsServer::configure`] configures, and the name of their cluster.
 const CLUSTER_SECRET: &str = "planted-secret-of-the-cluster";
 const CLUSTER: &str = "greenroom";
-/// How long the delegations of these tests live.
-const LIFETIME: Duration = Duration::from_secs(30);
 
 /// The pod.
 pub(super) struct Target {
@@ -93,38 +80,17 @@ impl Target {
         wait_until("the pod listens", WAIT_MAX, call).await
     }
 
-    /// What a pod states of the call with this number, which the administrator makes.
-    pub(super) fn statement(&self, issuer: &SessionPod, number: u128) -> Result<Json> {
-        let now = WallClock.now();
-        let principal = PrincipalId::local(TenantId::default(), UserId::new("admin")?);
-        let call = DelegatedCall {
-            id: RequestId::from_u128(number),
-            outermost: RequestId::from_u128(number),
-            trace: TraceId::from_u128(number),
-            deadline: Deadline::after(now, CALL_MAX),
-            received_at: now,
-            principal: principal.clone(),
-            is_anonymous: false,
-            chain: vec![Caller::User { user: principal.user.clone() }],
-            policies: Vec::new(),
-            run_tenant: None,
-            root: None,
-            is_compensation: false,
-            spending: Vec::new(),
-        };
-        Ok(json!({
-            "version": 1,
-            "issuer": issuer.pod,
-            "audience": self.pod,
-            "id": format!("{number:032x}"),
-            "issued_at": now,
-            "expires_at": now.saturating_add(LIFETIME),
-            "fence": null,
-            "key": key(number)?,
-            "body": body_hash(&request(number)?)?,
-            "principal": principal.hash(),
-            "call": call,
-        }))
+    /// What a pod states of the request, which the administrator makes.
+    pub(super) fn statement(&self, issuer: &SessionPod, request: &Request, number: u128) -> Result<Json> {
+        delegations::statement((&issuer.pod, &self.pod), (request, number), WallClock.now())
+    }
+
+    /// Lets it execute the request with this number for another pod.
+    pub(super) async fn execute(&self, caller: &SessionPod, number: u128) -> Result<Reply> {
+        let request = delegations::request(ECHO, number)?;
+        let statement = self.statement(caller, &request, number)?;
+        let token = delegations::seal(&self.network.secret()?, &caller.pod, &statement)?;
+        self.call(caller, &delegations::envelope(&request, token)?).await
     }
 
     /// Fails unless the pod serves a user over NATS.
@@ -167,33 +133,4 @@ impl<'t> Attempt<'t> {
         let recorded = wait_until(&self.metric, WAIT_MAX, is_recorded).await;
         recorded.with_context(|| format!("no line has `{field}` = `{value}`: {}", self.target.log()))
     }
-}
-
-/// The request with this number.
-pub(super) fn request(number: u128) -> Result<Request> {
-    Ok(Request::Invoke(Invoke {
-        agent: AgentId::new(ECHO)?,
-        inputs: text("hello"),
-        context: Values::new(),
-        version: None,
-        key: Some(key(number)?),
-        options: CallOptions::default(),
-    }))
-}
-
-fn key(number: u128) -> Result<CallKey> {
-    Ok(CallKey::new(format!("run_1/step_{number}"))?)
-}
-
-/// The text of a delegation: a statement and its code, by the key of this issuer.
-pub(super) fn seal(secret: &ClusterSecret, issuer: &PodId, statement: &Json) -> Result<String> {
-    let signed = statement.to_string();
-    let code = secret.key(KeyLabel::Delegation, issuer.as_str().as_bytes())?.tag(signed.as_bytes());
-    Ok(format!("{}.{}", URL_SAFE_NO_PAD.encode(signed), URL_SAFE_NO_PAD.encode(code)))
-}
-
-/// What a pod sends to another one.
-pub(super) fn envelope(request: &Request, token: String) -> Result<Vec<u8>> {
-    let credential = Some(Credential::Delegation(token));
-    Ok(serde_json::to_vec(&Envelope { credential, ..Envelope::new(request.clone()) })?)
 }

@@ -12,6 +12,7 @@ use self::fixture::{
 };
 
 mod artifacts;
+mod clusters;
 mod credentials;
 mod discovery;
 mod drain;
@@ -21,6 +22,7 @@ mod operator;
 mod outage;
 mod permissions;
 mod refusals;
+mod slow_consumer;
 mod stores;
 
 async fn pod_and_caller(prefix: &str) -> Result<(NatsPod, Caller)> {

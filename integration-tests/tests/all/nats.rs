@@ -21,6 +21,7 @@ mod limits;
 mod operator;
 mod outage;
 mod permissions;
+mod readme;
 mod refusals;
 mod slow_consumer;
 mod stores;

@@ -74,7 +74,8 @@ async fn call_everything() -> Result<Json> {
     write_definitions(&fixture)?;
     let (pod, _) = fixture.up().await?;
     pod.wait_for_output("greenroom is up").await?;
-    let arguments = [PROGRAM, "--server", &server.url(), "--key", KEY];
+    let url = server.url();
+    let arguments = [PROGRAM, "--server", &url, "--key", KEY];
     let output = fixture.terminal.start_program(Path::new(&python), &arguments)?.wait().await?;
     output.expect_success().with_context(|| pod.err())
 }

@@ -93,7 +93,8 @@ async fn expect_served(url: &str, access: &Access) -> Result<()> {
     Ok(())
 }
 
-/// Fails unless neither a pod nor a client is connected. The pod is not ready for this reason; returns the error of the client.
+/// Fails unless neither a pod nor a client is connected. The pod is not ready for this reason; returns the error of the
+/// client.
 async fn expect_unconnected(url: &str, access: &Access, reason: &str) -> Result<Error> {
     let pod = access.pod(url).await?;
     let is_refused = || async { pod.pod.readiness().unready_cause().filter(|cause| cause.message.contains(reason)) };

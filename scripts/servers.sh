@@ -53,7 +53,8 @@ start_postgres() {
 }
 
 # Creates two certificate authorities, and a certificate of the first one for the servers on this machine. The variables
-# GREENROOM_TEST_CA_FILE and GREENROOM_TEST_OTHER_CA_FILE name the certificates of the authorities.
+# GREENROOM_TEST_CA_FILE and GREENROOM_TEST_OTHER_CA_FILE name the certificates of the authorities, and
+# GREENROOM_TEST_SERVER_CERT_FILE and GREENROOM_TEST_SERVER_KEY_FILE the certificate and its key.
 need_certificates() {
     [ -z "$certificates" ] || return 0
     need_packages openssl openssl
@@ -62,6 +63,8 @@ need_certificates() {
     create_certificates >"$certificates/log" 2>&1 || fail "no certificates can be created: $(cat "$certificates/log")"
     export GREENROOM_TEST_CA_FILE=$certificates/ca.pem
     export GREENROOM_TEST_OTHER_CA_FILE=$certificates/other-ca.pem
+    export GREENROOM_TEST_SERVER_CERT_FILE=$certificates/server.pem
+    export GREENROOM_TEST_SERVER_KEY_FILE=$certificates/server.key
 }
 
 create_certificates() {

@@ -9,8 +9,8 @@ impl Client {
     /// is sent before the first request.
     ///
     /// # Errors
-    /// [`Error::Transport`] if no server of NATS can be reached; [`Error::Refused`] if the address is none, or names a
-    /// transport whose feature is not enabled.
+    /// [`Error::Transport`] if no server of NATS can be reached; [`Error::Refused`] if it refuses the client, the address is
+    /// none, or names a transport whose feature is not enabled.
     pub async fn connect(address: &str) -> Result<Self, Error> {
         if address.starts_with("http://") || address.starts_with("https://") {
             return over_http(address);

@@ -43,7 +43,8 @@ impl Client {
     /// Connects to pods over NATS, as [`Client::connect`] with options.
     ///
     /// # Errors
-    /// [`Error::Transport`] if no server can be reached; [`Error::Refused`] if the prefix is invalid.
+    /// [`Error::Transport`] if no server can be reached; [`Error::Refused`] if the prefix is invalid, a file cannot be read, or
+    /// a server and this client do not trust each other.
     pub async fn connect_with(servers: &str, options: ConnectOptions) -> Result<Self, Error> {
         let (subjects, credential) = (options.subjects()?, options.pod_credential().cloned());
         let inbox = Arc::new(Box::pin(options.connect(servers)).await?);

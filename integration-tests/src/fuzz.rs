@@ -7,6 +7,7 @@
 mod message;
 mod mutator;
 mod policy;
+mod session;
 mod stream;
 mod targets;
 
@@ -31,6 +32,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     FuzzTarget { name: "template", words: targets::TEMPLATE_WORDS, run: targets::template },
     FuzzTarget { name: "envelope", words: targets::JSON_WORDS, run: targets::envelope },
     FuzzTarget { name: "message", words: message::WORDS, run: message::message },
+    FuzzTarget { name: "session", words: session::WORDS, run: session::session },
     FuzzTarget { name: "policy", words: policy::WORDS, run: policy::policy },
     FuzzTarget { name: "stream", words: stream::WORDS, run: stream::stream },
 ];

@@ -9,6 +9,7 @@ pub mod closed_loop;
 pub mod cluster;
 pub mod crash_injection;
 pub mod definitions_dir;
+pub mod delegations;
 pub mod fuzz;
 pub mod http_pod;
 pub mod model_fixture;

@@ -26,7 +26,7 @@ pub(crate) mod recent;
 pub(crate) mod runtime;
 pub mod session;
 pub mod sessions;
-mod signed;
+pub mod signed;
 pub(crate) mod store_watch;
 pub(crate) mod tick;
 pub(crate) mod wake;

@@ -1,10 +1,13 @@
 //! How a client connects to NATS, and who it is: to the server by a credentials file, an NKey, a token or a user, and to the
 //! pods by its credential.
 
+use std::error::Error as _;
+use std::io;
 use std::path::PathBuf;
 
+use async_nats::{ConnectError, ConnectErrorKind};
 use greenroom_protocol::subject::DEFAULT_PREFIX;
-use greenroom_protocol::{Credential, Subjects};
+use greenroom_protocol::{Cause, Credential, ErrorCode, Subjects};
 
 use super::inbox::Inbox;
 use crate::error::Error;
@@ -104,16 +107,16 @@ impl ConnectOptions {
     /// Connects to one of the servers, which commas separate.
     ///
     /// # Errors
-    /// [`Error::Transport`] if none can be reached, or a file cannot be read.
+    /// [`Error::Refused`] if a file cannot be read ([`ErrorCode::InvalidConfiguration`]), or a server refuses the client or
+    /// is not trusted by it ([`ErrorCode::Unauthenticated`]); [`Error::Transport`] if none can be reached.
     pub(super) async fn connect(self, servers: &str) -> Result<Inbox, Error> {
-        let unreachable = |reason: String| {
-            let address = servers.to_owned();
-            Error::Transport(TransportError::Unreachable { address, reason })
-        };
         let addresses: Vec<String> =
             servers.split(',').map(str::trim).filter(|server| !server.is_empty()).map(str::to_owned).collect();
-        let options = self.server_options().await.map_err(|error| unreachable(error.to_string()))?;
-        let client = options.connect(addresses).await.map_err(|error| unreachable(error.to_string()))?;
+        let options = self.server_options().await.map_err(|error| {
+            let message = format!("the connection to NATS is not configured: {error}");
+            Error::Refused(Cause::new(ErrorCode::InvalidConfiguration, message))
+        })?;
+        let client = options.connect(addresses).await.map_err(|error| connect_error(servers, &error))?;
         Ok(Inbox::open(client, servers.to_owned()).await?)
     }
 
@@ -141,5 +144,70 @@ impl ConnectOptions {
             options = options.custom_inbox_prefix(prefix);
         }
         Ok(options)
+    }
+}
+
+/// What a connection that cannot be opened means: a repetition changes nothing if one of both does not trust the other.
+fn connect_error(servers: &str, error: &ConnectError) -> Error {
+    let refused = |found: &str| {
+        let message = format!("{found}: {error}");
+        Error::Refused(Cause::new(ErrorCode::Unauthenticated, message))
+    };
+    match error.kind() {
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            refused("the server of NATS refuses this client")
+        }
+        ConnectErrorKind::Tls => refused("TLS with the server of NATS is not possible"),
+        ConnectErrorKind::Io if is_untrusted(error) => refused("the certificate of the server of NATS is refused"),
+        ConnectErrorKind::Io
+        | ConnectErrorKind::ServerParse
+        | ConnectErrorKind::Dns
+        | ConnectErrorKind::TimedOut
+        | ConnectErrorKind::MaxReconnects => {
+            let (address, reason) = (servers.to_owned(), error.to_string());
+            Error::Transport(TransportError::Unreachable { address, reason })
+        }
+    }
+}
+
+/// True if the handshake of TLS has failed: the library reports what it read as invalid data.
+fn is_untrusted(error: &ConnectError) -> bool {
+    let sources = std::iter::successors(error.source(), |source| source.source());
+    sources
+        .filter_map(|source| source.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::InvalidData)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(kind: ConnectErrorKind, source: io::Error) -> Error {
+        connect_error("nats://h:4222", &ConnectError::with_source(kind, source))
+    }
+
+    #[test]
+    fn a_server_that_refuses_is_not_one_that_cannot_be_reached() {
+        let invalid = || io::Error::new(io::ErrorKind::InvalidData, "invalid peer certificate");
+        let away = || io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused");
+        for (kind, source) in [
+            (ConnectErrorKind::AuthorizationViolation, away()),
+            (ConnectErrorKind::Authentication, away()),
+            (ConnectErrorKind::Tls, away()),
+            (ConnectErrorKind::Io, invalid()),
+        ] {
+            let refused = error(kind, source);
+            assert_eq!((refused.code(), refused.is_retryable()), (Some(ErrorCode::Unauthenticated), false), "{kind}");
+        }
+        let unreachable = error(ConnectErrorKind::Io, away());
+        assert!(unreachable.code().is_none() && unreachable.is_retryable(), "{unreachable}");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_is_a_refusal() {
+        let options = ConnectOptions::default().credentials_file("missing.creds");
+        let refused = options.connect("nats://127.0.0.1:1").await.err().unwrap();
+        assert_eq!(refused.code(), Some(ErrorCode::InvalidConfiguration));
+        assert!(refused.to_string().contains("missing.creds"), "{refused}");
     }
 }

@@ -1,9 +1,11 @@
 //! The target `message`: everything that a message to a subject can carry. The first line of the input is the subject, the
 //! lines up to an empty one are headers, and the rest is the body. The same body is read as a frame of a reply too.
 
+use greenroom_protocol::frame::FrameOrder;
 use greenroom_protocol::received::IngressKind;
 use greenroom_protocol::{
     Cause, ErrorCode, Frame, IdGenerator, Received, Request, RequestHeaders, SubjectRequest, Subjects, Timestamp,
+    header,
 };
 
 /// Tokens of messages.
@@ -35,6 +37,7 @@ pub(super) const WORDS: &[&str] = &[
     "Greenroom-Timeout: 1",
     "Greenroom-Version: 2",
     "Greenroom-Frames: 1",
+    "Greenroom-Chunk: 0",
     "{\"inputs\":{}}",
     "\"options\":{\"model\":\"tier.small\"}",
     "\"detach\":true",
@@ -63,6 +66,9 @@ pub(super) fn message(bytes: &[u8]) {
     let subject = lines.next().unwrap_or_default();
     let headers: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(':')).collect();
     let value = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+    if let Err(cause) = header::read_chunk(value) {
+        assert_code(&cause, &[ErrorCode::InvalidRequest]);
+    }
     let Ok(subjects) = Subjects::new("greenroom") else { return };
     let purpose = match subjects.parse(subject) {
         Ok(purpose) => purpose,
@@ -114,6 +120,9 @@ fn split(bytes: &[u8]) -> (&[u8], &[u8]) {
 
 fn frame(body: &[u8]) {
     if let Ok(Some(frame)) = Frame::decode(body) {
+        let mut order = FrameOrder::default();
+        let is_repeated = order.accepts(&frame) && frame.id().is_some() && order.accepts(&frame);
+        assert!(!is_repeated, "a reader takes a frame with a position once");
         let bytes = serde_json::to_vec(&frame).unwrap_or_default();
         assert_eq!(Frame::decode(&bytes), Ok(Some(frame)), "a frame survives its JSON");
     }

@@ -12,14 +12,18 @@ use self::fixture::{
 };
 
 mod artifacts;
+mod clusters;
 mod credentials;
 mod discovery;
 mod drain;
 mod fixture;
 mod limits;
+mod operator;
 mod outage;
 mod permissions;
+mod readme;
 mod refusals;
+mod slow_consumer;
 mod stores;
 
 async fn pod_and_caller(prefix: &str) -> Result<(NatsPod, Caller)> {

@@ -1,6 +1,8 @@
 //! The client over NATS, against a real server and a pod in a process of its own: calls with typed outputs, refusals,
 //! streams, idempotency keys, timeouts, large inputs, and watches that outlive their pod.
 
+mod restart;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,6 +26,9 @@ const WORKFLOW: &str = "one_call";
 /// Longer than any call, and than the silence after which a client gives a pod up.
 const WAIT_MAX: Duration = Duration::from_secs(90);
 
+/// Delay of the model before and within an answer to the word `slow`.
+const SLOW_DELAY: Duration = Duration::from_secs(2);
+
 /// A server, a pod, and a client of its administrator. The model is silent for the word `hold` while `holds` is set.
 struct Fixture {
     client: Client,
@@ -39,8 +44,12 @@ impl Fixture {
         let holds = Arc::new(AtomicBool::new(true));
         let is_holding = Arc::clone(&holds);
         let model = ScriptServer::start(move |request| {
-            let is_silent = request.body.to_string().contains("hold") && is_holding.load(Ordering::Relaxed);
-            if is_silent { ServerBehavior::Silence } else { ServerBehavior::Good }
+            let text = request.body.to_string();
+            match text.contains("hold") && is_holding.load(Ordering::Relaxed) {
+                true => ServerBehavior::Silence,
+                false if text.contains("slow") => ServerBehavior::Slow(SLOW_DELAY),
+                false => ServerBehavior::Good,
+            }
         })
         .await?;
         let server = NatsServer::start().await?;

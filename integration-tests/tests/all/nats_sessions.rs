@@ -5,6 +5,7 @@
 //! because those of actors are the process's.
 
 mod faults;
+mod impostors;
 mod placement;
 
 use std::time::Duration;

@@ -11,7 +11,7 @@ use crate::artifacts::{s3_variables, terminal};
 const ECHO: [&str; 5] = ["run", "agent", "echo_agent", "--input", "text=@note.bin"];
 
 /// A variable that the test command sets.
-fn variable(name: &str) -> Result<String> {
+pub(crate) fn variable(name: &str) -> Result<String> {
     std::env::var(name).with_context(|| format!("{name} is not set; `scripts/test` starts the servers and sets it"))
 }
 

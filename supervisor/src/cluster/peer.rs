@@ -52,8 +52,9 @@ impl CallId {
     }
 }
 
-/// The caller's id and the envelope of a call.
-fn split(call: &[u8]) -> Option<(PodId, &[u8])> {
+/// The caller's id and the envelope of a call; `None` if it has not the form of one.
+#[must_use]
+pub fn split(call: &[u8]) -> Option<(PodId, &[u8])> {
     let (length, rest) = call.get(CALL_ID_BYTES..)?.split_first()?;
     let (caller, envelope) = rest.split_at_checked(usize::from(*length))?;
     let caller = PodId::new(std::str::from_utf8(caller).ok()?).ok()?;

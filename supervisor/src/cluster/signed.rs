@@ -28,19 +28,25 @@ pub(super) fn sign(key: &ClusterKey, subject: &str, document: &impl Serialize) -
 /// The document of a message from a pod of the cluster; `None` for any other one.
 pub(super) fn read<T: DeserializeOwned>(key: &ClusterKey, metrics: &Metrics, message: &Message) -> Option<T> {
     let signature = message.headers.as_ref().and_then(|headers| headers.get(SIGNATURE));
-    let is_signed = message.payload.len() <= MESSAGE_BYTES_MAX
-        && signature
-            .is_some_and(|signature| is_signature(key, message.subject.as_str(), &message.payload, signature.as_str()));
-    let document = if is_signed { serde_json::from_slice(&message.payload).ok() } else { None };
+    let document =
+        signature.and_then(|signature| open(key, message.subject.as_str(), &message.payload, signature.as_str()));
     if document.is_none() {
         metrics.nats().count_dropped(DroppedMessage::Unsigned);
-        tracing::debug!(nats.subject = %message.subject, "a message without the signature of the cluster is dropped");
+        tracing::warn!(nats.subject = %message.subject, "a message without the signature of the cluster is dropped");
     }
     document
 }
 
+/// The document of a body that was signed for this subject; `None` for any other one. An unsigned body is not parsed.
+#[must_use]
+pub fn open<T: DeserializeOwned>(key: &ClusterKey, subject: &str, body: &[u8], signature: &str) -> Option<T> {
+    let is_signed = body.len() <= MESSAGE_BYTES_MAX && is_signature(key, subject, body, signature);
+    if is_signed { serde_json::from_slice(body).ok() } else { None }
+}
+
 /// The signature of a message to this subject, in hexadecimal digits.
-fn signature(key: &ClusterKey, subject: &str, body: &[u8]) -> String {
+#[must_use]
+pub fn signature(key: &ClusterKey, subject: &str, body: &[u8]) -> String {
     hex::encode(key.tag(&signed(subject, body)))
 }
 

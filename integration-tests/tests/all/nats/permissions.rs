@@ -69,6 +69,35 @@ async fn a_customer_uses_the_service_and_reads_no_message_of_others() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_customer_reads_no_session_and_no_frame_of_others_and_sends_none() -> Result<()> {
+    let (server, pod) = server_and_pod().await?;
+    let (bob, between_pods) = (customer(&server, "bob").await?, customer(&server, "pod").await?);
+    let session = "greenroom.internal.session.pod-1.00000000000000000000000000000001";
+    let subjects = [session, "greenroom.internal.session.pod-1.dial", "_INBOX.frames.1", "_INBOX_alice.frames.1"];
+    let (mut of_bob, mut of_pods) = (Vec::new(), Vec::new());
+    for subject in subjects {
+        of_bob.push(bob.client.subscribe(subject).await?);
+        of_pods.push(between_pods.client.subscribe(subject).await?);
+    }
+    settle(&bob).await?;
+    settle(&between_pods).await?;
+    for subject in subjects {
+        bob.client.publish(subject, "forged".into()).await?;
+    }
+    settle(&bob).await?;
+    settle(&between_pods).await?;
+    assert!(!of_pods.iter_mut().any(has_received), "bob sends something between pods");
+    for subject in subjects {
+        between_pods.client.publish(subject, "a frame or a chunk".into()).await?;
+    }
+    settle(&between_pods).await?;
+    settle(&bob).await?;
+    assert!(of_pods.iter_mut().all(has_received) && !of_bob.iter_mut().any(has_received));
+    pod.pod.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_customer_publishes_nothing_but_requests() -> Result<()> {
     let (server, pod) = server_and_pod().await?;
     let (alice, watcher) = (customer(&server, "alice").await?, customer(&server, "pod").await?);

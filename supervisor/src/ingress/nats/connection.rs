@@ -231,12 +231,18 @@ impl ConnectionEvents {
             Event::LameDuckMode => tracing::info!("the NATS server is shutting down"),
             Event::SlowConsumer(_) => self.metrics.nats().count_dropped(DroppedMessage::Incoming),
             Event::ServerError(error) => tracing::warn!(error.message = %error, "NATS reports an error"),
-            Event::ClientError(error) => {
-                // It is tried several times a second, and once more is no news.
-                if !self.is_failure_logged.swap(true, Ordering::AcqRel) {
-                    tracing::warn!(error.message = %error, "NATS cannot be used, and is tried until it can");
-                }
-            }
+            Event::ClientError(error) => self.on_failed_attempt(error),
+        }
+    }
+
+    /// A server cannot be reached, or refuses the pod: it is tried again.
+    fn on_failed_attempt(&self, error: &async_nats::ClientError) {
+        if !*self.connected.borrow() {
+            self.readiness.on_loss(SUBJECT, lost(&format!("NATS cannot be used: {error}")));
+        }
+        // It is tried several times a second, and once more is no news.
+        if !self.is_failure_logged.swap(true, Ordering::AcqRel) {
+            tracing::warn!(error.message = %error, "NATS cannot be used, and is tried until it can");
         }
     }
 

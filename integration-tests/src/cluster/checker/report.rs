@@ -55,10 +55,12 @@ impl fmt::Display for Report {
             ("from a fault to the resumption", self.resumption.map_or_else(|| "–".to_owned(), |each| each.to_string())),
             ("pods without time for their lease", self.starved.to_string()),
         ];
+        let RequestCounts { sent, replied, repeated } = self.requests;
+        if sent > 0 {
+            rows.push(("requests over NATS", format!("{sent}, with a final reply {replied}, repeated {repeated}")));
+        }
         if let Some(foreign_runs) = self.foreign_runs {
-            let RequestCounts { sent, replied, repeated } = self.requests;
             rows.extend([
-                ("requests over NATS", format!("{sent}, with a final reply {replied}, repeated {repeated}")),
                 (
                     "short requests during drains",
                     format!("{}, repeated {}", self.drained_requests, self.drained_repeated),

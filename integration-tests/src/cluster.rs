@@ -83,7 +83,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// Creates a database, and starts the pods. They call the model at this URL; one user has this budget. With NATS, they
-    /// receive their requests over it; a second cluster is started there if the server is one of the harness.
+    /// receive their requests over it; beside servers of the harness, a second cluster is started there.
     ///
     /// # Errors
     /// If a server cannot be reached, or a pod does not start.
@@ -237,6 +237,7 @@ async fn start_foreign(
     servers: &Servers,
     variables: Vec<(String, String)>,
 ) -> anyhow::Result<Option<ForeignCluster>> {
+    // The servers of a script are those of a demonstration, which shows one cluster.
     let (Some(nats_url), Some(_)) = (&servers.nats_url, &servers.own) else { return Ok(None) };
     let database = create_database(&servers.postgres).await?;
     ForeignCluster::start(&folder, database, nats_url, variables).await.map(Some)

@@ -3,7 +3,8 @@
 //! `chaos [SEED] [SECONDS]` starts a thousand runs on three pods, kills, freezes and cuts these, restarts and flushes
 //! their servers, and checks what is promised. It continues with the next seed until the seconds are over. With `--nats`
 //! the pods receive all requests over NATS, which is cut, restarted and filled too, and pods are drained. `chaos demo`
-//! runs 200 workflows while one pod is killed, on the servers that a script has started. `chaos pod` is one of the pods.
+//! runs 200 workflows over NATS while one pod is killed, on the servers that a script has started. `chaos pod` is one of
+//! the pods.
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -89,7 +90,7 @@ fn any_seed() -> anyhow::Result<u64> {
 
 async fn demo() -> anyhow::Result<ExitCode> {
     let schedule = Schedule::demo(any_seed()?, RUNS_DEMO);
-    print(format_args!("{RUNS_DEMO} workflows on three pods; one of them is killed while they run"));
+    print(format_args!("{RUNS_DEMO} workflows over NATS on three pods; one of them is killed while they run"));
     let notes = |note: &str| print(note);
     let report = Box::pin(experiment::run(&schedule, Servers::from_environment()?, BOUNDS_DEMO, &notes)).await?;
     print(&report);

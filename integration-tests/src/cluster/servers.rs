@@ -10,6 +10,7 @@ use crate::redis_server::RedisServer;
 /// The variables of the servers that a script starts.
 const POSTGRES_VARIABLE: &str = "GREENROOM_TEST_POSTGRES_URL";
 const REDIS_VARIABLE: &str = "GREENROOM_TEST_REDIS_URL";
+const NATS_VARIABLE: &str = "GREENROOM_TEST_NATS_URL";
 /// The settings of the product for S3, each with the variable of the server that a script starts.
 const S3_VARIABLES: [(&str, &str); 4] = [
     ("S3_ENDPOINT", "GREENROOM_TEST_S3_URL"),
@@ -69,13 +70,13 @@ impl Servers {
         Ok(Self { postgres: options, redis_url, s3, nats_url, own: Some(OwnServers { postgres, redis, nats }) })
     }
 
-    /// The servers that a script has started.
+    /// The servers that a script has started, NATS among them.
     ///
     /// # Errors
     /// If there are none.
     pub fn from_environment() -> anyhow::Result<Self> {
-        let postgres = variable(POSTGRES_VARIABLE)?.parse()?;
-        Ok(Self { postgres, redis_url: variable(REDIS_VARIABLE)?, s3: s3_settings()?, nats_url: None, own: None })
+        let (postgres, redis_url) = (variable(POSTGRES_VARIABLE)?.parse()?, variable(REDIS_VARIABLE)?);
+        Ok(Self { postgres, redis_url, s3: s3_settings()?, nats_url: Some(variable(NATS_VARIABLE)?), own: None })
     }
 }
 

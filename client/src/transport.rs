@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use greenroom_protocol::event::{RunEvent, WatchedRun};
+use greenroom_protocol::event::{EventNumber, RunEvent, WatchedRun};
 use greenroom_protocol::journal::StepKey;
 use greenroom_protocol::{ArtifactRef, Cause, Credential, Envelope, ErrorCode, PodId, Reply, RunId};
 
@@ -54,8 +54,8 @@ pub type Events = BoxStream<'static, Result<RunEvent, TransportError>>;
 pub struct Watch {
     /// The run.
     pub run: WatchedRun,
-    /// The number of the last event that the watcher has; 0 means none.
-    pub after: u64,
+    /// The number of the last event that the watcher has.
+    pub after: EventNumber,
     /// The credential of the watcher, where the transport does not authenticate otherwise.
     pub credential: Option<Credential>,
 }
@@ -133,8 +133,8 @@ pub trait Transport: Send + Sync {
     /// [`TransportError`] if no reply arrived; a denied or failed request is a reply.
     async fn send(&self, envelope: Envelope) -> Result<Reply, TransportError>;
 
-    /// Streams the events of a run after the number `after`; 0 means all of them.
-    fn watch(&self, run: &WatchedRun, after: u64) -> Events;
+    /// Streams the events of a run after the number `after`.
+    fn watch(&self, run: &WatchedRun, after: EventNumber) -> Events;
 
     /// Sends a request and streams its progress. A transport that streams no text has only the reply.
     fn stream(self: Arc<Self>, envelope: Envelope) -> ProgressStream

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Cause, ErrorCode};
-use crate::event::RunEvent;
+use crate::event::{EventNumber, RunEvent};
 use crate::id::{PodId, RunId};
 use crate::journal::StepKey;
 use crate::limits::ENVELOPE_BYTES_MAX;
@@ -135,8 +135,8 @@ impl Frame {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FrameOrder {
     fence: u64,
-    /// The position of the newest event: its number, and which of the events of its journal entry it is.
-    event: (u64, u64),
+    /// The number of the newest event.
+    event: EventNumber,
     /// The position of the newest text.
     text: Option<FrameId>,
 }
@@ -144,8 +144,8 @@ pub struct FrameOrder {
 impl FrameOrder {
     /// The order of a reader that has received the events up to this number.
     #[must_use]
-    pub const fn after(event_seq: u64) -> Self {
-        Self { fence: 0, event: (event_seq, u64::MAX), text: None }
+    pub const fn after(event: EventNumber) -> Self {
+        Self { fence: 0, event, text: None }
     }
 
     /// True if the reader takes the frame. A frame without a position, or of a kind that is unknown, is always taken.
@@ -157,9 +157,8 @@ impl FrameOrder {
         let is_new = match frame {
             // Events are numbered by the journal, whoever owns the run.
             Frame::Event { event, .. } => {
-                let position = (event.seq, id.n);
-                let is_new = position > self.event;
-                self.event = self.event.max(position);
+                let is_new = event.number() > self.event;
+                self.event = self.event.max(event.number());
                 is_new
             }
             Frame::Delta { .. } | Frame::Restarted { .. } => {
@@ -177,14 +176,10 @@ impl FrameOrder {
         is_new
     }
 
-    /// The number of the event after which a watch is resumed. A journal entry may have several events, so the entry of
-    /// the newest one is read again, and what was received of it is not accepted again.
+    /// The number of the event after which a watch is resumed.
     #[must_use]
-    pub const fn event_seq(&self) -> u64 {
-        match self.event {
-            (seq, u64::MAX) => seq,
-            (seq, _) => seq.saturating_sub(1),
-        }
+    pub const fn newest_event(&self) -> EventNumber {
+        self.event
     }
 }
 

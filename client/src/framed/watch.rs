@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
-use greenroom_protocol::event::RunEventKind;
+use greenroom_protocol::event::{EventNumber, RunEventKind};
 use greenroom_protocol::frame::FrameOrder;
 use greenroom_protocol::{Cause, Frame, Reply, RequestHeaders, RunId, Subjects};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -43,7 +43,7 @@ impl RunWatch {
         subjects: Subjects,
         headers: RequestHeaders,
         run: RunId,
-        after: u64,
+        after: EventNumber,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -90,7 +90,7 @@ impl RunWatch {
     async fn receive(&mut self) -> Result<Option<Frame>, TransportError> {
         let now = Instant::now();
         if self.frames.is_none() {
-            let request = self.subjects.of_watch(&self.run, self.order.event_seq());
+            let request = self.subjects.of_watch(&self.run, self.order.newest_event());
             let (subject, body) = request.map_err(TransportError::Rejected)?;
             let message = Message { subject, headers: self.headers.clone(), body: body.into() };
             self.frames = Some(self.link.open(message).await?);

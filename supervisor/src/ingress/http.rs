@@ -12,7 +12,7 @@ use greenroom_client::transport::Events;
 use greenroom_client::{
     ContentChunks, Observation, Observations, Progress, ProgressStream, Transport, TransportError, Upload, Watch,
 };
-use greenroom_protocol::event::WatchedRun;
+use greenroom_protocol::event::{EventNumber, WatchedRun};
 use greenroom_protocol::request::Query;
 use greenroom_protocol::{
     ArtifactRef, Cause, Credential, Envelope, ErrorCode, IngressKind, Received, Reply, Request, RequestHeaders,
@@ -94,7 +94,7 @@ impl Transport for HttpTransport {
         }
     }
 
-    fn watch(&self, run: &WatchedRun, after: u64) -> Events {
+    fn watch(&self, run: &WatchedRun, after: EventNumber) -> Events {
         let observations = self.observe(&Watch { run: run.clone(), after, credential: None });
         let events = observations.filter_map(|observation| {
             std::future::ready(match observation {

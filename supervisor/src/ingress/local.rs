@@ -11,7 +11,7 @@ use futures::{FutureExt, StreamExt, stream};
 use greenroom_actors::execution::DeltaSink;
 use greenroom_client::transport::Events;
 use greenroom_client::{Client, Transport, TransportError};
-use greenroom_protocol::event::WatchedRun;
+use greenroom_protocol::event::{EventNumber, WatchedRun};
 use greenroom_protocol::limits::REQUEST_TIMEOUT_MAX;
 use greenroom_protocol::request::Query;
 use greenroom_protocol::{
@@ -96,7 +96,7 @@ impl LocalIngress {
     ///
     /// # Errors
     /// Those of the guard and of the store.
-    pub async fn watch(&self, user: UserId, watched: WatchedRun, after: u64) -> Result<Events, Cause> {
+    pub async fn watch(&self, user: UserId, watched: WatchedRun, after: EventNumber) -> Result<Events, Cause> {
         let run = match watched {
             WatchedRun::Id(run) => run,
             WatchedRun::StartedBy(name) => {
@@ -114,7 +114,7 @@ impl LocalIngress {
     }
 
     /// The events of a run after the one of this number, for a watch that was permitted before.
-    pub(crate) fn tail(&self, run: &RunId, after: u64) -> Events {
+    pub(crate) fn tail(&self, run: &RunId, after: EventNumber) -> Events {
         watching::events(&self.stores, run, after)
     }
 
@@ -210,7 +210,7 @@ impl Transport for LocalTransport {
         self.ingress.send(self.user.clone(), envelope).map(Ok).boxed()
     }
 
-    fn watch(&self, run: &WatchedRun, after: u64) -> Events {
+    fn watch(&self, run: &WatchedRun, after: EventNumber) -> Events {
         let (ingress, user, run) = (self.ingress.clone(), self.user.clone(), run.clone());
         let opening = async move {
             match ingress.watch(user, run, after).await {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use greenroom_client::transport::Events;
-use greenroom_protocol::event::RunEventKind;
+use greenroom_protocol::event::{EventNumber, RunEventKind};
 use greenroom_protocol::request::Query;
 use greenroom_protocol::{
     Cause, Envelope, ErrorCode, IngressKind, Received, Reply, Request, RequestHeaders, RunId, TenantId,
@@ -41,7 +41,7 @@ enum WatchEnd {
 /// Serves a watch, and returns the code of the error that has ended it.
 pub(super) async fn serve(
     ingress: &NatsIngress,
-    (run, after): (RunId, u64),
+    (run, after): (RunId, EventNumber),
     headers: RequestHeaders,
     reply_to: &ReplySubject,
 ) -> Option<ErrorCode> {

@@ -8,7 +8,7 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use greenroom_protocol::event::{EventNumber, RunEvent, WatchedRun};
 use greenroom_protocol::journal::StepKey;
-use greenroom_protocol::{ArtifactRef, Cause, Credential, Envelope, ErrorCode, PodId, Reply, RunId};
+use greenroom_protocol::{ArtifactRef, Cause, Credential, Envelope, ErrorCode, FrameId, PodId, Reply, RunId};
 
 /// The reason for a missing reply.
 #[derive(Debug, thiserror::Error)]
@@ -65,8 +65,20 @@ pub struct Watch {
 pub enum Observation {
     /// An event of the run. Each number is received once, in rising order.
     Event(Box<RunEvent>),
+    /// More text of the model of a step, as far as it was not lost on its way: only the outputs are complete. It may arrive
+    /// before the event with which the attempt began.
+    Text {
+        /// Its position.
+        id: FrameId,
+        /// The step.
+        step: StepKey,
+        /// The text.
+        text: String,
+    },
     /// The work of the run begins anew, on another pod or by another attempt: the text that it has streamed is void.
     Restarted {
+        /// Its position.
+        id: FrameId,
         /// The step; absent if it concerns the whole run.
         step: Option<StepKey>,
     },
@@ -75,12 +87,12 @@ pub enum Observation {
 /// The observations of a run; the stream ends after its last event.
 pub type Observations = BoxStream<'static, Result<Observation, TransportError>>;
 
-/// The events of what is observed, without the restarts.
+/// The events of what is observed, without texts and restarts.
 pub(crate) fn events_of(observations: Observations) -> Events {
     let events = observations.try_filter_map(|observation| {
         let event = match observation {
             Observation::Event(event) => Some(*event),
-            Observation::Restarted { .. } => None,
+            Observation::Text { .. } | Observation::Restarted { .. } => None,
         };
         std::future::ready(Ok(event))
     });

@@ -12,6 +12,7 @@
 //! peer               the one actor that other pods can call
 //! delegation         what proves to another pod on whose behalf a request is sent
 //! placement          which pod executes an agent with labels
+//! text_channel       the text that models write, between pods: of steps for watchers (step_texts), of calls (answers)
 //! runtime            the parts above, put together for one pod
 //! ```
 
@@ -27,6 +28,8 @@ pub(crate) mod runtime;
 pub mod session;
 pub mod sessions;
 mod signed;
+pub(crate) mod step_texts;
 pub(crate) mod store_watch;
+pub(crate) mod text_channel;
 pub(crate) mod tick;
 pub(crate) mod wake;

@@ -120,7 +120,8 @@ impl RunWatch {
                 self.is_done = matches!(event.kind, RunEventKind::RunEnded { .. });
                 Ok(Some(Observation::Event(Box::new(event))))
             }
-            Frame::Restarted { step, .. } => Ok(Some(Observation::Restarted { step })),
+            Frame::Delta { id, step: Some(step), text } => Ok(Some(Observation::Text { id, step, text })),
+            Frame::Restarted { id, step } => Ok(Some(Observation::Restarted { id, step })),
             Frame::Refused { cause } => self.end_or_reopen(cause).await.map(|()| None),
             Frame::Reply { reply } => {
                 let Reply { id, error, .. } = *reply;
@@ -133,7 +134,9 @@ impl RunWatch {
                     }
                 }
             }
-            Frame::Accepted { .. } | Frame::Delta { .. } | Frame::Working { .. } | Frame::Unknown => Ok(None),
+            Frame::Accepted { .. } | Frame::Delta { step: None, .. } | Frame::Working { .. } | Frame::Unknown => {
+                Ok(None)
+            }
         }
     }
 

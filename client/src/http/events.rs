@@ -37,10 +37,17 @@ struct Accepted {
 #[derive(Deserialize)]
 struct Delta {
     text: String,
+    /// The position and the step of a text of a run.
+    #[serde(default)]
+    id: Option<FrameId>,
+    #[serde(default)]
+    step: Option<StepKey>,
 }
 
 #[derive(Deserialize)]
 struct Restarted {
+    #[serde(default)]
+    id: Option<FrameId>,
     #[serde(default)]
     step: Option<StepKey>,
 }
@@ -95,8 +102,14 @@ impl EventReader {
                 let Accepted { pod, run } = decode(data)?;
                 Frame::Accepted { pod, run, version: PROTOCOL_VERSION }
             }
-            "delta" => Frame::Delta { id, step: None, text: decode::<Delta>(data)?.text },
-            "restarted" => Frame::Restarted { id, step: decode::<Restarted>(data)?.step },
+            "delta" => {
+                let Delta { text, id: position, step } = decode(data)?;
+                Frame::Delta { id: position.unwrap_or(id), step, text }
+            }
+            "restarted" => {
+                let Restarted { id: position, step } = decode(data)?;
+                Frame::Restarted { id: position.unwrap_or(id), step }
+            }
             "reply" => Frame::Reply { reply: Box::new(decode::<Reply>(data)?) },
             "error" => problem::frame_of(data.as_bytes())?,
             _ => {

@@ -61,10 +61,9 @@ fn a_reader_drops_the_frames_of_an_earlier_owner_and_repeated_ones() {
         (event(1, 4), true),
         (Frame::Restarted { id: id(2, 4, 0), step: None }, true),
         (delta(id(1, 9, 9)), false),
-        (event(1, 5), false),
+        (event(1, 5), true),
         (delta(id(2, 4, 1)), true),
         (event(2, 4), false),
-        (event(2, 5), true),
         (event(2, 5), false),
         (Frame::Working { at: Timestamp::default() }, true),
     ] {
@@ -75,6 +74,26 @@ fn a_reader_drops_the_frames_of_an_earlier_owner_and_repeated_ones() {
         EventNumber::new(5, 0),
         "its entry is read again, because it may have further events"
     );
+}
+
+#[test]
+fn the_texts_of_steps_at_the_same_time_do_not_displace_each_other() {
+    let of_step = |id, index| {
+        let step = Some(StepKey { step: "draft".parse().unwrap(), index: Some(index) });
+        Frame::Delta { id, step, text: "a".to_owned() }
+    };
+    let mut order = FrameOrder::default();
+    for (frame, is_accepted) in [
+        (of_step(id(1, 5, 1), 0), true),
+        (of_step(id(1, 6, 1), 1), true),
+        (of_step(id(1, 5, 2), 0), true),
+        (of_step(id(1, 5, 2), 0), false),
+        (of_step(id(1, 6, 2), 1), true),
+        (of_step(id(2, 9, 1), 1), true),
+        (of_step(id(1, 5, 3), 0), false),
+    ] {
+        assert_eq!(order.accepts(&frame), is_accepted, "{frame:?}");
+    }
 }
 
 #[test]

@@ -6,7 +6,6 @@ use std::time::Duration;
 use futures::StreamExt;
 use greenroom_client::{Client, Observation, Observations, TransportError};
 use greenroom_protocol::event::{EventNumber, RunEventKind};
-use greenroom_protocol::journal::StepKey;
 use greenroom_protocol::{Cause, ErrorCode, Json, RunId};
 use serde_json::json;
 use tokio::time::sleep;
@@ -56,7 +55,12 @@ impl RunEvents {
                     self.is_done = matches!(event.kind, RunEventKind::RunEnded { .. });
                     return numbered(number, serde_json::to_value(event)).map(Some);
                 }
-                Some(Ok(Observation::Restarted { step })) => return Ok(Some(restarted(step.as_ref()))),
+                Some(Ok(Observation::Text { id, step, text })) => {
+                    return Ok(Some(SseEvent::unnumbered("delta", json!({ "text": text, "step": step, "id": id }))));
+                }
+                Some(Ok(Observation::Restarted { id, step })) => {
+                    return Ok(Some(SseEvent::unnumbered("restarted", json!({ "step": step, "id": id }))));
+                }
                 Some(Err(error)) => self.reopen(error).await?,
                 None => self.is_done = true,
             }
@@ -91,8 +95,4 @@ fn numbered(number: EventNumber, event: serde_json::Result<Json>) -> Result<SseE
     let data = event.map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))?;
     let name = data.get("event").and_then(Json::as_str).unwrap_or("unknown").to_owned();
     Ok(SseEvent { id: Some(number), name, data })
-}
-
-fn restarted(step: Option<&StepKey>) -> SseEvent {
-    SseEvent::unnumbered("restarted", json!({ "step": step }))
 }

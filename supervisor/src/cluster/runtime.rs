@@ -22,6 +22,7 @@ use super::placement::{LivePods, reader};
 use super::session::SessionEnv;
 use super::session::subject::Subjects;
 use super::sessions::{CallError, Sessions};
+use super::text_channel::TextChannel;
 use crate::compose::actor_tree::RootHandle;
 use crate::config::Config;
 use crate::pipeline::Pipeline;
@@ -39,6 +40,8 @@ pub(crate) struct ClusterNetwork {
     pub(crate) cluster: String,
     /// The secret of the cluster.
     pub(crate) secret: ClusterSecret,
+    /// The texts that models write.
+    pub(crate) texts: TextChannel,
 }
 
 /// The part of a pod that talks to other pods.
@@ -140,7 +143,7 @@ fn connect(
     (clock, ids): (&Arc<dyn Clock>, &Arc<dyn IdGenerator>),
     metrics: &Metrics,
 ) -> Result<(Arc<dyn RemoteHosts>, Connected), KeyError> {
-    let ClusterNetwork { client, prefix, cluster, secret } = network;
+    let ClusterNetwork { client, prefix, cluster, secret, texts } = network;
     let (table, pods) = (Arc::new(PeerTable::default()), LivePods::default());
     let node = NodeHandle::new(&cluster, pod.clone(), secret.cookie()?, Arc::clone(&table));
     let env = SessionEnv {

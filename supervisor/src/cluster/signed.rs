@@ -13,7 +13,7 @@ use crate::telemetry::metrics::DroppedMessage;
 /// The header with the signature.
 const SIGNATURE: &str = "Greenroom-Signature";
 /// Bytes of a message; a larger one is not from a pod.
-const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Separates the subject from the body in what is signed. No subject contains it.
 const SEPARATOR: u8 = 0;
 

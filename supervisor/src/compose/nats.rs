@@ -93,7 +93,7 @@ pub(crate) fn start(
     parts: &PodParts,
     ingress: &LocalIngress,
 ) -> Result<Option<NatsServices>, Cause> {
-    let (Some(PodNats { connection, network }), Some(NatsConfig { requests_max, .. })) =
+    let (Some(PodNats { connection, network, .. }), Some(NatsConfig { requests_max, .. })) =
         (&parts.nats, &parts.config.nats)
     else {
         return Ok(None);
@@ -122,6 +122,9 @@ pub(crate) fn start(
         cluster: Arc::clone(&parts.stores.cluster),
         metrics: Arc::clone(&metrics),
     }));
+    if let Some(texts) = &ingress.step_texts {
+        services.start(Arc::clone(texts).service());
+    }
     let nats_ingress = NatsIngress::new(ingress.clone(), connection.clone(), metrics, *requests_max, is_draining);
     let service = Arc::new(NatsService::new(Arc::new(nats_ingress), refused.clone()));
     let (serving, drained) = (service.watch_serving(), service.watch_drained());

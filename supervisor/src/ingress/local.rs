@@ -23,6 +23,8 @@ use greenroom_registry::artifacts::{ArtifactOwner, ArtifactSource, single_chunk}
 use greenroom_rego::Authenticated;
 
 use super::watching;
+use super::watching::run_frames::{self, Frames};
+use crate::cluster::step_texts::StepTexts;
 use crate::config::SettingsHash;
 use crate::pipeline::{Pipeline, Served};
 
@@ -40,6 +42,8 @@ pub struct LocalIngress {
     pub(crate) ids: Arc<dyn IdGenerator>,
     /// The hashes of the settings of the pod; those of its users change with a reload.
     pub(crate) settings_hash: Arc<ArcSwap<SettingsHash>>,
+    /// The texts of the steps of runs; `None` for a pod without NATS.
+    pub(crate) step_texts: Option<Arc<StepTexts>>,
 }
 
 impl LocalIngress {
@@ -116,6 +120,11 @@ impl LocalIngress {
     /// The events of a run after the one of this number, for a watch that was permitted before.
     pub(crate) fn tail(&self, run: &RunId, after: EventNumber) -> Events {
         watching::events(&self.stores, run, after)
+    }
+
+    /// As [`LocalIngress::tail`], with the text that the models of the run write.
+    pub(crate) fn frames(&self, run: &RunId, after: EventNumber) -> Frames {
+        run_frames::frames(&self.stores, self.step_texts.as_ref(), run, after)
     }
 
     /// The run that a request of this user with this name starts.

@@ -9,6 +9,8 @@ use greenroom_protocol::{Cause, Reply, RunId};
 use greenroom_registry::Stores;
 use greenroom_registry::journal::Seq;
 
+pub(crate) mod run_frames;
+
 /// The events of a run after the one of this number, also later ones, until the run has ended.
 pub(crate) fn events(stores: &Stores, run: &RunId, after: EventNumber) -> Events {
     let (stores, run) = (stores.clone(), run.clone());

@@ -3,8 +3,9 @@
 use futures::TryStreamExt;
 use greenroom_protocol::event::RunEvent;
 use greenroom_protocol::frame::FrameId;
+use greenroom_protocol::journal::StepKey;
 use greenroom_protocol::subject::body::WatchBody;
-use greenroom_protocol::{ErrorCode, Metadata, Status, Timestamp, Values, WrittenVersion};
+use greenroom_protocol::{ErrorCode, Metadata, Status, StepId, Timestamp, Values, WrittenVersion};
 
 use super::*;
 use crate::framed::script::{Ending, FramedReply, Script, accepted, replied};
@@ -41,7 +42,7 @@ fn ended(seq: u64) -> Frame {
 fn numbers(observations: &[Observation]) -> Vec<u64> {
     let number = |observation: &Observation| match observation {
         Observation::Event(event) => Some(event.seq),
-        Observation::Restarted { .. } => None,
+        Observation::Text { .. } | Observation::Restarted { .. } => None,
     };
     observations.iter().filter_map(number).collect()
 }
@@ -79,12 +80,22 @@ async fn a_watch_that_is_lost_between_two_events_of_one_entry_continues_with_the
 
 #[tokio::test(start_paused = true)]
 async fn frames_of_an_earlier_owner_are_dropped_and_a_restart_is_observed() {
-    let restarted = Frame::Restarted { id: FrameId { fence: 4, seq: 1, n: 1 }, step: None };
-    let frames = vec![event(3, 1), restarted, event(3, 2), event(4, 2), ended(3)];
+    let position = |fence, seq, n| FrameId { fence, seq, n };
+    let step = StepKey { step: StepId::new("draft").unwrap(), index: None };
+    let text = |id, text: &str| Frame::Delta { id, step: Some(step.clone()), text: text.to_owned() };
+    let restarted = Frame::Restarted { id: position(4, 1, 1), step: None };
+    let (first, thawed, second) = (position(3, 1, 1), position(3, 1, 2), position(4, 2, 1));
+    let texts = (text(first, "old"), text(thawed, "older"), text(second, "new"));
+    let frames = vec![event(3, 1), texts.0, restarted, texts.1, event(4, 2), texts.2, ended(3)];
     let script = Script::new([FramedReply(frames, Ending::End)]);
     let observations: Vec<_> = watch(&script, EventNumber::START).try_collect().await.unwrap();
     assert_eq!(numbers(&observations), [1, 2, 3]);
-    assert_eq!(observations[1], Observation::Restarted { step: None });
+    assert_eq!(observations[2], Observation::Restarted { id: position(4, 1, 1), step: None });
+    let texts = observations.iter().filter_map(|observation| match observation {
+        Observation::Text { text, .. } => Some(text.as_str()),
+        Observation::Event(_) | Observation::Restarted { .. } => None,
+    });
+    assert_eq!(texts.collect::<Vec<_>>(), ["old", "new"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,8 @@
 
 use greenroom_client::{Observation, Progress, TransportError};
 use greenroom_protocol::event::RunEventKind;
-use greenroom_protocol::{Cause, Credential, ErrorCode, PodId, StepId, Values};
+use greenroom_protocol::journal::StepKey;
+use greenroom_protocol::{Cause, Credential, ErrorCode, FrameId, PodId, StepId, Values};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -18,6 +19,11 @@ fn ended(seq: u64) -> Observation {
     event(seq, RunEventKind::RunEnded { reply: Box::new(reply(Values::new(), None)) })
 }
 
+fn text(text: &str) -> Observation {
+    let step = StepKey { step: StepId::new("first").unwrap(), index: None };
+    Observation::Text { id: FrameId::default(), step, text: text.to_owned() }
+}
+
 /// The numbers of the events of a stream.
 fn numbers(body: &str) -> Vec<&str> {
     body.lines().filter_map(|line| line.strip_prefix("id: ")).collect()
@@ -29,13 +35,19 @@ async fn a_watch_that_is_lost_continues_after_the_newest_event_of_its_reader() {
     fixture.script.watches.lock().unwrap().extend([
         vec![Ok(started(1)), Ok(started(2)), Err(TransportError::ConnectionLost)],
         // Another pod repeats what it does not know that the reader has.
-        vec![Ok(started(2)), Ok(started(3)), Ok(Observation::Restarted { step: None })],
+        vec![
+            Ok(started(2)),
+            Ok(started(3)),
+            Ok(text("draft")),
+            Ok(Observation::Restarted { id: FrameId::default(), step: None }),
+        ],
     ]);
     fixture.script.watches.lock().unwrap()[1].push(Ok(ended(4)));
     let response = fixture.get(EVENTS).await;
     assert_eq!((response.status, numbers(&response.body)), (200, vec!["1.0", "2.0", "3.0", "4.0"]), "{response:?}");
     assert!(response.body.starts_with("retry: "), "{response:?}");
     assert!(response.body.contains("\nevent: run_started\ndata: {") && response.body.contains("\nevent: run_ended\n"));
+    assert!(response.body.contains("event: delta\ndata: {") && response.body.contains("\"draft\""), "{response:?}");
     assert!(response.body.contains("event: restarted\n") && response.has_header("content-type: text/event-stream"));
     assert_eq!(watched_after(&fixture), ["0", "2.0"]);
 }

@@ -1,9 +1,11 @@
 //! The metrics of NATS: the connection, the messages of callers by their outcome, what was dropped for a slow reader, and
 //! the wake-ups between pods.
 
+use std::time::Duration;
+
 use greenroom_protocol::error::ErrorClass;
 use greenroom_protocol::{ErrorCode, Reply, Status};
-use metrics::{Counter, Gauge, Key, Label, Recorder};
+use metrics::{Counter, Gauge, Histogram, Key, Label, Recorder};
 use metrics_exporter_prometheus::PrometheusRecorder;
 
 use super::METADATA;
@@ -74,6 +76,7 @@ pub struct NatsMetrics {
     requests: Vec<(&'static str, Counter)>,
     dropped: Vec<(DroppedMessage, Counter)>,
     wake_ups: Vec<(WakeUp, Counter)>,
+    text_lag: Histogram,
 }
 
 impl NatsMetrics {
@@ -93,6 +96,8 @@ impl NatsMetrics {
         ] {
             recorder.describe_counter(name.into(), None, help.into());
         }
+        let lag = "seconds from a text of a model to the pod whose watcher reads it";
+        recorder.describe_histogram("nats_text_lag".into(), None, lag.into());
         let gauge = |name| recorder.register_gauge(&Key::from_static_name(name), &METADATA);
         let counter = |name, label, value| {
             recorder.register_counter(&Key::from_parts(name, vec![Label::new(label, value)]), &METADATA)
@@ -105,6 +110,7 @@ impl NatsMetrics {
             requests: OUTCOMES.map(|outcome| (outcome, counter("nats_requests", "outcome", outcome))).into(),
             dropped: DroppedMessage::ALL.map(|kind| (kind, counter("nats_dropped", "message", kind.as_str()))).into(),
             wake_ups: WakeUp::ALL.map(|kind| (kind, counter("nats_wake_ups", "event", kind.as_str()))).into(),
+            text_lag: recorder.register_histogram(&Key::from_static_name("nats_text_lag"), &METADATA),
         };
         metrics.connected.set(0.0);
         metrics.under_way.set(0.0);
@@ -163,6 +169,11 @@ impl NatsMetrics {
         if let Some((_, counter)) = self.dropped.iter().find(|(known, _)| *known == kind) {
             counter.increment(1);
         }
+    }
+
+    /// Records how long a text has needed to a watcher's pod.
+    pub fn observe_lag(&self, lag: Duration) {
+        self.text_lag.record(lag.as_secs_f64());
     }
 
     /// Counts wake-ups.

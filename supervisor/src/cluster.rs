@@ -16,6 +16,7 @@
 //! runtime            the parts above, put together for one pod
 //! ```
 
+pub mod answers;
 pub mod delegation;
 pub mod keys;
 pub(crate) mod membership;

@@ -60,6 +60,10 @@ pub struct DueWork {
     /// By how many microseconds the wall clock of the machine is later than the clock of the pod, which is that of the
     /// database; negative if it is earlier.
     pub clock_offset_micros: i64,
+    /// How often the lease of this pod has lapsed so far.
+    pub lapses: u64,
+    /// How many units of this pod were refused so far because another owner had claimed their run.
+    pub fenced_writes: u64,
 }
 
 /// A tree that was due, and was claimed.

@@ -28,6 +28,7 @@ mod handle;
 mod host;
 mod hosted;
 mod inner_start;
+mod journal_version;
 mod loops;
 pub mod machine;
 mod message;

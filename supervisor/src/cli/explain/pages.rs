@@ -38,6 +38,7 @@ pages! {
     "model_unauthorized",
     "no_data_for_period",
     "no_pod_for_labels",
+    "not_finalized",
     "no_report",
     "offline_cannot_answer",
     "outcome_unknown",

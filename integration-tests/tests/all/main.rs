@@ -43,6 +43,7 @@ mod metrics;
 mod model_quirks;
 mod nats;
 mod nats_client;
+mod nats_frames;
 mod nats_sessions;
 mod overload;
 mod own_database;

@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
@@ -16,9 +17,13 @@ use greenroom_protocol::event::{EventNumber, RunEvent, RunEventKind};
 use greenroom_protocol::journal::StepKey;
 use greenroom_protocol::{Frame, FrameId, RunId};
 use greenroom_registry::Stores;
+use tokio::time::{Instant, timeout_at};
 
 use super::events;
 use crate::cluster::step_texts::{StepText, StepTexts};
+
+/// How long the last text of a step is awaited before the event that ends the step: the journal may overtake it.
+const LAST_TEXT_WAIT: Duration = Duration::from_millis(40);
 
 /// The frames of a run.
 pub(crate) type Frames = BoxStream<'static, Result<Frame, TransportError>>;
@@ -80,6 +85,20 @@ impl RunFrames {
         }
     }
 
+    /// Does what has to be done before an event is passed on.
+    async fn prepare(&mut self, event: &RunEvent) {
+        if let RunEventKind::RunResumed { .. } = event.kind {
+            self.read_fence().await;
+        }
+        let RunEventKind::StepEnded { step, index, .. } = &event.kind else { return };
+        if self.pending.attempts.contains_key(&StepKey { step: step.clone(), index: *index }) {
+            let until = Instant::now() + LAST_TEXT_WAIT;
+            while let Ok(Some(text)) = timeout_at(until, self.texts.next()).await {
+                self.pending.on_text(text);
+            }
+        }
+    }
+
     async fn next(&mut self) -> Option<Result<Frame, TransportError>> {
         loop {
             if let Some(frame) = self.pending.frames.pop_front() {
@@ -89,9 +108,7 @@ impl RunFrames {
                 biased;
                 event = self.events.next() => match event? {
                     Ok(event) => {
-                        if let RunEventKind::RunResumed { .. } = event.kind {
-                            self.read_fence().await;
-                        }
+                        self.prepare(&event).await;
                         self.pending.on_event(event);
                     }
                     Err(error) => return Some(Err(error)),

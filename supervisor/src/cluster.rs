@@ -12,7 +12,7 @@
 //! peer               the one actor that other pods can call
 //! delegation         what proves to another pod on whose behalf a request is sent
 //! placement          which pod executes an agent with labels
-//! text_channel       the text that models write, between pods: of steps for watchers (step_texts), of calls (answers)
+//! text_channel       the text that models write, between pods: of steps for watchers (step_texts, text_history), of calls (answers)
 //! runtime            the parts above, put together for one pod
 //! ```
 
@@ -32,5 +32,6 @@ mod signed;
 pub(crate) mod step_texts;
 pub(crate) mod store_watch;
 pub(crate) mod text_channel;
+pub(crate) mod text_history;
 pub(crate) mod tick;
 pub(crate) mod wake;

@@ -1,7 +1,7 @@
 //! Messages of the cluster's own traffic: JSON with a signature in a header, which covers the subject too. One without the
 //! right signature is dropped and counted, and its content is not read.
 
-use async_nats::{HeaderMap, Message};
+use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -27,14 +27,24 @@ pub(super) fn sign(key: &ClusterKey, subject: &str, document: &impl Serialize) -
 
 /// The document of a message from a pod of the cluster; `None` for any other one.
 pub(super) fn read<T: DeserializeOwned>(key: &ClusterKey, metrics: &Metrics, message: &Message) -> Option<T> {
-    let signature = message.headers.as_ref().and_then(|headers| headers.get(SIGNATURE));
-    let is_signed = message.payload.len() <= MESSAGE_BYTES_MAX
-        && signature
-            .is_some_and(|signature| is_signature(key, message.subject.as_str(), &message.payload, signature.as_str()));
-    let document = if is_signed { serde_json::from_slice(&message.payload).ok() } else { None };
+    read_parts(key, metrics, &message.subject, message.headers.as_ref(), &message.payload)
+}
+
+/// As [`read`], for a message that a stream has kept.
+pub(super) fn read_parts<T: DeserializeOwned>(
+    key: &ClusterKey,
+    metrics: &Metrics,
+    subject: &Subject,
+    headers: Option<&HeaderMap>,
+    payload: &[u8],
+) -> Option<T> {
+    let signature = headers.and_then(|headers| headers.get(SIGNATURE));
+    let is_signed = payload.len() <= MESSAGE_BYTES_MAX
+        && signature.is_some_and(|signature| is_signature(key, subject.as_str(), payload, signature.as_str()));
+    let document = if is_signed { serde_json::from_slice(payload).ok() } else { None };
     if document.is_none() {
         metrics.nats().count_dropped(DroppedMessage::Unsigned);
-        tracing::debug!(nats.subject = %message.subject, "a message without the signature of the cluster is dropped");
+        tracing::debug!(nats.subject = %subject, "a message without the signature of the cluster is dropped");
     }
     document
 }

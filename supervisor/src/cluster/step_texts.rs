@@ -16,11 +16,14 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
 use super::text_channel::{TextChannel, Topic, pieces};
+use super::text_history::TextHistory;
 use crate::services::Service;
 use crate::telemetry::metrics::DroppedMessage;
 
 /// Deltas that wait to be published. Beyond them, they are dropped.
 const DELTAS_MAX: usize = 4_096;
+/// The kind of the topics.
+pub(crate) const TOPIC: &str = "texts";
 /// How long texts are collected after others were sent.
 const COLLECT_INTERVAL: Duration = Duration::from_millis(20);
 /// Messages that one delta has at most: an answer has at most four megabytes.
@@ -75,9 +78,14 @@ impl StepTexts {
         })
     }
 
-    /// The texts of a run from now on.
+    /// The texts of a run that are kept, and then those from now on; one may be in both.
     pub(crate) async fn subscribe(&self, run: &RunId) -> BoxStream<'static, StepText> {
-        self.channel.subscribe(&topic(run)).await
+        self.channel.replay(&topic(run)).await
+    }
+
+    /// What keeps the texts, if anything does.
+    pub(crate) fn history(&self) -> Option<TextHistory> {
+        self.channel.history().cloned()
     }
 
     /// Counts how long a text has needed to this pod.
@@ -154,7 +162,7 @@ impl Batch {
 }
 
 fn topic(run: &RunId) -> Topic {
-    Topic::new("texts", &[run.as_str()])
+    Topic::new(TOPIC, &[run.as_str()])
 }
 
 #[cfg(test)]

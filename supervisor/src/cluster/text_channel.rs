@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::keys::ClusterKey;
-use super::signed::{read, sign};
+use super::signed::{read, read_parts, sign};
+use super::text_history::TextHistory;
 use crate::ingress::nats::connection::NatsConnection;
 use crate::telemetry::Metrics;
 
@@ -23,11 +24,22 @@ pub(crate) struct TextChannel {
     connection: NatsConnection,
     key: ClusterKey,
     metrics: Arc<Metrics>,
+    /// What is kept of each topic.
+    history: Option<TextHistory>,
 }
 
 impl TextChannel {
     pub(crate) const fn new(connection: NatsConnection, key: ClusterKey, metrics: Arc<Metrics>) -> Self {
-        Self { connection, key, metrics }
+        Self { connection, key, metrics, history: None }
+    }
+
+    /// The same channel, whose messages are kept for a while.
+    pub(crate) fn with_history(self, history: Option<TextHistory>) -> Self {
+        Self { history, ..self }
+    }
+
+    pub(crate) const fn history(&self) -> Option<&TextHistory> {
+        self.history.as_ref()
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -40,6 +52,21 @@ impl TextChannel {
         if let Some((headers, body)) = sign(&self.key, &subject, message) {
             self.connection.try_publish(subject.into(), headers, body);
         }
+    }
+
+    /// The messages about this topic that are kept, and then those from now on; one may be in both.
+    pub(crate) async fn replay<T>(&self, topic: &Topic) -> BoxStream<'static, T>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
+        // Subscribed first, so that no message is between them.
+        let live = self.subscribe(topic).await;
+        let Some(history) = &self.history else { return live };
+        let (key, metrics) = (self.key.clone(), Arc::clone(&self.metrics));
+        let kept = history.read(topic.subject(&self.connection)).filter_map(move |message| {
+            future::ready(read_parts(&key, &metrics, &message.subject, Some(&message.headers), &message.payload))
+        });
+        kept.chain(live).boxed()
     }
 
     /// The messages about this topic from now on, as long as the stream is read.

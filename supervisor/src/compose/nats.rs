@@ -124,6 +124,9 @@ pub(crate) fn start(
     }));
     if let Some(texts) = &ingress.step_texts {
         services.start(Arc::clone(texts).service());
+        if let Some(history) = texts.history() {
+            services.start(history.service());
+        }
     }
     let nats_ingress = NatsIngress::new(ingress.clone(), connection.clone(), metrics, *requests_max, is_draining);
     let service = Arc::new(NatsService::new(Arc::new(nats_ingress), refused.clone()));

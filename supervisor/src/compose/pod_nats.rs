@@ -6,8 +6,9 @@ use greenroom_protocol::{Cause, Clock};
 
 use crate::cluster::keys::{ClusterSecret, KeyLabel};
 use crate::cluster::runtime::ClusterNetwork;
-use crate::cluster::step_texts::StepTexts;
+use crate::cluster::step_texts::{self, StepTexts};
 use crate::cluster::text_channel::TextChannel;
+use crate::cluster::text_history::TextHistory;
 use crate::config::Config;
 use crate::ingress::nats::connection::NatsConnection;
 use crate::readiness::Readiness;
@@ -52,7 +53,10 @@ pub(crate) async fn open(
     let (client, prefix, cluster) = (connection.client(), nats.prefix.clone(), cluster.name.clone());
     let key = secret.key(KeyLabel::Texts, prefix.as_bytes())?;
     let texts = TextChannel::new(connection.clone(), key, Arc::clone(metrics));
-    let step_texts = Arc::new(StepTexts::new(texts.clone(), Arc::clone(clock)));
+    let kept = connection.subjects().internal(&format!("{}.*", step_texts::TOPIC));
+    let history = (nats.stream_bytes_max > 0)
+        .then(|| TextHistory::new(client.clone(), &nats.prefix, kept, nats.stream_bytes_max));
+    let step_texts = Arc::new(StepTexts::new(texts.clone().with_history(history), Arc::clone(clock)));
     let network = ClusterNetwork { client, prefix, cluster, secret, texts };
     Ok(Some(PodNats { connection, network, step_texts }))
 }

@@ -28,9 +28,6 @@ const LAST_TEXT_WAIT: Duration = Duration::from_millis(40);
 /// The frames of a run.
 pub(crate) type Frames = BoxStream<'static, Result<Frame, TransportError>>;
 
-/// An attempt of a step: the fence of the owner, and the journal entry with which it began.
-type Attempt = (u64, u64);
-
 struct RunFrames {
     stores: Stores,
     run: RunId,
@@ -44,8 +41,8 @@ struct RunFrames {
 struct PendingFrames {
     /// The newest fence that is known.
     fence: u64,
-    /// The attempts whose text is passed on.
-    attempts: HashMap<StepKey, Attempt>,
+    /// The position after which the text of each step is passed on.
+    newest: HashMap<StepKey, FrameId>,
     frames: VecDeque<Frame>,
 }
 
@@ -91,7 +88,8 @@ impl RunFrames {
             self.read_fence().await;
         }
         let RunEventKind::StepEnded { step, index, .. } = &event.kind else { return };
-        if self.pending.attempts.contains_key(&StepKey { step: step.clone(), index: *index }) {
+        let newest = self.pending.newest.get(&StepKey { step: step.clone(), index: *index });
+        if newest.is_some_and(|newest| newest.n > 0) {
             let until = Instant::now() + LAST_TEXT_WAIT;
             while let Ok(Some(text)) = timeout_at(until, self.texts.next()).await {
                 self.pending.on_text(text);
@@ -121,49 +119,45 @@ impl RunFrames {
 
 impl PendingFrames {
     fn on_event(&mut self, event: RunEvent) {
-        let (seq, n) = (event.seq, event.n.into());
+        let position = FrameId { fence: self.fence, seq: event.seq, n: 0 };
         let mut restarted = None;
         if let RunEventKind::StepRestarted { step, index } = &event.kind {
             restarted = Some(StepKey { step: step.clone(), index: *index });
         }
         if let RunEventKind::StepEnded { step, index, .. } = &event.kind {
-            self.attempts.remove(&StepKey { step: step.clone(), index: *index });
+            // What still arrives of it is in its result.
+            self.newest.insert(StepKey { step: step.clone(), index: *index }, position);
         }
-        self.frames.push_back(Frame::Event { id: FrameId { fence: self.fence, seq, n }, event });
+        self.frames.push_back(Frame::Event { id: FrameId { n: event.n.into(), ..position }, event });
         if let Some(step) = restarted {
-            self.begin((self.fence, seq), step);
+            self.begin(position, step);
         }
     }
 
     fn on_text(&mut self, text: StepText) {
         let StepText { id, step, text, .. } = text;
-        if id.fence < self.fence {
+        let newest = self.newest.get(&step).copied();
+        if id.fence < self.fence || newest.is_some_and(|newest| id <= newest) {
             return;
         }
         self.fence = id.fence;
-        let attempt = (id.fence, id.seq);
-        match self.attempts.get(&step) {
-            Some(newest) if *newest > attempt => return,
-            Some(newest) if *newest < attempt => self.begin(attempt, step.clone()),
-            Some(_) => {}
-            None => {
-                self.attempts.insert(step.clone(), attempt);
-            }
+        if newest.is_some() {
+            self.begin(FrameId { n: 0, ..id }, step.clone());
         }
+        self.newest.insert(step.clone(), id);
         self.frames.push_back(match text {
             Some(text) => Frame::Delta { id, step: Some(step), text },
             None => Frame::Restarted { id, step: Some(step) },
         });
     }
 
-    /// A later attempt of a step begins: the text so far is void. Nothing happens if its text has arrived before its event.
-    fn begin(&mut self, attempt: Attempt, step: StepKey) {
-        let (fence, seq) = attempt;
-        let newest = self.attempts.insert(step.clone(), attempt);
-        if newest.is_some_and(|newest| newest >= attempt) {
-            self.attempts.extend(newest.map(|newest| (step, newest)));
-        } else {
-            self.frames.push_back(Frame::Restarted { id: FrameId { fence, seq, n: 0 }, step: Some(step) });
+    /// A later attempt of a step begins here: the text so far is void. Nothing happens if its text has arrived before its
+    /// event, or if it has begun already.
+    fn begin(&mut self, position: FrameId, step: StepKey) {
+        let has_begun = self.newest.get(&step).is_some_and(|newest| *newest >= position);
+        if !has_begun {
+            self.newest.insert(step.clone(), position);
+            self.frames.push_back(Frame::Restarted { id: position, step: Some(step) });
         }
     }
 }

@@ -73,3 +73,16 @@ fn the_frame_of_an_event_has_the_newest_fence_and_its_own_number() {
     let last = pending.frames.pop_back().and_then(|frame| frame.id());
     assert_eq!(last, Some(FrameId { fence: 4, seq: 10, n: 2 }));
 }
+
+#[test]
+fn a_text_that_is_kept_and_arrives_too_is_passed_on_once_and_none_of_a_step_that_has_ended() {
+    let mut pending = PendingFrames::default();
+    for n in [1, 2, 2, 1, 3] {
+        pending.on_text(text(1, 5, n, &n.to_string()));
+    }
+    let (step, status) = (key().step, "done".to_owned());
+    let ended = RunEventKind::StepEnded { step, index: None, status, duration_ms: 1, cause: None, reason: None };
+    pending.on_event(event(6, 0, ended));
+    pending.on_text(text(1, 5, 4, "late"));
+    assert_eq!(received(pending), texts(&[Some("1"), Some("2"), Some("3")]));
+}

@@ -63,11 +63,31 @@ struct Pods {
     _folder: TempDir,
 }
 
+/// What differs between tests.
+#[derive(Clone, Copy)]
+struct Settings {
+    /// The time between two pieces of an answer.
+    gap_ms: u64,
+    /// Bytes of texts that JetStream keeps.
+    stream_bytes_max: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { gap_ms: 60, stream_bytes_max: 0 }
+    }
+}
+
 impl Pods {
     async fn start(name: &str) -> Result<Self> {
-        let (url, server) = (create_database(name).await?, NatsServer::start().await?);
-        migrate_postgres(&url).await?;
+        Self::start_with(name, Settings::default()).await
+    }
+
+    async fn start_with(name: &str, settings: Settings) -> Result<Self> {
         let folder = tempfile::tempdir()?;
+        let configuration = format!("jetstream {{ store_dir: {:?} }}\n", folder.path().join("jetstream"));
+        let (url, server) = (create_database(name).await?, NatsServer::start_with(&configuration).await?);
+        migrate_postgres(&url).await?;
         fs::create_dir(folder.path().join("artifacts"))?;
         let definitions = DefinitionsDir::new(&folder.path().join("definitions"))?;
         definitions.write_model_agent("talker_agent", "scripted.talk")?;
@@ -75,16 +95,26 @@ impl Pods {
                       system: You answer.\n    user: \"{{ inputs.text }}\"";
         definitions.write_agent("gpu_agent", "business_ops", placed)?;
         definitions.write_workflow("signed", SIGNED)?;
-        let plain = start(folder.path(), "plain", &url, &server, &definitions).await?;
-        let gpu = start(folder.path(), "gpu", &url, &server, &definitions).await?;
+        let config = SharedConfig { url: &url, server: &server, definitions: &definitions, settings };
+        let plain = start(folder.path(), "plain", &config).await?;
+        let gpu = start(folder.path(), "gpu", &config).await?;
         let options = ConnectOptions::default().credential(Credential::ApiKey(ADMIN_KEY.to_owned()));
         let client = Client::connect_with(&server.url(), options).await?;
         Ok(Self { plain, gpu, client, _server: server, _folder: folder })
     }
 }
 
+/// What the pods have in common.
+struct SharedConfig<'c> {
+    url: &'c str,
+    server: &'c NatsServer,
+    definitions: &'c DefinitionsDir,
+    settings: Settings,
+}
+
 /// Starts a pod as `greenroom pod` does; the name is its label too, unless it is `plain`.
-async fn start(folder: &Path, name: &str, url: &str, server: &NatsServer, definitions: &DefinitionsDir) -> Result<Pod> {
+async fn start(folder: &Path, name: &str, shared: &SharedConfig<'_>) -> Result<Pod> {
+    let SharedConfig { url, server, definitions, settings: Settings { gap_ms, stream_bytes_max } } = *shared;
     let (dir, key) = (folder.join(name), folder.join("audit.key"));
     fs::create_dir(&dir)?;
     let mut config = test_config(&dir, StoreKind::Memory, Some(definitions.dir()))?;
@@ -100,11 +130,11 @@ async fn start(folder: &Path, name: &str, url: &str, server: &NatsServer, defini
     if key.exists() {
         fs::copy(&key, config.audit_key())?;
     }
-    config.nats = Some(NatsConfig::for_url(&server.url()));
+    config.nats = Some(NatsConfig { stream_bytes_max, ..NatsConfig::for_url(&server.url()) });
     config.cluster =
         ClusterConfig { name: "frames".to_owned(), secret: Some(Secret::new("planted cluster secret of frames")) };
     let pieces = PIECES.map(str::to_owned).into();
-    let reply = ScriptedReply::Text { pieces, gap_ms: 60 };
+    let reply = ScriptedReply::Text { pieces, gap_ms };
     let model = Scripted::new(Script { calls: vec![ScriptedCall { reply, ..ScriptedCall::default() }] });
     let overrides = Overrides { providers: vec![Arc::new(model)], uses_nats: true, ..Overrides::default() };
     let pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides).await;
@@ -146,14 +176,7 @@ async fn the_text_of_a_run_reaches_every_watcher_whichever_pod_serves_it() -> Re
     pods.client.run(&run).approve("sign").timeout(WAIT_MAX).reply().await?;
     for observations in watches {
         let rest: Vec<Observation> = timeout(WAIT_MAX, observations.try_collect()).await??;
-        let text: String = rest
-            .iter()
-            .filter_map(|observation| match observation {
-                Observation::Text { step, text, .. } if step.step.as_str() == "write" => Some(text.as_str()),
-                Observation::Text { .. } | Observation::Event(_) | Observation::Restarted { .. } => None,
-            })
-            .collect();
-        assert_eq!(text, PIECES.concat());
+        assert_eq!(written(&rest), PIECES.concat());
         let position = |observation: &Observation| match observation {
             Observation::Text { id, .. } => Some(id.fence),
             Observation::Event(_) | Observation::Restarted { .. } => None,
@@ -233,4 +256,34 @@ async fn events(observations: Observations) -> Result<Vec<EventNumber>> {
         std::future::ready(Ok(number))
     });
     Ok(timeout(WAIT_MAX, events.boxed().try_collect()).await??)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_that_begins_while_a_model_writes_has_what_jetstream_has_kept() -> Result<()> {
+    let pods = Pods::start_with("kept", Settings { gap_ms: 5_000, stream_bytes_max: 1024 * 1024 }).await?;
+    let accepted = pods.client.workflow("signed").input("text", "x").detach().timeout(WAIT_MAX).reply().await?;
+    let run = RunId::new(accepted.id)?;
+    let mut first = timeout(WAIT_MAX, until_requested(pods.client.run(&run).watch())).await??;
+    pods.client.run(&run).approve("sign").timeout(WAIT_MAX).reply().await?;
+    let has_text = async {
+        while let Some(observation) = first.try_next().await? {
+            if let Observation::Text { .. } = observation {
+                return Ok(());
+            }
+        }
+        anyhow::bail!("the run has ended before")
+    };
+    timeout(WAIT_MAX, has_text).await??;
+    let later: Vec<Observation> = timeout(WAIT_MAX, pods.client.run(&run).watch().try_collect()).await??;
+    assert_eq!(written(&later), PIECES.concat());
+    Ok(())
+}
+
+/// The text that the model has written, as a watcher has received it.
+fn written(observations: &[Observation]) -> String {
+    let text = |observation: &Observation| match observation {
+        Observation::Text { step, text, .. } if step.step.as_str() == "write" => Some(text.clone()),
+        Observation::Text { .. } | Observation::Event(_) | Observation::Restarted { .. } => None,
+    };
+    observations.iter().filter_map(text).collect()
 }

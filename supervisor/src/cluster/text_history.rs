@@ -22,6 +22,8 @@ const AGE_MAX: Duration = Duration::from_secs(3_600);
 const MESSAGES_OF_RUN_MAX: i64 = 4_096;
 /// How often the stream is looked for: a server that was set up anew has lost it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+/// How often it is looked for after a failure: the pod may not be connected yet.
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// Longest wait for the server.
 const SERVER_WAIT_MAX: Duration = Duration::from_secs(2);
 
@@ -75,7 +77,7 @@ impl TextHistory {
                 tracing::warn!(error.message = reason, "JetStream keeps no texts; watchers get those from now on");
             }
             is_failure_logged = failure.is_some();
-            tokio::time::sleep(LOOK_INTERVAL).await;
+            tokio::time::sleep(if is_failure_logged { RETRY_INTERVAL } else { LOOK_INTERVAL }).await;
         }
     }
 

@@ -23,6 +23,7 @@ use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose::{Overrides, compose_with};
 use greenroom_supervisor::config::{ClusterConfig, NatsConfig, Secret, StoreConfig};
 use greenroom_supervisor::pod::Pod;
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -59,7 +60,8 @@ struct Pods {
     plain: Pod,
     gpu: Pod,
     client: Client,
-    _server: NatsServer,
+    url: String,
+    server: NatsServer,
     _folder: TempDir,
 }
 
@@ -70,11 +72,13 @@ struct Settings {
     gap_ms: u64,
     /// Bytes of texts that JetStream keeps.
     stream_bytes_max: u64,
+    /// Replicas of the copy of the audit's root chain.
+    audit_replicas: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { gap_ms: 60, stream_bytes_max: 0 }
+        Self { gap_ms: 60, stream_bytes_max: 0, audit_replicas: 0 }
     }
 }
 
@@ -100,7 +104,7 @@ impl Pods {
         let gpu = start(folder.path(), "gpu", &config).await?;
         let options = ConnectOptions::default().credential(Credential::ApiKey(ADMIN_KEY.to_owned()));
         let client = Client::connect_with(&server.url(), options).await?;
-        Ok(Self { plain, gpu, client, _server: server, _folder: folder })
+        Ok(Self { plain, gpu, client, url, server, _folder: folder })
     }
 }
 
@@ -114,7 +118,8 @@ struct SharedConfig<'c> {
 
 /// Starts a pod as `greenroom pod` does; the name is its label too, unless it is `plain`.
 async fn start(folder: &Path, name: &str, shared: &SharedConfig<'_>) -> Result<Pod> {
-    let SharedConfig { url, server, definitions, settings: Settings { gap_ms, stream_bytes_max } } = *shared;
+    let SharedConfig { url, server, definitions, settings: Settings { gap_ms, stream_bytes_max, audit_replicas } } =
+        *shared;
     let (dir, key) = (folder.join(name), folder.join("audit.key"));
     fs::create_dir(&dir)?;
     let mut config = test_config(&dir, StoreKind::Memory, Some(definitions.dir()))?;
@@ -130,7 +135,7 @@ async fn start(folder: &Path, name: &str, shared: &SharedConfig<'_>) -> Result<P
     if key.exists() {
         fs::copy(&key, config.audit_key())?;
     }
-    config.nats = Some(NatsConfig { stream_bytes_max, ..NatsConfig::for_url(&server.url()) });
+    config.nats = Some(NatsConfig { stream_bytes_max, audit_replicas, ..NatsConfig::for_url(&server.url()) });
     config.cluster =
         ClusterConfig { name: "frames".to_owned(), secret: Some(Secret::new("planted cluster secret of frames")) };
     let pieces = PIECES.map(str::to_owned).into();
@@ -260,7 +265,9 @@ async fn events(observations: Observations) -> Result<Vec<EventNumber>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_that_begins_while_a_model_writes_has_what_jetstream_has_kept() -> Result<()> {
-    let pods = Pods::start_with("kept", Settings { gap_ms: 5_000, stream_bytes_max: 1024 * 1024 }).await?;
+    let pods =
+        Pods::start_with("kept", Settings { gap_ms: 5_000, stream_bytes_max: 1024 * 1024, ..Settings::default() })
+            .await?;
     let accepted = pods.client.workflow("signed").input("text", "x").detach().timeout(WAIT_MAX).reply().await?;
     let run = RunId::new(accepted.id)?;
     let mut first = timeout(WAIT_MAX, until_requested(pods.client.run(&run).watch())).await??;
@@ -286,4 +293,22 @@ fn written(observations: &[Observation]) -> String {
         Observation::Text { .. } | Observation::Event(_) | Observation::Restarted { .. } => None,
     };
     observations.iter().filter_map(text).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_root_chain_that_is_rewritten_differs_from_its_copy_which_nobody_can_change() -> Result<()> {
+    let pods = Pods::start_with("root_copy", Settings { audit_replicas: 1, ..Settings::default() }).await?;
+    let jetstream = async_nats::jetstream::new(async_nats::connect(pods.server.url()).await?);
+    let copied = || async {
+        let stream = jetstream.get_stream("greenroom_audit_root").await.ok()?;
+        (stream.get_info().await.ok()?.state.last_sequence > 0).then_some(stream)
+    };
+    let stream = wait_until("the root chain is copied", WAIT_MAX, copied).await?;
+    ensure!(stream.delete_message(1).await.is_err() && stream.purge().await.is_err(), "the copy can be changed");
+    assert_eq!(metric(&pods.plain, "audit_root_differs"), 0.0);
+    // As somebody does it who can write to the database: a root chain that is consistent, and another one.
+    let mut connection = PgConnection::connect(&pods.url).await?;
+    connection.execute("UPDATE audit_root SET hash = sha256(hash)").await?;
+    let differs = || async { (metric(&pods.plain, "audit_root_differs") > 0.0).then_some(()) };
+    wait_until("the difference is noticed", WAIT_MAX, differs).await
 }

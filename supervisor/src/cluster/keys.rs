@@ -24,6 +24,8 @@ pub enum KeyLabel {
     Wake,
     /// Pods pass on what models write. The context is the prefix of the subjects.
     Texts,
+    /// Pods copy the root chain of the audit. The context is the prefix of the subjects.
+    RootCopy,
     /// The handshake of sessions.
     Handshake,
     /// The chunks of one direction of a session.
@@ -40,6 +42,7 @@ impl KeyLabel {
             Self::Pods => b"greenroom cluster v1 pods",
             Self::Wake => b"greenroom cluster v1 wake",
             Self::Texts => b"greenroom cluster v1 texts",
+            Self::RootCopy => b"greenroom cluster v1 audit root",
             Self::Handshake => b"greenroom cluster v1 session handshake",
             Self::Chunks => b"greenroom cluster v1 session chunks",
             Self::Delegation => b"greenroom cluster v1 delegation",

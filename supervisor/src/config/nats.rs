@@ -52,8 +52,17 @@ pub const SETTINGS: &[Setting] = &[
          none",
     )
     .or("0"),
+    Setting::number(
+        "nats.audit_replicas",
+        &["GREENROOM_NATS_AUDIT_REPLICAS"],
+        "replicas of the stream of JetStream with a copy of the audit's root chain, for a PostgreSQL database; 0 for no \
+         copy",
+    )
+    .or("0"),
 ];
 
+/// Replicas of a stream.
+const REPLICAS_MAX: usize = 5;
 /// Schemes of a server.
 const SCHEMES: [&str; 2] = ["nats", "tls"];
 
@@ -72,6 +81,8 @@ pub struct NatsConfig {
     pub requests_max: usize,
     /// Bytes of the stream of texts; zero for none.
     pub stream_bytes_max: u64,
+    /// Replicas of the copy of the audit's root chain; zero for none.
+    pub audit_replicas: usize,
 }
 
 /// How a pod authenticates to the servers.
@@ -123,6 +134,7 @@ impl NatsConfig {
             tls: NatsTls::default(),
             requests_max: 16_384,
             stream_bytes_max: 0,
+            audit_replicas: 0,
         }
     }
 }
@@ -132,6 +144,7 @@ pub(super) fn read(reader: &mut ConfigReader<'_>) -> Option<NatsConfig> {
     let prefix = reader.get::<String>("nats.prefix").unwrap_or_default();
     let requests_max = reader.get::<usize>("nats.requests_max").unwrap_or(1);
     let stream_bytes_max = reader.get::<u64>("nats.stream_bytes_max").unwrap_or(0);
+    let audit_replicas = reader.get::<usize>("nats.audit_replicas").unwrap_or(0);
     let (auth, tls) = (read_auth(reader), read_tls(reader));
     let url = reader.get::<String>("nats.url").filter(|url| !url.is_empty())?;
     for problem in url.split(',').filter_map(|server| check_server(server.trim())) {
@@ -141,10 +154,13 @@ pub(super) fn read(reader: &mut ConfigReader<'_>) -> Option<NatsConfig> {
     if let Err(cause) = Subjects::new(&prefix) {
         reader.report(format!("nats.prefix: {}", cause.message));
     }
+    if audit_replicas > REPLICAS_MAX {
+        reader.report(format!("nats.audit_replicas: JetStream has at most {REPLICAS_MAX}"));
+    }
     if requests_max == 0 {
         reader.report("nats.requests_max: it must be at least 1".to_owned());
     }
-    Some(NatsConfig { url: Secret::new(url), prefix, auth, tls, requests_max, stream_bytes_max })
+    Some(NatsConfig { url: Secret::new(url), prefix, auth, tls, requests_max, stream_bytes_max, audit_replicas })
 }
 
 /// A problem of the URL of one server, without its secrets.

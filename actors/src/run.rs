@@ -24,6 +24,7 @@ mod effects;
 mod end;
 mod end_wait;
 mod evaluate;
+mod foreign_context;
 mod handle;
 mod host;
 mod hosted;

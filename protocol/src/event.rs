@@ -10,9 +10,7 @@ use crate::reply::{Reply, Status};
 use crate::time::Timestamp;
 use crate::version::WrittenVersion;
 
-mod number;
-
-pub use number::{EventNumber, InvalidEventNumber};
+pub use crate::event_number::{EventNumber, InvalidEventNumber};
 
 /// The run that is watched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

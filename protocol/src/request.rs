@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Cause, ErrorCode};
-use crate::event::EventNumber;
+use crate::event_number::EventNumber;
 use crate::hash::ContentHash;
 use crate::id::{AgentId, CallKey, ContextKey, RunId, StepId, TeamId, WorkflowId};
 use crate::money::MicroUsd;

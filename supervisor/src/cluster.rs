@@ -6,7 +6,7 @@
 //! ```text
 //! membership, tick   what the store shows: the lease, trees that are due, messages for runs
 //! keys, signed       the secret of the cluster and what is derived from it; messages with a signature
-//! root_copy          the root chain of the audit, where nobody can change it
+//! root_copy          the root chain of the audit, which cannot be changed there
 //! store_watch, wake  the databases of other pods, and wake-ups
 //! session, sessions  byte streams to other pods over NATS, dialled when there is a call, ended when idle
 //! node, peer_table   the node of ractor_cluster over these streams, and the peers that it makes callable

@@ -41,7 +41,7 @@ rate_limit = 1000000
 query_limit = 1000000
 api_key = \"planted-admin-key\"
 ";
-/// The model writes once somebody has approved: its run is watched by then.
+/// The model writes once a user has approved: its run is watched by then.
 const SIGNED: &str = "\
 workflow_id: signed
 name: Signed
@@ -70,7 +70,7 @@ struct Pods {
 struct Settings {
     /// The time between two pieces of an answer.
     gap_ms: u64,
-    /// Bytes of texts that JetStream keeps.
+    /// Bytes of texts that JetStream stores.
     stream_bytes_max: u64,
     /// Replicas of the copy of the audit's root chain.
     audit_replicas: usize,
@@ -264,9 +264,9 @@ async fn events(observations: Observations) -> Result<Vec<EventNumber>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watch_that_begins_while_a_model_writes_has_what_jetstream_has_kept() -> Result<()> {
+async fn a_watch_that_begins_while_a_model_writes_has_what_jetstream_has_stored() -> Result<()> {
     let pods =
-        Pods::start_with("kept", Settings { gap_ms: 5_000, stream_bytes_max: 1024 * 1024, ..Settings::default() })
+        Pods::start_with("stored", Settings { gap_ms: 5_000, stream_bytes_max: 1024 * 1024, ..Settings::default() })
             .await?;
     let accepted = pods.client.workflow("signed").input("text", "x").detach().timeout(WAIT_MAX).reply().await?;
     let run = RunId::new(accepted.id)?;
@@ -296,7 +296,7 @@ fn written(observations: &[Observation]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_root_chain_that_is_rewritten_differs_from_its_copy_which_nobody_can_change() -> Result<()> {
+async fn a_root_chain_that_is_rewritten_differs_from_its_copy() -> Result<()> {
     let pods = Pods::start_with("root_copy", Settings { audit_replicas: 1, ..Settings::default() }).await?;
     let jetstream = async_nats::jetstream::new(async_nats::connect(pods.server.url()).await?);
     let copied = || async {
@@ -306,7 +306,7 @@ async fn a_root_chain_that_is_rewritten_differs_from_its_copy_which_nobody_can_c
     let stream = wait_until("the root chain is copied", WAIT_MAX, copied).await?;
     ensure!(stream.delete_message(1).await.is_err() && stream.purge().await.is_err(), "the copy can be changed");
     assert_eq!(metric(&pods.plain, "audit_root_differs"), 0.0);
-    // As somebody does it who can write to the database: a root chain that is consistent, and another one.
+    // As a person does it who can write to the database: a root chain that is consistent, and another one.
     let mut connection = PgConnection::connect(&pods.url).await?;
     connection.execute("UPDATE audit_root SET hash = sha256(hash)").await?;
     let differs = || async { (metric(&pods.plain, "audit_root_differs") > 0.0).then_some(()) };

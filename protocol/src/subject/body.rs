@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::envelope::Envelope;
-use crate::event::EventNumber;
+use crate::event_number::EventNumber;
 use crate::id::WorkflowId;
 use crate::peek::{Document as _, document};
 use crate::request::{CallOptions, Signal, TeamRef};

@@ -8,7 +8,7 @@ use super::body::{EmptyBody, InvokeBody, StartRunBody, StartTeamBody, UploadBody
 use super::{CatalogueEntry, CatalogueKind, IngressSubject, RunVerb, Subjects};
 use crate::envelope::Envelope;
 use crate::error::{Cause, ErrorCode};
-use crate::event::EventNumber;
+use crate::event_number::EventNumber;
 use crate::id::RunId;
 use crate::limits::{NAME_BYTES_MAX, PROTOCOL_VERSION};
 use crate::peek::{self, Document, Reading, check_members};

@@ -30,7 +30,7 @@ pub(super) fn read<T: DeserializeOwned>(key: &ClusterKey, metrics: &Metrics, mes
     read_parts(key, metrics, &message.subject, message.headers.as_ref(), &message.payload)
 }
 
-/// As [`read`], for a message that a stream has kept.
+/// As [`read`], for a message of a stream.
 pub(super) fn read_parts<T: DeserializeOwned>(
     key: &ClusterKey,
     metrics: &Metrics,

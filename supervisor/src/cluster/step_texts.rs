@@ -78,12 +78,12 @@ impl StepTexts {
         })
     }
 
-    /// The texts of a run that are kept, and then those from now on; one may be in both.
+    /// The texts of a run that are stored, and then those from now on; one may be in both.
     pub(crate) async fn subscribe(&self, run: &RunId) -> BoxStream<'static, StepText> {
         self.channel.replay(&topic(run)).await
     }
 
-    /// What keeps the texts, if anything does.
+    /// The stream that stores the texts, if there is one.
     pub(crate) fn history(&self) -> Option<TextHistory> {
         self.channel.history().cloned()
     }

@@ -1,5 +1,5 @@
-//! Signed messages with text that a model writes, between pods. Nobody waits for them and nothing depends on them: what the
-//! connection does not take at once is dropped and counted.
+//! Signed messages with text that a model writes, between pods. Nothing waits for them or depends on them: what the connection
+//! does not take at once is dropped and counted.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(crate) struct TextChannel {
     connection: NatsConnection,
     key: ClusterKey,
     metrics: Arc<Metrics>,
-    /// What is kept of each topic.
+    /// What is stored of each topic.
     history: Option<TextHistory>,
 }
 
@@ -33,7 +33,7 @@ impl TextChannel {
         Self { connection, key, metrics, history: None }
     }
 
-    /// The same channel, whose messages are kept for a while.
+    /// The same channel, whose messages are stored for a while.
     pub(crate) fn with_history(self, history: Option<TextHistory>) -> Self {
         Self { history, ..self }
     }
@@ -54,7 +54,7 @@ impl TextChannel {
         }
     }
 
-    /// The messages about this topic that are kept, and then those from now on; one may be in both.
+    /// The messages about this topic that are stored, and then those from now on; one may be in both.
     pub(crate) async fn replay<T>(&self, topic: &Topic) -> BoxStream<'static, T>
     where
         T: DeserializeOwned + Send + 'static,
@@ -63,10 +63,10 @@ impl TextChannel {
         let live = self.subscribe(topic).await;
         let Some(history) = &self.history else { return live };
         let (key, metrics) = (self.key.clone(), Arc::clone(&self.metrics));
-        let kept = history.read(topic.subject(&self.connection)).filter_map(move |message| {
+        let stored = history.read(topic.subject(&self.connection)).filter_map(move |message| {
             future::ready(read_parts(&key, &metrics, &message.subject, Some(&message.headers), &message.payload))
         });
-        kept.chain(live).boxed()
+        stored.chain(live).boxed()
     }
 
     /// The messages about this topic from now on, as long as the stream is read.

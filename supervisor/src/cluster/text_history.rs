@@ -16,9 +16,9 @@ use tokio::time::timeout;
 
 use crate::services::Service;
 
-/// How long a text is kept.
+/// How long a text is stored.
 const AGE_MAX: Duration = Duration::from_secs(3_600);
-/// Messages that are kept of one run.
+/// Messages that are stored of one run.
 const MESSAGES_OF_RUN_MAX: i64 = 4_096;
 /// How often the stream is looked for: a server that was set up anew has lost it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
@@ -74,7 +74,7 @@ impl TextHistory {
             if let Some(reason) = &failure
                 && !is_failure_logged
             {
-                tracing::warn!(error.message = reason, "JetStream keeps no texts; watchers get those from now on");
+                tracing::warn!(error.message = reason, "JetStream stores no texts; watchers get those from now on");
             }
             is_failure_logged = failure.is_some();
             tokio::time::sleep(if is_failure_logged { RETRY_INTERVAL } else { LOOK_INTERVAL }).await;
@@ -91,13 +91,13 @@ impl TextHistory {
             discard: DiscardPolicy::Old,
             storage: StorageType::File,
             allow_direct: true,
-            // Nobody waits for an acknowledgement.
+            // Nothing waits for an acknowledgement.
             no_ack: true,
             ..Config::default()
         }
     }
 
-    /// The messages to a subject that are kept, the oldest first; none if the server does not reply in time.
+    /// The stored messages to a subject, the oldest first; none if the server does not reply in time.
     pub(crate) fn read(&self, subject: String) -> BoxStream<'static, StreamMessage> {
         let Some(stream) = self.stream.borrow().clone() else { return stream::empty().boxed() };
         let messages = stream::unfold((stream, subject, 1_u64), |(stream, subject, from)| async move {

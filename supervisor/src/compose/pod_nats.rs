@@ -53,9 +53,9 @@ pub(crate) async fn open(
     let (client, prefix, cluster) = (connection.client(), nats.prefix.clone(), cluster.name.clone());
     let key = secret.key(KeyLabel::Texts, prefix.as_bytes())?;
     let texts = TextChannel::new(connection.clone(), key, Arc::clone(metrics));
-    let kept = connection.subjects().internal(&format!("{}.*", step_texts::TOPIC));
+    let subjects = connection.subjects().internal(&format!("{}.*", step_texts::TOPIC));
     let history = (nats.stream_bytes_max > 0)
-        .then(|| TextHistory::new(client.clone(), &nats.prefix, kept, nats.stream_bytes_max));
+        .then(|| TextHistory::new(client.clone(), &nats.prefix, subjects, nats.stream_bytes_max));
     let step_texts = Arc::new(StepTexts::new(texts.clone().with_history(history), Arc::clone(clock)));
     let network = ClusterNetwork { client, prefix, cluster, secret, texts };
     Ok(Some(PodNats { connection, network, step_texts }))

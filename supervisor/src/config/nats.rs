@@ -48,7 +48,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::number(
         "nats.stream_bytes_max",
         &["GREENROOM_NATS_STREAM_BYTES_MAX"],
-        "bytes of the texts of models that a stream of JetStream keeps for an hour, for watchers that begin later; 0 for \
+        "bytes of the texts of models that a stream of JetStream stores for an hour, for watchers that begin later; 0 for \
          none",
     )
     .or("0"),

@@ -75,7 +75,7 @@ fn the_frame_of_an_event_has_the_newest_fence_and_its_own_number() {
 }
 
 #[test]
-fn a_text_that_is_kept_and_arrives_too_is_passed_on_once_and_none_of_a_step_that_has_ended() {
+fn a_text_that_is_stored_and_arrives_too_is_passed_on_once_and_none_of_a_step_that_has_ended() {
     let mut pending = PendingFrames::default();
     for n in [1, 2, 2, 1, 3] {
         pending.on_text(text(1, 5, n, &n.to_string()));

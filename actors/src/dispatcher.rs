@@ -195,20 +195,19 @@ impl Dispatcher {
             }
             // A pod that has received the request from another one passes it to no third one.
             Host::Pod(_) if !permit.grant().is_delegated() => {
-                Ok(Target::Remote(Arc::clone(&agent), Box::new(self.remote_call(permit, &agent))))
+                Ok(Target::Remote(Arc::clone(&agent), Box::new(self.remote_call(permit, &agent, sink))))
             }
             Host::Pod(_) | Host::None => Err(no_pod_error(agent.labels())),
         }
     }
 
-    /// Turns a permit into the request that another pod decides again. Nothing of the model's answer is streamed, and
-    /// what the execution costs is settled on that pod.
-    fn remote_call(&self, permit: Permitted<Invoke>, agent: &Agent) -> RemoteCall {
+    /// Turns a permit into the request that another pod decides again. What the execution costs is settled on that pod.
+    fn remote_call(&self, permit: Permitted<Invoke>, agent: &Agent, sink: Option<DeltaSink>) -> RemoteCall {
         let (grant, mut invoke) = permit.redeem();
         invoke.version = Some(agent.hash());
         invoke.key.get_or_insert_with(|| grant.effect_key());
         let fence = grant.root().and_then(|root| self.runs.fence(root));
-        RemoteCall { grant, invoke, fence }
+        RemoteCall { grant, invoke, fence, sink }
     }
 
     /// Starts a run. Its audit entry may be pending: it becomes durable before the run starts an effect.

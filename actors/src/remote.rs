@@ -8,6 +8,7 @@ use greenroom_registry::runs::Fence;
 use greenroom_rego::Grant;
 
 use crate::agent::ExecutionResult;
+use crate::execution::DeltaSink;
 
 /// Where an agent with labels is executed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct RemoteCall {
     pub invoke: Invoke,
     /// The fence of the tree of runs that the request belongs to; `None` outside of a run.
     pub fence: Option<Fence>,
+    /// Receives the answer of the model while it is written.
+    pub sink: Option<DeltaSink>,
 }
 
 impl RemoteCall {

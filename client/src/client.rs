@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use greenroom_protocol::event::WatchedRun;
+use greenroom_protocol::event::{EventNumber, WatchedRun};
 use greenroom_protocol::request::{
     Maintenance, MemoryChange, MemoryRead, MemoryWrite, Page, PublishedEvent, Query, ResumeRun, RunListFilter, Signal,
     SignalRun, TeamRef,
@@ -170,20 +170,20 @@ impl Client {
         self.send(Request::Query(Query::Run { run }))
     }
 
-    /// Watches a run: streams its events after the number `after`; 0 means all of them.
+    /// Watches a run: streams its events after the number `after`.
     #[must_use]
-    pub fn watch(&self, run: &RunId, after: u64) -> Events {
+    pub fn watch(&self, run: &RunId, after: EventNumber) -> Events {
         self.events(WatchedRun::Id(run.clone()), after)
     }
 
     /// As [`Client::watch`], for the run that the request with this name starts. The watch waits for a run
     /// that is being started.
     #[must_use]
-    pub fn watch_started(&self, request: &RequestId, after: u64) -> Events {
+    pub fn watch_started(&self, request: &RequestId, after: EventNumber) -> Events {
         self.events(WatchedRun::StartedBy(request.clone()), after)
     }
 
-    fn events(&self, run: WatchedRun, after: u64) -> Events {
+    fn events(&self, run: WatchedRun, after: EventNumber) -> Events {
         let watch = Watch { run, after, credential: self.connection.credential.clone() };
         events_of(self.connection.transport.observe(&watch))
     }

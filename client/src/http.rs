@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
-use greenroom_protocol::event::WatchedRun;
+use greenroom_protocol::event::{EventNumber, WatchedRun};
 use greenroom_protocol::limits::REQUEST_TIMEOUT;
 use greenroom_protocol::subject::DEFAULT_PREFIX;
 use greenroom_protocol::{ArtifactRef, Cause, Credential, Envelope, ErrorCode, Reply, RequestHeaders, Subjects};
@@ -103,7 +103,7 @@ impl Transport for HttpTransport {
         self.prepare(&envelope)?.reply().await
     }
 
-    fn watch(&self, run: &WatchedRun, after: u64) -> Events {
+    fn watch(&self, run: &WatchedRun, after: EventNumber) -> Events {
         events_of(self.observe(&Watch { run: run.clone(), after, credential: None }))
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::stream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
-use greenroom_protocol::event::WatchedRun;
+use greenroom_protocol::event::{EventNumber, WatchedRun};
 use greenroom_protocol::limits::REQUEST_TIMEOUT;
 use greenroom_protocol::{ArtifactRef, Cause, Credential, Envelope, ErrorCode, Reply, RequestHeaders, Subjects};
 use tokio::time::timeout;
@@ -107,7 +107,7 @@ impl Transport for NatsTransport {
         exchange.reply().await
     }
 
-    fn watch(&self, run: &WatchedRun, after: u64) -> Events {
+    fn watch(&self, run: &WatchedRun, after: EventNumber) -> Events {
         events_of(self.observe(&Watch { run: run.clone(), after, credential: None }))
     }
 

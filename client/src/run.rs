@@ -4,7 +4,7 @@ use std::future;
 
 use futures::StreamExt;
 use futures::stream;
-use greenroom_protocol::event::WatchedRun;
+use greenroom_protocol::event::{EventNumber, WatchedRun};
 use greenroom_protocol::request::{ContextChange, ContextRead, ContextWrite, Query, ResumeRun, Signal, SignalRun};
 use greenroom_protocol::{Cause, ContextKey, Json, Request, RunId, StepId};
 
@@ -88,12 +88,12 @@ impl<'c> RunHandle<'c> {
     /// pod: no event is lost, and none arrives twice.
     #[must_use]
     pub fn watch(&self) -> Observations {
-        self.watch_after(0)
+        self.watch_after(EventNumber::START)
     }
 
     /// As [`RunHandle::watch`], with the events after this number.
     #[must_use]
-    pub fn watch_after(&self, after: u64) -> Observations {
+    pub fn watch_after(&self, after: EventNumber) -> Observations {
         match self.id() {
             Ok(run) => {
                 let credential = self.connection.credential.clone();

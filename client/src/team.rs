@@ -78,7 +78,7 @@ mod tests {
 
     use async_trait::async_trait;
     use futures::StreamExt;
-    use greenroom_protocol::event::WatchedRun;
+    use greenroom_protocol::event::{EventNumber, WatchedRun};
     use greenroom_protocol::{Envelope, Metadata, Reply, Status, WrittenVersion};
 
     use super::*;
@@ -96,7 +96,7 @@ mod tests {
             Ok(Reply { id: "run_1".into(), status, outputs, error: None, metadata, protocol_version })
         }
 
-        fn watch(&self, _: &WatchedRun, _: u64) -> Events {
+        fn watch(&self, _: &WatchedRun, _: EventNumber) -> Events {
             futures::stream::empty().boxed()
         }
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use greenroom_protocol::event::{RunEvent, WatchedRun};
+use greenroom_protocol::event::{EventNumber, RunEvent, WatchedRun};
 use greenroom_protocol::journal::StepKey;
-use greenroom_protocol::{ArtifactRef, Cause, Credential, Envelope, ErrorCode, PodId, Reply, RunId};
+use greenroom_protocol::{ArtifactRef, Cause, Credential, Envelope, ErrorCode, FrameId, PodId, Reply, RunId};
 
 /// The reason for a missing reply.
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +54,8 @@ pub type Events = BoxStream<'static, Result<RunEvent, TransportError>>;
 pub struct Watch {
     /// The run.
     pub run: WatchedRun,
-    /// The number of the last event that the watcher has; 0 means none.
-    pub after: u64,
+    /// The number of the last event that the watcher has.
+    pub after: EventNumber,
     /// The credential of the watcher, where the transport does not authenticate otherwise.
     pub credential: Option<Credential>,
 }
@@ -65,8 +65,20 @@ pub struct Watch {
 pub enum Observation {
     /// An event of the run. Each number is received once, in rising order.
     Event(Box<RunEvent>),
+    /// More text of the model of a step, as far as it was not lost on its way: only the outputs are complete. It may arrive
+    /// before the event with which the attempt began.
+    Text {
+        /// Its position.
+        id: FrameId,
+        /// The step.
+        step: StepKey,
+        /// The text.
+        text: String,
+    },
     /// The work of the run begins anew, on another pod or by another attempt: the text that it has streamed is void.
     Restarted {
+        /// Its position.
+        id: FrameId,
         /// The step; absent if it concerns the whole run.
         step: Option<StepKey>,
     },
@@ -75,12 +87,12 @@ pub enum Observation {
 /// The observations of a run; the stream ends after its last event.
 pub type Observations = BoxStream<'static, Result<Observation, TransportError>>;
 
-/// The events of what is observed, without the restarts.
+/// The events of what is observed, without texts and restarts.
 pub(crate) fn events_of(observations: Observations) -> Events {
     let events = observations.try_filter_map(|observation| {
         let event = match observation {
             Observation::Event(event) => Some(*event),
-            Observation::Restarted { .. } => None,
+            Observation::Text { .. } | Observation::Restarted { .. } => None,
         };
         std::future::ready(Ok(event))
     });
@@ -133,8 +145,8 @@ pub trait Transport: Send + Sync {
     /// [`TransportError`] if no reply arrived; a denied or failed request is a reply.
     async fn send(&self, envelope: Envelope) -> Result<Reply, TransportError>;
 
-    /// Streams the events of a run after the number `after`; 0 means all of them.
-    fn watch(&self, run: &WatchedRun, after: u64) -> Events;
+    /// Streams the events of a run after the number `after`.
+    fn watch(&self, run: &WatchedRun, after: EventNumber) -> Events;
 
     /// Sends a request and streams its progress. A transport that streams no text has only the reply.
     fn stream(self: Arc<Self>, envelope: Envelope) -> ProgressStream

@@ -153,6 +153,12 @@ impl Plan {
         targets.chain(self.steps.iter().filter_map(|step| Some(&step.compensate.as_ref()?.agent))).collect()
     }
 
+    /// True if a step waits for a value of the context or for an event.
+    #[must_use]
+    pub fn has_waits(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.target, StepTarget::Wait { .. }))
+    }
+
     /// The workflows that it starts, alone or in a team.
     #[must_use]
     pub fn workflows(&self) -> BTreeSet<&WorkflowId> {

@@ -135,6 +135,8 @@ codes! {
     Overloaded = "overloaded", Failed, 429, retry true;
     /// No pod that is alive has the labels that the agent needs.
     NoPodForLabels = "no_pod_for_labels", Failed, 503, retry true;
+    /// The run needs a version of journals that not every pod of the cluster reads, or that is not finalized yet.
+    NotFinalized = "not_finalized", Failed, 503, retry true;
     /// The pod is shutting down and accepts no new requests.
     ShuttingDown = "shutting_down", Failed, 503, retry true;
     /// The deadline passed before the work was finished.

@@ -10,6 +10,8 @@ use crate::reply::{Reply, Status};
 use crate::time::Timestamp;
 use crate::version::WrittenVersion;
 
+pub use crate::event_number::{EventNumber, InvalidEventNumber};
+
 /// The run that is watched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -103,6 +105,9 @@ pub struct RunEvent {
     pub run: RunId,
     /// The number of the journal entry that the event reports.
     pub seq: u64,
+    /// Which of the events of that entry it is, from 0.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub n: u32,
     /// The time of the event.
     pub at: Timestamp,
     /// The version of the release that has written it.
@@ -245,25 +250,28 @@ pub enum RunEventKind {
 }
 
 impl RunEvent {
-    /// Converts a journal entry to the first event that a watcher sees; `None` if the entry is internal.
-    #[must_use]
-    pub fn from_entry(run: &RunId, seq: u64, at: Timestamp, entry: &Entry) -> Option<Self> {
-        let protocol_version = WrittenVersion::OWN;
-        RunEventKind::from_entry(entry).map(|kind| Self { run: run.clone(), seq, at, protocol_version, kind })
-    }
-
-    /// All events of a journal entry, in their order: a resumption also restarts the steps that it interrupted.
+    /// All events that watchers see of a journal entry, in their order; none if the entry is internal. A resumption also
+    /// restarts the steps that it interrupted.
     #[must_use]
     pub fn list_from_entry(run: &RunId, seq: u64, at: Timestamp, entry: &Entry) -> Vec<Self> {
-        let mut events: Vec<Self> = Self::from_entry(run, seq, at, entry).into_iter().collect();
-        if let Entry::RunResumed { restarts, .. } = entry {
-            events.extend(restarts.iter().map(|StepKey { step, index }| {
-                let kind = RunEventKind::StepRestarted { step: step.clone(), index: *index };
-                Self { run: run.clone(), seq, at, protocol_version: WrittenVersion::OWN, kind }
-            }));
-        }
-        events
+        let restarts: &[StepKey] = if let Entry::RunResumed { restarts, .. } = entry { restarts } else { &[] };
+        let restarted = restarts
+            .iter()
+            .map(|StepKey { step, index }| RunEventKind::StepRestarted { step: step.clone(), index: *index });
+        let protocol_version = WrittenVersion::OWN;
+        let events = (0..).zip(RunEventKind::from_entry(entry).into_iter().chain(restarted));
+        events.map(|(n, kind)| Self { run: run.clone(), seq, n, at, protocol_version, kind }).collect()
     }
+
+    /// The number of the event, after which a watch is resumed.
+    #[must_use]
+    pub const fn number(&self) -> EventNumber {
+        EventNumber::new(self.seq, self.n)
+    }
+}
+
+const fn is_first(n: &u32) -> bool {
+    *n == 0
 }
 
 impl RunEventKind {
@@ -341,39 +349,4 @@ impl RunEventKind {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::id::UserId;
-
-    #[test]
-    fn a_watcher_sees_the_events_of_the_journal_but_no_internal_entries() {
-        let step = StepId::new("a").unwrap_or_else(|_| unreachable!());
-        let key = StepKey { step: step.clone(), index: Some(2) };
-        let started = Entry::StepStarted { key: key.clone(), attempt: 1, agent: None };
-        assert_eq!(
-            RunEventKind::from_entry(&started),
-            Some(RunEventKind::StepStarted { step: step.clone(), index: Some(2), agent: None, attempt: 1 })
-        );
-        let skipped = RunEventKind::from_entry(&Entry::StepSkipped { key, reason: None });
-        assert!(matches!(skipped, Some(RunEventKind::StepEnded { status, .. }) if status == "skipped"));
-        assert_eq!(RunEventKind::from_entry(&Entry::StepReady { step }), None);
-        let by = UserId::new("admin").unwrap_or_else(|_| unreachable!());
-        assert_eq!(RunEventKind::from_entry(&Entry::CancelRequested { by }), None);
-    }
-
-    #[test]
-    fn a_resumption_restarts_the_steps_that_it_interrupted() {
-        let (run, step) = (RunId::new("run_1").unwrap(), StepId::new("a").unwrap());
-        let restarts = vec![StepKey { step: step.clone(), index: Some(2) }];
-        let deadline = crate::time::Deadline(Timestamp::default());
-        let resumed = Entry::RunResumed { definitions_changed: false, deadline, restarts };
-        let events = RunEvent::list_from_entry(&run, 7, Timestamp::default(), &resumed);
-        let kinds: Vec<RunEventKind> = events.iter().map(|event| event.kind.clone()).collect();
-        let expected = [
-            RunEventKind::RunResumed { definitions_changed: false },
-            RunEventKind::StepRestarted { step, index: Some(2) },
-        ];
-        assert_eq!(kinds, expected);
-        assert!(events.iter().all(|event| event.seq == 7), "both are of one entry");
-    }
-}
+mod tests;

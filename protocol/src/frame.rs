@@ -1,11 +1,13 @@
 //! The frames of a reply that arrives in parts: of a call whose text is published as the model writes it, and of a run that
 //! is watched. One empty message after the last frame ends the stream.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Cause, ErrorCode};
-use crate::event::RunEvent;
+use crate::event::{EventNumber, RunEvent};
 use crate::id::{PodId, RunId};
 use crate::journal::StepKey;
 use crate::limits::ENVELOPE_BYTES_MAX;
@@ -131,60 +133,63 @@ impl Frame {
     }
 }
 
-/// Decides which frames of a run a reader drops: those of an earlier owner, and those that it has received already.
-#[derive(Debug, Clone, Copy, Default)]
+/// Steps whose newest text is remembered.
+const STEPS_MAX: usize = 4_096;
+
+/// Decides which frames of a run a reader drops: texts of an earlier owner, and what it has received already. An event is
+/// never dropped for its fence: it comes from the journal, which has no entries of an owner that was replaced.
+#[derive(Debug, Clone, Default)]
 pub struct FrameOrder {
     fence: u64,
-    /// The position of the newest event: its number, and which of the events of its journal entry it is.
-    event: (u64, u64),
-    /// The position of the newest text.
-    text: Option<FrameId>,
+    /// The number of the newest event.
+    event: EventNumber,
+    /// The position of the newest text of each step.
+    texts: BTreeMap<Option<StepKey>, FrameId>,
 }
 
 impl FrameOrder {
     /// The order of a reader that has received the events up to this number.
     #[must_use]
-    pub const fn after(event_seq: u64) -> Self {
-        Self { fence: 0, event: (event_seq, u64::MAX), text: None }
+    pub const fn after(event: EventNumber) -> Self {
+        Self { fence: 0, event, texts: BTreeMap::new() }
     }
 
     /// True if the reader takes the frame. A frame without a position, or of a kind that is unknown, is always taken.
     pub fn accepts(&mut self, frame: &Frame) -> bool {
-        let Some(id) = frame.id() else { return true };
-        if id.fence < self.fence {
-            return false;
-        }
-        let is_new = match frame {
-            // Events are numbered by the journal, whoever owns the run.
-            Frame::Event { event, .. } => {
-                let position = (event.seq, id.n);
-                let is_new = position > self.event;
-                self.event = self.event.max(position);
+        match frame {
+            Frame::Event { id, event } => {
+                let is_new = event.number() > self.event;
+                self.event = self.event.max(event.number());
+                self.fence = self.fence.max(id.fence);
                 is_new
             }
-            Frame::Delta { .. } | Frame::Restarted { .. } => {
-                let is_new = self.text.is_none_or(|newest| id > newest);
-                self.text = self.text.max(Some(id));
-                is_new
-            }
+            Frame::Delta { id, step, .. } | Frame::Restarted { id, step } => self.accepts_text(*id, step.as_ref()),
             Frame::Accepted { .. }
             | Frame::Working { .. }
             | Frame::Reply { .. }
             | Frame::Refused { .. }
             | Frame::Unknown => true,
-        };
-        self.fence = id.fence;
-        is_new
+        }
     }
 
-    /// The number of the event after which a watch is resumed. A journal entry may have several events, so the entry of
-    /// the newest one is read again, and what was received of it is not accepted again.
-    #[must_use]
-    pub const fn event_seq(&self) -> u64 {
-        match self.event {
-            (seq, u64::MAX) => seq,
-            (seq, _) => seq.saturating_sub(1),
+    /// True for a text that is later than the newest one of its step, and of no earlier owner than any frame.
+    fn accepts_text(&mut self, id: FrameId, step: Option<&StepKey>) -> bool {
+        let step = step.cloned();
+        if id.fence < self.fence || self.texts.get(&step).is_some_and(|newest| id <= *newest) {
+            return false;
         }
+        if self.texts.len() >= STEPS_MAX {
+            self.texts.clear();
+        }
+        self.texts.insert(step, id);
+        self.fence = id.fence;
+        true
+    }
+
+    /// The number of the event after which a watch is resumed.
+    #[must_use]
+    pub const fn newest_event(&self) -> EventNumber {
+        self.event
     }
 }
 

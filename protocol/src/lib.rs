@@ -8,6 +8,7 @@ pub mod audit;
 pub mod envelope;
 pub mod error;
 pub mod event;
+pub mod event_number;
 pub mod frame;
 pub mod hash;
 pub mod header;

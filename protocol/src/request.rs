@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Cause, ErrorCode};
+use crate::event_number::EventNumber;
 use crate::hash::ContentHash;
 use crate::id::{AgentId, CallKey, ContextKey, RunId, StepId, TeamId, WorkflowId};
 use crate::money::MicroUsd;
@@ -284,7 +285,7 @@ pub enum Query {
         /// The run.
         run: RunId,
         /// The number of the last event that the caller received; 0 means none.
-        after: u64,
+        after: EventNumber,
     },
     /// The audit, the newest first.
     Audit {

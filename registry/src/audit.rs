@@ -8,7 +8,7 @@ use std::ops::Deref;
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
 use protocol::audit::{Event, Opening, Record};
-use protocol::{Cause, RequestId, TenantId, Timestamp};
+use protocol::{Cause, ContentHash, RequestId, TenantId, Timestamp};
 use serde::Serialize;
 
 use crate::error::StoreError;
@@ -280,6 +280,17 @@ pub struct PruneReport {
     pub through: AuditSeq,
 }
 
+/// A record of the root chain, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootRecord {
+    /// Its number, from 1.
+    pub number: u64,
+    /// Its hash, which covers that of the record before it.
+    pub hash: ContentHash,
+    /// The record.
+    pub record: String,
+}
+
 /// Reads the audit. Entries are opened and closed by a [`crate::core::Unit`].
 #[async_trait]
 pub trait AuditLog: Send + Sync {
@@ -296,6 +307,15 @@ pub trait AuditLog: Send + Sync {
     /// # Errors
     /// [`AuditError`] if they cannot be read.
     async fn find(&self, scope: &AuditScope, id: &str) -> Result<Vec<ListedRecord>, AuditError>;
+
+    /// Reads records of the root chain after this number, in their order; not necessarily all. None in a database that has
+    /// one chain only.
+    ///
+    /// # Errors
+    /// [`AuditError`] if they cannot be read.
+    async fn read_root(&self, _after: u64) -> Result<Vec<RootRecord>, AuditError> {
+        Ok(Vec::new())
+    }
 
     /// Verifies the whole hash chain.
     ///

@@ -21,7 +21,7 @@ pub use lease::{LeaseStatus, LeaseWatch, PodLease};
 pub use one_pod::one_pod;
 #[cfg(feature = "testing")]
 pub use one_pod::one_pod_with_lease;
-pub use pod_info::{ClusterFormat, Finalized, PodInfo};
+pub use pod_info::{ClusterFormat, Finalized, JOURNAL_VERSION, JOURNAL_VERSION_MIN, PodInfo};
 
 /// A message for a run: a signal, a cancellation, a reply. The owner of the run records it in the journal by its id,
 /// once, and then removes it.
@@ -60,6 +60,10 @@ pub struct DueWork {
     /// By how many microseconds the wall clock of the machine is later than the clock of the pod, which is that of the
     /// database; negative if it is earlier.
     pub clock_offset_micros: i64,
+    /// How often the lease of this pod has lapsed so far.
+    pub lapses: u64,
+    /// How many units of this pod were refused so far because another owner had claimed their run.
+    pub fenced_writes: u64,
 }
 
 /// A tree that was due, and was claimed.
@@ -152,6 +156,15 @@ pub trait ClusterStore: Send + Sync {
     /// # Errors
     /// [`StoreError`]
     async fn live_pods(&self) -> Result<Vec<PodInfo>, StoreError>;
+
+    /// The newest version of journals that may be written: those of a later one are read by every pod once an operator has
+    /// finalized it. A store that one process owns has that of this release.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    async fn journal_version(&self) -> Result<u32, StoreError> {
+        Ok(JOURNAL_VERSION)
+    }
 
     /// Notifies of what there is to do, about once a second.
     fn watch(&self) -> watch::Receiver<DueWork>;

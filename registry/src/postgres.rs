@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::audit::root_chain::registrations;
+use crate::cluster::{JOURNAL_VERSION, JOURNAL_VERSION_MIN};
 use crate::error::StoreError;
 use crate::group_commit::{CommandSender, queue};
 use crate::in_memory::context::in_memory_context_view;
@@ -134,8 +135,8 @@ async fn join(
     let joining = sqlx::query_scalar("SELECT greenroom_join_v2($1, $2, $3, $4, $5, $6, $7)")
         .bind(name.as_str())
         .bind(env!("CARGO_PKG_VERSION"))
-        .bind(cluster::JOURNAL_VERSION)
-        .bind(cluster::JOURNAL_VERSION)
+        .bind(pod_list::to_column(JOURNAL_VERSION_MIN))
+        .bind(pod_list::to_column(JOURNAL_VERSION))
         .bind(lanes)
         .bind(i64::try_from(JOIN_LEASE.as_millis()).unwrap_or(i64::MAX))
         .bind(clock.now().as_micros())

@@ -68,6 +68,8 @@ pub struct NewRun {
     /// True if it is created without an owner, for any pod that has capacity for it. Only a store that pods share does
     /// that; in any other one its creator owns it.
     pub is_unowned: bool,
+    /// The version of its journal. No pod claims its tree that does not read it, if pods share the store.
+    pub journal_version: u32,
     /// The pod that will run it, or that has created it without an owner.
     pub pod: PodId,
     /// How long the lease of that pod lasts without a renewal.

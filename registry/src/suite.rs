@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::audit::signer::Signer;
+use crate::cluster::JOURNAL_VERSION_MIN;
 use crate::core::KeyClaim;
 use crate::idempotency::{KeyStatus, ReservedKey};
 use crate::journal::{AppendPosition, JournalError, Receipt, Seq};
@@ -312,6 +313,7 @@ pub(crate) fn new_run(number: u128) -> NewRun {
         personal_data: false,
         tree_fence: None,
         is_unowned: false,
+        journal_version: JOURNAL_VERSION_MIN,
         pod: pod(),
         lease: MINUTE,
     }

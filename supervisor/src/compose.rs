@@ -101,7 +101,7 @@ pub async fn compose_with(
     let active = or_close(Box::pin(loader.load(&metrics)).await, &stores, &mut services, &*clock).await?;
     let ActiveParts { generations, policy, catalogue, in_service } = active;
     let readiness = Arc::default();
-    let nats = Box::pin(pod_nats::open(config, uses_nats, &readiness, &metrics)).await;
+    let nats = Box::pin(pod_nats::open(config, uses_nats, &clock, &readiness, &metrics)).await;
     let nats = or_close(nats, &stores, &mut services, &*clock).await?;
     let network = nats.as_ref().map(PodNats::network);
     let cluster = ClusterRuntime::new(network, config, &pod, (&clock, &ids), &metrics)?;

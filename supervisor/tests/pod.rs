@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use greenroom_client::{CallParams, Client};
-use greenroom_protocol::event::RunEventKind;
+use greenroom_protocol::event::{EventNumber, RunEventKind};
 use greenroom_protocol::limits::ARTIFACT_PART_BYTES_MAX;
 use greenroom_protocol::request::{Maintenance, Page};
 use greenroom_protocol::{AgentId, Cause, ErrorCode, Json, Reply, Status, UserId, Values, WorkflowId};
@@ -107,7 +107,7 @@ async fn a_second_process_sends_requests_to_the_owner_over_its_socket() {
     assert_eq!((reply.metadata.workflow_steps, reply.metadata.agents_involved), (5, 5));
 
     let run = reply.id.parse().unwrap();
-    let events: Vec<_> = client.watch(&run, 0).map(|event| event.unwrap()).collect().await;
+    let events: Vec<_> = client.watch(&run, EventNumber::START).map(|event| event.unwrap()).collect().await;
     assert!(matches!(events.first().map(|event| &event.kind), Some(RunEventKind::RunStarted { steps: 5 })));
     assert!(matches!(events.last().map(|event| &event.kind), Some(RunEventKind::RunEnded { .. })));
     let verified = client.maintain(Maintenance::VerifyAudit).await.unwrap();

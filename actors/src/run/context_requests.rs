@@ -18,12 +18,14 @@ impl RunsHandle {
     /// something or its store fails.
     ///
     /// # Errors
-    /// [`ErrorCode::UnknownRun`] if this pod hosts no run of a team with this id; [`ErrorCode::LeaseLost`] if another
-    /// pod owns the run; [`ErrorCode::TimedOut`].
+    /// [`ErrorCode::UnknownRun`] if there is no run of a team with this id, or it has ended; [`ErrorCode::LeaseLost`] if
+    /// this pod has owned the run and another one does now; [`ErrorCode::TimedOut`].
     pub(crate) async fn read_context(&self, permit: Permitted<ContextRead>) -> Result<Outcome, Cause> {
         let deadline = permit.grant().deadline();
         let (_, ContextRead { run, keys }) = permit.redeem();
-        let last = self.context_version(&run)?;
+        let Ok(last) = self.context_version(&run) else {
+            return self.read_foreign_context(&run, &keys, deadline).await;
+        };
         let RunEnv { stores, clock, .. } = &**self.env();
         let now = clock.now();
         let read = stores.context.read(&run, &keys, last.get(), now);
@@ -44,10 +46,13 @@ impl RunsHandle {
     /// step, so here the permit is all that it gets.
     ///
     /// # Errors
-    /// [`ErrorCode::VersionConflict`] if the key has another version than expected; as [`RunsHandle::read_context`].
+    /// [`ErrorCode::LeaseLost`] if another pod owns the run; [`ErrorCode::VersionConflict`] if the key has another version
+    /// than expected; as [`RunsHandle::read_context`].
     pub(crate) async fn write_context(&self, permit: Permitted<ContextWrite>) -> Result<Outcome, Cause> {
         let run = permit.request().run.clone();
-        self.context_version(&run)?;
+        if self.context_version(&run).is_err() {
+            return Err(self.foreign_write_error(&run).await);
+        }
         if matches!(permit.grant().caller(), Caller::Workflow { run: caller, .. } if *caller == run) {
             drop(permit.redeem());
             return Ok(outcome(Values::new()));

@@ -25,6 +25,7 @@ use super::dedup_key::{dedup_key, key_conflict_error};
 use super::effects::EffectContext;
 use super::handle::{RunsHandle, into_reply};
 use super::inner_start::InnerStart;
+use super::journal_version::{check_version, needed_version};
 use super::loops::Loops;
 use super::machine::{Event, RUN_RETRIES_MAX, State};
 use super::message::{FirstAction, RunArgs};
@@ -110,6 +111,7 @@ impl RunsHandle {
         let is_unowned = start.detach && self.is_left_to_pods(grant, ticket.is_some());
         let prepared = self.prepare_in_time(&run, grant, start, inner.as_ref(), now).await?;
         let new = NewRun { is_unowned, ..self.new_run(&prepared, body, inner.as_ref()) };
+        check_version(&*env.stores.cluster, new.journal_version).await?;
         if is_unowned {
             return self.create_unowned(new, key.as_ref(), audit_entry, now).await;
         }
@@ -160,6 +162,7 @@ impl RunsHandle {
             personal_data: prepared.personal_data,
             tree_fence: inner.map(|inner| inner.tree().fence()),
             is_unowned: false,
+            journal_version: needed_version(&prepared.pinned.plan),
             pod: pod.clone(),
             lease: *lease,
         }

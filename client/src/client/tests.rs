@@ -51,11 +51,11 @@ impl Transport for Script {
         self.replies.lock().unwrap().pop_front().unwrap_or_else(|| Ok(reply(json!({}), None)))
     }
 
-    fn watch(&self, run: &WatchedRun, after: u64) -> Events {
+    fn watch(&self, run: &WatchedRun, after: EventNumber) -> Events {
         let WatchedRun::Id(run) = run.clone() else { panic!("{run:?}") };
         let kind = RunEventKind::RunStarted { steps: 1 };
         let (at, protocol_version) = (Timestamp::from_micros(0), WrittenVersion::OWN);
-        let event = RunEvent { run, seq: after + 1, at, protocol_version, kind };
+        let event = RunEvent { run, seq: after.seq() + 1, n: 0, at, protocol_version, kind };
         futures::stream::iter([Ok(event)]).boxed()
     }
 }
@@ -156,8 +156,10 @@ async fn a_transport_without_text_streams_the_reply_alone() {
 #[tokio::test]
 async fn a_watch_begins_after_the_event_that_its_caller_has() {
     let client = Client::new(Arc::new(Script::default()));
-    let observed: Vec<_> = client.run("run_1").watch_after(4).map(Result::unwrap).collect().await;
+    let observed: Vec<_> =
+        client.run("run_1").watch_after(EventNumber::after_entry(4)).map(Result::unwrap).collect().await;
     assert!(matches!(&observed[..], [Observation::Event(event)] if event.seq == 5), "{observed:?}");
-    let events: Vec<_> = client.watch(&RunId::new("run_1").unwrap(), 0).map(Result::unwrap).collect().await;
+    let events: Vec<_> =
+        client.watch(&RunId::new("run_1").unwrap(), EventNumber::START).map(Result::unwrap).collect().await;
     assert_eq!(events[0].seq, 1);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
-use greenroom_protocol::event::RunEventKind;
+use greenroom_protocol::event::{EventNumber, RunEventKind};
 use greenroom_protocol::frame::FrameOrder;
 use greenroom_protocol::{Cause, Frame, Reply, RequestHeaders, RunId, Subjects};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -43,7 +43,7 @@ impl RunWatch {
         subjects: Subjects,
         headers: RequestHeaders,
         run: RunId,
-        after: u64,
+        after: EventNumber,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -90,7 +90,7 @@ impl RunWatch {
     async fn receive(&mut self) -> Result<Option<Frame>, TransportError> {
         let now = Instant::now();
         if self.frames.is_none() {
-            let request = self.subjects.of_watch(&self.run, self.order.event_seq());
+            let request = self.subjects.of_watch(&self.run, self.order.newest_event());
             let (subject, body) = request.map_err(TransportError::Rejected)?;
             let message = Message { subject, headers: self.headers.clone(), body: body.into() };
             self.frames = Some(self.link.open(message).await?);
@@ -120,7 +120,8 @@ impl RunWatch {
                 self.is_done = matches!(event.kind, RunEventKind::RunEnded { .. });
                 Ok(Some(Observation::Event(Box::new(event))))
             }
-            Frame::Restarted { step, .. } => Ok(Some(Observation::Restarted { step })),
+            Frame::Delta { id, step: Some(step), text } => Ok(Some(Observation::Text { id, step, text })),
+            Frame::Restarted { id, step } => Ok(Some(Observation::Restarted { id, step })),
             Frame::Refused { cause } => self.end_or_reopen(cause).await.map(|()| None),
             Frame::Reply { reply } => {
                 let Reply { id, error, .. } = *reply;
@@ -133,7 +134,9 @@ impl RunWatch {
                     }
                 }
             }
-            Frame::Accepted { .. } | Frame::Delta { .. } | Frame::Working { .. } | Frame::Unknown => Ok(None),
+            Frame::Accepted { .. } | Frame::Delta { step: None, .. } | Frame::Working { .. } | Frame::Unknown => {
+                Ok(None)
+            }
         }
     }
 

@@ -114,7 +114,7 @@ impl Link for Bridge {
         request = with_headers(request.header(ACCEPT, "text/event-stream, application/json"), &headers)?;
         if matches!(subject, IngressSubject::Run { verb: RunVerb::Events, .. }) {
             let WatchBody { after } = serde_json::from_slice(&body).map_err(|error| invalid(&error))?;
-            request = request.header("Last-Event-ID", after);
+            request = request.header("Last-Event-ID", after.to_string());
         } else if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }

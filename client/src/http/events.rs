@@ -22,9 +22,8 @@ pub(super) struct EventReader {
     /// The type of the event that is not complete, and its data.
     name: String,
     data: String,
-    /// The number of the newest event of a run, and how many events of the same journal entry were before it.
+    /// The number of the journal entry of the newest event of a run.
     seq: u64,
-    entry_n: u64,
     /// The number of the newest frame.
     number: u64,
 }
@@ -38,10 +37,17 @@ struct Accepted {
 #[derive(Deserialize)]
 struct Delta {
     text: String,
+    /// The position and the step of a text of a run.
+    #[serde(default)]
+    id: Option<FrameId>,
+    #[serde(default)]
+    step: Option<StepKey>,
 }
 
 #[derive(Deserialize)]
 struct Restarted {
+    #[serde(default)]
+    id: Option<FrameId>,
     #[serde(default)]
     step: Option<StepKey>,
 }
@@ -96,16 +102,20 @@ impl EventReader {
                 let Accepted { pod, run } = decode(data)?;
                 Frame::Accepted { pod, run, version: PROTOCOL_VERSION }
             }
-            "delta" => Frame::Delta { id, step: None, text: decode::<Delta>(data)?.text },
-            "restarted" => Frame::Restarted { id, step: decode::<Restarted>(data)?.step },
+            "delta" => {
+                let Delta { text, id: position, step } = decode(data)?;
+                Frame::Delta { id: position.unwrap_or(id), step, text }
+            }
+            "restarted" => {
+                let Restarted { id: position, step } = decode(data)?;
+                Frame::Restarted { id: position.unwrap_or(id), step }
+            }
             "reply" => Frame::Reply { reply: Box::new(decode::<Reply>(data)?) },
             "error" => problem::frame_of(data.as_bytes())?,
             _ => {
                 let event: RunEvent = decode(data)?;
-                // A stream begins with the first event of a journal entry, also after a connection was lost.
-                self.entry_n = if event.seq == self.seq { self.entry_n.saturating_add(1) } else { 0 };
                 self.seq = event.seq;
-                Frame::Event { id: FrameId { seq: event.seq, n: self.entry_n, ..id }, event }
+                Frame::Event { id: FrameId { seq: event.seq, n: event.n.into(), ..id }, event }
             }
         })
     }

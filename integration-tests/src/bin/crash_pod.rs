@@ -9,7 +9,7 @@ use anyhow::Context;
 use futures::StreamExt;
 use greenroom_client::{CallParams, Client};
 use greenroom_integration_tests::crash_injection::CrashPoint;
-use greenroom_protocol::event::RunEventKind;
+use greenroom_protocol::event::{EventNumber, RunEventKind};
 use greenroom_protocol::{Json, RunId, TeamId, UserId, Values, WorkflowId};
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose::{Overrides, compose_with};
@@ -57,7 +57,7 @@ async fn pod() -> anyhow::Result<u64> {
 
 /// Approves every approval step of a run until the run has ended.
 async fn follow(client: &Client, run: &RunId) -> anyhow::Result<()> {
-    let mut events = client.watch(run, 0);
+    let mut events = client.watch(run, EventNumber::START);
     while let Some(event) = events.next().await {
         match event?.kind {
             RunEventKind::ApprovalRequested { step, .. } => {

@@ -11,7 +11,7 @@ use greenroom_client::{CallParams, Client};
 use greenroom_integration_tests::model_fixture::ModelFixture;
 use greenroom_integration_tests::script_server::{RecordedRequest, ScriptServer, ServerBehavior};
 use greenroom_integration_tests::wait;
-use greenroom_protocol::event::RunEventKind;
+use greenroom_protocol::event::{EventNumber, RunEventKind};
 use greenroom_protocol::{Json, RunId, Values, WorkflowId};
 use serde_json::Value;
 
@@ -91,7 +91,7 @@ async fn a_killed_run_succeeds_after_resuming_and_repeats_no_recorded_step() {
 async fn kill_after_events(fixture: &ModelFixture, events: usize) -> (RunId, bool) {
     let (process, client) = fixture.up().await.expect("a process");
     let run = start_run(&client).await;
-    let mut watch = client.watch(&run, 0);
+    let mut watch = client.watch(&run, EventNumber::START);
     let mut has_ended = false;
     for _ in 0..events {
         let Some(Ok(event)) = watch.next().await else { break };

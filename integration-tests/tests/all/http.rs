@@ -12,7 +12,7 @@ use greenroom_client::{Observation, Progress};
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::http_pod::{ADMIN_KEY, HttpPod, HttpResponse};
 use greenroom_integration_tests::wait::wait_until;
-use greenroom_protocol::event::RunEventKind;
+use greenroom_protocol::event::{EventNumber, RunEventKind};
 use greenroom_protocol::{ArtifactRef, ContentHash, ErrorCode, Json, RunId};
 use serde::Deserialize;
 use tempfile::TempDir;
@@ -60,7 +60,7 @@ async fn wait_for_status(pod: &HttpPod, run: &str, status: &str) -> Result<Json>
     wait_until(status, WAIT_MAX, probe).await
 }
 
-fn event_numbers(text: &str) -> Vec<u64> {
+fn event_numbers(text: &str) -> Vec<EventNumber> {
     text.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok()).collect()
 }
 

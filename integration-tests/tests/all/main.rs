@@ -45,6 +45,7 @@ mod metrics;
 mod model_quirks;
 mod nats;
 mod nats_client;
+mod nats_frames;
 mod nats_python;
 mod nats_sessions;
 mod overload;

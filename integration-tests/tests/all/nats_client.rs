@@ -165,7 +165,7 @@ async fn a_watch_continues_when_its_pod_is_killed_and_no_event_arrives_twice() -
     let rest = tokio::time::timeout(WAIT_MAX, observations.try_collect::<Vec<_>>()).await??;
     let events = std::iter::once(first).chain(rest).filter_map(|observation| match observation {
         Observation::Event(event) => Some(event),
-        Observation::Restarted { .. } => None,
+        Observation::Text { .. } | Observation::Restarted { .. } => None,
     });
     let events: Vec<_> = events.collect();
     ensure!(events.is_sorted_by_key(|event| event.seq), "{events:?}");

@@ -10,6 +10,7 @@ use greenroom_client::CallParams;
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::terminal::CliHarness;
 use greenroom_integration_tests::test_pod::{StoreKind, TestPod, test_config, text};
+use greenroom_protocol::event::EventNumber;
 use greenroom_protocol::request::{
     CallOptions, ContextRead, Invoke, MemoryRead, Page, Query, RunListFilter, Signal, SignalRun,
 };
@@ -86,13 +87,15 @@ async fn a_run_of_an_agent_with_personal_data_is_read_with_the_permission_only()
     let pod = start().await?;
     for (workflow, is_private) in [("public_letter", false), ("private_letter", true), ("outer", true)] {
         let run = RunId::new(start_run(&pod, workflow, "Ann lives in Bonn").await?.id)?;
-        let reads =
-            || [Query::Run { run: run.clone() }, Query::Events { run: run.clone(), after: 0 }].map(Request::Query);
+        let reads = || {
+            [Query::Run { run: run.clone() }, Query::Events { run: run.clone(), after: EventNumber::START }]
+                .map(Request::Query)
+        };
         for read in reads() {
             let reply = request(&pod, "admin", read).await?;
             assert!(reply.error.is_none(), "{workflow}: {reply:?}");
         }
-        let mut events = pod.pod.client(&UserId::new("reader")?).watch(&run, 0);
+        let mut events = pod.pod.client(&UserId::new("reader")?).watch(&run, EventNumber::START);
         let first = events.next().await.context("an event or a rejection")?;
         assert_eq!(first.is_err(), is_private, "{workflow}: {first:?}");
         for read in reads() {
@@ -153,7 +156,8 @@ async fn an_artifact_with_personal_data_is_read_with_the_permission_only() -> Re
     let (admin, reader) = (UserId::new("admin")?, UserId::new("reader")?);
     let received =
         pod.pod.ingress().store_artifact(&admin, b"Ben lives in Bern".to_vec(), "text/plain", "ben.txt").await?;
-    let query = |artifact: &ArtifactRef| Request::Query(Query::Artifact { hash: artifact.hash, after: 0 });
+    let query =
+        |artifact: &ArtifactRef| Request::Query(Query::Artifact { hash: artifact.hash, after: EventNumber::START });
     let before = request(&pod, "reader", query(&received)).await?;
     assert!(before.error.is_none(), "{before:?}");
     let reply = request(&pod, "admin", invoke("private", &received)?).await?;
@@ -231,7 +235,7 @@ async fn what_an_agent_draws_from_personal_data_is_read_with_the_permission_only
         }
         let drawn = request(&pod, "admin", draw(&artifact)?).await?;
         let chart = drawn.outputs.values().find_map(find_artifact).with_context(|| format!("{drawn:?}"))?;
-        let query = || Request::Query(Query::Artifact { hash: chart.hash, after: 0 });
+        let query = || Request::Query(Query::Artifact { hash: chart.hash, after: EventNumber::START });
         assert!(request(&pod, "admin", query()).await?.error.is_none());
         let reply = request(&pod, "reader", query()).await?;
         match is_private {

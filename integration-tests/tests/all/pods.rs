@@ -10,7 +10,7 @@ use greenroom_client::CallParams;
 use greenroom_integration_tests::shifted_clock::ShiftedClock;
 use greenroom_integration_tests::test_pod::text;
 use greenroom_integration_tests::wait::wait_until;
-use greenroom_protocol::event::{RunEventKind, RunStatus};
+use greenroom_protocol::event::{EventNumber, RunEventKind, RunStatus};
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::{Page, RunListFilter};
 use greenroom_protocol::{ErrorCode, Reply, RunId, Status, StepId, WorkflowId};
@@ -99,7 +99,8 @@ fn every_pod_shows_and_approves_the_run_of_another_one() -> Result<()> {
 
     let signed = sign(&b, &run)?;
     assert_eq!((signed.status, &signed.error), (Status::Success, &None));
-    let events = b.block_on(async { timeout(WAIT_MAX, client.watch(&run, 0).try_collect::<Vec<_>>()).await })??;
+    let events =
+        b.block_on(async { timeout(WAIT_MAX, client.watch(&run, EventNumber::START).try_collect::<Vec<_>>()).await })??;
     let last = events.last().context("a run has events")?;
     let RunEventKind::RunEnded { reply } = &last.kind else { panic!("{last:?}") };
     ensure_success(reply)?;

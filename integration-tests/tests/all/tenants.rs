@@ -12,6 +12,7 @@ use greenroom_client::Client;
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::test_pod::{StoreKind, TestPod, test_config, text};
 use greenroom_integration_tests::wait::wait_until;
+use greenroom_protocol::event::EventNumber;
 use greenroom_protocol::request::{
     CallOptions, ContextChange, ContextRead, ContextWrite, Invoke, MemoryChange, MemoryRead, MemoryWrite, Page, Query,
     ResumeRun, RunListFilter, Signal, SignalRun, StartRun, StartTeam,
@@ -194,7 +195,7 @@ fn requests_for(run: &RunId, team_run: &RunId, artifact: &ArtifactRef, entry: &s
             Request::ContextRead(ContextRead { run: run.clone(), keys: Vec::new() }),
             Request::ContextWrite(ContextWrite { run: run.clone(), key, expect: None, change, ttl_ms: None }),
             Request::Query(Query::Run { run: run.clone() }),
-            Request::Query(Query::Events { run: run.clone(), after: 0 }),
+            Request::Query(Query::Events { run: run.clone(), after: EventNumber::START }),
         ]);
     }
     Ok(requests)
@@ -229,8 +230,8 @@ async fn what_another_tenant_has_does_not_exist() -> Result<()> {
         }
         for run in [&run, &team_run] {
             let mallory = client(&pod, "mallory")?;
-            let foreign = format!("{:?}", mallory.watch(run, 0).next().await);
-            let absent = format!("{:?}", mallory.watch(&no_run, 0).next().await);
+            let foreign = format!("{:?}", mallory.watch(run, EventNumber::START).next().await);
+            let absent = format!("{:?}", mallory.watch(&no_run, EventNumber::START).next().await);
             assert_eq!(foreign.replace(run.as_str(), "ID"), absent.replace(no_run.as_str(), "ID"), "a watch");
             assert!(foreign.contains("UnknownRun"), "{foreign}");
         }

@@ -19,6 +19,7 @@ fn event(fence: u64, seq: u64) -> Frame {
     let event = RunEvent {
         run: "run_1".parse().unwrap(),
         seq,
+        n: 0,
         at: Timestamp::default(),
         protocol_version: WrittenVersion::OWN,
         kind,
@@ -50,7 +51,7 @@ fn a_frame_survives_its_json_and_an_unknown_one_is_read() {
 
 #[test]
 fn a_reader_drops_the_frames_of_an_earlier_owner_and_repeated_ones() {
-    let mut order = FrameOrder::after(3);
+    let mut order = FrameOrder::after(EventNumber::after_entry(3));
     for (frame, is_accepted) in [
         (Frame::Unknown, true),
         (event(1, 3), false),
@@ -60,26 +61,55 @@ fn a_reader_drops_the_frames_of_an_earlier_owner_and_repeated_ones() {
         (event(1, 4), true),
         (Frame::Restarted { id: id(2, 4, 0), step: None }, true),
         (delta(id(1, 9, 9)), false),
-        (event(1, 5), false),
+        (event(1, 5), true),
         (delta(id(2, 4, 1)), true),
         (event(2, 4), false),
-        (event(2, 5), true),
         (event(2, 5), false),
         (Frame::Working { at: Timestamp::default() }, true),
     ] {
         assert_eq!(order.accepts(&frame), is_accepted, "{frame:?}");
     }
-    assert_eq!(order.event_seq(), 4, "the newest entry is read again, because it may have further events");
+    assert_eq!(
+        order.newest_event(),
+        EventNumber::new(5, 0),
+        "its entry is read again, because it may have further events"
+    );
+}
+
+#[test]
+fn the_texts_of_steps_at_the_same_time_do_not_displace_each_other() {
+    let of_step = |id, index| {
+        let step = Some(StepKey { step: "draft".parse().unwrap(), index: Some(index) });
+        Frame::Delta { id, step, text: "a".to_owned() }
+    };
+    let mut order = FrameOrder::default();
+    for (frame, is_accepted) in [
+        (of_step(id(1, 5, 1), 0), true),
+        (of_step(id(1, 6, 1), 1), true),
+        (of_step(id(1, 5, 2), 0), true),
+        (of_step(id(1, 5, 2), 0), false),
+        (of_step(id(1, 6, 2), 1), true),
+        (of_step(id(2, 9, 1), 1), true),
+        (of_step(id(1, 5, 3), 0), false),
+    ] {
+        assert_eq!(order.accepts(&frame), is_accepted, "{frame:?}");
+    }
 }
 
 #[test]
 fn each_event_of_an_entry_is_accepted_once() {
     let numbered = |n| match event(1, 5) {
-        Frame::Event { event, .. } => Frame::Event { id: id(1, 5, n), event },
+        Frame::Event { event, .. } => Frame::Event { id: id(1, 5, n.into()), event: RunEvent { n, ..event } },
         other => other,
     };
-    let mut order = FrameOrder::after(4);
-    assert_eq!(order.event_seq(), 4);
+    let mut order = FrameOrder::after(EventNumber::after_entry(4));
+    assert_eq!(order.newest_event(), EventNumber::after_entry(4));
     let accepted = [0, 1, 0, 1, 2].map(|n| order.accepts(&numbered(n)));
     assert_eq!(accepted, [true, true, false, false, true]);
+    let mut resumed = FrameOrder::after(EventNumber::new(5, 0));
+    assert_eq!(
+        [0, 1].map(|n| resumed.accepts(&numbered(n))),
+        [false, true],
+        "the second event of an entry is not lost"
+    );
 }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::envelope::Envelope;
+use crate::event_number::EventNumber;
 use crate::id::WorkflowId;
 use crate::peek::{Document as _, document};
 use crate::request::{CallOptions, Signal, TeamRef};
@@ -72,7 +73,7 @@ pub struct StartTeamBody<'a> {
 pub struct WatchBody {
     /// The number of the last event that the caller received; 0 means none.
     #[serde(default)]
-    pub after: u64,
+    pub after: EventNumber,
 }
 
 /// The body of `artifacts.upload`.

@@ -8,6 +8,7 @@ use super::body::{EmptyBody, InvokeBody, StartRunBody, StartTeamBody, UploadBody
 use super::{CatalogueEntry, CatalogueKind, IngressSubject, RunVerb, Subjects};
 use crate::envelope::Envelope;
 use crate::error::{Cause, ErrorCode};
+use crate::event_number::EventNumber;
 use crate::id::RunId;
 use crate::limits::{NAME_BYTES_MAX, PROTOCOL_VERSION};
 use crate::peek::{self, Document, Reading, check_members};
@@ -26,7 +27,7 @@ pub enum SubjectRequest {
         /// The run.
         run: RunId,
         /// The number of the last event that the caller received; 0 means none.
-        after: u64,
+        after: EventNumber,
     },
     /// An artifact, which arrives in chunks.
     Upload {
@@ -133,11 +134,11 @@ impl Subjects {
         }
     }
 
-    /// The subject and the body that watch a run after an event; 0 means from its start.
+    /// The subject and the body that watch a run after an event.
     ///
     /// # Errors
     /// As [`Subjects::of_request`].
-    pub fn of_watch(&self, run: &RunId, after: u64) -> Result<(String, Vec<u8>), Cause> {
+    pub fn of_watch(&self, run: &RunId, after: EventNumber) -> Result<(String, Vec<u8>), Cause> {
         Ok((self.run(run, RunVerb::Events), to_json(&WatchBody { after })?))
     }
 

@@ -152,13 +152,18 @@ fn a_body_becomes_the_request_of_its_subject() {
 fn a_watch_and_an_upload_have_bodies_of_their_own() {
     let subjects = subjects();
     let run = "run.1".parse().unwrap();
-    for (after, body) in [(0, ""), (0, "{}"), (7, r#"{"after": 7}"#)] {
+    for (after, body) in
+        [("0", ""), ("0", "{}"), ("7", r#"{"after": 7}"#), ("7", r#"{"after": "7"}"#), ("7.1", r#"{"after": "7.1"}"#)]
+    {
+        let after = after.parse().unwrap();
         let purpose = subjects.parse(&subjects.run(&run, RunVerb::Events)).unwrap();
         let request = purpose.into_request(body.as_bytes(), PROTOCOL_VERSION);
         assert_eq!(request, Ok(SubjectRequest::Watch { run: run.clone(), after }));
     }
-    let (subject, body) = subjects.of_watch(&run, 7).unwrap();
-    assert_eq!((subject.as_str(), body.as_slice()), ("acme.greenroom.v1.runs.run%2E1.events", &br#"{"after":7}"#[..]));
+    for (after, written) in [("7", r#"{"after":7}"#), ("7.1", r#"{"after":"7.1"}"#)] {
+        let (subject, body) = subjects.of_watch(&run, after.parse().unwrap()).unwrap();
+        assert_eq!((subject.as_str(), body.as_slice()), ("acme.greenroom.v1.runs.run%2E1.events", written.as_bytes()));
+    }
     let (subject, body) = subjects.of_upload("sales.csv", "text/csv").unwrap();
     let request = subjects.parse(&subject).unwrap().into_request(&body, PROTOCOL_VERSION);
     let expected = SubjectRequest::Upload { name: "sales.csv".to_owned(), media_type: "text/csv".to_owned() };

@@ -158,7 +158,7 @@ fn a_watcher_sees_the_journal_as_events() {
 fn a_stream_is_written_frame_by_frame() {
     let position = |n| FrameId { fence: 2, seq: 7, n };
     let kind = RunEventKind::RunStarted { steps: 5 };
-    let event = RunEvent { run: id("run_01"), seq: 7, at: at(0), protocol_version: WrittenVersion::OWN, kind };
+    let event = RunEvent { run: id("run_01"), seq: 7, n: 0, at: at(0), protocol_version: WrittenVersion::OWN, kind };
     let frames = [
         Frame::Accepted { pod: id("pod-a"), run: Some(id("run_01")), version: 1 },
         Frame::Accepted { pod: id("pod-a"), run: None, version: 1 },

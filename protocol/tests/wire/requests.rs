@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use greenroom_protocol::event::EventNumber;
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{
     CallOptions, CallTool, ContextChange, ContextRead, ContextWrite, InlineTeam, Invoke, Maintenance, MemoryChange,
@@ -117,7 +118,8 @@ fn queries() -> Vec<Request> {
         Query::Team { id: id("reporting_team") },
         Query::Runs { filter: RunListFilter::default(), page: Page::default() },
         Query::Run { run: id("run_01") },
-        Query::Events { run: id("run_01"), after: 7 },
+        Query::Events { run: id("run_01"), after: EventNumber::after_entry(7) },
+        Query::Events { run: id("run_01"), after: EventNumber::new(7, 1) },
         Query::Audit { page },
         Query::AuditEntry { id: "17".into() },
         Query::Artifact { hash: hash(), after: 8 },

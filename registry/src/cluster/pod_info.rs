@@ -4,6 +4,11 @@ use greenroom_protocol as protocol;
 use protocol::PodId;
 use serde::Serialize;
 
+/// The oldest version of journals that this release reads.
+pub const JOURNAL_VERSION_MIN: u32 = 1;
+/// The newest version of journals that this release reads, and writes once it is finalized. Version 2 has waits.
+pub const JOURNAL_VERSION: u32 = 2;
+
 /// A pod whose lease has not expired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PodInfo {

@@ -7,7 +7,7 @@ use protocol::limits::PAGE_ROWS_MAX;
 use sqlx::postgres::PgRow;
 
 use crate::audit::verify::ChainReport;
-use crate::audit::{AuditError, AuditLog, AuditPage, AuditScope, AuditSeq, ListedRecord};
+use crate::audit::{AuditError, AuditLog, AuditPage, AuditScope, AuditSeq, ListedRecord, RootRecord};
 use crate::columns::{Columns as _, to_int};
 use crate::error::StoreError;
 use crate::postgres::connection::connect;
@@ -30,6 +30,9 @@ macro_rules! select_scope {
         )
     };
 }
+
+/// Records of the root chain that are read at once.
+const ROOT_RECORDS_MAX: i64 = 1_024;
 
 /// The audit.
 pub(super) struct PostgresAudit(pub(super) StoreHandle);
@@ -57,6 +60,21 @@ impl AuditLog for PostgresAudit {
         let records = page.iter().map(record_of).collect::<Result<Vec<_>, _>>()?;
         let next = page.last().filter(|_| is_more).map(seq_of).transpose()?;
         Ok(AuditPage { records, next })
+    }
+
+    async fn read_root(&self, after: u64) -> Result<Vec<RootRecord>, AuditError> {
+        let rows =
+            sqlx::query("SELECT number, hash, record FROM audit_root WHERE number > $1 ORDER BY number LIMIT $2")
+                .bind(to_int(after))
+                .bind(ROOT_RECORDS_MAX)
+                .fetch_all(&self.0.readers)
+                .await
+                .map_err(|error| sqlx_error(&error))?;
+        let decode = |row: &PgRow| {
+            let (number, hash, record) = (row.number("number")?, row.hash("hash")?, row.text("record")?.to_owned());
+            Ok::<_, StoreError>(RootRecord { number, hash, record })
+        };
+        Ok(rows.iter().map(decode).collect::<Result<_, _>>()?)
     }
 
     /// An id of two numbers (`CHAIN/NUMBER`) names a record of one chain, a number the records with this number of all

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-use crate::cluster::{Announcements, ClusterStore, DueTree, DueWork, LeaseWatch, PodInfo};
+use crate::cluster::{Announcements, ClusterStore, DueTree, DueWork, JOURNAL_VERSION, LeaseWatch, PodInfo};
 use crate::columns::{Columns as _, to_int};
 use crate::core::CoreStore;
 use crate::error::StoreError;
@@ -23,8 +23,6 @@ use crate::postgres::transaction::{begin, commit};
 use crate::runs::leases::{NewLease, RunNumber};
 use crate::runs::{ClaimedTree, Fence};
 
-/// The version of the journals that this release reads.
-pub(super) const JOURNAL_VERSION: i32 = super::pod_list::JOURNAL_VERSION;
 /// How long after a claim whose reply was lost its trees are looked for: the server may execute it later.
 const LOST_CLAIM_SEARCH: Duration = Duration::from_secs(60);
 /// Trees of one claim.
@@ -81,7 +79,7 @@ impl PostgresCluster {
             .bind(self.store.pod.id)
             .bind(pod.as_str())
             .bind(now.as_micros())
-            .bind(JOURNAL_VERSION)
+            .bind(pod_list::to_column(JOURNAL_VERSION))
             .bind(i32::try_from(limit).unwrap_or(i32::MAX))
             .bind(full_tenants.as_slice())
             .fetch_one(&self.store.readers)
@@ -272,6 +270,10 @@ impl ClusterStore for PostgresCluster {
 
     async fn live_pods(&self) -> Result<Vec<PodInfo>, StoreError> {
         pod_list::live(&self.store.readers).await
+    }
+
+    async fn journal_version(&self) -> Result<u32, StoreError> {
+        pod_list::journal_version(&self.store.readers).await
     }
 
     fn watch(&self) -> watch::Receiver<DueWork> {

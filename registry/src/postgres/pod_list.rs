@@ -6,15 +6,12 @@ use protocol::{PodId, Timestamp};
 use serde::Deserialize;
 use sqlx::postgres::{PgConnection, PgRow};
 
-use crate::cluster::{ClusterFormat, Finalized, PodInfo};
+use crate::cluster::{ClusterFormat, Finalized, JOURNAL_VERSION, PodInfo};
 use crate::columns::Columns as _;
 use crate::error::StoreError;
 use crate::postgres::connection::{STATEMENT_TIMEOUT, check_schema, connect, in_time, parse_url};
 use crate::postgres::error::{sqlx_error, write_error};
 use crate::postgres::readers::Readers;
-
-/// The version of the journals that this release reads.
-pub(super) const JOURNAL_VERSION: i32 = 1;
 
 const SELECT_PODS: &str = "\
     SELECT p.pod, p.version, array_to_json(p.labels)::text AS labels, p.capacity::bigint AS capacity, \
@@ -59,7 +56,7 @@ pub(crate) async fn read(url: &str) -> Result<(Vec<PodInfo>, ClusterFormat), Sto
 pub(crate) async fn finalize(url: &str, now: Timestamp) -> Result<Finalized, StoreError> {
     let mut connection = open(url).await?;
     let finalizing = sqlx::query_scalar("SELECT greenroom_finalize_v1($1, $2)")
-        .bind(JOURNAL_VERSION)
+        .bind(to_column(JOURNAL_VERSION))
         .bind(now.as_micros())
         .fetch_one(&mut connection);
     let report: String = in_time(STATEMENT_TIMEOUT, finalizing).await?;
@@ -88,6 +85,17 @@ impl From<FormatReport> for ClusterFormat {
     fn from(FormatReport { journal_version, finalized_at }: FormatReport) -> Self {
         Self { journal_version, finalized_at }
     }
+}
+
+/// The newest version of journals that may be written.
+pub(super) async fn journal_version(readers: &Readers) -> Result<u32, StoreError> {
+    let row = sqlx::query(SELECT_FORMAT).fetch_one(readers).await.map_err(|error| sqlx_error(&error))?;
+    small(&row, "journal_version")
+}
+
+/// A version of journals as the database has it.
+pub(super) fn to_column(version: u32) -> i32 {
+    i32::try_from(version).unwrap_or(i32::MAX)
 }
 
 async fn open(url: &str) -> Result<PgConnection, StoreError> {

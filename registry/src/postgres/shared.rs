@@ -1,7 +1,7 @@
 //! State that the lanes and the stores of one pod share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use greenroom_protocol as protocol;
@@ -60,6 +60,8 @@ pub(super) struct Shared {
     lost_claim_until: Mutex<Option<Instant>>,
     /// What the last tick has found to do.
     pub(super) due_work: watch::Sender<DueWork>,
+    /// Units that were refused because another owner had claimed their run.
+    pub(super) fenced_writes: AtomicU64,
     /// Requests a tick before the next one is due.
     pub(super) nudged: Notify,
     /// What this pod has left to others.
@@ -102,6 +104,7 @@ impl Shared {
             lease,
             lost_claim_until: Mutex::default(),
             due_work: watch::Sender::new(DueWork::default()),
+            fenced_writes: AtomicU64::new(0),
             nudged: Notify::new(),
             announcements: watch::Sender::default(),
             generations: watch::Sender::default(),

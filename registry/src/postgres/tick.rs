@@ -2,6 +2,7 @@
 //! other pods dead, and learns what there is to do, which generations are current and what time it is. Every ten seconds it
 //! appends the heads of the chains to the root chain.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use greenroom_protocol::{BootTime, DatabaseTime, Timestamp};
@@ -90,6 +91,7 @@ pub(super) struct Tick {
     reported_offset: ReportedOffset,
     root_at: Instant,
     pods_declared_dead: u64,
+    lapses: u64,
     cleaner: mpsc::Sender<i64>,
 }
 
@@ -109,6 +111,7 @@ impl Tick {
             reported_offset: ReportedOffset::default(),
             root_at: Instant::now() + SIGN_INTERVAL,
             pods_declared_dead: 0,
+            lapses: 0,
             cleaner,
         }
     }
@@ -228,6 +231,7 @@ impl Tick {
         }
         if self.store.clock.boot_time() >= self.renewed_until && !self.has_lapsed {
             self.has_lapsed = true;
+            self.lapses += 1;
             // It is the same one; those who watch it learn that its time has passed.
             self.store.lease.send_modify(|_| {});
             tracing::error!(
@@ -258,7 +262,9 @@ impl Tick {
             let _ = self.store.accounts().try_send(AccountsCommand::Show);
         }
         let (pods_declared_dead, clock_offset_micros) = (self.pods_declared_dead, self.measure_offset());
-        let work = DueWork { has_due_trees, messages: inbox, pods_declared_dead, clock_offset_micros };
+        let (lapses, fenced_writes) = (self.lapses, self.store.fenced_writes.load(Ordering::Relaxed));
+        let work =
+            DueWork { has_due_trees, messages: inbox, pods_declared_dead, clock_offset_micros, lapses, fenced_writes };
         self.store.due_work.send_replace(work);
         // Another pod may have written to a run that is watched here.
         self.store.journal_notifiers.notify_all();

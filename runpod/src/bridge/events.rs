@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use futures::stream::{self, StreamExt};
+use greenroom_protocol::event::{EventNumber, InvalidEventNumber};
 use greenroom_protocol::request::Query;
 use greenroom_protocol::subject::RunVerb;
 use greenroom_protocol::{Credential, IngressSubject, Request, RunId};
@@ -26,7 +27,7 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(60);
 /// How long the first event is awaited: a refusal that arrives by then has a status of its own.
 const FIRST_EVENT_WAIT: Duration = Duration::from_secs(1);
 /// A number after every event, by which nothing is read. It is a number of the stores.
-const AFTER_EVERYTHING: u64 = u32::MAX as u64;
+const AFTER_EVERYTHING: EventNumber = EventNumber::after_entry(u32::MAX as u64);
 
 /// Streams the events of a run.
 pub(super) async fn watch(incoming: Incoming) -> Result<Response, Problem> {
@@ -35,8 +36,8 @@ pub(super) async fn watch(incoming: Incoming) -> Result<Response, Problem> {
     let query = head.query(&WATCH_QUERY)?;
     let credential = credential(&head, &run, query.get("token").map(String::as_str))?;
     let after = head.text("Last-Event-ID").or_else(|| query.get("after").map(String::as_str)).unwrap_or("0");
-    let after =
-        after.trim().parse::<u64>().map_err(|_| Problem::invalid("the number of the last event is no number"))?;
+    let after: EventNumber =
+        after.trim().parse().map_err(|error: InvalidEventNumber| Problem::invalid(error.to_string()))?;
     let mut events = RunEvents::new(head.bridge.client(credential), run, after);
     let first = match timeout(FIRST_EVENT_WAIT, events.next()).await {
         Ok(Ok(Some(event))) => Some(event),

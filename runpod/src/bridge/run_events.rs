@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use greenroom_client::{Client, Observation, Observations, TransportError};
-use greenroom_protocol::event::RunEventKind;
-use greenroom_protocol::journal::StepKey;
+use greenroom_protocol::event::{EventNumber, RunEventKind};
 use greenroom_protocol::{Cause, ErrorCode, Json, RunId};
 use serde_json::json;
 use tokio::time::sleep;
@@ -25,10 +24,7 @@ pub(super) struct RunEvents {
     client: Client,
     run: RunId,
     /// The number of the newest event that the reader has.
-    newest: u64,
-    /// The newest event is of the watch that is open: another one of the same number is a further event of its journal
-    /// entry, and not a repetition.
-    is_of_watch: bool,
+    newest: EventNumber,
     observations: Option<Observations>,
     failures: u32,
     is_done: bool,
@@ -36,8 +32,8 @@ pub(super) struct RunEvents {
 
 impl RunEvents {
     /// The events after this number.
-    pub(super) const fn new(client: Client, run: RunId, after: u64) -> Self {
-        Self { client, run, newest: after, is_of_watch: false, observations: None, failures: 0, is_done: false }
+    pub(super) const fn new(client: Client, run: RunId, after: EventNumber) -> Self {
+        Self { client, run, newest: after, observations: None, failures: 0, is_done: false }
     }
 
     /// The next event; `None` after the last one. Dropping the future loses none.
@@ -51,15 +47,20 @@ impl RunEvents {
             match observations.next().await {
                 Some(Ok(Observation::Event(event))) => {
                     self.failures = 0;
-                    let is_new = event.seq > self.newest || (event.seq == self.newest && self.is_of_watch);
-                    if !is_new {
+                    let number = event.number();
+                    if number <= self.newest {
                         continue;
                     }
-                    (self.newest, self.is_of_watch) = (event.seq, true);
+                    self.newest = number;
                     self.is_done = matches!(event.kind, RunEventKind::RunEnded { .. });
-                    return numbered(event.seq, serde_json::to_value(event)).map(Some);
+                    return numbered(number, serde_json::to_value(event)).map(Some);
                 }
-                Some(Ok(Observation::Restarted { step })) => return Ok(Some(restarted(step.as_ref()))),
+                Some(Ok(Observation::Text { id, step, text })) => {
+                    return Ok(Some(SseEvent::unnumbered("delta", json!({ "text": text, "step": step, "id": id }))));
+                }
+                Some(Ok(Observation::Restarted { id, step })) => {
+                    return Ok(Some(SseEvent::unnumbered("restarted", json!({ "step": step, "id": id }))));
+                }
                 Some(Err(error)) => self.reopen(error).await?,
                 None => self.is_done = true,
             }
@@ -72,7 +73,7 @@ impl RunEvents {
     /// # Errors
     /// The cause, if another attempt would have the same end, or there were too many.
     async fn reopen(&mut self, error: TransportError) -> Result<(), Cause> {
-        (self.observations, self.is_of_watch) = (None, false);
+        self.observations = None;
         self.failures = self.failures.saturating_add(1);
         let is_passing = match &error {
             TransportError::Unreachable { .. } | TransportError::ConnectionLost => true,
@@ -90,12 +91,8 @@ impl RunEvents {
 }
 
 /// An event of the run, whose type is that of its JSON.
-fn numbered(number: u64, event: serde_json::Result<Json>) -> Result<SseEvent, Cause> {
+fn numbered(number: EventNumber, event: serde_json::Result<Json>) -> Result<SseEvent, Cause> {
     let data = event.map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))?;
     let name = data.get("event").and_then(Json::as_str).unwrap_or("unknown").to_owned();
     Ok(SseEvent { id: Some(number), name, data })
-}
-
-fn restarted(step: Option<&StepKey>) -> SseEvent {
-    SseEvent::unnumbered("restarted", json!({ "step": step }))
 }

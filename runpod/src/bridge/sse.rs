@@ -11,6 +11,7 @@ use axum::response::Response;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use greenroom_protocol::Json;
+use greenroom_protocol::event::EventNumber;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -35,7 +36,7 @@ pub(super) enum AtDrain {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct SseEvent {
     /// Its number, which a reader sends when it connects again.
-    pub(super) id: Option<u64>,
+    pub(super) id: Option<EventNumber>,
     /// Its type.
     pub(super) name: String,
     /// Its data.
@@ -114,8 +115,9 @@ mod tests {
 
     #[test]
     fn an_event_has_one_line_of_data_whatever_its_texts_contain() {
-        let event = SseEvent { id: Some(7), name: "delta".into(), data: json!({ "text": "a\nb\r\n\n" }) };
-        assert_eq!(event.encode(), "id: 7\nevent: delta\ndata: {\"text\":\"a\\nb\\r\\n\\n\"}\n\n");
+        let event =
+            SseEvent { id: Some(EventNumber::new(7, 1)), name: "delta".into(), data: json!({ "text": "a\nb\r\n\n" }) };
+        assert_eq!(event.encode(), "id: 7.1\nevent: delta\ndata: {\"text\":\"a\\nb\\r\\n\\n\"}\n\n");
         let unnumbered = SseEvent::unnumbered("restarted", json!({}));
         assert_eq!(unnumbered.encode(), "event: restarted\ndata: {}\n\n");
     }

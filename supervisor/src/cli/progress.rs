@@ -128,6 +128,7 @@ mod tests {
         let event = RunEvent {
             run: RunId::new("run_1").unwrap(),
             seq: 3,
+            n: 0,
             at: Timestamp::default(),
             protocol_version: WrittenVersion::OWN,
             kind: RunEventKind::ApprovalRequested {
@@ -149,7 +150,7 @@ mod tests {
             until: None,
         };
         let (run, protocol_version) = (RunId::new("run_1").unwrap(), WrittenVersion::OWN);
-        let event = RunEvent { run, seq: 3, at: Timestamp::default(), protocol_version, kind };
+        let event = RunEvent { run, seq: 3, n: 0, at: Timestamp::default(), protocol_version, kind };
         let text = line(&event).unwrap();
         assert_eq!(text, "  ? payment waits for the event `paid`\n    greenroom runs publish run_1 paid");
     }
@@ -168,6 +169,7 @@ mod tests {
         let event = RunEvent {
             run: RunId::new("run_1").unwrap(),
             seq: 4,
+            n: 0,
             at: Timestamp::default(),
             protocol_version: WrittenVersion::OWN,
             kind,

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use greenroom_client::transport::Events;
 use greenroom_client::{Call, CallParams, Client, ReplyResult};
 use greenroom_definitions::parse_inline_team;
-use greenroom_protocol::event::{RunEventKind, WatchedRun};
+use greenroom_protocol::event::{EventNumber, RunEventKind, WatchedRun};
 use greenroom_protocol::limits::INLINE_TEAM_BYTES_MAX;
 use greenroom_protocol::request::{CallOptions, InlineTeam, TeamRef};
 use greenroom_protocol::{
@@ -137,7 +137,7 @@ pub(super) async fn follow_run(
 ) -> Result<Reply, Cause> {
     session.set_run(WatchedRun::StartedBy(request.clone()));
     let has_started = AtomicBool::new(false);
-    let events = print_events_from(session.client().watch_started(request, 0), progress, &has_started);
+    let events = print_events_from(session.client().watch_started(request, EventNumber::START), progress, &has_started);
     tokio::pin!(reply, events);
     tokio::select! {
         reply = &mut reply => {
@@ -153,7 +153,7 @@ pub(super) async fn follow_run(
 
 /// Prints the events of a run from its first to its last, and returns its reply.
 pub(super) async fn print_events(client: &Client, run: &RunId, progress: Progress) -> Option<Reply> {
-    print_events_from(client.watch(run, 0), progress, &AtomicBool::new(false)).await
+    print_events_from(client.watch(run, EventNumber::START), progress, &AtomicBool::new(false)).await
 }
 
 /// As [`print_events`]; sets `has_started` at the first event.

@@ -2,7 +2,7 @@
 //! given up are in `dead`.
 
 use futures::StreamExt;
-use greenroom_protocol::event::{RunEventKind, WatchedRun};
+use greenroom_protocol::event::{EventNumber, RunEventKind, WatchedRun};
 use greenroom_protocol::journal::{PendingApproval, PendingWait};
 use greenroom_protocol::request::{Maintenance, Page, PublishedEvent, RunListFilter, Signal};
 use greenroom_protocol::{Cause, Clock, Json, Reply, RunId, Timestamp};
@@ -120,7 +120,7 @@ fn print_run(reply: &Reply, output: Output) -> u8 {
     0
 }
 
-async fn watch(session: &Session, run: &RunId, after: u64, output: Output) -> Result<u8, Cause> {
+async fn watch(session: &Session, run: &RunId, after: EventNumber, output: Output) -> Result<u8, Cause> {
     session.set_run(WatchedRun::Id(run.clone()));
     let mut events = session.client().watch(run, after);
     while let Some(event) = events.next().await {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use greenroom_client::Client;
-use greenroom_protocol::event::WatchedRun;
+use greenroom_protocol::event::{EventNumber, WatchedRun};
 use greenroom_protocol::limits::REQUEST_TIMEOUT_MAX;
 use greenroom_protocol::request::Maintenance;
 use greenroom_protocol::{ArtifactRef, Cause, Clock, Deadline, ErrorCode, Json, Reply, Request, RunId};
@@ -151,7 +151,7 @@ impl Session {
         match watched? {
             WatchedRun::Id(run) => Some(run),
             WatchedRun::StartedBy(request) => {
-                let mut events = self.client().watch_started(&request, 0);
+                let mut events = self.client().watch_started(&request, EventNumber::START);
                 let first = tokio::time::timeout(INTERRUPTED_RUN_WAIT, events.next()).await;
                 Some(first.ok()??.ok()?.run)
             }

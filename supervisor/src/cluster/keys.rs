@@ -22,6 +22,10 @@ pub enum KeyLabel {
     Pods,
     /// Pods notify each other of work. The context is the prefix of the subjects.
     Wake,
+    /// Pods pass on what models write. The context is the prefix of the subjects.
+    Texts,
+    /// Pods copy the root chain of the audit. The context is the prefix of the subjects.
+    RootCopy,
     /// The handshake of sessions.
     Handshake,
     /// The chunks of one direction of a session.
@@ -37,6 +41,8 @@ impl KeyLabel {
         match self {
             Self::Pods => b"greenroom cluster v1 pods",
             Self::Wake => b"greenroom cluster v1 wake",
+            Self::Texts => b"greenroom cluster v1 texts",
+            Self::RootCopy => b"greenroom cluster v1 audit root",
             Self::Handshake => b"greenroom cluster v1 session handshake",
             Self::Chunks => b"greenroom cluster v1 session chunks",
             Self::Delegation => b"greenroom cluster v1 delegation",

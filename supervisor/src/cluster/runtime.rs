@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream::BoxStream;
 use greenroom_actors::remote::{OwnLabels, RemoteHosts};
 use greenroom_actors::supervision::ChildKind;
-use greenroom_protocol::{Cause, Clock, IdGenerator, PodId};
+use greenroom_protocol::{CallKey, Cause, Clock, IdGenerator, PodId};
 use greenroom_registry::cluster::ClusterStore;
 use greenroom_rego::Authenticator;
 
+use super::answers::{self, AnswerPart};
 use super::delegation::issuer::DelegationIssuer;
 use super::delegation::verifier::Delegations;
 use super::keys::{ClusterSecret, KeyError};
@@ -22,6 +24,7 @@ use super::placement::{LivePods, reader};
 use super::session::SessionEnv;
 use super::session::subject::Subjects;
 use super::sessions::{CallError, Sessions};
+use super::text_channel::TextChannel;
 use crate::compose::actor_tree::RootHandle;
 use crate::config::Config;
 use crate::pipeline::Pipeline;
@@ -39,6 +42,8 @@ pub(crate) struct ClusterNetwork {
     pub(crate) cluster: String,
     /// The secret of the cluster.
     pub(crate) secret: ClusterSecret,
+    /// The texts that models write.
+    pub(crate) texts: TextChannel,
 }
 
 /// The part of a pod that talks to other pods.
@@ -56,12 +61,23 @@ struct Connected {
     table: Arc<PeerTable>,
     sessions: Arc<Sessions>,
     delegations: Arc<Delegations>,
+    texts: TextChannel,
+}
+
+/// The way to other pods: sessions for calls, and beside them the answers of models.
+struct PeerNetwork {
+    sessions: Arc<Sessions>,
+    texts: TextChannel,
 }
 
 #[async_trait]
-impl PeerTransport for Sessions {
+impl PeerTransport for PeerNetwork {
     async fn call(&self, pod: &PodId, body: &[u8], timeout: Duration) -> Result<Vec<u8>, CallError> {
-        Self::call(self, pod, body, timeout).await
+        self.sessions.call(pod, body, timeout).await
+    }
+
+    async fn subscribe(&self, pod: &PodId, key: &CallKey) -> BoxStream<'static, AnswerPart> {
+        answers::subscribe(&self.texts, pod, key).await
     }
 }
 
@@ -118,9 +134,9 @@ impl ClusterRuntime {
     ) -> Result<(), Cause> {
         let capacity = u32::try_from(capacity).unwrap_or(u32::MAX);
         cluster.describe(&self.labels, capacity).await.map_err(|error| error.cause())?;
-        let Some(Connected { pods, node, table, sessions, .. }) = self.connected else { return Ok(()) };
+        let Some(Connected { pods, node, table, sessions, texts, .. }) = self.connected else { return Ok(()) };
         let (clock, ids) = (Arc::clone(&pipeline.clock), sessions.ids());
-        let service = PipelineService::new(Arc::clone(pipeline), table, clock, ids);
+        let service = PipelineService::new(Arc::clone(pipeline), table, texts, (clock, ids));
         root.add_child(node_child(&node)).await?;
         root.add_child(peer_child(&self.pod, Arc::new(service))).await?;
         services.start(reader(cluster, pods));
@@ -140,7 +156,7 @@ fn connect(
     (clock, ids): (&Arc<dyn Clock>, &Arc<dyn IdGenerator>),
     metrics: &Metrics,
 ) -> Result<(Arc<dyn RemoteHosts>, Connected), KeyError> {
-    let ClusterNetwork { client, prefix, cluster, secret } = network;
+    let ClusterNetwork { client, prefix, cluster, secret, texts } = network;
     let (table, pods) = (Arc::new(PeerTable::default()), LivePods::default());
     let node = NodeHandle::new(&cluster, pod.clone(), secret.cookie()?, Arc::clone(&table));
     let env = SessionEnv {
@@ -158,8 +174,8 @@ fn connect(
         labels: labels.to_vec(),
         pods: pods.clone(),
         issuer: DelegationIssuer::new(&secret, pod.clone(), Arc::clone(clock), Arc::clone(ids))?,
-        transport: sessions.clone(),
+        transport: Arc::new(PeerNetwork { sessions: Arc::clone(&sessions), texts: texts.clone() }),
         clock: Arc::clone(clock),
     });
-    Ok((Arc::new(remote), Connected { pods, node, table, sessions, delegations }))
+    Ok((Arc::new(remote), Connected { pods, node, table, sessions, delegations, texts }))
 }

@@ -1,7 +1,7 @@
 //! Messages of the cluster's own traffic: JSON with a signature in a header, which covers the subject too. One without the
 //! right signature is dropped and counted, and its content is not read.
 
-use async_nats::{HeaderMap, Message};
+use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,7 +13,7 @@ use crate::telemetry::metrics::DroppedMessage;
 /// The header with the signature.
 const SIGNATURE: &str = "Greenroom-Signature";
 /// Bytes of a message; a larger one is not from a pod.
-const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Separates the subject from the body in what is signed. No subject contains it.
 const SEPARATOR: u8 = 0;
 
@@ -27,12 +27,22 @@ pub(super) fn sign(key: &ClusterKey, subject: &str, document: &impl Serialize) -
 
 /// The document of a message from a pod of the cluster; `None` for any other one.
 pub(super) fn read<T: DeserializeOwned>(key: &ClusterKey, metrics: &Metrics, message: &Message) -> Option<T> {
-    let signature = message.headers.as_ref().and_then(|headers| headers.get(SIGNATURE));
-    let document =
-        signature.and_then(|signature| open(key, message.subject.as_str(), &message.payload, signature.as_str()));
+    read_parts(key, metrics, &message.subject, message.headers.as_ref(), &message.payload)
+}
+
+/// As [`read`], for a message of a stream.
+pub(super) fn read_parts<T: DeserializeOwned>(
+    key: &ClusterKey,
+    metrics: &Metrics,
+    subject: &Subject,
+    headers: Option<&HeaderMap>,
+    payload: &[u8],
+) -> Option<T> {
+    let signature = headers.and_then(|headers| headers.get(SIGNATURE));
+    let document = signature.and_then(|signature| open(key, subject.as_str(), payload, signature.as_str()));
     if document.is_none() {
         metrics.nats().count_dropped(DroppedMessage::Unsigned);
-        tracing::warn!(nats.subject = %message.subject, "a message without the signature of the cluster is dropped");
+        tracing::warn!(nats.subject = %subject, "a message without the signature of the cluster is dropped");
     }
     document
 }

@@ -11,7 +11,7 @@ use greenroom_actors::execution::{
 use greenroom_actors::guard::GuardHandle;
 use greenroom_actors::handler::{FileSources, Handler};
 use greenroom_actors::observer::Observer;
-use greenroom_actors::run::{LEASE, RunEnv, RunsHandle};
+use greenroom_actors::run::{LEASE, RunEnv, RunsHandle, StepDeltas};
 use greenroom_actors::supervision::ChildKind;
 use greenroom_actors::team::TeamsHandle;
 use greenroom_actors::tool::Tool;
@@ -84,7 +84,7 @@ pub(crate) async fn spawn_tree(parts: &PodParts, env: &Arc<ExecutionEnv>) -> Res
         lease: LEASE,
         park_delay: parts.config.park_delay,
         creates_runs_unowned: parts.creates_runs_unowned,
-        step_deltas: None,
+        step_deltas: parts.nats.as_ref().map(|nats| nats.step_texts() as Arc<dyn StepDeltas>),
     });
     let teams = TeamsHandle::new(runs.clone(), Arc::clone(env), CategoryConfig::default());
     children.push(teams_child(&teams));

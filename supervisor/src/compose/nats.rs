@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::parts::PodParts;
 use super::pod_nats::PodNats;
-use crate::cluster::keys::KeyLabel;
+use crate::cluster::keys::{ClusterKey, KeyLabel};
+use crate::cluster::root_copy::RootCopy;
 use crate::cluster::runtime::ClusterNetwork;
 use crate::cluster::store_watch::{self, StoreWatch};
 use crate::cluster::wake::{self, Wake};
@@ -84,6 +85,18 @@ impl NatsServices {
     }
 }
 
+/// What copies the root chain of the audit.
+fn root_copy(parts: &PodParts, connection: &NatsConnection, prefix: &str, key: ClusterKey) -> RootCopy {
+    RootCopy {
+        connection: connection.clone(),
+        key,
+        prefix: prefix.to_owned(),
+        replicas: parts.config.nats.as_ref().map_or(1, |nats| nats.audit_replicas),
+        audit: Arc::clone(&parts.stores.audit),
+        metrics: Arc::clone(&parts.metrics),
+    }
+}
+
 /// Starts the services of NATS over the connection of the pod, if it has one.
 ///
 /// # Errors
@@ -93,7 +106,7 @@ pub(crate) fn start(
     parts: &PodParts,
     ingress: &LocalIngress,
 ) -> Result<Option<NatsServices>, Cause> {
-    let (Some(PodNats { connection, network }), Some(NatsConfig { requests_max, .. })) =
+    let (Some(PodNats { connection, network, .. }), Some(NatsConfig { requests_max, .. })) =
         (&parts.nats, &parts.config.nats)
     else {
         return Ok(None);
@@ -122,6 +135,15 @@ pub(crate) fn start(
         cluster: Arc::clone(&parts.stores.cluster),
         metrics: Arc::clone(&metrics),
     }));
+    if parts.config.nats.as_ref().is_some_and(|nats| nats.audit_replicas > 0) {
+        services.start(root_copy(parts, connection, prefix, key(KeyLabel::RootCopy)?).service());
+    }
+    if let Some(texts) = &ingress.step_texts {
+        services.start(Arc::clone(texts).service());
+        if let Some(history) = texts.history() {
+            services.start(history.service());
+        }
+    }
     let nats_ingress = NatsIngress::new(ingress.clone(), connection.clone(), metrics, *requests_max, is_draining);
     let service = Arc::new(NatsService::new(Arc::new(nats_ingress), refused.clone()));
     let (serving, drained) = (service.watch_serving(), service.watch_drained());

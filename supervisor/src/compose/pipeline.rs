@@ -12,6 +12,7 @@ use greenroom_rego::{Evaluator, Guard};
 
 use super::overrides::WrapEvaluator;
 use super::parts::PodParts;
+use super::pod_nats::PodNats;
 use crate::admin::AdminOps;
 use crate::apply::Applier;
 use crate::ingress::local::LocalIngress;
@@ -105,5 +106,6 @@ pub(crate) fn ingress(parts: &PodParts, pipeline: Arc<Pipeline>) -> LocalIngress
         clock: Arc::clone(&parts.clock),
         ids: Arc::clone(&parts.ids),
         settings_hash: Arc::clone(&parts.settings_hash),
+        step_texts: parts.nats.as_ref().map(PodNats::step_texts),
     }
 }

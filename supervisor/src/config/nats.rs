@@ -45,8 +45,24 @@ pub const SETTINGS: &[Setting] = &[
         "messages under way on this pod; further ones are rejected as overloaded",
     )
     .or("16384"),
+    Setting::number(
+        "nats.stream_bytes_max",
+        &["GREENROOM_NATS_STREAM_BYTES_MAX"],
+        "bytes of the texts of models that a stream of JetStream stores for an hour, for watchers that begin later; 0 for \
+         none",
+    )
+    .or("0"),
+    Setting::number(
+        "nats.audit_replicas",
+        &["GREENROOM_NATS_AUDIT_REPLICAS"],
+        "replicas of the stream of JetStream with a copy of the audit's root chain, for a PostgreSQL database; 0 for no \
+         copy",
+    )
+    .or("0"),
 ];
 
+/// Replicas of a stream.
+const REPLICAS_MAX: usize = 5;
 /// Schemes of a server.
 const SCHEMES: [&str; 2] = ["nats", "tls"];
 
@@ -63,6 +79,10 @@ pub struct NatsConfig {
     pub tls: NatsTls,
     /// Messages under way.
     pub requests_max: usize,
+    /// Bytes of the stream of texts; zero for none.
+    pub stream_bytes_max: u64,
+    /// Replicas of the copy of the audit's root chain; zero for none.
+    pub audit_replicas: usize,
 }
 
 /// How a pod authenticates to the servers.
@@ -113,6 +133,8 @@ impl NatsConfig {
             auth: NatsAuth::None,
             tls: NatsTls::default(),
             requests_max: 16_384,
+            stream_bytes_max: 0,
+            audit_replicas: 0,
         }
     }
 }
@@ -121,6 +143,8 @@ impl NatsConfig {
 pub(super) fn read(reader: &mut ConfigReader<'_>) -> Option<NatsConfig> {
     let prefix = reader.get::<String>("nats.prefix").unwrap_or_default();
     let requests_max = reader.get::<usize>("nats.requests_max").unwrap_or(1);
+    let stream_bytes_max = reader.get::<u64>("nats.stream_bytes_max").unwrap_or(0);
+    let audit_replicas = reader.get::<usize>("nats.audit_replicas").unwrap_or(0);
     let (auth, tls) = (read_auth(reader), read_tls(reader));
     let url = reader.get::<String>("nats.url").filter(|url| !url.is_empty())?;
     for problem in url.split(',').filter_map(|server| check_server(server.trim())) {
@@ -130,10 +154,13 @@ pub(super) fn read(reader: &mut ConfigReader<'_>) -> Option<NatsConfig> {
     if let Err(cause) = Subjects::new(&prefix) {
         reader.report(format!("nats.prefix: {}", cause.message));
     }
+    if audit_replicas > REPLICAS_MAX {
+        reader.report(format!("nats.audit_replicas: JetStream has at most {REPLICAS_MAX}"));
+    }
     if requests_max == 0 {
         reader.report("nats.requests_max: it must be at least 1".to_owned());
     }
-    Some(NatsConfig { url: Secret::new(url), prefix, auth, tls, requests_max })
+    Some(NatsConfig { url: Secret::new(url), prefix, auth, tls, requests_max, stream_bytes_max, audit_replicas })
 }
 
 /// A problem of the URL of one server, without its secrets.

@@ -4,7 +4,7 @@
 use std::io;
 
 use bytes::BufMut;
-use greenroom_protocol::event::{RunEvent, WatchedRun};
+use greenroom_protocol::event::{EventNumber, RunEvent, WatchedRun};
 use greenroom_protocol::{ArtifactRef, Cause, Envelope, Reply, UserId};
 use greenroom_registry::artifacts::ARTIFACT_BYTES_MAX;
 use serde::de::DeserializeOwned;
@@ -46,8 +46,8 @@ pub enum ControlRequest {
         user: UserId,
         /// The run.
         run: WatchedRun,
-        /// Number of the last event that the client has; 0 for none.
-        after: u64,
+        /// Number of the last event that the client has.
+        after: EventNumber,
     },
     /// Stores a file as an artifact; its bytes follow, one raw frame for each chunk, and an empty frame after the last
     /// one. A connection that ends before has sent no file.
@@ -187,10 +187,10 @@ mod tests {
     async fn a_message_round_trips_and_the_end_of_the_stream_is_none() {
         let (mut client, mut server) = tokio::io::duplex(64);
         let run = WatchedRun::Id(RunId::new("run_1").unwrap());
-        let request = ControlRequest::Watch { user: UserId::new("admin").unwrap(), run, after: 7 };
+        let request = ControlRequest::Watch { user: UserId::new("admin").unwrap(), run, after: EventNumber::new(7, 1) };
         let writer = tokio::spawn(async move { write(&mut client, &request).await });
         let read_back: Option<ControlRequest> = read(&mut server).await.unwrap();
-        assert!(matches!(read_back, Some(ControlRequest::Watch { after: 7, .. })));
+        assert!(matches!(read_back, Some(ControlRequest::Watch { after, .. }) if after == EventNumber::new(7, 1)));
         writer.await.unwrap().unwrap();
         assert!(read::<ControlRequest>(&mut server).await.unwrap().is_none());
     }

@@ -12,15 +12,16 @@ use greenroom_client::transport::Events;
 use greenroom_client::{
     ContentChunks, Observation, Observations, Progress, ProgressStream, Transport, TransportError, Upload, Watch,
 };
-use greenroom_protocol::event::WatchedRun;
+use greenroom_protocol::event::{EventNumber, WatchedRun};
 use greenroom_protocol::request::Query;
 use greenroom_protocol::{
-    ArtifactRef, Cause, Credential, Envelope, ErrorCode, IngressKind, Received, Reply, Request, RequestHeaders,
+    ArtifactRef, Cause, Credential, Envelope, ErrorCode, Frame, IngressKind, Received, Reply, Request, RequestHeaders,
     RequestId, UserId,
 };
 use tokio::sync::mpsc;
 
 use super::local::LocalIngress;
+use super::watching::run_frames::Frames;
 use crate::pipeline::Served;
 
 /// Events of an answer that wait to be written. Beyond them, the model waits for its reader.
@@ -66,8 +67,8 @@ impl HttpTransport {
     }
 }
 
-/// The events of a run for this watcher, whom the guard permits to watch it once, when the watch begins.
-async fn watch(transport: &HttpTransport, watch: Watch) -> Result<Events, Cause> {
+/// The frames of a run for this watcher, whom the guard permits to watch it once, when the watch begins.
+async fn watch(transport: &HttpTransport, watch: Watch) -> Result<Frames, Cause> {
     let WatchedRun::Id(run) = watch.run else {
         return Err(Cause::new(ErrorCode::InvalidRequest, "over HTTP, a run is watched by its id"));
     };
@@ -76,7 +77,7 @@ async fn watch(transport: &HttpTransport, watch: Watch) -> Result<Events, Cause>
     let Served { reply, .. } = transport.ingress.pipeline.serve(received, None).await;
     match reply.error {
         Some(cause) => Err(cause),
-        None => Ok(transport.ingress.tail(&run, watch.after)),
+        None => Ok(transport.ingress.frames(&run, watch.after)),
     }
 }
 
@@ -94,12 +95,12 @@ impl Transport for HttpTransport {
         }
     }
 
-    fn watch(&self, run: &WatchedRun, after: u64) -> Events {
+    fn watch(&self, run: &WatchedRun, after: EventNumber) -> Events {
         let observations = self.observe(&Watch { run: run.clone(), after, credential: None });
         let events = observations.filter_map(|observation| {
             std::future::ready(match observation {
                 Ok(Observation::Event(event)) => Some(Ok(*event)),
-                Ok(Observation::Restarted { .. }) => None,
+                Ok(Observation::Text { .. } | Observation::Restarted { .. }) => None,
                 Err(error) => Some(Err(error)),
             })
         });
@@ -135,7 +136,7 @@ impl Transport for HttpTransport {
         let watched = watched.clone();
         let opening = async move {
             match watch(&transport, watched).await {
-                Ok(events) => events.map(|event| event.map(|event| Observation::Event(Box::new(event)))).boxed(),
+                Ok(frames) => frames.try_filter_map(|frame| std::future::ready(Ok(observation_of(frame)))).boxed(),
                 Err(cause) => stream::iter([Err(TransportError::Rejected(cause))]).boxed(),
             }
         };
@@ -193,6 +194,20 @@ impl Answering {
             Ok(event) => Some(progress_of(event)),
             Err(_) => self.reply.take().map(Progress::Reply),
         }
+    }
+}
+
+fn observation_of(frame: Frame) -> Option<Observation> {
+    match frame {
+        Frame::Event { event, .. } => Some(Observation::Event(Box::new(event))),
+        Frame::Delta { id, step: Some(step), text } => Some(Observation::Text { id, step, text }),
+        Frame::Restarted { id, step } => Some(Observation::Restarted { id, step }),
+        Frame::Delta { step: None, .. }
+        | Frame::Accepted { .. }
+        | Frame::Working { .. }
+        | Frame::Reply { .. }
+        | Frame::Refused { .. }
+        | Frame::Unknown => None,
     }
 }
 

@@ -11,7 +11,7 @@ use futures::{FutureExt, StreamExt, stream};
 use greenroom_actors::execution::DeltaSink;
 use greenroom_client::transport::Events;
 use greenroom_client::{Client, Transport, TransportError, Upload};
-use greenroom_protocol::event::WatchedRun;
+use greenroom_protocol::event::{EventNumber, WatchedRun};
 use greenroom_protocol::limits::REQUEST_TIMEOUT_MAX;
 use greenroom_protocol::request::Query;
 use greenroom_protocol::{
@@ -23,6 +23,8 @@ use greenroom_registry::artifacts::{ArtifactOwner, ArtifactSource, single_chunk}
 use greenroom_rego::Authenticated;
 
 use super::watching;
+use super::watching::run_frames::{self, Frames};
+use crate::cluster::step_texts::StepTexts;
 use crate::config::SettingsHash;
 use crate::pipeline::{Pipeline, Served};
 
@@ -40,6 +42,8 @@ pub struct LocalIngress {
     pub(crate) ids: Arc<dyn IdGenerator>,
     /// The hashes of the settings of the pod; those of its users change with a reload.
     pub(crate) settings_hash: Arc<ArcSwap<SettingsHash>>,
+    /// The texts of the steps of runs; `None` for a pod without NATS.
+    pub(crate) step_texts: Option<Arc<StepTexts>>,
 }
 
 impl LocalIngress {
@@ -96,7 +100,7 @@ impl LocalIngress {
     ///
     /// # Errors
     /// Those of the guard and of the store.
-    pub async fn watch(&self, user: UserId, watched: WatchedRun, after: u64) -> Result<Events, Cause> {
+    pub async fn watch(&self, user: UserId, watched: WatchedRun, after: EventNumber) -> Result<Events, Cause> {
         let run = match watched {
             WatchedRun::Id(run) => run,
             WatchedRun::StartedBy(name) => {
@@ -114,8 +118,13 @@ impl LocalIngress {
     }
 
     /// The events of a run after the one of this number, for a watch that was permitted before.
-    pub(crate) fn tail(&self, run: &RunId, after: u64) -> Events {
+    pub(crate) fn tail(&self, run: &RunId, after: EventNumber) -> Events {
         watching::events(&self.stores, run, after)
+    }
+
+    /// As [`LocalIngress::tail`], with the text that the models of the run write.
+    pub(crate) fn frames(&self, run: &RunId, after: EventNumber) -> Frames {
+        run_frames::frames(&self.stores, self.step_texts.as_ref(), run, after)
     }
 
     /// The run that a request of this user with this name starts.
@@ -210,7 +219,7 @@ impl Transport for LocalTransport {
         self.ingress.send(self.user.clone(), envelope).map(Ok).boxed()
     }
 
-    fn watch(&self, run: &WatchedRun, after: u64) -> Events {
+    fn watch(&self, run: &WatchedRun, after: EventNumber) -> Events {
         let (ingress, user, run) = (self.ingress.clone(), self.user.clone(), run.clone());
         let opening = async move {
             match ingress.watch(user, run, after).await {

@@ -4,13 +4,15 @@
 use futures::{StreamExt as _, stream};
 use greenroom_client::TransportError;
 use greenroom_client::transport::Events;
-use greenroom_protocol::event::{RunEvent, RunEventKind};
+use greenroom_protocol::event::{EventNumber, RunEvent, RunEventKind};
 use greenroom_protocol::{Cause, Reply, RunId};
 use greenroom_registry::Stores;
 use greenroom_registry::journal::Seq;
 
+pub(crate) mod run_frames;
+
 /// The events of a run after the one of this number, also later ones, until the run has ended.
-pub(crate) fn events(stores: &Stores, run: &RunId, after: u64) -> Events {
+pub(crate) fn events(stores: &Stores, run: &RunId, after: EventNumber) -> Events {
     let (stores, run) = (stores.clone(), run.clone());
     let opening = async move {
         match has_no_event_after(&stores, &run, after).await {
@@ -22,20 +24,22 @@ pub(crate) fn events(stores: &Stores, run: &RunId, after: u64) -> Events {
     stream::once(opening).flatten().boxed()
 }
 
-/// True if a run has ended, and its reader has its last event. The journal would be awaited for ever.
-async fn has_no_event_after(stores: &Stores, run: &RunId, after: u64) -> Result<bool, Cause> {
+/// True if a run has ended, and its reader has its last event, which is the only one of its entry. The journal would be
+/// awaited for ever.
+async fn has_no_event_after(stores: &Stores, run: &RunId, after: EventNumber) -> Result<bool, Cause> {
     let record = stores.runs.get(run).await.map_err(|error| error.cause())?;
-    Ok(record.is_some_and(|record| record.status.is_terminal() && record.seq.0 <= after))
+    Ok(record.is_some_and(|record| record.status.is_terminal() && record.seq.0 <= after.seq()))
 }
 
-fn tail(stores: &Stores, run: RunId, after: u64) -> Events {
-    let tail = stores.journal.tail(&run, Seq(after));
+fn tail(stores: &Stores, run: RunId, after: EventNumber) -> Events {
+    let tail = stores.journal.tail(&run, Seq(after.entry_before()));
     let events = tail.flat_map(move |record| {
         let events = match record {
             Ok(record) => RunEvent::list_from_entry(&run, record.seq.0, record.at, &record.entry),
             Err(error) => return stream::iter(vec![Err(TransportError::Rejected(error.cause()))]),
         };
-        stream::iter(events.into_iter().map(Ok).collect::<Vec<_>>())
+        let unread = events.into_iter().filter(|event| event.number() > after);
+        stream::iter(unread.map(Ok).collect::<Vec<_>>())
     });
     events.boxed()
 }

@@ -20,11 +20,13 @@ use super::rate::Rate;
 mod cluster;
 mod generations;
 mod help;
+mod membership;
 mod nats;
 mod store_failures;
 
 pub use cluster::ClusterMetrics;
 pub use generations::GenerationMetrics;
+pub use membership::MembershipMetrics;
 pub use nats::{DroppedMessage, NatsMetrics, WakeUp};
 pub use store_failures::StoreFailures;
 
@@ -71,6 +73,7 @@ pub struct Metrics {
     store_failures: StoreFailures,
     generations: GenerationMetrics,
     cluster: Arc<ClusterMetrics>,
+    membership: MembershipMetrics,
     nats: NatsMetrics,
     rates: Mutex<Rates>,
     /// Replies to requests from ingresses since the start.
@@ -134,6 +137,7 @@ impl Metrics {
             store_failures: StoreFailures::register(recorder),
             generations: GenerationMetrics::register(recorder),
             cluster: Arc::new(ClusterMetrics::register(recorder)),
+            membership: MembershipMetrics::register(recorder),
             nats: NatsMetrics::register(recorder),
             rates: Mutex::new(Rates::default()),
             replies: AtomicU64::new(0),
@@ -180,6 +184,12 @@ impl Metrics {
     #[must_use]
     pub const fn nats(&self) -> &NatsMetrics {
         &self.nats
+    }
+
+    /// Those of the pod among the others of its store.
+    #[must_use]
+    pub const fn membership(&self) -> &MembershipMetrics {
+        &self.membership
     }
 
     /// Those of what crosses pods.

@@ -60,9 +60,9 @@ async fn watching_follows_the_journal_to_its_end() {
     let harness = Harness::new(quarterly(), names()).await;
     let run = run_id(&harness.request(detached("report", json!({"board": "us"}))).await);
     let entries: Vec<_> = harness.stores.journal.tail(&run, Seq(0)).collect().await;
-    let events = entries.into_iter().filter_map(|entry| {
+    let events = entries.into_iter().flat_map(|entry| {
         let entry = entry.unwrap();
-        RunEvent::from_entry(&run, entry.seq.0, entry.at, &entry.entry)
+        RunEvent::list_from_entry(&run, entry.seq.0, entry.at, &entry.entry)
     });
     let events: Vec<_> = events.collect();
     assert!(matches!(events[0].kind, RunEventKind::RunStarted { steps: 5 }));

@@ -1,11 +1,14 @@
 //! Steps that wait for a value of the context or for an event, with their actors.
 
+use std::sync::atomic::Ordering;
+
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::{
     ContextChange, ContextWrite, PublishedEvent, Signal, SignalRun, StartRun, StartTeam,
 };
 use greenroom_protocol::{ContextKey, ErrorCode, EventName, Json, Reply, Request, RunId, Status};
+use greenroom_registry::cluster::JOURNAL_VERSION;
 use serde_json::json;
 
 use super::harness::{
@@ -170,4 +173,17 @@ async fn a_parked_run_is_due_when_the_time_of_its_event_is_over() {
     tokio::time::advance(std::time::Duration::from_secs(3_600)).await;
     assert_eq!(recover_due(&harness).await.resumed, 1);
     until_state(&harness, &run, RunStatus::TimedOut).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_with_waits_is_refused_until_every_pod_reads_its_journal() {
+    let (cluster, harness) = open_with(definitions()).await;
+    cluster.journal_version.store(JOURNAL_VERSION - 1, Ordering::Relaxed);
+    let refused = harness.request(detached("payment", json!({}))).await;
+    let code = refused.error.map(|cause| cause.code);
+    assert_eq!((code, harness.runs.hosted()), (Some(ErrorCode::NotFinalized), 0));
+    cluster.journal_version.store(JOURNAL_VERSION, Ordering::Relaxed);
+    let run = start_unowned(&harness, "payment").await;
+    assert_eq!(recover_due(&harness).await.resumed, 1);
+    until_entry(&harness, &run, 1, is_wait).await;
 }

@@ -8,13 +8,14 @@ use sqlx::types::Json;
 
 use crate::audit::chain::{ChainRow, ChainTip, EventJson};
 use crate::audit::{AuditSeq, EntrySubject};
+use crate::cluster::JOURNAL_VERSION_MIN;
 use crate::columns::to_int;
 use crate::error::StoreError;
 use crate::journal::Seq;
 use crate::postgres::lane::result::Tails;
 use crate::postgres::lane::units_json::{
     AppendJson, ClaimJson, ClosedJson, CreateJson, FreedJson, InterruptedJson, KeyJson, OpenedJson, ReleaseJson,
-    UnitsJson,
+    UnitsJson, VersionJson,
 };
 use crate::postgres::ledger::settled::SettledJson;
 use crate::postgres::link::{BatchCall, BatchId};
@@ -199,6 +200,10 @@ impl<'b> LaneBatch<'b> {
             pod: &record.pod,
             unowned: new.is_unowned,
         });
+        if new.journal_version > JOURNAL_VERSION_MIN {
+            let version = new.journal_version;
+            self.units.versions.push(VersionJson { unit, root: &record.root, version });
+        }
         self.add_entries(unit, &record.run, Seq(0), entries, at);
     }
 
@@ -284,10 +289,12 @@ impl BatchCall for LaneBatch<'_> {
     fn call<'c>(&'c self, connection: &'c mut PgConnection, id: BatchId) -> BoxFuture<'c, Result<String, sqlx::Error>> {
         const CALL: &str = "SELECT greenroom_commit_v2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
                             $15, $16, $17, $18, $19, $20)";
+        const CALL_WITH_VERSIONS: &str = "SELECT greenroom_commit_v3($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
+                                          $12, $13, $14, $15, $16, $17, $18, $19, $20)";
         let Self { chain, units, entries, replies, records, .. } = self;
         let BatchId { pod, lane, batch } = id;
         Box::pin(async move {
-            sqlx::query_scalar(CALL)
+            sqlx::query_scalar(if units.versions.is_empty() { CALL } else { CALL_WITH_VERSIONS })
                 .bind(pod)
                 .bind(lane)
                 .bind(batch)

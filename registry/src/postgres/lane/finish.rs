@@ -1,6 +1,7 @@
 //! What follows from a batch that is durable: permits, leases, notifications and replies.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
 use greenroom_protocol as protocol;
 use protocol::{RunId, Timestamp};
@@ -58,7 +59,12 @@ impl Lane {
             let taken = Taken { record, created: created.get(&number).copied(), claimed: claimed.remove(&number) };
             let reply = unit.reply.take();
             let result = match refusal {
-                Some(error) => self.refuse(unit, receipts, records.opened.is_some(), error),
+                Some(error) => {
+                    if let UnitError::Fenced = error {
+                        self.store.fenced_writes.fetch_add(1, Ordering::Relaxed);
+                    }
+                    self.refuse(unit, receipts, records.opened.is_some(), error)
+                }
                 None => self.take(unit, receipts, taken).await,
             };
             if let Some(reply) = reply {

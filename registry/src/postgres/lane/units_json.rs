@@ -51,6 +51,14 @@ pub(super) struct CreateJson<'b> {
     pub(super) unowned: bool,
 }
 
+/// The version of the journal of a run, if it is not the first one.
+#[derive(Serialize)]
+pub(super) struct VersionJson<'b> {
+    pub(super) unit: i32,
+    pub(super) root: &'b RunId,
+    pub(super) version: u32,
+}
+
 /// A claim of a tree.
 #[derive(Serialize)]
 pub(super) struct ClaimJson<'b> {
@@ -134,6 +142,8 @@ pub(super) struct UnitsJson<'b> {
     pub(super) appends: Vec<AppendJson<'b>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) creates: Vec<CreateJson<'b>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) versions: Vec<VersionJson<'b>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) claims: Vec<ClaimJson<'b>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

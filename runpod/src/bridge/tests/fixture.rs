@@ -10,7 +10,7 @@ use futures::StreamExt;
 use greenroom_client::{
     Client, Events, Observation, Observations, Progress, ProgressStream, Transport, TransportError, Upload, Watch,
 };
-use greenroom_protocol::event::{RunEvent, RunEventKind, WatchedRun};
+use greenroom_protocol::event::{EventNumber, RunEvent, RunEventKind, WatchedRun};
 use greenroom_protocol::{
     ArtifactRef, BootTime, Cause, Clock, ContentHash, Envelope, Json, Metadata, Reply, RunId, Status, Timestamp,
     Values, WrittenVersion,
@@ -61,8 +61,13 @@ pub(super) fn reply(outputs: Values, error: Option<Cause>) -> Reply {
 }
 
 pub(super) fn event(seq: u64, kind: RunEventKind) -> Observation {
+    nth_event(seq, 0, kind)
+}
+
+/// An event that is not the first one of its journal entry.
+pub(super) fn nth_event(seq: u64, n: u32, kind: RunEventKind) -> Observation {
     let (run, at) = (RunId::new("run_1").unwrap(), Timestamp::from_micros(0));
-    Observation::Event(Box::new(RunEvent { run, seq, at, protocol_version: WrittenVersion::OWN, kind }))
+    Observation::Event(Box::new(RunEvent { run, seq, n, at, protocol_version: WrittenVersion::OWN, kind }))
 }
 
 #[async_trait]
@@ -73,7 +78,7 @@ impl Transport for Script {
         scripted.unwrap_or_else(|| Ok(reply(Values::from([("ok".to_owned(), Json::Bool(true))]), None)))
     }
 
-    fn watch(&self, _: &WatchedRun, _: u64) -> Events {
+    fn watch(&self, _: &WatchedRun, _: EventNumber) -> Events {
         futures::stream::empty().boxed()
     }
 

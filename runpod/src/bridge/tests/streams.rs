@@ -2,11 +2,12 @@
 
 use greenroom_client::{Observation, Progress, TransportError};
 use greenroom_protocol::event::RunEventKind;
-use greenroom_protocol::{Cause, Credential, ErrorCode, PodId, StepId, Values};
+use greenroom_protocol::journal::StepKey;
+use greenroom_protocol::{Cause, Credential, ErrorCode, FrameId, PodId, StepId, Values};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::fixture::{Fixture, WAIT_MAX, event, reply};
+use super::fixture::{Fixture, WAIT_MAX, event, nth_event, reply};
 
 const EVENTS: &str = "/v1/runs/run_1/events";
 
@@ -18,9 +19,14 @@ fn ended(seq: u64) -> Observation {
     event(seq, RunEventKind::RunEnded { reply: Box::new(reply(Values::new(), None)) })
 }
 
+fn text(text: &str) -> Observation {
+    let step = StepKey { step: StepId::new("first").unwrap(), index: None };
+    Observation::Text { id: FrameId::default(), step, text: text.to_owned() }
+}
+
 /// The numbers of the events of a stream.
-fn numbers(body: &str) -> Vec<u64> {
-    body.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok()).collect()
+fn numbers(body: &str) -> Vec<&str> {
+    body.lines().filter_map(|line| line.strip_prefix("id: ")).collect()
 }
 
 #[tokio::test]
@@ -29,35 +35,49 @@ async fn a_watch_that_is_lost_continues_after_the_newest_event_of_its_reader() {
     fixture.script.watches.lock().unwrap().extend([
         vec![Ok(started(1)), Ok(started(2)), Err(TransportError::ConnectionLost)],
         // Another pod repeats what it does not know that the reader has.
-        vec![Ok(started(2)), Ok(started(3)), Ok(Observation::Restarted { step: None })],
+        vec![
+            Ok(started(2)),
+            Ok(started(3)),
+            Ok(text("draft")),
+            Ok(Observation::Restarted { id: FrameId::default(), step: None }),
+        ],
     ]);
     fixture.script.watches.lock().unwrap()[1].push(Ok(ended(4)));
     let response = fixture.get(EVENTS).await;
-    assert_eq!((response.status, numbers(&response.body)), (200, vec![1, 2, 3, 4]), "{response:?}");
+    assert_eq!((response.status, numbers(&response.body)), (200, vec!["1.0", "2.0", "3.0", "4.0"]), "{response:?}");
     assert!(response.body.starts_with("retry: "), "{response:?}");
     assert!(response.body.contains("\nevent: run_started\ndata: {") && response.body.contains("\nevent: run_ended\n"));
+    assert!(response.body.contains("event: delta\ndata: {") && response.body.contains("\"draft\""), "{response:?}");
     assert!(response.body.contains("event: restarted\n") && response.has_header("content-type: text/event-stream"));
-    let after: Vec<u64> = fixture.script.watched.lock().unwrap().iter().map(|watch| watch.after).collect();
-    assert_eq!(after, [0, 2]);
+    assert_eq!(watched_after(&fixture), ["0", "2.0"]);
 }
 
 #[tokio::test]
 async fn several_events_of_one_journal_entry_are_all_passed_on() {
     let fixture = Fixture::start();
-    let restarted = || event(2, RunEventKind::StepRestarted { step: StepId::new("first").unwrap(), index: None });
-    let watch = vec![Ok(started(1)), Ok(started(2)), Ok(restarted()), Ok(restarted()), Ok(ended(3))];
-    fixture.script.watches.lock().unwrap().push_back(watch);
-    assert_eq!(numbers(&fixture.get(EVENTS).await.body), [1, 2, 2, 2, 3]);
+    let restarted =
+        |n| nth_event(2, n, RunEventKind::StepRestarted { step: StepId::new("first").unwrap(), index: None });
+    fixture.script.watches.lock().unwrap().extend([
+        vec![Ok(started(1)), Ok(started(2)), Ok(restarted(1)), Err(TransportError::ConnectionLost)],
+        vec![Ok(restarted(1)), Ok(restarted(2)), Ok(ended(3))],
+    ]);
+    assert_eq!(numbers(&fixture.get(EVENTS).await.body), ["1.0", "2.0", "2.1", "2.2", "3.0"]);
+    assert_eq!(watched_after(&fixture), ["0", "2.1"]);
+}
+
+/// The numbers after which the run was watched.
+fn watched_after(fixture: &Fixture) -> Vec<String> {
+    fixture.script.watched.lock().unwrap().iter().map(|watch| watch.after.to_string()).collect()
 }
 
 #[tokio::test]
 async fn a_reader_that_returns_names_the_last_event_and_one_that_has_all_is_not_to_return() {
     let fixture = Fixture::start();
     fixture.script.watches.lock().unwrap().push_back(vec![Ok(ended(8))]);
-    let returned = fixture.send(&format!("GET {EVENTS}?after=3"), &["Last-Event-ID: 7"], "").await;
-    assert_eq!((returned.status, numbers(&returned.body)), (200, vec![8]));
-    assert_eq!(fixture.script.watched.lock().unwrap().pop().unwrap().after, 7);
-    assert_eq!(fixture.send(&format!("GET {EVENTS}"), &["Last-Event-ID: 8"], "").await.status, 204);
+    let returned = fixture.send(&format!("GET {EVENTS}?after=3"), &["Last-Event-ID: 7.1"], "").await;
+    assert_eq!((returned.status, numbers(&returned.body)), (200, vec!["8.0"]));
+    assert_eq!(fixture.script.watched.lock().unwrap().pop().unwrap().after.to_string(), "7.1");
+    assert_eq!(fixture.send(&format!("GET {EVENTS}"), &["Last-Event-ID: 8.0"], "").await.status, 204);
     assert_eq!(fixture.send(&format!("GET {EVENTS}"), &["Last-Event-ID: x"], "").await.status, 400);
 }
 
@@ -69,7 +89,7 @@ async fn a_watch_that_is_refused_has_a_status_and_one_that_fails_ends_with_an_er
     let refused = fixture.get(EVENTS).await;
     assert_eq!((refused.status, refused.code()), (404, "unknown_run".to_owned()));
     let failed = fixture.get(EVENTS).await;
-    assert_eq!((failed.status, numbers(&failed.body)), (200, vec![1]));
+    assert_eq!((failed.status, numbers(&failed.body)), (200, vec!["1.0"]));
     assert!(failed.body.contains("\nevent: error\ndata: {") && failed.body.contains("unknown_run"), "{failed:?}");
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use greenroom_protocol::event::RunStatus;
+use greenroom_protocol::event::{EventNumber, RunStatus};
 use greenroom_protocol::{ContentHash, EventName, IdempotencyKey, Json, RunId, StepId, WorkflowId};
 
 /// Commands of `runs`.
@@ -34,8 +34,8 @@ pub enum RunsCommand {
         /// Run id
         run: RunId,
         /// Start after event N
-        #[arg(long, default_value_t = 0, value_name = "N")]
-        after: u64,
+        #[arg(long, default_value_t = EventNumber::START, value_name = "N")]
+        after: EventNumber,
     },
     /// Write the report of a run as Markdown and as one HTML page
     Report {

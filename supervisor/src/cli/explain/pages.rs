@@ -39,6 +39,7 @@ pages! {
     "no_data_for_period",
     "no_pod_for_labels",
     "no_report",
+    "not_finalized",
     "offline_cannot_answer",
     "outcome_unknown",
     "output_truncated",

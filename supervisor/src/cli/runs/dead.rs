@@ -1,7 +1,7 @@
 //! `greenroom runs dead`: lists the runs that were given up, and has one continued.
 
 use futures::StreamExt;
-use greenroom_protocol::event::{RunEventKind, RunStatus, WatchedRun};
+use greenroom_protocol::event::{EventNumber, RunEventKind, RunStatus, WatchedRun};
 use greenroom_protocol::request::{Page, RunListFilter};
 use greenroom_protocol::{Cause, Json, Reply, RunId};
 
@@ -69,7 +69,7 @@ async fn retry(session: &Session, run: RunId, output: Output) -> Result<u8, Caus
 }
 
 /// The number of the last entry of a run as it was then.
-fn last_entry(before: &Reply) -> u64 {
+fn last_entry(before: &Reply) -> EventNumber {
     let run = before.outputs.get("run");
-    run.and_then(|run| run.get("entries")).and_then(Json::as_u64).unwrap_or(0)
+    EventNumber::after_entry(run.and_then(|run| run.get("entries")).and_then(Json::as_u64).unwrap_or(0))
 }

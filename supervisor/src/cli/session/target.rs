@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 use greenroom_client::transport::Events;
 use greenroom_client::{Transport, TransportError};
-use greenroom_protocol::event::WatchedRun;
+use greenroom_protocol::event::{EventNumber, WatchedRun};
 use greenroom_protocol::{Cause, Envelope, ErrorCode, Reply, UserId};
 
 use super::owner::{Owner, find_owner};
@@ -201,7 +201,7 @@ impl Transport for SessionTransport {
         }
     }
 
-    fn watch(&self, run: &WatchedRun, after: u64) -> Events {
+    fn watch(&self, run: &WatchedRun, after: EventNumber) -> Events {
         let (route, run) = (Arc::clone(&self.0), run.clone());
         let opening = async move {
             let user = route.config.user.clone();
@@ -228,7 +228,7 @@ async fn try_send(target: Target, user: UserId, envelope: Envelope) -> Result<Re
 }
 
 /// Opens a watch and waits for its first event, so that a watch that is not accepted can be opened elsewhere.
-async fn open_watch(target: Target, user: UserId, run: WatchedRun, after: u64) -> Result<Events, Refusal> {
+async fn open_watch(target: Target, user: UserId, run: WatchedRun, after: EventNumber) -> Result<Events, Refusal> {
     let mut events = match target {
         Target::InProcess(ingress) => return Ok(ingress.watch(user, run, after).await?),
         Target::Remote(socket) => socket.watch(&run, after),

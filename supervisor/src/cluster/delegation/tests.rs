@@ -100,7 +100,7 @@ impl Harness {
     async fn call(&self, fence: Option<Fence>) -> RemoteCall {
         let agent = Resource::Agent { agent: invoke().agent, version: ContentHash::from_content(b"agent") };
         let permit = testing::permit(9, Request::Invoke(invoke()), agent, self.time.now()).await.unwrap();
-        RemoteCall { grant: permit.grant().clone(), invoke: invoke(), fence }
+        RemoteCall { grant: permit.grant().clone(), invoke: invoke(), fence, sink: None }
     }
 
     async fn envelope(&self) -> Envelope {

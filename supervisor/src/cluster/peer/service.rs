@@ -7,12 +7,15 @@ use async_trait::async_trait;
 use greenroom_protocol::{
     CallKey, Cause, Clock, ContentHash, ErrorCode, IdGenerator, IngressKind, PodId, Received, Request, RequestId,
 };
+use tokio::sync::mpsc;
 
 use super::PeerService;
 use super::executions::{Executions, Work};
 use super::outcome::reply_bytes;
+use crate::cluster::answers::{AnswerPublisher, EVENTS_MAX};
 use crate::cluster::delegation::body_hash;
 use crate::cluster::peer_table::PeerTable;
+use crate::cluster::text_channel::TextChannel;
 use crate::pipeline::Pipeline;
 
 /// Puts the calls of other pods through the pipeline of this one.
@@ -20,20 +23,20 @@ pub struct PipelineService {
     pipeline: Arc<Pipeline>,
     executions: Arc<Executions>,
     table: Arc<PeerTable>,
+    texts: TextChannel,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdGenerator>,
 }
 
 impl PipelineService {
     /// A service over the pipeline of this pod, which counts the use of the sessions of this table.
-    #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         pipeline: Arc<Pipeline>,
         table: Arc<PeerTable>,
-        clock: Arc<dyn Clock>,
-        ids: Arc<dyn IdGenerator>,
+        texts: TextChannel,
+        (clock, ids): (Arc<dyn Clock>, Arc<dyn IdGenerator>),
     ) -> Self {
-        Self { pipeline, executions: Arc::default(), table, clock, ids }
+        Self { pipeline, executions: Arc::default(), table, texts, clock, ids }
     }
 
     /// Decodes a call. It has a key, because a pod that calls again joins the execution.
@@ -53,7 +56,8 @@ impl PipelineService {
     /// judges what it executes; a call that joins is authenticated too, before it sees the reply.
     async fn execute(&self, received: Received, key: CallKey, hash: ContentHash) -> Result<Arc<[u8]>, Cause> {
         let mut unexecuted = Some(received);
-        let joined = self.executions.join(key, hash, || self.start(unexecuted.take()));
+        let publisher = AnswerPublisher::new(self.texts.clone(), &self.pipeline.pod, &key);
+        let joined = self.executions.join(key, hash, || self.start(unexecuted.take(), publisher));
         if let Some(received) = unexecuted {
             let trace = received.trace().clone();
             let request = self.pipeline.authenticator.authenticate(received).await?;
@@ -62,11 +66,12 @@ impl PipelineService {
         Ok(joined.wait().await)
     }
 
-    fn start(&self, received: Option<Received>) -> Work {
+    fn start(&self, received: Option<Received>, publisher: AnswerPublisher) -> Work {
         let pipeline = Arc::clone(&self.pipeline);
         Box::pin(async move {
             let Some(received) = received else { return Arc::default() };
-            let served = pipeline.serve(received, None).await;
+            let (sink, events) = mpsc::channel(EVENTS_MAX);
+            let served = publisher.publish_while(pipeline.serve(received, Some(sink)), events).await;
             Arc::from(reply_bytes(&served.reply))
         })
     }

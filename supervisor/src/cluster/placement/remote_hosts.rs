@@ -6,12 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream::BoxStream;
 use greenroom_actors::agent::ExecutionResult;
+use greenroom_actors::execution::AnswerEvent;
 use greenroom_actors::remote::{Host, RemoteCall, RemoteHosts, has_labels, no_pod_error};
-use greenroom_protocol::{Cause, Clock, ErrorCode, PodId};
+use greenroom_protocol::{CallKey, Cause, Clock, ErrorCode, PodId};
 
 use super::LivePods;
 use super::choice::choose;
+use crate::cluster::answers::{AnswerPart, pass_on_while};
 use crate::cluster::delegation::issuer::DelegationIssuer;
 use crate::cluster::peer::outcome::into_result;
 use crate::cluster::sessions::CallError;
@@ -28,6 +31,9 @@ pub trait PeerTransport: Send + Sync {
     /// # Errors
     /// [`CallError`]
     async fn call(&self, pod: &PodId, body: &[u8], timeout: Duration) -> Result<Vec<u8>, CallError>;
+
+    /// The parts of the answer that a pod writes for the call with this key, from now on.
+    async fn subscribe(&self, pod: &PodId, key: &CallKey) -> BoxStream<'static, AnswerPart>;
 }
 
 /// The pods with labels, and the way to them.
@@ -117,7 +123,15 @@ impl PlacedCalls {
         };
         *self.calls().entry(pod.clone()).or_default() += 1;
         let _counted = CountedCall(self, pod.clone());
-        match self.transport.call(pod, &body, timeout).await {
+        let calling = self.transport.call(pod, &body, timeout);
+        let called = match &call.sink {
+            Some(sink) => {
+                let parts = self.transport.subscribe(pod, &call.key()).await;
+                pass_on_while(calling, parts, sink).await
+            }
+            None => calling.await,
+        };
+        match called {
             Ok(reply) => match into_result(&reply) {
                 // An agent that has started counts itself.
                 Err(failure) if is_refusal(failure.cause.code) && failure.usage.agents.is_empty() => {
@@ -183,6 +197,10 @@ impl RemoteHosts for PlacedCalls {
                 Attempt::Ended(result) => return *result,
                 // Once: if its session is lost again, another pod executes the call, with the same key.
                 Attempt::Lost(cause) if joined.is_none() => {
+                    if let Some(sink) = &call.sink {
+                        // What follows may be of another execution.
+                        let _ = sink.send(AnswerEvent::Restarted).await;
+                    }
                     refusal = Some(cause);
                     lost = Some(pod);
                 }

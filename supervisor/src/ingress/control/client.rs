@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures::stream::{self, StreamExt};
 use greenroom_client::transport::Events;
 use greenroom_client::{Transport, TransportError};
-use greenroom_protocol::event::WatchedRun;
+use greenroom_protocol::event::{EventNumber, WatchedRun};
 use greenroom_protocol::{
     ArtifactRef, Cause, Envelope, Metadata, Reply, RequestId, Status, UserId, Values, WrittenVersion,
 };
@@ -154,7 +154,7 @@ impl Transport for ControlClient {
         }
     }
 
-    fn watch(&self, run: &WatchedRun, after: u64) -> Events {
+    fn watch(&self, run: &WatchedRun, after: EventNumber) -> Events {
         let client = self.clone();
         let request = ControlRequest::Watch { user: self.user.clone(), run: run.clone(), after };
         let opening = async move { client.submit(&request).await };

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use greenroom_protocol::event::RunEvent;
 use greenroom_protocol::limits::PROTOCOL_VERSION;
 use greenroom_protocol::{Cause, Clock, Frame, FrameId, PodId, Reply, RunId};
 use tokio::time::Instant;
@@ -29,8 +28,6 @@ pub(super) struct FrameWriter<'w> {
     reply_to: &'w ReplySubject,
     /// The number of the last frame of text.
     n: u64,
-    /// The position of the last event. A journal entry may have several.
-    event: FrameId,
     text: String,
     /// When text may be sent again.
     text_at: Instant,
@@ -40,8 +37,7 @@ pub(super) struct FrameWriter<'w> {
 impl<'w> FrameWriter<'w> {
     pub(super) fn new(connection: &'w NatsConnection, metrics: &'w Metrics, reply_to: &'w ReplySubject) -> Self {
         let now = Instant::now();
-        let (text, event) = (String::new(), FrameId::default());
-        Self { connection, metrics, reply_to, n: 0, event, text, text_at: now, sent_at: now }
+        Self { connection, metrics, reply_to, n: 0, text: String::new(), text_at: now, sent_at: now }
     }
 
     /// Sends the first frame.
@@ -64,12 +60,15 @@ impl<'w> FrameWriter<'w> {
         self.send(&Frame::Restarted { id, step: None }).await
     }
 
-    /// Sends an event of a run. False as for [`FrameWriter::restart`].
-    pub(super) async fn event(&mut self, event: RunEvent) -> bool {
-        let n = if event.seq == self.event.seq { self.event.n + 1 } else { 0 };
-        let id = FrameId { seq: event.seq, n, ..FrameId::default() };
-        self.event = id;
-        self.send(&Frame::Event { id, event }).await
+    /// Sends a frame of a run; text is dropped if the connection does not take it at once. False as for
+    /// [`FrameWriter::restart`].
+    pub(super) async fn frame(&mut self, frame: &Frame) -> bool {
+        if let Frame::Delta { .. } = frame {
+            self.sent_at = Instant::now();
+            self.try_send_text(frame);
+            return true;
+        }
+        self.send(frame).await
     }
 
     /// When [`FrameWriter::on_time`] has to be called.
@@ -123,9 +122,13 @@ impl<'w> FrameWriter<'w> {
             let (piece, tail) = rest.split_at(rest.floor_char_boundary(piece_bytes_max));
             (rest, self.sent_at) = (tail, now);
             let frame = Frame::Delta { id: self.next_id(), step: None, text: piece.to_owned() };
-            if !self.reply_to.try_send(self.connection, None, to_body(&frame)) {
-                self.metrics.nats().count_dropped(DroppedMessage::Delta);
-            }
+            self.try_send_text(&frame);
+        }
+    }
+
+    fn try_send_text(&self, frame: &Frame) {
+        if !self.reply_to.try_send(self.connection, None, to_body(frame)) {
+            self.metrics.nats().count_dropped(DroppedMessage::Delta);
         }
     }
 

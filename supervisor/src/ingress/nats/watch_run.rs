@@ -5,11 +5,10 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use greenroom_client::transport::Events;
-use greenroom_protocol::event::RunEventKind;
+use greenroom_protocol::event::{EventNumber, RunEventKind};
 use greenroom_protocol::request::Query;
 use greenroom_protocol::{
-    Cause, Envelope, ErrorCode, IngressKind, Received, Reply, Request, RequestHeaders, RunId, TenantId,
+    Cause, Envelope, ErrorCode, Frame, IngressKind, Received, Reply, Request, RequestHeaders, RunId, TenantId,
 };
 use tokio::time::Instant;
 
@@ -18,7 +17,8 @@ use super::claim_check::{OutputKind, shorten};
 use super::frames::FrameWriter;
 use super::reply::{ReplySubject, to_body};
 use super::request::refuse;
-use crate::ingress::watching::{events, final_reply};
+use crate::ingress::watching::final_reply;
+use crate::ingress::watching::run_frames::Frames;
 use crate::pipeline::Served;
 
 /// How long a watch lasts. A reader that requests the next one after 60 seconds has no gap.
@@ -41,7 +41,7 @@ enum WatchEnd {
 /// Serves a watch, and returns the code of the error that has ended it.
 pub(super) async fn serve(
     ingress: &NatsIngress,
-    (run, after): (RunId, u64),
+    (run, after): (RunId, EventNumber),
     headers: RequestHeaders,
     reply_to: &ReplySubject,
 ) -> Option<ErrorCode> {
@@ -67,8 +67,8 @@ pub(super) async fn serve(
     drop(ticket);
     writer.accept(ingress.pipeline().pod_name.clone(), Some(run.clone()));
     let watch = Watch { ingress, run: &run, kind, tenant, until: Instant::now() + lease };
-    let mut tail = events(&ingress.local.stores, &run, after);
-    match watch.write_events(&mut tail, &mut writer).await {
+    let mut frames = ingress.local.frames(&run, after);
+    match watch.write_frames(&mut frames, &mut writer).await {
         WatchEnd::Reply(reply) => {
             writer.reply(*reply).await;
             None
@@ -95,12 +95,12 @@ struct Watch<'w> {
 }
 
 impl Watch<'_> {
-    /// Writes the events until the run, the lease or the pod ends.
-    async fn write_events(&self, tail: &mut Events, writer: &mut FrameWriter<'_>) -> WatchEnd {
+    /// Writes the frames until the run, the lease or the pod ends.
+    async fn write_frames(&self, frames: &mut Frames, writer: &mut FrameWriter<'_>) -> WatchEnd {
         let mut draining = self.ingress.draining.clone();
         loop {
             let next = tokio::select! {
-                next = tail.next() => next,
+                next = frames.next() => next,
                 () = tokio::time::sleep_until(writer.due_at()) => {
                     writer.on_time(self.ingress.clock());
                     continue;
@@ -108,18 +108,19 @@ impl Watch<'_> {
                 () = tokio::time::sleep_until(self.until) => return WatchEnd::Lease,
                 _ = draining.wait_for(|is_draining| *is_draining) => return WatchEnd::Cause(shutting_down()),
             };
-            let mut event = match next {
-                Some(Ok(event)) => event,
+            let mut frame = match next {
+                Some(Ok(frame)) => frame,
                 Some(Err(error)) => return WatchEnd::Cause(error.into()),
                 None => return self.end_of_tail().await,
             };
             let mut last = None;
-            if let RunEventKind::RunEnded { reply } = &event.kind {
-                let reply = Box::new(self.shortened(reply.as_ref().clone()).await);
-                event.kind = RunEventKind::RunEnded { reply: reply.clone() };
-                last = Some(reply);
+            if let Frame::Event { event, .. } = &mut frame
+                && let RunEventKind::RunEnded { reply } = &mut event.kind
+            {
+                **reply = self.shortened(Reply::clone(reply)).await;
+                last = Some(reply.clone());
             }
-            if !writer.event(event).await {
+            if !writer.frame(&frame).await {
                 return WatchEnd::Lease;
             }
             if let Some(reply) = last {

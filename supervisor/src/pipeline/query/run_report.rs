@@ -1,7 +1,7 @@
 //! The report of one run: its record, its events, and what it waits for.
 
 use greenroom_actors::run::machine::State;
-use greenroom_protocol::event::{RunEvent, RunStatus};
+use greenroom_protocol::event::{EventNumber, RunEvent, RunStatus};
 use greenroom_protocol::journal::{Entry, ResultRef};
 use greenroom_protocol::limits::PAGE_ROWS_MAX;
 use greenroom_protocol::{Cause, ErrorCode, Json, Outcome, RunId, Timestamp};
@@ -64,8 +64,9 @@ impl QueryHandler {
         Ok(row)
     }
 
-    pub(super) async fn events(&self, run: &RunId, after: u64) -> Result<Outcome, Cause> {
-        let page = self.journal(run, after).await?;
+    pub(super) async fn events(&self, run: &RunId, after: EventNumber) -> Result<Outcome, Cause> {
+        let mut page = self.journal(run, after.entry_before()).await?;
+        page.events.retain(|event| event.number() > after);
         Ok(query_outcome([("events", json!(page.events)), ("next", json!(page.next))]))
     }
 

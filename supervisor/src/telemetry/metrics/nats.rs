@@ -1,9 +1,11 @@
 //! The metrics of NATS: the connection, the messages of callers by their outcome, what was dropped for a slow reader, and
 //! the wake-ups between pods.
 
+use std::time::Duration;
+
 use greenroom_protocol::error::ErrorClass;
 use greenroom_protocol::{ErrorCode, Reply, Status};
-use metrics::{Counter, Gauge, Key, Label, Recorder};
+use metrics::{Counter, Gauge, Histogram, Key, Label, Recorder};
 use metrics_exporter_prometheus::PrometheusRecorder;
 
 use super::METADATA;
@@ -74,6 +76,8 @@ pub struct NatsMetrics {
     requests: Vec<(&'static str, Counter)>,
     dropped: Vec<(DroppedMessage, Counter)>,
     wake_ups: Vec<(WakeUp, Counter)>,
+    text_lag: Histogram,
+    root_differs: Gauge,
 }
 
 impl NatsMetrics {
@@ -81,6 +85,7 @@ impl NatsMetrics {
         for (name, help) in [
             ("nats_connected", "1 while the pod is connected to NATS"),
             ("nats_requests_under_way", "messages of callers that this pod serves at the moment, without watches"),
+            ("audit_root_differs", "1 while the root chain of the audit differs from its copy in JetStream"),
             ("nats_watches", "watches of runs that this pod serves at the moment"),
         ] {
             recorder.describe_gauge(name.into(), None, help.into());
@@ -93,6 +98,8 @@ impl NatsMetrics {
         ] {
             recorder.describe_counter(name.into(), None, help.into());
         }
+        let lag = "seconds from a text of a model to the pod whose watcher reads it";
+        recorder.describe_histogram("nats_text_lag".into(), None, lag.into());
         let gauge = |name| recorder.register_gauge(&Key::from_static_name(name), &METADATA);
         let counter = |name, label, value| {
             recorder.register_counter(&Key::from_parts(name, vec![Label::new(label, value)]), &METADATA)
@@ -105,10 +112,13 @@ impl NatsMetrics {
             requests: OUTCOMES.map(|outcome| (outcome, counter("nats_requests", "outcome", outcome))).into(),
             dropped: DroppedMessage::ALL.map(|kind| (kind, counter("nats_dropped", "message", kind.as_str()))).into(),
             wake_ups: WakeUp::ALL.map(|kind| (kind, counter("nats_wake_ups", "event", kind.as_str()))).into(),
+            root_differs: gauge("audit_root_differs"),
+            text_lag: recorder.register_histogram(&Key::from_static_name("nats_text_lag"), &METADATA),
         };
         metrics.connected.set(0.0);
         metrics.under_way.set(0.0);
         metrics.watches.set(0.0);
+        metrics.root_differs.set(0.0);
         metrics
     }
 
@@ -163,6 +173,16 @@ impl NatsMetrics {
         if let Some((_, counter)) = self.dropped.iter().find(|(known, _)| *known == kind) {
             counter.increment(1);
         }
+    }
+
+    /// Records how long a text has needed to a watcher's pod.
+    pub fn observe_lag(&self, lag: Duration) {
+        self.text_lag.record(lag.as_secs_f64());
+    }
+
+    /// Shows whether the root chain of the audit differs from its copy.
+    pub fn set_root_differs(&self, differs: bool) {
+        self.root_differs.set(f64::from(u8::from(differs)));
     }
 
     /// Counts wake-ups.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use greenroom_protocol::{PodId, RunId, TenantId, Timestamp};
 use greenroom_registry::cluster::{
-    Announcements, ClusterStore, DueTree, DueWork, LeaseWatch, PodInfo, PodLease, RunMessage,
+    Announcements, ClusterStore, DueTree, DueWork, JOURNAL_VERSION, LeaseWatch, PodInfo, PodLease, RunMessage,
 };
 use greenroom_registry::runs::{Fence, RunRecord};
 use greenroom_registry::{StoreError, Stores};
@@ -36,6 +36,8 @@ pub(crate) struct SharedCluster {
     pub(crate) park_fault: Mutex<Option<ParkFault>>,
     /// How often the owner of each tree has died.
     pub(crate) attempts: AtomicU32,
+    /// The newest version of journals that the pods have agreed on.
+    pub(crate) journal_version: AtomicU32,
     work: watch::Sender<DueWork>,
     lease: watch::Sender<PodLease>,
     announcements: watch::Sender<Announcements>,
@@ -49,6 +51,7 @@ impl SharedCluster {
             waiting: Mutex::default(),
             park_fault: Mutex::default(),
             attempts: AtomicU32::new(0),
+            journal_version: AtomicU32::new(JOURNAL_VERSION),
             work: watch::Sender::new(DueWork::default()),
             lease: watch::Sender::new(PodLease::Unlimited),
             announcements: watch::Sender::default(),
@@ -170,6 +173,10 @@ impl ClusterStore for SharedCluster {
 
     async fn live_pods(&self) -> Result<Vec<PodInfo>, StoreError> {
         Ok(Vec::new())
+    }
+
+    async fn journal_version(&self) -> Result<u32, StoreError> {
+        Ok(self.journal_version.load(Ordering::Relaxed))
     }
 
     fn watch(&self) -> watch::Receiver<DueWork> {

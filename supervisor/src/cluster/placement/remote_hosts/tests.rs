@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 
+use futures::StreamExt as _;
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{CallOptions, Invoke};
 use greenroom_protocol::{
-    AgentId, BootTime, CallKey, ContentHash, Envelope, IdGenerator, Metadata, Reply, Request, Status, Timestamp,
-    Values, WrittenVersion,
+    AgentId, BootTime, ContentHash, Envelope, IdGenerator, Metadata, Reply, Request, Status, Timestamp, Values,
+    WrittenVersion,
 };
 use greenroom_registry::cluster::PodInfo;
 use greenroom_rego::{Resource, testing};
@@ -48,6 +49,10 @@ struct Script {
 
 #[async_trait]
 impl PeerTransport for Script {
+    async fn subscribe(&self, _: &PodId, _: &CallKey) -> BoxStream<'static, AnswerPart> {
+        futures::stream::pending().boxed()
+    }
+
     async fn call(&self, pod: &PodId, body: &[u8], _: Duration) -> Result<Vec<u8>, CallError> {
         self.calls.lock().unwrap().push((pod.to_string(), serde_json::from_slice(body).unwrap()));
         let scripted = self.replies.lock().unwrap().pop_front().unwrap();
@@ -111,7 +116,7 @@ async fn harness(pods: Vec<PodInfo>, replies: Vec<Scripted>) -> Harness {
     live.set(pods);
     let agent = Resource::Agent { agent: invoke().agent, version: ContentHash::from_content(b"agent") };
     let permit = testing::permit(9, Request::Invoke(invoke()), agent, clock.now()).await.unwrap();
-    let call = RemoteCall { grant: permit.grant().clone(), invoke: invoke(), fence: None };
+    let call = RemoteCall { grant: permit.grant().clone(), invoke: invoke(), fence: None, sink: None };
     let placed = PlacedCalls::new(PlacedCallsParts {
         pod: own.clone(),
         labels: vec!["eu".to_owned()],

@@ -1,0 +1,314 @@
+//! What crosses pods while a model writes: two whole pods on one PostgreSQL database and one NATS server. The text of a run
+//! reaches its watchers on either of them, and the answer of an agent on another pod reaches its caller.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use futures::future::try_join_all;
+use futures::{StreamExt, TryStreamExt};
+use greenroom_client::nats::ConnectOptions;
+use greenroom_client::{Client, Credential, Observation, Observations, Progress};
+use greenroom_integration_tests::definitions_dir::DefinitionsDir;
+use greenroom_integration_tests::nats_server::NatsServer;
+use greenroom_integration_tests::test_pod::{StoreKind, test_config};
+use greenroom_integration_tests::wait::wait_until;
+use greenroom_protocol::event::{EventNumber, RunEventKind};
+use greenroom_protocol::{ErrorCode, PodId, RunId, Status};
+use greenroom_registry::migrate_postgres;
+use greenroom_runtimes::models::scripted::{Script, Scripted, ScriptedCall, ScriptedReply};
+use greenroom_supervisor::clock::{TimeOrdered, WallClock};
+use greenroom_supervisor::compose::{Overrides, compose_with};
+use greenroom_supervisor::config::{ClusterConfig, NatsConfig, Secret, StoreConfig};
+use greenroom_supervisor::pod::Pod;
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use crate::postgres::create_database;
+
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Watches of one run: the queue group gives each pod some of them.
+const WATCHES: usize = 24;
+const ADMIN_KEY: &str = "planted-admin-key";
+const USERS: &str = "\
+[[users]]
+name = \"admin\"
+roles = [\"admin\"]
+rate_limit = 1000000
+query_limit = 1000000
+api_key = \"planted-admin-key\"
+";
+/// The model writes once a user has approved: its run is watched by then.
+const SIGNED: &str = "\
+workflow_id: signed
+name: Signed
+description: Awaits an approval
+version: \"1.0.0\"
+inputs:
+  - { name: text, type: text, required: true }
+steps:
+  - { id: sign, approval: { prompt: \"Write?\" } }
+  - { id: write, agent: talker_agent, depends_on: [sign], inputs: { text: \"${inputs.text}\" }, outputs: [text] }
+";
+const PIECES: [&str; 3] = ["{\"text\": \"one ", "two ", "three\"}"];
+
+/// Two pods of one cluster; the second one has the label `gpu`.
+struct Pods {
+    plain: Pod,
+    gpu: Pod,
+    client: Client,
+    url: String,
+    server: NatsServer,
+    _folder: TempDir,
+}
+
+/// What differs between tests.
+#[derive(Clone, Copy)]
+struct Settings {
+    /// The time between two pieces of an answer.
+    gap_ms: u64,
+    /// Bytes of texts that JetStream stores.
+    stream_bytes_max: u64,
+    /// Replicas of the copy of the audit's root chain.
+    audit_replicas: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { gap_ms: 60, stream_bytes_max: 0, audit_replicas: 0 }
+    }
+}
+
+impl Pods {
+    async fn start(name: &str) -> Result<Self> {
+        Self::start_with(name, Settings::default()).await
+    }
+
+    async fn start_with(name: &str, settings: Settings) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let configuration = format!("jetstream {{ store_dir: {:?} }}\n", folder.path().join("jetstream"));
+        let (url, server) = (create_database(name).await?, NatsServer::start_with(&configuration).await?);
+        migrate_postgres(&url).await?;
+        fs::create_dir(folder.path().join("artifacts"))?;
+        let definitions = DefinitionsDir::new(&folder.path().join("definitions"))?;
+        definitions.write_model_agent("talker_agent", "scripted.talk")?;
+        let placed = "runtime: llm\n  model: scripted.talk\n  timeout: 60\n  placement: { labels: [gpu] }\n  prompt:\n    \
+                      system: You answer.\n    user: \"{{ inputs.text }}\"";
+        definitions.write_agent("gpu_agent", "business_ops", placed)?;
+        definitions.write_workflow("signed", SIGNED)?;
+        let config = SharedConfig { url: &url, server: &server, definitions: &definitions, settings };
+        let plain = start(folder.path(), "plain", &config).await?;
+        let gpu = start(folder.path(), "gpu", &config).await?;
+        let options = ConnectOptions::default().credential(Credential::ApiKey(ADMIN_KEY.to_owned()));
+        let client = Client::connect_with(&server.url(), options).await?;
+        Ok(Self { plain, gpu, client, url, server, _folder: folder })
+    }
+}
+
+/// What the pods have in common.
+struct SharedConfig<'c> {
+    url: &'c str,
+    server: &'c NatsServer,
+    definitions: &'c DefinitionsDir,
+    settings: Settings,
+}
+
+/// Starts a pod as `greenroom pod` does; the name is its label too, unless it is `plain`.
+async fn start(folder: &Path, name: &str, shared: &SharedConfig<'_>) -> Result<Pod> {
+    let SharedConfig { url, server, definitions, settings: Settings { gap_ms, stream_bytes_max, audit_replicas } } =
+        *shared;
+    let (dir, key) = (folder.join(name), folder.join("audit.key"));
+    fs::create_dir(&dir)?;
+    let mut config = test_config(&dir, StoreKind::Memory, Some(definitions.dir()))?;
+    config.store = StoreConfig::Postgres { url: Secret::new(url) };
+    config.pod = PodId::new(name)?;
+    config.users = toml::from_str(USERS)?;
+    config.artifacts.shared = true;
+    if name != "plain" {
+        config.labels = vec![name.to_owned()];
+    }
+    // Pods of one database have one key of the audit, and one folder of artifacts.
+    std::os::unix::fs::symlink(folder.join("artifacts"), config.artifacts_dir())?;
+    if key.exists() {
+        fs::copy(&key, config.audit_key())?;
+    }
+    config.nats = Some(NatsConfig { stream_bytes_max, audit_replicas, ..NatsConfig::for_url(&server.url()) });
+    config.cluster =
+        ClusterConfig { name: "frames".to_owned(), secret: Some(Secret::new("planted cluster secret of frames")) };
+    let pieces = PIECES.map(str::to_owned).into();
+    let reply = ScriptedReply::Text { pieces, gap_ms };
+    let model = Scripted::new(Script { calls: vec![ScriptedCall { reply, ..ScriptedCall::default() }] });
+    let overrides = Overrides { providers: vec![Arc::new(model)], uses_nats: true, ..Overrides::default() };
+    let pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides).await;
+    let mut pod = pod.context("the pod cannot be assembled")?;
+    if !key.exists() {
+        fs::copy(config.audit_key(), &key)?;
+    }
+    pod.serve_nats().await.map_err(|cause| anyhow::anyhow!("{cause}"))?;
+    pod.recover();
+    Ok(pod)
+}
+
+/// The value of a metric of a pod.
+fn metric(pod: &Pod, name: &str) -> f64 {
+    let page = pod.metrics().render();
+    page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or_default()
+}
+
+/// Reads until the approval is requested, and returns what follows.
+async fn until_requested(mut observations: Observations) -> Result<Observations> {
+    while let Some(observation) = observations.try_next().await? {
+        if let Observation::Event(event) = observation
+            && let RunEventKind::ApprovalRequested { .. } = event.kind
+        {
+            return Ok(observations);
+        }
+    }
+    anyhow::bail!("the run has ended before")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_text_of_a_run_reaches_every_watcher_whichever_pod_serves_it() -> Result<()> {
+    let pods = Pods::start("frames").await?;
+    let accepted = pods.client.workflow("signed").input("text", "x").detach().timeout(WAIT_MAX).reply().await?;
+    let run = RunId::new(accepted.id)?;
+    let opening = (0..WATCHES).map(|_| until_requested(pods.client.run(&run).watch()));
+    let watches = timeout(WAIT_MAX, try_join_all(opening)).await??;
+    ensure!(metric(&pods.plain, "nats_watches") > 0.0 && metric(&pods.gpu, "nats_watches") > 0.0, "both serve some");
+    pods.client.run(&run).approve("sign").timeout(WAIT_MAX).reply().await?;
+    for observations in watches {
+        let rest: Vec<Observation> = timeout(WAIT_MAX, observations.try_collect()).await??;
+        assert_eq!(written(&rest), PIECES.concat());
+        let position = |observation: &Observation| match observation {
+            Observation::Text { id, .. } => Some(id.fence),
+            Observation::Event(_) | Observation::Restarted { .. } => None,
+        };
+        ensure!(rest.iter().filter_map(position).all(|fence| fence > 0), "each text has the fence of its owner");
+        let Some(Observation::Event(last)) = rest.last() else { anyhow::bail!("{rest:?}") };
+        ensure!(matches!(&last.kind, RunEventKind::RunEnded { reply } if reply.error.is_none()), "{last:?}");
+    }
+    Ok(())
+}
+
+/// Calls the agent with the label, and returns the text that was streamed; `None` while its pod is not found.
+async fn stream_placed(client: &Client) -> Result<Option<String>> {
+    let progress = client.agent("gpu_agent").input("text", "x").timeout(WAIT_MAX).stream();
+    let progress: Vec<Progress> = timeout(WAIT_MAX, progress.try_collect()).await??;
+    let Some(Progress::Reply(reply)) = progress.last() else { anyhow::bail!("{progress:?}") };
+    if reply.error.as_ref().is_some_and(|cause| cause.code == ErrorCode::NoPodForLabels) {
+        return Ok(None);
+    }
+    ensure!(reply.status == Status::Success && reply.outputs["text"] == "one two three", "{reply:?}");
+    let text = |item: &Progress| match item {
+        Progress::Text(text) => Some(text.clone()),
+        Progress::Accepted { .. } | Progress::Restarted | Progress::Reply(_) => None,
+    };
+    Ok(Some(progress.iter().filter_map(text).collect()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_answer_of_an_agent_on_another_pod_is_streamed_to_its_caller() -> Result<()> {
+    let pods = Pods::start("answers").await?;
+    let found = || async { stream_placed(&pods.client).await.transpose() };
+    let first = wait_until("the pod with the label is found", WAIT_MAX, found).await??;
+    assert_eq!(first, PIECES.concat());
+    let is_remote = || metric(&pods.plain, "nats_requests{outcome=\"success\"}") > 0.0;
+    let called = async {
+        loop {
+            let text = stream_placed(&pods.client).await?.context("the pod with the label")?;
+            ensure!(text == PIECES.concat(), "{text}");
+            if is_remote() {
+                return Ok(());
+            }
+        }
+    };
+    timeout(WAIT_MAX, called).await??;
+    assert_eq!(
+        metric(&pods.plain, "agent_execution_time_count{status=\"success\"}"),
+        0.0,
+        "it has passed its calls on"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_begins_after_any_event_of_a_journal_entry() -> Result<()> {
+    let pods = Pods::start("numbers").await?;
+    let accepted = pods.client.workflow("signed").input("text", "x").detach().timeout(WAIT_MAX).reply().await?;
+    let run = RunId::new(accepted.id)?;
+    let observations = until_requested(pods.client.run(&run).watch());
+    let watch = timeout(WAIT_MAX, observations).await??;
+    pods.client.run(&run).approve("sign").timeout(WAIT_MAX).reply().await?;
+    timeout(WAIT_MAX, watch.try_collect::<Vec<_>>()).await??;
+    let all = events(pods.client.run(&run).watch()).await?;
+    for (at, event) in all.iter().enumerate() {
+        let rest = events(pods.client.run(&run).watch_after(*event)).await?;
+        assert_eq!(rest, all[at + 1..], "after {event}");
+    }
+    Ok(())
+}
+
+/// The numbers of the events of a run that has ended.
+async fn events(observations: Observations) -> Result<Vec<EventNumber>> {
+    let events = observations.try_filter_map(|observation| {
+        let number = match observation {
+            Observation::Event(event) => Some(event.number()),
+            Observation::Text { .. } | Observation::Restarted { .. } => None,
+        };
+        std::future::ready(Ok(number))
+    });
+    Ok(timeout(WAIT_MAX, events.boxed().try_collect()).await??)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_that_begins_while_a_model_writes_has_what_jetstream_has_stored() -> Result<()> {
+    let pods =
+        Pods::start_with("stored", Settings { gap_ms: 5_000, stream_bytes_max: 1024 * 1024, ..Settings::default() })
+            .await?;
+    let accepted = pods.client.workflow("signed").input("text", "x").detach().timeout(WAIT_MAX).reply().await?;
+    let run = RunId::new(accepted.id)?;
+    let mut first = timeout(WAIT_MAX, until_requested(pods.client.run(&run).watch())).await??;
+    pods.client.run(&run).approve("sign").timeout(WAIT_MAX).reply().await?;
+    let has_text = async {
+        while let Some(observation) = first.try_next().await? {
+            if let Observation::Text { .. } = observation {
+                return Ok(());
+            }
+        }
+        anyhow::bail!("the run has ended before")
+    };
+    timeout(WAIT_MAX, has_text).await??;
+    let later: Vec<Observation> = timeout(WAIT_MAX, pods.client.run(&run).watch().try_collect()).await??;
+    assert_eq!(written(&later), PIECES.concat());
+    Ok(())
+}
+
+/// The text that the model has written, as a watcher has received it.
+fn written(observations: &[Observation]) -> String {
+    let text = |observation: &Observation| match observation {
+        Observation::Text { step, text, .. } if step.step.as_str() == "write" => Some(text.clone()),
+        Observation::Text { .. } | Observation::Event(_) | Observation::Restarted { .. } => None,
+    };
+    observations.iter().filter_map(text).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_root_chain_that_is_rewritten_differs_from_its_copy() -> Result<()> {
+    let pods = Pods::start_with("root_copy", Settings { audit_replicas: 1, ..Settings::default() }).await?;
+    let jetstream = async_nats::jetstream::new(async_nats::connect(pods.server.url()).await?);
+    let copied = || async {
+        let stream = jetstream.get_stream("greenroom_audit_root").await.ok()?;
+        (stream.get_info().await.ok()?.state.last_sequence > 0).then_some(stream)
+    };
+    let stream = wait_until("the root chain is copied", WAIT_MAX, copied).await?;
+    ensure!(stream.delete_message(1).await.is_err() && stream.purge().await.is_err(), "the copy can be changed");
+    assert_eq!(metric(&pods.plain, "audit_root_differs"), 0.0);
+    // As a person does it who can write to the database: a root chain that is consistent, and another one.
+    let mut connection = PgConnection::connect(&pods.url).await?;
+    connection.execute("UPDATE audit_root SET hash = sha256(hash)").await?;
+    let differs = || async { (metric(&pods.plain, "audit_root_differs") > 0.0).then_some(()) };
+    wait_until("the difference is noticed", WAIT_MAX, differs).await
+}

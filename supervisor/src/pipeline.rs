@@ -208,6 +208,7 @@ impl Pipeline {
         let deadline = request.deadline();
         check_deadline(deadline, now)?;
         let request = self.authenticator.refresh(*request, now).await?;
+        request.check_entry_points()?;
         let collected = within_deadline(deadline, now, self.collect_facts(request, audit_entry, now)).await;
         let (request, facts) = match collected.unwrap_or_else(|cause| Err(FactError::Rejected(cause))) {
             Ok(collected) => collected,

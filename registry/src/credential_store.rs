@@ -1,5 +1,5 @@
-//! API keys, without their secrets, and the principals that identity providers vouch for: with which rights their last
-//! token came, and whether they are revoked.
+//! API keys, without their secrets, and the principals that identity providers vouch for: the rights of their last token,
+//! and whether they are revoked.
 //!
 //! A pod remembers what it has read. A revocation raises the revision of the store, which each pod reads several times a
 //! second; what it has read at another revision does not count any more.
@@ -85,7 +85,7 @@ pub trait CredentialStore: Send + Sync {
     /// [`StoreError`] if they cannot be read.
     async fn list_keys(&self, tenant: Option<&TenantId>) -> Result<Vec<ApiKeyRecord>, StoreError>;
 
-    /// Revokes a key and raises the revision, in one transaction. The first revocation of a key stays.
+    /// Revokes a key and raises the revision, in one transaction. The first revocation of a key remains.
     ///
     /// # Errors
     /// [`StoreError`] if it cannot be written; it may be repeated.

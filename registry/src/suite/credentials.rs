@@ -51,7 +51,7 @@ async fn a_key_is_stored_as_it_is_and_listed_by_tenant_the_newest_first() {
 }
 
 #[tokio::test]
-async fn the_first_revocation_of_a_key_stays_and_raises_the_revision() {
+async fn the_first_revocation_of_a_key_remains_and_raises_the_revision() {
     for stores in TestStores::each().await {
         let store = &stores.stores.credentials;
         let (first, second) = (key(1, "acme"), key(2, "acme"));

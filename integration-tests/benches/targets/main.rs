@@ -10,6 +10,7 @@ mod durable;
 mod for_each;
 mod guard;
 mod http;
+mod identity;
 mod idle;
 mod load;
 mod nats_calls;
@@ -31,7 +32,7 @@ use greenroom_integration_tests::bench::{Threshold, missing};
 /// A group: its name, and the function that runs it with the arguments after the name.
 type Group = (&'static str, fn(&[&str]) -> anyhow::Result<()>);
 
-const GROUPS: [Group; 14] = [
+const GROUPS: [Group; 15] = [
     ("guard", guard::main),
     ("start", start::main),
     ("step", step::main),
@@ -42,6 +43,7 @@ const GROUPS: [Group; 14] = [
     ("load", load::main),
     ("artifacts", artifacts::main),
     ("http", http::main),
+    ("identity", identity::main),
     ("durable", durable::main),
     ("postgres", postgres::main),
     ("nats", nats_calls::main),

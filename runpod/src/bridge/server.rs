@@ -59,8 +59,8 @@ impl BridgeServer {
         if !config.has_identity && !addr.ip().is_loopback() {
             let message = format!(
                 "http.addr: {addr} (GREENROOM_HTTP_ADDR) is reached from other machines, and callers have no identity: \
-                 give users keys, configure an issuer, set GREENROOM_HTTP_DEVELOPMENT_USER=off to require the keys of \
-                 `greenroom keys create`, or listen on 127.0.0.1"
+                 configure identities (keys of users, or an issuer), set GREENROOM_HTTP_DEVELOPMENT_USER=off to require \
+                 the keys of `greenroom keys create`, or listen on 127.0.0.1"
             );
             return Err(Cause::new(ErrorCode::InvalidConfiguration, message));
         }

@@ -95,6 +95,11 @@ impl Credentials {
         saved
     }
 
+    /// Reads the revision again for the next caller: this pod has changed it.
+    pub(crate) fn forget_revision(&self) {
+        *lock(&self.revision) = None;
+    }
+
     /// The revision of the store, as it was less than [`REVISION_AGE_MAX`] before.
     async fn revision(&self) -> Result<u64, Cause> {
         if let Some(number) = self.known_revision(REVISION_INTERVAL) {

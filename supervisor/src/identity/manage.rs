@@ -80,7 +80,9 @@ impl KeyManager {
             return Err(Cause::new(ErrorCode::UnknownRecord, format!("there is no key `{id}`")));
         };
         let revocation = Revocation { by: by.clone(), at: self.clock.now() };
-        store.revoke_key(&key.id, revocation).await.map_err(|error| error.cause())?;
+        let written = store.revoke_key(&key.id, revocation).await;
+        self.credentials.forget_revision();
+        written.map_err(|error| error.cause())?;
         Ok(json!({ "revoked": key.id, "was_revoked": key.revocation.is_some() }))
     }
 
@@ -109,6 +111,7 @@ impl KeyManager {
         }
         let revocation = is_revoked.then(|| Revocation { by: by.clone(), at: self.clock.now() });
         let written = self.credentials.store().set_revocation(subject, revocation).await;
+        self.credentials.forget_revision();
         written.map_err(|error| error.cause())?;
         let change = if is_revoked { "revoked" } else { "reinstated" };
         Ok(json!({ change: subject.to_string() }))

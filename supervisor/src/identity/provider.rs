@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol::{Cause, Credential, ErrorCode, PrincipalId, Timestamp, UserId};
+use greenroom_registry::Stores;
 use greenroom_rego::{IdentityProvider, Permissions, Principal};
 use reqwest::Url;
 use tokio::time::timeout;
@@ -17,7 +18,7 @@ use super::jwt::fetch::{FetchKeys, HttpKeys};
 use super::jwt::{JwtIssuer, UnverifiedToken, Verified};
 use super::narrow::{KEY_ISSUER, is_valid, key_principal_id, narrow};
 use super::{ConfigIdentityProvider, to_limits};
-use crate::config::IssuerConfig;
+use crate::config::{Config, IssuerConfig};
 
 /// Longest time that it may take to find the principal of a request.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,6 +31,15 @@ pub struct Identities {
 }
 
 impl Identities {
+    /// A provider over these stores, with the users and the issuers of a configuration.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidConfiguration`] if the key of an issuer cannot be read.
+    pub fn from_config(config: &Config, stores: &Stores) -> Result<Self, Cause> {
+        let users = Arc::new(ConfigIdentityProvider::new(config.users.clone()));
+        Self::open(users, Arc::new(Credentials::new(Arc::clone(&stores.credentials))), &config.issuers)
+    }
+
     /// A provider over these users, keys and issuers.
     ///
     /// # Errors

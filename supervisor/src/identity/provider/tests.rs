@@ -3,7 +3,7 @@
 use greenroom_protocol::request::{KeyScope, NewKey};
 use greenroom_protocol::{Clock, Json, PodId, TenantId};
 use greenroom_registry::audit::signer::Signer;
-use greenroom_registry::{StoreParts, Stores, in_memory_artifacts, open_in_memory};
+use greenroom_registry::{StoreParts, in_memory_artifacts, open_in_memory};
 use serde_json::{Value, json};
 
 use super::*;

@@ -22,7 +22,7 @@ use greenroom_rego::{Permitted, Principal};
 use serde_json::json;
 
 use crate::apply::Applier;
-use crate::identity::manage::KeyManager;
+use crate::identity::manage::KeyOps;
 
 /// Runs that one command resumes.
 const RESUME_BATCH_MAX: u32 = 10_000;
@@ -34,7 +34,7 @@ pub struct AdminOps {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) applier: Applier,
     /// Manages API keys; `None` if something else than the configuration resolves users.
-    pub(crate) keys: Option<KeyManager>,
+    pub(crate) keys: Option<KeyOps>,
     /// True if the pod is started to decide whether a backup is restored.
     pub(crate) is_restoring: bool,
 }
@@ -88,7 +88,7 @@ impl AdminOps {
         }
     }
 
-    fn keys(&self) -> Result<&KeyManager, Cause> {
+    fn keys(&self) -> Result<&KeyOps, Cause> {
         self.keys.as_ref().ok_or_else(|| {
             Cause::new(ErrorCode::InvalidRequest, "the users of this pod are not those of its configuration")
         })

@@ -14,7 +14,7 @@ use super::overrides::WrapEvaluator;
 use super::parts::PodParts;
 use crate::admin::AdminOps;
 use crate::apply::Applier;
-use crate::identity::manage::KeyManager;
+use crate::identity::manage::KeyOps;
 use crate::ingress::local::LocalIngress;
 use crate::pipeline::Pipeline;
 use crate::pipeline::artifacts::ArtifactLookup;
@@ -44,7 +44,7 @@ pub(crate) fn build(
     };
     let is_restoring = parts.restores.is_some();
     let applier = applier(parts);
-    let (keys, stored) = (key_manager(parts), stores.clone());
+    let (keys, stored) = (key_ops(parts), stores.clone());
     let admin = AdminOps { runs, stores: stored, clock: Arc::clone(clock), applier, keys, is_restoring };
     let (idempotency, releaser) =
         IdempotencyKeys::new(Arc::clone(&stores.core), Arc::clone(&stores.idempotency), Arc::clone(clock));
@@ -87,10 +87,10 @@ pub(crate) fn build(
 }
 
 /// What manages API keys, if the configuration resolves users.
-fn key_manager(parts: &PodParts) -> Option<KeyManager> {
+fn key_ops(parts: &PodParts) -> Option<KeyOps> {
     let identities = parts.identities.clone()?;
     let clock = Arc::clone(&parts.clock);
-    Some(KeyManager { users: identities.users, credentials: identities.credentials, clock })
+    Some(KeyOps { users: identities.users, credentials: identities.credentials, clock })
 }
 
 /// What applies definitions and policies for every pod.

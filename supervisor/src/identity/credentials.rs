@@ -25,8 +25,8 @@ pub(crate) struct Credentials {
     revision: Mutex<Option<Revision>>,
     /// Locked by the caller that reads the revision.
     reading: tokio::sync::Mutex<()>,
-    keys: Memory<UserId, Arc<ApiKeyRecord>>,
-    subjects: Memory<PrincipalId, Option<Arc<SubjectRecord>>>,
+    keys: Cache<UserId, Arc<ApiKeyRecord>>,
+    subjects: Cache<PrincipalId, Option<Arc<SubjectRecord>>>,
 }
 
 #[derive(Clone, Copy)]
@@ -43,8 +43,8 @@ impl Credentials {
             store,
             revision: Mutex::default(),
             reading: tokio::sync::Mutex::default(),
-            keys: Memory::default(),
-            subjects: Memory::default(),
+            keys: Cache::default(),
+            subjects: Cache::default(),
         }
     }
 
@@ -130,7 +130,7 @@ impl Credentials {
 }
 
 /// What was read, by its name.
-struct Memory<K, V>(Mutex<HashMap<K, Entry<V>>>);
+struct Cache<K, V>(Mutex<HashMap<K, Entry<V>>>);
 
 struct Entry<V> {
     revision: u64,
@@ -138,13 +138,13 @@ struct Entry<V> {
     value: V,
 }
 
-impl<K, V> Default for Memory<K, V> {
+impl<K, V> Default for Cache<K, V> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<K: Eq + Hash, V: Clone> Memory<K, V> {
+impl<K: Eq + Hash, V: Clone> Cache<K, V> {
     fn get(&self, key: &K, revision: u64, age_max: Duration) -> Option<V> {
         let entries = lock(&self.0);
         let entry = entries.get(key)?;
@@ -152,7 +152,7 @@ impl<K: Eq + Hash, V: Clone> Memory<K, V> {
         is_current.then(|| entry.value.clone())
     }
 
-    /// Remembers a value. A full memory forgets everything, which costs one look into the store for each name in use.
+    /// Remembers a value. A full cache forgets everything, which costs one look into the store for each name in use.
     fn insert(&self, key: K, entry: Entry<V>) {
         let mut entries = lock(&self.0);
         if entries.len() >= ENTRIES_MAX {

@@ -14,13 +14,13 @@ use super::credentials::Credentials;
 use super::narrow::KEY_ISSUER;
 
 /// Creates, lists and revokes keys; revokes and reinstates principals.
-pub(crate) struct KeyManager {
+pub(crate) struct KeyOps {
     pub(crate) users: Arc<ConfigIdentityProvider>,
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
-impl KeyManager {
+impl KeyOps {
     /// Creates a key. The report is the only document that ever has its text.
     ///
     /// # Errors

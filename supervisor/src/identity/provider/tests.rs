@@ -10,7 +10,7 @@ use super::*;
 use crate::clock::WallClock;
 use crate::config::{TokenAlgorithm, UserDirectory};
 use crate::identity::jwt::test_keys::{SignedWith, claims, issuer_config, sign};
-use crate::identity::manage::KeyManager;
+use crate::identity::manage::KeyOps;
 
 const USERS: &str = r#"
 [[users]]
@@ -32,7 +32,7 @@ roles = ["admin"]
 /// A pod: its provider and what manages its keys.
 struct TestPod {
     identities: Identities,
-    manager: KeyManager,
+    key_ops: KeyOps,
 }
 
 fn stores() -> Stores {
@@ -52,7 +52,7 @@ impl TestPod {
         let credentials = Arc::new(Credentials::new(Arc::clone(&stores.credentials)));
         let issuers = [issuer_config(&[(None, TokenAlgorithm::EdDsa)])];
         let identities = Identities::open(Arc::clone(&users), Arc::clone(&credentials), &issuers).unwrap();
-        Self { identities, manager: KeyManager { users, credentials, clock: Arc::new(WallClock) } }
+        Self { identities, key_ops: KeyOps { users, credentials, clock: Arc::new(WallClock) } }
     }
 
     async fn verify(&self, secret: &str) -> Option<Principal> {
@@ -68,7 +68,7 @@ impl TestPod {
         let scope = KeyScope { roles: Some(vec!["agent_operator".into()]), ..KeyScope::default() };
         let expires_at = WallClock.now().saturating_add(Duration::from_secs(3_600));
         let owner = UserId::new(owner).unwrap();
-        self.manager.create(NewKey { owner, name: "nightly".into(), scope, expires_at }, by).await
+        self.key_ops.create(NewKey { owner, name: "nightly".into(), scope, expires_at }, by).await
     }
 }
 
@@ -113,9 +113,9 @@ async fn a_key_acts_for_its_owner_on_every_pod_until_it_is_revoked() {
         assert!(principal.roles.contains("agent_operator") && !principal.roles.contains("admin"));
         assert_eq!(pod.find(&principal.id).await, Some(principal), "a run of the key goes through the next hop");
     }
-    let listed = first.manager.list(&alice).await.unwrap().to_string();
+    let listed = first.key_ops.list(&alice).await.unwrap().to_string();
     assert!(listed.contains(id.as_str()) && !listed.contains(&secret));
-    first.manager.revoke(&id, &alice).await.unwrap();
+    first.key_ops.revoke(&id, &alice).await.unwrap();
     let principal = PrincipalId { issuer: "key".parse().unwrap(), tenant: alice.tenant.clone(), user: id };
     for pod in [&first, &second] {
         wait_until(async || pod.verify(&secret).await.is_none()).await;
@@ -146,15 +146,15 @@ async fn tenants_manage_their_own_keys_and_the_pods_own_tenant_those_of_all() {
     assert!(unknown(pod.create("bob", &alice).await));
     let report = pod.create("alice", &alice).await.unwrap();
     let id = UserId::new(text(&report, "key")).unwrap();
-    assert_eq!(pod.manager.list(&mallory).await.unwrap(), json!({ "keys": [] }));
-    assert!(unknown(pod.manager.revoke(&id, &mallory).await));
+    assert_eq!(pod.key_ops.list(&mallory).await.unwrap(), json!({ "keys": [] }));
+    assert!(unknown(pod.key_ops.revoke(&id, &mallory).await));
     assert!(pod.verify(&text(&report, "api_key")).await.is_some());
-    assert_eq!(pod.manager.list(&root).await.unwrap()["keys"].as_array().unwrap().len(), 1);
-    assert!(pod.manager.revoke(&id, &root).await.is_ok());
+    assert_eq!(pod.key_ops.list(&root).await.unwrap()["keys"].as_array().unwrap().len(), 1);
+    assert!(pod.key_ops.revoke(&id, &root).await.is_ok());
     let subject = PrincipalId { issuer: "login".parse().unwrap(), ..alice.clone() };
-    assert!(unknown(pod.manager.set_revoked(&subject, true, &mallory).await));
+    assert!(unknown(pod.key_ops.set_revoked(&subject, true, &mallory).await));
     for own in [alice.clone(), PrincipalId { issuer: "key".parse().unwrap(), ..alice.clone() }] {
-        let cause = pod.manager.set_revoked(&own, true, &alice).await.unwrap_err();
+        let cause = pod.key_ops.set_revoked(&own, true, &alice).await.unwrap_err();
         assert_eq!(cause.code, ErrorCode::InvalidInput, "{own}");
     }
 }
@@ -171,12 +171,12 @@ async fn the_user_of_a_token_is_found_without_it_on_every_pod_until_it_is_revoke
     assert_eq!(second.find(&principal.id).await, Some(principal.clone()));
     let stranger = PrincipalId { user: UserId::new("bob").unwrap(), ..principal.id.clone() };
     assert_eq!(second.find(&stranger).await, None, "a user without a token was never vouched for");
-    first.manager.set_revoked(&principal.id, true, &user("default", "root")).await.unwrap();
+    first.key_ops.set_revoked(&principal.id, true, &user("default", "root")).await.unwrap();
     for pod in [&first, &second] {
         wait_until(async || pod.find(&principal.id).await.is_none()).await;
         assert_eq!(pod.verify(&token).await, None);
     }
-    first.manager.set_revoked(&principal.id, false, &user("default", "root")).await.unwrap();
+    first.key_ops.set_revoked(&principal.id, false, &user("default", "root")).await.unwrap();
     wait_until(async || second.verify(&token).await.is_some()).await;
 }
 

@@ -231,9 +231,9 @@ mod tests {
             ("tenant = \"acme\"\n", "neither `keys` nor `jwks_url`"),
             (url, "set either `tenant`"),
             ("tenant = \"acme\"\njwks_url = \"http://login.example/keys\"\n", "https://"),
-            (&format!("{url}claims.tenant = \"org\"\n"), "needs `tenants`"),
-            (&format!("{url}tenant = \"acme\"\nskew_secs = 301\n"), "skew_secs"),
-            (&format!("{url}tenant = \"acme\"\nalgorithms = [\"none\"]\n"), "algorithms"),
+            (format!("{url}claims.tenant = \"org\"\n").as_str(), "needs `tenants`"),
+            (format!("{url}tenant = \"acme\"\nskew_secs = 301\n").as_str(), "skew_secs"),
+            (format!("{url}tenant = \"acme\"\nalgorithms = [\"none\"]\n").as_str(), "algorithms"),
         ] {
             let problems = loaded(&format!("{ISSUER}{rest}")).unwrap_err();
             assert!(problems.contains(problem), "{rest}: {problems}");

@@ -79,3 +79,55 @@ impl FetchKeys for HttpKeys {
         Ok(set.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok()).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const KEY: &str = r#"{"kty":"OKP","crv":"Ed25519","kid":"a","x":"JZ1JMuRzB_AYjptR5VcF1pGs9hI9iwdWmsu8vAofMlk"}"#;
+
+    fn response(status: &str, headers: &str, body: &str) -> String {
+        format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len())
+    }
+
+    /// Fetches from a server that has this response to its one request.
+    async fn fetch(response: &str) -> Result<Vec<Jwk>, String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/keys?token=hunter2", listener.local_addr().unwrap());
+        let keys = HttpKeys::new(Url::parse(&url).unwrap()).unwrap();
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await.unwrap();
+            // The client closes the connection before a response that is too large has ended.
+            let _ = stream.write_all(response.as_bytes()).await;
+        };
+        let ((), fetched) = tokio::join!(serve, keys.fetch());
+        fetched
+    }
+
+    #[tokio::test]
+    async fn a_set_of_keys_is_read_and_a_key_that_cannot_be_read_hides_no_other() {
+        let body = format!(r#"{{"keys":[7,{{"kid":"no type"}},{KEY}]}}"#);
+        let keys = fetch(&response("200 OK", "", &body)).await.unwrap();
+        assert_eq!(keys.iter().map(|key| key.kid.as_deref()).collect::<Vec<_>>(), [Some("a")]);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_set_of_keys_is_a_problem_without_the_query_of_the_address() {
+        let large = format!(r#"{{"keys":[],"note":"{}"}}"#, "x".repeat(KEYS_BYTES_MAX));
+        for (response, problem) in [
+            (response("500 Internal Server Error", "", ""), "status 500"),
+            (response("302 Found", "Location: http://127.0.0.1:1/keys\r\n", ""), "status 302"),
+            (response("200 OK", "", "hello"), "no set of keys"),
+            (response("200 OK", "", &large), "more than"),
+            (String::new(), ""),
+        ] {
+            let found = fetch(&response).await.unwrap_err();
+            assert!(found.contains(problem) && !found.contains("hunter2"), "{found}");
+        }
+    }
+}

@@ -1,7 +1,6 @@
 //! Who may send requests, from outside: a key on two pods over HTTP and NATS until it is revoked, the run of a user whom
 //! an issuer vouches for, and the text of a key, which nothing stores.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use greenroom_integration_tests::terminal::CliHarness;
 use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::request::{KeyScope, Maintenance, NewKey};
-use greenroom_protocol::{AgentId, Clock, ErrorCode, Json, RunId, Status, StepId, UserId, WorkflowId};
+use greenroom_protocol::{AgentId, Clock, ErrorCode, Json, RunId, Status, StepId, UserId};
 use greenroom_supervisor::clock::WallClock;
 use greenroom_supervisor::pod::Pod;
 use serde_json::json;

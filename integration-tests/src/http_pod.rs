@@ -97,7 +97,8 @@ impl HttpPod {
         ] }))?;
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let (cors_origins, connections_max, upload_bytes_max) = (Vec::new(), 1_024, 8 * 1024 * 1024);
-        config.http = Some(HttpConfig { addr, cors_origins, connections_max, upload_bytes_max });
+        config.http =
+            Some(HttpConfig { addr, allows_development_user: true, cors_origins, connections_max, upload_bytes_max });
         change(&mut config);
         let mut pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), Overrides::default())
             .await

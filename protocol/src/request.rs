@@ -12,6 +12,7 @@ use crate::money::MicroUsd;
 use crate::time::Timestamp;
 use crate::value::{Json, Values};
 
+mod keys;
 mod list;
 mod maintenance;
 mod memory;
@@ -21,6 +22,7 @@ mod resource;
 mod team_ref;
 mod values;
 
+pub use keys::{KeyScope, NewKey, SCOPE_NAMES_MAX};
 pub use list::{Page, RunListFilter};
 pub use maintenance::Maintenance;
 pub use memory::{MemoryChange, MemoryRead, MemoryWrite};
@@ -53,7 +55,7 @@ pub enum Request {
     CallTool(CallTool),
     /// Queries the catalogue, runs, the audit or costs.
     Query(Query),
-    /// Prunes, resumes, verifies, checks or backs up what the stores hold.
+    /// Prunes, resumes, verifies, checks or backs up what the stores hold; manages API keys.
     Maintain(Maintenance),
 }
 

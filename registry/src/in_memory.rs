@@ -24,6 +24,7 @@ mod audit;
 mod audit_data;
 pub(crate) mod context;
 mod core;
+mod credentials;
 mod definitions;
 mod generations;
 mod idempotency;
@@ -49,6 +50,7 @@ pub(crate) fn open(parts: StoreParts) -> OpenedStores {
         artifacts: parts.artifacts,
         definitions: Arc::new(definitions::InMemoryDefinitions::default()),
         generations: Arc::new(generations::InMemoryGenerations::default()),
+        credentials: Arc::new(credentials::InMemoryCredentials::default()),
         idempotency: Arc::new(idempotency::InMemoryIdempotency(shared.clone())),
         memory: Arc::new(agent_memory::InMemoryAgentMemory::new(shared.clone())),
         maintenance: Arc::new(InMemoryMaintenance { shared, audit }),

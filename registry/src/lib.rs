@@ -1,5 +1,5 @@
 //! Persistent state: runs, journals, audit, usage and money, shared contexts, artifacts, agent
-//! memories, idempotency keys, versions of definitions, and the catalogues and policies that were applied.
+//! memories, idempotency keys, versions of definitions, the catalogues and policies that were applied, and credentials.
 //!
 //! Every store is a trait. Its implementations are private and come from [`open_in_memory`], [`open_sqlite`] or
 //! [`open_postgres`]; views of contexts and rate windows may come from [`redis::Redis`] instead. What must be durable
@@ -18,6 +18,7 @@ pub mod catalogue_search;
 pub mod cluster;
 pub mod context;
 pub mod core;
+pub mod credential_store;
 pub mod definition_store;
 pub mod error;
 pub mod generation_store;

@@ -39,6 +39,7 @@ mod columns;
 mod command;
 mod connection;
 mod core;
+mod credentials;
 mod definitions;
 mod error;
 mod generations;
@@ -103,6 +104,7 @@ pub(crate) async fn open(url: &str, lanes: usize, parts: StoreParts) -> Result<O
         artifacts,
         definitions: Arc::new(definitions::PostgresDefinitions(store.clone())),
         generations: Arc::new(generations::PostgresGenerations(store.clone())),
+        credentials: Arc::new(credentials::PostgresCredentials(store.clone())),
         idempotency: Arc::new(idempotency::PostgresIdempotency(store.clone())),
         memory: Arc::new(agent_memory::PostgresAgentMemory(store.clone())),
         cluster: Arc::new(cluster::PostgresCluster::new(store.clone())),

@@ -31,6 +31,7 @@ mod command;
 mod commit;
 mod connection;
 mod core;
+mod credentials;
 mod definitions;
 pub(crate) mod error;
 mod generations;
@@ -78,6 +79,7 @@ pub(crate) async fn open(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
         artifacts,
         definitions: Arc::new(definitions::SqliteDefinitions(store.clone())),
         generations: Arc::new(generations::SqliteGenerations(store.clone())),
+        credentials: Arc::new(credentials::SqliteCredentials(store.clone())),
         idempotency: Arc::new(idempotency::SqliteIdempotency(store.clone())),
         memory: Arc::new(agent_memory::SqliteAgentMemory(store.clone())),
         maintenance: Arc::new(maintenance::SqliteMaintenance { store, signer }),

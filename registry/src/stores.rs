@@ -12,6 +12,7 @@ use crate::audit::signer::Signer;
 use crate::cluster::ClusterStore;
 use crate::context::ContextView;
 use crate::core::CoreStore;
+use crate::credential_store::CredentialStore;
 use crate::definition_store::DefinitionStore;
 use crate::error::StoreError;
 use crate::generation_store::GenerationStore;
@@ -44,6 +45,8 @@ pub struct Stores {
     pub definitions: Arc<dyn DefinitionStore>,
     /// The catalogues and policies that were applied for every pod.
     pub generations: Arc<dyn GenerationStore>,
+    /// API keys, and the principals that identity providers vouch for.
+    pub credentials: Arc<dyn CredentialStore>,
     /// Replies by idempotency key.
     pub idempotency: Arc<dyn IdempotencyStore>,
     /// The memories of agents.

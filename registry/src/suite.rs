@@ -32,6 +32,7 @@ pub(crate) mod artifacts;
 mod audit;
 pub(crate) mod call_proxy;
 mod context;
+mod credentials;
 mod definitions;
 pub(crate) mod fault_proxy;
 mod generations;

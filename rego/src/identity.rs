@@ -18,6 +18,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub mod authenticated;
 pub mod authenticator;
 pub mod delegated_call;
+pub mod entry_points;
+
+use self::entry_points::EntryPoints;
 
 /// A set of names that is cheap to clone. It is serialized as an object, `{"name": 1}`: a rule looks up
 /// a name by its key, and `1` is shorter than `true` and equals no value of another type.
@@ -150,6 +153,8 @@ pub struct Principal {
     pub limits: Limits,
     /// The usage limits of all users of the tenant together.
     pub tenant_limits: Limits,
+    /// What the user's own requests may name; `None` if they may name anything.
+    pub entry_points: Option<Arc<EntryPoints>>,
 }
 
 /// How the principal was authenticated.

@@ -101,6 +101,7 @@ pub fn user(name: &str, roles: &[&str], categories: &[&str]) -> Principal {
         query_limit: 1_000,
         limits: Limits::default(),
         tenant_limits: Limits::default(),
+        entry_points: None,
     }
 }
 

@@ -22,6 +22,7 @@ use greenroom_rego::{Permitted, Principal};
 use serde_json::json;
 
 use crate::apply::Applier;
+use crate::identity::manage::KeyOps;
 
 /// Runs that one command resumes.
 const RESUME_BATCH_MAX: u32 = 10_000;
@@ -32,6 +33,8 @@ pub struct AdminOps {
     pub(crate) stores: Stores,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) applier: Applier,
+    /// Manages API keys; `None` if something else than the configuration resolves users.
+    pub(crate) keys: Option<KeyOps>,
     /// True if the pod is started to decide whether a backup is restored.
     pub(crate) is_restoring: bool,
 }
@@ -73,7 +76,22 @@ impl AdminOps {
             }
             Maintenance::ApplyPolicy { from } => self.applier.apply_policy(&from, grant.principal()).await,
             Maintenance::RestoreStore { from } => self.permit_restore(from, grant.principal()),
+            Maintenance::CreateKey(new) => self.keys()?.create(new, &grant.principal().id).await,
+            Maintenance::ListKeys => self.keys()?.list(&grant.principal().id).await,
+            Maintenance::RevokeKey { key } => self.keys()?.revoke(&key, &grant.principal().id).await,
+            Maintenance::RevokeSubject { subject } => {
+                self.keys()?.set_revoked(&subject, true, &grant.principal().id).await
+            }
+            Maintenance::ReinstateSubject { subject } => {
+                self.keys()?.set_revoked(&subject, false, &grant.principal().id).await
+            }
         }
+    }
+
+    fn keys(&self) -> Result<&KeyOps, Cause> {
+        self.keys.as_ref().ok_or_else(|| {
+            Cause::new(ErrorCode::InvalidRequest, "the users of this pod are not those of its configuration")
+        })
     }
 
     /// The report of a permitted restoration, which the command executes once this pod has shut down. It has the

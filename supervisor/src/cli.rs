@@ -15,6 +15,7 @@ pub mod eval;
 pub mod explain;
 pub mod healthcheck;
 pub mod inputs;
+pub mod keys;
 pub mod memory;
 mod nats_client;
 pub mod output;
@@ -235,6 +236,7 @@ async fn execute_in(session: &Session, command: Command, output: Output) -> Resu
         Command::Artifacts(command) => artifacts::artifacts(session, command, output).await,
         Command::Audit(command) => audit::audit(session, command, output).await,
         Command::Memory(command) => memory::memory(session, command, output).await,
+        Command::Keys(command) => keys::keys(session, command, output).await,
         Command::Costs { since } => costs::costs(session, since, output).await,
         Command::Db(command) => db::db(session, command, output).await,
         Command::Definitions(DefinitionsCommand::Apply { source }) => {

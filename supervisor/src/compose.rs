@@ -9,6 +9,7 @@ pub(crate) mod blocking;
 pub mod catalogue;
 pub(crate) mod category_spawner;
 pub(crate) mod http;
+pub(crate) mod identities;
 pub(crate) mod in_service;
 pub mod models;
 pub(crate) mod nats;
@@ -32,7 +33,6 @@ use greenroom_actors::tool::Tool;
 use greenroom_protocol::{Cause, Clock, IdGenerator, PodId};
 use greenroom_registry::redis::Redis;
 use greenroom_registry::{OpenedStores, Stores};
-use greenroom_rego::{Authenticator, IdentityProvider};
 use tokio::sync::watch;
 
 use self::active::{ActiveParts, StartLoader};
@@ -46,7 +46,6 @@ use crate::clock::PodClock;
 use crate::cluster::runtime::ClusterRuntime;
 use crate::config::Config;
 use crate::data_dir::DataDirLock;
-use crate::identity::ConfigIdentityProvider;
 use crate::pipeline::Pipeline;
 use crate::pipeline::admission::AdmissionControl;
 use crate::pod::{Pod, STORE_CLOSE_MAX};
@@ -105,14 +104,16 @@ pub async fn compose_with(
     let nats = or_close(nats, &stores, &mut services, &*clock).await?;
     let network = nats.as_ref().map(PodNats::network);
     let cluster = ClusterRuntime::new(network, config, &pod, (&clock, &ids), &metrics)?;
-    let (authenticator, identities) = authenticator(config, identities, &cluster);
+    let opened = identities::open(config, &stores, identities);
+    let (authenticator, identities) = or_close(opened, &stores, &mut services, &*clock).await?;
     let parts = PodParts {
         config: config.clone(),
         pod,
         definitions: Arc::new(CachedDefinitions::new(catalogue, Arc::clone(&stores.definitions))),
         models: models::open(config, providers)?,
         admission: admission(config, &stores, &cluster),
-        authenticator,
+        // The delegations of other pods are accepted if there are any.
+        authenticator: cluster.authenticate(authenticator),
         identities,
         settings_hash: Arc::new(ArcSwap::from_pointee(config.settings_hash.clone())),
         guard: policy::guard(config, policy),
@@ -218,21 +219,4 @@ async fn or_close<T>(
         services.stop(Phase::Stores, STORE_CLOSE_MAX).await;
     }
     loaded
-}
-
-/// Authenticates users by the configuration, unless something else resolves them. A reload replaces the users of the
-/// configuration. The delegations of other pods are accepted if there are any.
-fn authenticator(
-    config: &Config,
-    other: Option<Arc<dyn IdentityProvider>>,
-    cluster: &ClusterRuntime,
-) -> (Authenticator, Option<Arc<ConfigIdentityProvider>>) {
-    let (authenticator, identities) = match other {
-        Some(other) => (Authenticator::new(other), None),
-        None => {
-            let identities = Arc::new(ConfigIdentityProvider::new(config.users.clone()));
-            (Authenticator::new(identities.clone()), Some(identities))
-        }
-    };
-    (cluster.authenticate(authenticator), identities)
 }

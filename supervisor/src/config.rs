@@ -11,6 +11,7 @@ pub mod definitions;
 pub mod files;
 pub mod guard;
 pub mod http;
+pub mod issuers;
 mod layers;
 pub mod models;
 pub mod nats;
@@ -41,6 +42,7 @@ pub use artifacts::ArtifactsConfig;
 pub use cluster::ClusterConfig;
 pub use greenroom_registry::SyncMode;
 pub use http::HttpConfig;
+pub use issuers::{ClaimNames, IssuerConfig, IssuerKeyConfig, TokenAlgorithm};
 pub use models::{ModelsConfig, ProviderConfig};
 pub use nats::{NatsAuth, NatsConfig, NatsTls};
 pub use redis::RedisConfig;
@@ -111,6 +113,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Users and tenants.
     pub users: UserDirectory,
+    /// The identity providers whose tokens are accepted.
+    pub issuers: Vec<IssuerConfig>,
     /// The user that the command line authenticates as.
     pub user: UserId,
     /// The settings file, absolute; its users and tenants are read again when it changes. `None` if there is none.

@@ -1,11 +1,18 @@
-//! The identity provider over the users of the configuration.
+//! Who may send requests: the users of the configuration here; API keys and the users of identity providers beside them.
+
+mod api_key;
+pub(crate) mod credentials;
+pub(crate) mod jwt;
+pub(crate) mod manage;
+pub(crate) mod narrow;
+pub mod provider;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use greenroom_protocol::{Cause, Credential, ErrorCode, MicroUsd, PrincipalId, Timestamp, UserId};
+use greenroom_protocol::{Cause, Credential, ErrorCode, MicroUsd, PrincipalId, TenantId, Timestamp, UserId};
 use greenroom_rego::{IdentityProvider, Limits, Permissions, Principal};
 
 use crate::config::users::LimitsConfig;
@@ -50,6 +57,16 @@ impl ConfigIdentityProvider {
         self.active.store(Arc::new(ConfiguredUsers::new(users)));
         true
     }
+
+    /// The principal of a user; `None` if there is none of this name.
+    pub(crate) fn local_id(&self, user: &UserId) -> Option<PrincipalId> {
+        self.active.load().principals.get(user).map(|principal| principal.id.clone())
+    }
+
+    /// The limits of all users of a tenant together.
+    pub(crate) fn tenant_limits(&self, tenant: &TenantId) -> Limits {
+        to_limits(self.active.load().directory.tenant_limits(tenant))
+    }
 }
 
 fn principal(users: &UserDirectory, user: &UserConfig) -> Principal {
@@ -62,12 +79,14 @@ fn principal(users: &UserDirectory, user: &UserConfig) -> Principal {
         },
         rate_limit: user.rate_limit,
         query_limit: user.query_limit,
-        limits: limits(user.limits),
-        tenant_limits: limits(users.tenant_limits(&user.tenant)),
+        limits: to_limits(user.limits),
+        tenant_limits: to_limits(users.tenant_limits(&user.tenant)),
+        entry_points: None,
     }
 }
 
-fn limits(limits: LimitsConfig) -> Limits {
+/// The limits that a table of the configuration sets.
+fn to_limits(limits: LimitsConfig) -> Limits {
     // A limit that is not a valid amount allows nothing rather than everything.
     let usd = limits.usd.map(|usd| MicroUsd::from_usd(usd).unwrap_or_default());
     Limits { usd, tokens: limits.tokens, period: limits.period.into() }
@@ -101,7 +120,7 @@ impl IdentityProvider for ConfigIdentityProvider {
 
 #[cfg(test)]
 mod tests {
-    use greenroom_protocol::{Issuer, TenantId};
+    use greenroom_protocol::Issuer;
 
     use super::*;
 

@@ -207,7 +207,9 @@ impl Pipeline {
         let now = self.clock.now();
         let deadline = request.deadline();
         check_deadline(deadline, now)?;
-        let request = self.authenticator.refresh(*request, now).await?;
+        let mut request = *request;
+        within_deadline(deadline, now, self.refresh(&mut request, now)).await??;
+        request.check_entry_points()?;
         let collected = within_deadline(deadline, now, self.collect_facts(request, audit_entry, now)).await;
         let (request, facts) = match collected.unwrap_or_else(|cause| Err(FactError::Rejected(cause))) {
             Ok(collected) => collected,

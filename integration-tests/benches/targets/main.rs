@@ -13,6 +13,7 @@ mod for_each;
 mod guard;
 mod http;
 mod http_connection;
+mod identity;
 mod idle;
 mod load;
 mod nats;
@@ -36,7 +37,7 @@ use greenroom_integration_tests::bench::{Threshold, missing};
 /// A group: its name, and the function that runs it with the arguments after the name.
 type Group = (&'static str, fn(&[&str]) -> anyhow::Result<()>);
 
-const GROUPS: [Group; 14] = [
+const GROUPS: [Group; 15] = [
     ("guard", guard::main),
     ("start", start::main),
     ("step", step::main),
@@ -47,6 +48,7 @@ const GROUPS: [Group; 14] = [
     ("load", load::main),
     ("artifacts", artifacts::main),
     ("http", http::main),
+    ("identity", identity::main),
     ("durable", durable::main),
     ("postgres", postgres::main),
     ("nats", nats::main),

@@ -36,6 +36,7 @@ mod facts;
 mod fuzz;
 mod http;
 mod idempotency;
+mod identity;
 mod licences;
 mod maintenance;
 mod manifests;

@@ -33,9 +33,10 @@ roles = ["admin"]
 "#;
 
 /// Every command, with its action in the audit and the users who may use it.
-const COMMANDS: [(&[&str], &str, &[&str]); 8] = [
+const COMMANDS: [(&[&str], &str, &[&str]); 9] = [
     (&["runs", "prune", "--older-than", "30d"], "prune_runs", &["admin", "alice", "mallory"]),
     (&["runs", "resume"], "resume_runs", &["admin", "alice", "mallory"]),
+    (&["keys", "list"], "list_keys", &["admin", "alice", "mallory"]),
     (&["audit", "verify"], "verify_audit", &["admin", "auditor"]),
     (&["audit", "prune", "--older-than", "30d"], "prune_audit", &["admin"]),
     (&["db", "check"], "check_store", &["admin"]),

@@ -4,10 +4,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::NewKey;
+use crate::id::{PrincipalId, UserId};
 use crate::time::Timestamp;
 
 /// A maintenance command. Runs are those of the user's tenant; the audit chain and the store hold the data of every
-/// tenant, and definitions and policy are those of every tenant: only users of the pod's own tenant maintain them.
+/// tenant, and definitions and policy are those of every tenant: only users of the pod's own tenant maintain them. Keys
+/// are those of the user's tenant; users of the pod's own tenant manage those of every tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Maintenance {
@@ -44,6 +47,26 @@ pub enum Maintenance {
         /// A bundle or its directory on the machine of the pod, or `s3://BUCKET/PREFIX`.
         from: String,
     },
+    /// Creates an API key. The report has its secret, which nothing else has.
+    CreateKey(NewKey),
+    /// Lists the API keys, without their secrets.
+    ListKeys,
+    /// Revokes an API key: within a second, every pod refuses it, and the runs that it has started end at their next hop.
+    RevokeKey {
+        /// The id of the key, as `ListKeys` reports it.
+        key: UserId,
+    },
+    /// Revokes a principal that an identity provider vouches for, with the runs that it has started, as
+    /// [`Maintenance::RevokeKey`] does.
+    RevokeSubject {
+        /// The principal.
+        subject: PrincipalId,
+    },
+    /// Accepts the tokens of a principal again that was revoked.
+    ReinstateSubject {
+        /// The principal.
+        subject: PrincipalId,
+    },
     /// Puts a backup in the place of the store. Only a process that serves no other request does so: one that a
     /// command starts for it.
     RestoreStore {
@@ -65,11 +88,16 @@ impl Maintenance {
             Self::BackUpStore { .. } => "back_up_store",
             Self::ApplyDefinitions { .. } => "apply_definitions",
             Self::ApplyPolicy { .. } => "apply_policy",
+            Self::CreateKey(_) => "create_key",
+            Self::ListKeys => "list_keys",
+            Self::RevokeKey { .. } => "revoke_key",
+            Self::RevokeSubject { .. } => "revoke_subject",
+            Self::ReinstateSubject { .. } => "reinstate_subject",
             Self::RestoreStore { .. } => "restore_store",
         }
     }
 
-    /// The resource: `runs`, `audit`, `store`, `definitions` or `policy`.
+    /// The resource: `runs`, `audit`, `store`, `definitions`, `policy` or `keys`.
     #[must_use]
     pub const fn resource(&self) -> &'static str {
         match self {
@@ -78,6 +106,11 @@ impl Maintenance {
             Self::CheckStore | Self::BackUpStore { .. } | Self::RestoreStore { .. } => "store",
             Self::ApplyDefinitions { .. } => "definitions",
             Self::ApplyPolicy { .. } => "policy",
+            Self::CreateKey(_)
+            | Self::ListKeys
+            | Self::RevokeKey { .. }
+            | Self::RevokeSubject { .. }
+            | Self::ReinstateSubject { .. } => "keys",
         }
     }
 }

@@ -2,7 +2,7 @@
 //! a run is pinned to, and the keys of its calls; a caller who could set them could choose a version that
 //! was replaced, or take the key of another run's call.
 
-use super::{Query, Request, Signal, SignalRun, StartTeam, TeamRef};
+use super::{Maintenance, Query, Request, Signal, SignalRun, StartTeam, TeamRef};
 use crate::error::{Cause, ErrorCode};
 use crate::limits::NAME_BYTES_MAX;
 
@@ -26,6 +26,7 @@ impl Request {
         match self {
             Self::SignalRun(SignalRun { signal: Signal::Event(event), .. }) => event.check_size()?,
             Self::StartTeam(StartTeam { team: TeamRef::Inline(team), .. }) => team.check_size()?,
+            Self::Maintain(Maintenance::CreateKey(key)) => key.check_size()?,
             _ => {}
         }
         for (member, text) in self.names() {
@@ -41,12 +42,18 @@ impl Request {
     ///
     /// # Errors
     /// [`ErrorCode::InvalidRequest`] if a key cannot make the request repeatable: a write to a shared context that does
-    /// not name the version which it replaces. If its outcome is unknown, a repetition would write twice.
+    /// not name the version which it replaces. If its outcome is unknown, a repetition would write twice. The reply to the
+    /// creation of a key has a secret, which no store may have.
     pub fn check_repeatable(&self) -> Result<(), Cause> {
         match self {
             Self::ContextWrite(write) if write.expect.is_none() => {
                 let message = "a context write with an idempotency key needs `expect`: the version of the key that was \
                                read, or 0 if it has no value; send it, or send no idempotency key";
+                Err(Cause::new(ErrorCode::InvalidRequest, message))
+            }
+            Self::Maintain(Maintenance::CreateKey(_)) => {
+                let message = "a key is created without an idempotency key, because its secret is stored nowhere; send \
+                               none, and revoke a key whose secret was lost";
                 Err(Cause::new(ErrorCode::InvalidRequest, message))
             }
             Self::ContextWrite(_)
@@ -112,6 +119,7 @@ impl Request {
         let other = match self {
             Self::CallTool(call) => Some(("tool", call.tool.as_str())),
             Self::Query(Query::AuditEntry { id }) => Some(("id", id.as_str())),
+            Self::Maintain(Maintenance::CreateKey(key)) => Some(("name", key.name.as_str())),
             Self::Query(Query::Runs { page, filter: _ } | Query::Audit { page }) => {
                 page.after.as_deref().map(|after| ("after", after))
             }

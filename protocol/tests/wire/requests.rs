@@ -5,12 +5,13 @@ use std::time::Duration;
 use greenroom_protocol::event::EventNumber;
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{
-    CallOptions, CallTool, ContextChange, ContextRead, ContextWrite, InlineTeam, Invoke, Maintenance, MemoryChange,
-    MemoryRead, MemoryWrite, Page, PublishedEvent, Query, ResumeRun, RunListFilter, Signal, SignalRun, StartRun,
-    StartTeam, TeamRef,
+    CallOptions, CallTool, ContextChange, ContextRead, ContextWrite, InlineTeam, Invoke, KeyScope, Maintenance,
+    MemoryChange, MemoryRead, MemoryWrite, NewKey, Page, PublishedEvent, Query, ResumeRun, RunListFilter, Signal,
+    SignalRun, StartRun, StartTeam, TeamRef,
 };
 use greenroom_protocol::{
-    Cause, Credential, Deadline, Envelope, ErrorCode, Json, Metadata, MicroUsd, Outcome, Reply, Request, Status, Values,
+    Cause, Credential, Deadline, Envelope, ErrorCode, Json, Metadata, MicroUsd, Outcome, PrincipalId, Reply, Request,
+    Status, Values,
 };
 use serde_json::json;
 
@@ -92,6 +93,10 @@ fn memories() -> Vec<Request> {
     ]
 }
 
+fn subject() -> PrincipalId {
+    PrincipalId { issuer: id("login"), tenant: id("acme"), user: id("alice") }
+}
+
 fn maintenance() -> Vec<Request> {
     let commands = [
         Maintenance::PruneRuns { before: at(7) },
@@ -103,6 +108,28 @@ fn maintenance() -> Vec<Request> {
         Maintenance::ApplyDefinitions { from: "s3://ai-agents/definitions".into() },
         Maintenance::ApplyPolicy { from: "/policies/guard.tar.gz".into() },
         Maintenance::RestoreStore { from: "/backups/monday.db".into() },
+        Maintenance::CreateKey(NewKey {
+            owner: id("alice"),
+            name: "nightly report".into(),
+            scope: KeyScope {
+                roles: Some(vec!["agent_operator".into()]),
+                allowed_categories: Some(vec![id("business_ops")]),
+                pii_access: true,
+                agents: vec![id("executive_summary_agent")],
+                workflows: vec![id("generate_quarterly_report")],
+            },
+            expires_at: at(7),
+        }),
+        Maintenance::CreateKey(NewKey {
+            owner: id("alice"),
+            name: String::new(),
+            scope: KeyScope::default(),
+            expires_at: at(7),
+        }),
+        Maintenance::ListKeys,
+        Maintenance::RevokeKey { key: id("k_0123456789abcdef") },
+        Maintenance::RevokeSubject { subject: subject() },
+        Maintenance::ReinstateSubject { subject: subject() },
     ];
     commands.into_iter().map(Request::Maintain).collect()
 }

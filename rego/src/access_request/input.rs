@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::identity::NameSet;
 
 mod flag;
+mod usage;
 
 pub use flag::Flag;
 pub(crate) use flag::InputIdentity;
+pub use usage::UsageInput;
 
 /// The remaining amount where there is no limit.
 pub const NO_LIMIT: i128 = -1;
@@ -74,11 +76,13 @@ pub enum Action {
     ApplyPolicy,
     /// Replace the store by a copy.
     RestoreStore,
+    /// Create, list and revoke API keys; revoke and reinstate subjects.
+    ManageKeys,
 }
 
 impl Action {
     /// Every action, in the order of the access matrix.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Invoke,
         Self::StartRun,
         Self::StartTeam,
@@ -105,6 +109,7 @@ impl Action {
         Self::ApplyDefinitions,
         Self::ApplyPolicy,
         Self::RestoreStore,
+        Self::ManageKeys,
     ];
 
     /// The action of a request.
@@ -153,6 +158,12 @@ impl Action {
                 Maintenance::ApplyDefinitions { .. } => Self::ApplyDefinitions,
                 Maintenance::ApplyPolicy { .. } => Self::ApplyPolicy,
                 Maintenance::RestoreStore { .. } => Self::RestoreStore,
+                // Who may create a key may see and revoke it.
+                Maintenance::CreateKey(_)
+                | Maintenance::ListKeys
+                | Maintenance::RevokeKey { .. }
+                | Maintenance::RevokeSubject { .. }
+                | Maintenance::ReinstateSubject { .. } => Self::ManageKeys,
             },
         }
     }
@@ -187,6 +198,7 @@ impl Action {
             Self::ApplyDefinitions => "apply_definitions",
             Self::ApplyPolicy => "apply_policy",
             Self::RestoreStore => "restore_store",
+            Self::ManageKeys => "manage_keys",
         }
     }
 
@@ -326,36 +338,6 @@ pub struct FactFlags {
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub document_within_limit: Flag,
-}
-
-/// The usage so far, and the remaining amounts.
-///
-/// Empty if the ledger is unavailable: rules that need a number then deny. An amount has 128 bits, so that
-/// every remaining amount of 64 bits and the −1 are exact.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-#[schemars(inline)]
-pub struct UsageInput {
-    /// Requests of the user in the last hour that are no queries, this one included.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "u64")]
-    pub requests: Option<u64>,
-    /// Queries of the user in the last hour, this one included.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "u64")]
-    pub queries: Option<u64>,
-    /// Neither tokens nor money are limited; both numbers are then omitted.
-    #[serde(skip_serializing_if = "Flag::is_off")]
-    #[schemars(with = "u8")]
-    pub unlimited: Flag,
-    /// Tokens that the user and the tenant may still use; −1 without a limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "i128")]
-    pub tokens_left: Option<i128>,
-    /// Millionths of a dollar that the user and the tenant may still spend; −1 without a limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "i128")]
-    pub usd_left: Option<i128>,
 }
 
 /// The user behind the call chain.

@@ -216,6 +216,17 @@ impl Authenticated {
         &self.inherited.spending
     }
 
+    /// Checks that a user's own request names what the user may name. A nested request names what its caller calls.
+    ///
+    /// # Errors
+    /// [`greenroom_protocol::ErrorCode::PolicyDenied`], with the reason `key_scope`.
+    pub fn check_entry_points(&self) -> Result<(), Cause> {
+        match &self.resolved.principal.entry_points {
+            Some(entry_points) if self.chain.len() <= 1 && !self.is_recovery() => entry_points.check(&self.request),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// True for the request by which the platform itself resumes a run, in the name of its recorded owner.
     #[must_use]
     pub fn is_recovery(&self) -> bool {

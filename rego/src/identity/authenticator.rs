@@ -183,12 +183,12 @@ impl Authenticator {
     ///
     /// # Errors
     /// [`ErrorCode::Unauthenticated`] if the user does not exist any more, or belongs to another tenant now; the cause
-    /// of the [`IdentityProvider`] if that is unavailable.
-    pub async fn refresh(&self, mut authenticated: Authenticated, now: Timestamp) -> Result<Authenticated, Cause> {
+    /// of the [`IdentityProvider`] if that is unavailable. The request is as it was then.
+    pub async fn refresh(&self, authenticated: &mut Authenticated, now: Timestamp) -> Result<(), Cause> {
         let resolved = &authenticated.resolved;
         let is_own = authenticated.chain.len() <= 1;
         if is_own && now.saturating_duration_since(resolved.resolved_at) <= PRINCIPAL_AGE_MAX {
-            return Ok(authenticated);
+            return Ok(());
         }
         let id = &resolved.principal.id;
         let principal = match resolved.auth_method {
@@ -199,7 +199,7 @@ impl Authenticator {
         };
         authenticated.resolved =
             ResolvedPrincipal { principal: Arc::new(principal), auth_method: resolved.auth_method, resolved_at: now };
-        Ok(authenticated)
+        Ok(())
     }
 
     async fn find_existing(&self, id: &PrincipalId, now: Timestamp) -> Result<Principal, Cause> {

@@ -40,6 +40,7 @@ pub(crate) fn user(name: &str) -> Option<Principal> {
         query_limit: 1_000,
         limits: Limits::default(),
         tenant_limits: Limits::default(),
+        entry_points: None,
     })
 }
 

@@ -103,8 +103,8 @@ async fn a_user_of_another_tenant_or_issuer_is_not_the_recorded_owner() {
         let mut principal = harness::user("admin").unwrap();
         change(&mut principal.id);
         let grant = harness::run_grant_of_principal(principal).await;
-        let nested = grant.issue_request(harness::request_id(9), harness::invoke("an_agent"));
-        let error = authenticator.refresh(nested, harness::NOW).await.unwrap_err();
+        let mut nested = grant.issue_request(harness::request_id(9), harness::invoke("an_agent"));
+        let error = authenticator.refresh(&mut nested, harness::NOW).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::Unauthenticated);
     }
 }
@@ -114,17 +114,17 @@ async fn an_old_principal_is_resolved_again() {
     let authenticator = harness::authenticator();
     let mut principal = harness::user("operator").unwrap();
     principal.roles = harness::names(&["admin"]);
-    let request = harness::request_as(principal.clone(), harness::invoke("an_agent")).await;
+    let mut request = harness::request_as(principal.clone(), harness::invoke("an_agent")).await;
     let soon = harness::NOW.saturating_add(PRINCIPAL_AGE_MAX);
-    let request = authenticator.refresh(request, soon).await.unwrap();
+    authenticator.refresh(&mut request, soon).await.unwrap();
     assert!(request.principal().roles.contains("admin"), "not yet");
     let later = soon.saturating_add(Duration::from_micros(1));
-    let refreshed = authenticator.refresh(request, later).await.unwrap();
-    assert!(!refreshed.principal().roles.contains("admin"), "the role was withdrawn");
-    assert_eq!(refreshed.principal_read_at(), later);
+    authenticator.refresh(&mut request, later).await.unwrap();
+    assert!(!request.principal().roles.contains("admin"), "the role was withdrawn");
+    assert_eq!(request.principal_read_at(), later);
     principal.id.user = UserId::new("dismissed").unwrap();
-    let request = harness::request_as(principal, harness::invoke("an_agent")).await;
-    let error = authenticator.refresh(request, later).await.unwrap_err();
+    let mut request = harness::request_as(principal, harness::invoke("an_agent")).await;
+    let error = authenticator.refresh(&mut request, later).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Unauthenticated);
 }
 
@@ -137,10 +137,11 @@ async fn a_nested_request_has_the_rights_that_its_user_has_now() {
         let grant = harness::run_grant_of_principal(principal).await;
         grant.issue_request(harness::request_id(9), harness::invoke("an_agent"))
     };
-    let request = authenticator.refresh(nested(principal.clone()).await, harness::NOW).await.unwrap();
+    let mut request = nested(principal.clone()).await;
+    authenticator.refresh(&mut request, harness::NOW).await.unwrap();
     assert!(!request.principal().permissions.pii_access, "it was withdrawn within the same second");
     principal.id.user = UserId::new("dismissed").unwrap();
-    let error = authenticator.refresh(nested(principal).await, harness::NOW).await.unwrap_err();
+    let error = authenticator.refresh(&mut nested(principal).await, harness::NOW).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Unauthenticated);
     assert!(error.message.contains("`dismissed` does not exist any more"), "{}", error.message);
 }

@@ -41,6 +41,7 @@ const ACTIONS: &[&str] = &[
     "apply_definitions",
     "apply_policy",
     "restore_store",
+    "manage_keys",
     "unknown_action",
 ];
 const POLICIES: &[&str] = &[

@@ -58,8 +58,9 @@ impl BridgeServer {
         let (addr, connections_max) = (config.addr, config.connections_max);
         if !config.has_identity && !addr.ip().is_loopback() {
             let message = format!(
-                "http.addr: {addr} is reached from other machines, and no user has a key: configure identities, or \
-                 listen on 127.0.0.1"
+                "http.addr: {addr} (GREENROOM_HTTP_ADDR) is reached from other machines, and callers have no identity: \
+                 configure identities (keys of users, or an issuer), set GREENROOM_HTTP_DEVELOPMENT_USER=off to require \
+                 the keys of `greenroom keys create`, or listen on 127.0.0.1"
             );
             return Err(Cause::new(ErrorCode::InvalidConfiguration, message));
         }

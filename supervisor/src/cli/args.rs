@@ -8,12 +8,14 @@ use greenroom_protocol::{AgentId, ContentHash, IdempotencyKey, TeamId, WorkflowI
 mod audit;
 mod catalogue;
 mod cluster;
+mod keys;
 mod runpod;
 mod runs;
 
 pub use audit::{AuditCommand, VerifyArgs};
 pub use catalogue::{EvalArgs, GraphFormat, WholeCatalogueCommand};
 pub use cluster::ClusterCommand;
+pub use keys::{CreateKeyArgs, KeysCommand};
 pub use runpod::{HealthcheckArgs, RunpodCommand, RunpodDeployArgs, RunpodFileArgs, RunpodScaleArgs, RunpodWorkerArgs};
 pub use runs::{ArtifactsCommand, DeadCommand, RunsCommand, StartArgs};
 
@@ -124,6 +126,9 @@ pub enum Command {
     /// List, recall and forget memories of agents
     #[command(subcommand)]
     Memory(MemoryCommand),
+    /// Create, list and revoke API keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Show model costs
     Costs {
         /// Only costs since this long ago, such as `7d`

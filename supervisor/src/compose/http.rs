@@ -18,11 +18,12 @@ use crate::services::{Phase, RunService, Service};
 ///
 /// # Errors
 /// [`greenroom_protocol::ErrorCode::InvalidConfiguration`] if the address is in use, or is reached from other machines
-/// while no user has a key.
+/// while callers have no identity.
 pub(crate) fn bind(parts: &PodParts, ingress: &LocalIngress) -> Result<Option<BridgeServer>, Cause> {
-    let Config { http, users, user, cluster, .. } = &parts.config;
+    let Config { http, users, issuers, user, cluster, .. } = &parts.config;
     let Some(http) = http else { return Ok(None) };
-    let has_identity = users.users.iter().any(|user| user.api_key.is_some());
+    let has_identity =
+        users.users.iter().any(|user| user.api_key.is_some()) || !issuers.is_empty() || !http.allows_development_user;
     let development_user = if has_identity { None } else { Some(user.clone()) };
     let transport = HttpTransport::new(ingress.clone(), development_user);
     let (admission, readiness) = (parts.admission.clone(), Arc::clone(&parts.readiness));
@@ -44,7 +45,8 @@ pub(crate) fn bind(parts: &PodParts, ingress: &LocalIngress) -> Result<Option<Br
     if !has_identity {
         tracing::warn!(
             http.addr = %server.local_addr(), user.name = %user,
-            "DEVELOPMENT: no user has a key, so every program of this machine sends requests over HTTP as this user"
+            "DEVELOPMENT: no user has a key and there is no issuer, so every program of this machine sends requests \
+             over HTTP as this user; GREENROOM_HTTP_DEVELOPMENT_USER=off ends that"
         );
     }
     Ok(Some(server))
@@ -63,7 +65,7 @@ pub(crate) fn bridge_config(
         Some(secret) => TokenKey::derive(secret.reveal())?,
         None => TokenKey::generate()?,
     };
-    let HttpConfig { addr, cors_origins, connections_max, upload_bytes_max } = http.clone();
+    let HttpConfig { addr, cors_origins, connections_max, upload_bytes_max, allows_development_user: _ } = http.clone();
     Ok(BridgeConfig { addr, has_identity, cors_origins, connections_max, upload_bytes_max, tokens })
 }
 

@@ -16,11 +16,11 @@ use greenroom_registry::rate_windows::RateWindows;
 use greenroom_rego::Authenticator;
 use tokio::sync::watch;
 
+use super::identities::ConfiguredIdentities;
 use super::overrides::RestorePod;
 use super::pod_nats::PodNats;
 use crate::cached_definitions::CachedDefinitions;
 use crate::config::{Config, SettingsHash};
-use crate::identity::ConfigIdentityProvider;
 use crate::pipeline::admission::AdmissionControl;
 use crate::readiness::Readiness;
 use crate::sources::OwnSources;
@@ -50,8 +50,8 @@ pub(crate) struct PodParts {
     pub admission: AdmissionControl,
     /// Authenticates users.
     pub authenticator: Authenticator,
-    /// The users of the configuration; `None` if something else resolves users.
-    pub identities: Option<Arc<ConfigIdentityProvider>>,
+    /// The users of the configuration and the keys; `None` if something else resolves users.
+    pub identities: Option<ConfiguredIdentities>,
     /// The hashes of the settings that are in effect.
     pub settings_hash: Arc<ArcSwap<SettingsHash>>,
     /// The guard; its supervisor is a child of the actor tree.

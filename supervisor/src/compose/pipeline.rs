@@ -15,6 +15,7 @@ use super::parts::PodParts;
 use super::pod_nats::PodNats;
 use crate::admin::AdminOps;
 use crate::apply::Applier;
+use crate::identity::manage::KeyOps;
 use crate::ingress::local::LocalIngress;
 use crate::pipeline::Pipeline;
 use crate::pipeline::artifacts::ArtifactLookup;
@@ -44,7 +45,8 @@ pub(crate) fn build(
     };
     let is_restoring = parts.restores.is_some();
     let applier = applier(parts);
-    let admin = AdminOps { runs, stores: stores.clone(), clock: Arc::clone(clock), applier, is_restoring };
+    let (keys, stored) = (key_ops(parts), stores.clone());
+    let admin = AdminOps { runs, stores: stored, clock: Arc::clone(clock), applier, keys, is_restoring };
     let (idempotency, releaser) =
         IdempotencyKeys::new(Arc::clone(&stores.core), Arc::clone(&stores.idempotency), Arc::clone(clock));
     let pipeline = Arc::new(Pipeline {
@@ -83,6 +85,13 @@ pub(crate) fn build(
     let bound = parts.pipeline.bind(&shared);
     bound.map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))?;
     Ok((pipeline, releaser))
+}
+
+/// What manages API keys, if the configuration resolves users.
+fn key_ops(parts: &PodParts) -> Option<KeyOps> {
+    let identities = parts.identities.clone()?;
+    let clock = Arc::clone(&parts.clock);
+    Some(KeyOps { users: identities.users, credentials: identities.credentials, clock })
 }
 
 /// What applies definitions and policies for every pod.

@@ -139,7 +139,7 @@ pub(crate) fn reloader(parts: &PodParts, spawner: CategorySpawner, in_service: I
 
 /// The settings file with the users whom the pod knows.
 fn user_file(parts: &PodParts) -> Option<UserFile> {
-    let (path, identities) = (parts.config.settings_file.clone()?, parts.identities.clone()?);
+    let (path, identities) = (parts.config.settings_file.clone()?, parts.identities.clone()?.users);
     Some(UserFile { path, identities, settings_hash: Arc::clone(&parts.settings_hash) })
 }
 

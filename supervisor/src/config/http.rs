@@ -12,9 +12,17 @@ pub const SETTINGS: &[Setting] = &[
     Setting::text(
         "http.addr",
         &["GREENROOM_HTTP_ADDR"],
-        "address at which `up` and `bridge` serve HTTP; `off` serves none; other than loopback only if users have keys",
+        "address at which `up` and `bridge` serve HTTP; `off` serves none; other than loopback only if callers have an \
+         identity",
     )
     .or("127.0.0.1:8000"),
+    Setting::text(
+        "http.development_user",
+        &["GREENROOM_HTTP_DEVELOPMENT_USER"],
+        "`auto`: while no user has a key and there is no issuer, requests from this machine without a credential are \
+         those of `user`; `off`: every request needs a credential",
+    )
+    .or("auto"),
     Setting::text(
         "http.cors_origins",
         &["GREENROOM_HTTP_CORS_ORIGINS"],
@@ -34,6 +42,8 @@ pub const SETTINGS: &[Setting] = &[
     .or("67108864"),
 ];
 
+/// The words of `http.development_user`.
+const USER_WORDS: [(&str, bool); 2] = [("auto", true), ("off", false)];
 /// The most that an upload may be set to: the bridge has it in memory.
 const UPLOAD_BYTES_LIMIT: usize = 256 * 1024 * 1024;
 
@@ -42,6 +52,8 @@ const UPLOAD_BYTES_LIMIT: usize = 256 * 1024 * 1024;
 pub struct HttpConfig {
     /// The address to listen on.
     pub addr: SocketAddr,
+    /// True if requests from this machine may need no credential.
+    pub allows_development_user: bool,
     /// The origins whose pages may use the bridge.
     pub cors_origins: Vec<String>,
     /// Connections that are open at one moment.
@@ -61,11 +73,12 @@ pub(super) fn read(reader: &mut ConfigReader<'_>) -> Option<HttpConfig> {
     if upload_bytes_max > UPLOAD_BYTES_LIMIT {
         reader.report(format!("http.upload_bytes_max: at most {UPLOAD_BYTES_LIMIT} bytes are possible"));
     }
+    let allows_development_user = reader.word("http.development_user", &USER_WORDS).unwrap_or_default();
     let addr = match reader.get::<String>("http.addr").as_deref() {
         None | Some("off") => return None,
         Some(_) => reader.parse("http.addr", "`off` or an address such as `127.0.0.1:8000`")?,
     };
-    Some(HttpConfig { addr, cors_origins, connections_max, upload_bytes_max })
+    Some(HttpConfig { addr, allows_development_user, cors_origins, connections_max, upload_bytes_max })
 }
 
 fn read_origins(reader: &mut ConfigReader<'_>) -> Vec<String> {
@@ -109,6 +122,7 @@ mod tests {
     fn what_cannot_be_followed_is_a_problem_that_names_the_setting() {
         for (name, value, problem) in [
             ("GREENROOM_HTTP_ADDR", "here", "http.addr"),
+            ("GREENROOM_HTTP_DEVELOPMENT_USER", "root", "http.development_user"),
             ("GREENROOM_HTTP_CONNECTIONS_MAX", "0", "http.connections_max"),
             ("GREENROOM_HTTP_UPLOAD_BYTES_MAX", "999999999999", "http.upload_bytes_max"),
             ("GREENROOM_HTTP_CORS_ORIGINS", "*", "http.cors_origins"),

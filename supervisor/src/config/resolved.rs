@@ -7,7 +7,7 @@ use super::secret::{MASK, mask_credentials};
 use super::settings;
 
 /// Tables of the file with several entries.
-const TABLES: [&str; 2] = ["users", "providers"];
+const TABLES: [&str; 3] = ["users", "providers", "issuers"];
 /// The table of the file with one entry for each tenant.
 const TENANTS: &str = "tenants";
 /// The origin of a setting that no layer sets.

@@ -9,9 +9,9 @@ use super::reader::ConfigReader;
 use super::secret::Secret;
 
 /// Requests per hour of a user without a rate limit of their own.
-const RATE_LIMIT: u64 = 100_000;
+pub(super) const DEFAULT_RATE_LIMIT: u64 = 100_000;
 /// Queries per hour of a user without a query limit of their own.
-const QUERY_LIMIT: u64 = 100_000;
+pub(super) const DEFAULT_QUERY_LIMIT: u64 = 100_000;
 
 /// The period over which a limit counts. Days, weeks and months are those of UTC.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -110,11 +110,11 @@ pub struct UserDirectory {
 }
 
 const fn default_rate_limit() -> u64 {
-    RATE_LIMIT
+    DEFAULT_RATE_LIMIT
 }
 
 const fn default_query_limit() -> u64 {
-    QUERY_LIMIT
+    DEFAULT_QUERY_LIMIT
 }
 
 /// The built-in users as a file would define them: `admin` may do everything, `operator` runs agents of

@@ -55,6 +55,7 @@ impl Users {
             query_limit: u64::MAX >> 1,
             limits: Limits::default(),
             tenant_limits: Limits::default(),
+            entry_points: None,
         })
     }
 }

@@ -6,7 +6,7 @@ use crate::catalogue::Catalogue;
 /// Writes the index: the agents of each category, then the teams and the workflows.
 #[must_use]
 pub fn index_page(catalogue: &Catalogue) -> String {
-    let (agents, teams, workflows) = (catalogue.agents().len(), catalogue.teams().len(), catalogue.workflows().len());
+    let (agents, teams, workflows) = (catalogue.agent_count(), catalogue.team_count(), catalogue.workflow_count());
     let mut page = format!(
         "# The catalogue\n\n{agents} agents, {teams} teams, {workflows} workflows. This page is generated from the \
          definitions by `UPDATE=1 cargo test -p greenroom-definitions`.\n"

@@ -117,9 +117,9 @@ impl Statistics {
 
 fn totals(catalogue: &Catalogue) -> Totals {
     Totals {
-        agents: catalogue.agents().len(),
-        workflows: catalogue.workflows().len(),
-        teams: catalogue.teams().len(),
+        agents: catalogue.agent_count(),
+        workflows: catalogue.workflow_count(),
+        teams: catalogue.team_count(),
         quarantined: catalogue.quarantined().len(),
         examples: catalogue.agents().map(|agent| agent.spec().examples.len()).sum(),
         deprecated: catalogue.agents().filter(|agent| agent.spec().deprecated.is_some()).count(),

@@ -55,9 +55,9 @@ fn the_graph_has_every_definition_and_an_edge_for_each_step() {
     let catalogue = catalogue();
     let graph = Graph::new(&catalogue, None);
     let count = |kind: NodeKind| graph.nodes.keys().filter(|(one, _)| *one == kind).count();
-    assert_eq!(count(NodeKind::Agent), catalogue.agents().len());
-    assert_eq!(count(NodeKind::Team), catalogue.teams().len());
-    assert_eq!(count(NodeKind::Workflow), catalogue.workflows().len());
+    assert_eq!(count(NodeKind::Agent), catalogue.agent_count());
+    assert_eq!(count(NodeKind::Team), catalogue.team_count());
+    assert_eq!(count(NodeKind::Workflow), catalogue.workflow_count());
     let dot = graph.to_dot();
     assert!(dot.contains("\"workflow:generate_quarterly_report\" -> \"data_collection_agent\" [color=blue];"), "{dot}");
     let svg = to_svg(&graph);
@@ -71,8 +71,8 @@ fn the_graph_has_every_definition_and_an_edge_for_each_step() {
 fn the_statistics_count_what_is_there() {
     let catalogue = catalogue();
     let statistics = Statistics::new(&catalogue);
-    assert_eq!(statistics.totals.agents, catalogue.agents().len());
-    assert_eq!(statistics.categories.values().sum::<usize>(), catalogue.agents().len());
+    assert_eq!(statistics.totals.agents, catalogue.agent_count());
+    assert_eq!(statistics.categories.values().sum::<usize>(), catalogue.agent_count());
     assert_eq!(statistics.categories.len(), 14);
     assert_eq!(statistics.totals.quarantined, 0);
     assert!(statistics.unreached.iter().all(|id| catalogue.agent(id).is_some()));

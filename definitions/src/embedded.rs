@@ -2,7 +2,7 @@
 //! too, which are the categories, the capabilities, the models and the snippets.
 //!
 //! The compiled form and the list of files are written by `UPDATE=1 cargo test -p greenroom-definitions`, and tests
-//! compare them with the folders, so that no new definition is omitted.
+//! compare them with the folder `catalogue`, so that no new definition is omitted.
 
 use greenroom_protocol::Cause;
 
@@ -29,15 +29,15 @@ pub(crate) fn compiled() -> Result<Compiled, Cause> {
 
 /// Each file's name in its folder, and its text.
 pub const FILES: &[(&str, &str)] = &[
-    ("capabilities.yaml", include_str!("../capabilities.yaml")),
-    ("categories.yaml", include_str!("../categories.yaml")),
-    ("models.yaml", include_str!("../models.yaml")),
-    ("snippets/draft_for_a_person.md", include_str!("../snippets/draft_for_a_person.md")),
-    ("snippets/figures_are_copied.md", include_str!("../snippets/figures_are_copied.md")),
-    ("snippets/house_style.md", include_str!("../snippets/house_style.md")),
-    ("snippets/missing_information.md", include_str!("../snippets/missing_information.md")),
-    ("snippets/no_advice.md", include_str!("../snippets/no_advice.md")),
-    ("snippets/personal_data.md", include_str!("../snippets/personal_data.md")),
-    ("snippets/quoted_evidence.md", include_str!("../snippets/quoted_evidence.md")),
-    ("snippets/table_facts.md", include_str!("../snippets/table_facts.md")),
+    ("capabilities.yaml", include_str!("../../catalogue/capabilities.yaml")),
+    ("categories.yaml", include_str!("../../catalogue/categories.yaml")),
+    ("models.yaml", include_str!("../../catalogue/models.yaml")),
+    ("snippets/draft_for_a_person.md", include_str!("../../catalogue/snippets/draft_for_a_person.md")),
+    ("snippets/figures_are_copied.md", include_str!("../../catalogue/snippets/figures_are_copied.md")),
+    ("snippets/house_style.md", include_str!("../../catalogue/snippets/house_style.md")),
+    ("snippets/missing_information.md", include_str!("../../catalogue/snippets/missing_information.md")),
+    ("snippets/no_advice.md", include_str!("../../catalogue/snippets/no_advice.md")),
+    ("snippets/personal_data.md", include_str!("../../catalogue/snippets/personal_data.md")),
+    ("snippets/quoted_evidence.md", include_str!("../../catalogue/snippets/quoted_evidence.md")),
+    ("snippets/table_facts.md", include_str!("../../catalogue/snippets/table_facts.md")),
 ];

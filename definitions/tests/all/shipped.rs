@@ -32,7 +32,7 @@ pub(crate) fn same(path: &Path, text: &str) {
 
 /// The folder of the shipped definitions.
 pub(crate) fn shipped() -> PathBuf {
-    home().to_owned()
+    home().join("../catalogue")
 }
 
 fn definition_files(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -65,11 +65,17 @@ pub(crate) fn shipped_files() -> &'static [(String, String)] {
     &FILES
 }
 
+/// The shipped agents with what they need, without the teams and the workflows that use them.
+pub(crate) fn shipped_agents() -> impl Iterator<Item = &'static (String, String)> {
+    shipped_files().iter().filter(|(name, _)| !name.starts_with("teams/") && !name.starts_with("workflows/"))
+}
+
 #[test]
 fn the_embedded_list_is_every_file_that_other_definitions_may_need() {
     let names = shipped_files().iter().map(|(name, _)| name);
     let names = names.filter(|name| !name.contains('/') || name.starts_with("snippets/"));
-    let lines: String = names.map(|name| format!("    (\"{name}\", include_str!(\"../{name}\")),\n")).collect();
+    let lines: String =
+        names.map(|name| format!("    (\"{name}\", include_str!(\"../../catalogue/{name}\")),\n")).collect();
     let path = home().join("src/embedded.rs");
     let text = std::fs::read_to_string(&path).unwrap();
     let head = text.split_once("&[\n").map_or("", |(head, _)| head);

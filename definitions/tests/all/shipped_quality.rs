@@ -8,7 +8,7 @@ use greenroom_definitions::similarity::{ComparedText, most_similar};
 use greenroom_definitions::statistics::Statistics;
 use greenroom_protocol::Values;
 
-use crate::shipped::{catalogue, home, same};
+use crate::shipped::{catalogue, home, same, shipped};
 
 #[test]
 fn no_two_agents_share_their_texts() {
@@ -45,7 +45,7 @@ fn the_index_in_the_tree_is_that_of_the_definitions() {
 #[test]
 fn teams_and_workflows_are_in_files_with_their_ids() {
     let catalogue = catalogue();
-    let exists = |folder: &str, id: &str| home().join(folder).join(format!("{id}.yaml")).is_file();
+    let exists = |folder: &str, id: &str| shipped().join(folder).join(format!("{id}.yaml")).is_file();
     assert!(catalogue.teams().all(|team| exists("teams", team.id().as_str())));
     assert!(catalogue.workflows().all(|workflow| exists("workflows", workflow.id().as_str())));
 }

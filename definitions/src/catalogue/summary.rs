@@ -121,7 +121,10 @@ mod tests {
         let [writer] = agents.as_slice() else { panic!("{agents:?}") };
         assert_eq!((writer.agent_id.as_str(), writer.category.as_str()), ("writer_001", "business_ops"));
         assert_eq!((writer.version.as_str(), writer.runtime()), ("1.2", RuntimeKind::Native));
-        assert_eq!((&*writer.tags, &*writer.capabilities), (&["letters".into()][..], &["text_generation".into()][..]));
+        assert_eq!(
+            (writer.tags.join(","), writer.capabilities.join(",")),
+            ("letters".to_owned(), "text_generation".to_owned())
+        );
         let workflows: Vec<WorkflowSummary> = catalogue.workflow_summaries().collect();
         let [letters] = workflows.as_slice() else { panic!("{workflows:?}") };
         let named: Vec<&str> = letters.agents.iter().map(AgentId::as_str).collect();

@@ -7,6 +7,7 @@
 
 mod artifacts;
 mod caller;
+mod catalogue;
 mod child_process;
 mod durable;
 mod for_each;
@@ -40,6 +41,7 @@ type Group = (&'static str, fn(&[&str]) -> anyhow::Result<()>);
 const GROUPS: [Group; 15] = [
     ("guard", guard::main),
     ("start", start::main),
+    ("catalogue", catalogue::main),
     ("step", step::main),
     ("for_each", for_each::main),
     ("idle", idle::main),

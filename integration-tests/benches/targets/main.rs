@@ -38,7 +38,7 @@ use greenroom_integration_tests::bench::{Threshold, missing};
 /// A group: its name, and the function that runs it with the arguments after the name.
 type Group = (&'static str, fn(&[&str]) -> anyhow::Result<()>);
 
-const GROUPS: [Group; 15] = [
+const GROUPS: [Group; 16] = [
     ("guard", guard::main),
     ("start", start::main),
     ("catalogue", catalogue::main),

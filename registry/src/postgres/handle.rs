@@ -94,14 +94,18 @@ impl StoreHandle {
         self.lane_of(&unit)?.try_send(LaneCommand::Unit(Box::new(unit)))
     }
 
-    /// The lane of a unit: that of its tree of runs, else that of the entry that it closes, else of its request.
+    /// The lane of a unit: that of its tree of runs, else that of the entry that it closes, else that of the tree that its
+    /// request belongs to, so that one batch has the start of a step and the opening of its call; else that of its request.
     fn lane_of(&self, unit: &QueuedUnit) -> Result<&CommandSender<LaneCommand>, StoreError> {
         let own_chain =
             |closing: &CloseEntry| self.pod.chains.iter().position(|chain| *chain == closing.opened.chain());
         let index = match (&unit.run, &unit.closing, &unit.opening) {
             (Some(run), _, _) => self.lane_by(&self.root_of(run.run())),
             (None, Some(closing), _) => own_chain(closing).unwrap_or_default(),
-            (None, None, Some((_, subject))) => self.lane_by(&subject.request),
+            (None, None, Some((_, subject))) => match &unit.opening_run {
+                Some(run) => self.lane_by(&self.root_of(run)),
+                None => self.lane_by(&subject.request),
+            },
             (None, None, None) => match (&unit.key, &unit.key_reply) {
                 (Some(key), _) => self.lane_by(&key.key),
                 (None, Some(reply)) => self.lane_by(&reply.key),

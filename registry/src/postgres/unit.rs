@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use greenroom_protocol as protocol;
 use protocol::audit::{Closing, Event};
-use protocol::{CallKey, ContentHash, Timestamp};
+use protocol::{CallKey, ContentHash, RunId, Timestamp};
 
 use crate::audit::chain::EventJson;
 use crate::audit::{AuditSeq, EntrySubject, OpenAuditEntry};
@@ -85,6 +85,8 @@ pub(super) struct QueuedUnit {
     pub(super) key: Option<BeginKey>,
     pub(super) reservation: Option<MadeReservation>,
     pub(super) opening: Option<(EventJson, EntrySubject)>,
+    /// The run that the opened entry belongs to. The opening of a step's call is written with the start of the step.
+    pub(super) opening_run: Option<RunId>,
     pub(super) event: Option<EventJson>,
     pub(super) closing: Option<CloseEntry>,
     pub(super) settled: Vec<SettlementRecord>,
@@ -102,6 +104,7 @@ impl QueuedUnit {
     /// Encodes a unit. A reservation that it still needs is returned beside it.
     pub(super) fn encode(unit: Unit<'_>, max_delay: Duration) -> Result<(Self, Option<OwnedRequest>), StoreError> {
         let Unit { at, run, key, reserve, ticket, opening, event, closing, settled, key_reply, outlasts_outage } = unit;
+        let opening_run = opening.as_ref().and_then(|opening| opening.run.as_ref()?.parse().ok());
         let opening = match opening {
             Some(opening) => {
                 let subject = EntrySubject::from_opening(&opening);
@@ -125,6 +128,7 @@ impl QueuedUnit {
             key: key.map(encode_key),
             reservation,
             opening,
+            opening_run,
             event: event.as_ref().map(EventJson::from_event).transpose()?,
             closing: closing.map(|(entry, closing)| encode_closing(entry, closing, at)),
             settled: settled.into_iter().filter_map(Settled::into_record).collect(),
@@ -146,6 +150,7 @@ impl QueuedUnit {
             key: None,
             reservation: None,
             opening: None,
+            opening_run: None,
             event: None,
             closing: None,
             settled: Vec::new(),
@@ -199,6 +204,7 @@ impl QueuedUnit {
         self.key = None;
         self.reservation = None;
         self.opening = None;
+        self.opening_run = None;
         self.event = None;
         self.refusal = None;
     }

@@ -1,4 +1,4 @@
-//! The folder `catalogue`: thirteen categories of fifty agents each, which a host loads with `GREENROOM_DEFINITIONS`. They
+//! The folder `catalogue`: fourteen categories of fifty agents each, which a host loads with `GREENROOM_DEFINITIONS`. They
 //! are not embedded yet.
 
 use std::sync::Arc;
@@ -19,10 +19,11 @@ fn extended() -> Arc<Catalogue> {
 }
 
 #[test]
-fn thirteen_categories_have_fifty_agents_each_whose_texts_differ_and_whose_examples_assert() {
+fn fourteen_categories_have_fifty_agents_each_whose_texts_differ_and_whose_examples_assert() {
     let catalogue = extended();
-    let full = Statistics::new(&catalogue).categories.values().filter(|count| **count == 50).count();
-    assert_eq!(full, 13);
+    let categories = Statistics::new(&catalogue).categories;
+    assert_eq!(categories.len(), 14);
+    assert!(categories.values().all(|count| *count == 50), "{categories:?}");
     for text in [ComparedText::SystemPrompt, ComparedText::Description] {
         let pairs = most_similar(&catalogue, text, 10);
         assert!(pairs.first().is_none_or(|pair| pair.similarity < text.limit()), "{text:?}: {pairs:#?}");
@@ -34,4 +35,12 @@ fn thirteen_categories_have_fifty_agents_each_whose_texts_differ_and_whose_examp
             assert!(!holds, "example {} of {} holds for an empty answer", number + 1, agent.id());
         }
     }
+}
+
+#[test]
+fn every_agent_is_reached_by_a_team_or_a_workflow_and_every_collaboration_is_mutual() {
+    let statistics = Statistics::new(&extended());
+    assert!(statistics.unreached.is_empty(), "{:?}", statistics.unreached);
+    assert!(statistics.one_way_edges.is_empty(), "{:?}", statistics.one_way_edges);
+    assert!(statistics.without_assertions.is_empty(), "{:?}", statistics.without_assertions);
 }

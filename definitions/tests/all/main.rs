@@ -20,6 +20,7 @@ mod page;
 mod placement;
 mod problems;
 mod quarantine;
+mod samples;
 mod shipped;
 mod shipped_quality;
 mod types;

@@ -23,6 +23,7 @@ mod quarantine;
 mod samples;
 mod shipped;
 mod shipped_quality;
+mod shipped_teamwork;
 mod types;
 mod unused;
 mod workflows;

@@ -1,4 +1,4 @@
-//! What is shipped works together, and is told apart: a workflow of a team hands results from one member to another, and an
+//! The shipped definitions work together, and each example is about its own agent: a workflow of a team hands results from one member to another, and an
 //! example does not hold for the answer of a colleague.
 
 use std::collections::{BTreeMap, BTreeSet};

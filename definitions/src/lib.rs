@@ -41,6 +41,7 @@ pub mod problem;
 pub mod prompt;
 pub mod quarantine;
 pub mod report;
+pub mod samples;
 pub mod schema;
 pub mod scope;
 pub mod similarity;

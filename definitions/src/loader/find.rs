@@ -103,7 +103,7 @@ pub(super) fn directory_files(folder: &Path) -> (Vec<SourceFile>, Vec<Problem>) 
                     problems.push(unreadable(name, "the link leads to a folder that contains it".into()));
                 }
                 EntryKind::Folder if depth + 1 < SEARCHED_FOLDERS_MAX => {
-                    if !is_generated(depth, entry.file_name().as_os_str()) {
+                    if !is_no_source(depth, entry.file_name().as_os_str()) {
                         queue.push((path, depth + 1));
                     }
                 }
@@ -163,16 +163,16 @@ fn entry_kind(entry: &std::fs::DirEntry) -> EntryKind {
     }
 }
 
-/// True for folders beside the definitions in this repository that contain none.
-fn is_generated(depth: usize, name: &OsStr) -> bool {
-    depth == 0 && ["schema", "src", "tests", "target"].iter().any(|other| name == *other)
+/// True for folders beside definitions that contain none, such as that of the sample inputs.
+fn is_no_source(depth: usize, name: &OsStr) -> bool {
+    depth == 0 && ["samples", "schema", "src", "tests", "target"].iter().any(|other| name == *other)
 }
 
 /// True if a file with this path in a source is read: it has the name of a definition, and neither it nor one of its
-/// folders is hidden, an editor's or a folder of generated files.
+/// folders is hidden, an editor's or a folder without definitions.
 pub(super) fn is_source_file(name: &Path) -> bool {
     let is_skipped = name.iter().any(|part| is_of_an_editor(&part.to_string_lossy()))
-        || (name.iter().nth(1).is_some() && name.iter().next().is_some_and(|first| is_generated(0, first)));
+        || (name.iter().nth(1).is_some() && name.iter().next().is_some_and(|first| is_no_source(0, first)));
     is_definition(name) && !is_skipped
 }
 

@@ -71,6 +71,23 @@ async fn a_budget_of_nothing_runs_nothing() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_examples_of_a_shipped_category_hold_offline_where_they_claim_to_as_ci_runs_them() -> Result<()> {
+    let terminal = CliHarness::open()?;
+    let words = ["eval", "--category", "business_ops", "--model", "offline.extractive", "--max-cost-usd", "0.01"];
+    let first = ["--keep", "kept.json", "--junit", "junit.xml"];
+    let result = terminal.run(&[&words[..], &first].concat()).await?.expect_success()?;
+    let count = |name: &str| result[name].as_u64().unwrap_or_default();
+    assert_eq!(result["failed"], 0, "{result:#}");
+    let examples = result["results"].as_array().map_or(0, Vec::len) as u64;
+    assert!(examples > 0 && count("passed") + count("skipped") == examples, "{result:#}");
+    let junit = fs::read_to_string(terminal.folder().join("junit.xml"))?;
+    assert!(junit.contains(&format!("tests=\"{examples}\" failures=\"0\"")), "{junit}");
+    let compared = terminal.run(&[&words[..], &["--compare", "kept.json"]].concat()).await?.expect_success()?;
+    assert_eq!(compared["failed"], 0, "{compared:#}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_catalogue_is_searched_drawn_and_measured_without_a_pod() -> Result<()> {
     let terminal = harness(HOLDS)?;
     let found = terminal.run(&["catalogue", "search", "mirror", "-o", "json"]).await?.expect_success()?;

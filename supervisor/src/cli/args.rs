@@ -232,6 +232,10 @@ pub struct CallArgs {
     /// standard input; `k=@@v` is a text that begins with `@`. A list is JSON, or one `--input` for each item
     #[arg(short, long = "input", value_name = "K=V")]
     pub inputs: Vec<String>,
+    /// A file with inputs: a JSON object, as a request over HTTP has it; `-` reads standard input. An `--input` replaces the
+    /// one of its name
+    #[arg(long = "inputs", value_name = "FILE")]
+    pub inputs_file: Option<PathBuf>,
     /// A value of the context of the run: `k=v`
     #[arg(short, long = "context", value_name = "K=V")]
     pub context: Vec<String>,

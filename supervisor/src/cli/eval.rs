@@ -89,7 +89,10 @@ async fn agents(session: &Session, arguments: &EvalArgs) -> Result<Vec<AgentSpec
             return Err(cause);
         }
         let rows = reply.outputs.get("agents").and_then(Json::as_array).cloned().unwrap_or_default();
-        let ids = rows.iter().filter_map(|row| row.get("agent_id").and_then(Json::as_str));
+        let is_wanted = |row: &&Json| {
+            arguments.category.is_none() || row.get("category").and_then(Json::as_str) == arguments.category.as_deref()
+        };
+        let ids = rows.iter().filter(is_wanted).filter_map(|row| row.get("agent_id").and_then(Json::as_str));
         ids.filter_map(|id| AgentId::new(id).ok()).collect()
     } else {
         arguments.ids.clone()

@@ -4,6 +4,7 @@
 mod file_source;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use greenroom_protocol::raw_input::{RawFile, RawInput, RawItem};
 use greenroom_protocol::{Cause, ErrorCode, Values};
@@ -14,13 +15,20 @@ use crate::pipeline::raw_inputs::{parse, repeated};
 
 /// Bytes of a text file that travels inside of the request. A larger one is uploaded first, as is one that is no text.
 const INLINE_FILE_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a file of inputs.
+const INPUTS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The raw inputs. A repeated input is one more item of its list.
+/// The inputs of the file, and the raw inputs, which replace those of the file. A repeated input is one more item of its
+/// list.
 ///
 /// # Errors
-/// [`ErrorCode::InvalidInput`] if an input has no `=`; [`ErrorCode::PathNotAllowed`] if a file cannot be read.
-pub async fn inputs(session: &Session, arguments: &[String]) -> Result<Values, Cause> {
-    let mut values = Values::new();
+/// [`ErrorCode::InvalidInput`] if an input has no `=`, or if the file has no JSON object; [`ErrorCode::PathNotAllowed`] if
+/// a file cannot be read.
+pub async fn inputs(session: &Session, file: Option<PathBuf>, arguments: &[String]) -> Result<Values, Cause> {
+    let mut values = match file {
+        Some(path) => read_object(path).await?,
+        None => Values::new(),
+    };
     for (name, texts) in by_name(arguments)? {
         let mut items = Vec::with_capacity(texts.len());
         for text in texts {
@@ -29,6 +37,16 @@ pub async fn inputs(session: &Session, arguments: &[String]) -> Result<Values, C
         values.insert(name.to_owned(), RawInput(items).to_json());
     }
     Ok(values)
+}
+
+/// Reads a file of inputs.
+async fn read_object(path: PathBuf) -> Result<Values, Cause> {
+    let source = if path.as_os_str() == "-" { FileSource::StandardInput } else { FileSource::File(path) };
+    let name = source.to_string();
+    let invalid = |problem: String| Cause::new(ErrorCode::InvalidInput, format!("{name}: {problem}"));
+    let text = source.open(INPUTS_BYTES_MAX).await?.into_text();
+    let text = text.map_err(|_| invalid(format!("this is no text of at most {INPUTS_BYTES_MAX} bytes")))?;
+    serde_json::from_str(&text).map_err(|error| invalid(format!("this is not a JSON object of inputs: {error}")))
 }
 
 /// Parses values of the context, which have no declared type.

@@ -100,7 +100,7 @@ async fn prepare<'c>(session: &Session, arguments: CallArgs, call: Call<'c>) -> 
     if let Some(key) = arguments.idempotency_key {
         call = call.idempotency_key(key);
     }
-    let uploading = inputs(session, &arguments.inputs);
+    let uploading = inputs(session, arguments.inputs_file, &arguments.inputs);
     let values = tokio::time::timeout(timeout, uploading).await.map_err(|_elapsed| {
         Cause::new(ErrorCode::TimedOut, "the deadline passed before the files of the request were uploaded")
     })??;

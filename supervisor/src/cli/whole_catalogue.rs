@@ -1,16 +1,16 @@
-//! `greenroom catalogue search|show|graph|stats`: looks at all definitions of the configured source together.
+//! `greenroom catalogue search|show|sample|graph|stats`: looks at all definitions of the configured source together.
 
 mod statistics;
 
 use std::sync::Arc;
 
 use greenroom_definitions::graph::{Graph, to_svg};
-use greenroom_definitions::{Catalogue, statistics::Statistics};
+use greenroom_definitions::{Catalogue, samples, statistics::Statistics};
 use greenroom_protocol::{AgentId, Cause, ErrorCode, Json, TeamId, WorkflowId};
 use greenroom_registry::catalogue_search::{SearchEntry, search};
 use serde_json::json;
 
-use super::args::{GraphFormat, WholeCatalogueCommand};
+use super::args::{GraphFormat, OutputFormat, WholeCatalogueCommand};
 use super::output::{Output, table};
 use crate::compose::blocking::run_blocking;
 use crate::compose::catalogue;
@@ -28,6 +28,7 @@ pub async fn whole_catalogue(config: Config, command: WholeCatalogueCommand, out
     match command {
         WholeCatalogueCommand::Search { words, limit } => find(&loaded, words.join(" "), limit, output).await?,
         WholeCatalogueCommand::Show { id } => show(&loaded, &id, output)?,
+        WholeCatalogueCommand::Sample { id } => print_sample(&id, output)?,
         WholeCatalogueCommand::Graph { format, category } => print_graph(&loaded, format, category.as_deref(), output)?,
         WholeCatalogueCommand::Stats => {
             let computed = run_blocking(move || Statistics::new(&loaded)).await?;
@@ -115,6 +116,21 @@ fn show(catalogue: &Arc<Catalogue>, id: &str, output: Output) -> Result<(), Caus
     document.insert("connections".to_owned(), Json::Array(connections(catalogue, &full)));
     let document = Json::Object(document);
     output.document(&document, || serde_yaml_ng::to_string(&document).unwrap_or_default());
+    Ok(())
+}
+
+/// Prints the sample inputs of a workflow that the binary embeds. They are JSON in the table format too, so that `> FILE`
+/// makes a file for `--inputs`.
+fn print_sample(id: &WorkflowId, output: Output) -> Result<(), Cause> {
+    let unknown = || Cause::new(ErrorCode::UnknownRecord, format!("no shipped workflow `{id}` has sample inputs"));
+    let text = samples::sample(id.as_str()).ok_or_else(unknown)?;
+    let inputs: Json =
+        serde_json::from_str(text).map_err(|error| Cause::new(ErrorCode::Internal, format!("{id}: {error}")))?;
+    let format = match output.format() {
+        OutputFormat::Table | OutputFormat::Json => OutputFormat::Json,
+        OutputFormat::Yaml => OutputFormat::Yaml,
+    };
+    Output::new(format, output.is_quiet()).document(&inputs, String::new);
     Ok(())
 }
 

@@ -15,6 +15,10 @@ use greenroom_actors::model::{Delta, Deltas, ModelCall, ModelError, ModelProvide
 use greenroom_protocol::{CallKey, Cause, ErrorCode, Json, Tokens};
 use serde::{Deserialize, Serialize};
 
+mod schema_answer;
+
+use schema_answer::{blank, filled};
+
 /// The name before the dot of a model's name.
 pub const NAME: &str = "scripted";
 /// Maximum size of a script.
@@ -64,6 +68,8 @@ pub enum ScriptedReply {
     Json(Json),
     /// The smallest value that the schema of the answer allows: empty texts and lists, zero, false.
     Blank,
+    /// A value that the schema of the answer allows, with every property, and with something in each text and list.
+    Filled,
     /// A tool call.
     Tool {
         /// The call's id.
@@ -208,6 +214,7 @@ impl ScriptedCall {
             ScriptedReply::Text { pieces, .. } => (pieces.iter().map(text).collect(), StopReason::Complete),
             ScriptedReply::Json(value) => (vec![Ok(Delta::Text(value.to_string()))], StopReason::Complete),
             ScriptedReply::Blank => (vec![Ok(Delta::Text(blank(schema).to_string()))], StopReason::Complete),
+            ScriptedReply::Filled => (vec![Ok(Delta::Text(filled(schema).to_string()))], StopReason::Complete),
             ScriptedReply::Tool { id, name, arguments } => {
                 let tool_call = ToolCall { id: id.clone(), name: name.clone(), arguments: arguments.clone() };
                 (vec![Ok(Delta::Tool(tool_call))], StopReason::Tools)
@@ -237,6 +244,7 @@ impl ScriptedCall {
             ScriptedReply::Text { gap_ms, .. } => Duration::from_millis(*gap_ms),
             ScriptedReply::Json(_)
             | ScriptedReply::Blank
+            | ScriptedReply::Filled
             | ScriptedReply::Tool { .. }
             | ScriptedReply::Refusal
             | ScriptedReply::Length(_)
@@ -245,30 +253,6 @@ impl ScriptedCall {
             | ScriptedReply::Broken(_)
             | ScriptedReply::Silence => Duration::ZERO,
         }
-    }
-}
-
-/// The smallest value that a schema allows.
-fn blank(schema: Option<&Json>) -> Json {
-    let Some(schema) = schema else { return Json::Object(serde_json::Map::new()) };
-    if let Some(first) = schema.get("enum").and_then(Json::as_array).and_then(|all| all.first()) {
-        return first.clone();
-    }
-    let minimum = |name: &str| {
-        schema.get(name).and_then(Json::as_u64).and_then(|minimum| usize::try_from(minimum).ok()).unwrap_or(0)
-    };
-    match schema.get("type").and_then(Json::as_str) {
-        Some("object") => {
-            let properties = schema.get("properties").and_then(Json::as_object).into_iter().flatten();
-            Json::Object(properties.map(|(name, schema)| (name.clone(), blank(Some(schema)))).collect())
-        }
-        Some("array") => Json::Array(
-            (0..minimum("minItems")).map(|_| blank(Some(schema.get("items").unwrap_or(&Json::Null)))).collect(),
-        ),
-        Some("integer" | "number") => schema.get("minimum").cloned().unwrap_or_else(|| Json::from(0)),
-        Some("boolean") => Json::Bool(false),
-        Some("null") => Json::Null,
-        Some(_) | None => Json::String(".".repeat(minimum("minLength"))),
     }
 }
 

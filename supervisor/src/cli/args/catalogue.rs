@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use greenroom_protocol::AgentId;
+use greenroom_protocol::{AgentId, WorkflowId};
 
 /// Commands of `catalogue`. They read the configured definitions, and need no pod.
 #[derive(Debug, Subcommand)]
@@ -21,6 +21,11 @@ pub enum WholeCatalogueCommand {
     Show {
         /// The id of an agent, a team or a workflow
         id: String,
+    },
+    /// Print the sample inputs of a shipped workflow, for `run workflow --inputs`
+    Sample {
+        /// The workflow
+        id: WorkflowId,
     },
     /// Print who works with whom, who is in which team, and which workflow calls what
     Graph {

@@ -1,0 +1,114 @@
+//! The shipped definitions work together, and each example is about its own agent: a workflow of a team hands results from one member to another, and an
+//! example does not hold for the answer of a colleague.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use greenroom_definitions::agent::Example;
+use greenroom_definitions::expectation::failures;
+use greenroom_definitions::workflow::StepSpec;
+use greenroom_definitions::{Agent, Catalogue, Team, Workflow};
+use greenroom_protocol::{AgentId, CategoryId, Json, StepId, Values};
+use serde_json::json;
+
+use crate::shipped::catalogue;
+
+/// The share of the shipped workflows that a team runs, at least, in percent.
+const TEAM_WORKFLOWS_PERCENT_MIN: usize = 80;
+/// Maximum nesting of workflows.
+const DEPTH_MAX: usize = 8;
+
+/// The agents that a step calls, itself or by a workflow.
+fn agents_of(catalogue: &Catalogue, step: &StepSpec, depth: usize) -> BTreeSet<AgentId> {
+    let agent = step.agent.as_ref().and_then(|agent| catalogue.full_agent_id(agent)).cloned();
+    let inner = step.workflow.as_ref().filter(|_| depth < DEPTH_MAX).and_then(|id| catalogue.workflow(id));
+    let inner = inner.into_iter().flat_map(|workflow| &workflow.spec().steps);
+    agent.into_iter().chain(inner.flat_map(|step| agents_of(catalogue, step, depth + 1))).collect()
+}
+
+/// The steps of a workflow whose outputs a step reads.
+fn read_steps<'w>(workflow: &'w Workflow, step: &StepSpec) -> Vec<&'w StepSpec> {
+    let items = step.for_each.as_ref().map(|for_each| &for_each.items);
+    let text = json!([step.inputs, items, step.when]).to_string();
+    let is_read = |id: &StepId| text.contains(&format!("steps.{id}."));
+    workflow.spec().steps.iter().filter(|other| is_read(&other.id)).collect()
+}
+
+/// True if a member of the team reads what another member has returned.
+fn is_teamwork(catalogue: &Catalogue, team: &Team, workflow: &Workflow, depth: usize) -> bool {
+    let members = |step: &StepSpec| -> BTreeSet<AgentId> {
+        agents_of(catalogue, step, 0).into_iter().filter(|agent| catalogue.is_member(team, agent)).collect()
+    };
+    workflow.spec().steps.iter().any(|step| {
+        let readers = members(step);
+        let is_handed_on = !readers.is_empty()
+            && read_steps(workflow, step).into_iter().any(|other| {
+                let providers = members(other);
+                !providers.is_empty() && providers != readers
+            });
+        let inner = step.workflow.as_ref().filter(|_| depth < DEPTH_MAX).and_then(|id| catalogue.workflow(id));
+        is_handed_on || inner.is_some_and(|inner| is_teamwork(catalogue, team, inner, depth + 1))
+    })
+}
+
+#[test]
+fn the_workflows_of_a_team_hand_results_from_one_member_to_another() {
+    let catalogue = catalogue();
+    let mut counted = BTreeSet::new();
+    let mut idle = Vec::new();
+    for team in catalogue.teams() {
+        for workflow in team.spec().workflows.iter().filter_map(|id| catalogue.workflow(id)) {
+            if is_teamwork(&catalogue, team, workflow, 0) {
+                counted.insert(workflow.id());
+            } else {
+                idle.push(format!("no member of {} uses what another provides in {}", team.id(), workflow.id()));
+            }
+        }
+    }
+    assert!(idle.is_empty(), "{idle:#?}");
+    let percent = counted.len() * 100 / catalogue.workflow_count();
+    assert!(percent >= TEAM_WORKFLOWS_PERCENT_MIN, "a team runs {percent} % of the workflows");
+}
+
+/// The answers of an agent, as far as its own examples state them.
+fn stated_answers(agent: &Agent) -> Vec<Values> {
+    let examples = agent.spec().examples.iter().filter(|example| example.expect.fails().is_none());
+    examples.map(|example| stated_answer(agent, example)).collect()
+}
+
+fn stated_answer(agent: &Agent, example: &Example) -> Values {
+    let mut stated: BTreeMap<String, Vec<Json>> = BTreeMap::new();
+    for assertion in example.expect.assertions() {
+        let Some(path) = assertion.path else { continue };
+        let name = path.split(['.', '[']).next().unwrap_or(&path).to_owned();
+        let values = assertion.equals.into_iter().chain(assertion.contains.into_iter().map(Json::from));
+        stated.entry(name).or_default().extend(values);
+    }
+    let value = |name: &String| match stated.get(name).map(Vec::as_slice) {
+        None | Some([]) => json!("Nothing is stated."),
+        Some([value]) => value.clone(),
+        Some(values) => json!(values),
+    };
+    agent.spec().outputs.iter().map(|field| (field.name.clone(), value(&field.name))).collect()
+}
+
+#[test]
+fn an_example_fails_for_the_answer_of_another_agent_of_its_category() {
+    let catalogue = catalogue();
+    let mut categories: BTreeMap<&CategoryId, Vec<(&AgentId, Vec<Values>)>> = BTreeMap::new();
+    for agent in catalogue.agents() {
+        categories.entry(&agent.spec().category).or_default().push((agent.id(), stated_answers(agent)));
+    }
+    let mut found = Vec::new();
+    for agent in catalogue.agents() {
+        let others = || categories[&agent.spec().category].iter().filter(|(other, _)| *other != agent.id());
+        for (number, example) in agent.spec().examples.iter().enumerate() {
+            if example.expect.is_empty() || example.expect.fails().is_some() {
+                continue;
+            }
+            let holds = others()
+                .filter(|(_, answers)| answers.iter().any(|answer| failures(&example.expect, Ok(answer)).is_empty()));
+            found.extend(holds.map(|(other, _)| format!("example {} of {} holds for {other}", number + 1, agent.id())));
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures::stream;
-use greenroom_protocol::event::WatchedRun;
+use greenroom_protocol::event::{EventNumber, WatchedRun};
 use greenroom_protocol::{Envelope, ErrorCode, Metadata, PodId, Status, WrittenVersion};
 
 use super::*;
@@ -36,7 +36,7 @@ impl Transport for Pods {
         })
     }
 
-    fn watch(&self, _: &WatchedRun, _: u64) -> Events {
+    fn watch(&self, _: &WatchedRun, _: EventNumber) -> Events {
         stream::empty().boxed()
     }
 

@@ -172,10 +172,14 @@ fn connect_error(servers: &str, error: &ConnectError) -> Error {
 
 /// True if the handshake of TLS has failed: the library reports what it read as invalid data.
 fn is_untrusted(error: &ConnectError) -> bool {
-    let sources = std::iter::successors(error.source(), |source| source.source());
-    sources
-        .filter_map(|source| source.downcast_ref::<io::Error>())
-        .any(|error| error.kind() == io::ErrorKind::InvalidData)
+    let mut source = error.source();
+    while let Some(error) = source {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::InvalidData) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ fn the_texts_of_steps_at_the_same_time_do_not_displace_each_other() {
 
 #[test]
 fn each_event_of_an_entry_is_accepted_once() {
-    let numbered = |n| match event(1, 5) {
+    let numbered = |n: u32| match event(1, 5) {
         Frame::Event { event, .. } => Frame::Event { id: id(1, 5, n.into()), event: RunEvent { n, ..event } },
         other => other,
     };

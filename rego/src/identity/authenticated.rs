@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use greenroom_protocol::raw_input::RawInput;
 use greenroom_protocol::{
-    CallKey, ContentHash, Deadline, IdempotencyKey, Json, Request, RequestId, RunId, SpendingLimits, TeamId, TenantId,
-    Timestamp, TraceId,
+    CallKey, Cause, ContentHash, Deadline, IdempotencyKey, Json, Request, RequestId, RunId, SpendingLimits, TeamId,
+    TenantId, Timestamp, TraceId,
 };
 use serde::{Deserialize, Serialize};
 

@@ -3,9 +3,11 @@
 
 mod cancellations;
 mod commands;
+mod container_files;
 mod containers;
 mod deployment;
 mod ends;
+mod environments;
 mod executions;
 mod faults;
 mod polls;

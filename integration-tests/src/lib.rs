@@ -18,6 +18,7 @@ pub mod process_memory;
 pub mod process_time;
 pub mod redis_server;
 pub mod runpod_api;
+pub mod runpod_comparison;
 pub mod runpod_jobs;
 pub mod script_server;
 pub mod shifted_clock;

@@ -3,6 +3,7 @@
 
 mod cancellations;
 mod commands;
+mod comparison;
 mod container_files;
 mod containers;
 mod deployment;

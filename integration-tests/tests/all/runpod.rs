@@ -14,6 +14,7 @@ mod faults;
 mod polls;
 mod releases;
 mod scaling;
+mod scaling_over_nats;
 mod traces;
 
 use std::sync::Arc;

@@ -112,6 +112,26 @@ fn workflows_pin_actions_by_commit_and_grant_little() -> Result<()> {
 }
 
 #[test]
+fn vulnerabilities_secrets_licences_and_sources_are_checked_and_reported() -> Result<()> {
+    let text = read(".github/workflows/security.yml")?;
+    let workflow: Value = serde_json::to_value(serde_yaml_ng::from_str::<serde_yaml_ng::Value>(&text)?)?;
+    let uses = |job: &str, part: &str| workflow["jobs"][job]["steps"].to_string().contains(part);
+    for part in
+        ["aquasecurity/trivy-action@", "\"format\":\"sarif\"", "codeql-action/upload-sarif@", "vuln,secret,misconfig"]
+    {
+        ensure!(uses("trivy", part), "trivy: {part}");
+    }
+    for part in [
+        "cargo audit --deny warnings",
+        "cargo deny --locked check advisories bans licenses sources",
+        "dependency-check-report",
+    ] {
+        ensure!(uses("dependency-check", part), "dependency-check: {part}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_release_has_two_processors_components_checksums_and_a_provenance() -> Result<()> {
     let workflow = read(".github/workflows/release.yml")?;
     for part in [

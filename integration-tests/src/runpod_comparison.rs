@@ -1,14 +1,14 @@
 //! The worker of RunPod's Python SDK and ours are played the same scripts by the RunPod of tests. The difference is a table in
 //! docs/runpod.md: `scripts/runpod-comparison` plays both and writes it, and a test plays ours and compares its column.
 
-mod player;
 mod requests;
 mod scripts;
+mod worker_kind;
 
 use anyhow::{Context, ensure};
 use futures::future::try_join_all;
 
-pub use player::Player;
+pub use worker_kind::WorkerKind;
 
 /// Where the table begins in a page, and where it ends.
 const BEGIN: &str = "<!-- comparison: begin -->\n";
@@ -33,7 +33,7 @@ pub struct Row {
 /// Those of a script that cannot be played.
 pub async fn play_own() -> anyhow::Result<Vec<(String, String)>> {
     let playing = scripts::SCRIPTS.iter().map(|script| async move {
-        let outcome = (script.play)(&Player::Own).await.with_context(|| script.subject.to_owned())?;
+        let outcome = (script.play)(&WorkerKind::Own).await.with_context(|| script.subject.to_owned())?;
         anyhow::Ok((script.subject.to_owned(), outcome))
     });
     try_join_all(playing).await
@@ -43,14 +43,14 @@ pub async fn play_own() -> anyhow::Result<Vec<(String, String)>> {
 ///
 /// # Errors
 /// As [`play_own`]; if the requests of both for jobs without faults differ.
-pub async fn play_both(sdk: &Player) -> anyhow::Result<Vec<Row>> {
+pub async fn play_both(sdk: &WorkerKind) -> anyhow::Result<Vec<Row>> {
     let jobs = requests::compare(sdk).await?;
     let subject = format!("{jobs} jobs with values, failures and streams, without faults");
     let same = "the same requests: addresses, headers and bodies";
     let mut rows = vec![Row { subject, sdk: same.to_owned(), own: same.to_owned() }];
     for script in &scripts::SCRIPTS {
-        let play = async |player: &Player| (script.play)(player).await.with_context(|| script.subject.to_owned());
-        let (theirs, ours) = (play(sdk).await?, play(&Player::Own).await?);
+        let play = async |kind: &WorkerKind| (script.play)(kind).await.with_context(|| script.subject.to_owned());
+        let (theirs, ours) = (play(sdk).await?, play(&WorkerKind::Own).await?);
         rows.push(Row { subject: script.subject.to_owned(), sdk: theirs, own: ours });
     }
     Ok(rows)

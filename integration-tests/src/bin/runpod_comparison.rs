@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, ensure};
 use greenroom_integration_tests::runpod_api::FakeRunPod;
-use greenroom_integration_tests::runpod_comparison::{Player, play_both, read_table, write_table};
+use greenroom_integration_tests::runpod_comparison::{WorkerKind, play_both, read_table, write_table};
 use greenroom_integration_tests::runpod_jobs::{DrivenWorker, VerbHandler, test_options};
 
 const USAGE: &str = "usage: runpod_comparison PYTHON [--write PAGE | --check PAGE]";
@@ -27,7 +27,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let python = PathBuf::from(python);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(call(&python))?;
-    let rows = runtime.block_on(play_both(&Player::Sdk(python)))?;
+    let rows = runtime.block_on(play_both(&WorkerKind::Sdk(python)))?;
     for row in &rows {
         println!("{}\n  SDK:       {}\n  greenroom: {}", row.subject, row.sdk, row.own);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use serde_json::{Value, json};
 
-use super::player::{Player, Settings};
+use super::worker_kind::{Settings, WorkerKind};
 use crate::runpod_api::FakeRunPod;
 use crate::runpod_api::trace::{ComparedCall, posts_of_worker};
 use crate::wait::wait_until;
@@ -48,10 +48,10 @@ fn streams() -> Vec<Value> {
 ///
 /// # Errors
 /// If a request differs.
-pub(super) async fn compare(sdk: &Player) -> anyhow::Result<usize> {
+pub(super) async fn compare(sdk: &WorkerKind) -> anyhow::Result<usize> {
     let mut count = 0;
     for (inputs, streams) in [(values(), false), (streams(), true)] {
-        let (theirs, ours) = (posts(sdk, &inputs, streams).await?, posts(&Player::Own, &inputs, streams).await?);
+        let (theirs, ours) = (posts(sdk, &inputs, streams).await?, posts(&WorkerKind::Own, &inputs, streams).await?);
         for (job, expected) in &theirs {
             ensure!(ours.get(job) == Some(expected), "{job}: {expected:?} and {:?}", ours.get(job));
         }
@@ -62,7 +62,7 @@ pub(super) async fn compare(sdk: &Player) -> anyhow::Result<usize> {
 }
 
 async fn posts(
-    player: &Player,
+    kind: &WorkerKind,
     inputs: &[Value],
     streams: bool,
 ) -> anyhow::Result<BTreeMap<String, Vec<ComparedCall>>> {
@@ -71,6 +71,6 @@ async fn posts(
         runpod.add_job(json!({ "id": format!("job-{number}-u1"), "input": input, "webhook": null }));
     }
     let results = wait_until("all results", WAIT_MAX, || async { (runpod.results() >= inputs.len()).then_some(()) });
-    player.play(&runpod, Settings { concurrency: 1, streams }, results).await?;
+    kind.play(&runpod, Settings { concurrency: 1, streams }, results).await?;
     Ok(posts_of_worker(&runpod.calls()))
 }

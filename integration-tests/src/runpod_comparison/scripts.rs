@@ -7,7 +7,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
-use super::player::{ONE_AT_A_TIME, Player};
+use super::worker_kind::{ONE_AT_A_TIME, WorkerKind};
 use crate::runpod_api::{CallKind, FakeRunPod, Reaction, RecordedCall};
 use crate::wait::wait_until;
 
@@ -23,7 +23,7 @@ const RESULT_BYTES_MAX: usize = 20_000_000;
 const OPEN_POLL: Duration = Duration::from_secs(12);
 
 /// Plays a script.
-type Play = for<'p> fn(&'p Player) -> BoxFuture<'p, anyhow::Result<String>>;
+type Play = for<'p> fn(&'p WorkerKind) -> BoxFuture<'p, anyhow::Result<String>>;
 
 /// A script.
 pub(super) struct Script {
@@ -33,17 +33,17 @@ pub(super) struct Script {
 
 /// The scripts, in the order of the table.
 pub(super) static SCRIPTS: [Script; 11] = [
-    Script { subject: "accepts a result, while other jobs wait", play: |player| pause_after_a_job(player).boxed() },
-    Script { subject: "fails four polls (500)", play: |player| failed_polls(player).boxed() },
-    Script { subject: "sends HTML, half a body, and a job without an id", play: |player| false_polls(player).boxed() },
-    Script { subject: "sends an input that is no valid JSON", play: |player| unreadable_input(player).boxed() },
-    Script { subject: "resets the connection of a result", play: |player| reset_result(player).boxed() },
-    Script { subject: "refuses a result for too many requests (429)", play: |player| throttled_result(player).boxed() },
-    Script { subject: "fails to take a result three times (502)", play: |player| failed_result(player).boxed() },
-    Script { subject: "refuses a result of 25 MB", play: |player| large_result(player).boxed() },
-    Script { subject: "delivers a job again after its result", play: |player| repeated_job(player).boxed() },
-    Script { subject: "delivers a job after SIGTERM, to a poll that is open", play: |player| late_job(player).boxed() },
-    Script { subject: "holds a poll for 12 s, and the worker gets SIGTERM", play: |player| open_poll(player).boxed() },
+    Script { subject: "accepts a result, while other jobs wait", play: |kind| pause_after_a_job(kind).boxed() },
+    Script { subject: "fails four polls (500)", play: |kind| failed_polls(kind).boxed() },
+    Script { subject: "sends HTML, half a body, and a job without an id", play: |kind| false_polls(kind).boxed() },
+    Script { subject: "sends an input that is no valid JSON", play: |kind| unreadable_input(kind).boxed() },
+    Script { subject: "resets the connection of a result", play: |kind| reset_result(kind).boxed() },
+    Script { subject: "refuses a result for too many requests (429)", play: |kind| throttled_result(kind).boxed() },
+    Script { subject: "fails to take a result three times (502)", play: |kind| failed_result(kind).boxed() },
+    Script { subject: "refuses a result of 25 MB", play: |kind| large_result(kind).boxed() },
+    Script { subject: "delivers a job again after its result", play: |kind| repeated_job(kind).boxed() },
+    Script { subject: "delivers a job after SIGTERM, to a poll that is open", play: |kind| late_job(kind).boxed() },
+    Script { subject: "holds a poll for 12 s, and the worker gets SIGTERM", play: |kind| open_poll(kind).boxed() },
 ];
 
 /// A RunPod with these reactions to its first polls, and the usual ones after that.
@@ -77,12 +77,12 @@ async fn result_of(runpod: &FakeRunPod, job: &str) -> anyhow::Result<Value> {
     wait_until(&format!("a result of {job}"), WAIT_MAX, || async { runpod.result(job) }).await
 }
 
-async fn pause_after_a_job(player: &Player) -> anyhow::Result<String> {
+async fn pause_after_a_job(kind: &WorkerKind) -> anyhow::Result<String> {
     let runpod = FakeRunPod::start().await?;
     let jobs = ["a", "b", "c"];
     jobs.iter().for_each(|job| add_job(&runpod, job, &json!({ "ret": job })));
     let has_all = || async { (runpod.results() >= jobs.len()).then_some(()) };
-    player.play(&runpod, ONE_AT_A_TIME, wait_until("all results", WAIT_MAX, has_all)).await?;
+    kind.play(&runpod, ONE_AT_A_TIME, wait_until("all results", WAIT_MAX, has_all)).await?;
     let mut at: Vec<Instant> = runpod.calls_of(CallKind::Done).iter().map(|call| call.at).collect();
     at.sort_unstable();
     let pauses = gaps(&at);
@@ -90,15 +90,15 @@ async fn pause_after_a_job(player: &Player) -> anyhow::Result<String> {
     Ok(if is_pause { "it takes the next job up to 1 s later" } else { "it takes the next job at once" }.to_owned())
 }
 
-async fn failed_polls(player: &Player) -> anyhow::Result<String> {
+async fn failed_polls(kind: &WorkerKind) -> anyhow::Result<String> {
     let failures = 4;
     let runpod = runpod_with_polls(vec![Reaction::Json(500, Value::Null); failures]).await?;
     add_job(&runpod, "first", &json!({ "ret": 1 }));
-    player.play(&runpod, ONE_AT_A_TIME, result_of(&runpod, "first")).await?;
+    kind.play(&runpod, ONE_AT_A_TIME, result_of(&runpod, "first")).await?;
     Ok(delays_of_polls(&runpod.calls_of(CallKind::Take), failures).to_owned())
 }
 
-async fn false_polls(player: &Player) -> anyhow::Result<String> {
+async fn false_polls(kind: &WorkerKind) -> anyhow::Result<String> {
     let reactions = vec![
         Reaction::Text(200, "text/html", "<html>busy</html>".to_owned(), ""),
         Reaction::Half,
@@ -107,7 +107,7 @@ async fn false_polls(player: &Player) -> anyhow::Result<String> {
     let count = reactions.len();
     let runpod = runpod_with_polls(reactions).await?;
     add_job(&runpod, "first", &json!({ "ret": 1 }));
-    player.play(&runpod, ONE_AT_A_TIME, result_of(&runpod, "first")).await?;
+    kind.play(&runpod, ONE_AT_A_TIME, result_of(&runpod, "first")).await?;
     Ok(delays_of_polls(&runpod.calls_of(CallKind::Take), count).to_owned())
 }
 
@@ -126,11 +126,11 @@ fn gaps(at: &[Instant]) -> Vec<Duration> {
     pairs.map(|(before, after)| after.saturating_duration_since(*before)).collect()
 }
 
-async fn unreadable_input(player: &Player) -> anyhow::Result<String> {
+async fn unreadable_input(kind: &WorkerKind) -> anyhow::Result<String> {
     let job = format!(r#"{{"id":"deep","input":{}{}}}"#, "[".repeat(5_000), "]".repeat(5_000));
     let runpod = runpod_with_polls(vec![Reaction::Text(200, "application/json", job, "")]).await?;
     add_job(&runpod, "next", &json!({ "ret": 1 }));
-    player.play(&runpod, ONE_AT_A_TIME, result_of(&runpod, "next")).await?;
+    kind.play(&runpod, ONE_AT_A_TIME, result_of(&runpod, "next")).await?;
     // Both are executed one after the other.
     Ok(match runpod.result("deep") {
         Some(_) => "the job fails with the reason".to_owned(),
@@ -138,29 +138,29 @@ async fn unreadable_input(player: &Player) -> anyhow::Result<String> {
     })
 }
 
-async fn reset_result(player: &Player) -> anyhow::Result<String> {
-    delivery(player, vec![Reaction::Reset]).await
+async fn reset_result(kind: &WorkerKind) -> anyhow::Result<String> {
+    delivery(kind, vec![Reaction::Reset]).await
 }
 
-async fn throttled_result(player: &Player) -> anyhow::Result<String> {
+async fn throttled_result(kind: &WorkerKind) -> anyhow::Result<String> {
     let throttled = Reaction::Text(429, "application/json", "{}".to_owned(), "retry-after: 1\r\n");
-    delivery(player, vec![throttled]).await
+    delivery(kind, vec![throttled]).await
 }
 
-async fn failed_result(player: &Player) -> anyhow::Result<String> {
-    delivery(player, vec![Reaction::Json(502, Value::Null); 3]).await
+async fn failed_result(kind: &WorkerKind) -> anyhow::Result<String> {
+    delivery(kind, vec![Reaction::Json(502, Value::Null); 3]).await
 }
 
 /// Whether a result is delivered after these reactions. A worker that executes one job at a time has given up on a result when
 /// the next job has one.
-async fn delivery(player: &Player, reactions: Vec<Reaction>) -> anyhow::Result<String> {
+async fn delivery(kind: &WorkerKind, reactions: Vec<Reaction>) -> anyhow::Result<String> {
     let runpod = runpod_with_results(reactions).await?;
-    player.play(&runpod, ONE_AT_A_TIME, result_of(&runpod, "next")).await?;
+    kind.play(&runpod, ONE_AT_A_TIME, result_of(&runpod, "next")).await?;
     let is_delivered = runpod.result("first").is_some();
     Ok(if is_delivered { "it sends the result again" } else { "the result is lost" }.to_owned())
 }
 
-async fn large_result(player: &Player) -> anyhow::Result<String> {
+async fn large_result(kind: &WorkerKind) -> anyhow::Result<String> {
     let runpod = FakeRunPod::start_with(|call| match call.body.len() {
         0..RESULT_BYTES_MAX => Reaction::Default,
         _ => Reaction::Json(400, json!({})),
@@ -168,7 +168,7 @@ async fn large_result(player: &Player) -> anyhow::Result<String> {
     .await?;
     add_job(&runpod, "first", &json!({ "big": 25_000_000 }));
     add_job(&runpod, "next", &json!({ "ret": 2 }));
-    player.play(&runpod, ONE_AT_A_TIME, result_of(&runpod, "next")).await?;
+    kind.play(&runpod, ONE_AT_A_TIME, result_of(&runpod, "next")).await?;
     Ok(match runpod.result("first") {
         Some(result) if result.get("error").is_some() => "it sends an error with the size".to_owned(),
         Some(_) => "it sends another result".to_owned(),
@@ -176,7 +176,7 @@ async fn large_result(player: &Player) -> anyhow::Result<String> {
     })
 }
 
-async fn repeated_job(player: &Player) -> anyhow::Result<String> {
+async fn repeated_job(kind: &WorkerKind) -> anyhow::Result<String> {
     let runpod = FakeRunPod::start().await?;
     add_job(&runpod, "first", &json!({ "count": true }));
     let posts = || runpod.calls_of(CallKind::Done);
@@ -185,35 +185,34 @@ async fn repeated_job(player: &Player) -> anyhow::Result<String> {
         add_job(&runpod, "first", &json!({ "count": true }));
         wait_until("a second result", WAIT_MAX, || async { posts().get(1).cloned() }).await
     };
-    let second = player.play(&runpod, ONE_AT_A_TIME, repetition).await?;
+    let second = kind.play(&runpod, ONE_AT_A_TIME, repetition).await?;
     Ok(match second.json().get("output").and_then(Value::as_u64) {
         Some(1) => "it sends the first result again".to_owned(),
         _ => "it executes the job again".to_owned(),
     })
 }
 
-async fn late_job(player: &Player) -> anyhow::Result<String> {
+async fn late_job(kind: &WorkerKind) -> anyhow::Result<String> {
     let late = json!({ "id": "late", "input": { "ret": 1 } });
     let reaction = Reaction::After(Duration::from_secs(1), Box::new(Reaction::Json(200, late)));
     let runpod = runpod_with_polls(vec![reaction]).await?;
     let is_polling = || async { (!runpod.calls_of(CallKind::Take).is_empty()).then_some(()) };
-    player.play(&runpod, ONE_AT_A_TIME, wait_until("a poll", WAIT_MAX, is_polling)).await?;
+    kind.play(&runpod, ONE_AT_A_TIME, wait_until("a poll", WAIT_MAX, is_polling)).await?;
     let executed = wait_until("a result", ABSENCE_WAIT_MAX, || async { runpod.result("late") }).await.is_ok();
     Ok(if executed { "it executes the job" } else { "the job is lost" }.to_owned())
 }
 
-async fn open_poll(player: &Player) -> anyhow::Result<String> {
-    let held = |kind| matches!(kind, CallKind::Take | CallKind::Stop);
-    let runpod = FakeRunPod::start_with(move |call| match held(call.kind) {
-        true => Reaction::After(OPEN_POLL, Box::new(Reaction::Json(204, Value::Null))),
-        false => Reaction::Default,
+async fn open_poll(kind: &WorkerKind) -> anyhow::Result<String> {
+    let runpod = FakeRunPod::start_with(|call| match call.kind {
+        CallKind::Take | CallKind::Stop => Reaction::After(OPEN_POLL, Box::new(Reaction::Json(204, Value::Null))),
+        CallKind::Done | CallKind::Stream | CallKind::Ping | CallKind::Other => Reaction::Default,
     })
     .await?;
     let is_polling = || async {
-        let is_open = |kind| !runpod.calls_of(kind).is_empty();
+        let is_open = |poll| !runpod.calls_of(poll).is_empty();
         (is_open(CallKind::Take) && is_open(CallKind::Stop)).then_some(Instant::now())
     };
-    let signalled_at = player.play(&runpod, ONE_AT_A_TIME, wait_until("open polls", WAIT_MAX, is_polling)).await?;
+    let signalled_at = kind.play(&runpod, ONE_AT_A_TIME, wait_until("open polls", WAIT_MAX, is_polling)).await?;
     let is_soon = signalled_at.elapsed() < OPEN_POLL / 2;
     Ok(if is_soon { "it ends within a few seconds" } else { "it ends when its polls do" }.to_owned())
 }

@@ -76,7 +76,7 @@ struct Observer {
 
 /// What the pods have replied.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Look {
+struct PodReplies {
     pods: u64,
     under_way: u64,
 }
@@ -157,14 +157,14 @@ impl Observer {
     }
 
     /// Requests of every pod what it does. `None` without a connection.
-    async fn look(&self) -> Option<Look> {
+    async fn look(&self) -> Option<PodReplies> {
         if !self.connection.is_connected() {
             return None;
         }
         let inbox = self.connection.new_inbox();
         let mut replies = self.connection.subscribe(inbox.clone(), None).await.ok()?;
         self.connection.try_request(STATS.into(), inbox, HeaderMap::new(), Bytes::new());
-        let (mut look, end) = (Look::default(), Instant::now() + LOOK_MAX);
+        let (mut look, end) = (PodReplies::default(), Instant::now() + LOOK_MAX);
         while let Ok(Some(message)) = timeout_at(end.min(Instant::now() + SILENCE), replies.next()).await {
             // The message of the server that there is no pod has no body.
             if message.payload.is_empty() {
@@ -203,7 +203,7 @@ impl Observer {
         }
     }
 
-    fn report(&mut self, look: &Look) {
+    fn report(&mut self, look: &PodReplies) {
         let now = Instant::now();
         self.waiting.retain(|_, sent_at| now.saturating_duration_since(*sent_at) <= WAITING_AGE_MAX);
         let waiting = u64::try_from(self.waiting.len()).unwrap_or(u64::MAX);
@@ -211,7 +211,7 @@ impl Observer {
     }
 }
 
-impl Look {
+impl PodReplies {
     /// Adds the reply of a pod, if it is one with this prefix.
     fn add(&mut self, reply: &[u8], prefix: &str) {
         let Ok(PodStats { endpoints }) = serde_json::from_slice(reply) else { return };
@@ -251,7 +251,7 @@ fn refused(cause: Cause) -> Reply {
 mod tests {
     use serde_json::json;
 
-    use super::Look;
+    use super::PodReplies;
 
     #[test]
     fn the_work_of_pods_with_another_prefix_and_watches_do_not_count() {
@@ -259,15 +259,15 @@ mod tests {
             let endpoint = |name: &str, under_way: u64| json!({ "name": name, "subject": format!("{prefix}.v1.x"), "data": { "under_way": under_way } });
             json!({ "endpoints": [endpoint("agents_execute", under_way), endpoint("runs_events", 50)] }).to_string()
         };
-        let mut look = Look::default();
+        let mut look = PodReplies::default();
         look.add(stats("p", 3).as_bytes(), "p");
         look.add(stats("p", 4).as_bytes(), "p");
         look.add(stats("q", 100).as_bytes(), "p");
         look.add(b"no stats", "p");
-        assert_eq!(look, Look { pods: 2, under_way: 7 });
+        assert_eq!(look, PodReplies { pods: 2, under_way: 7 });
         // A pod of a release that does not report it yet is one all the same.
         let older = json!({ "endpoints": [{ "name": "requests", "subject": "p.v1.requests" }] }).to_string();
         look.add(older.as_bytes(), "p");
-        assert_eq!(look, Look { pods: 3, under_way: 7 });
+        assert_eq!(look, PodReplies { pods: 3, under_way: 7 });
     }
 }

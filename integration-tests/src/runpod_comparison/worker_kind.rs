@@ -24,7 +24,7 @@ const END_WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// A worker of one of both kinds.
 #[derive(Debug, Clone)]
-pub enum Player {
+pub enum WorkerKind {
     /// Ours.
     Own,
     /// That of the SDK, with the Python that has it.
@@ -42,7 +42,7 @@ pub(super) struct Settings {
 /// One job at a time, with results that are values.
 pub(super) const ONE_AT_A_TIME: Settings = Settings { concurrency: 1, streams: false };
 
-impl Player {
+impl WorkerKind {
     /// Runs a worker until `until` has ended, sends it the signal to end, and waits until it has.
     pub(super) async fn play<T>(
         &self,

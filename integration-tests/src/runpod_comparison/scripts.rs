@@ -193,8 +193,8 @@ async fn repeated_job(kind: &WorkerKind) -> anyhow::Result<String> {
 }
 
 async fn late_job(kind: &WorkerKind) -> anyhow::Result<String> {
-    let late = json!({ "id": "late", "input": { "ret": 1 } });
-    let reaction = Reaction::After(Duration::from_secs(1), Box::new(Reaction::Json(200, late)));
+    let job = json!({ "id": "late", "input": { "ret": 1 } });
+    let reaction = Reaction::After(Duration::from_secs(1), Box::new(Reaction::Json(200, job)));
     let runpod = runpod_with_polls(vec![reaction]).await?;
     let is_polling = || async { (!runpod.calls_of(CallKind::Take).is_empty()).then_some(()) };
     kind.play(&runpod, ONE_AT_A_TIME, wait_until("a poll", WAIT_MAX, is_polling)).await?;

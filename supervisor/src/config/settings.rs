@@ -4,7 +4,8 @@
 
 pub use super::setting::{Setting, SettingKind};
 use super::{
-    admission, artifacts, audit, cluster, definitions, files, guard, http, models, nats, pod, process, redis, reserved, store,
+    admission, artifacts, audit, cluster, definitions, files, guard, http, models, nats, pod, process, redis, reserved,
+    store,
 };
 
 /// The settings of every section, in the order of the documentation.

@@ -18,8 +18,8 @@ use super::settings::CONFIG_FILE_VARIABLE;
 use super::settings_hash::{SettingsHash, is_of_the_pod};
 use super::users::BUILT_IN_USERS;
 use super::{
-    Config, ConfigError, UserDirectory, admission, artifacts, audit, cluster, definitions, files, guard, http, models, nats,
-    pod, process, redis, resolved, store, users,
+    Config, ConfigError, UserDirectory, admission, artifacts, audit, cluster, definitions, files, guard, http, models,
+    nats, pod, process, redis, resolved, store, users,
 };
 
 /// The file that is read if it exists and no other is named.

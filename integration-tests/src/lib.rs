@@ -20,6 +20,7 @@ pub mod process_time;
 pub mod redis_server;
 pub mod root_actor;
 pub mod runpod_api;
+pub mod runpod_comparison;
 pub mod runpod_jobs;
 pub mod script_server;
 pub mod server_port;

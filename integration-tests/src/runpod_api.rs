@@ -9,6 +9,7 @@ pub mod trace;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,8 @@ pub enum CallKind {
 pub struct RecordedCall {
     /// Its number, from 0.
     pub number: usize,
+    /// The number of its connection, from 0.
+    pub connection: usize,
     /// What it was.
     pub kind: CallKind,
     /// The method.
@@ -107,6 +110,7 @@ type Script = dyn Fn(&RecordedCall) -> Reaction + Send + Sync;
 /// What all connections share.
 struct State {
     script: Box<Script>,
+    connections: AtomicUsize,
     calls: Mutex<Vec<RecordedCall>>,
     is_recording: bool,
     queue: Mutex<Queue>,
@@ -161,6 +165,7 @@ impl FakeRunPod {
         let address = listener.local_addr()?;
         let state = Arc::new(State {
             script: Box::new(script),
+            connections: AtomicUsize::new(0),
             calls: Mutex::default(),
             is_recording,
             queue: Mutex::default(),

@@ -141,7 +141,10 @@ impl CliHarness {
 }
 
 /// Path of the product's binary, in the folder above that of the running test.
-fn binary() -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// If it was not built.
+pub fn binary() -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test.ancestors().find(|folder| folder.file_name() == Some(OsStr::new("deps"))).and_then(Path::parent);
     let path = folder.context("a test binary is in a folder `deps`")?.join("greenroom");

@@ -6,6 +6,7 @@
 mod api;
 mod body;
 mod client_config;
+mod client_requirements;
 mod deployment;
 mod description;
 mod difference;
@@ -18,7 +19,7 @@ pub use body::{
     CpuChoice, EndpointBody, EndpointType, FlashBoot, GpuChoice, Scaling, TemplateBody, Workers, is_secret_reference,
 };
 pub use client_config::REQUESTS_PER_WORKER;
-pub use deployment::{DeployOptions, Description, Mapping};
+pub use deployment::{DeployOptions, Description, Mapping, Requirement};
 pub use description::read_description;
 pub use plan::{Action, Plan, PlannedEndpoint, apply_plan, make_plan};
 pub use status::{EndpointStatus, read_status};

@@ -6,6 +6,7 @@
 
 pub mod admission;
 pub mod artifacts;
+pub mod audit;
 pub mod cluster;
 pub mod definitions;
 pub mod files;
@@ -87,6 +88,8 @@ pub struct Config {
     pub files_roots: Vec<PathBuf>,
     /// Where state is stored.
     pub store: StoreConfig,
+    /// The key that signs the audit; `None` for that of a file in the data directory.
+    pub audit_key: Option<Secret>,
     /// Where contexts are shown and requests are counted for several pods; `None` does both in this process.
     pub redis: Option<RedisConfig>,
     /// Where requests arrive over the network; `None` if they do not.
@@ -142,16 +145,16 @@ impl Config {
         self.data_dir.join(CONTROL_SOCKET)
     }
 
-    /// The key that signs the head of the audit. It is deliberately not in the database.
+    /// The file of the key that signs the head of the audit. It is deliberately not in the database.
     #[must_use]
-    pub fn audit_key(&self) -> PathBuf {
+    pub fn audit_key_file(&self) -> PathBuf {
         self.data_dir.join("audit.key")
     }
 
     /// The newest signed head of the audit.
     #[must_use]
     pub fn audit_head(&self) -> PathBuf {
-        self.audit_key().with_extension("head")
+        self.audit_key_file().with_extension("head")
     }
 }
 

@@ -1,23 +1,42 @@
-"""The worker of RunPod's SDK with the handler of the traces: it is given the same jobs as the worker of Greenroom.
+"""The worker of RunPod's SDK with the verbs of the traces: it is given the same jobs as the worker of Greenroom.
 
-fake_runpod --jobs 20 python3 worker.py
-
-WORKER_CONCURRENCY is how many jobs it executes at once; the default is that of the SDK.
+WORKER_CONCURRENCY is how many jobs it executes at once; the default is that of the SDK. With WORKER_STREAMS its results are
+streams.
 """
 
+import asyncio
 import os
 
 import runpod
 
 CONCURRENCY = int(os.environ.get("WORKER_CONCURRENCY", "1"))
+executions = {}
 
 
-def handler(job):
-    """Return what the input of the job says."""
-    return job["input"].get("ret")
+async def handler(job):
+    """Do what the input of the job says."""
+    verbs = job["input"]
+    executions[job["id"]] = executions.get(job["id"], 0) + 1
+    if "sleep" in verbs:
+        await asyncio.sleep(verbs["sleep"])
+    if "raise" in verbs:
+        raise ValueError(verbs["raise"])
+    if "big" in verbs:
+        return "x" * verbs["big"]
+    if "count" in verbs:
+        return executions[job["id"]]
+    return verbs.get("ret")
 
 
-config = {"handler": handler}
+def stream(job):
+    """Yield the items of the job."""
+    for item in job["input"]["items"]:
+        if item == "RAISE":
+            raise RuntimeError("gen boom")
+        yield item
+
+
+config = {"handler": stream if os.environ.get("WORKER_STREAMS") else handler}
 if CONCURRENCY > 1:
     config["concurrency_modifier"] = lambda _: CONCURRENCY
 runpod.serverless.start(config)

@@ -1,5 +1,6 @@
 //! One connection of the RunPod of tests: HTTP/1.1, written by hand, because the reactions of a script break its rules.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -17,7 +18,8 @@ const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(super) async fn serve(stream: TcpStream, state: Arc<State>) {
     let _ = stream.set_nodelay(true);
     let mut stream = BufReader::new(stream);
-    while let Some(call) = read_call(&mut stream).await {
+    let connection = state.connections.fetch_add(1, Ordering::Relaxed);
+    while let Some(call) = read_call(&mut stream, connection).await {
         let call = state.record(call);
         let mut reaction = (state.script)(&call);
         while let Reaction::After(delay, next) = reaction {
@@ -72,7 +74,7 @@ impl State {
     }
 }
 
-async fn read_call(stream: &mut BufReader<TcpStream>) -> Option<RecordedCall> {
+async fn read_call(stream: &mut BufReader<TcpStream>, connection: usize) -> Option<RecordedCall> {
     let mut line = String::new();
     if stream.read_line(&mut line).await.ok()? == 0 {
         return None;
@@ -97,7 +99,7 @@ async fn read_call(stream: &mut BufReader<TcpStream>) -> Option<RecordedCall> {
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
     let kind = kind_of(&target);
-    Some(RecordedCall { number: 0, kind, method, target, headers, body, at: Instant::now() })
+    Some(RecordedCall { number: 0, connection, kind, method, target, headers, body, at: Instant::now() })
 }
 
 fn kind_of(target: &str) -> CallKind {

@@ -1,6 +1,7 @@
 //! The audit is verified with a public key alone: beside a pod that writes it, and where there is no private key.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Context, Result};
 use futures::future::try_join_all;
@@ -56,6 +57,30 @@ async fn a_database_is_verified_with_the_public_key_alone() -> Result<()> {
     assert!(error["message"].as_str().is_some_and(|text| text.contains("signed by the key")), "{error:#}");
     let error = terminal.run(&["audit", "verify", "--public-key", "copy.db"]).await?.expect_error(2)?;
     assert_eq!(error["code"], "invalid_input", "{error:#}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn pods_without_a_file_in_common_sign_with_the_key_of_their_configuration() -> Result<()> {
+    let digits = "07".repeat(32);
+    let mut keys = Vec::new();
+    for _ in 0..2 {
+        let mut terminal = CliHarness::open()?;
+        terminal.set_variable("GREENROOM_AUDIT_KEY", &digits);
+        terminal.run(&["agents", "list"]).await?.expect_success()?;
+        assert!(!terminal.data_dir().join("audit.key").exists(), "the key is in no file");
+        assert_eq!(terminal.run(&["audit", "verify"]).await?.expect_success()?["valid"], true);
+        let checked = terminal.run(&["config", "check"]).await?;
+        assert!(checked.out.contains("audit.key") && !checked.out.contains(&digits), "{checked:?}");
+        keys.push(terminal.run(&["audit", "export-key"]).await?.expect_success()?["public_key"].clone());
+        // A file with another key is a mistake, and not silently one of the two.
+        let file = terminal.data_dir().join("audit.key");
+        fs::write(&file, "08".repeat(32))?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+        let refused = terminal.run(&["agents", "list"]).await?.expect_error(1)?;
+        assert!(refused["message"].as_str().is_some_and(|text| text.contains("another audit key")), "{refused:#}");
+    }
+    assert_eq!(keys[0], keys[1], "each pod has the same key");
     Ok(())
 }
 

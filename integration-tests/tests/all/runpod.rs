@@ -3,14 +3,18 @@
 
 mod cancellations;
 mod commands;
+mod comparison;
+mod container_files;
 mod containers;
 mod deployment;
 mod ends;
+mod environments;
 mod executions;
 mod faults;
 mod polls;
 mod releases;
 mod scaling;
+mod scaling_over_nats;
 mod traces;
 
 use std::sync::Arc;

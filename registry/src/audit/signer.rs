@@ -18,6 +18,8 @@ use crate::error::StoreError;
 
 /// Only the owner of the key file may read it.
 const KEY_MODE: u32 = 0o600;
+/// What is wrong with a text that is no key.
+const NO_KEY: &str = "is not an audit key, which has 64 hex digits";
 
 /// Signs the head of the audit. Its `Debug` never prints the key.
 pub struct Signer {
@@ -52,6 +54,22 @@ impl Signer {
     /// As [`Signer::open`].
     pub fn open_existing(key: &Path) -> Result<Option<Self>, StoreError> {
         Ok(read_key(key)?.map(|seed| Self::from_seed(&seed, Some(head_file(key)))))
+    }
+
+    /// The key with these 64 hex digits, which a host has in another way than as a file. The newest signed head is stored
+    /// where it is for the file `key`.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the digits are no key, or the file exists and has another one.
+    pub fn from_digits(digits: &str, key: &Path) -> Result<Self, StoreError> {
+        let seed = read_digits(digits).ok_or_else(|| StoreError::Failed(format!("the audit key {NO_KEY}")))?;
+        if read_key(key)?.is_some_and(|stored| stored != seed) {
+            return Err(StoreError::Failed(format!(
+                "{} has another audit key than the configuration: remove one of them",
+                key.display()
+            )));
+        }
+        Ok(Self::from_seed(&seed, Some(head_file(key))))
     }
 
     /// A key that is stored nowhere, for in-memory stores.
@@ -143,10 +161,14 @@ fn read_key(path: &Path) -> Result<Option<[u8; 32]>, StoreError> {
             path.display()
         )));
     }
-    let mut seed = [0; 32];
-    hex::decode_to_slice(text.trim(), &mut seed)
-        .map_err(|_| StoreError::Failed(format!("{} is not an audit key, which has 64 hex digits", path.display())))?;
+    let seed = read_digits(&text).ok_or_else(|| StoreError::Failed(format!("{} {NO_KEY}", path.display())))?;
     Ok(Some(seed))
+}
+
+fn read_digits(text: &str) -> Option<[u8; 32]> {
+    let mut seed = [0; 32];
+    hex::decode_to_slice(text.trim(), &mut seed).ok()?;
+    Some(seed)
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
@@ -174,6 +196,22 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let open_to_all = Signer::open(&path, || Ok([7; 32]));
         assert!(open_to_all.unwrap_err().to_string().contains("600"));
+    }
+
+    #[test]
+    fn a_key_of_the_configuration_is_written_nowhere_and_agrees_with_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.key");
+        let digits = hex::encode([7; 32]);
+        let configured = Signer::from_digits(&digits, &path).unwrap();
+        assert!(!path.exists());
+        let file = Signer::open(&path, || Ok([7; 32])).unwrap();
+        assert_eq!(configured.chain_key(), file.chain_key(), "with the same file for the newest head");
+        assert_eq!(Signer::from_digits(&digits, &path).unwrap().chain_key(), file.chain_key());
+        let other = Signer::from_digits(&hex::encode([8; 32]), &path).unwrap_err().to_string();
+        assert!(other.contains("another audit key") && !other.contains("0808"), "{other}");
+        let no_key = Signer::from_digits("hunter2", &path).unwrap_err().to_string();
+        assert!(no_key.contains("64 hex digits") && !no_key.contains("hunter2"), "{no_key}");
     }
 
     #[test]

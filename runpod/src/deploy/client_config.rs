@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_yaml_ng::Value;
 
 use super::body::{CpuChoice, EndpointBody, EndpointType, FlashBoot, Scaling, Workers};
+use super::client_requirements::{add_requirements, bridge_environment};
 use super::deployment::{DeployOptions, Description, Mapping};
 
 /// Jobs or requests for one worker, where a file scales by the depth of the queue and names no number.
@@ -97,6 +98,8 @@ pub(super) fn read_client_config(document: Value, options: &DeployOptions) -> Re
     let mut env = environment(&config.environment, &mut mappings);
     map_volumes(&config.volumes, &mut env, &mut mappings);
     map_cold_start(&config.cold_start_optimization, &mut mappings);
+    let has_bridge = map_routes(&config.endpoints, &config.name, &mut mappings);
+    let requirements = add_requirements(&mut env, has_bridge);
     let queue = EndpointBody {
         name: config.name.clone(),
         kind: EndpointType::Queue,
@@ -117,10 +120,10 @@ pub(super) fn read_client_config(document: Value, options: &DeployOptions) -> Re
         network_volumes: Vec::new(),
     };
     let mut endpoints = vec![queue];
-    if map_routes(&config.endpoints, &config.name, &mut mappings) {
-        endpoints.push(bridge(&config, cpu, env, options));
+    if has_bridge {
+        endpoints.push(bridge(&config, cpu, bridge_environment(&env), options));
     }
-    Ok(Description { templates: Vec::new(), endpoints, mappings: mappings.0 })
+    Ok(Description { templates: Vec::new(), endpoints, mappings: mappings.0, requirements })
 }
 
 impl Compute {

@@ -1,4 +1,4 @@
-//! What a file describes: the bodies that are deployed, and what has become of each key of the customer's file.
+//! What a file describes: the bodies that are deployed, what has become of each key of the customer's file, and what it lacks.
 
 use super::body::{EndpointBody, TemplateBody};
 
@@ -20,6 +20,19 @@ pub struct Description {
     pub endpoints: Vec<EndpointBody>,
     /// What has become of each key of the customer's file; empty for another one.
     pub mappings: Vec<Mapping>,
+    /// What the customer's file does not name and its workers need; empty for another one.
+    pub requirements: Vec<Requirement>,
+}
+
+/// A variable that was added to the environment of the pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requirement {
+    /// Its name.
+    pub variable: String,
+    /// The reference to the secret of RunPod with its value, which has to be created.
+    pub value: String,
+    /// Why it is needed.
+    pub reason: String,
 }
 
 /// What has become of one key of the file.

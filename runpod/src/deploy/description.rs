@@ -31,7 +31,7 @@ pub fn read_description(text: &str, options: &DeployOptions) -> Result<Descripti
     } else {
         let OwnDescription { templates, endpoints } = serde_yaml_ng::from_value(document)
             .map_err(|error| invalid(format!("the file cannot be read: {error}")))?;
-        Description { templates, endpoints, mappings: Vec::new() }
+        Description { templates, endpoints, mappings: Vec::new(), requirements: Vec::new() }
     };
     for endpoint in description.endpoints.iter_mut().filter(|endpoint| endpoint.template_id.is_none()) {
         endpoint.image.get_or_insert_with(|| options.image.clone());
@@ -42,7 +42,7 @@ pub fn read_description(text: &str, options: &DeployOptions) -> Result<Descripti
 }
 
 fn check(description: &Description) -> Result<(), Cause> {
-    let Description { templates, endpoints, mappings: _ } = description;
+    let Description { templates, endpoints, mappings: _, requirements: _ } = description;
     let mut problems = Vec::new();
     for template in templates {
         problems.extend(validate_template(template).into_iter().map(|problem| format!("{}: {problem}", template.name)));

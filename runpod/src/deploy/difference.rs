@@ -106,12 +106,27 @@ fn show_variable(value: &Json) -> String {
 }
 
 fn show(value: &Json) -> String {
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let text = value.as_str().map_or_else(|| to_sorted_text(value), str::to_owned);
     if text.chars().count() <= VALUE_CHARS_MAX {
         return text;
     }
     let first: String = text.chars().take(VALUE_CHARS_MAX).collect();
     format!("{first}…")
+}
+
+/// A value as JSON with the members of each object by their names, so that the same plan has the same text.
+fn to_sorted_text(value: &Json) -> String {
+    match value {
+        Json::Object(_) => {
+            let members = sorted_members(value).into_iter();
+            let members: Vec<String> = members
+                .map(|(name, value)| format!("{}:{}", Json::from(name.as_str()), to_sorted_text(value)))
+                .collect();
+            format!("{{{}}}", members.join(","))
+        }
+        Json::Array(items) => format!("[{}]", items.iter().map(to_sorted_text).collect::<Vec<_>>().join(",")),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => value.to_string(),
+    }
 }
 
 /// True if an environment has variables that another one does not have.
@@ -169,5 +184,7 @@ mod tests {
     fn a_new_endpoint_has_a_line_for_each_member_and_no_secret() {
         let lines = describe_new(&json!({ "name": "q", "env": { "TOKEN": "sk-1", "T": "{{ RUNPOD_SECRET_T }}" } }));
         assert_eq!(lines, ["+ env.T: {{ RUNPOD_SECRET_T }}", "+ env.TOKEN: (a value)", "+ name: q"]);
+        let nested = describe_new(&json!({ "cpu": [{ "vcpuCount": 2, "id": "a\"b" }], "on": true }));
+        assert_eq!(nested, [r#"+ cpu: [{"id":"a\"b","vcpuCount":2}]"#, "+ on: true"]);
     }
 }

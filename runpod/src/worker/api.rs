@@ -8,6 +8,8 @@ use greenroom_protocol::{Cause, ErrorCode};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, StatusCode};
 use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::environment::WorkerEnvironment;
 use super::job::{Job, read_jobs};
@@ -73,6 +75,8 @@ pub(super) struct WorkerApi {
     environment: Arc<WorkerEnvironment>,
     authorization: HeaderValue,
     http: Mutex<Client>,
+    /// How often the connections were made anew.
+    reconnections: watch::Sender<u64>,
     timing: Timing,
 }
 
@@ -85,15 +89,17 @@ impl WorkerApi {
         let authorization = environment.key.header("").map_err(|_| {
             Cause::new(ErrorCode::InvalidConfiguration, "the key of the worker has a character that no header may have")
         })?;
-        Ok(Self { environment, authorization, http: Mutex::new(new_client()?), timing })
+        let (http, reconnections) = (Mutex::new(new_client()?), watch::Sender::new(0));
+        Ok(Self { environment, authorization, http, reconnections, timing })
     }
 
-    /// Drops every connection: the next requests open new ones.
+    /// Drops every connection: the next requests open new ones, and polls that are open end soon.
     ///
     /// # Errors
     /// As [`new_client`].
     pub(super) fn reconnect(&self) -> Result<(), Cause> {
         *self.http.lock().unwrap_or_else(PoisonError::into_inner) = new_client()?;
+        self.reconnections.send_modify(|number| *number += 1);
         Ok(())
     }
 
@@ -120,11 +126,26 @@ impl WorkerApi {
     }
 
     async fn poll(&self, url: &str, bytes_max: usize) -> Result<Received, String> {
+        // Before the client is read, so that no reconnection after that is missed.
+        let mut reconnections = self.reconnections.subscribe();
         let request = self.http().get(url).timeout(self.timing.poll_timeout);
         let request =
             request.header(AUTHORIZATION, self.authorization.clone()).header(CONTENT_TYPE, "application/json");
-        let response = request.send().await.map_err(|error| describe(&error))?;
-        read_response(response, bytes_max).await
+        let polling = async {
+            let response = request.send().await.map_err(|error| describe(&error))?;
+            read_response(response, bytes_max).await
+        };
+        tokio::pin!(polling);
+        tokio::select! {
+            biased;
+            received = &mut polling => return received,
+            // The sender is a part of this, so it has not ended.
+            _ = reconnections.changed() => {}
+        }
+        // What had arrived before the suspension is read. The server may have forgotten the connection since, and then nothing
+        // would ever arrive.
+        let received = timeout(self.timing.drain_poll_timeout, polling).await;
+        received.unwrap_or_else(|_elapsed| Err("the poll was open during a suspension".to_owned()))
     }
 
     /// Sends a result or progress.

@@ -25,7 +25,7 @@ pub struct Timing {
     pub cancel_grace: Duration,
     /// How long the jobs under way may continue after the signal to end.
     pub drain_timeout: Duration,
-    /// How long a poll stays open after the signal to end. A job that it still brings is executed.
+    /// How long a poll stays open after the signal to end, or after a suspension. A job that it still brings is executed.
     pub drain_poll_timeout: Duration,
     /// The interval of the check whether the process was suspended.
     pub resume_check_interval: Duration,

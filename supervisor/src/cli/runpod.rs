@@ -40,7 +40,7 @@ pub async fn runpod(
 }
 
 /// The value of a variable of the environment, which RunPod sets.
-fn variable(name: &str) -> Option<String> {
+pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 

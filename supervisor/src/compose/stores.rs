@@ -92,9 +92,25 @@ async fn open_parts(
             std::fs::create_dir_all(root).map_err(|error| unusable(root, &error))?;
         }
     }
-    let signer = Signer::open(&config.audit_key(), random_seed).map_err(|error| error.cause())?;
+    let signer = match existing_signer(config)? {
+        Some(signer) => signer,
+        None => Signer::open(&config.audit_key_file(), random_seed).map_err(|error| error.cause())?,
+    };
     let artifacts = artifacts::open(config, ids, Some(&config.artifacts_dir())).await?;
     Ok(StoreParts { clock, signer, artifacts, pod })
+}
+
+/// The key that signs the audit: that of the configuration, or of the file in the data directory; `None` if there is none yet.
+///
+/// # Errors
+/// [`ErrorCode::StoreUnavailable`] if the file cannot be read, or both exist and differ.
+pub fn existing_signer(config: &Config) -> Result<Option<Signer>, Cause> {
+    let file = config.audit_key_file();
+    let signer = match &config.audit_key {
+        Some(digits) => Signer::from_digits(digits.reveal(), &file).map(Some),
+        None => Signer::open_existing(&file),
+    };
+    signer.map_err(|error| error.cause())
 }
 
 /// Checks the database without opening it for work. `None` if there is no database: the stores are in
@@ -104,7 +120,7 @@ async fn open_parts(
 /// Those of the audit key and of the operating system.
 pub async fn examine(config: &Config) -> Result<Option<CheckReport>, Cause> {
     let store = config.store.supported()?;
-    let signer = Signer::open_existing(&config.audit_key()).map_err(|error| error.cause())?;
+    let signer = existing_signer(config)?;
     let checked = match (store, &signer) {
         (SupportedStore::Sqlite(path, _), Some(signer)) if path.is_file() => {
             greenroom_registry::examine_sqlite(path, signer.chain_key()).await

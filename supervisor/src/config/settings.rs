@@ -4,15 +4,17 @@
 
 pub use super::setting::{Setting, SettingKind};
 use super::{
-    admission, artifacts, cluster, definitions, files, guard, http, models, nats, pod, process, redis, reserved, store,
+    admission, artifacts, audit, cluster, definitions, files, guard, http, models, nats, pod, process, redis, reserved,
+    store,
 };
 
 /// The settings of every section, in the order of the documentation.
-const SECTIONS: [&[Setting]; 14] = [
+const SECTIONS: [&[Setting]; 15] = [
     pod::SETTINGS,
     definitions::SETTINGS,
     files::SETTINGS,
     store::SETTINGS,
+    audit::SETTINGS,
     redis::SETTINGS,
     nats::SETTINGS,
     cluster::SETTINGS,

@@ -18,7 +18,7 @@ use super::settings::CONFIG_FILE_VARIABLE;
 use super::settings_hash::{SettingsHash, is_of_the_pod};
 use super::users::BUILT_IN_USERS;
 use super::{
-    Config, ConfigError, UserDirectory, admission, artifacts, cluster, definitions, files, guard, http, issuers,
+    Config, ConfigError, UserDirectory, admission, artifacts, audit, cluster, definitions, files, guard, http, issuers,
     models, nats, pod, process, redis, resolved, store, users,
 };
 
@@ -172,6 +172,7 @@ fn read(reader: &mut ConfigReader<'_>, settings_file: Option<PathBuf>, settings_
         policy: definitions::read_policy(reader),
         files_roots: files::read(reader, &data_dir),
         store: store::read(reader, &data_dir),
+        audit_key: audit::read(reader),
         redis: redis::read(reader),
         nats: nats::read(reader),
         cluster: cluster::read(reader),

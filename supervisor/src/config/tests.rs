@@ -138,6 +138,21 @@ fn a_secret_is_masked_wherever_it_is_printed() {
 }
 
 #[test]
+fn the_key_of_the_audit_is_checked_and_never_shown() {
+    let load = |key: &str| load(&Flags::default(), environment(&[("GREENROOM_AUDIT_KEY", key)]).into_iter());
+    let digits = "07".repeat(32);
+    let loaded = load(&digits).unwrap();
+    assert_eq!(loaded.config.audit_key.as_ref().map(Secret::reveal), Some(digits.as_str()));
+    let text = format!("{:?} {:?}", loaded.resolved, loaded.config);
+    assert!(text.contains("audit.key") && !text.contains(&digits), "{text}");
+    assert_eq!(load("").unwrap().config.audit_key, None);
+    for wrong in ["hunter2", &"07".repeat(31), &"0x".repeat(32)] {
+        let text = load(wrong).unwrap_err().to_string();
+        assert!(text.contains("audit.key: it must have 64 hex digits") && !text.contains(wrong), "{text}");
+    }
+}
+
+#[test]
 fn three_users_are_built_in() {
     let config = Config::defaults(Path::new("data")).unwrap();
     let names: Vec<_> = config.users.users.iter().map(|user| user.name.as_str()).collect();

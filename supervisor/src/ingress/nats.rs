@@ -17,6 +17,7 @@ use crate::telemetry::Metrics;
 
 mod claim_check;
 pub(crate) mod connection;
+pub(crate) mod demand;
 mod discovery;
 mod endpoints;
 mod frames;

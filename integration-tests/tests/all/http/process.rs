@@ -105,6 +105,28 @@ async fn bridge(terminal: &CliHarness, addr: &str) -> Result<RunningCommand> {
 }
 
 #[tokio::test]
+async fn behind_a_load_balancer_of_runpod_the_bridge_listens_on_the_ports_of_its_worker() -> Result<()> {
+    let server = NatsServer::start().await?;
+    let mut fixture = ModelFixture::with_openai("http://127.0.0.1:9")?;
+    server.configure(&mut fixture.terminal)?;
+    let (_pod, _) = fixture.up().await?;
+    // The default of the setting, as in a container.
+    fixture.terminal.set_variable("GREENROOM_HTTP_ADDR", "");
+    let (requests, health) = (free_address()?, free_address()?);
+    for (name, addr) in [("PORT", &requests), ("PORT_HEALTH", &health)] {
+        let port = addr.rsplit(':').next().context("a port")?;
+        fixture.terminal.set_variable(name, port);
+    }
+    fixture.terminal.set_variable("RUNPOD_ENDPOINT_ID", "ep123");
+    let bridge = bridge(&fixture.terminal, &health).await?;
+    let ping = exchange(requests.parse()?, b"GET /ping HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await?;
+    assert_eq!(ping.status, 200);
+    bridge.terminate()?;
+    assert_eq!(bridge.wait().await?.code, 0, "both listeners end");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_client_reads_every_event_once_while_its_bridge_is_replaced() -> Result<()> {
     let (server, addr) = (NatsServer::start().await?, free_address()?);
     let mut fixture = ModelFixture::with_openai("http://127.0.0.1:9")?;

@@ -39,11 +39,11 @@ async fn start_bounded(
     fs::create_dir_all(&artifacts)?;
     symlink(&artifacts, config.artifacts_dir())?;
     if key.exists() {
-        fs::copy(&key, config.audit_key())?;
+        fs::copy(&key, config.audit_key_file())?;
     }
     let mut pod = assemble(&config).await?;
     if !key.exists() {
-        fs::copy(config.audit_key(), &key)?;
+        fs::copy(config.audit_key_file(), &key)?;
     }
     pod.serve_nats().await?;
     Ok(NatsPod { pod, _folder: folder })

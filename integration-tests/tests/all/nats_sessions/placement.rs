@@ -89,7 +89,7 @@ async fn start(folder: &Path, name: &str, url: &str, network: &Network, definiti
     // Pods of one database have one key of the audit, and one folder of artifacts.
     std::os::unix::fs::symlink(folder.join("artifacts"), config.artifacts_dir())?;
     if key.exists() {
-        fs::copy(&key, config.audit_key())?;
+        fs::copy(&key, config.audit_key_file())?;
     }
     config.nats = Some(NatsConfig { prefix: network.prefix.clone(), ..NatsConfig::for_url(&network.url) });
     config.cluster = ClusterConfig { name: network.cluster.clone(), secret: Some(Secret::new(&network.secret)) };
@@ -97,7 +97,7 @@ async fn start(folder: &Path, name: &str, url: &str, network: &Network, definiti
     let pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides).await;
     let pod = pod.context("the pod cannot be assembled")?;
     if !key.exists() {
-        fs::copy(config.audit_key(), &key)?;
+        fs::copy(config.audit_key_file(), &key)?;
     }
     Ok(pod)
 }

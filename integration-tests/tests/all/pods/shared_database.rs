@@ -170,7 +170,7 @@ impl SharedDatabase {
         let pod = runtime.block_on(compose_with(&config, clock, Arc::new(TimeOrdered), overrides));
         let process = PodProcess { pod: Some(pod.context("the pod cannot be assembled")?), runtime };
         if !key.exists() {
-            fs::copy(config.audit_key(), &key)?;
+            fs::copy(config.audit_key_file(), &key)?;
         }
         Ok(process)
     }
@@ -180,7 +180,7 @@ impl SharedDatabase {
         fs::create_dir(&config.data_dir)?;
         symlink(self.folder.path().join("artifacts"), config.artifacts_dir())?;
         if key.exists() {
-            fs::copy(key, config.audit_key())?;
+            fs::copy(key, config.audit_key_file())?;
         }
         Ok(())
     }

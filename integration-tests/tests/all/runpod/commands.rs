@@ -67,8 +67,11 @@ async fn the_plan_for_the_customers_file_is_printed_without_a_key() -> Result<()
         plan.iter().filter_map(|step| Some((step["name"].as_str()?, step["action"].as_str()?))).collect();
     assert_eq!(actions, [("ai-agents-platform", "create"), ("ai-agents-platform-bridge", "create")]);
     assert_eq!((&planned["applied"], planned["keys"].as_array().map(Vec::len)), (&json!(false), Some(23)));
-    let text = terminal.run(&["runpod", "deploy", "--dry-run", &file, "-o", "table"]).await?;
-    ensure!(text.code == 0 && text.out.contains("runtime has no counterpart"), "{text:?}");
+    assert_eq!(planned["needs"].as_array().map(Vec::len), Some(6), "{planned:#}");
+    let image = "ghcr.io/acme/greenroom:1.0.0";
+    let text = terminal.run(&["runpod", "deploy", "--dry-run", &file, "--image", image, "-o", "table"]).await?;
+    assert_eq!(text.code, 0, "{text:?}");
+    insta::assert_snapshot!(text.out);
     Ok(())
 }
 

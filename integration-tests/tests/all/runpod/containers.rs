@@ -2,72 +2,21 @@
 //! metrics. Images are not built by tests.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
 use greenroom_runpod::worker::local::local_request;
-use greenroom_supervisor::cli::args::Cli;
+use greenroom_supervisor::config::settings::CONFIG_FILE_VARIABLE;
 use serde_json::Value;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-fn read(path: &str) -> Result<String> {
-    std::fs::read_to_string(root().join(path)).with_context(|| path.to_owned())
-}
-
-/// A YAML or JSON file as JSON, with the merge keys of YAML applied.
-fn document(path: &str) -> Result<Value> {
-    let mut document: serde_yaml_ng::Value = serde_yaml_ng::from_str(&read(path)?).with_context(|| path.to_owned())?;
-    document.apply_merge()?;
-    Ok(serde_json::to_value(document)?)
-}
-
-/// The instructions of a Dockerfile, with continued lines joined and without comments.
-fn instructions(path: &str) -> Result<Vec<String>> {
-    let text = read(path)?;
-    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
-    let joined = lines.join("\n").replace("\\\n", " ");
-    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-    Ok(joined.lines().map(words).filter(|line| !line.is_empty()).collect())
-}
-
-/// The rest of the last instruction with this name.
-fn last_instruction(path: &str, name: &str) -> Result<String> {
-    let all = instructions(path)?;
-    let mut found = all.iter().rev().filter_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()));
-    found.next().with_context(|| format!("{path} has no {name}"))
-}
-
-fn words(list: &Value) -> Vec<String> {
-    list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-}
-
-/// Fails unless the program has this command.
-fn check_command(words: &[String]) -> Result<()> {
-    let program = [String::from("greenroom")];
-    let parsed = Cli::try_parse_from(program.iter().chain(words));
-    parsed.map(drop).with_context(|| format!("`greenroom {}`", words.join(" ")))
-}
-
-/// The variables that settings read: the table in the documentation is compared with the code by another test.
-fn settings() -> Result<BTreeSet<String>> {
-    let text = read("docs/configuration.md")?;
-    let names = text.lines().filter(|line| line.starts_with("| `")).flat_map(|line| line.split('`').skip(3).step_by(2));
-    Ok(names.map(str::to_owned).collect())
-}
-
-fn environment(service: &Value) -> Vec<(String, String)> {
-    let variables = service["environment"].as_object().into_iter().flatten();
-    variables.map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned())).collect()
-}
+use super::container_files::{
+    ENDPOINTS, SERVICES, check_command, document, environment, instructions, json_list, last_instruction, read, root,
+    settings, words,
+};
 
 #[test]
 fn every_command_of_a_container_exists() -> Result<()> {
     let compose = document("docker/compose.yaml")?;
-    for service in ["pod-1", "pod-2", "bridge"] {
+    for service in SERVICES {
         check_command(&words(&compose["services"][service]["command"]))?;
     }
     let probe = words(&compose["services"]["bridge"]["healthcheck"]["test"]);
@@ -81,7 +30,7 @@ fn every_command_of_a_container_exists() -> Result<()> {
     check_command(&health[1..])?;
     let hub = json(&last_instruction(".runpod/Dockerfile", "CMD")?)?;
     check_command(&hub[1..])?;
-    for file in ["queue", "bridge", "leases"] {
+    for file in ENDPOINTS {
         for endpoint in document(&format!("runpod/endpoints/{file}.yaml"))?["endpoints"].as_array().context("a list")? {
             let arguments = endpoint["args"].as_str().context("the command of a container")?;
             check_command(&arguments.split(' ').map(str::to_owned).collect::<Vec<_>>())?;
@@ -95,7 +44,7 @@ fn every_variable_of_a_container_is_read() -> Result<()> {
     let settings = settings()?;
     let compose = document("docker/compose.yaml")?;
     let mut names = BTreeSet::new();
-    for service in ["pod-1", "pod-2", "bridge"] {
+    for service in SERVICES {
         names.extend(environment(&compose["services"][service]).into_iter().map(|(name, _)| name));
     }
     for path in ["docker/Dockerfile", ".runpod/Dockerfile"] {
@@ -105,15 +54,18 @@ fn every_variable_of_a_container_is_read() -> Result<()> {
     for variable in document(".runpod/hub.json")?["config"]["env"].as_array().context("a list")? {
         names.insert(variable["key"].as_str().context("a name")?.to_owned());
     }
-    for file in ["queue", "bridge", "leases"] {
+    for file in ENDPOINTS {
         for endpoint in document(&format!("runpod/endpoints/{file}.yaml"))?["endpoints"].as_array().context("a list")? {
             names.extend(endpoint["env"].as_object().context("an environment")?.keys().cloned());
         }
     }
-    // Those of RunPod itself.
-    let runpod = ["PORT", "PORT_HEALTH", "HEALTH_CHECK_PATH"];
+    for variable in document(".runpod/tests.json")?["config"]["env"].as_array().context("a list")? {
+        names.insert(variable["key"].as_str().context("a name")?.to_owned());
+    }
+    // That of the settings file, and those of RunPod itself.
+    let others = [CONFIG_FILE_VARIABLE, "PORT", "PORT_HEALTH", "HEALTH_CHECK_PATH"];
     let unknown: Vec<_> =
-        names.iter().filter(|name| !settings.contains(*name) && !runpod.contains(&name.as_str())).collect();
+        names.iter().filter(|name| !settings.contains(*name) && !others.contains(&name.as_str())).collect();
     assert!(unknown.is_empty(), "no setting reads {unknown:?}");
     Ok(())
 }
@@ -134,24 +86,60 @@ fn ports_and_paths_are_the_same_wherever_they_are() -> Result<()> {
         let metrics = format!("0.0.0.0:{port}");
         ensure!(variables.iter().any(|(name, value)| name == "GREENROOM_METRICS_ADDR" && *value == metrics));
         ensure!(variables.iter().any(|(name, value)| name == "GREENROOM_POD" && value == service));
-        assert_eq!(words(&pod["volumes"]), [format!("{service}:{}", volume[0])]);
+        ensure!(words(&pod["volumes"]).contains(&format!("{service}:{}", volume[0])), "{service}");
     }
     ensure!(env.contains(&format!("GREENROOM_DATA_DIR={}", volume[0])), "{env}");
     let prometheus = document("docker/prometheus/prometheus.yml")?;
     let job = &prometheus["scrape_configs"][0];
     assert_eq!(words(&job["static_configs"][0]["targets"]), [format!("pod-1:{port}"), format!("pod-2:{port}")]);
     assert_eq!(job["metrics_path"], "/metrics");
-    for service in ["prometheus", "grafana"] {
-        for volume in words(&compose["services"][service]["volumes"]) {
-            let host = volume.split(':').next().context("a path")?;
-            ensure!(root().join("docker").join(host).exists(), "{host} does not exist");
+    let declared = compose["volumes"].as_object().context("volumes")?;
+    for (name, service) in compose["services"].as_object().context("services")? {
+        for volume in words(&service["volumes"]) {
+            let source = volume.split(':').next().context("a path")?;
+            let is_file = source.starts_with('.') && root().join("docker").join(source).exists();
+            ensure!(is_file || declared.contains_key(source), "{name}: {source} is no file and no volume");
         }
     }
     Ok(())
 }
 
-fn json_list(text: &str) -> Result<Vec<String>> {
-    Ok(words(&serde_json::from_str(text)?))
+#[test]
+fn grafana_finds_its_data_and_its_dashboards() -> Result<()> {
+    let compose = document("docker/compose.yaml")?;
+    let mounts = words(&compose["services"]["grafana"]["volumes"]);
+    let is_mounted = |host: &str, path: &str| mounts.iter().any(|mount| *mount == format!("{host}:{path}:ro"));
+    // The folder that Grafana reads by itself.
+    ensure!(is_mounted("./grafana/provisioning", "/etc/grafana/provisioning"), "{mounts:?}");
+    let providers = document("docker/grafana/provisioning/dashboards/greenroom.yaml")?;
+    let folder = providers["providers"][0]["options"]["path"].as_str().context("a folder")?.to_owned();
+    ensure!(is_mounted("./grafana/dashboards", &folder), "{folder}: {mounts:?}");
+    let sources = document("docker/grafana/provisioning/datasources/prometheus.yaml")?;
+    let source = &sources["datasources"][0];
+    let (uid, kind) = (source["uid"].as_str().context("a uid")?, source["type"].as_str().context("a type")?);
+    let dashboard = document("docker/grafana/dashboards/greenroom.json")?;
+    for panel in dashboard["panels"].as_array().context("panels")? {
+        let data = &panel["datasource"];
+        ensure!(data["uid"] == uid && data["type"] == kind, "{panel}");
+    }
+    let port = words(&compose["services"]["prometheus"]["ports"])[0].rsplit(':').next().context("a port")?.to_owned();
+    assert_eq!(source["url"], format!("http://prometheus:{port}"));
+    let mounts = words(&compose["services"]["prometheus"]["volumes"]);
+    assert_eq!(mounts, ["./prometheus/prometheus.yml:/etc/prometheus/prometheus.yml:ro"]);
+    Ok(())
+}
+
+#[test]
+fn both_images_build_the_program_in_the_same_way() -> Result<()> {
+    let build = |path: &str| -> Result<Vec<String>> {
+        let all = instructions(path)?;
+        let stages: Vec<usize> = (0..all.len()).filter(|index| all[*index].starts_with("FROM ")).collect();
+        assert_eq!(stages.len(), 2, "{path}");
+        ensure!(all.iter().any(|line| line == "COPY --from=build /greenroom /usr/local/bin/greenroom"), "{path}");
+        Ok(all[..stages[1]].to_vec())
+    };
+    assert_eq!(build("docker/Dockerfile")?, build(".runpod/Dockerfile")?);
+    Ok(())
 }
 
 #[test]
@@ -168,6 +156,8 @@ fn versions_are_those_of_the_tests() -> Result<()> {
     let compose = document("docker/compose.yaml")?;
     let image = compose["services"]["s3"]["image"].as_str().context("an image")?;
     ensure!(image.ends_with(&format!(":v{version}")), "{image}");
+    let version = machine.lines().find_map(|line| line.strip_prefix("NATS_SERVER_VERSION=")).context("a version")?;
+    assert_eq!(compose["services"]["nats"]["image"], format!("nats:{version}"));
     for (name, service) in compose["services"].as_object().context("services")? {
         let image = service["image"].as_str().context("an image")?;
         let tag = image.rsplit_once(':').with_context(|| format!("{name} has a tag"))?.1;

@@ -152,6 +152,40 @@ async fn after_a_suspension_nothing_is_acknowledged_before_the_host_has_proven_i
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_suspension_the_polls_and_the_results_have_new_connections() -> Result<()> {
+    let polls = AtomicUsize::new(0);
+    // The server has forgotten the connections of the first polls: nothing ever arrives on them.
+    let runpod = FakeRunPod::start_with(move |call| match call.kind {
+        CallKind::Take if polls.fetch_add(1, Ordering::SeqCst) == 0 => {
+            Reaction::After(WAIT_MAX * 10, Box::new(Reaction::Default))
+        }
+        CallKind::Take | CallKind::Done | CallKind::Stream | CallKind::Ping | CallKind::Stop | CallKind::Other => {
+            Reaction::Default
+        }
+    })
+    .await?;
+    let clock = Arc::new(ShiftedClock::default());
+    let mut options = test_options(1);
+    options.clock = clock.clone();
+    let worker = DrivenWorker::new(&runpod.environment(), Arc::new(VerbHandler::default()), options)?;
+    let resumed = async {
+        let is_polling = || async { (!runpod.calls_of(CallKind::Take).is_empty()).then_some(()) };
+        wait_until("the first poll", WAIT_MAX, is_polling).await?;
+        let before = runpod.calls().iter().map(|call| call.connection).max();
+        runpod.add_job(json!({ "id": "a", "input": { "ret": 1 } }));
+        clock.put_forward(Duration::from_secs(3_600));
+        result_of(&runpod, "a").await?;
+        Ok(before)
+    };
+    let (before, report) = worker.run_until(resumed).await?;
+    assert!(report.resumes >= 1);
+    let done = &runpod.calls_of(CallKind::Done)[0];
+    let taken = &runpod.calls_of(CallKind::Take)[1];
+    assert!(Some(taken.connection) > before && Some(done.connection) > before, "{before:?}: {taken:?} {done:?}");
+    Ok(())
+}
+
 /// One of a hundred requests meets a fault: a 5xx, a reset, or a delay.
 fn fault(number: usize) -> Reaction {
     if number % 100 != 7 {

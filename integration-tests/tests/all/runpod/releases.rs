@@ -1,9 +1,12 @@
-//! The files of a release agree with the workspace and with each other. The packages are built and installed by
-//! `scripts/release`.
+//! The files of a release agree with the workspace and with each other. The packages are built of the program of the tests, and
+//! installed; `scripts/release` does the same with the profile `dist`.
 
+use std::fs::File;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use greenroom_integration_tests::terminal::binary;
 use serde_json::Value;
 
 fn read(path: &str) -> Result<String> {
@@ -46,6 +49,36 @@ fn packages_have_the_version_of_the_workspace() -> Result<()> {
     Ok(())
 }
 
+/// Seconds after which packaging counts as hanging.
+const PACKAGING_SECONDS_MAX: &str = "900";
+
+#[test]
+fn the_packages_are_built_and_installed_and_their_programs_start_without_a_compiler() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/packages");
+    let packaged = Command::new("timeout")
+        .arg(PACKAGING_SECONDS_MAX)
+        .arg(script)
+        .arg(binary()?)
+        .arg(folder.path())
+        // Cargo sets variables for tests that would be settings of the cargo of the script.
+        .env_remove("CARGO")
+        .output()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    ensure!(packaged.status.success(), "{}{}", text(&packaged.stdout), text(&packaged.stderr));
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder.path())? {
+        names.push(entry?.file_name().into_string().map_err(|name| anyhow::anyhow!("{name:?}"))?);
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    let wheel = names.iter().find(|name| name.ends_with(".whl")).context("a wheel")?;
+    ensure!(wheel.starts_with(&format!("greenroom-{version}-py3-none-")) && wheel.contains("linux"), "{wheel}");
+    let mut archive = zip::ZipArchive::new(File::open(folder.path().join(wheel))?)?;
+    archive.by_name(&format!("greenroom-{version}.data/scripts/greenroom")).context("the program of the wheel")?;
+    ensure!(names.contains(&format!("greenroom-{version}.tgz")), "{names:?}");
+    Ok(())
+}
+
 #[test]
 fn the_installer_downloads_what_the_release_has_and_checks_it() -> Result<()> {
     let (installer, script) = (read("install.sh")?, read("scripts/release")?);
@@ -74,6 +107,26 @@ fn workflows_pin_actions_by_commit_and_grant_little() -> Result<()> {
             ensure!(commit.len() == 40 && commit.chars().all(|c| c.is_ascii_hexdigit()), "{line}");
             ensure!(tag.starts_with(|c: char| c.is_ascii_digit()), "{line}");
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn vulnerabilities_secrets_licences_and_sources_are_checked_and_reported() -> Result<()> {
+    let text = read(".github/workflows/security.yml")?;
+    let workflow: Value = serde_json::to_value(serde_yaml_ng::from_str::<serde_yaml_ng::Value>(&text)?)?;
+    let uses = |job: &str, part: &str| workflow["jobs"][job]["steps"].to_string().contains(part);
+    for part in
+        ["aquasecurity/trivy-action@", "\"format\":\"sarif\"", "codeql-action/upload-sarif@", "vuln,secret,misconfig"]
+    {
+        ensure!(uses("trivy", part), "trivy: {part}");
+    }
+    for part in [
+        "cargo audit --deny warnings",
+        "cargo deny --locked check advisories bans licenses sources",
+        "dependency-check-report",
+    ] {
+        ensure!(uses("dependency-check", part), "dependency-check: {part}");
     }
     Ok(())
 }

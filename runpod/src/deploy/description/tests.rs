@@ -31,6 +31,12 @@ fn the_file_of_the_customer_becomes_a_queue_and_a_bridge() {
     assert_eq!((bridge.name.as_str(), bridge.kind), ("ai-agents-platform-bridge", EndpointType::LoadBalancer));
     assert_eq!(bridge.ports, ["8000/http"]);
     assert_eq!(bridge.env["HEALTH_CHECK_PATH"], "/ping");
+    assert!(!bridge.env.contains_key("DATABASE_URL"), "the bridge forwards only");
+    for (variable, endpoints) in [("GREENROOM_AUDIT_KEY", 1), ("S3_BUCKET", 1), ("NATS_URL", 2)] {
+        let having = description.endpoints.iter().filter(|endpoint| endpoint.env.contains_key(variable));
+        assert_eq!(having.count(), endpoints, "{variable}");
+        assert!(description.requirements.iter().any(|needed| needed.variable == variable), "{variable}");
+    }
 }
 
 #[test]

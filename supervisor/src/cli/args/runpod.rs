@@ -12,7 +12,7 @@ use greenroom_runpod::scale::ENDPOINTS_URL;
 pub enum RunpodCommand {
     /// Take the jobs of a queue endpoint and execute them; outside of RunPod, execute one job of a file
     Worker(RunpodWorkerArgs),
-    /// Start workers for work that does not arrive as jobs, by lease jobs
+    /// Start workers for work that arrives over NATS or waits in the database, by lease jobs
     Scale(RunpodScaleArgs),
     /// Create and change endpoints as a file describes them
     Deploy(RunpodDeployArgs),
@@ -55,7 +55,7 @@ pub struct RunpodScaleArgs {
     /// Maximum number of leases
     #[arg(long, value_name = "NUMBER", default_value_t = 5)]
     pub max: u32,
-    /// Runs for one worker
+    /// Runs and requests for one worker
     #[arg(long, value_name = "NUMBER", default_value_t = 8)]
     pub work_per_worker: u32,
     /// Time between two rounds

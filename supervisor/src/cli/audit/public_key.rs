@@ -6,7 +6,6 @@ use std::io::Write;
 use std::path::Path;
 
 use greenroom_protocol::{Cause, ErrorCode, Json};
-use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::audit::{ChainKey, ChainReport};
 use serde_json::json;
 
@@ -14,6 +13,7 @@ use crate::admin::chain_json;
 use crate::cli::artifacts::unwritable;
 use crate::cli::output::Output;
 use crate::cli::runs::format_report;
+use crate::compose::stores::existing_signer;
 use crate::config::Config;
 use crate::config::store::SupportedStore;
 use crate::pipeline::store_failure::name_store;
@@ -24,9 +24,8 @@ use crate::pipeline::store_failure::name_store;
 /// # Errors
 /// [`ErrorCode::InvalidInput`] if there is no key; [`ErrorCode::PathNotAllowed`] if the file cannot be written.
 pub fn export(config: &Config, out: Option<&Path>, output: Output) -> Result<u8, Cause> {
-    let path = config.audit_key();
-    let signer = Signer::open_existing(&path).map_err(|error| error.cause())?;
-    let signer = signer.ok_or_else(|| {
+    let signer = existing_signer(config)?.ok_or_else(|| {
+        let path = config.audit_key_file();
         let message = format!("{} does not exist: the first command in the data directory creates it", path.display());
         Cause::new(ErrorCode::InvalidInput, message)
     })?;

@@ -9,7 +9,6 @@ use greenroom_client::Client;
 use greenroom_protocol::limits::REQUEST_TIMEOUT_MAX;
 use greenroom_protocol::request::Maintenance;
 use greenroom_protocol::{Cause, Clock, Deadline, ErrorCode, Json, PrincipalId, Request};
-use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::restore::{RestoreReport, StagedRestore};
 use serde_json::json;
 
@@ -18,6 +17,7 @@ use crate::cli::output::{Output, print_note};
 use crate::cli::runs::format_report;
 use crate::cli::session::owner::{Owner, find_owner};
 use crate::clock::{TimeOrdered, WallClock};
+use crate::compose::stores::existing_signer;
 use crate::compose::{Overrides, RestorePod, compose_with};
 use crate::config::Config;
 use crate::config::store::SupportedStore;
@@ -50,10 +50,10 @@ pub async fn restore(config: &Config, from: &Path, output: Output) -> Result<u8,
             return Err(Cause::new(ErrorCode::DataDirectoryInUse, message));
         }
     };
-    let Some(signer) = open_signer(config)? else {
+    let Some(signer) = existing_signer(config)? else {
         let message = format!(
             "{} does not exist: copy the key of the data directory that wrote the backup there",
-            config.audit_key().display()
+            config.audit_key_file().display()
         );
         return Err(Cause::new(ErrorCode::InvalidInput, message));
     };
@@ -64,10 +64,6 @@ pub async fn restore(config: &Config, from: &Path, output: Output) -> Result<u8,
     let report = report(&restored.map_err(|error| error.cause())?);
     output.document(&report, || format_report(&report));
     Ok(0)
-}
-
-fn open_signer(config: &Config) -> Result<Option<Signer>, Cause> {
-    Signer::open_existing(&config.audit_key()).map_err(|error| error.cause())
 }
 
 /// Has a pod decide, and returns the principal whom it has permitted.

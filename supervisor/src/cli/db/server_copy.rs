@@ -4,12 +4,12 @@
 use std::path::Path;
 
 use greenroom_protocol::Cause;
-use greenroom_registry::audit::signer::Signer;
 use serde_json::json;
 
 use crate::admin::check_json;
 use crate::cli::output::Output;
 use crate::cli::runs::format_report;
+use crate::compose::stores::existing_signer;
 use crate::config::Config;
 use crate::config::store::SupportedStore;
 use crate::pipeline::store_failure::name_store;
@@ -19,7 +19,9 @@ use crate::pipeline::store_failure::name_store;
 pub fn backup(config: &Config, to: &Path, output: Output) -> u8 {
     let database = config.store.database().unwrap_or_default();
     let command = format!("pg_dump --format=custom --file={} --dbname={database}", to.display());
-    let report = json!({ "command": command, "copy_too": [config.audit_key()] });
+    // A key of the configuration is in no file of the data directory.
+    let key_file = config.audit_key.is_none().then(|| config.audit_key_file());
+    let report = json!({ "command": command, "copy_too": key_file.into_iter().collect::<Vec<_>>() });
     output.document(&report, || command.clone());
     0
 }
@@ -31,8 +33,7 @@ pub fn backup(config: &Config, to: &Path, output: Output) -> u8 {
 /// Those of the store and of the audit key.
 pub async fn restore(config: &Config, from: &Path, output: Output) -> Result<u8, Cause> {
     let SupportedStore::Postgres(url) = config.store.supported()? else { return Ok(0) };
-    let signer = Signer::open_existing(&config.audit_key()).map_err(|error| error.cause())?;
-    let key = signer.map(|signer| signer.chain_key().clone().without_head_file());
+    let key = existing_signer(config)?.map(|signer| signer.chain_key().clone().without_head_file());
     let checked = greenroom_registry::examine_postgres(url, key.as_ref()).await;
     let checked = checked.map_err(|error| name_store(error.cause(), &config.store, None))?;
     let database = config.store.database().unwrap_or_default();

@@ -2,7 +2,8 @@
 
 use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_runpod::deploy::{
-    Action, DeployOptions, Description, Mapping, Plan, RunPodApi, apply_plan, make_plan, read_description, read_status,
+    Action, DeployOptions, Description, Mapping, Plan, Requirement, RunPodApi, apply_plan, make_plan, read_description,
+    read_status,
 };
 use serde_json::{Value, json};
 
@@ -61,7 +62,12 @@ fn plan_document(plan: &Plan, description: &Description) -> Value {
         .iter()
         .map(|mapping| json!({ "key": mapping.key, "becomes": mapping.target, "note": mapping.note }))
         .collect();
-    json!({ "plan": steps, "keys": keys })
+    let needs: Vec<Value> = description
+        .requirements
+        .iter()
+        .map(|needed| json!({ "variable": needed.variable, "value": needed.value, "reason": needed.reason }))
+        .collect();
+    json!({ "plan": steps, "keys": keys, "needs": needs })
 }
 
 const fn verb(action: &Action) -> &'static str {
@@ -74,12 +80,18 @@ const fn verb(action: &Action) -> &'static str {
 
 fn plan_text(plan: &Plan, description: &Description, dry_run: bool) -> String {
     let mut lines: Vec<String> = description.mappings.iter().map(mapping_line).collect();
+    lines.extend(description.requirements.iter().map(requirement_line));
     for step in &plan.steps {
         lines.push(format!("{} {}", verb(&step.action), step.name));
         lines.extend(step.lines.iter().map(|line| format!("  {line}")));
     }
     lines.push(if dry_run { "nothing was changed (--dry-run)".to_owned() } else { "deployed".to_owned() });
     lines.join("\n")
+}
+
+fn requirement_line(needed: &Requirement) -> String {
+    let Requirement { variable, value, reason } = needed;
+    format!("the file lacks {variable}: {reason}; create the secret of {value}")
 }
 
 fn mapping_line(mapping: &Mapping) -> String {

@@ -1,4 +1,4 @@
-//! `greenroom runpod scale`: the runs of the store become leases.
+//! `greenroom runpod scale`: what waits on NATS, and the runs of the store, become leases.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use crate::cli::output::Output;
 use crate::cli::session::Session;
 use crate::clock::TimeOrdered;
 use crate::config::Config;
+use crate::ingress::nats::demand::NatsDemand;
 use crate::lifecycle::Signals;
 
 /// The runs that a store has, and that have not ended: those that wait for a pod, and those that are executed.
@@ -40,10 +41,19 @@ impl StoredRuns {
     }
 }
 
+/// The runs of the store, and the requests over NATS if the configuration has it.
+struct Work {
+    runs: StoredRuns,
+    nats: Option<NatsDemand>,
+}
+
 #[async_trait]
-impl DemandSource for StoredRuns {
+impl DemandSource for Work {
     async fn demand(&self) -> Result<Demand, Cause> {
-        Ok(Demand { waiting: self.count(RunStatus::Queued).await?, under_way: self.count(RunStatus::Running).await? })
+        let nats = self.nats.as_ref().map(NatsDemand::work).transpose()?.unwrap_or_default();
+        let (queued, running) = (self.runs.count(RunStatus::Queued).await?, self.runs.count(RunStatus::Running).await?);
+        // A request that waits for the end of its run is counted once.
+        Ok(Demand { waiting: queued.saturating_add(nats.waiting), under_way: running.max(nats.under_way) })
     }
 }
 
@@ -58,6 +68,10 @@ pub(super) async fn scale(
     if arguments.max == 0 {
         return Err(Cause::new(ErrorCode::InvalidConfiguration, "--max is at least 1"));
     }
+    let nats = match &config.nats {
+        Some(nats) => Some(Box::pin(NatsDemand::open(nats, &config.pod)).await?),
+        None => None,
+    };
     let session = Session::open(config, false).await?;
     let options = ScaleOptions {
         limits: ScaleLimits { min: arguments.min, max: arguments.max, work_per_worker: arguments.work_per_worker },
@@ -66,7 +80,8 @@ pub(super) async fn scale(
         lease_idle: arguments.idle.into(),
         name: format!("lease-{:032x}", TimeOrdered.next_id()),
     };
-    let scaler = Scaler::new(endpoint, Arc::new(StoredRuns { client: session.client() }), options);
+    let work = Work { runs: StoredRuns { client: session.client() }, nats };
+    let scaler = Scaler::new(endpoint, Arc::new(work), options);
     let (stop, is_stopped) = watch::channel(false);
     output.note(&format!("scaling {} between {} and {} leases", arguments.endpoint, arguments.min, arguments.max));
     let scaling = scaler.run(is_stopped);

@@ -34,6 +34,7 @@ pub(super) struct Discovery {
 /// What one endpoint has done.
 #[derive(Default)]
 struct Counts {
+    under_way: AtomicU64,
     requests: AtomicU64,
     errors: AtomicU64,
     nanos: AtomicU64,
@@ -85,6 +86,14 @@ struct EndpointStats<'d> {
     /// Nanoseconds.
     processing_time: u64,
     average_processing_time: u64,
+    /// What a scaler reads.
+    data: EndpointData,
+}
+
+#[derive(Serialize)]
+struct EndpointData {
+    /// Messages that are served at the moment.
+    under_way: u64,
 }
 
 impl Discovery {
@@ -99,9 +108,17 @@ impl Discovery {
         self.endpoints.iter().map(|(endpoint, _)| endpoint)
     }
 
-    /// Counts a message of the endpoint with this index.
+    /// Counts a message of the endpoint with this index as one that is served, until [`Discovery::count`].
+    pub(super) fn begin(&self, index: usize) {
+        if let Some((_, counts)) = self.endpoints.get(index) {
+            counts.under_way.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a message of the endpoint with this index, which is not served any more.
     pub(super) fn count(&self, index: usize, elapsed: Duration, error: Option<ErrorCode>) {
         let Some((_, counts)) = self.endpoints.get(index) else { return };
+        counts.under_way.fetch_sub(1, Ordering::Relaxed);
         counts.requests.fetch_add(1, Ordering::Relaxed);
         counts.nanos.fetch_add(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         if let Some(code) = error {
@@ -169,6 +186,7 @@ impl Discovery {
                 last_error: counts.last_error(),
                 processing_time,
                 average_processing_time: processing_time / num_requests.max(1),
+                data: EndpointData { under_way: counts.under_way.load(Ordering::Relaxed) },
             }
         });
         let head = self.head("io.nats.micro.v1.stats_response");
@@ -219,6 +237,8 @@ mod tests {
     #[test]
     fn the_messages_of_an_endpoint_are_counted_with_their_time_and_their_last_error() {
         let discovery = discovery();
+        (0..3).for_each(|_| discovery.begin(0));
+        discovery.begin(1_000);
         discovery.count(0, Duration::from_nanos(10), None);
         discovery.count(0, Duration::from_nanos(30), Some(ErrorCode::UnknownAgent));
         discovery.count(1_000, Duration::from_nanos(1), None);
@@ -230,6 +250,7 @@ mod tests {
             (Some(40), Some(20))
         );
         assert_eq!(first["last_error"], "404:unknown_agent");
+        assert_eq!(first["data"]["under_way"], 1);
         assert_eq!(stats["endpoints"][1]["num_requests"], 0);
     }
 }

@@ -9,7 +9,7 @@ use greenroom_protocol::subject::body::{EmptyBody, InvokeBody, StartRunBody, Sta
 use greenroom_protocol::{Envelope, Frame, Json, Reply, Subjects};
 
 /// The name of the endpoint of watches.
-const WATCH: &str = "runs_events";
+pub(super) const WATCH: &str = "runs_events";
 /// The name of the endpoint of uploads.
 const UPLOAD: &str = "artifacts_upload";
 

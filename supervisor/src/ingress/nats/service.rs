@@ -182,6 +182,7 @@ impl NatsService {
             EndpointKind::Watch => (&ingress.watches, "watches"),
             EndpointKind::Upload => (&ingress.uploads, "uploads"),
         };
+        self.discovery.begin(index);
         let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
             let is_framed = kind == EndpointKind::Watch || wants_frames(&message);
             refuse_now(ingress, &reply_to, &overloaded(bound), is_framed);

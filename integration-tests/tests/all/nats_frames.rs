@@ -133,7 +133,7 @@ async fn start(folder: &Path, name: &str, shared: &SharedConfig<'_>) -> Result<P
     // Pods of one database have one key of the audit, and one folder of artifacts.
     std::os::unix::fs::symlink(folder.join("artifacts"), config.artifacts_dir())?;
     if key.exists() {
-        fs::copy(&key, config.audit_key())?;
+        fs::copy(&key, config.audit_key_file())?;
     }
     config.nats = Some(NatsConfig { stream_bytes_max, audit_replicas, ..NatsConfig::for_url(&server.url()) });
     config.cluster =
@@ -145,7 +145,7 @@ async fn start(folder: &Path, name: &str, shared: &SharedConfig<'_>) -> Result<P
     let pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides).await;
     let mut pod = pod.context("the pod cannot be assembled")?;
     if !key.exists() {
-        fs::copy(config.audit_key(), &key)?;
+        fs::copy(config.audit_key_file(), &key)?;
     }
     pod.serve_nats().await.map_err(|cause| anyhow::anyhow!("{cause}"))?;
     pod.recover();

@@ -195,12 +195,12 @@ impl SharedPods {
         // The first pod generates the key of both.
         let key = folder.join("audit.key");
         if key.exists() {
-            fs::copy(&key, config.audit_key())?;
+            fs::copy(&key, config.audit_key_file())?;
         }
         add_identities(&mut config, folder)?;
         let pod = start(&config).await?;
         if !key.exists() {
-            fs::copy(config.audit_key(), &key)?;
+            fs::copy(config.audit_key_file(), &key)?;
         }
         Ok(pod)
     }

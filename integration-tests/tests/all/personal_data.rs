@@ -156,8 +156,7 @@ async fn an_artifact_with_personal_data_is_read_with_the_permission_only() -> Re
     let (admin, reader) = (UserId::new("admin")?, UserId::new("reader")?);
     let received =
         pod.pod.ingress().store_artifact(&admin, b"Ben lives in Bern".to_vec(), "text/plain", "ben.txt").await?;
-    let query =
-        |artifact: &ArtifactRef| Request::Query(Query::Artifact { hash: artifact.hash, after: EventNumber::START });
+    let query = |artifact: &ArtifactRef| Request::Query(Query::Artifact { hash: artifact.hash, after: 0 });
     let before = request(&pod, "reader", query(&received)).await?;
     assert!(before.error.is_none(), "{before:?}");
     let reply = request(&pod, "admin", invoke("private", &received)?).await?;
@@ -235,7 +234,7 @@ async fn what_an_agent_draws_from_personal_data_is_read_with_the_permission_only
         }
         let drawn = request(&pod, "admin", draw(&artifact)?).await?;
         let chart = drawn.outputs.values().find_map(find_artifact).with_context(|| format!("{drawn:?}"))?;
-        let query = || Request::Query(Query::Artifact { hash: chart.hash, after: EventNumber::START });
+        let query = || Request::Query(Query::Artifact { hash: chart.hash, after: 0 });
         assert!(request(&pod, "admin", query()).await?.error.is_none());
         let reply = request(&pod, "reader", query()).await?;
         match is_private {

@@ -12,7 +12,7 @@ use greenroom_client::transport::Events;
 use greenroom_client::{CallParams, Client};
 use greenroom_definitions::samples::{SAMPLES, sample};
 use greenroom_integration_tests::test_pod::{StoreKind, start_pod};
-use greenroom_protocol::event::RunEventKind;
+use greenroom_protocol::event::{EventNumber, RunEventKind};
 use greenroom_protocol::{Cause, ErrorCode, IdGenerator, Reply, RequestId, RunId, Status, StepId, Tokens};
 use greenroom_runtimes::models::scripted::{Script, Scripted, ScriptedReply};
 use greenroom_supervisor::clock::TimeOrdered;
@@ -96,7 +96,7 @@ async fn follow(client: &Client, mut events: Events) -> Result<Vec<Cause>> {
 async fn run_to_end(client: &Client, workflow: &'static str) -> Result<RunEnd> {
     let inputs = serde_json::from_str(sample(workflow).context("sample inputs")?)?;
     let request = RequestId::from_u128(TimeOrdered.next_id());
-    let following = follow(client, client.watch_started(&request, 0));
+    let following = follow(client, client.watch_started(&request, EventNumber::START));
     let params = CallParams { inputs, ..CallParams::default() };
     let sending = client.workflow(workflow).params(params).request_id(request).timeout(RUN_WAIT_MAX).send();
     tokio::pin!(following, sending);

@@ -75,7 +75,7 @@ pub(super) fn token(user: &str) -> Result<String> {
         "iss": ISS, "aud": "greenroom", "sub": user, "iat": now, "exp": now + 600, "roles": ["agent_operator"],
         "allowed_categories": ["business_ops"],
     });
-    let key = EncodingKey::from_secret(ISSUER_SECRET.as_bytes());
+    let key = EncodingKey::from_secret(ISSUER_SECRET.as_bytes())?;
     Ok(encode(&Header::new(Algorithm::HS256), &claims, &key)?)
 }
 

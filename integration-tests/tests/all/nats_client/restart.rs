@@ -42,7 +42,7 @@ async fn a_restart_of_nats_fails_no_call_and_ends_no_watch() -> Result<()> {
         .chain(rest??)
         .filter_map(|observation| match observation {
             Observation::Event(event) => Some(event),
-            Observation::Restarted { .. } => None,
+            Observation::Text { .. } | Observation::Restarted { .. } => None,
         })
         .collect();
     ensure!(events.is_sorted_by_key(|event| event.seq), "{events:?}");

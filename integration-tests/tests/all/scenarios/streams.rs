@@ -25,7 +25,7 @@ async fn observed(client: &Client, run: &str) -> Result<Vec<u64>> {
     let observations: Vec<Observation> = client.run(run).watch().try_collect().await?;
     let numbers = observations.iter().filter_map(|observation| match observation {
         Observation::Event(event) => Some(event.seq),
-        Observation::Restarted { .. } => None,
+        Observation::Text { .. } | Observation::Restarted { .. } => None,
     });
     Ok(numbers.collect())
 }

@@ -61,7 +61,7 @@ mod tests {
     use async_trait::async_trait;
     use futures::StreamExt;
     use greenroom_client::{Events, Transport, TransportError, Upload};
-    use greenroom_protocol::event::WatchedRun;
+    use greenroom_protocol::event::{EventNumber, WatchedRun};
     use greenroom_protocol::{ContentHash, Envelope, Metadata, Status, WrittenVersion};
     use serde_json::json;
 
@@ -79,7 +79,7 @@ mod tests {
             Err(TransportError::ConnectionLost)
         }
 
-        fn watch(&self, _: &WatchedRun, _: u64) -> Events {
+        fn watch(&self, _: &WatchedRun, _: EventNumber) -> Events {
             futures::stream::empty().boxed()
         }
 

@@ -71,7 +71,7 @@ impl VerifyingKey {
                 if secret.trim_ascii_start().starts_with(b"-----BEGIN") {
                     return Err(format!("this is a key as PEM, and no secret for {algorithm}"));
                 }
-                DecodingKey::from_secret(secret)
+                DecodingKey::from_secret(secret).map_err(|_| format!("this is no secret for {algorithm}"))?
             }
             TokenAlgorithm::Rs256 => DecodingKey::from_rsa_pem(content).map_err(no_pem)?,
             TokenAlgorithm::Es256 => DecodingKey::from_ec_pem(content).map_err(no_pem)?,

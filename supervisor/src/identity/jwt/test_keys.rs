@@ -43,7 +43,7 @@ impl SignedWith {
 
     /// HS256 with these bytes.
     pub(crate) fn secret(secret: &[u8]) -> Self {
-        Self { algorithm: Algorithm::HS256, key: EncodingKey::from_secret(secret) }
+        Self { algorithm: Algorithm::HS256, key: EncodingKey::from_secret(secret).unwrap() }
     }
 
     fn ed(file: &str) -> Self {

@@ -27,7 +27,6 @@ use super::message::{value, wants_frames};
 use super::reply::{ReplySubject, to_body};
 use crate::clock::TimeOrdered;
 use crate::config::NatsConfig;
-use crate::readiness::Readiness;
 use crate::telemetry::Metrics;
 
 /// The subject to which each pod replies with what its endpoints do.

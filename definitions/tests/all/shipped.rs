@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use greenroom_definitions::plan::StepTarget;
 use greenroom_definitions::{Catalogue, DefinitionKind, Source, compile, load, schema};
-use greenroom_protocol::{AgentId, CategoryId, ErrorCode, TeamId, WorkflowId};
+use greenroom_protocol::{AgentId, ErrorCode, TeamId, WorkflowId};
 
 use crate::folder::known_names;
 
@@ -135,13 +135,6 @@ fn the_schemas_in_the_tree_are_those_of_the_types() {
     for (name, text) in schema::all() {
         same(&home().join("schema").join(name), &text);
     }
-}
-
-#[test]
-fn there_are_fourteen_categories() {
-    let catalogue = catalogue();
-    assert_eq!(catalogue.categories().len(), 14);
-    assert!(catalogue.category(&CategoryId::new("business_ops").unwrap()).is_some());
 }
 
 #[test]

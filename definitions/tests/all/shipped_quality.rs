@@ -8,14 +8,16 @@ use greenroom_definitions::graph::{Graph, NodeKind, to_svg};
 use greenroom_definitions::index_page::{cost_table, index_page};
 use greenroom_definitions::similarity::{ComparedText, most_similar};
 use greenroom_definitions::statistics::{Statistics, expensive};
-use greenroom_protocol::{AgentId, CategoryId, Values};
+use greenroom_protocol::Values;
 
 use crate::shipped::{catalogue, home, same, shipped};
 
-/// Agents of a category of the shipped catalogue.
+/// Categories of the shipped catalogue, and the agents of each.
+const CATEGORIES: usize = 14;
 const AGENTS_OF_CATEGORY: usize = 50;
-/// Agents whose call may cost more than a cent.
-const EXPENSIVE_MAX: usize = 100;
+/// Agents whose call may cost more than a cent: fewer than the 100 that are promised, so that a change of a prompt keeps
+/// the promise.
+const EXPENSIVE_MAX: usize = 60;
 
 #[test]
 fn no_two_agents_share_their_texts() {
@@ -49,13 +51,6 @@ fn the_index_in_the_tree_is_that_of_the_definitions() {
     same(&home().join("../docs/catalogue/INDEX.md"), &index_page(&catalogue()));
 }
 
-/// Agents with the same words in their names, and why they do different jobs.
-const SAME_WORDS: &[(&str, &str, &str)] = &[(
-    "cohort_retention_agent",
-    "retention_cohort_agent",
-    "the one reads a table of counts for unfinished cells and the age of loss, the other decides whether a product is retained",
-)];
-
 #[test]
 fn no_two_agents_have_names_of_the_same_words() {
     let catalogue = catalogue();
@@ -64,28 +59,19 @@ fn no_two_agents_have_names_of_the_same_words() {
         let words = agent.spec().name.split_whitespace().map(str::to_lowercase).collect();
         found.entry(words).or_default().push(agent.id().to_string());
     }
-    let explained: Vec<Vec<&str>> = SAME_WORDS.iter().map(|(one, other, _)| vec![*one, *other]).collect();
     let same: Vec<_> = found.into_values().filter(|agents| agents.len() > 1).collect();
-    let unexplained: Vec<_> = same.iter().filter(|agents| !explained.iter().any(|pair| **agents == *pair)).collect();
-    assert!(unexplained.is_empty(), "{unexplained:?}");
-    assert_eq!(same.len(), SAME_WORDS.len(), "an explanation has no agents any more");
+    assert!(same.is_empty(), "{same:?}");
 }
 
 #[test]
-fn collaborations_are_mutual_and_complete_categories_are_used() {
-    let catalogue = catalogue();
-    let statistics = Statistics::new(&catalogue);
-    assert!(statistics.one_way_edges.is_empty(), "{:?}", statistics.one_way_edges);
-    let is_complete = |category: &CategoryId| statistics.categories.get(category.as_str()) == Some(&AGENTS_OF_CATEGORY);
-    let complete = catalogue.categories().filter(|category| is_complete(&category.id)).count();
-    assert!(complete >= 13, "{:?}", statistics.categories);
-    assert!(statistics.categories.values().all(|count| *count <= AGENTS_OF_CATEGORY), "{:?}", statistics.categories);
-    let unreached: Vec<&AgentId> = statistics
-        .unreached
-        .iter()
-        .filter(|id| catalogue.agent(id).is_some_and(|agent| is_complete(&agent.spec().category)))
-        .collect();
-    assert!(unreached.is_empty(), "no team and no workflow uses {unreached:?}");
+fn fourteen_categories_have_fifty_agents_each_that_are_used_and_whose_examples_assert() {
+    let statistics = Statistics::new(&catalogue());
+    assert_eq!(statistics.categories.len(), CATEGORIES);
+    let is_complete = statistics.categories.values().all(|count| *count == AGENTS_OF_CATEGORY);
+    assert!(is_complete, "{:?}", statistics.categories);
+    assert_eq!(statistics.totals.agents, CATEGORIES * AGENTS_OF_CATEGORY);
+    assert!(statistics.unreached.is_empty(), "no team and no workflow uses {:?}", statistics.unreached);
+    assert!(statistics.without_assertions.is_empty(), "{:?}", statistics.without_assertions);
 }
 
 #[test]
@@ -131,7 +117,5 @@ fn the_statistics_count_what_is_there() {
     let statistics = Statistics::new(&catalogue);
     assert_eq!(statistics.totals.agents, catalogue.agent_count());
     assert_eq!(statistics.categories.values().sum::<usize>(), catalogue.agent_count());
-    assert_eq!(statistics.categories.len(), 14);
     assert_eq!(statistics.totals.quarantined, 0);
-    assert!(statistics.unreached.iter().all(|id| catalogue.agent(id).is_some()));
 }

@@ -1,10 +1,12 @@
-//! The shipped definitions work together, and each example is about its own agent: a workflow of a team hands results from one member to another, and an
-//! example does not hold for the answer of a colleague.
+//! The shipped definitions work together: agents that list each other share a team or a workflow, and a workflow of a
+//! team hands results from one member to another. Each example is about its own agent: it does not hold for the answer of
+//! a colleague.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use greenroom_definitions::agent::Example;
 use greenroom_definitions::expectation::failures;
+use greenroom_definitions::statistics::{CollaborationEdge, edges};
 use greenroom_definitions::workflow::StepSpec;
 use greenroom_definitions::{Agent, Catalogue, Team, Workflow};
 use greenroom_protocol::{AgentId, CategoryId, Json, StepId, Values};
@@ -48,6 +50,31 @@ fn is_teamwork(catalogue: &Catalogue, team: &Team, workflow: &Workflow, depth: u
         let inner = step.workflow.as_ref().filter(|_| depth < DEPTH_MAX).and_then(|id| catalogue.workflow(id));
         is_handed_on || inner.is_some_and(|inner| is_teamwork(catalogue, team, inner, depth + 1))
     })
+}
+
+/// The agents of each team, and those that each workflow calls.
+fn groups(catalogue: &Catalogue) -> Vec<BTreeSet<AgentId>> {
+    let full = |id: &AgentId| catalogue.full_agent_id(id).cloned();
+    let teams = catalogue.teams().map(|team| team.spec().agents.iter().filter_map(full).collect::<BTreeSet<_>>());
+    let called = catalogue.workflows().map(|workflow| {
+        workflow.spec().steps.iter().flat_map(|step| agents_of(catalogue, step, 0)).collect::<BTreeSet<_>>()
+    });
+    teams.chain(called).collect()
+}
+
+#[test]
+fn agents_that_list_each_other_share_a_team_or_a_workflow() {
+    let catalogue = catalogue();
+    let groups = groups(&catalogue);
+    let is_used = |one: &CollaborationEdge| {
+        groups.iter().any(|group| group.contains(&one.edge.from) && group.contains(&one.edge.to))
+    };
+    let all = edges(&catalogue);
+    assert!(all.len() >= catalogue.agent_count(), "{} collaborations", all.len());
+    let one_way: Vec<_> = all.iter().filter(|edge| !edge.is_mutual).collect();
+    assert!(one_way.is_empty(), "only one of two agents lists the other: {one_way:#?}");
+    let unused: Vec<_> = all.iter().filter(|edge| !is_used(edge)).collect();
+    assert!(unused.is_empty(), "these never meet: {unused:#?}");
 }
 
 #[test]

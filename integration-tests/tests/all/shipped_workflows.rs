@@ -1,6 +1,9 @@
 //! Every shipped workflow runs to its end with its sample inputs: with a model that answers by the schema it succeeds, and
 //! without a language model it succeeds or names what only a language model can answer.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +13,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use greenroom_actors::model::{Deltas, ModelCall, ModelError, ModelProvider};
 use greenroom_client::transport::Events;
 use greenroom_client::{CallParams, Client};
+use greenroom_definitions::catalogue::without_ordinal;
 use greenroom_definitions::samples::{SAMPLES, sample};
 use greenroom_integration_tests::test_pod::{StoreKind, start_pod};
 use greenroom_protocol::event::{EventNumber, RunEventKind};
@@ -25,8 +29,26 @@ const RUN_WAIT_MAX: Duration = Duration::from_secs(60);
 const ALL_WAIT_MAX: Duration = Duration::from_secs(180);
 const LAST_EVENTS_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// Workflows whose agents extract and compute only, so that they succeed without a language model.
-const SUCCEED_OFFLINE: [&str; 3] = ["finance_results_commentary", "generate_quarterly_report", "support_weekly_report"];
+/// Workflows that succeed without a language model, at least one of each category: their agents compute, and extract what
+/// the sample inputs state.
+const SUCCEED_OFFLINE: [&str; 14] = [
+    "content_picture_texts",
+    "finance_results_commentary",
+    "generate_quarterly_report",
+    "hr_internal_posting",
+    "it_maintenance_window",
+    "legal_front_desk",
+    "ops_reading_pile",
+    "product_request_inbox",
+    "sales_first_mail",
+    "security_finding_dispute",
+    "software_pull_request",
+    "strategy_premortem_record",
+    "supply_bidder_letters",
+    "support_weekly_report",
+];
+/// The shipped agents, those of each category in a folder of its name.
+const AGENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../catalogue/agents");
 
 /// A scripted model in the place of the one that the tiers name, so that its calls have a price and the limits of the
 /// definitions hold.
@@ -117,6 +139,24 @@ fn is_offline(cause: &Cause) -> bool {
     cause.code == ErrorCode::OfflineCannotAnswer || inner.as_ref().is_some_and(is_offline)
 }
 
+/// The categories of whose agents none was called by these runs.
+fn missing_categories<'r>(ended: impl Iterator<Item = &'r RunEnd>) -> Result<Vec<String>> {
+    let called: BTreeSet<&str> = ended.flat_map(|end| &end.reply.metadata.agents).map(|agent| agent.as_str()).collect();
+    let is_called = |file: &Path| {
+        let id = file.file_stem().and_then(OsStr::to_str).unwrap_or_default();
+        called.contains(id) || without_ordinal(id).is_some_and(|short| called.contains(short))
+    };
+    let mut missing = Vec::new();
+    for category in std::fs::read_dir(AGENTS)? {
+        let category = category?;
+        let files = std::fs::read_dir(category.path())?.collect::<std::io::Result<Vec<_>>>()?;
+        if !files.iter().any(|file| is_called(&file.path())) {
+            missing.push(category.file_name().to_string_lossy().into_owned());
+        }
+    }
+    Ok(missing)
+}
+
 /// Runs all workflows.
 async fn run_all(providers: Vec<Arc<dyn ModelProvider>>) -> Result<Vec<RunEnd>> {
     let pod = start_pod(StoreKind::Memory, None, Overrides { providers, ..Overrides::default() }).await?;
@@ -157,11 +197,12 @@ async fn without_a_model_a_shipped_workflow_succeeds_or_names_what_needs_one() -
         ended.iter().filter(|end| end.reply.status == Status::Success).map(|end| end.workflow).collect();
     succeeded.sort_unstable();
     println!("without a model succeed: {succeeded:?}");
-    let failed: Vec<String> = ended
-        .iter()
-        .filter(|end| SUCCEED_OFFLINE.contains(&end.workflow) && end.reply.status != Status::Success)
-        .map(RunEnd::describe)
-        .collect();
+    let required = || ended.iter().filter(|end| SUCCEED_OFFLINE.contains(&end.workflow));
+    ensure!(required().count() == SUCCEED_OFFLINE.len(), "one of {SUCCEED_OFFLINE:?} is not shipped");
+    let failed: Vec<String> =
+        required().filter(|end| end.reply.status != Status::Success).map(RunEnd::describe).collect();
     ensure!(failed.is_empty(), "{}", failed.join("\n"));
+    let missing = missing_categories(required())?;
+    ensure!(missing.is_empty(), "no workflow of {missing:?} succeeds without a model");
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use greenroom_protocol::{AgentId, CategoryId, Cause, ContentHash, ErrorCode, TeamId, WorkflowId};
 
 use digest::digest;
+pub(crate) use entry::{Definition, Entry};
 
 use crate::agent::Agent;
 use crate::capability::Capability;
@@ -21,9 +22,12 @@ use crate::team::Team;
 use crate::workflow::Workflow;
 
 mod digest;
+mod entry;
 mod stored;
+mod summary;
 
 pub use stored::{StoredDefinition, UnreadableDefinition};
+pub use summary::{AgentSummary, WorkflowSummary};
 
 /// The parts of a catalogue.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +50,14 @@ pub struct CatalogueParts {
     pub files: BTreeMap<Arc<Path>, DefinitionKey>,
 }
 
+/// Definitions by id, each of them decoded or to be decoded.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    pub(crate) agents: BTreeMap<AgentId, Entry<Agent>>,
+    pub(crate) workflows: BTreeMap<WorkflowId, Entry<Workflow>>,
+    pub(crate) teams: BTreeMap<TeamId, Entry<Team>>,
+}
+
 /// The kind and the id of a definition.
 pub type DefinitionKey = (DefinitionKind, String);
 
@@ -54,11 +66,11 @@ pub type DefinitionKey = (DefinitionKind, String);
 pub struct Catalogue {
     categories: BTreeMap<CategoryId, Arc<Category>>,
     capabilities: BTreeMap<String, Capability>,
-    agents: BTreeMap<AgentId, Arc<Agent>>,
+    agents: BTreeMap<AgentId, Entry<Agent>>,
     /// Ids without ordinal → ids with ordinal, those of quarantined agents among them.
     short: BTreeMap<AgentId, AgentId>,
-    workflows: BTreeMap<WorkflowId, Arc<Workflow>>,
-    teams: BTreeMap<TeamId, Arc<Team>>,
+    workflows: BTreeMap<WorkflowId, Entry<Workflow>>,
+    teams: BTreeMap<TeamId, Entry<Team>>,
     models: Arc<Models>,
     quarantined: BTreeMap<DefinitionKey, Quarantined>,
     files: BTreeMap<Arc<Path>, DefinitionKey>,
@@ -77,22 +89,31 @@ impl Catalogue {
     /// reported such a duplicate before.
     #[must_use]
     pub fn new(parts: CatalogueParts) -> Self {
-        let agents: BTreeMap<AgentId, Arc<Agent>> =
-            parts.agents.into_iter().map(|agent| (agent.id().clone(), Arc::new(agent))).collect();
+        let CatalogueParts { categories, capabilities, agents, workflows, teams, models, quarantined, files } = parts;
+        let entries = Entries {
+            agents: agents.into_iter().map(|agent| (agent.id().clone(), Entry::decoded(agent))).collect(),
+            workflows: workflows.into_iter().map(|one| (one.id().clone(), Entry::decoded(one))).collect(),
+            teams: teams.into_iter().map(|team| (team.id().clone(), Entry::decoded(team))).collect(),
+        };
+        let others =
+            CatalogueParts { categories, capabilities, models, quarantined, files, ..CatalogueParts::default() };
+        Self::from_entries(entries, others)
+    }
+
+    /// Indexes definitions that need not be decoded, with the other parts.
+    pub(crate) fn from_entries(entries: Entries, others: CatalogueParts) -> Self {
+        let Entries { agents, workflows, teams } = entries;
         let quarantined: BTreeMap<DefinitionKey, Quarantined> =
-            parts.quarantined.into_iter().map(|one| ((one.kind, one.id.clone()), one)).collect();
+            others.quarantined.into_iter().map(|one| ((one.kind, one.id.clone()), one)).collect();
         let short = short_ids(agents.keys(), &quarantined);
-        let workflows: BTreeMap<_, _> =
-            parts.workflows.into_iter().map(|workflow| (workflow.id().clone(), Arc::new(workflow))).collect();
-        let teams: BTreeMap<_, _> = parts.teams.into_iter().map(|team| (team.id().clone(), Arc::new(team))).collect();
         let categories: BTreeMap<_, _> =
-            parts.categories.into_iter().map(|category| (category.id.clone(), Arc::new(category))).collect();
+            others.categories.into_iter().map(|category| (category.id.clone(), Arc::new(category))).collect();
         let capabilities: BTreeMap<_, _> =
-            parts.capabilities.into_iter().map(|capability| (capability.id.clone(), capability)).collect();
-        let models = Arc::new(parts.models);
-        let hashes = agents.values().map(|agent| agent.hash());
-        let hashes = hashes.chain(workflows.values().map(|workflow| workflow.hash()));
-        let hashes = hashes.chain(teams.values().map(|team| team.hash()));
+            others.capabilities.into_iter().map(|capability| (capability.id.clone(), capability)).collect();
+        let models = Arc::new(others.models);
+        let hashes = agents.values().map(Entry::hash);
+        let hashes = hashes.chain(workflows.values().map(Entry::hash));
+        let hashes = hashes.chain(teams.values().map(Entry::hash));
         let hash = digest(hashes, &categories, &capabilities, &models, quarantined.values());
         Self {
             categories,
@@ -103,7 +124,7 @@ impl Catalogue {
             teams,
             models,
             quarantined,
-            files: parts.files,
+            files: others.files,
             hash,
         }
     }
@@ -112,19 +133,29 @@ impl Catalogue {
     /// because the agent with the lowest ordinal is quarantined.
     #[must_use]
     pub fn agent(&self, id: &AgentId) -> Option<&Arc<Agent>> {
-        self.agents.get(id).or_else(|| self.agents.get(self.short.get(id)?))
+        self.agent_entry(id)?.1.get().ok()
+    }
+
+    /// The full id of an agent, by its id with or without its `_NNN` ordinal.
+    #[must_use]
+    pub fn full_agent_id(&self, id: &AgentId) -> Option<&AgentId> {
+        self.agent_entry(id).map(|(id, _)| id)
+    }
+
+    fn agent_entry(&self, id: &AgentId) -> Option<(&AgentId, &Entry<Agent>)> {
+        self.agents.get_key_value(id).or_else(|| self.agents.get_key_value(self.short.get(id)?))
     }
 
     /// The workflow of that id.
     #[must_use]
     pub fn workflow(&self, id: &WorkflowId) -> Option<&Arc<Workflow>> {
-        self.workflows.get(id)
+        self.workflows.get(id)?.get().ok()
     }
 
     /// The team of that id.
     #[must_use]
     pub fn team(&self, id: &TeamId) -> Option<&Arc<Team>> {
-        self.teams.get(id)
+        self.teams.get(id)?.get().ok()
     }
 
     /// The category of that id.
@@ -133,19 +164,46 @@ impl Catalogue {
         self.categories.get(id)
     }
 
-    /// Every agent, by id.
-    pub fn agents(&self) -> impl ExactSizeIterator<Item = &Arc<Agent>> {
-        self.agents.values()
+    /// Every agent, by id. All of them are decoded, and remain so; [`Catalogue::agent_summaries`] decodes none. One whose
+    /// compiled text is damaged is left out, as in [`Catalogue::agent`]; [`Catalogue::damages`] has the errors.
+    pub fn agents(&self) -> impl Iterator<Item = &Arc<Agent>> {
+        self.agents.values().filter_map(|entry| entry.get().ok())
     }
 
-    /// Every workflow, by id.
-    pub fn workflows(&self) -> impl ExactSizeIterator<Item = &Arc<Workflow>> {
-        self.workflows.values()
+    /// Every workflow, by id; as [`Catalogue::agents`].
+    pub fn workflows(&self) -> impl Iterator<Item = &Arc<Workflow>> {
+        self.workflows.values().filter_map(|entry| entry.get().ok())
     }
 
-    /// Every team, by id.
-    pub fn teams(&self) -> impl ExactSizeIterator<Item = &Arc<Team>> {
-        self.teams.values()
+    /// Every team, by id; as [`Catalogue::agents`].
+    pub fn teams(&self) -> impl Iterator<Item = &Arc<Team>> {
+        self.teams.values().filter_map(|entry| entry.get().ok())
+    }
+
+    /// The number of agents.
+    #[must_use]
+    pub fn agent_count(&self) -> usize {
+        self.agents.len()
+    }
+
+    /// The number of workflows.
+    #[must_use]
+    pub fn workflow_count(&self) -> usize {
+        self.workflows.len()
+    }
+
+    /// The number of teams.
+    #[must_use]
+    pub fn team_count(&self) -> usize {
+        self.teams.len()
+    }
+
+    /// The errors of all definitions whose compiled text is damaged. It decodes every definition.
+    #[must_use]
+    pub fn damages(&self) -> Vec<Cause> {
+        let agents = self.agents.values().filter_map(|entry| entry.get().err());
+        let workflows = self.workflows.values().filter_map(|entry| entry.get().err());
+        agents.chain(workflows).chain(self.teams.values().filter_map(|entry| entry.get().err())).collect()
     }
 
     /// Every category, by id.
@@ -192,7 +250,7 @@ impl Catalogue {
     /// # Errors
     /// `unknown_agent` if the catalogue lacks one.
     pub fn pinned_versions(&self, plan: &Plan) -> Result<BTreeMap<AgentId, ContentHash>, Cause> {
-        let pin = |id: &AgentId| self.require_agent(id).map(|agent| (id.clone(), agent.hash()));
+        let pin = |id: &AgentId| self.require_agent_entry(id).map(|entry| (id.clone(), entry.hash()));
         plan.agents().into_iter().map(pin).collect()
     }
 
@@ -202,7 +260,7 @@ impl Catalogue {
         let (Some(one), Some(other)) = (self.agent(one), self.agent(other)) else { return false };
         let lists = |caller: &Agent, callee: &Agent| {
             let named = &caller.spec().collaboration.can_work_with;
-            named.iter().any(|id| self.agent(id).is_some_and(|known| known.id() == callee.id()))
+            named.iter().any(|id| self.full_agent_id(id) == Some(callee.id()))
         };
         lists(one, other) || lists(other, one)
     }
@@ -210,19 +268,23 @@ impl Catalogue {
     /// True if the agent is one of the team's members.
     #[must_use]
     pub fn is_member(&self, team: &Team, agent: &AgentId) -> bool {
-        let Some(agent) = self.agent(agent) else { return false };
-        team.spec().agents.iter().any(|id| self.agent(id).is_some_and(|known| known.id() == agent.id()))
+        let Some(agent) = self.full_agent_id(agent) else { return false };
+        team.spec().agents.iter().any(|id| self.full_agent_id(id) == Some(agent))
     }
 
     /// As [`Catalogue::agent`], with an error that names the problem or suggests a similar name.
     ///
     /// # Errors
-    /// `invalid_definition` if the agent is quarantined; `unknown_agent`.
+    /// `invalid_definition` if the agent is quarantined, or its compiled text damaged; `unknown_agent`.
     pub fn require_agent(&self, id: &AgentId) -> Result<&Arc<Agent>, Cause> {
+        self.require_agent_entry(id)?.get()
+    }
+
+    fn require_agent_entry(&self, id: &AgentId) -> Result<&Entry<Agent>, Cause> {
         let known = self.agents.keys().chain(self.short.keys()).map(AgentId::as_str);
         let is_exact = self.quarantined.contains_key(&(DefinitionKind::Agent, id.to_string()));
         let full = self.short.get(id).filter(|_| !is_exact).unwrap_or(id);
-        self.agent(id).ok_or_else(|| {
+        self.agent_entry(id).map(|(_, entry)| entry).ok_or_else(|| {
             self.unavailable(DefinitionKind::Agent, full.as_str())
                 .unwrap_or_else(|| unknown(ErrorCode::UnknownAgent, "agent", id.as_str(), known))
         })
@@ -234,10 +296,11 @@ impl Catalogue {
     /// `invalid_definition` if the workflow is quarantined; `unknown_workflow`.
     pub fn require_workflow(&self, id: &WorkflowId) -> Result<&Arc<Workflow>, Cause> {
         let known = self.workflows.keys().map(WorkflowId::as_str);
-        self.workflow(id).ok_or_else(|| {
+        let entry = self.workflows.get(id).ok_or_else(|| {
             self.unavailable(DefinitionKind::Workflow, id.as_str())
                 .unwrap_or_else(|| unknown(ErrorCode::UnknownWorkflow, "workflow", id.as_str(), known))
-        })
+        })?;
+        entry.get()
     }
 
     /// As [`Catalogue::team`], with an error that names the problem or suggests a similar name.
@@ -246,10 +309,11 @@ impl Catalogue {
     /// `invalid_definition` if the team is quarantined; `unknown_team`.
     pub fn require_team(&self, id: &TeamId) -> Result<&Arc<Team>, Cause> {
         let known = self.teams.keys().map(TeamId::as_str);
-        self.team(id).ok_or_else(|| {
+        let entry = self.teams.get(id).ok_or_else(|| {
             self.unavailable(DefinitionKind::Team, id.as_str())
                 .unwrap_or_else(|| unknown(ErrorCode::UnknownTeam, "team", id.as_str(), known))
-        })
+        })?;
+        entry.get()
     }
 
     /// The error of a definition that exists and is quarantined.

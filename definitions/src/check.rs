@@ -24,6 +24,13 @@ mod references;
 mod steps;
 mod unused;
 
+/// Returns the problems of definitions whose other checks were made already: names that the host lacks.
+pub(crate) fn check_names(all: &DefinitionSet, known_names: &KnownNames) -> Vec<Problem> {
+    let mut problems = references::check(all, &Index::new(all), known_names);
+    problems.extend(capabilities::check(all, known_names));
+    problems
+}
+
 /// Returns all problems of a set of definitions.
 pub(crate) fn check(all: &DefinitionSet, known_names: &KnownNames) -> Vec<Problem> {
     let index = Index::new(all);

@@ -1,12 +1,13 @@
-//! The index of a catalogue as a Markdown page, for `docs/catalogue/`.
+//! The index of a catalogue as a Markdown page, for `docs/catalogue/`, and the table of what its agents cost.
 
 use crate::agent::RuntimeKind;
 use crate::catalogue::Catalogue;
+use crate::statistics::{AgentCost, expensive};
 
 /// Writes the index: the agents of each category, then the teams and the workflows.
 #[must_use]
 pub fn index_page(catalogue: &Catalogue) -> String {
-    let (agents, teams, workflows) = (catalogue.agents().len(), catalogue.teams().len(), catalogue.workflows().len());
+    let (agents, teams, workflows) = (catalogue.agent_count(), catalogue.team_count(), catalogue.workflow_count());
     let mut page = format!(
         "# The catalogue\n\n{agents} agents, {teams} teams, {workflows} workflows. This page is generated from the \
          definitions by `UPDATE=1 cargo test -p greenroom-definitions`.\n"
@@ -39,6 +40,17 @@ pub fn index_page(catalogue: &Catalogue) -> String {
         page.push_str(&format!("| `{}` | {} | {} |\n", workflow.id(), spec.steps.len(), cell(purpose)));
     }
     page
+}
+
+/// Writes the agents whose call is estimated to cost more than [`LISTED_COST_USD`](crate::statistics::LISTED_COST_USD) as a table, the most expensive first.
+#[must_use]
+pub fn cost_table(catalogue: &Catalogue) -> String {
+    let mut table = "| agent | model | at most |\n|---|---|---|\n".to_owned();
+    for AgentCost { agent, usd } in expensive(catalogue) {
+        let model = catalogue.agent(&agent).map(|agent| agent.model().to_string()).unwrap_or_default();
+        table.push_str(&format!("| `{agent}` | `{model}` | ${usd:.4} |\n"));
+    }
+    table
 }
 
 /// A text in a cell of a table.

@@ -5,7 +5,8 @@
 //! turns trees into the structs of `spec`, [`category`], [`capability`] and [`models`], [`agent`] and
 //! [`workflow`] compile them ([`prompt`], [`plan`]), `check` compares a whole set of definitions with itself and
 //! with the [`known_names`], and [`catalogue`] indexes the result, immutable and with content hashes. An invalid
-//! file is [`quarantine`]d with what needs it; the others are in service.
+//! file is [`quarantine`]d with what needs it; the others are in service. The shipped definitions are [`compiled`] into
+//! the binary, and decoded when they are first used.
 //! At run time, [`binding`] binds the inputs of a step and [`prompt`] renders the prompt of a model.
 //!
 //! This crate knows no actor, database, network, clock or policy text.
@@ -18,6 +19,7 @@ pub mod capability;
 pub mod catalogue;
 pub mod category;
 mod check;
+pub mod compiled;
 pub mod condition;
 mod decode;
 mod definition_set;
@@ -52,12 +54,12 @@ pub mod yaml;
 
 pub use agent::{Agent, AgentSpec};
 pub use capability::Capability;
-pub use catalogue::{Catalogue, StoredDefinition};
+pub use catalogue::{AgentSummary, Catalogue, StoredDefinition, WorkflowSummary};
 pub use category::Category;
 pub use inline_team::parse_inline_team;
 pub use kind::DefinitionKind;
 pub use known_names::KnownNames;
-pub use loader::{FileSet, LoadOutcome, Source, check_file, load, load_after_restart, load_over};
+pub use loader::{FileSet, LoadOutcome, Source, check_file, compile, load, load_after_restart, load_over};
 pub use models::{ModelRef, Models};
 pub use plan::{Plan, PlanStep, StepTarget};
 pub use problem::Problem;

@@ -1,9 +1,10 @@
 //! A source → its catalogue, and one report with the problems of all files.
 //!
-//! A source is a folder, or files with the paths that they have in one. A folder holds `categories.yaml`, `capabilities.yaml`, `models.yaml`, `agents/<category>/<id>.yaml`,
-//! `workflows/*.yaml`, `teams/*.yaml` and `snippets/*.md`. Missing files of the first three are replaced by the embedded ones. Files are
-//! read and compiled in parallel and then checked together. An invalid file is quarantined with what needs it;
-//! its last valid version, if there is one, remains in service.
+//! A source is a folder, or files with the paths that they have in one. A folder holds `categories.yaml`,
+//! `capabilities.yaml`, `models.yaml`, `agents/<category>/<id>.yaml`, `workflows/*.yaml`, `teams/*.yaml` and
+//! `snippets/*.md`. Missing files of the first three are replaced by the embedded ones. Files are read and compiled in
+//! parallel and then checked together. An invalid file is quarantined with what needs it; its last valid version, if
+//! there is one, remains in service. The definitions of the binary are compiled and checked already.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::problem::Problem;
 use crate::report::Report;
 
 mod declared;
+mod embedded;
 mod file;
 mod file_set;
 mod find;
@@ -28,6 +30,7 @@ mod service;
 mod snippet_file;
 mod undecoded;
 
+pub use embedded::compile;
 pub use file_set::FileSet;
 
 /// Maximum number of files that are read concurrently.
@@ -85,14 +88,9 @@ enum Minimum {
 }
 
 fn load_with(source: &Source, known_names: &KnownNames, previous: Option<&Catalogue>, minimum: Minimum) -> LoadOutcome {
-    let (files, mut problems) = list(source);
+    let Some((files, unlisted)) = list(source) else { return embedded::load(known_names, previous, minimum) };
     let count = files.len();
-    let (mut all, file_problems) = read_files(files);
-    declared::identify(&mut all, &problems, previous);
-    problems.extend(file_problems);
-    add_missing(&mut all);
-    problems.extend(inherit::apply(&mut all, &problems, previous));
-    problems.extend(check(&all, known_names));
+    let (all, problems) = read_checked(files, unlisted, known_names, previous);
     // A problem of the source itself hides files, so it is unknown what the source contains.
     let has_problem = |whole: &Path| problems.iter().any(|problem| &*problem.location.file == whole);
     let is_complete = match source {
@@ -101,7 +99,28 @@ fn load_with(source: &Source, known_names: &KnownNames, previous: Option<&Catalo
         Source::Files(set) => !has_problem(&set.name),
     };
     let catalogue = if is_complete { service::assemble(all, &problems, previous, minimum) } else { None };
-    let mut report = Report::new(problems, count);
+    outcome(catalogue, problems, count)
+}
+
+/// Reads files, completes the definitions in them and checks all of them together.
+fn read_checked(
+    files: Vec<find::SourceFile>,
+    unlisted: Vec<Problem>,
+    known_names: &KnownNames,
+    previous: Option<&Catalogue>,
+) -> (DefinitionSet, Vec<Problem>) {
+    let (mut all, file_problems) = read_files(files);
+    declared::identify(&mut all, &unlisted, previous);
+    let mut problems = unlisted;
+    problems.extend(file_problems);
+    add_missing(&mut all);
+    problems.extend(inherit::apply(&mut all, &problems, previous));
+    problems.extend(check(&all, known_names));
+    (all, problems)
+}
+
+fn outcome(catalogue: Option<Catalogue>, problems: Vec<Problem>, files: usize) -> LoadOutcome {
+    let mut report = Report::new(problems, files);
     report.quarantined = catalogue.iter().flat_map(Catalogue::quarantined).cloned().collect();
     LoadOutcome { catalogue: catalogue.map(Arc::new), report }
 }
@@ -114,9 +133,17 @@ pub fn check_file(path: &Path, source: &Source, known_names: &KnownNames) -> Rep
         Source::Embedded | Source::Files(_) => None,
         Source::Directory(folder) => find::name_in(folder, path),
     };
-    let (files, unlisted) = list(source);
-    let (mut others, mut problems) = read_files(files);
-    declared::identify(&mut others, &unlisted, None);
+    let (others, mut problems) = match list(source) {
+        Some((files, unlisted)) => {
+            let (mut others, problems) = read_files(files);
+            declared::identify(&mut others, &unlisted, None);
+            (others, problems)
+        }
+        None => match embedded::definition_set() {
+            Ok(others) => (others, Vec::new()),
+            Err(cause) => return Report::new(vec![embedded::damage(&cause)], 1),
+        },
+    };
     let (mut all, name) = match inside {
         Some(name) => (others, name),
         None => {
@@ -155,11 +182,13 @@ pub fn fingerprint(folder: &Path) -> ContentHash {
     ContentHash::from_content(&content)
 }
 
-fn list(source: &Source) -> (Vec<find::SourceFile>, Vec<Problem>) {
+/// Lists the files of a source, and the problems of those that cannot be listed. The binary has none for each
+/// definition.
+fn list(source: &Source) -> Option<(Vec<find::SourceFile>, Vec<Problem>)> {
     match source {
-        Source::Embedded => (find::embedded_files(), Vec::new()),
-        Source::Directory(folder) => find::directory_files(folder),
-        Source::Files(set) => set.list(),
+        Source::Embedded => None,
+        Source::Directory(folder) => Some(find::directory_files(folder)),
+        Source::Files(set) => Some(set.list()),
     }
 }
 

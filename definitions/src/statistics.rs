@@ -117,9 +117,9 @@ impl Statistics {
 
 fn totals(catalogue: &Catalogue) -> Totals {
     Totals {
-        agents: catalogue.agents().len(),
-        workflows: catalogue.workflows().len(),
-        teams: catalogue.teams().len(),
+        agents: catalogue.agent_count(),
+        workflows: catalogue.workflow_count(),
+        teams: catalogue.team_count(),
         quarantined: catalogue.quarantined().len(),
         examples: catalogue.agents().map(|agent| agent.spec().examples.len()).sum(),
         deprecated: catalogue.agents().filter(|agent| agent.spec().deprecated.is_some()).count(),
@@ -146,7 +146,9 @@ pub fn estimated_cost_usd(catalogue: &Catalogue, agent: &Agent) -> Option<f64> {
     Some((tokens * price.input + f64::from(agent.tokens_max()) * price.output) / million)
 }
 
-fn expensive(catalogue: &Catalogue) -> Vec<AgentCost> {
+/// The agents whose call is estimated to cost more than [`LISTED_COST_USD`], the most expensive first.
+#[must_use]
+pub fn expensive(catalogue: &Catalogue) -> Vec<AgentCost> {
     let costs = catalogue.agents().filter_map(|agent| {
         let usd = estimated_cost_usd(catalogue, agent).filter(|usd| *usd > LISTED_COST_USD)?;
         Some(AgentCost { agent: agent.id().clone(), usd })

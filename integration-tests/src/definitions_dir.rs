@@ -38,7 +38,7 @@ impl DefinitionsDir {
     /// # Errors
     /// If a file cannot be written.
     pub fn new(dir: &Path) -> anyhow::Result<Self> {
-        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../definitions");
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../catalogue");
         for folder in ["agents", "workflows", "teams"] {
             fs::create_dir_all(dir.join(folder))?;
         }

@@ -237,9 +237,9 @@ async fn require_replaceable(policy: &Arc<PolicySnapshot>, by: &Principal) -> Re
 fn catalogue_json(catalogue: &Catalogue, report: &Report) -> Json {
     json!({
         "files": report.files,
-        "agents": catalogue.agents().len(),
-        "workflows": catalogue.workflows().len(),
-        "teams": catalogue.teams().len(),
+        "agents": catalogue.agent_count(),
+        "workflows": catalogue.workflow_count(),
+        "teams": catalogue.team_count(),
         "warnings": report.warnings().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }

@@ -15,8 +15,7 @@ pub(super) fn team_context(team: &Team, added: &Values) -> Values {
 
 /// The full ids of the members; a member that is not in the catalogue is left out.
 pub(super) fn member_ids(team: &Team, catalogue: &Catalogue) -> BTreeSet<AgentId> {
-    let agents = team.spec().agents.iter().filter_map(|agent_id| catalogue.agent(agent_id));
-    agents.map(|agent| agent.id().clone()).collect()
+    team.spec().agents.iter().filter_map(|agent_id| catalogue.full_agent_id(agent_id)).cloned().collect()
 }
 
 /// The limits of the team on the spending of its run.

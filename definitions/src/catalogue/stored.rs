@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use greenroom_protocol::{Cause, ContentHash};
 
-use super::{Catalogue, CatalogueParts, DefinitionKey};
+use super::{Catalogue, CatalogueParts, Definition, DefinitionKey, Entry};
 use crate::agent::Agent;
 use crate::canonical::{canonical_body, parse_stored};
 use crate::kind::DefinitionKind;
@@ -43,11 +43,6 @@ impl Catalogue {
     #[must_use]
     pub fn to_stored(&self) -> Vec<StoredDefinition> {
         let files: BTreeMap<&DefinitionKey, &Arc<Path>> = self.files.iter().map(|(file, key)| (key, file)).collect();
-        let stored = |kind, id: &str, hash, body: &Arc<str>| {
-            let key: DefinitionKey = (kind, id.to_owned());
-            let file = files.get(&key).map(|file| file.to_path_buf());
-            StoredDefinition { kind, id: key.1, file, hash, body: body.clone() }
-        };
         let whole = |kind: DefinitionKind, (body, hash): (Arc<str>, ContentHash)| StoredDefinition {
             kind,
             id: kind.name().to_owned(),
@@ -55,16 +50,9 @@ impl Catalogue {
             hash,
             body,
         };
-        let agents = self
-            .agents
-            .values()
-            .map(|agent| stored(DefinitionKind::Agent, agent.id().as_str(), agent.hash(), agent.body()));
-        let workflows = self
-            .workflows
-            .values()
-            .map(|workflow| stored(DefinitionKind::Workflow, workflow.id().as_str(), workflow.hash(), workflow.body()));
-        let teams =
-            self.teams.values().map(|team| stored(DefinitionKind::Team, team.id().as_str(), team.hash(), team.body()));
+        let agents = self.agents.iter().map(|(id, entry)| stored(id.as_str(), entry, &files));
+        let workflows = self.workflows.iter().map(|(id, entry)| stored(id.as_str(), entry, &files));
+        let teams = self.teams.iter().map(|(id, entry)| stored(id.as_str(), entry, &files));
         let categories: Vec<_> = self.categories.values().collect();
         let capabilities: Vec<_> = self.capabilities.values().collect();
         let others = [
@@ -89,6 +77,12 @@ impl Catalogue {
         }
         (Self::new(parts), unreadable)
     }
+}
+
+fn stored<T: Definition>(id: &str, entry: &Entry<T>, files: &BTreeMap<&DefinitionKey, &Arc<Path>>) -> StoredDefinition {
+    let key: DefinitionKey = (T::KIND, id.to_owned());
+    let file = files.get(&key).map(|file| file.to_path_buf());
+    StoredDefinition { kind: T::KIND, id: key.1, file, hash: entry.hash(), body: entry.body() }
 }
 
 impl CatalogueParts {

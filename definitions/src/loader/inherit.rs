@@ -67,6 +67,10 @@ fn complete(
     snippets: &Snippets,
     problems: &mut Vec<Problem>,
 ) {
+    // Only one of the compiled form has anything, and is complete.
+    if !agent.value.spec().inherited.is_empty() {
+        return;
+    }
     let mut spec = agent.value.spec().clone();
     if let Some(defaults) = defaults {
         merge(&mut spec, defaults);

@@ -168,7 +168,7 @@ fn without_the_defaults_of_its_category_an_agent_is_not_in_service() {
             "the last valid defaults hold"
         );
         let (fresh, problems) = loaded(folder, None);
-        assert!(fresh.is_none_or(|fresh| fresh.agents().len() == 0), "{broken}");
+        assert!(fresh.is_none_or(|fresh| fresh.agent_count() == 0), "{broken}");
         let found = problems.iter().filter(|one| one.contains("error[quarantined]: the defaults of its category"));
         assert_eq!(found.count(), 2, "{problems:#?}");
     }

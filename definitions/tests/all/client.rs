@@ -9,6 +9,7 @@ use greenroom_protocol::{AgentId, Json, StepId, Values, WorkflowId};
 use serde_json::json;
 
 use crate::folder::{Folder, agent, known_names};
+use crate::shipped::shipped_agents;
 
 const AGENT: &str = include_str!("../fixtures/client_agent.yaml");
 const WORKFLOW: &str = include_str!("../fixtures/client_workflow.yaml");
@@ -41,10 +42,8 @@ fn the_clients_workflow_file_loads_without_a_word() {
 /// The shipped agents, with the client's workflow instead of the shipped one.
 fn with_the_clients_workflow() -> std::sync::Arc<Catalogue> {
     let mut folder = Folder::new().with("workflows/report.yaml", WORKFLOW);
-    for (name, text) in greenroom_definitions::embedded::FILES {
-        if name.starts_with("agents/") || name.starts_with("snippets/") {
-            folder = folder.with(name, text);
-        }
+    for (name, text) in shipped_agents() {
+        folder = folder.with(name, text);
     }
     let loaded = folder.load();
     assert!(loaded.report.problems().is_empty(), "{}", loaded.report);

@@ -175,7 +175,7 @@ fn every_ending_of_a_definition_is_read() {
         let text = if ending.eq_ignore_ascii_case("json") { json("x") } else { agent("x") };
         let folder = Folder::new().with(&format!("agents/x.{ending}"), text);
         assert_eq!(folder.problems(), Vec::<String>::new(), "{ending}");
-        assert_eq!(folder.load().catalogue.unwrap().agents().len(), 1, "{ending}");
+        assert_eq!(folder.load().catalogue.unwrap().agent_count(), 1, "{ending}");
     }
 }
 
@@ -252,7 +252,7 @@ fn a_mounted_config_map_is_read_once() {
     std::os::unix::fs::symlink("..2026_01_01", folder.path().join("..data")).unwrap();
     std::os::unix::fs::symlink("..data/x.yaml", folder.path().join("x.yaml")).unwrap();
     assert_eq!(folder.problems(), Vec::<String>::new());
-    assert_eq!(folder.load().catalogue.unwrap().agents().len(), 1);
+    assert_eq!(folder.load().catalogue.unwrap().agent_count(), 1);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use proptest::prelude::{Just, ProptestConfig, any, prop, prop_assert, prop_oneof, proptest};
 
 use crate::folder::{Folder, agent};
+use crate::shipped::shipped_files;
 
 fn problem(bytes: impl AsRef<[u8]>) -> String {
     let problems = Folder::new().with("agents/x.yaml", bytes).problems();
@@ -202,14 +203,14 @@ proptest! {
 
     #[test]
     fn no_change_of_a_shipped_file_makes_the_loader_panic(
-        file in 0..greenroom_definitions::embedded::FILES.len(),
+        file in 0..shipped_files().len(),
         changes in prop::collection::vec(
             (any::<usize>(), 0_usize..40, prop_oneof!["[a-z:{}\\[\\]\"'|>&*!#%$ \\n0-9.-]{0,12}", Just("${".to_owned()), Just("{{".to_owned())]),
             1..4,
         )
     ) {
-        let (name, text) = greenroom_definitions::embedded::FILES[file];
-        let changed = changes.iter().fold(text.to_owned(), |text, (from, length, with)| spliced(&text, *from, *length, with));
+        let (name, text) = &shipped_files()[file];
+        let changed = changes.iter().fold(text.clone(), |text, (from, length, with)| spliced(&text, *from, *length, with));
         let loaded = Folder::new().with(name, changed).load();
         prop_assert!(loaded.catalogue.is_some() || loaded.report.has_errors());
         let quarantined = loaded.catalogue.map_or(0, |catalogue| catalogue.quarantined().len());
@@ -237,7 +238,7 @@ fn links_are_followed_and_a_pipe_is_not_opened() {
     // A link to its own folder is followed up to the maximum nesting.
     symlink(folder.path().join("agents"), folder.path().join("agents/.hidden")).unwrap();
     assert_eq!(folder.problems(), Vec::<String>::new());
-    assert_eq!(folder.load().catalogue.unwrap().agents().len(), 2);
+    assert_eq!(folder.load().catalogue.unwrap().agent_count(), 2);
 
     let _socket = UnixListener::bind(folder.path().join("agents/socket.yaml")).unwrap();
     symlink("nowhere", folder.path().join("agents/broken.yaml")).unwrap();

@@ -10,7 +10,6 @@ mod client;
 mod conventions;
 mod editors;
 mod expectations;
-mod extended;
 mod file_set;
 mod folder;
 mod hostile;

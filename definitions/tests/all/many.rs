@@ -31,7 +31,7 @@ fn seven_hundred_definitions_load_at_once() {
     let elapsed = start.elapsed();
     assert!(loaded.report.problems().is_empty(), "{}", loaded.report);
     let catalogue = loaded.catalogue.unwrap();
-    assert_eq!(catalogue.agents().len(), 700);
+    assert_eq!(catalogue.agent_count(), 700);
     // A name without ordinal resolves to the lowest ordinal.
     let short = catalogue.agent(&AgentId::new("agent_of_the_crowd").unwrap()).unwrap();
     assert_eq!(short.id().as_str(), "agent_of_the_crowd_000");

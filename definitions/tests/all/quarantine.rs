@@ -87,7 +87,7 @@ fn a_file_that_cannot_be_parsed_or_read_is_quarantined_under_its_id_or_its_name(
         let catalogue = catalogue(&folder().with("agents/x_001.yaml", broken).without("agents/x.yaml"));
         assert_eq!(agent_error(&catalogue, "x_001").code, ErrorCode::InvalidDefinition, "{broken:?}");
         assert_eq!(agent_error(&catalogue, "x").code, ErrorCode::InvalidDefinition, "{broken:?}");
-        assert_eq!(catalogue.agents().len(), 1, "{broken:?}");
+        assert_eq!(catalogue.agent_count(), 1, "{broken:?}");
     }
 }
 
@@ -103,7 +103,7 @@ fn the_last_valid_version_remains_in_service_until_the_file_is_valid() {
         let second = outcome.catalogue.unwrap();
         assert_eq!(quarantined(&second), [(DefinitionKind::Agent, "x_001", true)], "{broken:?}");
         assert_eq!(require_agent(&second, "x").unwrap(), "It does something");
-        assert_eq!((second.agents().len(), second.workflows().len(), second.teams().len()), (3, 2, 1));
+        assert_eq!((second.agent_count(), second.workflow_count(), second.team_count()), (3, 2, 1));
         assert_ne!(first.hash(), second.hash(), "a quarantine changes the catalogue");
         assert!(outcome.report.to_string().contains("is in service in its last valid version: agents/x.yaml"));
         // It also survives a second reload.
@@ -172,7 +172,7 @@ fn invalid_categories_do_not_take_the_agents_out_of_service() {
     for broken in ["categories: [", "categories: 5\n", "categories:\n  - { id: business_ops }\n", "wrong: 1\n"] {
         let folder = valid.with_file("categories.yaml", broken);
         let fresh = catalogue(folder);
-        assert_eq!((fresh.agents().len(), fresh.workflows().len()), (3, 2), "{broken:?}");
+        assert_eq!((fresh.agent_count(), fresh.workflow_count()), (3, 2), "{broken:?}");
         assert_eq!(fresh.categories().map(|one| one.id.as_str()).collect::<Vec<_>>(), ["business_ops"], "{broken:?}");
         assert_eq!(quarantined(&fresh), [(DefinitionKind::Categories, "categories.yaml", false)]);
         let second = reload(folder, &first).catalogue.unwrap();
@@ -189,7 +189,7 @@ fn without_valid_models_only_the_agents_that_call_one_are_out_of_service() {
     let first = catalogue(&folder);
     let folder = folder.with("models.yaml", "tiers: {}\nmodels: {}\n");
     let fresh = catalogue(&folder);
-    assert_eq!(fresh.agents().len(), 3);
+    assert_eq!(fresh.agent_count(), 3);
     let cause = agent_error(&fresh, "writer");
     assert!(
         cause.message.contains("the file of models") && cause.message.contains("models.yaml:1:8"),
@@ -197,7 +197,7 @@ fn without_valid_models_only_the_agents_that_call_one_are_out_of_service() {
         cause.message
     );
     let second = reload(&folder, &first).catalogue.unwrap();
-    assert_eq!(second.agents().len(), 4);
+    assert_eq!(second.agent_count(), 4);
     assert_eq!(second.models(), first.models());
 }
 

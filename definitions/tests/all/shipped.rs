@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use greenroom_definitions::plan::StepTarget;
-use greenroom_definitions::{Catalogue, Source, embedded, load, schema};
-use greenroom_protocol::{AgentId, CategoryId, TeamId, WorkflowId};
+use greenroom_definitions::{Catalogue, DefinitionKind, Source, compile, load, schema};
+use greenroom_protocol::{AgentId, CategoryId, ErrorCode, TeamId, WorkflowId};
 
 use crate::folder::known_names;
 
@@ -29,6 +30,11 @@ pub(crate) fn same(path: &Path, text: &str) {
     assert!(stored == text, "{} is old: UPDATE=1 cargo test -p greenroom-definitions", path.display());
 }
 
+/// The folder of the shipped definitions.
+pub(crate) fn shipped() -> PathBuf {
+    home().join("../catalogue")
+}
+
 fn definition_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
@@ -40,26 +46,36 @@ fn definition_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// Every file of the shipped definitions: its name in their folder, and its text.
+pub(crate) fn shipped_files() -> &'static [(String, String)] {
+    static FILES: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
+        let folder = shipped();
+        let mut files: Vec<PathBuf> =
+            ["capabilities.yaml", "categories.yaml", "models.yaml"].iter().map(|name| folder.join(name)).collect();
+        for part in ["agents", "snippets", "teams", "workflows"] {
+            definition_files(&folder.join(part), &mut files);
+        }
+        files.sort();
+        let read = |file: &PathBuf| {
+            let name = file.strip_prefix(&folder).unwrap().display().to_string();
+            (name, std::fs::read_to_string(file).unwrap())
+        };
+        files.iter().map(read).collect()
+    });
+    &FILES
+}
+
+/// The shipped agents with what they need, without the teams and the workflows that use them.
+pub(crate) fn shipped_agents() -> impl Iterator<Item = &'static (String, String)> {
+    shipped_files().iter().filter(|(name, _)| !name.starts_with("teams/") && !name.starts_with("workflows/"))
+}
+
 #[test]
-fn the_embedded_list_is_the_folders() {
-    let mut files: Vec<_> =
-        ["capabilities.yaml", "categories.yaml", "models.yaml"].iter().map(|name| home().join(name)).collect();
-    for folder in ["agents", "snippets", "teams", "workflows"] {
-        definition_files(&home().join(folder), &mut files);
-    }
-    files.sort();
-    let names = files.iter().map(|file| file.strip_prefix(home()).unwrap().display().to_string());
-    let lines: String = names
-        .map(|name| {
-            let line = format!("    (\"{name}\", include_str!(\"../{name}\")),\n");
-            let long = line.trim_end().len() > 120;
-            if long {
-                format!("    (\n        \"{name}\",\n        include_str!(\"../{name}\"),\n    ),\n")
-            } else {
-                line
-            }
-        })
-        .collect();
+fn the_embedded_list_is_every_file_that_other_definitions_may_need() {
+    let names = shipped_files().iter().map(|(name, _)| name);
+    let names = names.filter(|name| !name.contains('/') || name.starts_with("snippets/"));
+    let lines: String =
+        names.map(|name| format!("    (\"{name}\", include_str!(\"../../catalogue/{name}\")),\n")).collect();
     let path = home().join("src/embedded.rs");
     let text = std::fs::read_to_string(&path).unwrap();
     let head = text.split_once("&[\n").map_or("", |(head, _)| head);
@@ -67,18 +83,58 @@ fn the_embedded_list_is_the_folders() {
 }
 
 #[test]
+fn the_compiled_form_is_that_of_the_folder() {
+    let compiled = compile(&shipped(), &known_names()).unwrap_or_else(|report| panic!("{report}"));
+    same(&home().join("compiled/index.txt"), &compiled.index);
+    same(&home().join("compiled/bodies.txt"), &compiled.bodies);
+}
+
+#[test]
+fn what_is_decoded_is_what_is_parsed() {
+    let loaded = load(&Source::Directory(shipped()), &known_names());
+    assert!(loaded.report.problems().is_empty(), "{}", loaded.report);
+    let (parsed, compiled) = (loaded.catalogue.unwrap(), catalogue());
+    assert_eq!(compiled.hash(), parsed.hash());
+    assert!(compiled.damages().is_empty());
+    for (one, other) in compiled.agents().zip(parsed.agents()) {
+        assert_eq!((one.spec(), one.hash(), one.body()), (other.spec(), other.hash(), other.body()));
+        assert_eq!(one.prompt().system(), other.prompt().system(), "{}", one.id());
+    }
+    for (one, other) in compiled.workflows().zip(parsed.workflows()) {
+        assert_eq!((one.spec(), one.hash(), one.plan()), (other.spec(), other.hash(), other.plan()));
+    }
+    for (one, other) in compiled.teams().zip(parsed.teams()) {
+        assert_eq!((one.spec(), one.hash()), (other.spec(), other.hash()));
+    }
+    let counts = |catalogue: &Catalogue| (catalogue.agent_count(), catalogue.workflow_count(), catalogue.team_count());
+    assert_eq!(counts(&compiled), counts(&parsed));
+    assert!(compiled.agent_summaries().eq(parsed.agent_summaries()));
+    assert!(compiled.workflow_summaries().eq(parsed.workflow_summaries()));
+}
+
+#[test]
+fn definitions_with_a_name_that_the_host_lacks_are_quarantined_with_what_needs_them() {
+    let mut names = known_names();
+    names.handlers.remove("native.data_collection");
+    let loaded = load(&Source::Embedded, &names);
+    let catalogue = loaded.catalogue.unwrap();
+    let cause = catalogue.require_agent(&AgentId::new("data_collection_agent").unwrap()).unwrap_err();
+    assert_eq!(cause.code, ErrorCode::InvalidDefinition);
+    assert!(cause.message.contains("there is no handler `native.data_collection`"), "{}", cause.message);
+    assert!(catalogue.workflow(&WorkflowId::new("generate_quarterly_report").unwrap()).is_none());
+    assert!(catalogue.agent(&AgentId::new("meeting_notes_agent").unwrap()).is_some());
+    let parsed = load(&Source::Directory(shipped()), &names).catalogue.unwrap();
+    let quarantined = |catalogue: &Catalogue| -> Vec<(DefinitionKind, String)> {
+        catalogue.quarantined().map(|one| (one.kind, one.id.clone())).collect()
+    };
+    assert_eq!(quarantined(&catalogue), quarantined(&parsed));
+}
+
+#[test]
 fn the_schemas_in_the_tree_are_those_of_the_types() {
     for (name, text) in schema::all() {
         same(&home().join("schema").join(name), &text);
     }
-}
-
-#[test]
-fn the_folder_of_the_crate_is_the_embedded_catalogue() {
-    let loaded = load(&Source::Directory(home().to_owned()), &known_names());
-    assert!(loaded.report.problems().is_empty(), "{}", loaded.report);
-    assert_eq!(loaded.report.files, embedded::FILES.len());
-    assert_eq!(loaded.catalogue.unwrap().hash(), catalogue().hash());
 }
 
 #[test]

@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark awaits every task that it spawns")]
 
 mod artifacts;
+mod catalogue;
 mod durable;
 mod for_each;
 mod guard;
@@ -31,9 +32,10 @@ use greenroom_integration_tests::bench::{Threshold, missing};
 /// A group: its name, and the function that runs it with the arguments after the name.
 type Group = (&'static str, fn(&[&str]) -> anyhow::Result<()>);
 
-const GROUPS: [Group; 14] = [
+const GROUPS: [Group; 15] = [
     ("guard", guard::main),
     ("start", start::main),
+    ("catalogue", catalogue::main),
     ("step", step::main),
     ("for_each", for_each::main),
     ("idle", idle::main),

@@ -52,19 +52,18 @@ async fn find(catalogue: &Catalogue, query: String, limit: u32, output: Output) 
     Ok(())
 }
 
-/// Everything by which definitions are found.
+/// Everything by which definitions are found. No agent and no workflow is compiled for it.
 fn entries(catalogue: &Catalogue) -> Vec<SearchEntry> {
-    let agents = catalogue.agents().map(|agent| {
-        let spec = agent.spec();
-        let mut words: Vec<&str> = spec.capabilities.iter().chain(&spec.tags).map(String::as_str).collect();
-        words.push(spec.category.as_str());
-        words.extend(spec.owner.as_deref());
+    let agents = catalogue.agent_summaries().map(|agent| {
+        let mut words: Vec<&str> = agent.capabilities.iter().chain(&agent.tags).map(String::as_str).collect();
+        words.push(agent.category.as_str());
+        words.extend(agent.owner.as_deref());
         SearchEntry {
             kind: "agent".to_owned(),
-            id: spec.agent_id.to_string(),
-            name: spec.name.clone(),
-            description: spec.description.clone(),
+            id: agent.agent_id.to_string(),
             words: words.join(" "),
+            name: agent.name,
+            description: agent.description,
         }
     });
     let teams = catalogue.teams().map(|team| {
@@ -78,15 +77,14 @@ fn entries(catalogue: &Catalogue) -> Vec<SearchEntry> {
             words: members.join(" "),
         }
     });
-    let workflows = catalogue.workflows().map(|workflow| {
-        let spec = workflow.spec();
-        let called: Vec<&str> = workflow.plan().agents().into_iter().map(AgentId::as_str).collect();
+    let workflows = catalogue.workflow_summaries().map(|workflow| {
+        let called: Vec<&str> = workflow.agents.iter().map(AgentId::as_str).collect();
         SearchEntry {
             kind: "workflow".to_owned(),
-            id: spec.workflow_id.to_string(),
-            name: spec.name.clone(),
-            description: spec.description.clone(),
+            id: workflow.workflow_id.to_string(),
             words: called.join(" "),
+            name: workflow.name,
+            description: workflow.description,
         }
     });
     agents.chain(teams).chain(workflows).collect()

@@ -69,11 +69,10 @@ impl QueryHandler {
 
     fn agents(&self) -> Outcome {
         let catalogue = self.definitions.catalogue();
-        let rows = catalogue.agents().map(|agent| {
-            let spec = agent.spec();
+        let rows = catalogue.agent_summaries().map(|agent| {
             json!({
-                "agent_id": spec.agent_id, "name": spec.name, "category": spec.category, "version": spec.version,
-                "runtime": runtime_json(spec.implementation.runtime), "description": spec.description,
+                "agent_id": agent.agent_id, "name": agent.name, "category": agent.category, "version": agent.version,
+                "runtime": runtime_json(agent.runtime()), "description": agent.description,
             })
         });
         query_outcome([
@@ -84,11 +83,10 @@ impl QueryHandler {
 
     fn workflows(&self) -> Outcome {
         let catalogue = self.definitions.catalogue();
-        let rows = catalogue.workflows().map(|workflow| {
-            let spec = workflow.spec();
+        let rows = catalogue.workflow_summaries().map(|workflow| {
             json!({
-                "workflow_id": spec.workflow_id, "name": spec.name, "steps": spec.steps.len(),
-                "description": spec.description,
+                "workflow_id": workflow.workflow_id, "name": workflow.name, "steps": workflow.steps,
+                "description": workflow.description,
             })
         });
         let quarantined = quarantined_json(&catalogue, DefinitionKind::Workflow);

@@ -103,13 +103,13 @@ impl Call {
 
 /// The catalogue that the binary embeds.
 pub(crate) fn shipped_catalogue() -> Arc<Catalogue> {
-    // The policy rules are not known here, so every word of the files is accepted as one.
-    let words = embedded::FILES.iter().flat_map(|(_, text)| text.split(|c: char| !c.is_alphanumeric() && c != '_'));
+    // The policy rules are not known here, so those that the files use are accepted.
+    let used = embedded::used_names().unwrap();
     let handlers = crate::handlers();
     let tools = crate::tools();
     let providers = ["anthropic", "openai", "offline", "scripted", "gemini", "ollama"];
     let vocabulary = KnownNames::new(
-        words,
+        used.policies.iter().map(String::as_str),
         handlers.iter().map(|handler| handler.name()),
         tools.iter().map(|tool| tool.name()),
         providers,

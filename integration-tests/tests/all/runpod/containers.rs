@@ -193,7 +193,7 @@ fn the_test_of_the_hub_is_a_job_of_an_agent_that_exists() -> Result<()> {
     for test in tests["tests"].as_array().context("a list")? {
         local_request(&test["input"]).map_err(|cause| anyhow::anyhow!("{}: {cause}", test["name"]))?;
         let agent = test["input"]["agent"].as_str().context("an agent")?;
-        let path = format!("definitions/agents/data_analytics/{agent}.yaml");
+        let path = format!("catalogue/agents/data_analytics/{agent}.yaml");
         ensure!(read(&path)?.contains("runtime: \"native\""), "{agent} needs a model");
         ensure!(test["timeout"].as_u64().is_some_and(|millis| millis >= 1_000), "{test}");
     }

@@ -96,6 +96,7 @@ fn is_data(file: &File) -> bool {
     let generated = ["Cargo.lock", "LICENSE"].contains(&file.path.as_str());
     generated
         || file.path.starts_with("catalogue/agents/")
+        || file.path.starts_with("definitions/compiled/")
         || file.path.contains("/corpus/")
         || file.path.ends_with(".csv")
         || file.path.ends_with(".svg")

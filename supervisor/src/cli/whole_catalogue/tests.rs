@@ -11,10 +11,9 @@ use super::{connections, entries, statistics};
 fn shipped() -> Arc<Catalogue> {
     let handlers = greenroom_runtimes::handlers();
     let tools = greenroom_runtimes::tools();
-    let words = greenroom_definitions::embedded::FILES.iter();
-    let words = words.flat_map(|(_, text)| text.split(|c: char| !c.is_alphanumeric() && c != '_'));
+    let used = greenroom_definitions::embedded::used_names().unwrap();
     let known = greenroom_definitions::KnownNames::new(
-        words,
+        used.policies.iter().map(String::as_str),
         handlers.iter().map(|handler| handler.name()),
         tools.iter().map(|tool| tool.name()),
         ["anthropic", "openai", "offline"],

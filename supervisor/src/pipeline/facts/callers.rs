@@ -78,7 +78,7 @@ impl FactCollector {
 
     /// True if the id, with or without an ordinal, names this agent.
     pub(super) fn is_agent(&self, named: &AgentId, agent: &AgentId) -> bool {
-        named == agent || self.definitions.catalogue().agent(named).is_some_and(|other| other.id() == agent)
+        named == agent || self.definitions.catalogue().full_agent_id(named) == Some(agent)
     }
 
     /// True if the agent is a member of the team: one of the catalogue, or one that a request contained.

@@ -266,8 +266,8 @@ mod tests {
     fn two_rates_are_compared() {
         let output = compute(json!({ "test": "two_proportions", "successes": [100, 130], "totals": [1000, 1000] }));
         assert_eq!((&output["estimates"], &output["difference"]), (&json!([10.0, 13.0]), &json!(3.0)));
-        assert_eq!((&output["statistic"], &output["is_significant"]), (&json!(2.102726), &json!(true)));
-        assert_eq!((&output["p_value"], &output["relative_difference_pct"]), (&json!(0.035490), &json!(30.0)));
+        assert_eq!((&output["statistic"], &output["is_significant"]), (&json!(2.102741), &json!(true)));
+        assert_eq!((&output["p_value"], &output["relative_difference_pct"]), (&json!(0.035488), &json!(30.0)));
         let few = compute(json!({ "test": "two_proportions", "successes": [0, 0], "totals": [10, 10] }));
         assert_eq!((&few["p_value"], few["warnings"].as_array().unwrap().len()), (&json!(1.0), 1));
     }
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn two_means_are_compared_without_equal_variances() {
         let output = compute(json!({ "test": "two_means", "first": [1, 2, 3, 4], "second": [3, 5, 7, 9] }));
-        assert_eq!((&output["difference"], &output["statistic"]), (&json!(3.5), &json!(2.420150)));
+        assert_eq!((&output["difference"], &output["statistic"]), (&json!(3.5), &json!(2.424871)));
         assert_eq!(output["degrees_of_freedom"], json!(4.411765));
         assert_eq!(output["is_significant"], json!(false));
     }

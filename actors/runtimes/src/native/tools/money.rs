@@ -30,6 +30,11 @@ impl Money {
         Self(cents)
     }
 
+    /// Parses plain digits with at most one point and two digits after it.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        parse_decimal(text, 2).filter(|cents| cents.abs() <= CENTS_MAX).map(Self)
+    }
+
     /// The amount that is nearest to a binary fraction of units.
     pub(crate) fn from_f64(units: f64) -> Option<Self> {
         let cents = (units * 100.0).round();

@@ -73,10 +73,10 @@ impl Computation for CheckOpenapi {
         let openapi = openapi.ok_or_else(|| invalid("the document has no `openapi: 3.…`"))?;
         let mut findings = Findings { problems: Vec::new() };
         // The types of the crate are those of 3.0; a document of 3.1 is checked by the rules below only.
-        if openapi.starts_with("3.0") {
-            if let Err(error) = serde_json::from_value::<openapiv3::OpenAPI>(document.clone()) {
-                findings.add("document", error.to_string());
-            }
+        if openapi.starts_with("3.0")
+            && let Err(error) = serde_json::from_value::<openapiv3::OpenAPI>(document.clone())
+        {
+            findings.add("document", error.to_string());
         }
         check_references(&document, &document, "#", &mut findings);
         let operations = operations(&document, &mut findings)?;
@@ -94,6 +94,8 @@ impl Computation for CheckOpenapi {
 fn read(text: &str) -> Result<Json, Cause> {
     let document: Json = if text.trim_start().starts_with('{') {
         serde_json::from_str(text).map_err(|error| invalid(format!("the document is no JSON: {error}")))?
+    } else if has_anchor(text) {
+        return Err(invalid("YAML with anchors is not read: write each value out, or send JSON"));
     } else {
         serde_yaml_ng::from_str(text).map_err(|error| invalid(format!("the document is no YAML: {error}")))?
     };
@@ -101,6 +103,16 @@ fn read(text: &str) -> Result<Json, Cause> {
         return Err(invalid(format!("the document nests at most {DEPTH_MAX} deep")));
     }
     Ok(document)
+}
+
+/// Whether the text has an anchor. Without one there is no alias, so the document is not larger than its text.
+fn has_anchor(text: &str) -> bool {
+    let starts_value = |before: Option<char>| before.is_none_or(|c| c.is_whitespace() || matches!(c, '[' | ',' | '{'));
+    text.match_indices('&').any(|(at, _)| {
+        let (before, after) = text.split_at(at);
+        let is_name = after.chars().nth(1).is_some_and(|c| !c.is_whitespace());
+        is_name && starts_value(before.chars().next_back())
+    })
 }
 
 /// The nesting of a value, counted to just above the bound.
@@ -190,7 +202,7 @@ fn operations(document: &Json, findings: &mut Findings) -> Result<Vec<Operation>
 }
 
 fn read_operation(document: &Json, item: &Json, operation: &Json, method: &str, path: &str) -> Operation {
-    let resolve = |value: &'_ Json| -> Option<Json> {
+    let resolve = |value: &Json| -> Option<Json> {
         match value.get("$ref").and_then(Json::as_str) {
             Some(reference) => document.pointer(reference.strip_prefix('#')?).cloned(),
             None => Some(value.clone()),
@@ -244,8 +256,8 @@ mod tests {
     #[test]
     fn a_sound_document_has_no_problem() {
         let yaml = "openapi: 3.0.3\ninfo: { title: Orders, version: '1' }\npaths:\n  /orders/{id}:\n    get:\n      \
-                    operationId: readOrder\n      parameters:\n        - { name: id, in: path, required: true, schema: { type: string } }\n      \
-                    responses:\n        '200': { description: ok }\n";
+                    operationId: readOrder\n      parameters:\n        - { name: id, in: path, required: true, \
+                    schema: { type: string } }\n      responses:\n        '200': { description: ok }\n";
         let output = compute_json::<CheckOpenapi>(json!({ "document": yaml })).unwrap();
         assert_eq!((&output["problems"], &output["title"]), (&json!([]), &json!("Orders")), "{output}");
         let operation = &output["operations"][0];
@@ -272,7 +284,7 @@ mod tests {
     #[test]
     fn what_is_no_document_is_rejected() {
         let deep = format!("{{\"openapi\":\"3.1.0\",\"x\":{}1{}}}", "[".repeat(100), "]".repeat(100));
-        for document in ["", "{", "openapi: 2.0", "swagger: '2.0'", "a: [", deep.as_str()] {
+        for document in ["", "{", "openapi: 2.0", "a: &x 1", "a: [", deep.as_str()] {
             let cause = compute_json::<CheckOpenapi>(json!({ "document": document })).unwrap_err();
             assert_eq!(cause.code, ErrorCode::InvalidInput, "{document}");
         }

@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn an_invalid_text_has_its_error() {
-        for sql in ["selec 1", "select 'open", "select from where"] {
+        for sql in ["selec 1", "select 'open", "select 1 +"] {
             let output = compute(sql, "ansi");
             assert!(output["is_valid"] == json!(false) && output["error"].is_string(), "{output}");
         }

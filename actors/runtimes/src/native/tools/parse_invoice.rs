@@ -222,13 +222,16 @@ mod tests {
         format!(
             "<Invoice xmlns:cbc='c' xmlns:cac='a'><cbc:ID>R-1</cbc:ID><cbc:IssueDate>2025-01-06</cbc:IssueDate>\
              <cbc:DocumentCurrencyCode>EUR</cbc:DocumentCurrencyCode>\
-             <cac:AccountingSupplierParty><cac:Party><cac:PartyName><cbc:Name>Northwind &amp; Co</cbc:Name></cac:PartyName>\
+             <cac:AccountingSupplierParty><cac:Party><cac:PartyName>\
+             <cbc:Name>Northwind &amp; Co</cbc:Name></cac:PartyName>\
              </cac:Party></cac:AccountingSupplierParty>\
              <cac:TaxTotal><cbc:TaxAmount currencyID='EUR'>19.00</cbc:TaxAmount><cac:TaxSubtotal>\
              <cbc:TaxableAmount>100.00</cbc:TaxableAmount><cbc:TaxAmount>19.00</cbc:TaxAmount>\
-             <cac:TaxCategory><cbc:ID>S</cbc:ID><cbc:Percent>19</cbc:Percent></cac:TaxCategory></cac:TaxSubtotal></cac:TaxTotal>\
+             <cac:TaxCategory><cbc:ID>S</cbc:ID><cbc:Percent>19</cbc:Percent></cac:TaxCategory>\
+             </cac:TaxSubtotal></cac:TaxTotal>\
              <cac:LegalMonetaryTotal><cbc:LineExtensionAmount>100.00</cbc:LineExtensionAmount>\
-             <cbc:TaxExclusiveAmount>100.00</cbc:TaxExclusiveAmount><cbc:TaxInclusiveAmount>119.00</cbc:TaxInclusiveAmount>\
+             <cbc:TaxExclusiveAmount>100.00</cbc:TaxExclusiveAmount>\
+             <cbc:TaxInclusiveAmount>119.00</cbc:TaxInclusiveAmount>\
              <cbc:PayableAmount>{payable}</cbc:PayableAmount></cac:LegalMonetaryTotal>\
              <cac:InvoiceLine><cbc:ID>1</cbc:ID><cbc:InvoicedQuantity unitCode='HUR'>4</cbc:InvoicedQuantity>\
              <cbc:LineExtensionAmount>100.00</cbc:LineExtensionAmount><cac:Item><cbc:Name>Advice</cbc:Name></cac:Item>\

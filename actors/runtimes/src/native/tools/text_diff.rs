@@ -206,7 +206,8 @@ mod tests {
     #[test]
     fn words_are_compared() {
         let output = compute(json!({
-            "old": "The Supplier shall pay within 30 days.", "new": "The Supplier shall pay within 60 days.", "unit": "words"
+            "old": "The Supplier shall pay within 30 days.", "new": "The Supplier shall pay within 60 days.",
+            "unit": "words"
         }));
         assert_eq!(output["changes"][0], json!({ "kind": "removed", "position": 6, "text": "30" }));
         assert_eq!(output["changes"][1], json!({ "kind": "added", "position": 6, "text": "60" }));

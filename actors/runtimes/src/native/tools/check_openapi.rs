@@ -269,7 +269,9 @@ mod tests {
         let found = problems(&json!({
             "openapi": "3.1.0", "info": { "title": "x", "version": "1" },
             "paths": { "/a/{x}": {
-                "get": { "operationId": "same", "requestBody": {}, "responses": { "404": { "$ref": "#/components/none" } } },
+                "get": {
+                    "operationId": "same", "requestBody": {}, "responses": { "404": { "$ref": "#/components/none" } }
+                },
                 "post": { "operationId": "same", "parameters": [{ "in": "path", "name": "y" }], "responses": {} }
             } }
         }));

@@ -92,8 +92,8 @@ impl Computation for CheckSql {
     type Arguments = Arguments;
     type Output = Output;
     const NAME: &'static str = "check_sql";
-    const DESCRIPTION: &'static str = "Parses SQL without executing it: whether it is valid, the kind and the tables of \
-                                       each statement, and dangers such as an UPDATE without WHERE.";
+    const DESCRIPTION: &'static str = "Parses SQL without executing it: whether it is valid, the kind and the tables \
+                                       of each statement, and dangers such as an UPDATE without WHERE.";
 
     fn compute(arguments: Arguments) -> Result<Output, Cause> {
         if arguments.sql.len() > SQL_BYTES_MAX {

@@ -42,7 +42,7 @@ impl Tool for DrawChart {
     }
 
     fn description(&self) -> &str {
-        "Draws up to eight named values as a bar chart and stores it as an SVG file: returns the file and a description."
+        "Draws up to eight named values as a bar chart, stores it as an SVG file, and returns it with a description."
     }
 
     fn parameters(&self) -> Json {

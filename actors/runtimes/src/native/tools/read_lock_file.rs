@@ -55,7 +55,7 @@ struct Package {
     version: String,
     /// Whether the file has a checksum of its content.
     has_checksum: bool,
-    /// Whether it comes from elsewhere than the registry of the format.
+    /// Whether it comes from elsewhere than a registry: from a repository, a folder or an address of its own.
     is_elsewhere: bool,
 }
 
@@ -152,7 +152,7 @@ fn read_cargo_lock(text: &str) -> Result<BTreeSet<Package>, Cause> {
         name: cut(&package.name),
         version: cut(&package.version),
         has_checksum: package.checksum.is_some(),
-        is_elsewhere: package.source.is_some_and(|source| !source.contains("crates.io-index")),
+        is_elsewhere: package.source.is_some_and(|source| !source.starts_with("registry+")),
     });
     Ok(packages.collect())
 }
@@ -169,7 +169,8 @@ fn read_package_lock(text: &str) -> Result<BTreeSet<Package>, Cause> {
             name: cut(text("name").unwrap_or(name)),
             version: cut(text("version")?),
             has_checksum: text("integrity").is_some(),
-            is_elsewhere: text("resolved").is_some_and(|url| !url.starts_with("https://registry.npmjs.org/")),
+            // The archives of a registry are below `/-/`.
+            is_elsewhere: text("resolved").is_some_and(|url| !url.contains("/-/")),
         })
     });
     Ok(installed.collect())

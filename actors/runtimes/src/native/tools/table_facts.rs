@@ -25,8 +25,8 @@ impl Tool for TableFacts {
     }
 
     fn description(&self) -> &str {
-        "Reads a table (CSV, JSON or JSON Lines as text, or a file) and computes totals, means, shares by group, months \
-         and growth, with warnings about doubtful cells."
+        "Reads a table (CSV, JSON or JSON Lines as text, or a file) and computes totals, means, shares by group, \
+         months and growth, with warnings about doubtful cells."
     }
 
     fn parameters(&self) -> Json {
@@ -35,7 +35,7 @@ impl Tool for TableFacts {
             "properties": {
                 "table": { "type": "string", "description": "The table as text, with its header" },
                 "file": { "type": "string", "description": "The path of a file, instead of `table`" },
-                "quarter": { "type": "string", "description": "A quarter such as Q4 2024, to compare it with the one before" },
+                "quarter": { "type": "string", "description": "A quarter, such as Q4 2024, to compare with the last" },
                 "sheet": { "type": "string", "description": "The sheet or list, if there are several" }
             },
             "additionalProperties": false

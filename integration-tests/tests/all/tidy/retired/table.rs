@@ -257,6 +257,7 @@ pub(super) const CONTEXTS: &[Context] = &[
     context("visit", "rego/src/instance/", &["visit_seq"], "serde's word for reading a sequence"),
     context("Cast", "supervisor/src/cluster/", &["Cast"], "ractor's word for a message without a reply"),
     context("visit", "protocol/src/request/team_ref.rs", &["visit_str", "visit_map"], "serde's words for reading"),
+    context("visit", "actors/runtimes/src/native/tools/check_sql.rs", &["visit_relations"], "sqlparser's name"),
     context("visit", "rego/src/identity.rs", &["visit_map"], "serde's word for reading a map"),
     context("visit", "actors/runtimes/src/tables/read/json/", &[], "serde's word for reading a value"),
     context("place", "definitions/tests/all/numbers.rs", &[], "a decimal place"),

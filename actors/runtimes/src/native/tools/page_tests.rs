@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use greenroom_actors::tool::{Tool, ToolInput};
-use greenroom_protocol::{CallKey, Json};
+use greenroom_protocol::{CallKey, ErrorCode, Json, Values};
 
 use super::super::tests::harness;
 use super::all;
@@ -85,6 +85,25 @@ async fn arguments_of_the_wrong_shape_are_rejected() {
             let input =
                 ToolInput { arguments: serde_json::from_value(arguments).unwrap(), key: CallKey::new("k").unwrap() };
             assert!(Tool::call(&*tool, &input, &harness.files).await.is_err(), "{}", tool.name());
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_beginning_of_a_text_is_computed_or_rejected() {
+    let harness = harness();
+    for (tool, (name, section)) in all().iter().zip(sections()) {
+        let members: Values = serde_json::from_value(example(section).0).unwrap();
+        for (member, value) in &members {
+            let text = value.as_str().unwrap_or_default();
+            for (end, _) in text.char_indices() {
+                let mut arguments = members.clone();
+                arguments.insert(member.clone(), Json::from(&text[..end]));
+                let input = ToolInput { arguments, key: CallKey::new("k").unwrap() };
+                let result = tool.call(&input, &harness.files).await;
+                let is_expected = result.as_ref().err().is_none_or(|cause| cause.code != ErrorCode::HandlerFailed);
+                assert!(is_expected, "{name}, {end} bytes of `{member}`: {result:?}");
+            }
         }
     }
 }

@@ -113,6 +113,11 @@ pub trait Tool: Send + Sync {
     /// The JSON Schema of its arguments: an object.
     fn parameters(&self) -> Json;
 
+    /// The JSON Schema of what it returns; without one of its own, any value.
+    fn result(&self) -> Json {
+        Json::Bool(true)
+    }
+
     /// Whether it awaits or blocks.
     fn mode(&self) -> HandlerMode;
 

@@ -32,6 +32,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("capabilities.yaml", include_str!("../../catalogue/capabilities.yaml")),
     ("categories.yaml", include_str!("../../catalogue/categories.yaml")),
     ("models.yaml", include_str!("../../catalogue/models.yaml")),
+    ("snippets/computed_figures.md", include_str!("../../catalogue/snippets/computed_figures.md")),
     ("snippets/draft_for_a_person.md", include_str!("../../catalogue/snippets/draft_for_a_person.md")),
     ("snippets/figures_are_copied.md", include_str!("../../catalogue/snippets/figures_are_copied.md")),
     ("snippets/house_style.md", include_str!("../../catalogue/snippets/house_style.md")),

@@ -64,5 +64,5 @@ pub fn handlers() -> Vec<Arc<dyn Handler>> {
 /// Creates every native tool.
 #[must_use]
 pub fn tools() -> Vec<Arc<dyn Tool>> {
-    vec![Arc::new(native::tools::calculator::Calculator)]
+    native::tools::all()
 }

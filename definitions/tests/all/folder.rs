@@ -23,11 +23,35 @@ pub(crate) const POLICIES: &[&str] = &[
     "no_tools",
 ];
 
+/// The native tools that the shipped definitions use.
+const TOOLS: &[&str] = &[
+    "business_days",
+    "calculator",
+    "cash_flow",
+    "check_openapi",
+    "check_sql",
+    "compare_groups",
+    "compare_versions",
+    "depreciation_schedule",
+    "describe_numbers",
+    "find_duplicates",
+    "linear_trend",
+    "loan_schedule",
+    "log_templates",
+    "parse_calendar",
+    "parse_email",
+    "parse_invoice",
+    "read_lock_file",
+    "sample_size",
+    "text_diff",
+    "unified_diff",
+];
+
 pub(crate) fn known_names() -> KnownNames {
     KnownNames::new(
         POLICIES.iter().copied(),
         ["native.echo", "native.data_collection", "native.data_visualization"],
-        ["calculator"],
+        TOOLS.iter().copied(),
         ["anthropic", "openai", "offline"],
     )
     .with_policy_capabilities(["pii_access"])

@@ -31,13 +31,13 @@ impl Clock for StoppedClock {
     }
 }
 
-struct Harness {
+pub(super) struct Harness {
     store: Arc<dyn ArtifactStore>,
-    files: FileAccess,
+    pub(super) files: FileAccess,
     folder: tempfile::TempDir,
 }
 
-fn harness() -> Harness {
+pub(super) fn harness() -> Harness {
     let folder = tempfile::tempdir().unwrap();
     let store = in_memory_artifacts();
     let files = crate::files::open(vec![PathBuf::from(folder.path())]);

@@ -146,7 +146,7 @@ fn level_of(line: &str) -> Option<&'static str> {
         ("DEBUG", "debug"),
         ("TRACE", "trace"),
     ];
-    let mut words = line.split(|c: char| !c.is_ascii_alphanumeric()).take(20);
+    let words = line.split(|c: char| !c.is_ascii_alphanumeric()).take(20);
     words
         .into_iter()
         .find_map(|word| LEVELS.iter().find(|(name, _)| word.eq_ignore_ascii_case(name)).map(|(_, level)| *level))

@@ -103,7 +103,7 @@ mod tests {
     use crate::workflow::Workflow;
 
     #[test]
-    fn summaries_have_what_the_definitions_say() {
+    fn summaries_have_what_the_definitions_have() {
         let agent = json!({
             "agent_id": "writer_001", "name": "Writer", "category": "business_ops", "description": "writes",
             "version": "1.2", "tags": ["letters"], "capabilities": ["text_generation"], "inputs": [],

@@ -96,13 +96,13 @@ fn the_workflows_of_a_team_hand_results_from_one_member_to_another() {
     assert!(percent >= TEAM_WORKFLOWS_PERCENT_MIN, "a team runs {percent} % of the workflows");
 }
 
-/// The answers of an agent, as far as its own examples state them.
-fn stated_answers(agent: &Agent) -> Vec<Values> {
+/// The outputs of an agent, as far as its own examples state them.
+fn stated_outputs(agent: &Agent) -> Vec<Values> {
     let examples = agent.spec().examples.iter().filter(|example| example.expect.fails().is_none());
-    examples.map(|example| stated_answer(agent, example)).collect()
+    examples.map(|example| output_values(agent, example)).collect()
 }
 
-fn stated_answer(agent: &Agent, example: &Example) -> Values {
+fn output_values(agent: &Agent, example: &Example) -> Values {
     let mut stated: BTreeMap<String, Vec<Json>> = BTreeMap::new();
     for assertion in example.expect.assertions() {
         let Some(path) = assertion.path else { continue };
@@ -119,11 +119,11 @@ fn stated_answer(agent: &Agent, example: &Example) -> Values {
 }
 
 #[test]
-fn an_example_fails_for_the_answer_of_another_agent_of_its_category() {
+fn an_example_fails_for_the_outputs_of_another_agent_of_its_category() {
     let catalogue = catalogue();
     let mut categories: BTreeMap<&CategoryId, Vec<(&AgentId, Vec<Values>)>> = BTreeMap::new();
     for agent in catalogue.agents() {
-        categories.entry(&agent.spec().category).or_default().push((agent.id(), stated_answers(agent)));
+        categories.entry(&agent.spec().category).or_default().push((agent.id(), stated_outputs(agent)));
     }
     let mut found = Vec::new();
     for agent in catalogue.agents() {
@@ -133,7 +133,7 @@ fn an_example_fails_for_the_answer_of_another_agent_of_its_category() {
                 continue;
             }
             let holds = others()
-                .filter(|(_, answers)| answers.iter().any(|answer| failures(&example.expect, Ok(answer)).is_empty()));
+                .filter(|(_, stated)| stated.iter().any(|outputs| failures(&example.expect, Ok(outputs)).is_empty()));
             found.extend(holds.map(|(other, _)| format!("example {} of {} holds for {other}", number + 1, agent.id())));
         }
     }

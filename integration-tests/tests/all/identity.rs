@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use greenroom_integration_tests::terminal::CliHarness;
 use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::request::{KeyScope, Maintenance, NewKey};
@@ -90,8 +90,8 @@ async fn a_key_calls_only_what_its_scope_names_and_gives_no_further_keys() -> Re
     let scope = KeyScope { agents: vec![AgentId::new(ECHO)?], ..KeyScope::default() };
     let (key, _) = create_key(&pod.pod, scope).await?;
     assert_eq!(pod.echo_over_http(&key).await?, 200);
-    let refused = pod.client(&key)?.workflow(SIGNED).input("text", "x").reply().await?;
-    let cause = refused.error.context("a cause")?;
+    let refused = pod.client(&key)?.workflow(SIGNED).input("text", "x").reply().await.err();
+    let Some(greenroom_client::Error::Refused(cause)) = refused else { bail!("{refused:?}") };
     assert_eq!((cause.code, &cause.details["reasons"][0]["code"]), (ErrorCode::PolicyDenied, &json!("key_scope")));
     let guest = pod.pod.client(&UserId::new("guest")?).maintain(Maintenance::ListKeys).await?;
     assert_eq!(guest.error.map(|cause| cause.code), Some(ErrorCode::PolicyDenied));
@@ -124,8 +124,15 @@ async fn wait_for_one_of(pod: &Pod, run: &RunId, statuses: &[&str]) -> Result<()
     wait_until(&statuses.join(" or "), WAIT_MAX, has_status).await
 }
 
+/// Approves the step of a run, once the pod has resumed the run.
 async fn approve(pod: &Pod, run: &RunId) -> Result<()> {
-    let approved = pod.client(&UserId::new("admin")?).approve(run.clone(), StepId::new("sign")?).await?;
+    let (client, sign) = (pod.client(&UserId::new("admin")?), StepId::new("sign")?);
+    let is_decided = || async {
+        let approved = client.approve(run.clone(), sign.clone()).await.ok()?;
+        let code = approved.error.as_ref().map(|cause| cause.code);
+        (code != Some(ErrorCode::RunNotActive)).then_some(approved)
+    };
+    let approved = wait_until("the run is resumed", WAIT_MAX, is_decided).await?;
     ensure!(approved.error.is_none(), "{approved:?}");
     Ok(())
 }
@@ -149,8 +156,8 @@ async fn the_run_of_a_tokens_user_survives_a_restart_and_is_stopped_by_a_revocat
     wait_for_one_of(&pod.pod, &second, &["failed", "denied"]).await?;
     let report = pod.pod.client(&UserId::new("admin")?).run_record(second).await?;
     ensure!(format!("{:?}", report.outputs).contains("unauthenticated"), "{report:?}");
-    let refused = pod.client(&token)?.workflow(SIGNED).input("text", "x").reply().await?;
-    assert_eq!(refused.error.map(|cause| cause.code), Some(ErrorCode::Unauthenticated));
+    let refused = pod.client(&token)?.workflow(SIGNED).input("text", "x").reply().await.err();
+    assert_eq!(refused.and_then(|error| error.code()), Some(ErrorCode::Unauthenticated));
     maintain(&pod.pod, Maintenance::ReinstateSubject { subject: subject("alice")? }).await?;
     assert_eq!(pod.echo_over_http(&token).await?, 200);
     pod.pod.shutdown().await;

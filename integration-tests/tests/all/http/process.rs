@@ -105,7 +105,7 @@ async fn bridge(terminal: &CliHarness, addr: &str) -> Result<RunningCommand> {
 }
 
 #[tokio::test]
-async fn behind_a_load_balancer_of_runpod_the_bridge_listens_on_the_ports_of_its_worker() -> Result<()> {
+async fn the_bridge_of_a_load_balancing_endpoint_listens_on_the_ports_of_its_worker() -> Result<()> {
     let server = NatsServer::start().await?;
     let mut fixture = ModelFixture::with_openai("http://127.0.0.1:9")?;
     server.configure(&mut fixture.terminal)?;

@@ -11,12 +11,12 @@ use tokio::time::timeout;
 use super::fixture::{ADMIN_KEY, Caller, ECHO, WAIT_MAX, start};
 
 /// Replies that the consumer requests, and their bytes: more than the buffers of the system hold.
-const REPLIES: usize = 300;
+const REPLIES: usize = 150;
 const REPLY_BYTES: usize = 64 * 1024;
 /// The smallest buffer of a socket.
 const SOCKET_BYTES: u32 = 4 * 1024;
 /// Requests of the other caller.
-const REQUESTS: usize = 200;
+const REQUESTS: usize = 50;
 
 /// Connects to the server of this URL, by the protocol itself: the library would read what arrives.
 async fn connect(url: &str) -> Result<TcpStream> {

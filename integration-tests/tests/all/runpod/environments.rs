@@ -20,7 +20,7 @@ fn secret(name: &str) -> String {
         "QDRANT_URL" => "http://qdrant:6334".to_owned(),
         "S3_BUCKET" => "artifacts".to_owned(),
         "GREENROOM_AUDIT_KEY" => "07".repeat(32),
-        _ => "a planted value of many bytes".to_owned(),
+        _ => "a-planted-value-of-many-bytes".to_owned(),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use greenroom_integration_tests::model_fixture::ModelFixture;
 use greenroom_integration_tests::nats_server::NatsServer;
 use greenroom_integration_tests::runpod_api::{FakeRunPod, KEY};
@@ -39,7 +39,8 @@ async fn a_request_without_a_pod_becomes_a_lease_and_is_executed_by_the_pod_that
         anyhow::Ok(called?)
     };
     let started = async {
-        wait_until("a lease for the request", WAIT_MAX, || async { (leases(600) > 0).then_some(()) }).await?;
+        let leased = wait_until("a lease for the request", WAIT_MAX, || async { (leases(600) > 0).then_some(()) });
+        leased.await.with_context(|| scaler.err())?;
         // What the worker of the lease does.
         let mut fixture = ModelFixture::with_openai("http://127.0.0.1:1/v1")?;
         server.configure(&mut fixture.terminal)?;

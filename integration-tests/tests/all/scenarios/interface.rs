@@ -46,6 +46,11 @@ impl Outcome {
         Self::Success(json!({ name: value }))
     }
 
+    /// The outputs of a run: the result of the workflow, and the output `text` of its last step.
+    pub(super) fn run_outputs(value: &str) -> Self {
+        Self::Success(json!({ "final_output": value, "text": value }))
+    }
+
     pub(super) fn refusal(code: &str) -> Self {
         Self::Refusal(code.to_owned())
     }

@@ -14,7 +14,7 @@ async fn a_team_runs_its_workflow_over_every_interface() -> Result<()> {
     let up = shared().await?;
     for interface in Interface::ALL {
         let outcome = interface.call(&up, &ADMIN, Callee::Team(TEAM, ROW), Some("hello")).await?;
-        assert_eq!(outcome, Outcome::output("final_output", "hello"), "{interface:?}");
+        assert_eq!(outcome, Outcome::run_outputs("hello"), "{interface:?}");
     }
     Ok(())
 }
@@ -24,7 +24,7 @@ async fn the_shared_context_of_a_team_arrives_at_its_steps() -> Result<()> {
     let up = shared().await?;
     for interface in Interface::ALL {
         let outcome = interface.call(&up, &ADMIN, Callee::Team(TEAM, GREETING), None).await?;
-        assert_eq!(outcome, Outcome::output("final_output", "hello"), "{interface:?}");
+        assert_eq!(outcome, Outcome::run_outputs("hello"), "{interface:?}");
     }
     Ok(())
 }

@@ -265,6 +265,7 @@ pub(super) const CONTEXTS: &[Context] = &[
     ),
     context("answer", "supervisor/src/cluster", &[], "a model answers a model request"),
     context("answers", "supervisor/src/cluster", &[], "a model answers a model request"),
+    context("Look", "actors/runtimes/src/models/scripted/schema_answer.rs", &["Look"], "regex-syntax's name"),
     context("visit", "actors/runtimes/src/native/tools/check_sql.rs", &["visit_relations"], "sqlparser's name"),
     context("visit", "rego/src/identity.rs", &["visit_map"], "serde's word for reading a map"),
     context("visit", "actors/runtimes/src/tables/read/json/", &[], "serde's word for reading a value"),

@@ -110,13 +110,14 @@ impl Scaler {
         let wanted = leases_wanted(demand, self.options.limits);
         let mut round = Round { active, added: 0 };
         while active.saturating_add(round.added) < wanted {
-            self.add_lease(self.options.lease_max, self.options.lease_idle).await?;
+            let id = self.send_lease(self.options.lease_max, self.options.lease_idle).await?;
+            self.leases.insert(id);
             round.added += 1;
         }
         let is_idle = self.sent_at.is_none_or(|sent_at| sent_at.elapsed() >= KEEP_ALIVE_INTERVAL);
         if is_idle && wanted == 0 {
-            // A lease that ends at once.
-            self.add_lease(Duration::from_secs(1), Duration::ZERO).await?;
+            // A lease that ends at once, and so is none for demand that comes meanwhile.
+            self.send_lease(Duration::from_secs(1), Duration::ZERO).await?;
             round.added += 1;
         }
         Ok(round)
@@ -128,7 +129,8 @@ impl Scaler {
         self.leases.len()
     }
 
-    async fn add_lease(&mut self, lease_max: Duration, idle: Duration) -> Result<(), Cause> {
+    /// Sends the job of a lease, and returns its id.
+    async fn send_lease(&mut self, lease_max: Duration, idle: Duration) -> Result<String, Cause> {
         let name = format!("{}-{}", self.options.name, self.next);
         self.next += 1;
         let input = json!({
@@ -136,9 +138,8 @@ impl Scaler {
         });
         // The job may wait as long as it may run.
         let id = self.endpoint.run(&input, lease_max, lease_max.saturating_mul(2)).await?;
-        self.leases.insert(id);
         self.sent_at = Some(Instant::now());
-        Ok(())
+        Ok(id)
     }
 
     async fn forget_ended(&mut self) -> Result<(), Cause> {

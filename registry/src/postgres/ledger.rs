@@ -84,11 +84,7 @@ impl Ledger for PostgresLedger {
         };
         self.0.usage.mark_stale(&record);
         let store = self.0.clone();
-        let write = move |record| {
-            if let Err(error) = store.accounts().try_send(AccountsCommand::SettleDropped(record)) {
-                tracing::warn!(error = %error, "a settlement is lost, and its reservation will count as estimated");
-            }
-        };
+        let write = move |record| store.send_settlement(record);
         Settled::new(settlement.amount(upper_bound), Some(record), Some(Box::new(write)))
     }
 

@@ -2,6 +2,7 @@
 
 mod agent_memory;
 mod audit;
+mod charged;
 mod faults;
 mod format;
 mod generations;

@@ -6,6 +6,7 @@ mod charged;
 mod faults;
 mod format;
 mod generations;
+mod lanes;
 mod leases;
 mod many_chains;
 mod nudge;

@@ -196,7 +196,7 @@ impl StoreHandle {
     /// Settles a reservation whose permit was dropped.
     fn settle_dropped(&self, id: ReservationId, settlement: Settlement) {
         let Some(record) = self.reservations.settle(id, settlement, self.clock.now()) else { return };
-        self.usage.mark_stale(&record);
+        self.usage.settle(&record);
         self.send_settlement(record);
     }
 

@@ -213,7 +213,7 @@ async fn a_budget_shows_what_is_settled_and_what_is_reserved() {
 async fn a_settlement_counts_in_its_budgets_from_its_decision_on_and_once() {
     for stores in TestStores::each().await {
         let (ledger, run) = (&stores.stores.ledger, Budget::Run(run_id(1)));
-        let (mut spent, mut models) = (0, Vec::new());
+        let (alice, mut spent, mut models) = (principal("alice"), 0, Vec::new());
         for (number, settlement, charged) in
             [(1, Settlement::Unused, 0), (2, Settlement::Actual(cost(7)), 7), (3, Settlement::Estimated, 100)]
         {
@@ -226,8 +226,11 @@ async fn a_settlement_counts_in_its_budgets_from_its_decision_on_and_once() {
             let before = ledger.charged(&run).await.unwrap();
             assert_eq!((before.settled.cost, before.reserved.cost), (MicroUsd(spent), MicroUsd(0)), "{settlement:?}");
             assert_eq!(before.models.names(), models, "{settlement:?}");
+            let usage = ledger.usage(&alice, Periods::default(), NOW).await.unwrap();
+            assert_eq!((usage.cost_spent, usage.cost_hour), (MicroUsd(spent), MicroUsd(spent)), "{settlement:?}");
             stores.stores.core.commit(Unit::new(NOW).settle([settled])).await.unwrap();
             assert_eq!(ledger.charged(&run).await.unwrap(), before, "{settlement:?}");
+            assert_eq!(ledger.usage(&alice, Periods::default(), NOW).await.unwrap(), usage, "{settlement:?}");
         }
     }
 }

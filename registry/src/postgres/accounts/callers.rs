@@ -171,7 +171,8 @@ impl Batch {
         }
         for (principal, now, reply) in self.usage {
             let usage = result.usage(&principal, now);
-            store.usage.on_read(principal, usage);
+            let settling = store.reservations.settling_of(&principal);
+            store.usage.on_read(principal, usage, &settling);
             reply.send(Ok(()));
         }
         Finished { refused, flushes: self.flushes, has_served }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use greenroom_protocol::Timestamp;
+use greenroom_protocol::{PrincipalId, Timestamp};
 
 use crate::ledger::reservation::{ReservationId, ReservationRecord, SettlementRecord};
 use crate::ledger::{Budget, Settlement};
@@ -57,6 +57,13 @@ impl OpenReservations {
         let is_read =
             |record: &&SettlementRecord| record.reservation.budgets.iter().any(|budget| budgets.contains(budget));
         state.settling.values().filter(is_read).map(SettledJson::new).collect()
+    }
+
+    /// The settlements of the calls of a user that may not be durable yet.
+    pub(in crate::postgres) fn settling_of(&self, principal: &PrincipalId) -> Vec<SettlementRecord> {
+        let state = lock(&self.state);
+        let is_own = |record: &&SettlementRecord| record.reservation.account.principal == *principal;
+        state.settling.values().filter(is_own).cloned().collect()
     }
 
     /// Forgets settlements that are durable, or that are lost: then they are settled as estimated when this pod has ended.

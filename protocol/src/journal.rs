@@ -258,7 +258,7 @@ pub enum Entry {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
     },
-    /// The run that a step called awaits approvals or events, or no longer does.
+    /// The run that a step called awaits approvals, events or a late retry, or no longer does.
     CallAwaitsApproval {
         /// The step.
         key: StepKey,
@@ -269,6 +269,9 @@ pub enum Entry {
         waits: Vec<PendingWait>,
         /// True if the called run does nothing else, so that the time of the calling run does not pass either.
         idle: bool,
+        /// When the called run continues, if it does nothing but wait for a retry until then. Its time passes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_at: Option<Timestamp>,
     },
     /// A user approved or rejected a step.
     ApprovalResolved {

@@ -158,10 +158,11 @@ impl Pipeline {
         let (mut info, deadline) = (RequestInfo::from_authenticated(&request), request.deadline());
         let submitted = {
             let opening = request_info::make_opening(&request, &info, &self.pod);
-            // The run record is written after the opening of its start, in the same commit.
-            let is_start = matches!(request.request(), Request::StartRun(_));
-            let timing = if is_start { CommitTiming::Coalesce } else { CommitTiming::Immediate };
-            let unit = Unit::new(self.clock.now()).open(opening).outlast_outage(is_of_run(&request));
+            // The record of a tree is written after the opening of its start, in the same commit. That of an inner run waits
+            // for what its caller writes, and the opening is in the commit of that.
+            let (is_start, root) = (matches!(request.request(), Request::StartRun(_)), request.root());
+            let timing = if is_start && root.is_none() { CommitTiming::Coalesce } else { CommitTiming::Immediate };
+            let unit = Unit::new(self.clock.now()).of_tree(root).open(opening).outlast_outage(is_of_run(&request));
             self.core.submit_opening_unit(unit, timing)
         };
         let mut audit_entry = match submitted.await {

@@ -44,19 +44,21 @@ pub(super) fn parked_run(state: &State, soon: Timestamp) -> Option<ParkedRun> {
     if state.has_unneeded_runs() || state.request_deadline().is_some() {
         return None;
     }
-    let next = if state.is_paused() {
-        None
-    } else {
-        let retry_at = state.next_retry()?;
-        let at = state.deadline().map_or(retry_at, |deadline| retry_at.min(deadline.0));
-        if at <= soon {
-            return None;
-        }
-        Some(at)
-    };
+    let next = if state.is_paused() { None } else { Some(late_retry(state, soon)?) };
     let approvals = state.pending_approvals().into_iter().filter_map(|approval| approval.until);
     let waits = state.pending_waits().into_iter().filter_map(|wait| wait.until);
     Some(ParkedRun { wake_at: approvals.chain(waits).chain(next).min() })
+}
+
+/// When a run continues that does nothing but wait for a retry after `soon`, its own or that of a run that it called; none
+/// if it does anything else.
+pub(super) fn late_retry(state: &State, soon: Timestamp) -> Option<Timestamp> {
+    if state.is_paused() || state.has_unneeded_runs() {
+        return None;
+    }
+    let retry_at = state.next_retry()?;
+    let at = state.deadline().map_or(retry_at, |deadline| retry_at.min(deadline.0));
+    (at > soon).then_some(at)
 }
 
 impl RunsHandle {

@@ -8,9 +8,9 @@ use greenroom_client::CallParams;
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::model_fixture::ModelFixture;
 use greenroom_integration_tests::script_server::{ScriptServer, ServerBehavior, TOKENS_IN, TOKENS_OUT};
-use greenroom_integration_tests::test_pod::{StoreKind, test_config};
+use greenroom_integration_tests::test_pod::{StoreKind, start_pod_on, test_config, text};
 use greenroom_protocol::request::CallOptions;
-use greenroom_protocol::{AgentId, ErrorCode, Json, MicroUsd, Reply, Tokens, Values};
+use greenroom_protocol::{AgentId, ErrorCode, Json, MicroUsd, Reply, Status, Tokens, Values};
 use greenroom_runtimes::models::scripted::{self, Script, Scripted};
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose::{Overrides, compose_with};
@@ -18,6 +18,8 @@ use greenroom_supervisor::config::TenantConfig;
 use greenroom_supervisor::config::users::LimitsConfig;
 use proptest::test_runner::TestCaseError;
 use proptest::{prelude::ProptestConfig, prop_assert, prop_assert_eq, proptest};
+
+use crate::postgres::create_database;
 
 const AGENT: &str = "llm_agent";
 /// Cost of one answer, at the standard tier's 3 and 15 dollars per million tokens.
@@ -98,26 +100,61 @@ async fn concurrent_calls_do_not_overspend_the_limit_of_their_user() {
     drop(process);
 }
 
-/// Executes concurrent runs of four calls each, under limits of the run, the user and the tenant; no call is
-/// made that could exceed one of them, whatever the calls cost.
-async fn concurrent_runs(run_max: u64, user_max: u64, tenant_max: u64, tokens: Tokens) -> Result<(), TestCaseError> {
-    const RUNS: usize = 250;
-    let folder = tempfile::tempdir().expect("a folder");
-    let definitions = DefinitionsDir::new(&folder.path().join("definitions")).expect("definitions");
+/// Writes a workflow of four calls of a model with a price.
+fn write_four_calls(definitions: &DefinitionsDir) {
     definitions.write_model_agent("paid_agent", "scripted.paid").expect("an agent's file");
     definitions.write_row_workflow("four_calls", "paid_agent", 4).expect("a workflow's file");
     let models = definitions.dir().join("models.yaml");
     let listed = std::fs::read_to_string(&models).expect("the models");
     let paid = "\n  scripted.paid:\n    tier: standard\n    context_tokens: 100000\n    output_tokens_max: 100\n    price: { input: 3.00, output: 15.00 }\n";
     std::fs::write(&models, listed.trim_end().to_owned() + paid).expect("the models");
+}
+
+/// The model of [`write_four_calls`], each answer of which has these tokens.
+fn paid_model(tokens: Tokens) -> Arc<Scripted> {
+    let reply = scripted::ScriptedReply::Json(serde_json::json!({ "text": "done" }));
+    Arc::new(Scripted::new(Script::always(std::time::Duration::from_millis(1), reply, Some(tokens))))
+}
+
+/// What one answer of it costs, in millionths of a dollar.
+const fn cost_of(tokens: Tokens) -> u64 {
+    tokens.input * 3 + tokens.output * 15
+}
+
+#[tokio::test]
+async fn a_run_on_postgresql_costs_what_its_last_call_has_cost_and_not_its_reservation() {
+    let url = create_database("paid").await.expect("a database");
+    greenroom_registry::migrate_postgres(&url).await.expect("its schema");
+    let folder = tempfile::tempdir().expect("a folder");
+    let definitions = DefinitionsDir::new(folder.path()).expect("definitions");
+    write_four_calls(&definitions);
+    let tokens = Tokens { input: 20, output: 10 };
+    let overrides = Overrides { providers: vec![paid_model(tokens)], ..Overrides::default() };
+    let test_pod = start_pod_on(&url, Some(definitions.dir()), overrides).await.expect("a pod");
+    let params = CallParams { inputs: text("hello"), ..CallParams::default() };
+    let client = test_pod.admin().expect("a client");
+    let reply = client.run_workflow("four_calls".parse().expect("a name"), params).await.expect("a reply");
+    assert_eq!((reply.status, &reply.error), (Status::Success, &None));
+    assert_eq!((reply.metadata.cost, reply.metadata.estimated), (MicroUsd(4 * cost_of(tokens)), false));
+    let rows = test_pod.pod.stores().ledger.costs(None).await.expect("the costs");
+    assert_eq!(rows.iter().map(|row| row.actual.cost.0).sum::<u64>(), 4 * cost_of(tokens), "{rows:?}");
+    test_pod.pod.shutdown().await;
+}
+
+/// Executes concurrent runs of four calls each, under limits of the run, the user and the tenant; no call is
+/// made that could exceed one of them, whatever the calls cost.
+async fn concurrent_runs(run_max: u64, user_max: u64, tenant_max: u64, tokens: Tokens) -> Result<(), TestCaseError> {
+    const RUNS: usize = 250;
+    let folder = tempfile::tempdir().expect("a folder");
+    let definitions = DefinitionsDir::new(&folder.path().join("definitions")).expect("definitions");
+    write_four_calls(&definitions);
     let mut config = test_config(folder.path(), StoreKind::Memory, Some(definitions.dir())).expect("a configuration");
     let limit = |micros: u64| LimitsConfig { usd: Some(MicroUsd(micros).as_usd()), ..LimitsConfig::default() };
     for user in &mut config.users.users {
         user.limits = limit(user_max);
         config.users.tenants.insert(user.tenant.clone(), TenantConfig { limits: limit(tenant_max) });
     }
-    let reply = scripted::ScriptedReply::Json(serde_json::json!({ "text": "done" }));
-    let model = Arc::new(Scripted::new(Script::always(std::time::Duration::from_millis(1), reply, Some(tokens))));
+    let model = paid_model(tokens);
     let overrides = Overrides { providers: vec![model.clone()], ..Overrides::default() };
     let pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides).await.expect("a pod");
     let client = pod.client(&"admin".parse().expect("a name"));
@@ -135,7 +172,7 @@ async fn concurrent_runs(run_max: u64, user_max: u64, tenant_max: u64, tokens: T
         .map(|reply| reply.expect("a reply"))
         .collect()
         .await;
-    let cost = tokens.input * 3 + tokens.output * 15;
+    let cost = cost_of(tokens);
     let spent = model.stats().calls * cost;
     prop_assert!(spent > 0 && spent <= user_max.min(tenant_max), "{spent} of {user_max} and {tenant_max}");
     let mut sum = 0;

@@ -240,6 +240,58 @@ BEGIN
         assumed_cost = greenroom_add_v1(c.assumed_cost, excluded.assumed_cost);
 END $$;
 
+-- As `greenroom_charged_v1`, for a pod that has settled reservations whose units are not durable yet (`p_settling`): they
+-- count as settled. What is durable by now has no reservation any more, and is counted once, because all is one statement.
+CREATE FUNCTION greenroom_charged_v2(p_pod bigint, p_accounts jsonb, p_settling jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (WITH settling AS MATERIALIZED (
+        SELECT r.n, r.budgets, r.model, r.assumed, r.tokens_input AS reserved_input, r.tokens_output AS reserved_output,
+               r.cost AS reserved_cost, w.kind, w.input AS tokens_input, w.output AS tokens_output, w.cost
+        FROM jsonb_to_recordset(p_settling) AS w (n bigint, kind smallint, input bigint, output bigint, cost bigint)
+        JOIN reservations r ON r.pod = p_pod AND r.n = w.n
+    )
+    SELECT COALESCE(jsonb_agg(to_jsonb(x)), '[]') FROM (
+        SELECT q.account,
+               greenroom_add_v1(COALESCE(a.tokens_input, 0), s.tokens_input) AS tokens_input,
+               greenroom_add_v1(COALESCE(a.tokens_output, 0), s.tokens_output) AS tokens_output,
+               greenroom_add_v1(COALESCE(a.cost, 0), s.cost) AS cost,
+               GREATEST(0, COALESCE(a.reserved_input, 0) - s.reserved_input)::bigint AS reserved_input,
+               GREATEST(0, COALESCE(a.reserved_output, 0) - s.reserved_output)::bigint AS reserved_output,
+               GREATEST(0, COALESCE(a.reserved_cost, 0) - s.reserved_cost)::bigint AS reserved_cost,
+               COALESCE(a.models, '{}') || s.models AS models,
+               COALESCE(a.assumed, false) OR s.assumed AS assumed,
+               o.open
+        FROM (SELECT DISTINCT y.account FROM jsonb_array_elements_text(p_accounts) AS y (account)) q
+        LEFT JOIN accounts a ON a.account = q.account
+        CROSS JOIN LATERAL (
+            SELECT COALESCE(sum(u.tokens_input), 0) AS tokens_input, COALESCE(sum(u.tokens_output), 0) AS tokens_output,
+                   COALESCE(sum(u.cost), 0) AS cost, COALESCE(sum(u.reserved_input), 0) AS reserved_input,
+                   COALESCE(sum(u.reserved_output), 0) AS reserved_output,
+                   COALESCE(sum(u.reserved_cost), 0) AS reserved_cost,
+                   COALESCE(array_agg(u.model ORDER BY u.id)
+                            FILTER (WHERE u.kind > 0 AND greenroom_has_models_v1(q.account)), '{}') AS models,
+                   COALESCE(bool_or(u.assumed)
+                            FILTER (WHERE u.kind > 0 AND greenroom_has_models_v1(q.account)), false) AS assumed
+            FROM (
+                SELECT id, model, assumed, kind, tokens_input, tokens_output, cost, reserved_input, reserved_output,
+                       reserved_cost
+                FROM settlements WHERE q.account = ANY (budgets)
+                UNION ALL
+                -- The newest of all: NULL is last.
+                SELECT NULL, model, assumed, kind, tokens_input, tokens_output, cost, reserved_input, reserved_output,
+                       reserved_cost
+                FROM settling WHERE q.account = ANY (budgets)
+            ) u
+        ) s
+        CROSS JOIN LATERAL (
+            SELECT COALESCE(jsonb_agg(DISTINCT jsonb_build_object('model', r.model, 'assumed', r.assumed)), '[]') AS open
+            FROM reservations r
+            WHERE q.account = ANY (r.budgets) AND greenroom_has_models_v1(q.account)
+              AND NOT EXISTS (SELECT 1 FROM settling g WHERE r.pod = p_pod AND r.n = g.n)
+        ) o
+    ) x);
+END $$;
+
 -- Counts requests, and what settlements have used, in the minutes of their users.
 CREATE FUNCTION greenroom_count_usage_v1(p_ids bigint[], p_minutes jsonb) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN

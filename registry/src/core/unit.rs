@@ -52,6 +52,8 @@ pub struct Unit<'u> {
     pub(crate) closing: Option<(OpenAuditEntry, Closing)>,
     pub(crate) settled: Vec<Settled>,
     pub(crate) key_reply: Option<KeyReply<'u>>,
+    /// The tree that its opening belongs to.
+    pub(crate) tree: Option<&'u RunId>,
     /// Its caller waits however long the store is away.
     pub(crate) outlasts_outage: bool,
 }
@@ -70,6 +72,7 @@ impl<'u> Unit<'u> {
             closing: None,
             settled: Vec::new(),
             key_reply: None,
+            tree: None,
             outlasts_outage: false,
         }
     }
@@ -149,6 +152,13 @@ impl<'u> Unit<'u> {
     /// closed in the same commit with the reason.
     pub fn open(self, opening: Opening) -> Self {
         Self { opening: Some(opening), ..self }
+    }
+
+    /// The tree of runs, by its root, that the opened entry belongs to, if that is known: a store with several writers
+    /// writes it with the changes of that tree.
+    pub const fn of_tree(mut self, root: Option<&'u RunId>) -> Self {
+        self.tree = root;
+        self
     }
 
     /// Records an event of the platform itself in the audit.

@@ -52,8 +52,20 @@ impl InMemoryCore {
     fn write(&self, mut unit: Unit<'_>) -> Result<Receipts, UnitError> {
         let mut runs = self.0.runs();
         let checked = self.check(&mut unit, &runs);
-        let Unit { at, run, key, reserve, ticket, opening, event, closing, settled, key_reply, outlasts_outage: _ } =
-            unit;
+        let Unit {
+            at,
+            run,
+            key,
+            reserve,
+            ticket,
+            opening,
+            event,
+            closing,
+            settled,
+            key_reply,
+            tree: _,
+            outlasts_outage: _,
+        } = unit;
         let mut receipts = Receipts::default();
         if let Some(opening) = opening {
             let subject = EntrySubject::from_opening(&opening);

@@ -8,16 +8,19 @@ use tokio::time::{Instant, sleep};
 use crate::cluster::LeaseStatus;
 use crate::error::StoreError;
 use crate::group_commit::{CommandReceiver, ReplySender};
+use crate::ledger::{Budget, Charged};
 use crate::postgres::command::AccountsCommand;
 use crate::postgres::handle::StoreHandle;
 use crate::postgres::link::Link;
 
 use batch::AccountsResult;
 use callers::{Batch, Finished};
+use charged::{ChargedQuery, ChargedRows};
 use waiting::{RETRY_INTERVAL, WaitingCall, WaitingCalls};
 
 mod batch;
 mod callers;
+mod charged;
 mod waiting;
 
 /// The number of the accounts' lane, which has no audit chain.
@@ -39,6 +42,8 @@ pub(super) struct AccountsLane {
     /// Something was settled, so the waiting calls are decided again with the next batch.
     has_settled: bool,
     retry_at: Instant,
+    /// When the counts of requests are written, if no batch has written them before.
+    flush_at: Instant,
 }
 
 impl AccountsLane {
@@ -51,6 +56,7 @@ impl AccountsLane {
             retained: Batch::default(),
             has_settled: false,
             retry_at: Instant::now(),
+            flush_at: Instant::now() + FLUSH_INTERVAL,
         }
     }
 
@@ -64,6 +70,7 @@ impl AccountsLane {
                 continue;
             }
             commands.close();
+            self.flush_at = Instant::now();
             let mut rest = Vec::new();
             while commands.next_batch(&mut rest, Instant::now() + FLUSH_INTERVAL).await {}
             let close = close.or(self.write(rest).await?);
@@ -81,20 +88,25 @@ impl AccountsLane {
         if self.has_settled && !self.waiting.is_empty() {
             return now;
         }
-        let flush_at = now + FLUSH_INTERVAL;
-        self.waiting.next_at(now).map_or(flush_at, |at| at.min(flush_at))
+        self.waiting.next_at(now).map_or(self.flush_at, |at| at.min(self.flush_at))
     }
 
-    /// Writes a batch of these commands. Returns the caller that closes the store, if it is among them.
+    /// Writes a batch of these commands, and then replies to those that only read. Returns the caller that closes the
+    /// store, if it is among them.
     async fn write(&mut self, commands: Vec<AccountsCommand>) -> Result<Option<ReplySender<()>>, StoreError> {
         self.waiting.expire(Instant::now());
         let mut batch = std::mem::take(&mut self.retained);
         for command in commands {
             batch.add(command);
         }
-        let close = batch.close.take();
+        let (close, charged) = (batch.close.take(), std::mem::take(&mut batch.charged));
         self.take_waiting(&mut batch);
-        while !batch.is_empty() || self.store.usage.has_counted() {
+        // What only reads writes no counts, or it would have a commit after all.
+        let is_due = Instant::now() >= self.flush_at || close.is_some();
+        if is_due || !batch.is_empty() {
+            self.flush_at = Instant::now() + FLUSH_INTERVAL;
+        }
+        while !batch.is_empty() || is_due && self.store.usage.has_counted() {
             batch.encode(&self.waiting, &self.store.usage.send(), &self.store);
             batch = match self.execute(batch).await? {
                 // There may be more settlements to show; a caller of a flush waits for them too.
@@ -102,7 +114,35 @@ impl AccountsLane {
                 None => break,
             };
         }
+        self.read_charged(charged).await;
         Ok(close)
+    }
+
+    /// Reads what budgets have been charged, and replies to these callers. What they have settled before is settled.
+    async fn read_charged(&mut self, callers: Vec<(Budget, ReplySender<Charged>)>) {
+        if callers.is_empty() {
+            return;
+        }
+        let query = ChargedQuery::new(callers.iter().map(|(budget, _)| budget), &self.store.reservations);
+        let read = match self.try_read_charged(&query).await {
+            Ok(rows) => Ok(rows),
+            Err(_) => {
+                // The connection may have been lost since the last batch.
+                self.link.disconnect();
+                self.try_read_charged(&query).await.inspect_err(|_| self.link.disconnect())
+            }
+        };
+        let read = match self.store.wait_released().await {
+            LeaseStatus::Dead => Err(StoreError::OutcomeUnknown),
+            LeaseStatus::Live | LeaseStatus::Lapsed => read,
+        };
+        for (budget, reply) in callers {
+            reply.send(read.as_ref().map(|rows| rows.charged(&budget)).map_err(StoreError::clone));
+        }
+    }
+
+    async fn try_read_charged(&mut self, query: &ChargedQuery) -> Result<ChargedRows, StoreError> {
+        query.read(self.link.reader().await?, self.store.pod.id).await
     }
 
     /// Takes the calls that have waited longest, if something may be free for them.

@@ -12,7 +12,7 @@ use crate::core::{PendingUnit, UnitError};
 use crate::error::StoreError;
 use crate::group_commit::{COMMIT_WAIT_MAX, CommandSender, SubmittedCommand};
 use crate::idempotency::{ReservedKey, StoredKey};
-use crate::ledger::reservation::ReservationId;
+use crate::ledger::reservation::{ReservationId, SettlementRecord};
 use crate::ledger::waiting::OwnedRequest;
 use crate::ledger::{Amount, Reservation, ReserveTicket, Settlement};
 use crate::postgres::command::{AccountsCommand, LaneCommand, Reserver};
@@ -196,9 +196,16 @@ impl StoreHandle {
     /// Settles a reservation whose permit was dropped.
     fn settle_dropped(&self, id: ReservationId, settlement: Settlement) {
         let Some(record) = self.reservations.settle(id, settlement, self.clock.now()) else { return };
-        self.usage.mark_stale(&record);
+        self.usage.settle(&record);
+        self.send_settlement(record);
+    }
+
+    /// Writes a settlement that no unit has taken.
+    pub(super) fn send_settlement(&self, record: SettlementRecord) {
+        let id = record.reservation.id;
         if let Err(error) = self.accounts().try_send(AccountsCommand::SettleDropped(record)) {
-            tracing::warn!(error = %error, "a dropped reservation is settled as estimated when this pod has ended");
+            tracing::warn!(error = %error, "a settlement is lost, and counts as estimated when this pod has ended");
+            self.reservations.forget([id]);
         }
     }
 }

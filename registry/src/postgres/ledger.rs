@@ -82,13 +82,9 @@ impl Ledger for PostgresLedger {
         let Some(record) = self.0.reservations.settle(reservation.into_id(), settlement, now) else {
             return Settled::new(Amount::default(), None, None);
         };
-        self.0.usage.mark_stale(&record);
+        self.0.usage.settle(&record);
         let store = self.0.clone();
-        let write = move |record| {
-            if let Err(error) = store.accounts().try_send(AccountsCommand::SettleDropped(record)) {
-                tracing::warn!(error = %error, "a settlement is lost, and its reservation will count as estimated");
-            }
-        };
+        let write = move |record| store.send_settlement(record);
         Settled::new(settlement.amount(upper_bound), Some(record), Some(Box::new(write)))
     }
 

@@ -2,9 +2,11 @@
 
 mod agent_memory;
 mod audit;
+mod charged;
 mod faults;
 mod format;
 mod generations;
+mod lanes;
 mod leases;
 mod many_chains;
 mod nudge;

@@ -85,7 +85,8 @@ pub(super) struct QueuedUnit {
     pub(super) key: Option<BeginKey>,
     pub(super) reservation: Option<MadeReservation>,
     pub(super) opening: Option<(EventJson, EntrySubject)>,
-    /// The run that the opened entry belongs to. The opening of a step's call is written with the start of the step.
+    /// A run of the tree that the opened entry belongs to. The opening of a step's call is written with the start of the
+    /// step, also if the step calls a run, of which nothing is known yet.
     pub(super) opening_run: Option<RunId>,
     pub(super) event: Option<EventJson>,
     pub(super) closing: Option<CloseEntry>,
@@ -103,8 +104,10 @@ pub(super) struct QueuedUnit {
 impl QueuedUnit {
     /// Encodes a unit. A reservation that it still needs is returned beside it.
     pub(super) fn encode(unit: Unit<'_>, max_delay: Duration) -> Result<(Self, Option<OwnedRequest>), StoreError> {
-        let Unit { at, run, key, reserve, ticket, opening, event, closing, settled, key_reply, outlasts_outage } = unit;
-        let opening_run = opening.as_ref().and_then(|opening| opening.run.as_ref()?.parse().ok());
+        let Unit { at, run, key, reserve, ticket, opening, event, closing, settled, key_reply, tree, outlasts_outage } =
+            unit;
+        let named_run = opening.as_ref().and_then(|opening| opening.run.as_ref()?.parse().ok());
+        let opening_run = tree.cloned().or(named_run);
         let opening = match opening {
             Some(opening) => {
                 let subject = EntrySubject::from_opening(&opening);

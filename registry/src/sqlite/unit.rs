@@ -49,8 +49,20 @@ pub(super) struct QueuedUnit {
 impl QueuedUnit {
     /// Encodes a unit.
     pub(super) fn encode(unit: Unit<'_>, max_delay: Duration, queue: WriterQueue) -> Result<Self, StoreError> {
-        let Unit { at, run, key, reserve, ticket, opening, event, closing, settled, key_reply, outlasts_outage: _ } =
-            unit;
+        let Unit {
+            at,
+            run,
+            key,
+            reserve,
+            ticket,
+            opening,
+            event,
+            closing,
+            settled,
+            key_reply,
+            tree: _,
+            outlasts_outage: _,
+        } = unit;
         let opening = match opening {
             Some(opening) => {
                 let subject = EntrySubject::from_opening(&opening);

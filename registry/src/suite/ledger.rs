@@ -210,6 +210,32 @@ async fn a_budget_shows_what_is_settled_and_what_is_reserved() {
 }
 
 #[tokio::test]
+async fn a_settlement_counts_in_its_budgets_from_its_decision_on_and_once() {
+    for stores in TestStores::each().await {
+        let (ledger, run) = (&stores.stores.ledger, Budget::Run(run_id(1)));
+        let (alice, mut spent, mut models) = (principal("alice"), 0, Vec::new());
+        for (number, settlement, charged) in
+            [(1, Settlement::Unused, 0), (2, Settlement::Actual(cost(7)), 7), (3, Settlement::Estimated, 100)]
+        {
+            let reservation = reserve(&stores, 1_000, 100, number).await.unwrap();
+            let settled = ledger.settle(reservation, settlement, NOW);
+            spent += charged;
+            if charged > 0 {
+                models = vec!["play.one".to_owned()];
+            }
+            let before = ledger.charged(&run).await.unwrap();
+            assert_eq!((before.settled.cost, before.reserved.cost), (MicroUsd(spent), MicroUsd(0)), "{settlement:?}");
+            assert_eq!(before.models.names(), models, "{settlement:?}");
+            let usage = ledger.usage(&alice, Periods::default(), NOW).await.unwrap();
+            assert_eq!((usage.cost_spent, usage.cost_hour), (MicroUsd(spent), MicroUsd(spent)), "{settlement:?}");
+            stores.stores.core.commit(Unit::new(NOW).settle([settled])).await.unwrap();
+            assert_eq!(ledger.charged(&run).await.unwrap(), before, "{settlement:?}");
+            assert_eq!(ledger.usage(&alice, Periods::default(), NOW).await.unwrap(), usage, "{settlement:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_budgets_of_a_run_and_an_execution_name_the_models_that_were_charged() {
     for mut stores in TestStores::each().await {
         let (run, execution) = (Budget::Run(run_id(1)), Budget::Execution(CallKey::new("execution").unwrap()));

@@ -1,15 +1,15 @@
 //! What a run waits for, between runs: a called run reports the approvals that it awaits to the run that called it, so
 //! that the caller names them, and so that its own time does not pass either. A root that only waits for long is parked
-//! with its tree.
+//! with its tree; so a called run reports a late retry too, if there is a use for that.
 
-use greenroom_protocol::RunId;
+use greenroom_protocol::{RunId, Timestamp};
 use ractor::{ActorProcessingErr, ActorRef};
 use tokio::sync::{oneshot, watch};
 
 use super::{RunActor, RunActorState};
 use crate::run::machine::{CallWaits, Event};
 use crate::run::message::{ParkedRun, RunMsg, RunSupervisorMsg};
-use crate::run::park::parked_run;
+use crate::run::park::{late_retry, parked_run};
 
 /// A run that a step in flight has started.
 pub(super) struct CalledRun {
@@ -36,8 +36,12 @@ impl RunActor {
     /// Reports to the calling run what this one waits for, if that changed.
     pub(super) fn report_waits(&self, state: &mut RunActorState) {
         let Some(caller) = &self.ctx.started.parent else { return };
-        let approvals = state.machine.pending_approvals();
-        let waits = CallWaits { approvals, waits: state.machine.pending_waits(), idle: state.machine.is_paused() };
+        let machine = &state.machine;
+        // An early retry is not worth an entry.
+        let is_shared = self.ctx.env.stores.cluster.is_shared();
+        let retry_at = if is_shared { late_retry(machine, self.parked_after()) } else { None };
+        let (approvals, waits) = (machine.pending_approvals(), machine.pending_waits());
+        let waits = CallWaits { approvals, waits, idle: machine.is_paused(), retry_at };
         let is_known = match &state.reported_waits {
             Some(reported) => *reported == waits,
             None => waits.is_empty(),
@@ -66,7 +70,12 @@ impl RunActor {
 
     /// The run as it is parked now. A retry within the next delay is not worth it.
     fn parked_run(&self, state: &RunActorState) -> Option<ParkedRun> {
-        parked_run(&state.machine, self.ctx.env.clock.now().saturating_add(self.ctx.env.park_delay))
+        parked_run(&state.machine, self.parked_after())
+    }
+
+    /// The time after which it may be worth it.
+    fn parked_after(&self) -> Timestamp {
+        self.ctx.env.clock.now().saturating_add(self.ctx.env.park_delay)
     }
 
     pub(super) fn on_waits_long(&self, state: &mut RunActorState) {

@@ -84,16 +84,17 @@ impl State {
     }
 
     /// The time of the next retry, if the run does nothing until then: whatever it has begun waits for a retry, for events
-    /// or for approvals, its own or those of a run that it called. None if it does anything else, or if no step waits for a
-    /// retry.
+    /// or for approvals, its own or those of a run that it called. None if it does anything else, or if nothing waits for
+    /// a retry.
     #[must_use]
     pub fn next_retry(&self) -> Option<Timestamp> {
-        let idle_calls = self.waiting_calls.values().filter(|waits| waits.idle).count();
+        let called = self.waiting_calls.values().filter_map(|waits| waits.retry_at).min();
+        let quiet_calls = self.waiting_calls.values().filter(|waits| waits.idle || waits.retry_at.is_some()).count();
         let Counts { in_flight, backing_off, evaluating, awaiting: _, awaiting_events: _ } = self.counts;
         let only_waits = self.phase == Phase::Running
             && evaluating == 0
-            && backing_off > 0
-            && in_flight as usize == idle_calls.saturating_add(backing_off as usize);
+            && (backing_off > 0 || called.is_some())
+            && in_flight as usize == quiet_calls.saturating_add(backing_off as usize);
         if !only_waits {
             return None;
         }
@@ -106,7 +107,7 @@ impl State {
             let items = step_state.items.iter().flat_map(|items| items.iter()).map(|(_, item)| item);
             std::iter::once(&step_state.status).chain(items)
         });
-        each.filter_map(retry_at).min()
+        each.filter_map(retry_at).chain(called).min()
     }
 
     /// Records what the run of a call waits for. A call that is no longer in flight waits for nothing.

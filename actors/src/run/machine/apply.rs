@@ -56,8 +56,9 @@ impl State {
             Entry::ApprovalRequested { key, until, .. } => {
                 self.set_status(key, StepStatus::AwaitingApproval { since: at, until: *until });
             }
-            Entry::CallAwaitsApproval { key, approvals, waits, idle } => {
-                let waits = CallWaits { approvals: approvals.clone(), waits: waits.clone(), idle: *idle };
+            Entry::CallAwaitsApproval { key, approvals, waits, idle, retry_at } => {
+                let (approvals, waits) = (approvals.clone(), waits.clone());
+                let waits = CallWaits { approvals, waits, idle: *idle, retry_at: *retry_at };
                 self.set_call_waits(key, waits);
             }
             Entry::WaitStarted { key, attempt, target, until } => {

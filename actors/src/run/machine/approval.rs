@@ -74,8 +74,8 @@ impl DecisionBuilder<'_> {
             None => waits.is_empty(),
         };
         if is_running && is_in_flight && !is_same {
-            let CallWaits { approvals, waits, idle } = waits.clone();
-            self.record(Entry::CallAwaitsApproval { key: key.clone(), approvals, waits, idle });
+            let CallWaits { approvals, waits, idle, retry_at } = waits.clone();
+            self.record(Entry::CallAwaitsApproval { key: key.clone(), approvals, waits, idle, retry_at });
         }
     }
 

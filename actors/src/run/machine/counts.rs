@@ -1,5 +1,6 @@
 //! What the parts of a run do at present, counted.
 
+use greenroom_protocol::Timestamp;
 use greenroom_protocol::journal::{PendingApproval, PendingWait};
 
 /// Counts of steps and items by what they do.
@@ -38,12 +39,14 @@ pub struct CallWaits {
     pub waits: Vec<PendingWait>,
     /// True if that run does nothing else.
     pub idle: bool,
+    /// When that run continues, if it does nothing but wait for a late retry until then; its time passes.
+    pub retry_at: Option<Timestamp>,
 }
 
 impl CallWaits {
     /// True if no step waits.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.approvals.is_empty() && self.waits.is_empty()
+        self.approvals.is_empty() && self.waits.is_empty() && self.retry_at.is_none()
     }
 }

@@ -13,7 +13,8 @@ use crate::columns::to_int;
 use crate::ledger::reservation::{ReservationId, SettlementRecord};
 use crate::ledger::usage::{BudgetUsage, UsageCounts, day_of, first_day, minute_of, window_minutes};
 use crate::ledger::waiting::OwnedRequest;
-use crate::ledger::{Amount, Budget, Charged, ChargedModels, Exceeded, Limit, PERIOD_DAYS_MAX, ReserveError};
+use crate::ledger::{Amount, Budget, Exceeded, Limit, PERIOD_DAYS_MAX, ReserveError};
+use crate::postgres::accounts::charged::ChargedRows;
 use crate::postgres::ledger::settled::{SettledJson, amounts};
 use crate::postgres::ledger::usage::{Minutes, UserUsage};
 use crate::postgres::link::{BatchCall, BatchId};
@@ -147,11 +148,6 @@ impl AccountsBatch {
         });
     }
 
-    /// Reads what a budget has been charged.
-    pub(in crate::postgres) fn read_charged(&mut self, budget: &Budget) {
-        self.charged.push(account_of(budget));
-    }
-
     /// Reads the usage of a user.
     pub(in crate::postgres) fn read_usage(&mut self, principal: &PrincipalId, now: Timestamp) {
         for budget in budgets_of_user(principal) {
@@ -187,7 +183,7 @@ fn oldest_day(now: Timestamp) -> i64 {
 }
 
 /// The name of a budget in the accounts. The serialiser of a budget does not fail; if it did, all budgets would be one.
-fn account_of(budget: &Budget) -> String {
+pub(in crate::postgres) fn account_of(budget: &Budget) -> String {
     serde_json::to_string(budget).unwrap_or_default()
 }
 
@@ -196,7 +192,8 @@ fn budgets_of_user(principal: &PrincipalId) -> [Budget; 2] {
     [Budget::User(principal.clone()), Budget::Tenant(principal.tenant.clone())]
 }
 
-const fn amount(input: u64, output: u64, cost: u64) -> Amount {
+/// An amount of these columns.
+pub(in crate::postgres) const fn amount(input: u64, output: u64, cost: u64) -> Amount {
     Amount { tokens: Tokens { input, output }, cost: MicroUsd(cost) }
 }
 
@@ -243,47 +240,6 @@ impl ReservedRow {
     }
 }
 
-/// A model, and whether its price is assumed.
-#[derive(Deserialize)]
-struct ModelRow {
-    model: String,
-    assumed: bool,
-}
-
-#[derive(Deserialize)]
-struct AccountRow {
-    account: String,
-    tokens_input: u64,
-    tokens_output: u64,
-    cost: u64,
-    reserved_input: u64,
-    reserved_output: u64,
-    reserved_cost: u64,
-    /// Of the settled calls; none for a budget that has no models.
-    models: Vec<String>,
-    assumed: bool,
-    /// Of the calls in flight.
-    open: Vec<ModelRow>,
-}
-
-impl AccountRow {
-    fn charged(&self) -> Charged {
-        let mut models = ChargedModels::default();
-        let price = price_of(self.assumed);
-        self.models.iter().for_each(|model| models.add(model, price));
-        self.open.iter().for_each(|row| models.add(&row.model, price_of(row.assumed)));
-        Charged {
-            settled: amount(self.tokens_input, self.tokens_output, self.cost),
-            reserved: amount(self.reserved_input, self.reserved_output, self.reserved_cost),
-            models,
-        }
-    }
-}
-
-const fn price_of(is_assumed: bool) -> PriceBasis {
-    if is_assumed { PriceBasis::Assumed } else { PriceBasis::Listed }
-}
-
 #[derive(Deserialize)]
 struct DayRow {
     account: String,
@@ -311,18 +267,12 @@ pub(in crate::postgres) struct AccountsResult {
     pub(in crate::postgres) reserved: Vec<ReservedRow>,
     /// Settlements that are shown in the accounts now.
     pub(in crate::postgres) settlements: usize,
-    accounts: Vec<AccountRow>,
+    accounts: ChargedRows,
     days: Vec<DayRow>,
     minutes: Vec<MinuteRow>,
 }
 
 impl AccountsResult {
-    /// What a budget has been charged.
-    pub(in crate::postgres) fn charged(&self, budget: &Budget) -> Charged {
-        let name = account_of(budget);
-        self.accounts.iter().find(|row| row.account == name).map_or_else(Charged::default, AccountRow::charged)
-    }
-
     /// The usage of a user.
     pub(in crate::postgres) fn usage(&self, principal: &PrincipalId, now: Timestamp) -> UserUsage {
         let [user, tenant] = budgets_of_user(principal);
@@ -351,7 +301,7 @@ impl AccountsResult {
             .filter(|row| row.account == name)
             .map(|row| (row.day, amount(row.tokens_input, row.tokens_output, row.cost)))
             .collect();
-        let total = self.charged(budget).settled;
+        let total = self.accounts.charged(budget).settled;
         let mut recent = Amount::default();
         days.values().for_each(|day| recent += *day);
         let mut spending = BudgetUsage::default();

@@ -36,11 +36,12 @@ pub(in crate::postgres) struct Batch {
     settled: Vec<SettlementRecord>,
     units: Vec<QueuedUnit>,
     deciding: Vec<Deciding>,
-    charged: Vec<(Budget, ReplySender<Charged>)>,
     usage: Vec<(PrincipalId, Timestamp, ReplySender<()>)>,
     flushes: Vec<ReplySender<()>>,
     /// Settlements of other lanes are to be shown.
     is_showing: bool,
+    /// What is read after the batch, and is no part of it.
+    pub(in crate::postgres) charged: Vec<(Budget, ReplySender<Charged>)>,
     /// The caller that closes the store.
     pub(in crate::postgres) close: Option<ReplySender<()>>,
 }
@@ -107,7 +108,6 @@ impl Batch {
         self.settled.is_empty()
             && self.units.is_empty()
             && self.deciding.is_empty()
-            && self.charged.is_empty()
             && self.usage.is_empty()
             && self.flushes.is_empty()
             && !self.is_showing
@@ -144,13 +144,13 @@ impl Batch {
             json.reserve(*id, request, budgets, queue, *at);
             self.deciding.push(deciding);
         }
-        self.charged.iter().for_each(|(budget, _)| json.read_charged(budget));
         self.usage.iter().for_each(|(principal, now, _)| json.read_usage(principal, *now));
         self.json = json;
     }
 
     /// Replies to the callers of a batch that is durable.
     pub(in crate::postgres) fn finish(self, result: &AccountsResult, store: &StoreHandle) -> Finished {
+        store.reservations.forget(self.settled.iter().map(|record| record.reservation.id));
         let rows: HashMap<u64, &ReservedRow> = result.reserved.iter().map(|row| (row.n, row)).collect();
         let (mut refused, mut has_served) = (Vec::new(), false);
         for deciding in self.deciding {
@@ -169,12 +169,10 @@ impl Batch {
         for unit in self.units {
             pass_on(unit, store);
         }
-        for (budget, reply) in self.charged {
-            reply.send(Ok(result.charged(&budget)));
-        }
         for (principal, now, reply) in self.usage {
             let usage = result.usage(&principal, now);
-            store.usage.on_read(principal, usage);
+            let settling = store.reservations.settling_of(&principal);
+            store.usage.on_read(principal, usage, &settling);
             reply.send(Ok(()));
         }
         Finished { refused, flushes: self.flushes, has_served }
@@ -203,10 +201,14 @@ impl Batch {
                 Reserver::Call { reply, .. } => drop(reply.send(Err(error.clone().into()))),
             }
         }
-        self.charged.into_iter().for_each(|(_, reply)| reply.send(Err(error.clone())));
         self.usage.into_iter().for_each(|(_, _, reply)| reply.send(Err(error.clone())));
         self.flushes.into_iter().for_each(|reply| reply.send(Err(error.clone())));
-        let settled = if is_known { self.settled } else { Vec::new() };
+        let settled = if is_known {
+            self.settled
+        } else {
+            store.reservations.forget(self.settled.iter().map(|record| record.reservation.id));
+            Vec::new()
+        };
         Self { settled, deciding: repeated, close: self.close, ..Self::default() }
     }
 }

@@ -43,6 +43,8 @@ impl Lane {
             created.into_iter().map(|CreatedRow { unit, number }| (unit, number)).collect();
         let mut claimed: HashMap<i32, ClaimedRow> = claimed.into_iter().map(|row| (row.unit, row)).collect();
         let mut repeated = Vec::new();
+        let settled = units.iter().flat_map(|unit| &unit.settled);
+        self.store.reservations.forget(settled.map(|record| record.reservation.id));
         for (index, ((mut unit, records), record)) in units.into_iter().zip(records).zip(runs).enumerate() {
             let number = unit_number(index);
             let mut receipts = std::mem::take(&mut unit.receipts);

@@ -1,20 +1,29 @@
-//! The reservations of this pod that are made and not settled.
+//! The reservations of this pod: those that are made and not settled, and those whose settlement is not durable yet.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use greenroom_protocol::Timestamp;
+use greenroom_protocol::{PrincipalId, Timestamp};
 
-use crate::ledger::Settlement;
 use crate::ledger::reservation::{ReservationId, ReservationRecord, SettlementRecord};
+use crate::ledger::{Budget, Settlement};
+use crate::postgres::ledger::settled::SettledJson;
 use crate::postgres::lock::lock;
 
-/// The reservations of this pod that are made and not settled. Their numbers are the pod's own.
+/// The reservations of this pod. Their numbers are the pod's own.
 #[derive(Default)]
 pub(in crate::postgres) struct OpenReservations {
-    open: Mutex<HashMap<ReservationId, ReservationRecord>>,
+    state: Mutex<State>,
     last: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    /// Made and not settled.
+    open: HashMap<ReservationId, ReservationRecord>,
+    /// Settled by units that are not durable yet. Their budgets have them at once, for what this pod reads.
+    settling: HashMap<ReservationId, SettlementRecord>,
 }
 
 impl OpenReservations {
@@ -25,7 +34,7 @@ impl OpenReservations {
 
     /// Adds a reservation that is durable.
     pub(in crate::postgres) fn insert(&self, record: ReservationRecord) {
-        lock(&self.open).insert(record.id, record);
+        lock(&self.state).open.insert(record.id, record);
     }
 
     /// Settles a reservation, once.
@@ -35,7 +44,33 @@ impl OpenReservations {
         settlement: Settlement,
         at: Timestamp,
     ) -> Option<SettlementRecord> {
-        let reservation = lock(&self.open).remove(&id)?;
-        Some(SettlementRecord { reservation, settlement, at })
+        let mut state = lock(&self.state);
+        let reservation = state.open.remove(&id)?;
+        let record = SettlementRecord { reservation, settlement, at };
+        state.settling.insert(id, record.clone());
+        Some(record)
+    }
+
+    /// The settlements in these budgets that may not be durable yet.
+    pub(in crate::postgres) fn settling(&self, budgets: &HashSet<&Budget>) -> Vec<SettledJson> {
+        let state = lock(&self.state);
+        let is_read =
+            |record: &&SettlementRecord| record.reservation.budgets.iter().any(|budget| budgets.contains(budget));
+        state.settling.values().filter(is_read).map(SettledJson::new).collect()
+    }
+
+    /// The settlements of the calls of a user that may not be durable yet.
+    pub(in crate::postgres) fn settling_of(&self, principal: &PrincipalId) -> Vec<SettlementRecord> {
+        let state = lock(&self.state);
+        let is_own = |record: &&SettlementRecord| record.reservation.account.principal == *principal;
+        state.settling.values().filter(is_own).cloned().collect()
+    }
+
+    /// Forgets settlements that are durable, or that are lost: then they are settled as estimated when this pod has ended.
+    pub(in crate::postgres) fn forget(&self, settled: impl IntoIterator<Item = ReservationId>) {
+        let mut state = lock(&self.state);
+        for id in settled {
+            state.settling.remove(&id);
+        }
     }
 }

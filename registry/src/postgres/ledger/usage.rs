@@ -1,5 +1,5 @@
-//! The usage of users as the policy reads it: at most [`USAGE_AGE_MAX`] old for what other pods have counted, and exact
-//! for the requests of this pod.
+//! The usage of users as the policy reads it: at most [`USAGE_AGE_MAX`] old for what other pods have counted, and that of
+//! this pod at once: what it counts and settles is added to what it has read, which needs no commit.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
@@ -30,12 +30,20 @@ pub(in crate::postgres) struct UserUsage {
     pub(in crate::postgres) tenant: BudgetUsage,
 }
 
+impl UserUsage {
+    /// Adds what a call of the user has cost.
+    fn settle(&mut self, record: &SettlementRecord) {
+        let (amount, day) = (record.amount(), day_of(record.at));
+        self.window.add(minute_of(record.at), UsageCounts::of_amount(amount));
+        self.user.spend(day, amount);
+        self.tenant.spend(day, amount);
+    }
+}
+
 #[derive(Debug)]
 struct ReadUsage {
     usage: UserUsage,
     read_at: Instant,
-    /// A call of the user was settled since.
-    is_stale: bool,
 }
 
 #[derive(Debug, Default)]
@@ -93,7 +101,7 @@ impl UsageCache {
     ) -> Option<UsageSummary> {
         let users = lock(&self.0);
         let counts = users.get(principal)?;
-        let read = counts.read.as_ref().filter(|read| !read.is_stale && read.read_at.elapsed() < USAGE_AGE_MAX)?;
+        let read = counts.read.as_ref().filter(|read| read.read_at.elapsed() < USAGE_AGE_MAX)?;
         Some(counts.summary(&read.usage, periods, now))
     }
 
@@ -109,11 +117,11 @@ impl UsageCache {
         counts.summary(counts.read.as_ref().map_or(&unused, |read| &read.usage), periods, now)
     }
 
-    /// A call of this user was settled: what was read of the user is not up to date any more.
-    pub(in crate::postgres) fn mark_stale(&self, record: &SettlementRecord) {
+    /// Adds a call that was settled to what was read of its user.
+    pub(in crate::postgres) fn settle(&self, record: &SettlementRecord) {
         let principal = &record.reservation.account.principal;
         if let Some(read) = lock(&self.0).get_mut(principal).and_then(|counts| counts.read.as_mut()) {
-            read.is_stale = true;
+            read.usage.settle(record);
         }
     }
 
@@ -158,24 +166,63 @@ impl UsageCache {
         }
     }
 
-    /// Replaces what was read of a user. It has everything that was written before.
-    pub(in crate::postgres) fn on_read(&self, principal: PrincipalId, usage: UserUsage) {
-        let read = ReadUsage { usage, read_at: Instant::now(), is_stale: false };
+    /// Replaces what was read of a user. It has everything that was written before, but not the settlements that are not
+    /// durable yet.
+    pub(in crate::postgres) fn on_read(
+        &self,
+        principal: PrincipalId,
+        mut usage: UserUsage,
+        settling: &[SettlementRecord],
+    ) {
+        settling.iter().for_each(|record| usage.settle(record));
+        let read = ReadUsage { usage, read_at: Instant::now() };
         lock(&self.0).entry(principal).or_default().read = Some(read);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use protocol::{AgentId, CallKey, MicroUsd, PriceBasis};
+
     use super::*;
+    use crate::ledger::reservation::{ReservationId, ReservationRecord};
+    use crate::ledger::{Account, Settlement};
     use crate::suite::{NOW, principal};
+
+    fn settled(micros: u64) -> SettlementRecord {
+        let account = Account {
+            principal: principal("alice"),
+            agent: AgentId::new("writer").unwrap(),
+            workflow: None,
+            run: None,
+            model: "play.one".into(),
+            price: PriceBasis::Listed,
+        };
+        let (id, key, upper_bound) = (ReservationId(1), CallKey::new("call").unwrap(), Amount::of_cost(MicroUsd(100)));
+        let reservation = ReservationRecord { id, key, account, budgets: Vec::new(), upper_bound, at: NOW };
+        let settlement = Settlement::Actual(Amount::of_cost(MicroUsd(micros)));
+        SettlementRecord { reservation, settlement, at: NOW }
+    }
+
+    #[test]
+    fn what_a_call_has_cost_is_in_the_usage_of_its_user_without_a_reading() {
+        let cache = UsageCache::default();
+        let alice = principal("alice");
+        cache.settle(&settled(1));
+        assert!(cache.recent(&alice, Periods::default(), NOW).is_none(), "nothing was read yet");
+        cache.on_read(alice.clone(), UserUsage::default(), &[settled(20)]);
+        cache.settle(&settled(300));
+        let usage = cache.recent(&alice, Periods::default(), NOW).unwrap();
+        let costs = [usage.cost_spent, usage.tenant_cost_spent, usage.cost_hour];
+        assert_eq!(costs, [MicroUsd(320); 3]);
+    }
 
     #[test]
     fn requests_count_once_while_they_are_counted_sent_and_written() {
         let cache = UsageCache::default();
         let alice = principal("alice");
         let calls = || cache.newest(&alice, Periods::default(), NOW).calls_hour;
-        cache.on_read(alice.clone(), UserUsage::default());
+        cache.on_read(alice.clone(), UserUsage::default(), &[]);
         for _ in 0..2 {
             cache.count(&alice, RequestKind::Call, NOW);
         }

@@ -85,7 +85,7 @@ fn calling() -> Simulation {
 fn called_run_waits(since: greenroom_protocol::Timestamp, idle: bool) -> CallWaits {
     let run = RunId::new("run_inner").unwrap();
     let approvals = vec![PendingApproval { run, step: step_id("ask"), since, until: None }];
-    CallWaits { approvals, waits: Vec::new(), idle }
+    CallWaits { approvals, waits: Vec::new(), idle, retry_at: None }
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_called_run_that_only_waits_stops_the_time_of_its_caller_and_is_named() {
     let entries = simulation.journal.len();
     simulation.process(&Event::CallWaits { key: key("call"), waits });
     assert_eq!(simulation.journal.len(), entries, "it was known");
-    let nothing = CallWaits { approvals: Vec::new(), waits: Vec::new(), idle: false };
+    let nothing = CallWaits { approvals: Vec::new(), waits: Vec::new(), idle: false, retry_at: None };
     simulation.wait(HOUR).process(&Event::CallWaits { key: key("call"), waits: nothing.clone() });
     assert_eq!(simulation.state.deadline(), Some(Deadline::after(START, HOUR + TIME)));
     assert!(simulation.state.pending_approvals().is_empty());
@@ -180,6 +180,18 @@ fn a_called_run_that_also_works_is_named_and_its_caller_has_its_deadline() {
     assert!(!simulation.state.is_paused());
     simulation.complete(0);
     assert!(simulation.state.pending_approvals().is_empty(), "its call has returned");
+}
+
+#[test]
+fn a_run_whose_called_run_waits_for_a_late_retry_does_nothing_else_and_has_its_deadline() {
+    let mut simulation = calling();
+    let retry_at = simulation.now.saturating_add(HOUR);
+    let waits = CallWaits { approvals: Vec::new(), waits: Vec::new(), idle: false, retry_at: Some(retry_at) };
+    simulation.process(&Event::CallWaits { key: key("call"), waits });
+    assert!(!simulation.state.is_paused());
+    assert_eq!(simulation.state.next_retry(), Some(retry_at));
+    simulation.complete(0);
+    assert_eq!(simulation.state.next_retry(), None, "its call has returned");
 }
 
 #[test]

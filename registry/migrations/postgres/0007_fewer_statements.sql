@@ -446,3 +446,16 @@ BEGIN
     UPDATE batches SET result = v_result WHERE pod = p_pod AND lane = p_lane AND batch = p_batch;
     RETURN v_result;
 END $$;
+
+-- Each statement of a batch looks up by index what the batch names. The planner knows neither that these are few rows nor
+-- how large the tables become while a connection lasts: left to itself, it reads whole tables for each batch.
+ALTER FUNCTION greenroom_commit_v2 SET plan_cache_mode = force_generic_plan;
+ALTER FUNCTION greenroom_commit_v2 SET enable_seqscan = off;
+ALTER FUNCTION greenroom_commit_v2 SET enable_hashjoin = off;
+ALTER FUNCTION greenroom_commit_v2 SET enable_mergejoin = off;
+ALTER FUNCTION greenroom_commit_v2 SET jit = off;
+ALTER FUNCTION greenroom_accounts_v2 SET plan_cache_mode = force_generic_plan;
+ALTER FUNCTION greenroom_accounts_v2 SET enable_seqscan = off;
+ALTER FUNCTION greenroom_accounts_v2 SET enable_hashjoin = off;
+ALTER FUNCTION greenroom_accounts_v2 SET enable_mergejoin = off;
+ALTER FUNCTION greenroom_accounts_v2 SET jit = off;

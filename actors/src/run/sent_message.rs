@@ -77,9 +77,9 @@ mod tests {
 
     #[test]
     fn a_signal_of_an_earlier_release_is_read_and_anything_else_is_an_error() {
-        let cancel: MessageBody = serde_json::from_str(r#"{"signal":"cancel","by":"alice"}"#).unwrap();
+        let cancel: MessageBody = serde_json::from_str(r#"{"signal":{"signal":"cancel"},"by":"alice"}"#).unwrap();
         assert_eq!(cancel, signal(Signal::Cancel, None));
-        for text in ["", "{}", "null", r#"{"write":{}}"#, r#"{"signal":"sleep","by":"alice"}"#] {
+        for text in ["", "{}", "null", r#"{"write":{}}"#, r#"{"signal":{"signal":"sleep"},"by":"alice"}"#] {
             assert!(serde_json::from_str::<MessageBody>(text).is_err(), "{text}");
         }
     }

@@ -40,7 +40,8 @@ impl RunsHandle {
     /// [`ErrorCode::UnknownRun`] if the run has ended, or no team was formed for it; [`ErrorCode::OutcomeUnknown`] if no
     /// owner has decided it by its deadline.
     pub(super) async fn write_foreign_context(&self, permit: Permitted<ContextWrite>) -> Result<Outcome, Cause> {
-        let record = self.foreign_record(&permit.request().run).await?;
+        let run = permit.request().run.clone();
+        let record = self.foreign_record(&run).await?;
         if !matches!(permit.grant().caller(), Caller::User { .. }) {
             // The new owner of the tree repeats the call that writes.
             let message = format!("the pod {} owns the run `{}`, and repeats its calls", record.pod, record.run);

@@ -1,7 +1,6 @@
 //! Signals to runs, whichever pod owns them. The pod that receives a signal has authenticated and authorized it. If it
 //! hosts the run, the run's actor records the signal; else the signal is sent as a message, which is confirmed once it is
-//! durable, and the owner records it when it reads the message
-//! (`super::deliver`).
+//! durable, and the owner records it when it reads the message (`super::deliver`).
 
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::request::SignalRun;

@@ -89,8 +89,8 @@ async fn a_write_whose_version_was_replaced_is_rejected_before_and_after_it_is_s
         assert_eq!(put(&owner, &run, first, "second").await.status, Status::Success);
         deliver(&cluster, &owner).await;
     };
-    let (late, ()) = tokio::join!(put(&other, &run, first, "late"), overtaking);
-    assert_eq!(code(late), Some(ErrorCode::VersionConflict));
+    let (rejected, ()) = tokio::join!(put(&other, &run, first, "late"), overtaking);
+    assert_eq!(code(rejected), Some(ErrorCode::VersionConflict));
     assert_eq!(read(&other, &run).await.outputs["notes"], json!("second"));
 }
 

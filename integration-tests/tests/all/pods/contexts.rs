@@ -1,4 +1,7 @@
-//! Writes to the context of a team's run that a pod receives which does not own the run.
+//! Writes to the context of a team's run that a pod receives which does not own the run. The shipped policy lets only
+//! members of the team write, so the pods have a policy of their own.
+
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use greenroom_client::Team;
@@ -42,7 +45,9 @@ fn is_change(entry: &Entry) -> bool {
 #[test]
 fn every_pod_writes_the_context_of_a_run_of_another_one() -> Result<()> {
     let database = SharedDatabase::create("contexts", [replying("draft"), replying("send")])?;
-    let (a, b) = (database.start("pod_a")?, database.start("pod_b")?);
+    let policy = database.write_open_policy()?;
+    let start = |name| database.start_with(name, |config| config.policy = Some(policy.clone().into()));
+    let (a, b) = (start("pod_a")?, start("pod_b")?);
     let run = start_team(&a)?;
     let first = write(&b, &run, Some(0), ContextChange::Put(json!(["b"])))?;
     ensure_success(&first)?;
@@ -65,7 +70,13 @@ fn every_pod_writes_the_context_of_a_run_of_another_one() -> Result<()> {
 #[test]
 fn a_write_wakes_a_parked_run_and_is_recorded_by_its_new_owner() -> Result<()> {
     let database = SharedDatabase::create("contexts_park", [replying("draft"), replying("send")])?;
-    let start = |name| database.start_with(name, |config| config.park_delay = std::time::Duration::from_secs(3));
+    let policy = database.write_open_policy()?;
+    let start = |name| {
+        database.start_with(name, |config| {
+            config.policy = Some(policy.clone().into());
+            config.park_delay = Duration::from_secs(3);
+        })
+    };
     let (a, mut b) = (start("pod_a")?, start("pod_b")?);
     b.recover();
     let run = start_team(&a)?;
@@ -78,4 +89,17 @@ fn a_write_wakes_a_parked_run_and_is_recorded_by_its_new_owner() -> Result<()> {
     ensure_success(&b.wait_ended(&run)?)?;
     assert_eq!(database.calls(), 2, "no call was repeated");
     Ok(())
+}
+
+#[test]
+fn the_shipped_policy_denies_the_write_of_a_user_on_every_pod() -> Result<()> {
+    let database = SharedDatabase::create("contexts_denied", [replying("draft"), replying("send")])?;
+    let (a, b) = (database.start("pod_a")?, database.start("pod_b")?);
+    let run = start_team(&a)?;
+    for pod in [&a, &b] {
+        let denied = write(pod, &run, Some(0), ContextChange::Put(json!("x")))?;
+        assert_eq!(denied.error.map(|cause| cause.code), Some(ErrorCode::PolicyDenied));
+        assert_eq!(notes(pod, &run)?, None);
+    }
+    database.wait_count("SELECT count(*) FROM inbox", 0)
 }

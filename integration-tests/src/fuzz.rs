@@ -4,6 +4,7 @@
 //! with a fixed seed, and `integration-tests/fuzz/`, which passes them to cargo-fuzz. A target panics
 //! where a property is violated; the first property is that it returns in time and on a small stack.
 
+mod cluster;
 mod message;
 mod mutator;
 mod policy;
@@ -32,6 +33,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     FuzzTarget { name: "template", words: targets::TEMPLATE_WORDS, run: targets::template },
     FuzzTarget { name: "envelope", words: targets::JSON_WORDS, run: targets::envelope },
     FuzzTarget { name: "message", words: message::WORDS, run: message::message },
+    FuzzTarget { name: "cluster", words: cluster::WORDS, run: cluster::cluster },
     FuzzTarget { name: "session", words: session::WORDS, run: session::session },
     FuzzTarget { name: "policy", words: policy::WORDS, run: policy::policy },
     FuzzTarget { name: "stream", words: stream::WORDS, run: stream::stream },

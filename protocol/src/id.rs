@@ -222,7 +222,7 @@ text_id!(
     EventName, ID_BYTES_MAX, plain
 );
 text_id!(
-    /// One publication of an event: the id of its request, or of its idempotency key.
+    /// One publication of an event, or one write to a context: the id of its request, or of its idempotency key.
     EventId, ID_BYTES_MAX, plain
 );
 text_id!(
@@ -265,7 +265,7 @@ impl TeamId {
 }
 
 impl EventId {
-    /// The id of an event that a request publishes.
+    /// The id of an event that a request publishes, or of what it writes.
     #[must_use]
     pub fn for_request(request: &RequestId) -> Self {
         Self(Arc::clone(&request.0))

@@ -345,6 +345,9 @@ pub enum Entry {
         /// When the value expires.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
+        /// The id of the write, by which a repetition is recognised, if another pod has sent it to the owner of the run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<EventId>,
     },
     /// The run resumed after its process ended.
     RunResumed {

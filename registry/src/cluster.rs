@@ -127,6 +127,12 @@ pub trait ClusterStore: Send + Sync {
     /// [`StoreError`], and then the message may be sent again.
     async fn send(&self, run: &RunId, id: &str, body: &str, now: Timestamp) -> Result<bool, StoreError>;
 
+    /// True while a message waits for the owner of its run, which removes it once it has recorded or rejected it.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    async fn has_message(&self, run: &RunId, id: &str) -> Result<bool, StoreError>;
+
     /// Removes a message that is recorded in the journal of its run.
     ///
     /// # Errors

@@ -132,6 +132,7 @@ impl Actor for RunActor {
             RunMsg::TaskEnded(task, outcome) => self.on_task_end(&myself, state, task, outcome).await,
             RunMsg::Signal(signal, port) => self.on_signal(&myself, state, signal, port).await,
             RunMsg::WriteContext(permit, port) => self.on_write_context(&myself, state, permit, port).await,
+            RunMsg::RecordWrite(sent, port) => self.on_sent_write(&myself, state, *sent, port).await,
             RunMsg::ReadContext(read, port) => self.on_read_context(&myself, state, &read, port).await,
             RunMsg::RetryTaken => self.process_event(&myself, state, &Event::RetryTaken).await.map(drop),
             RunMsg::CallWaits(run, waits) => self.on_call_waits(&myself, state, &run, waits).await,

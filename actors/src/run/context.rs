@@ -9,7 +9,7 @@ use greenroom_definitions::named_values::Names;
 use greenroom_protocol::journal::{Entry, RunStarted};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{ContextChange, ContextWrite};
-use greenroom_protocol::{Cause, ContextKey, ErrorCode, Json, Outcome, RunId, Timestamp, Values};
+use greenroom_protocol::{Cause, ContextKey, ErrorCode, EventId, Json, Outcome, RunId, Timestamp, Values};
 use greenroom_registry::context::{ContextData, ContextPut, Snapshot, Version, ViewError};
 use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::Fence;
@@ -92,7 +92,7 @@ pub(super) async fn replay_context(
         let records = records.map_err(|error| error.cause())?;
         let Some(last) = records.last().map(|record| record.seq) else { return Ok(Some(data)) };
         for record in &records {
-            if let Entry::ContextChanged { key, change, until } = &record.entry {
+            if let Entry::ContextChanged { key, change, until, .. } = &record.entry {
                 data.apply(Version(record.seq.0), record.at, key, change, *until);
             }
         }
@@ -149,7 +149,7 @@ impl RunContext {
         let before = self.data.version();
         let mut changes = Vec::new();
         for (seq, entry) in (after.0.saturating_add(1)..).zip(entries) {
-            if let Entry::ContextChanged { key, change, until } = entry {
+            if let Entry::ContextChanged { key, change, until, .. } = entry {
                 changes.push((key.clone(), self.data.apply(Version(seq), at, key, change, *until)));
             }
         }
@@ -171,18 +171,23 @@ impl RunContext {
         }
     }
 
-    /// The event of a permitted write.
-    pub(super) fn write_event(&self, write: ContextWrite, now: Timestamp) -> Result<Event, Cause> {
+    /// The event of a permitted write, with its id if another pod has sent it.
+    pub(super) fn write_event(&self, write: ContextWrite, id: Option<EventId>, now: Timestamp) -> Result<Event, Cause> {
         if write.run != self.run {
             return Err(Cause::new(ErrorCode::Internal, "the permit is for another context"));
         }
-        let until = write.ttl_ms.map(|ttl| now.saturating_add(Duration::from_millis(ttl)));
-        let ContextWrite { key, expect, change, .. } = write;
-        let put = ContextPut { key, expect: expect.map(Version), change, until };
+        let put = context_put(write, now);
         self.check(&put, now)?;
         let ContextPut { key, change, until, .. } = put;
-        Ok(Event::ContextWritten { key, change, until })
+        Ok(Event::ContextWritten { key, change, until, id })
     }
+}
+
+/// What a write puts into the context.
+pub(super) fn context_put(write: ContextWrite, now: Timestamp) -> ContextPut {
+    let until = write.ttl_ms.map(|ttl| now.saturating_add(Duration::from_millis(ttl)));
+    let ContextWrite { key, expect, change, .. } = write;
+    ContextPut { key, expect: expect.map(Version), change, until }
 }
 
 /// The version that a write has created.

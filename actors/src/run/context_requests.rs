@@ -46,12 +46,12 @@ impl RunsHandle {
     /// step, so here the permit is all that it gets.
     ///
     /// # Errors
-    /// [`ErrorCode::LeaseLost`] if another pod owns the run; [`ErrorCode::VersionConflict`] if the key has another version
-    /// than expected; as [`RunsHandle::read_context`].
+    /// [`ErrorCode::LeaseLost`] if another pod claims the run at this moment; [`ErrorCode::VersionConflict`] if the key has
+    /// another version than expected; as [`RunsHandle::read_context`].
     pub(crate) async fn write_context(&self, permit: Permitted<ContextWrite>) -> Result<Outcome, Cause> {
         let run = permit.request().run.clone();
         if self.context_version(&run).is_err() {
-            return Err(self.foreign_write_error(&run).await);
+            return self.write_foreign_context(permit).await;
         }
         if matches!(permit.grant().caller(), Caller::Workflow { run: caller, .. } if *caller == run) {
             drop(permit.redeem());

@@ -1,20 +1,16 @@
 //! Requests for the context of a run that another pod owns: a member of the team on a pod with its labels, or a user whose
 //! request any pod may receive. A read replays the journal, which has every change that is durable; this pod does not know
-//! which version the view must have at least. A write is decided by the owner.
-
-use std::time::Duration;
+//! which version the view must have at least. A write is decided by the owner (`super::foreign_write`).
 
 use greenroom_protocol::journal::{Entry, RunStarted};
 use greenroom_protocol::{Cause, ContextKey, Deadline, ErrorCode, Outcome, RunId};
+use greenroom_registry::context::ContextData;
 use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::RunRecord;
 
 use super::artifacts::RunArtifacts;
 use super::context::{no_context_error, replay_context, snapshot_outcome};
 use super::handle::RunsHandle;
-
-/// When a write may be repeated that this pod cannot decide: another pod may receive it.
-const WRITE_RETRY_AFTER: Duration = Duration::from_millis(50);
 
 impl RunsHandle {
     /// Reads values of the context of a run that is not hosted here.
@@ -33,19 +29,8 @@ impl RunsHandle {
         tokio::time::timeout(timeout, replaying).await.map_err(|_elapsed| read_timed_out())?
     }
 
-    /// The reply to a write to the context of a run that is not hosted here.
-    pub(super) async fn foreign_write_error(&self, run: &RunId) -> Cause {
-        match self.foreign_record(run).await {
-            Ok(record) => {
-                let message = format!("the pod {} owns the run `{run}`, and decides writes to its context", record.pod);
-                Cause::new(ErrorCode::LeaseLost, message).with_retry_after(WRITE_RETRY_AFTER)
-            }
-            Err(cause) => cause,
-        }
-    }
-
     /// The record of a run that another pod may own.
-    async fn foreign_record(&self, run: &RunId) -> Result<RunRecord, Cause> {
+    pub(super) async fn foreign_record(&self, run: &RunId) -> Result<RunRecord, Cause> {
         let stores = &self.env().stores;
         if !stores.cluster.is_shared() {
             return Err(no_context_error(run));
@@ -55,17 +40,26 @@ impl RunsHandle {
     }
 
     async fn replay_foreign(&self, record: &RunRecord, keys: &[ContextKey]) -> Result<Outcome, Cause> {
-        let env = self.env();
         let mut started = self.started(&record.run).await?;
         // The runs that a team's run calls have the context of the team.
         if let Some(team_run) = started.team_run.clone().filter(|team_run| *team_run != started.run) {
             started = self.started(&team_run).await?;
         }
+        let data = self.replay_started(record, &started).await?;
+        Ok(snapshot_outcome(data.snapshot(keys, self.env().clock.now())))
+    }
+
+    /// The context of a run for which a team was formed.
+    pub(super) async fn replay_record(&self, record: &RunRecord) -> Result<ContextData, Cause> {
+        let started = self.started(&record.run).await?;
+        self.replay_started(record, &started).await
+    }
+
+    async fn replay_started(&self, record: &RunRecord, started: &RunStarted) -> Result<ContextData, Cause> {
+        let env = self.env();
         let (tenant, personal_data) = (&record.owner.tenant, record.personal_data);
         let artifacts = RunArtifacts { stores: &env.stores, run: &started.run, tenant, personal_data };
-        let data = replay_context(env, &started, artifacts).await?;
-        let data = data.ok_or_else(|| no_context_error(&record.run))?;
-        Ok(snapshot_outcome(data.snapshot(keys, env.clock.now())))
+        replay_context(env, started, artifacts).await?.ok_or_else(|| no_context_error(&record.run))
     }
 
     /// The first entry of a run.

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::effects::{EffectContext, EffectOutcome};
 use super::machine::{CallWaits, Decision, Event, State, TimerId};
+use super::sent_message::SentWrite;
 use super::tree::RunTree;
 use super::user_signal::UserSignal;
 use crate::concurrency::OwnedTickets;
@@ -110,6 +111,8 @@ pub(super) enum RunMsg {
     Signal(UserSignal, SignalPort),
     /// A permitted write of the team's context.
     WriteContext(Permitted<ContextWrite>, WritePort),
+    /// A write of the team's context that another pod has permitted and sent.
+    RecordWrite(Box<SentWrite>, WritePort),
     /// The view of the context could not be read: reply with the values of the owner.
     ReadContext(FailedRead, oneshot::Sender<Result<Snapshot, Cause>>),
     /// A call below took one of the retries of the tree; only its root has this message.

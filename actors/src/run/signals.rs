@@ -1,23 +1,18 @@
 //! Signals to runs, whichever pod owns them. The pod that receives a signal has authenticated and authorized it. If it
 //! hosts the run, the run's actor records the signal; else the signal is sent as a message, which is confirmed once it is
-//! durable, and the owner records it when it reads the message.
-
-use std::time::Duration;
+//! durable, and the owner records it when it reads the message (`super::deliver`).
 
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::request::SignalRun;
-use greenroom_protocol::{Cause, Deadline, ErrorCode, Reply, RequestId};
-use greenroom_registry::cluster::RunMessage;
+use greenroom_protocol::{Cause, ErrorCode, Reply, RequestId};
 use greenroom_registry::runs::RunRecord;
 use greenroom_rego::Permitted;
 
 use super::RunEnv;
 use super::handle::{RunsHandle, into_reply, status_to_reply};
 use super::message::RunMsg;
+use super::sent_message::MessageBody;
 use super::user_signal::UserSignal;
-
-/// Longest wait for the actor of a run to record a message.
-const DELIVERY_WAIT_MAX: Duration = Duration::from_secs(5);
 
 impl RunsHandle {
     /// Cancels a run, approves or rejects a step that awaits approval, or publishes an event.
@@ -64,8 +59,7 @@ impl RunsHandle {
     /// here; what it does not accept any more when its owner reads the message has no effect.
     async fn send_signal(&self, record: &RunRecord, id: &RequestId, signal: UserSignal) -> Result<Reply, Cause> {
         let RunEnv { stores, clock, .. } = &**self.env();
-        let invalid = |error: serde_json::Error| Cause::new(ErrorCode::Internal, error.to_string());
-        let (body, (_, state)) = (serde_json::to_string(&signal).map_err(invalid)?, self.replay(&record.run).await?);
+        let (body, (_, state)) = (MessageBody::Signal(signal.clone()).to_text()?, self.replay(&record.run).await?);
         if signal.is_recorded(&state) {
             return Ok(status_to_reply(&record.run, record.status));
         }
@@ -75,37 +69,5 @@ impl RunsHandle {
             true => Ok(status_to_reply(&record.run, record.status)),
             false => Err(Cause::new(ErrorCode::RunNotActive, "the run has ended")),
         }
-    }
-
-    /// Records a message that another pod has sent to a run of this pod, and removes it then. A message of a run whose
-    /// tree is still being resumed is delivered later.
-    ///
-    /// # Errors
-    /// The cause by which it could not be recorded now; it is delivered again.
-    pub async fn deliver(&self, message: &RunMessage) -> Result<(), Cause> {
-        let RunEnv { stores, clock, .. } = &**self.env();
-        let RunMessage { run, id, body, .. } = message;
-        let unreadable = |error: serde_json::Error| {
-            Cause::new(ErrorCode::Internal, format!("the message {id} of the run {run} cannot be read: {error}"))
-        };
-        let signal: UserSignal = serde_json::from_str(body).map_err(unreadable)?;
-        let deadline = Deadline::after(clock.now(), DELIVERY_WAIT_MAX);
-        let recorded = match self.find_activating(run, deadline).await? {
-            Some(hosted) => self.request_from(&hosted, deadline, |port| RunMsg::Signal(signal, port)).await?,
-            None => {
-                let has_ended = self.record(run).await?.status.is_terminal();
-                has_ended.then(|| Err(Cause::new(ErrorCode::RunNotActive, "the run has ended")))
-            }
-        };
-        match recorded {
-            Some(Ok(_)) => {}
-            Some(Err(cause)) if matches!(cause.code, ErrorCode::RunNotActive | ErrorCode::UnknownStep) => {
-                tracing::info!(run.id = %run, request.id = %id, cause = %cause, "a message has no effect any more");
-            }
-            Some(Err(cause)) => return Err(cause),
-            // Its tree is being resumed, or another pod owns it by now.
-            None => return Ok(()),
-        }
-        stores.cluster.remove_message(run, id).await.map_err(|error| error.cause())
     }
 }

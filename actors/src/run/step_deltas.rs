@@ -27,8 +27,17 @@ pub struct StepDelta {
     pub step: StepKey,
     /// Its number.
     pub id: DeltaId,
-    /// The text, or that the text of this attempt so far is void.
-    pub event: AnswerEvent,
+    /// What has happened.
+    pub event: DeltaEvent,
+}
+
+/// What has happened in an attempt of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeltaEvent {
+    /// More text, or that the text of this attempt so far is void.
+    Answer(AnswerEvent),
+    /// The attempt has ended, so a reader waits for no more text before it passes on the end of the step.
+    Ended,
 }
 
 /// Receives the deltas of the steps of all runs of this pod.

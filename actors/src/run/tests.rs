@@ -6,6 +6,7 @@ mod context;
 mod costs;
 mod crash;
 mod dead;
+mod foreign_context;
 pub(crate) mod harness;
 mod keys;
 mod loops;

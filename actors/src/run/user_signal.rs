@@ -20,6 +20,11 @@ pub(super) struct UserSignal {
 }
 
 impl UserSignal {
+    #[cfg(test)]
+    pub(super) const fn new(signal: Signal, by: UserId, event: Option<EventId>) -> Self {
+        Self { signal, by, event }
+    }
+
     /// Redeems the permit of a signal.
     pub(super) fn from_permit(permit: Permitted<SignalRun>) -> (Grant, Self) {
         let (grant, SignalRun { signal, .. }) = permit.redeem();
@@ -74,31 +79,4 @@ fn require_running(state: &State) -> Result<(), Cause> {
         Phase::New | Phase::Ended(_) => "the run has ended",
     };
     Err(Cause::new(ErrorCode::RunNotActive, message))
-}
-
-#[cfg(test)]
-mod tests {
-    use greenroom_protocol::EventName;
-    use greenroom_protocol::request::PublishedEvent;
-
-    use super::*;
-
-    #[test]
-    fn a_signal_is_read_as_it_was_sent() {
-        let by = UserId::new("alice").unwrap();
-        let step = greenroom_protocol::StepId::new("release").unwrap();
-        let paid = PublishedEvent { name: EventName::new("paid").unwrap(), data: serde_json::json!({ "amount": 3 }) };
-        let id = EventId::new("key_1").unwrap();
-        let signals = [
-            (Signal::Cancel, None),
-            (Signal::Approve { step: step.clone() }, None),
-            (Signal::Reject { step }, None),
-            (Signal::Event(paid), Some(id)),
-        ];
-        for (signal, event) in signals {
-            let sent = UserSignal { signal, by: by.clone(), event };
-            let body = serde_json::to_string(&sent).unwrap();
-            assert_eq!(serde_json::from_str::<UserSignal>(&body).unwrap(), sent, "{body}");
-        }
-    }
 }

@@ -13,6 +13,7 @@ use self::fixture::{
 
 mod artifacts;
 mod clusters;
+mod combinations;
 mod credentials;
 mod discovery;
 mod drain;

@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use self::shared_database::{PodProcess, SharedDatabase, WAIT_MAX};
 
 mod agent_memory;
+mod contexts;
 mod events;
 mod server_restart;
 mod shared_database;

@@ -141,7 +141,12 @@ fn run_entries() -> Vec<Entry> {
         Entry::RunCompensationStarted { cause: denial(), give_up_at: at(60) },
         Entry::StepCompensationStarted { key: key(), attempt: 1 },
         Entry::StepCompensationEnded { key: key(), cause: None, usage: usage(), duration_ms: 5 },
-        Entry::ContextChanged { key: id("facts"), change: ContextChange::Append("a".into()), until: Some(at(60)) },
+        Entry::ContextChanged {
+            key: id("facts"),
+            change: ContextChange::Append("a".into()),
+            until: Some(at(60)),
+            id: None,
+        },
         Entry::EventReceived {
             id: id("key_01"),
             event: PublishedEvent { name: id("paid"), data: Json::from(3) },

@@ -76,6 +76,10 @@ impl ClusterStore for OnePod {
         Ok(false)
     }
 
+    async fn has_message(&self, _run: &RunId, _id: &str) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
     async fn remove_message(&self, _run: &RunId, _id: &str) -> Result<(), StoreError> {
         Ok(())
     }

@@ -241,6 +241,16 @@ impl ClusterStore for PostgresCluster {
         Ok(is_sent)
     }
 
+    async fn has_message(&self, run: &RunId, id: &str) -> Result<bool, StoreError> {
+        self.store.check_open()?;
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM inbox WHERE run = $1 AND id = $2)")
+            .bind(run.as_str())
+            .bind(id)
+            .fetch_one(&self.store.readers)
+            .await
+            .map_err(|error| sqlx_error(&error))
+    }
+
     async fn remove_message(&self, run: &RunId, id: &str) -> Result<(), StoreError> {
         let mut transaction = begin(&self.store).await?;
         sqlx::query("DELETE FROM inbox WHERE run = $1 AND id = $2")

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use futures::stream::BoxStream;
 use greenroom_actors::execution::AnswerEvent;
-use greenroom_actors::run::{DeltaId, StepDelta, StepDeltas};
+use greenroom_actors::run::{DeltaEvent, DeltaId, StepDelta, StepDeltas};
 use greenroom_actors::supervision::ChildKind;
+use greenroom_protocol::event::RunEvent;
 use greenroom_protocol::journal::StepKey;
 use greenroom_protocol::{Clock, FrameId, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,7 @@ const MESSAGES_OF_DELTA_MAX: u64 = 1_024;
 
 /// A text of a step, as it crosses pods.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct StepText {
+pub struct StepText {
     /// Its position.
     pub(crate) id: FrameId,
     /// The step.
@@ -41,6 +42,9 @@ pub(crate) struct StepText {
     pub(crate) text: Option<String>,
     /// When the model has written it, by the clock of the pods.
     pub(crate) at: Timestamp,
+    /// True for the last one of an attempt, whose text may be empty. A pod of an earlier release does not state it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_last: bool,
 }
 
 /// Publishes the texts of the runs of this pod, and receives those of any run.
@@ -58,7 +62,11 @@ struct Batch {
     is_restarted: bool,
     text: String,
     at: Timestamp,
+    is_last: bool,
 }
+
+/// What is collected of a step, and which it is.
+type StepBatch = ((RunId, StepKey), Batch);
 
 /// What is collected.
 #[derive(Debug, Default)]
@@ -88,10 +96,23 @@ impl StepTexts {
         self.channel.history().cloned()
     }
 
+    /// The time by the clock of the pods.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Counts how long an event has needed to this pod. One from before the watch, which began at `since`, has waited for it.
+    pub(crate) fn observe_event_lag(&self, event: &RunEvent, since: Timestamp) {
+        if event.at >= since {
+            let lag = self.clock.now().saturating_duration_since(event.at);
+            self.channel.metrics().nats().observe_event_lag(lag);
+        }
+    }
+
     /// Counts how long a text has needed to this pod.
-    pub(crate) fn observe_lag(&self, text: &StepText) {
+    pub(crate) fn observe_text_lag(&self, text: &StepText) {
         let lag = self.clock.now().saturating_duration_since(text.at);
-        self.channel.metrics().nats().observe_lag(lag);
+        self.channel.metrics().nats().observe_text_lag(lag);
     }
 
     async fn run(&self) -> Result<(), String> {
@@ -100,24 +121,24 @@ impl StepTexts {
         loop {
             tokio::select! {
                 delta = queued.recv() => match delta {
-                    Some(delta) => batches.add(delta, self.clock.now()),
+                    Some(delta) => if let Some(ended) = batches.add(delta, self.clock.now()) {
+                        self.send(ended);
+                    },
                     // The sender is in `self`.
                     None => return Ok(()),
                 },
                 () = tokio::time::sleep_until(send_at), if !batches.0.is_empty() => {}
             }
             if Instant::now() >= send_at {
-                self.send(std::mem::take(&mut batches));
+                std::mem::take(&mut batches.0).into_iter().for_each(|batch| self.send(batch));
                 send_at = Instant::now() + COLLECT_INTERVAL;
             }
         }
     }
 
-    fn send(&self, batches: Batches) {
-        for ((run, step), batch) in batches.0 {
-            let topic = topic(&run);
-            batch.into_messages(&step).for_each(|message| self.channel.publish(&topic, &message));
-        }
+    fn send(&self, ((run, step), batch): StepBatch) {
+        let topic = topic(&run);
+        batch.into_messages(&step).for_each(|message| self.channel.publish(&topic, &message));
     }
 }
 
@@ -130,34 +151,46 @@ impl StepDeltas for StepTexts {
 }
 
 impl Batches {
-    fn add(&mut self, delta: StepDelta, now: Timestamp) {
+    /// Collects a delta. Returns what is collected of an attempt that has ended, which is sent at once.
+    fn add(&mut self, delta: StepDelta, now: Timestamp) -> Option<StepBatch> {
         let StepDelta { run, step, id, event } = delta;
-        let new = || Batch { id, is_restarted: false, text: String::new(), at: now };
-        let batch = self.0.entry((run, step)).or_insert_with(new);
+        let new = || Batch { id, is_restarted: false, text: String::new(), at: now, is_last: false };
+        let key = (run, step);
+        let batch = self.0.entry(key.clone()).or_insert_with(new);
         if (batch.id.fence, batch.id.seq) != (id.fence, id.seq) {
             // The text of the attempt before is void.
             *batch = new();
         }
         batch.id = id;
         match event {
-            AnswerEvent::Text(text) => batch.text.push_str(&text),
-            AnswerEvent::Restarted => {
+            DeltaEvent::Answer(AnswerEvent::Text(text)) => batch.text.push_str(&text),
+            DeltaEvent::Answer(AnswerEvent::Restarted) => {
                 batch.text.clear();
                 batch.is_restarted = true;
             }
+            DeltaEvent::Ended => {
+                batch.is_last = true;
+                return self.0.remove_entry(&key);
+            }
         }
+        None
     }
 }
 
 impl Batch {
     /// The messages, whose numbers continue those of the deltas.
     fn into_messages(self, step: &StepKey) -> impl Iterator<Item = StepText> {
-        let Self { id: DeltaId { fence, seq, n }, is_restarted, text, at } = self;
-        let texts: Vec<String> = pieces(&text).map(str::to_owned).collect();
-        let restart = is_restarted.then_some(None);
-        let first = n.saturating_mul(MESSAGES_OF_DELTA_MAX);
-        let numbered = (first..).zip(restart.into_iter().chain(texts.into_iter().map(Some)));
-        numbered.map(move |(n, text)| StepText { id: FrameId { fence, seq, n }, step: step.clone(), text, at })
+        let Self { id: DeltaId { fence, seq, n }, is_restarted, text, at, is_last } = self;
+        let mut texts: Vec<Option<String>> = is_restarted.then_some(None).into_iter().collect();
+        texts.extend(pieces(&text).map(|piece| Some(piece.to_owned())));
+        if is_last && !matches!(texts.last(), Some(Some(_))) {
+            texts.push(Some(String::new()));
+        }
+        let (first, count) = (n.saturating_mul(MESSAGES_OF_DELTA_MAX), texts.len());
+        (first..).zip(texts).enumerate().map(move |(index, (n, text))| {
+            let is_last = is_last && index + 1 == count;
+            StepText { id: FrameId { fence, seq, n }, step: step.clone(), text, at, is_last }
+        })
     }
 }
 
@@ -173,6 +206,10 @@ mod tests {
 
     fn delta(seq: u64, n: u64, text: Option<&str>) -> StepDelta {
         let event = text.map_or(AnswerEvent::Restarted, |text| AnswerEvent::Text(text.to_owned()));
+        of_event(seq, n, DeltaEvent::Answer(event))
+    }
+
+    fn of_event(seq: u64, n: u64, event: DeltaEvent) -> StepDelta {
         StepDelta { run: RunId::new("run_1").unwrap(), step: key(), id: DeltaId { fence: 3, seq, n }, event }
     }
 
@@ -182,7 +219,9 @@ mod tests {
 
     fn collected(deltas: impl IntoIterator<Item = StepDelta>) -> Vec<(FrameId, Option<String>)> {
         let mut batches = Batches::default();
-        deltas.into_iter().for_each(|delta| batches.add(delta, Timestamp::default()));
+        for delta in deltas {
+            assert_eq!(batches.add(delta, Timestamp::default()), None, "its attempt has not ended");
+        }
         let messages = batches.0.into_values().flat_map(|batch| batch.into_messages(&key()).collect::<Vec<_>>());
         messages.map(|message| (message.id, message.text)).collect()
     }
@@ -203,6 +242,21 @@ mod tests {
         let messages = collected([delta(5, 9, Some("old")), delta(8, 1, Some("new"))]);
         let id = FrameId { fence: 3, seq: 8, n: MESSAGES_OF_DELTA_MAX };
         assert_eq!(messages, [(id, Some("new".to_owned()))]);
+    }
+
+    #[test]
+    fn the_end_of_an_attempt_is_sent_at_once_with_the_text_before_it() {
+        for (text, expected) in [("The ", vec![("The ", true)]), ("", vec![("", true)])] {
+            let mut batches = Batches::default();
+            if !text.is_empty() {
+                assert_eq!(batches.add(delta(5, 1, Some(text)), Timestamp::default()), None);
+            }
+            let (_, batch) = batches.add(of_event(5, 2, DeltaEvent::Ended), Timestamp::default()).unwrap();
+            assert!(batches.0.is_empty());
+            let messages: Vec<StepText> = batch.into_messages(&key()).collect();
+            let sent: Vec<_> = messages.iter().map(|sent| (sent.text.as_deref().unwrap(), sent.is_last)).collect();
+            assert_eq!(sent, expected);
+        }
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub(crate) struct StoreWatch {
 
 /// What a pod says of itself, and the nonce of the challenge that it replies to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct PodNotice {
+pub struct PodNotice {
     cluster: String,
     store: String,
     pod: PodId,
@@ -69,8 +69,8 @@ struct PodNotice {
 }
 
 /// A challenge.
-#[derive(Debug, Serialize, Deserialize)]
-struct Challenge {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenge {
     nonce: String,
 }
 

@@ -41,8 +41,8 @@ pub(crate) struct Wake {
 }
 
 /// One wake-up.
-#[derive(Debug, Serialize, Deserialize)]
-struct WakeMessage {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WakeMessage {
     pod: PodId,
     /// The number of the wake-ups of the pod to this subject, from 1.
     n: u64,

@@ -1,7 +1,7 @@
 //! Writes of the context of a team, which the actor of its run decides, and the view that others read.
 
 use greenroom_protocol::request::ContextWrite;
-use greenroom_protocol::{Cause, ErrorCode};
+use greenroom_protocol::{Cause, ErrorCode, EventId, Values};
 use greenroom_registry::context::{Snapshot, ViewError};
 use greenroom_rego::Permitted;
 use ractor::{ActorProcessingErr, ActorRef};
@@ -9,9 +9,10 @@ use tokio::sync::oneshot;
 
 use super::process_event::EventOutcome;
 use super::{RunActor, RunActorState};
-use crate::run::context::{lease_lost_error, no_context_error, write_outcome};
+use crate::run::context::{lease_lost_error, no_context_error, outcome, write_outcome};
 use crate::run::machine::{Event, Phase, State};
 use crate::run::message::{FailedRead, ReadFailure, RunMsg, WritePort};
+use crate::run::sent_message::SentWrite;
 
 impl RunActor {
     /// Decides a write of the context on its data, and replies with the number of its entry.
@@ -22,7 +23,36 @@ impl RunActor {
         permit: Permitted<ContextWrite>,
         port: WritePort,
     ) -> Result<(), ActorProcessingErr> {
-        let event = match self.write_event(state, permit) {
+        let (_, write) = permit.redeem();
+        let event = self.write_event(state, write, None);
+        self.write(myself, state, event, port).await
+    }
+
+    /// Decides a write that another pod has permitted. The sender finds the entry of it, also if it was recorded before.
+    pub(super) async fn on_sent_write(
+        &self,
+        myself: &ActorRef<RunMsg>,
+        state: &mut RunActorState,
+        sent: SentWrite,
+        port: WritePort,
+    ) -> Result<(), ActorProcessingErr> {
+        let SentWrite { write, id, .. } = sent;
+        if state.machine.has_written(&id) {
+            let _ = port.send(Ok(outcome(Values::new())));
+            return Ok(());
+        }
+        let event = self.write_event(state, write, Some(id));
+        self.write(myself, state, event, port).await
+    }
+
+    async fn write(
+        &self,
+        myself: &ActorRef<RunMsg>,
+        state: &mut RunActorState,
+        event: Result<Event, Cause>,
+        port: WritePort,
+    ) -> Result<(), ActorProcessingErr> {
+        let event = match event {
             Ok(event) => event,
             Err(cause) => {
                 // The caller may have dropped its request.
@@ -43,11 +73,10 @@ impl RunActor {
         processed.map(drop)
     }
 
-    fn write_event(&self, state: &RunActorState, permit: Permitted<ContextWrite>) -> Result<Event, Cause> {
-        let (_, write) = permit.redeem();
+    fn write_event(&self, state: &RunActorState, write: ContextWrite, id: Option<EventId>) -> Result<Event, Cause> {
         let context = state.context.as_ref().ok_or_else(|| no_context_error(self.run()))?;
         require_active(&state.machine)?;
-        context.write_event(write, self.ctx.env.clock.now())
+        context.write_event(write, id, self.ctx.env.clock.now())
     }
 
     /// Replies with the values that the run has itself, because its view could not be read. A view that was lost is

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::{Call, EffectContext};
 use crate::execution::stream::AnswerEvent;
 use crate::pipeline::CallScope;
-use crate::run::step_deltas::{DeltaId, StepDelta, StepDeltas};
+use crate::run::step_deltas::{DeltaEvent, DeltaId, StepDelta, StepDeltas};
 
 /// Deltas of one call that wait for their publication.
 const DELTAS_MAX: usize = 64;
@@ -26,7 +26,18 @@ struct Publication<'c> {
 }
 
 impl Publication<'_> {
-    fn publish(&mut self, event: AnswerEvent) {
+    fn publish_answer(&mut self, event: AnswerEvent) {
+        self.publish(DeltaEvent::Answer(event));
+    }
+
+    /// A call without text has no reader that waits for its end.
+    fn end(&mut self) {
+        if self.count > 0 {
+            self.publish(DeltaEvent::Ended);
+        }
+    }
+
+    fn publish(&mut self, event: DeltaEvent) {
         self.count = self.count.saturating_add(1);
         let id = DeltaId { fence: self.ctx.tree.fence().0, seq: self.seq.0, n: self.count };
         let (run, step) = (self.ctx.started.run.clone(), self.call.key.clone());
@@ -65,12 +76,13 @@ impl EffectContext {
         let reply = loop {
             tokio::select! {
                 reply = &mut request => break reply,
-                Some(event) = events.recv() => publication.publish(event),
+                Some(event) = events.recv() => publication.publish_answer(event),
             }
         };
         while let Ok(event) = events.try_recv() {
-            publication.publish(event);
+            publication.publish_answer(event);
         }
+        publication.end();
         reply
     }
 }

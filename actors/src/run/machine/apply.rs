@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use greenroom_protocol::journal::{Entry, ItemList, ResultRef, RunStarted, StepKey};
 use greenroom_protocol::reply::Usage;
-use greenroom_protocol::{Deadline, Reply, StepId, Timestamp};
+use greenroom_protocol::{Deadline, EventId, Reply, StepId, Timestamp};
 
 use super::counts::CallWaits;
 use super::state::{Items, Phase, State, StepStatus};
@@ -39,8 +39,9 @@ impl State {
                 self.set_status(key, StepStatus::InFlight { attempt: *attempt, since: at });
             }
             Entry::StepDone { key, result, usage, .. } => self.complete(key, result, usage),
-            // The context is a fold of its own (`run::context`); no decision of the machine depends on it.
-            Entry::ContextChanged { .. } | Entry::RunGivenUp { .. } | Entry::RunReopened { .. } => {}
+            // The context is a fold of its own (`run::context`); no decision of the machine depends on its values.
+            Entry::ContextChanged { id, .. } => self.add_write(id.as_ref()),
+            Entry::RunGivenUp { .. } | Entry::RunReopened { .. } => {}
             Entry::StepSkipped { key, .. } => self.set_status(key, StepStatus::Skipped),
             Entry::StepRetried { key, attempt, at: retry_at, usage, .. } => {
                 self.add_usage(usage);
@@ -146,6 +147,13 @@ impl State {
     fn start_compensation(&mut self, at: Timestamp, key: &StepKey, attempt: u32) {
         if let Some(result) = self.step_status(key).result().cloned() {
             self.set_status(key, StepStatus::Compensating { attempt, since: at, result });
+        }
+    }
+
+    /// The id of a write that another pod has sent.
+    fn add_write(&mut self, id: Option<&EventId>) {
+        if let Some(id) = id {
+            Arc::make_mut(&mut self.writes).insert(id.clone());
         }
     }
 

@@ -4,7 +4,7 @@
 use greenroom_definitions::plan::{Plan, PlanStep};
 use greenroom_protocol::journal::{Entry, StepKey};
 use greenroom_protocol::request::ContextChange;
-use greenroom_protocol::{ContextKey, Reply, Timestamp};
+use greenroom_protocol::{ContextKey, EventId, Reply, Timestamp};
 use greenroom_registry::journal::Receipt;
 
 use super::effect::{Effect, TimerId};
@@ -112,7 +112,9 @@ pub fn decide(state: &State, plan: &Plan, event: &Event, now: Timestamp) -> Deci
         Event::Compensated { key, attempt, cause, usage } => {
             builder.on_compensated(key, *attempt, cause.as_ref(), usage)
         }
-        Event::ContextWritten { key, change, until } => builder.on_context_written(key, change, *until),
+        Event::ContextWritten { key, change, until, id } => {
+            builder.on_context_written(key, change, *until, id.as_ref())
+        }
         Event::RetryTaken => builder.on_nested_retry(),
         Event::TimerFired { timer } => builder.on_timer_fired(timer),
         Event::CallWaits { key, waits } => builder.on_call_waits(key, waits),
@@ -193,7 +195,7 @@ impl<'a> DecisionBuilder<'a> {
         match result {
             CallResult::Completed { result, hash, usage, provided } => {
                 for (key, value) in provided {
-                    self.on_context_written(key, &ContextChange::Put(value.clone()), None);
+                    self.on_context_written(key, &ContextChange::Put(value.clone()), None, None);
                 }
                 self.record(Entry::StepDone {
                     key: key.clone(),
@@ -218,12 +220,21 @@ impl<'a> DecisionBuilder<'a> {
         }
     }
 
-    /// Records a change of the context. A run that has ended has none.
-    fn on_context_written(&mut self, key: &ContextKey, change: &ContextChange, until: Option<Timestamp>) {
+    /// Records a change of the context, one that was sent by another pod once. A run that has ended has none.
+    fn on_context_written(
+        &mut self,
+        key: &ContextKey,
+        change: &ContextChange,
+        until: Option<Timestamp>,
+        id: Option<&EventId>,
+    ) {
         match self.next.phase() {
             Phase::New | Phase::Ended(_) => {}
             Phase::Running | Phase::Compensating { .. } => {
-                self.record(Entry::ContextChanged { key: key.clone(), change: change.clone(), until });
+                if !id.is_some_and(|id| self.next.has_written(id)) {
+                    let (key, change, id) = (key.clone(), change.clone(), id.cloned());
+                    self.record(Entry::ContextChanged { key, change, until, id });
+                }
             }
         }
     }

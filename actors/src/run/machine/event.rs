@@ -98,6 +98,8 @@ pub enum Event {
         change: ContextChange,
         /// When the value expires.
         until: Option<Timestamp>,
+        /// The id of a write that another pod has sent.
+        id: Option<EventId>,
     },
     /// A timer has fired.
     TimerFired {

@@ -1,13 +1,13 @@
 //! The state of a run: the fold of its journal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::{ItemList, ResultRef, RunStarted, StepKey, WaitTarget};
 use greenroom_protocol::reply::Usage;
-use greenroom_protocol::{Cause, Deadline, Reply, StepId, Timestamp, UserId};
+use greenroom_protocol::{Cause, Deadline, EventId, Reply, StepId, Timestamp, UserId};
 
 use super::counts::{CallWaits, Counts};
 use super::received_events::ReceivedEvents;
@@ -285,6 +285,8 @@ pub struct State {
     pub(super) step_states: BTreeMap<StepId, Arc<StepState>>,
     /// The events that were published to the run.
     pub(super) events: Arc<ReceivedEvents>,
+    /// The writes of its context that other pods have sent.
+    pub(super) writes: Arc<BTreeSet<EventId>>,
     /// The calls in flight whose runs await approvals or events.
     pub(super) waiting_calls: BTreeMap<StepKey, Arc<CallWaits>>,
     /// Since when the run only waits for approvals and events, so that its time does not pass.
@@ -334,6 +336,12 @@ impl State {
     #[must_use]
     pub const fn usage(&self) -> &Usage {
         &self.usage
+    }
+
+    /// True if a write of the context that another pod has sent was recorded before.
+    #[must_use]
+    pub fn has_written(&self, id: &EventId) -> bool {
+        self.writes.contains(id)
     }
 
     /// The remaining retries of its steps.

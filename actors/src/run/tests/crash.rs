@@ -18,8 +18,8 @@ use super::harness::{
     workflow,
 };
 use crate::execution::AnswerEvent;
-use crate::run::RecoveryReport;
 use crate::run::machine::RUN_RETRIES_MAX;
+use crate::run::{DeltaEvent, RecoveryReport};
 
 fn chain() -> TestDefinitions {
     let steps = json!([
@@ -112,9 +112,12 @@ async fn begins_b(harness: &Harness, run: &greenroom_protocol::RunId) -> Vec<u64
 async fn the_deltas_of_a_repeated_call_follow_the_event_that_restarts_its_step() {
     let harness = Harness::new(chain(), stuck_at_b()).await;
     let run = run_id(&harness.request(detached("w", json!({}))).await);
-    until("both steps have written", || harness.deltas.all().len() == 2).await;
-    let before = harness.deltas.all()[1].clone();
-    assert_eq!((before.step.step.as_str(), &before.event), ("b", &AnswerEvent::Text("worker".into())));
+    until("both steps have written", || harness.deltas.all().len() == 3).await;
+    let deltas = harness.deltas.all();
+    let [_, ended, before] = &deltas[..] else { panic!("{deltas:?}") };
+    assert_eq!((ended.step.step.as_str(), &ended.event), ("a", &DeltaEvent::Ended));
+    let text = DeltaEvent::Answer(AnswerEvent::Text("worker".into()));
+    assert_eq!((before.step.step.as_str(), &before.event), ("b", &text));
     let harness = harness.crash(vec![chain()], stuck_at_b()).await;
     assert_eq!(harness.recover().await.resumed, 1);
     until("the second step has written again", || !harness.deltas.all().is_empty()).await;

@@ -11,7 +11,8 @@ use greenroom_integration_tests::terminal::CliHarness;
 use greenroom_integration_tests::test_pod::StoreKind;
 use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::{ErrorCode, PodId, Status};
-use greenroom_supervisor::config::{Secret, StoreConfig, SyncMode};
+use greenroom_supervisor::config::{Config, Secret, StoreConfig, SyncMode};
+use greenroom_supervisor::pod::Pod;
 use serde_json::json;
 
 use super::fixture::{CLUSTER_SECRET, Caller, NatsPod, ROW, WAIT_MAX, assemble, config, shared_url, start};
@@ -31,22 +32,28 @@ async fn start_bounded(
     (name, in_flight_max): (&str, usize),
 ) -> Result<NatsPod> {
     let (mut config, folder) = config(url, prefix)?;
-    config.store = StoreConfig::Postgres { url: Secret::new(database) };
     config.pod = PodId::new(name)?;
-    config.artifacts.shared = true;
     config.admission.max_in_flight = in_flight_max;
+    let mut pod = assemble_on(&mut config, database, shared).await?;
+    pod.serve_nats().await?;
+    Ok(NatsPod { pod, _folder: folder })
+}
+
+/// Assembles a pod of a PostgreSQL database, with the artifacts and the key of the audit that its pods share.
+pub(super) async fn assemble_on(config: &mut Config, database: &str, shared: &Path) -> Result<Pod> {
+    config.store = StoreConfig::Postgres { url: Secret::new(database) };
+    config.artifacts.shared = true;
     let (artifacts, key) = (shared.join("artifacts"), shared.join("audit.key"));
     fs::create_dir_all(&artifacts)?;
     symlink(&artifacts, config.artifacts_dir())?;
     if key.exists() {
         fs::copy(&key, config.audit_key_file())?;
     }
-    let mut pod = assemble(&config).await?;
+    let pod = assemble(config).await?;
     if !key.exists() {
         fs::copy(config.audit_key_file(), &key)?;
     }
-    pod.serve_nats().await?;
-    Ok(NatsPod { pod, _folder: folder })
+    Ok(pod)
 }
 
 /// A pod with an SQLite file, or stores in memory, that does not serve over NATS yet.

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use futures::future::join_all;
 use greenroom_client::CallParams;
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::nats_server::NatsServer;
@@ -35,6 +37,22 @@ steps:
 final_output: \"${steps.there.outputs.text}\"
 ";
 
+/// A run of it uses capacity for as long as its caller waits for an approval.
+const WAITING: &str = "\
+workflow_id: waiting
+name: Waiting
+description: Awaits an approval
+version: \"1.0.0\"
+inputs:
+  - { name: text, type: text, required: true }
+steps:
+  - { id: sign, approval: { prompt: \"Continue?\" } }
+  - { id: here, agent: plain_agent, depends_on: [sign], inputs: { text: \"${inputs.text}\" }, outputs: [text] }
+";
+/// The capacity of each pod, and how much of it is reserved for calls of the other one.
+const IN_FLIGHT_MAX: usize = 8;
+const RESERVED: usize = IN_FLIGHT_MAX / 4;
+
 /// Two pods of one cluster; the second one has the label `gpu`.
 struct Pods {
     plain: Pod,
@@ -54,6 +72,7 @@ impl Pods {
         let placed = "runtime: native\n  handler: native.echo\n  timeout: 60\n  placement: { labels: [gpu] }";
         definitions.write_agent("gpu_agent", "business_ops", placed)?;
         definitions.write_workflow("both", WORKFLOW)?;
+        definitions.write_workflow("waiting", WAITING)?;
         let plain = start(folder.path(), "plain", &url, &network, &definitions).await?;
         let gpu = start(folder.path(), "gpu", &url, &network, &definitions).await?;
         Ok(Self { plain, gpu, _server: server, _folder: folder })
@@ -83,6 +102,8 @@ async fn start(folder: &Path, name: &str, url: &str, network: &Network, definiti
     config.store = StoreConfig::Postgres { url: Secret::new(url) };
     config.pod = PodId::new(name)?;
     config.artifacts.shared = true;
+    config.admission.max_in_flight = IN_FLIGHT_MAX;
+    config.admission.max_in_flight_per_tenant = IN_FLIGHT_MAX;
     if name != "plain" {
         config.labels = vec![name.to_owned()];
     }
@@ -145,5 +166,28 @@ async fn a_call_fails_with_a_code_once_the_pod_with_its_label_has_left() -> Resu
     };
     let cause = wait_until("no pod has the label", WAIT_MAX, has_code).await?;
     assert!(cause.code.is_retryable() && cause.details["labels"][0] == "gpu", "{cause:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_without_capacity_for_further_requests_executes_the_calls_of_other_pods() -> Result<()> {
+    let pods = Pods::start("reserved").await?;
+    ensure!(pods.invoke_placed().await?.status == Status::Success);
+    let client = pods.gpu.client(&UserId::new("admin")?);
+    let (workflow, agent) = (WorkflowId::new("waiting")?, AgentId::new("plain_agent")?);
+    let params = || CallParams { inputs: text("hello"), ..CallParams::default() };
+    let waiting = (0..IN_FLIGHT_MAX - RESERVED).map(|_| client.run_workflow(workflow.clone(), params()));
+    let mut waiting = pin!(join_all(waiting));
+    let is_full = || async { (pods.gpu.in_flight() == IN_FLIGHT_MAX - RESERVED).then_some(()) };
+    tokio::select! {
+        ended = &mut waiting => bail!("nobody has approved a run: {ended:?}"),
+        full = wait_until("the pod has no capacity for requests", WAIT_MAX, is_full) => full?,
+    }
+    let refused = client.run_agent(agent, params()).await?.error.context("a refusal")?;
+    assert_eq!((refused.code, refused.code.is_retryable()), (ErrorCode::Overloaded, true), "{refused}");
+    let before = executions(&pods.gpu);
+    let reply = pods.invoke("gpu_agent").await?;
+    ensure!(reply.status == Status::Success && reply.outputs["text"] == "hello", "{reply:?}");
+    assert_eq!(executions(&pods.gpu), before.map(|count| count + 1.0));
     Ok(())
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::future::Future;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ mod paused_model;
 /// Longest wait for what the pods do. A lease lasts a few seconds.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// A bundle of the policy engine's tests.
+const OPEN_BUNDLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rego/tests/bundles/own.tar.gz");
 /// Two calls of models, one after the other.
 const LETTER: &str = "\
 workflow_id: letter
@@ -122,6 +124,22 @@ impl SharedDatabase {
         let file = self.definitions.dir().join("agents/business_ops").join(format!("{agent}.yaml"));
         let text = fs::read_to_string(&file)?;
         Ok(fs::write(file, format!("{text}memory_recall: {{ query: text, limit: 3 }}\n"))?)
+    }
+
+    /// A policy that allows an administrator everything. It knows no policy and no capability that a definition may name,
+    /// so the agents name none from now on.
+    pub(super) fn write_open_policy(&self) -> Result<PathBuf> {
+        for agent in ["draft_agent", "send_agent"] {
+            let file = self.definitions.dir().join("agents/business_ops").join(format!("{agent}.yaml"));
+            let text = fs::read_to_string(&file)?;
+            let remains = |line: &&str| !line.starts_with("policies:") && !line.starts_with("capabilities:");
+            let lines: String = text.lines().filter(remains).map(|line| format!("{line}\n")).collect();
+            fs::write(file, lines)?;
+        }
+        let folder = self.folder.path().join("policy");
+        fs::create_dir(&folder)?;
+        fs::copy(OPEN_BUNDLE, folder.join("guard.tar.gz"))?;
+        Ok(folder)
     }
 
     /// Starts a pod that resumes no run.

@@ -170,6 +170,8 @@ async fn a_parked_tree_is_claimed_in_time_or_when_a_message_comes() {
     for _ in 0..2 {
         assert!(a.cluster().send(&run_id(2), "message_1", "approve", NOW).await.unwrap());
     }
+    assert!(a.cluster().has_message(&run_id(2), "message_1").await.unwrap());
+    assert!(!a.cluster().has_message(&run_id(1), "message_1").await.unwrap());
     assert!(!a.cluster().send(&run_id(9), "message_1", "approve", NOW).await.unwrap());
     let due = cluster.claim_due(&pod, MINUTE, 10, &[], NOW).await.unwrap();
     assert_eq!(due.iter().map(|due| &due.root).collect::<Vec<_>>(), [&run_id(2)]);

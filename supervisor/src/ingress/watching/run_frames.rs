@@ -5,12 +5,12 @@
 //! Events come from the journal, which has no entries of an owner that was replaced. So none is dropped, and their frames
 //! have the newest fence that is known here.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
+use futures::{StreamExt as _, TryStreamExt as _};
 use greenroom_client::TransportError;
 use greenroom_client::transport::Events;
 use greenroom_protocol::event::{EventNumber, RunEvent, RunEventKind};
@@ -22,7 +22,8 @@ use tokio::time::{Instant, timeout_at};
 use super::events;
 use crate::cluster::step_texts::{StepText, StepTexts};
 
-/// How long the last text of a step is awaited before the event that ends the step: the journal may overtake it.
+/// How long the last text of a step is awaited before the event that ends the step: the journal may overtake it. A step
+/// whose last text has arrived, and one without text, waits for nothing.
 const LAST_TEXT_WAIT: Duration = Duration::from_millis(40);
 
 /// The frames of a run.
@@ -43,6 +44,8 @@ struct PendingFrames {
     fence: u64,
     /// The position after which the text of each step is passed on.
     newest: HashMap<StepKey, FrameId>,
+    /// The steps whose attempt has ended, so that no further text of it follows.
+    complete: HashSet<StepKey>,
     frames: VecDeque<Frame>,
 }
 
@@ -51,14 +54,15 @@ struct PendingFrames {
 pub(crate) fn frames(stores: &Stores, texts: Option<&Arc<StepTexts>>, run: &RunId, after: EventNumber) -> Frames {
     let (stores, texts, run) = (stores.clone(), texts.cloned(), run.clone());
     let opening = async move {
-        let texts = match texts {
-            Some(texts) => {
-                let received = texts.subscribe(&run).await;
-                received.inspect(move |text| texts.observe_lag(text)).boxed()
-            }
-            None => stream::pending().boxed(),
-        };
         let events = events(&stores, &run, after);
+        let (texts, events) = match texts {
+            Some(texts) => {
+                let (since, observer, received) = (texts.now(), Arc::clone(&texts), texts.subscribe(&run).await);
+                let events = events.inspect_ok(move |event| observer.observe_event_lag(event, since));
+                (received.inspect(move |text| texts.observe_text_lag(text)).boxed(), events.boxed())
+            }
+            None => (stream::pending().boxed(), events),
+        };
         let mut frames = RunFrames { stores, run, events, texts, pending: PendingFrames::default() };
         frames.read_fence().await;
         frames.into_stream()
@@ -88,12 +92,11 @@ impl RunFrames {
             self.read_fence().await;
         }
         let RunEventKind::StepEnded { step, index, .. } = &event.kind else { return };
-        let newest = self.pending.newest.get(&StepKey { step: step.clone(), index: *index });
-        if newest.is_some_and(|newest| newest.n > 0) {
-            let until = Instant::now() + LAST_TEXT_WAIT;
-            while let Ok(Some(text)) = timeout_at(until, self.texts.next()).await {
-                self.pending.on_text(text);
-            }
+        let (step, until) = (StepKey { step: step.clone(), index: *index }, Instant::now() + LAST_TEXT_WAIT);
+        while self.pending.awaits_text(&step)
+            && let Ok(Some(text)) = timeout_at(until, self.texts.next()).await
+        {
+            self.pending.on_text(text);
         }
     }
 
@@ -118,8 +121,20 @@ impl RunFrames {
 }
 
 impl PendingFrames {
+    /// True if text of the attempt of a step has arrived, and its last one has not.
+    fn awaits_text(&self, step: &StepKey) -> bool {
+        !self.complete.contains(step) && self.newest.get(step).is_some_and(|newest| newest.n > 0)
+    }
+
     fn on_event(&mut self, event: RunEvent) {
         let position = FrameId { fence: self.fence, seq: event.seq, n: 0 };
+        if let RunEventKind::StepStarted { step, index, .. } = &event.kind {
+            // Unless text of this attempt has arrived before its event, the one before it is complete, and it is not.
+            let step = StepKey { step: step.clone(), index: *index };
+            if self.newest.get(&step).is_none_or(|newest| *newest < position) {
+                self.complete.remove(&step);
+            }
+        }
         let mut restarted = None;
         if let RunEventKind::StepRestarted { step, index } = &event.kind {
             restarted = Some(StepKey { step: step.clone(), index: *index });
@@ -135,7 +150,7 @@ impl PendingFrames {
     }
 
     fn on_text(&mut self, text: StepText) {
-        let StepText { id, step, text, .. } = text;
+        let StepText { id, step, text, at: _, is_last } = text;
         let newest = self.newest.get(&step).copied();
         if id.fence < self.fence || newest.is_some_and(|newest| id <= newest) {
             return;
@@ -145,10 +160,16 @@ impl PendingFrames {
             self.begin(FrameId { n: 0, ..id }, step.clone());
         }
         self.newest.insert(step.clone(), id);
-        self.frames.push_back(match text {
-            Some(text) => Frame::Delta { id, step: Some(step), text },
-            None => Frame::Restarted { id, step: Some(step) },
-        });
+        if is_last {
+            self.complete.insert(step.clone());
+        } else {
+            self.complete.remove(&step);
+        }
+        match text {
+            Some(text) if text.is_empty() => {}
+            Some(text) => self.frames.push_back(Frame::Delta { id, step: Some(step), text }),
+            None => self.frames.push_back(Frame::Restarted { id, step: Some(step) }),
+        }
     }
 
     /// A later attempt of a step begins here: the text so far is void. Nothing happens if its text has arrived before its

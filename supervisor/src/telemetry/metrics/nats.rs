@@ -77,6 +77,7 @@ pub struct NatsMetrics {
     dropped: Vec<(DroppedMessage, Counter)>,
     wake_ups: Vec<(WakeUp, Counter)>,
     text_lag: Histogram,
+    event_lag: Histogram,
     root_differs: Gauge,
 }
 
@@ -100,6 +101,8 @@ impl NatsMetrics {
         }
         let lag = "seconds from a text of a model to the pod whose watcher reads it";
         recorder.describe_histogram("nats_text_lag".into(), None, lag.into());
+        let lag = "seconds from an event of a run to the pod whose watcher reads it";
+        recorder.describe_histogram("nats_event_lag".into(), None, lag.into());
         let gauge = |name| recorder.register_gauge(&Key::from_static_name(name), &METADATA);
         let counter = |name, label, value| {
             recorder.register_counter(&Key::from_parts(name, vec![Label::new(label, value)]), &METADATA)
@@ -114,6 +117,7 @@ impl NatsMetrics {
             wake_ups: WakeUp::ALL.map(|kind| (kind, counter("nats_wake_ups", "event", kind.as_str()))).into(),
             root_differs: gauge("audit_root_differs"),
             text_lag: recorder.register_histogram(&Key::from_static_name("nats_text_lag"), &METADATA),
+            event_lag: recorder.register_histogram(&Key::from_static_name("nats_event_lag"), &METADATA),
         };
         metrics.connected.set(0.0);
         metrics.under_way.set(0.0);
@@ -176,8 +180,13 @@ impl NatsMetrics {
     }
 
     /// Records how long a text has needed to a watcher's pod.
-    pub fn observe_lag(&self, lag: Duration) {
+    pub fn observe_text_lag(&self, lag: Duration) {
         self.text_lag.record(lag.as_secs_f64());
+    }
+
+    /// Records how long an event of a run has needed to a watcher's pod.
+    pub fn observe_event_lag(&self, lag: Duration) {
+        self.event_lag.record(lag.as_secs_f64());
     }
 
     /// Shows whether the root chain of the audit differs from its copy.

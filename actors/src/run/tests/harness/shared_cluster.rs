@@ -162,6 +162,10 @@ impl ClusterStore for SharedCluster {
         Ok(true)
     }
 
+    async fn has_message(&self, run: &RunId, id: &str) -> Result<bool, StoreError> {
+        Ok(self.messages().iter().any(|message| message.run == *run && message.id == id))
+    }
+
     async fn remove_message(&self, run: &RunId, id: &str) -> Result<(), StoreError> {
         self.waiting().messages.retain(|message| message.run != *run || message.id != id);
         Ok(())

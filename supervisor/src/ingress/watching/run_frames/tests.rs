@@ -10,7 +10,7 @@ fn key() -> StepKey {
 
 fn text(fence: u64, seq: u64, n: u64, text: &str) -> StepText {
     let id = FrameId { fence, seq, n };
-    StepText { id, step: key(), text: Some(text.to_owned()), at: Timestamp::default() }
+    StepText { id, step: key(), text: Some(text.to_owned()), at: Timestamp::default(), is_last: false }
 }
 
 fn event(seq: u64, n: u32, kind: RunEventKind) -> RunEvent {
@@ -85,4 +85,27 @@ fn a_text_that_is_stored_and_arrives_too_is_passed_on_once_and_none_of_a_step_th
     pending.on_event(event(6, 0, ended));
     pending.on_text(text(1, 5, 4, "late"));
     assert_eq!(received(pending), texts(&[Some("1"), Some("2"), Some("3")]));
+}
+
+#[test]
+fn the_end_of_a_step_waits_only_for_text_that_may_still_arrive() {
+    let started = |attempt| RunEventKind::StepStarted { step: key().step, index: None, agent: None, attempt };
+    let last = |seq, n| StepText { is_last: true, ..text(1, seq, n, "") };
+    let mut pending = PendingFrames::default();
+    assert!(!pending.awaits_text(&key()), "a step without text");
+    pending.on_event(event(5, 0, started(1)));
+    pending.on_text(text(1, 5, 1, "a"));
+    assert!(pending.awaits_text(&key()));
+    pending.on_text(last(5, 2));
+    assert!(!pending.awaits_text(&key()));
+    // The next attempt, whose text arrives before its event.
+    pending.on_text(text(1, 9, 1, "b"));
+    pending.on_event(event(9, 0, started(2)));
+    assert!(pending.awaits_text(&key()));
+    pending.on_text(last(9, 2));
+    assert!(!pending.awaits_text(&key()));
+    // The one after it, whose event arrives first.
+    pending.on_event(event(12, 0, started(3)));
+    assert!(pending.awaits_text(&key()), "its text is not complete");
+    assert_eq!(received(pending), texts(&[Some("a"), None, Some("b")]));
 }

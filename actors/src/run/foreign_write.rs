@@ -1,0 +1,132 @@
+//! A write of a user to the context of a run that another pod owns, or that no pod owns at the moment. It is sent to the
+//! owner as a message; the owner decides it, and its entry in the journal is the reply.
+
+use std::time::Duration;
+
+use greenroom_protocol::journal::Entry;
+use greenroom_protocol::request::ContextWrite;
+use greenroom_protocol::{Cause, ErrorCode, EventId, Outcome, RunId};
+use greenroom_registry::journal::Seq;
+use greenroom_rego::{Caller, Permitted};
+
+use super::RunEnv;
+use super::context::{context_put, write_outcome};
+use super::handle::RunsHandle;
+use super::sent_message::{MessageBody, SentWrite};
+
+/// When a write may be repeated that was not recorded: another pod may receive it.
+const WRITE_RETRY_AFTER: Duration = Duration::from_millis(50);
+/// How long to wait until the owner of a run may have decided a write.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// Entries of a journal that one read returns.
+const ENTRIES_MAX: u32 = 1_000;
+
+/// What has become of a write that was sent.
+enum SentState {
+    /// The owner has recorded it in this entry.
+    Recorded(Seq),
+    /// The owner has rejected it, or the run has ended.
+    Rejected,
+    /// It waits for the owner.
+    Waiting,
+}
+
+impl RunsHandle {
+    /// Writes a value of the context of a run that is not hosted here.
+    ///
+    /// # Errors
+    /// [`ErrorCode::LeaseLost`] if a run writes it whose tree this pod does not own any more, or if the owner has rejected
+    /// what it may accept the next time; [`ErrorCode::VersionConflict`] and the other errors of a write;
+    /// [`ErrorCode::UnknownRun`] if the run has ended, or no team was formed for it; [`ErrorCode::OutcomeUnknown`] if no
+    /// owner has decided it by its deadline.
+    pub(super) async fn write_foreign_context(&self, permit: Permitted<ContextWrite>) -> Result<Outcome, Cause> {
+        let run = permit.request().run.clone();
+        let record = self.foreign_record(&run).await?;
+        if !matches!(permit.grant().caller(), Caller::User { .. }) {
+            // The new owner of the tree repeats the call that writes.
+            let message = format!("the pod {} owns the run `{}`, and repeats its calls", record.pod, record.run);
+            return Err(Cause::new(ErrorCode::LeaseLost, message).with_retry_after(WRITE_RETRY_AFTER));
+        }
+        let (grant, write) = permit.redeem();
+        let (id, deadline) = (EventId::for_request(grant.request_id()), grant.deadline());
+        let timeout = deadline.remaining(self.env().clock.now());
+        let sending = self.send_write(SentWrite { write, id, deadline });
+        tokio::time::timeout(timeout, sending).await.map_err(|_elapsed| undecided_error())?
+    }
+
+    /// Sends a write to the owner of its run, and waits until that has decided it. What the run does not accept now is
+    /// rejected here.
+    async fn send_write(&self, sent: SentWrite) -> Result<Outcome, Cause> {
+        let RunEnv { stores, clock, .. } = &**self.env();
+        let (run, id, mut after) = (sent.write.run.clone(), sent.id.clone(), Seq(0));
+        if let Some(version) = self.find_write(&run, &id, &mut after).await? {
+            return Ok(write_outcome(version));
+        }
+        self.check_foreign_write(&sent.write).await?;
+        let write = sent.write.clone();
+        let body = MessageBody::Write(sent).to_text()?;
+        match stores.cluster.send(&run, id.as_str(), &body, clock.now()).await {
+            Ok(true) => {}
+            Ok(false) => return Err(Cause::new(ErrorCode::RunNotActive, "the run has ended")),
+            // It may have been sent.
+            Err(error) => return Err(Cause::new(ErrorCode::OutcomeUnknown, format!("the write may be sent: {error}"))),
+        }
+        loop {
+            match self.sent_state(&run, &id, &mut after).await {
+                Ok(SentState::Recorded(version)) => return Ok(write_outcome(version)),
+                Ok(SentState::Rejected) => return Err(self.rejection(&write).await),
+                // Without the database nothing is known of a write that was sent.
+                Ok(SentState::Waiting) | Err(_) => tokio::time::sleep(LOOK_INTERVAL).await,
+            }
+        }
+    }
+
+    async fn sent_state(&self, run: &RunId, id: &EventId, after: &mut Seq) -> Result<SentState, Cause> {
+        // The owner removes the message after the entry is durable, so this is read first.
+        let found = self.env().stores.cluster.has_message(run, id.as_str()).await;
+        let is_waiting = found.map_err(|error| error.cause())?;
+        Ok(match self.find_write(run, id, after).await? {
+            Some(version) => SentState::Recorded(version),
+            None if is_waiting => SentState::Waiting,
+            None => SentState::Rejected,
+        })
+    }
+
+    /// The number of the entry of a write, if it is one of those after this number, which becomes that of the last entry.
+    async fn find_write(&self, run: &RunId, id: &EventId, after: &mut Seq) -> Result<Option<Seq>, Cause> {
+        let is_searched = |entry: &Entry| matches!(entry, Entry::ContextChanged { id: Some(found), .. } if found == id);
+        loop {
+            let records = self.env().stores.journal.read(run, *after, ENTRIES_MAX).await;
+            let records = records.map_err(|error| error.cause())?;
+            let Some(last) = records.last().map(|record| record.seq) else { return Ok(None) };
+            if let Some(found) = records.iter().find(|record| is_searched(&record.entry)) {
+                return Ok(Some(found.seq));
+            }
+            *after = last;
+        }
+    }
+
+    /// Decides a write as the owner of the run would now.
+    async fn check_foreign_write(&self, write: &ContextWrite) -> Result<(), Cause> {
+        let record = self.foreign_record(&write.run).await?;
+        let (data, now) = (self.replay_record(&record).await?, self.env().clock.now());
+        data.check(&context_put(write.clone(), now), now).map_err(|error| error.cause())
+    }
+
+    /// Why the owner of a run has rejected a write.
+    async fn rejection(&self, write: &ContextWrite) -> Cause {
+        match self.check_foreign_write(write).await {
+            Ok(()) => {
+                let message = "the owner of the run has rejected the write, and may accept it now";
+                Cause::new(ErrorCode::LeaseLost, message).with_retry_after(WRITE_RETRY_AFTER)
+            }
+            Err(cause) => cause,
+        }
+    }
+}
+
+fn undecided_error() -> Cause {
+    let message = "the deadline passed before the owner of the run has confirmed the write; it is not written later, but \
+                   may be written already";
+    Cause::new(ErrorCode::OutcomeUnknown, message)
+}

@@ -1,0 +1,86 @@
+//! What pods send to the owner of a run, as the body of a message of [`greenroom_registry::cluster::ClusterStore`]: the
+//! sender has authenticated and authorized it, and the owner records it.
+
+use greenroom_protocol::request::ContextWrite;
+use greenroom_protocol::{Cause, Deadline, ErrorCode, EventId};
+use serde::{Deserialize, Serialize};
+
+use super::user_signal::UserSignal;
+
+/// The body of a message. A signal has no name of its own, as in the messages of earlier releases.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum MessageBody {
+    /// A user writes the context of the run.
+    Write(SentWrite),
+    /// A user signals the run.
+    Signal(UserSignal),
+}
+
+/// A write of a user to the context of the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct SentWrite {
+    /// The write.
+    pub(super) write: ContextWrite,
+    /// The id under which it is recorded, once.
+    pub(super) id: EventId,
+    /// Until when its sender waits for it. It is not recorded later.
+    pub(super) deadline: Deadline,
+}
+
+impl MessageBody {
+    /// The text that is sent.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Internal`] if it cannot be written.
+    pub(super) fn to_text(&self) -> Result<String, Cause> {
+        serde_json::to_string(self).map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use greenroom_protocol::request::{ContextChange, PublishedEvent, Signal};
+    use greenroom_protocol::{ContextKey, EventName, RunId, StepId, Timestamp, UserId};
+    use serde_json::json;
+
+    use super::*;
+
+    fn signal(signal: Signal, event: Option<EventId>) -> MessageBody {
+        MessageBody::Signal(UserSignal::new(signal, UserId::new("alice").unwrap(), event))
+    }
+
+    fn write(change: ContextChange, expect: Option<u64>, ttl_ms: Option<u64>) -> MessageBody {
+        let (run, key) = (RunId::new("run_1").unwrap(), ContextKey::new("facts").unwrap());
+        let write = ContextWrite { run, key, expect, change, ttl_ms };
+        let deadline = Deadline(Timestamp::from_micros(1_700_000_000_000_000));
+        MessageBody::Write(SentWrite { write, id: EventId::new("req_1").unwrap(), deadline })
+    }
+
+    #[test]
+    fn a_message_is_read_as_it_was_sent() {
+        let step = StepId::new("release").unwrap();
+        let data = json!({ "amount": 3.5, "large": u64::MAX, "write": [null] });
+        let paid = PublishedEvent { name: EventName::new("paid").unwrap(), data: data.clone() };
+        for body in [
+            signal(Signal::Cancel, None),
+            signal(Signal::Approve { step: step.clone() }, None),
+            signal(Signal::Reject { step }, None),
+            signal(Signal::Event(paid), Some(EventId::new("key_1").unwrap())),
+            write(ContextChange::Put(data), Some(0), Some(5_000)),
+            write(ContextChange::Append(json!("item")), None, None),
+        ] {
+            let text = body.to_text().unwrap();
+            assert_eq!(serde_json::from_str::<MessageBody>(&text).unwrap(), body, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_signal_of_an_earlier_release_is_read_and_anything_else_is_an_error() {
+        let cancel: MessageBody = serde_json::from_str(r#"{"signal":{"signal":"cancel"},"by":"alice"}"#).unwrap();
+        assert_eq!(cancel, signal(Signal::Cancel, None));
+        for text in ["", "{}", "null", r#"{"write":{}}"#, r#"{"signal":{"signal":"sleep"},"by":"alice"}"#] {
+            assert!(serde_json::from_str::<MessageBody>(text).is_err(), "{text}");
+        }
+    }
+}

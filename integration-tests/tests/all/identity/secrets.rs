@@ -37,7 +37,8 @@ async fn send(up: &UpProcess, token: &str) -> Result<Vec<String>> {
         // A caller may confuse it with the token of a stream of events.
         (format!("GET /v1/runs/none/events?token={token}"), ""),
     ] {
-        let response = send_to(up.addr, &line, None, &[&header], body).await?;
+        let headers: &[&str] = if line.contains("?token=") { &[] } else { &[&header] };
+        let response = send_to(up.addr, &line, None, headers, body).await?;
         texts.push(format!("{}{}", response.head, response.text()));
     }
     let client = async_nats::connect(up.nats.url()).await?;

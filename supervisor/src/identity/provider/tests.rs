@@ -173,6 +173,11 @@ async fn the_user_of_a_token_is_found_without_it_on_every_pod_until_it_is_revoke
     assert_ne!(principal.id, user("acme", "alice"), "the configured user of this name is another one");
     // Another pod, and one that has restarted, has never received the token.
     assert_eq!(second.find(&principal.id).await, Some(principal.clone()));
+    // A run lives longer than the token by which it was started.
+    let in_a_week = WallClock.now().saturating_add(Duration::from_secs(7 * 24 * 3_600));
+    assert_eq!(second.identities.find_user(&principal.id, in_a_week).await.unwrap(), Some(principal.clone()));
+    let ended = first.identities.verify_credential(&Credential::Bearer(token.clone()), in_a_week).await;
+    assert_eq!(ended.unwrap(), None);
     let stranger = PrincipalId { user: UserId::new("bob").unwrap(), ..principal.id.clone() };
     assert_eq!(second.find(&stranger).await, None, "a user without a token was never vouched for");
     first.key_ops.set_revoked(&principal.id, true, &user("default", "root")).await.unwrap();
@@ -197,6 +202,12 @@ async fn the_rights_of_the_newest_token_are_those_of_the_runs_of_its_user() {
     // The older token is still valid for itself, and gives its rights to nothing else.
     assert!(pod.verify(&older).await.unwrap().roles.contains("agent_operator"));
     assert!(!TestPod::over(&stores).find(&id).await.unwrap().roles.contains("agent_operator"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verification_has_a_deadline() {
+    let cause = in_time(std::future::pending::<Result<(), Cause>>()).await.unwrap_err();
+    assert!(cause.code == ErrorCode::TimedOut && cause.code.is_retryable(), "{cause}");
 }
 
 #[tokio::test]

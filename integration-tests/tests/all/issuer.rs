@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 /// The issuer in its tokens.
-pub(crate) const ISS: &str = "https://login.example";
+const ISS: &str = "https://login.example";
 /// Seconds that a token is valid for.
 const LIFETIME_SECS: i64 = 600;
 /// Longer ago, or later, than any skew that an issuer may have.

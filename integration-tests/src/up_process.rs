@@ -14,6 +14,8 @@ use crate::nats_server::NatsServer;
 use crate::terminal::{COMMAND_WAIT_MAX, CliHarness, RunningCommand};
 use crate::wait::wait_until;
 
+/// The file of settings in the folder of the process. A test may write further tables into it; the users are added.
+pub const SETTINGS: &str = "greenroom.toml";
 /// The key of a user who may call the agents of one category.
 pub const OPERATOR_KEY: &str = "planted-key-of-operator";
 /// The users. The tenant of the pod itself, in which all but one of them are, may maintain its stores. The command line
@@ -58,7 +60,7 @@ pub struct UpProcess {
 }
 
 impl UpProcess {
-    /// Starts a process with definitions of its own, which `prepare` writes; it may set variables, too.
+    /// Starts a process with definitions of its own, which `prepare` writes; it may set variables and write [`SETTINGS`], too.
     ///
     /// # Errors
     /// If the process does not take requests in time.
@@ -86,7 +88,8 @@ impl UpProcess {
         terminal.set_variable("GREENROOM_HTTP_ADDR", &addr.to_string());
         terminal.set_variable("NATS_URL", &nats.url());
         terminal.set_variable("GREENROOM_CLUSTER_SECRET", "planted-secret-of-the-cluster");
-        terminal.write_file("greenroom.toml", USERS)?;
+        let settings = std::fs::read_to_string(terminal.folder().join(SETTINGS)).unwrap_or_default();
+        terminal.write_file(SETTINGS, format!("{settings}{USERS}"))?;
         let up = Self { process: Mutex::new(None), terminal, nats, addr };
         up.restart().await?;
         Ok(up)

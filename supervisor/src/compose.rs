@@ -104,7 +104,7 @@ pub async fn compose_with(
     let nats = or_close(nats, &stores, &mut services, &*clock).await?;
     let network = nats.as_ref().map(PodNats::network);
     let cluster = ClusterRuntime::new(network, config, &pod, (&clock, &ids), &metrics)?;
-    let opened = identities::open(config, &stores, identities);
+    let opened = identities::open(config, &stores, &metrics, identities);
     let (authenticator, identities) = or_close(opened, &stores, &mut services, &*clock).await?;
     let parts = PodParts {
         config: config.clone(),

@@ -5,6 +5,7 @@ pub(crate) mod credentials;
 pub(crate) mod jwt;
 pub(crate) mod manage;
 pub(crate) mod narrow;
+pub(crate) mod observer;
 pub mod provider;
 
 use std::collections::HashMap;

@@ -2,7 +2,7 @@
 //! calls and probes it serves, and what its streams cost.
 //!
 //! Each part is a process of its own, which is the load program; pod, bridge and server of NATS are other processes. The
-//! check of a token is measured where it is implemented, by a part of its own that is added to [`PARTS`].
+//! check of a token is measured by the group `identity`.
 
 mod calls;
 mod streams;

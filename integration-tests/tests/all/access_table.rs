@@ -6,43 +6,21 @@ mod commands;
 mod routes;
 mod subjects;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use greenroom_protocol::Json;
-use serde_json::json;
+use anyhow::Result;
 
-/// What follows `Authorization: ` of a caller who is refused as unauthenticated, each with its name.
-fn invalid_credentials() -> Vec<(&'static str, String)> {
-    let claims = json!({ "iss": "greenroom", "sub": "admin", "tenant": "default", "roles": ["admin"] });
-    let timed = |expires_at: u64| {
-        let mut claims = claims.clone();
-        claims["exp"] = expires_at.into();
-        claims
-    };
-    let (past, future) = (timed(1_000_000_000), timed(32_503_680_000));
-    vec![
-        ("a wrong key", "ApiKey wrong".to_owned()),
-        ("a bearer token that is none", "Bearer wrong".to_owned()),
-        ("another scheme", "Basic YWRtaW46YWRtaW4=".to_owned()),
-        ("a delegation", "Delegation planted".to_owned()),
-        ("an unsigned token", format!("Bearer {}", token("none", &future, ""))),
-        ("a token without its signature", format!("Bearer {}", token("HS256", &future, ""))),
-        ("a token of another key", format!("Bearer {}", token("HS256", &future, "c2lnbmF0dXJl"))),
-        ("a token of another algorithm", format!("Bearer {}", token("EdDSA", &future, "c2lnbmF0dXJl"))),
-        ("an expired token", format!("Bearer {}", token("HS256", &past, "c2lnbmF0dXJl"))),
-        ("a token for others", format!("Bearer {}", token("HS256", &for_others(&future), "c2lnbmF0dXJl"))),
-    ]
-}
+use crate::issuer::refused_tokens;
 
-fn for_others(claims: &Json) -> Json {
-    let mut claims = claims.clone();
-    claims["aud"] = "another_service".into();
-    claims
-}
-
-/// A JSON Web Token with this signature, which no key has made.
-fn token(algorithm: &str, claims: &Json, signature: &str) -> String {
-    let part = |content: &Json| URL_SAFE_NO_PAD.encode(content.to_string());
-    let head = json!({ "alg": algorithm, "typ": "JWT" });
-    format!("{}.{}.{signature}", part(&head), part(claims))
+/// What follows `Authorization: ` of a caller who is refused as unauthenticated, each with its name. The pods accept the
+/// tokens of the issuer of the tests, so that each of these is refused for what is wrong with it.
+fn invalid_credentials() -> Result<Vec<(&'static str, String)>> {
+    let texts = [
+        ("a wrong key", "ApiKey wrong"),
+        ("a key that was never created", "ApiKey grk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA2bb2ca"),
+        ("a bearer token that is none", "Bearer wrong"),
+        ("another scheme", "Basic YWRtaW46YWRtaW4="),
+        ("a delegation", "Delegation planted"),
+    ];
+    let texts = texts.map(|(name, text)| (name, text.to_owned()));
+    let tokens = refused_tokens()?.into_iter().map(|token| (token.name, format!("Bearer {}", token.text)));
+    Ok(texts.into_iter().chain(tokens).collect())
 }

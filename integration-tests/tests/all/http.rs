@@ -1,8 +1,9 @@
 //! HTTP into a whole pod: calls and what becomes of them, repetitions, runs and their events, artifacts, approvals, the
-//! client over HTTP, and the end of the pod.
+//! client over HTTP, both versions of HTTP, and the end of the pod.
 
 mod access;
 mod process;
+mod versions;
 
 use std::time::Duration;
 

@@ -13,9 +13,12 @@ use greenroom_supervisor::clock::WallClock;
 use greenroom_supervisor::pod::Pod;
 use serde_json::json;
 
-use self::fixture::{ECHO, SIGNED, ServedPod, SharedPods, SingleData, WAIT_MAX, subject, token};
+use self::fixture::{ECHO, SIGNED, ServedPod, SharedPods, SingleData, WAIT_MAX, subject};
+use crate::issuer::token;
 
 mod fixture;
+mod rotation;
+mod secrets;
 
 /// Within this time after a revocation, every pod refuses.
 const REVOKED_MAX: Duration = Duration::from_secs(1);
@@ -141,7 +144,7 @@ async fn approve(pod: &Pod, run: &RunId) -> Result<()> {
 async fn the_run_of_a_tokens_user_survives_a_restart_and_is_stopped_by_a_revocation() -> Result<()> {
     let data = SingleData::new()?;
     let pod = data.start().await?;
-    let token = token("alice")?;
+    let token = token("alice", "agent_operator")?;
     let (first, second) = (start_signed(&pod, &token).await?, start_signed(&pod, &token).await?);
     pod.pod.shutdown().await;
     // The pod that starts now has never received the token.

@@ -63,7 +63,8 @@ impl Fixture {
     }
 }
 
-fn value_of(page: &str, name: &str) -> Option<f64> {
+/// The value of a metric with its labels, on a page of metrics.
+pub(crate) fn value_of(page: &str, name: &str) -> Option<f64> {
     page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
 }
 

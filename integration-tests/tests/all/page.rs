@@ -2,6 +2,7 @@
 //! window of a desk and that of a telephone.
 
 mod browser;
+mod event_source;
 
 use std::collections::BTreeSet;
 

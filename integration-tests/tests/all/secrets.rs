@@ -9,7 +9,7 @@ use greenroom_integration_tests::script_server::{ScriptServer, ServerBehavior};
 const AGENT: &str = "llm_agent";
 
 /// Appends every file below a folder that contains the key.
-fn files_with_key(folder: &Path, key: &str, files: &mut Vec<String>) {
+pub(crate) fn files_with_key(folder: &Path, key: &str, files: &mut Vec<String>) {
     for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
         if entry.is_dir() {
             files_with_key(&entry, key, files);

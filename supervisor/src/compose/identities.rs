@@ -9,7 +9,9 @@ use greenroom_rego::{Authenticator, IdentityProvider};
 use crate::config::Config;
 use crate::identity::ConfigIdentityProvider;
 use crate::identity::credentials::Credentials;
+use crate::identity::observer::IdentityObserver;
 use crate::identity::provider::Identities;
+use crate::telemetry::Metrics;
 
 /// The users of the configuration, and the keys of the store.
 #[derive(Clone)]
@@ -27,6 +29,7 @@ pub(crate) struct ConfiguredIdentities {
 pub(crate) fn open(
     config: &Config,
     stores: &Stores,
+    metrics: &Metrics,
     other: Option<Arc<dyn IdentityProvider>>,
 ) -> Result<(Authenticator, Option<ConfiguredIdentities>), Cause> {
     if let Some(other) = other {
@@ -34,6 +37,7 @@ pub(crate) fn open(
     }
     let users = Arc::new(ConfigIdentityProvider::new(config.users.clone()));
     let credentials = Arc::new(Credentials::new(Arc::clone(&stores.credentials)));
-    let identities = Identities::open(Arc::clone(&users), Arc::clone(&credentials), &config.issuers)?;
+    let observer: Arc<dyn IdentityObserver> = metrics.identity().clone();
+    let identities = Identities::open(Arc::clone(&users), Arc::clone(&credentials), &config.issuers, observer)?;
     Ok((Authenticator::new(Arc::new(identities)), Some(ConfiguredIdentities { users, credentials })))
 }

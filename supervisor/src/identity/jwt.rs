@@ -14,7 +14,7 @@ use greenroom_protocol::{Cause, ContentHash, Timestamp};
 use self::cache::{TokenCache, VerifiedToken};
 use self::claims::{Refusal, Subject, check_times, read_subject};
 use self::fetch::FetchKeys;
-use self::key_set::KeySet;
+use self::key_set::{Candidates, KeySet, KeysVersion};
 use self::signature::{Expected, TokenHeader};
 use crate::config::IssuerConfig;
 
@@ -58,7 +58,8 @@ impl JwtIssuer {
         token.issuer.as_deref() == Some(self.config.iss.as_str())
     }
 
-    /// Verifies a token. A token that was verified before is not verified again until it ends.
+    /// Verifies a token. A token that was verified before is not verified again until it ends or the keys of the issuer are
+    /// fetched again: its key may be none of them any more.
     ///
     /// # Errors
     /// A cause if the keys of the issuer cannot be fetched. A token that is refused is `Ok(Err)`.
@@ -68,24 +69,32 @@ impl JwtIssuer {
         now: Timestamp,
     ) -> Result<Result<Verified, Refusal>, Cause> {
         let hash = ContentHash::from_content(token.text.as_bytes());
-        if let Some(VerifiedToken { subject, times }) = self.cache.get(&hash) {
+        if let Some(VerifiedToken { subject, times, keys }) = self.cache.get(&hash)
+            && self.keys.version() == Some(keys)
+        {
             return Ok(check_times(times, self.config.skew_secs, now).map(|()| Verified { subject, is_new: false }));
         }
-        let candidates = self.keys.candidates(&token.header).await?;
+        let Candidates { keys, version } = self.keys.candidates(&token.header).await?;
         let mut refusal = Refusal::UnknownKey;
-        for key in candidates {
+        for key in keys {
             match key.verify(token.text, &self.expected) {
-                Ok(claims) => return Ok(self.accept(hash, &claims, now)),
+                Ok(claims) => return Ok(self.accept(hash, &claims, version, now)),
                 Err(found) => refusal = found,
             }
         }
         Ok(Err(refusal))
     }
 
-    fn accept(&self, hash: ContentHash, claims: &serde_json::Value, now: Timestamp) -> Result<Verified, Refusal> {
+    fn accept(
+        &self,
+        hash: ContentHash,
+        claims: &serde_json::Value,
+        keys: KeysVersion,
+        now: Timestamp,
+    ) -> Result<Verified, Refusal> {
         let (subject, times) = read_subject(claims, &self.config)?;
         check_times(times, self.config.skew_secs, now)?;
-        self.cache.insert(hash, VerifiedToken { subject: subject.clone(), times }, self.config.skew_secs, now);
+        self.cache.insert(hash, VerifiedToken { subject: subject.clone(), times, keys }, self.config.skew_secs, now);
         Ok(Verified { subject, is_new: true })
     }
 }

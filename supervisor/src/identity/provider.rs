@@ -14,9 +14,10 @@ use tokio::time::timeout;
 use super::api_key::KeyName;
 use super::credentials::Credentials;
 use super::jwt::claims::{Refusal, Rights};
-use super::jwt::fetch::{FetchKeys, HttpKeys};
+use super::jwt::fetch::{FetchKeys, HttpKeys, ObservedKeys};
 use super::jwt::{JwtIssuer, UnverifiedToken, Verified};
 use super::narrow::{KEY_ISSUER, is_valid, key_principal_id, narrow};
+use super::observer::{IdentityObserver, KeyRefusal, Unobserved};
 use super::{ConfigIdentityProvider, to_limits};
 use crate::config::{Config, IssuerConfig};
 
@@ -28,6 +29,7 @@ pub struct Identities {
     users: Arc<ConfigIdentityProvider>,
     credentials: Arc<Credentials>,
     issuers: Vec<JwtIssuer>,
+    observer: Arc<dyn IdentityObserver>,
 }
 
 impl Identities {
@@ -37,7 +39,8 @@ impl Identities {
     /// [`ErrorCode::InvalidConfiguration`] if the key of an issuer cannot be read.
     pub fn from_config(config: &Config, stores: &Stores) -> Result<Self, Cause> {
         let users = Arc::new(ConfigIdentityProvider::new(config.users.clone()));
-        Self::open(users, Arc::new(Credentials::new(Arc::clone(&stores.credentials))), &config.issuers)
+        let credentials = Arc::new(Credentials::new(Arc::clone(&stores.credentials)));
+        Self::open(users, credentials, &config.issuers, Arc::new(Unobserved))
     }
 
     /// A provider over these users, keys and issuers.
@@ -48,10 +51,11 @@ impl Identities {
         users: Arc<ConfigIdentityProvider>,
         credentials: Arc<Credentials>,
         issuers: &[IssuerConfig],
+        observer: Arc<dyn IdentityObserver>,
     ) -> Result<Self, Cause> {
-        let open = |issuer: &IssuerConfig| JwtIssuer::open(issuer, published_keys(issuer)?);
+        let open = |issuer: &IssuerConfig| JwtIssuer::open(issuer, published_keys(issuer, &observer)?);
         let issuers = issuers.iter().map(open).collect::<Result<_, Cause>>()?;
-        Ok(Self { users, credentials, issuers })
+        Ok(Self { users, credentials, issuers, observer })
     }
 
     async fn verify(&self, credential: &Credential, now: Timestamp) -> Result<Option<Principal>, Cause> {
@@ -65,11 +69,16 @@ impl Identities {
             return Ok(Some(principal));
         }
         if self.issuers.is_empty() || !UnverifiedToken::has_form(text) {
+            self.observer.on_key_refused(KeyRefusal::Unknown);
             return Ok(None);
         }
         match self.verify_token(text, now).await? {
-            Ok(principal) => Ok(Some(principal)),
+            Ok((principal, is_remembered)) => {
+                self.observer.on_token_accepted(is_remembered);
+                Ok(Some(principal))
+            }
             Err(refusal) => {
+                self.observer.on_token_refused(refusal);
                 tracing::info!(token.refusal = refusal.as_str(), "a token was refused");
                 Ok(None)
             }
@@ -77,17 +86,23 @@ impl Identities {
     }
 
     async fn verify_key(&self, name: &KeyName, now: Timestamp) -> Result<Option<Principal>, Cause> {
-        let found = self.credentials.find_key(&name.id).await?;
-        let Some(key) = found.filter(|key| key.hash == name.hash && is_valid(key, now)) else {
-            tracing::info!(key.id = %name.id, "a key was refused");
-            return Ok(None);
+        let refusal = match self.credentials.find_key(&name.id).await?.filter(|key| key.hash == name.hash) {
+            None => KeyRefusal::Unknown,
+            Some(key) if key.revocation.is_some() => KeyRefusal::Revoked,
+            Some(key) if !is_valid(&key, now) => KeyRefusal::Ended,
+            // The rights are those that the owner has now; an owner who was removed has none.
+            Some(key) => match self.users.find_user(&key.owner, now).await? {
+                Some(owner) => return Ok(narrow(owner, &key)),
+                None => KeyRefusal::Owner,
+            },
         };
-        // The rights are those that the owner has now; an owner who was removed has none.
-        let owner = self.users.find_user(&key.owner, now).await?;
-        Ok(owner.and_then(|owner| narrow(owner, &key)))
+        self.observer.on_key_refused(refusal);
+        tracing::info!(key.id = %name.id, key.refusal = refusal.as_str(), "a key was refused");
+        Ok(None)
     }
 
-    async fn verify_token(&self, text: &str, now: Timestamp) -> Result<Result<Principal, Refusal>, Cause> {
+    /// The principal of a token, and whether the token was verified before.
+    async fn verify_token(&self, text: &str, now: Timestamp) -> Result<Result<(Principal, bool), Refusal>, Cause> {
         let token = match UnverifiedToken::read(text) {
             Ok(token) => token,
             Err(refusal) => return Ok(Err(refusal)),
@@ -110,7 +125,7 @@ impl Identities {
                 self.credentials.save_rights(&subject.id, write_rights(&subject.rights)?).await?;
             }
         }
-        Ok(Ok(self.principal(issuer.config(), subject.id, subject.rights)))
+        Ok(Ok((self.principal(issuer.config(), subject.id, subject.rights), !is_new)))
     }
 
     /// The principal of a key or of a token that was verified before, with the rights of now.
@@ -151,12 +166,15 @@ impl Identities {
     }
 }
 
-fn published_keys(issuer: &IssuerConfig) -> Result<Option<Box<dyn FetchKeys>>, Cause> {
+fn published_keys(
+    issuer: &IssuerConfig,
+    observer: &Arc<dyn IdentityObserver>,
+) -> Result<Option<Box<dyn FetchKeys>>, Cause> {
     let Some(url) = &issuer.jwks_url else { return Ok(None) };
     let url = Url::parse(url).map_err(|error| {
         Cause::new(ErrorCode::InvalidConfiguration, format!("issuers: the jwks_url of {}: {error}", issuer.name))
     })?;
-    Ok(Some(Box::new(HttpKeys::new(url)?)))
+    Ok(Some(Box::new(ObservedKeys::new(HttpKeys::new(url)?, Arc::clone(observer)))))
 }
 
 fn read_rights(text: &str) -> Option<Rights> {

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Directive;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
@@ -34,19 +35,17 @@ const POLICY_CHECKS: &str = "policy_checks";
 /// Separates the members of `policy_checks` in a `tracing` field, which cannot be a list.
 pub const LIST_SEPARATOR: char = ',';
 
-/// Targets whose lines no filter can enable: the client of models logs answers of providers.
-pub(super) const SILENCED_TARGETS: &str = "genai=off";
+/// Targets whose lines no filter can enable: the client of models logs answers of providers, and the connection to NATS logs
+/// the content of messages and their headers, with the credentials of callers.
+const SILENCED_TARGETS: [&str; 2] = ["genai=off", "async_nats::connection=off"];
 
 /// Installs the log writer of the process. From then on, a panic is a line of the log too.
 ///
 /// # Errors
 /// A message, if the filter is invalid or a writer is installed already.
 pub fn start(filter: &str, clock: Arc<dyn Clock>) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| format!("log.filter: {error}"))?;
-    let silent = SILENCED_TARGETS.parse().map_err(|error| format!("{SILENCED_TARGETS}: {error}"))?;
-    let filter = filter.add_directive(silent);
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(safe_filter(filter)?)
         .with_writer(std::io::stderr)
         // A line that cannot be written is lost. Its error would be written to the same stream, and panic there.
         .log_internal_errors(false)
@@ -55,6 +54,19 @@ pub fn start(filter: &str, clock: Arc<dyn Clock>) -> Result<(), String> {
     tracing::subscriber::set_global_default(lines).map_err(|error| error.to_string())?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// The filter that a setting describes, without the lines that are never written.
+///
+/// # Errors
+/// A message, if the filter is invalid.
+pub(super) fn safe_filter(setting: &str) -> Result<EnvFilter, String> {
+    let mut filter = EnvFilter::try_new(setting).map_err(|error| format!("log.filter: {error}"))?;
+    for target in SILENCED_TARGETS {
+        let silent: Directive = target.parse().map_err(|error| format!("{target}: {error}"))?;
+        filter = filter.add_directive(silent);
+    }
+    Ok(filter)
 }
 
 /// Writes a panic as a line of the log. Its message may quote an input, so it is logged at level debug only.
@@ -210,85 +222,4 @@ impl io::Write for Bytes<'_, '_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-    use std::sync::Mutex;
-
-    use greenroom_protocol::{BootTime, Json};
-
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Buffer(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Buffer {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    struct Noon;
-    impl Clock for Noon {
-        fn now(&self) -> Timestamp {
-            Timestamp::from_micros(1_731_580_245_123_456)
-        }
-
-        fn boot_time(&self) -> BootTime {
-            BootTime::default()
-        }
-    }
-
-    fn lines(log: impl FnOnce()) -> Vec<Json> {
-        let buffer = Buffer::default();
-        let writer = buffer.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(move || writer.clone())
-            .event_format(JsonLine::new(Arc::new(Noon)))
-            .finish();
-        tracing::subscriber::with_default(subscriber, log);
-        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    #[test]
-    fn an_execution_has_exactly_the_fields_of_the_document() {
-        let lines = lines(|| {
-            tracing::info!(
-                target: EXECUTION,
-                agent_id = "a_001", team_id = "", workflow_id = "w", user_id = "u", action = "execute",
-                duration_ms = 12_u64, status = "success", tokens_used = 7_u64,
-                policy_checks = "access_allowed,rate_limit_ok", trace_id = "t",
-            );
-        });
-        let expected = serde_json::json!({
-            "timestamp": "2024-11-14T10:30:45.123Z", "level": "INFO", "agent_id": "a_001", "team_id": null,
-            "workflow_id": "w", "user_id": "u", "action": "execute", "duration_ms": 12, "status": "success",
-            "tokens_used": 7, "policy_checks": ["access_allowed", "rate_limit_ok"], "trace_id": "t",
-        });
-        assert_eq!(lines, [expected]);
-    }
-
-    #[test]
-    fn an_execution_that_was_rejected_has_nulls_and_no_checks() {
-        let lines =
-            lines(|| tracing::info!(target: EXECUTION, other = "x", agent_id = "", status = "failed \"\u{1b}\n"));
-        let expected = serde_json::json!({
-            "timestamp": "2024-11-14T10:30:45.123Z", "level": "INFO", "agent_id": null, "team_id": null,
-            "workflow_id": null, "user_id": null, "action": null, "duration_ms": null, "status": "failed \"\u{1b}\n",
-            "tokens_used": null, "policy_checks": [], "trace_id": null,
-        });
-        assert_eq!(lines, [expected]);
-    }
-
-    #[test]
-    fn another_line_has_its_message_and_its_fields() {
-        let lines = lines(|| tracing::warn!(path = "x.yaml", "definition refused"));
-        assert_eq!(lines[0]["message"], "definition refused");
-        assert_eq!(lines[0]["path"], "x.yaml");
-        assert_eq!(lines[0]["level"], "WARN");
-    }
-}
+mod tests;

@@ -20,12 +20,14 @@ use super::rate::Rate;
 mod cluster;
 mod generations;
 mod help;
+mod identity;
 mod membership;
 mod nats;
 mod store_failures;
 
 pub use cluster::ClusterMetrics;
 pub use generations::GenerationMetrics;
+pub use identity::IdentityMetrics;
 pub use membership::MembershipMetrics;
 pub use nats::{DroppedMessage, NatsMetrics, WakeUp};
 pub use store_failures::StoreFailures;
@@ -73,6 +75,7 @@ pub struct Metrics {
     store_failures: StoreFailures,
     generations: GenerationMetrics,
     cluster: Arc<ClusterMetrics>,
+    identity: Arc<IdentityMetrics>,
     membership: MembershipMetrics,
     nats: NatsMetrics,
     rates: Mutex<Rates>,
@@ -137,6 +140,7 @@ impl Metrics {
             store_failures: StoreFailures::register(recorder),
             generations: GenerationMetrics::register(recorder),
             cluster: Arc::new(ClusterMetrics::register(recorder)),
+            identity: Arc::new(IdentityMetrics::register(recorder)),
             membership: MembershipMetrics::register(recorder),
             nats: NatsMetrics::register(recorder),
             rates: Mutex::new(Rates::default()),
@@ -158,9 +162,7 @@ impl Metrics {
 
     /// Counts the cause of a rejected hop, if it is a denial. Each denial is counted once, at its own hop.
     pub fn count_denial(&self, code: ErrorCode) {
-        if let Some((_, counter)) = self.denials.iter().find(|(known, _)| *known == code) {
-            counter.increment(1);
-        }
+        increment(&self.denials, &code);
     }
 
     /// Sets the number of definitions that are not in service in the version of their file.
@@ -198,6 +200,12 @@ impl Metrics {
         &self.cluster
     }
 
+    /// Those of credentials.
+    #[must_use]
+    pub const fn identity(&self) -> &Arc<IdentityMetrics> {
+        &self.identity
+    }
+
     /// Shows whether the lease of the pod is live.
     pub fn set_lease(&self, status: LeaseStatus) {
         self.lease_lapsed.set(match status {
@@ -219,9 +227,7 @@ impl Metrics {
 
     /// Counts a failure of the store of artifacts.
     pub fn count_artifact_failure(&self, fault: &str) {
-        if let Some((_, counter)) = self.artifact_failures.iter().find(|(known, _)| *known == fault) {
-            counter.increment(1);
-        }
+        increment(&self.artifact_failures, &fault);
     }
 
     /// Counts a reply to a request from an ingress; `error_rate` is computed from these.
@@ -262,6 +268,13 @@ impl Metrics {
         if let Ok(mut rates) = self.rates.lock() {
             change(&mut rates, Instant::now());
         }
+    }
+}
+
+/// Counts one more of what a label has.
+fn increment<R: PartialEq>(counters: &[(R, Counter)], label: &R) {
+    if let Some((_, counter)) = counters.iter().find(|(known, _)| known == label) {
+        counter.increment(1);
     }
 }
 
@@ -308,9 +321,7 @@ impl Observer for Metrics {
 
 impl RedisObserver for Metrics {
     fn on_failure(&self, error: &RedisError) {
-        if let Some((_, counter)) = self.redis_failures.iter().find(|(known, _)| *known == error.detail()) {
-            counter.increment(1);
-        }
+        increment(&self.redis_failures, &error.detail());
     }
 }
 

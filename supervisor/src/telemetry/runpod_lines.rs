@@ -5,22 +5,19 @@ use std::fmt;
 use greenroom_runpod::worker::log_line::log_line;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::logs::{SILENCED_TARGETS, log_panic};
+use super::logs::{log_panic, safe_filter};
 
 /// Installs the log writer of the process.
 ///
 /// # Errors
 /// A message, if the filter is invalid or a writer is installed already.
 pub fn start(filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| format!("log.filter: {error}"))?;
-    let silent = SILENCED_TARGETS.parse().map_err(|error| format!("{SILENCED_TARGETS}: {error}"))?;
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter.add_directive(silent))
+        .with_env_filter(safe_filter(filter)?)
         .with_writer(std::io::stdout)
         .log_internal_errors(false)
         .event_format(RunpodLine)

@@ -18,7 +18,7 @@ pub struct RecordedRequest {
     pub line: String,
     /// The headers, with names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// The JSON body.
+    /// The JSON body; null without one.
     pub body: Value,
 }
 
@@ -30,7 +30,7 @@ impl RecordedRequest {
     }
 }
 
-/// Reads a request with a JSON body; `None` if it is malformed or the client disconnects. The caller numbers it.
+/// Reads a request with a JSON body or none; `None` if it is malformed or the client disconnects. The caller numbers it.
 pub(super) async fn read_request(stream: &mut TcpStream) -> Option<RecordedRequest> {
     let mut bytes = Vec::new();
     let mut chunk = vec![0; 16 * 1024];
@@ -45,12 +45,19 @@ pub(super) async fn read_request(stream: &mut TcpStream) -> Option<RecordedReque
             return None;
         }
     };
-    let length: usize = headers.get("content-length")?.parse().ok().filter(|length| *length <= REQUEST_BYTES_MAX)?;
+    // A `GET` has no body.
+    let length: usize = headers.get("content-length").map_or(Some(0), |length| length.parse().ok())?;
+    if length > REQUEST_BYTES_MAX {
+        return None;
+    }
     while bytes.len() < body_at + length {
         let count = stream.read(&mut chunk).await.ok().filter(|count| *count > 0)?;
         bytes.extend_from_slice(chunk.get(..count)?);
     }
-    let body = serde_json::from_slice(bytes.get(body_at..body_at + length)?).ok()?;
+    let body = match bytes.get(body_at..body_at + length)? {
+        [] => Value::Null,
+        content => serde_json::from_slice(content).ok()?,
+    };
     Some(RecordedRequest { number: 0, line, headers, body })
 }
 

@@ -31,13 +31,15 @@ use Access::{Anyone, Calls, Permitted, User};
 
 /// What no other tenant has, and what only the tenant of the pod maintains.
 const FOREIGN_RUN: Option<&str> = Some("unknown_run");
+const FOREIGN_RECORD: Option<&str> = Some("unknown_record");
 const OF_THE_POD: Option<&str> = Some("policy_denied");
 
-/// Each command with its access. `RUN` and `HASH` are those of a run and of an artifact of the administrator.
+/// Each command with its access. `RUN`, `HASH` and `KEY` are those of a run, of an artifact and of an API key of the
+/// administrator.
 const ROWS: &[(&str, Access)] = &[
     ("agents list", User("")),
     ("agents show", User(AGENT)),
-    ("artifacts get", Permitted("HASH --out copy", Some("unknown_record"))),
+    ("artifacts get", Permitted("HASH --out copy", FOREIGN_RECORD)),
     ("audit export", Anyone(None)),
     ("audit export-key", Anyone(None)),
     ("audit list", Permitted("", None)),
@@ -46,6 +48,7 @@ const ROWS: &[(&str, Access)] = &[
     ("audit verify", Permitted("", OF_THE_POD)),
     ("bridge", Anyone(None)),
     ("catalogue graph", Anyone(Some(""))),
+    ("catalogue sample", Anyone(Some("analytics_data_cleaning"))),
     ("catalogue search", Anyone(Some("summary"))),
     ("catalogue show", Anyone(Some(AGENT))),
     ("catalogue stats", Anyone(Some(""))),
@@ -65,6 +68,10 @@ const ROWS: &[(&str, Access)] = &[
     ("eval", Calls(AGENT)),
     ("explain", Anyone(Some("policy_denied"))),
     ("healthcheck", Anyone(None)),
+    ("keys create", Permitted("--owner operator", FOREIGN_RECORD)),
+    ("keys list", Permitted("", None)),
+    ("keys reinstate", Permitted("login/default/alice", FOREIGN_RECORD)),
+    ("keys revoke", Permitted("KEY", FOREIGN_RECORD)),
     ("memory forget", Permitted("executive_summary_agent --all", None)),
     ("memory list", Permitted(AGENT, None)),
     ("memory recall", Permitted("executive_summary_agent anything", None)),
@@ -107,11 +114,12 @@ fn leaves(command: &clap::Command, above: &str) -> Vec<String> {
     names.flat_map(|(one, name)| if one.has_subcommands() { leaves(one, &name) } else { vec![name] }).collect()
 }
 
-/// A process, and a run and an artifact of its administrator.
+/// A process, and a run, an artifact and an API key of its administrator.
 struct Fixture {
     up: UpProcess,
     run: String,
     hash: String,
+    key: String,
 }
 
 impl Fixture {
@@ -124,12 +132,15 @@ impl Fixture {
         let run = reply["id"].as_str().context("a run")?.to_owned();
         let stored = up.post("/v1/artifacts?name=a.txt", &["Content-Type: text/plain"], "content").await?;
         let hash = stored.json()?["hash"].as_str().context("a hash")?.to_owned();
-        Ok(Self { up, run, hash })
+        let created = up.terminal.run(&["keys", "create", "--owner", "admin"]).await?.expect_success()?;
+        let key = created["key"].as_str().context("a key")?.to_owned();
+        Ok(Self { up, run, hash, key })
     }
 
     /// Executes a command with these words after it, as this user.
     async fn run(&self, command: &str, words: &str, user: &str) -> Result<CommandOutput> {
-        let line = format!("{command} {words} --user {user}").replace("RUN", &self.run).replace("HASH", &self.hash);
+        let line = format!("{command} {words} --user {user}").replace("RUN", &self.run);
+        let line = line.replace("HASH", &self.hash).replace("KEY", &self.key);
         let words: Vec<&str> = line.split_whitespace().collect();
         self.up.terminal.run(&words).await
     }

@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 use greenroom_integration_tests::http_pod::{ADMIN_KEY, GUEST_KEY, HttpPod, OTHER_KEY};
 use greenroom_protocol::Json;
+use tempfile::TempDir;
 
 use super::invalid_credentials;
 use crate::http::{ECHO, INPUTS, WORKFLOW, definitions};
+use crate::issuer::{self, RefusedToken, refused_tokens};
+use crate::metrics::value_of;
 
 /// What a route replies: to a user of another tenant, to one without a role, and to the administrator of the tenant of the
 /// run and of the artifact in the path.
@@ -74,10 +77,16 @@ fn operations(document: &Json, run: &str, hash: &str) -> Result<Vec<Operation>> 
     Ok(operations)
 }
 
+/// A pod that accepts the tokens of an issuer, too.
+async fn start() -> Result<(HttpPod, TempDir)> {
+    let (definitions, folder) = definitions()?;
+    let issuers = issuer::config("acme")?;
+    Ok((HttpPod::start_with(Some(definitions.dir()), |config| config.issuers = issuers).await?, folder))
+}
+
 #[tokio::test]
 async fn every_route_refuses_the_callers_who_may_not_use_it() -> Result<()> {
-    let (definitions, _folder) = definitions()?;
-    let pod = HttpPod::start(Some(definitions.dir())).await?;
+    let (pod, _definitions) = start().await?;
     let started = pod.send(&format!("POST /v1/workflows/{WORKFLOW}/run"), Some(ADMIN_KEY), &[], INPUTS).await?;
     let run = started.json()?["id"].as_str().context("an id")?.to_owned();
     let upload = pod.send("POST /v1/artifacts?name=b.txt", Some(ADMIN_KEY), &[], "of acme").await?;
@@ -93,12 +102,15 @@ async fn every_route_refuses_the_callers_who_may_not_use_it() -> Result<()> {
         let found = ROWS.iter().find(|row| row.id == operation.id);
         let row = found.with_context(|| format!("{} has no row: add one, with who may use it", operation.id))?;
         refuses_unauthenticated(&pod, operation, row).await?;
-        for (caller, key, status) in [
-            ("another tenant", OTHER_KEY, row.other),
-            ("no role", GUEST_KEY, row.guest),
-            ("the administrator", ADMIN_KEY, row.admin),
+        for (caller, credential, status) in [
+            ("another tenant", format!("ApiKey {OTHER_KEY}"), row.other),
+            ("no role", format!("ApiKey {GUEST_KEY}"), row.guest),
+            ("no role, by a token", format!("Bearer {}", issuer::token("guest", "none")?), row.guest),
+            ("the administrator", format!("ApiKey {ADMIN_KEY}"), row.admin),
+            ("an administrator, by a token", format!("Bearer {}", issuer::token("root", "admin")?), row.admin),
         ] {
-            let response = pod.send(&operation.line, Some(key), &[], row.body).await?;
+            let header = format!("Authorization: {credential}");
+            let response = pod.send(&operation.line, None, &[&header], row.body).await?;
             assert_eq!(response.status, status, "{} for {caller}: {}", operation.id, response.text());
             let is_problem = response.header("content-type") == Some("application/problem+json");
             assert_eq!(is_problem, status >= 400, "{} for {caller}: {response:?}", operation.id);
@@ -112,11 +124,29 @@ async fn every_route_refuses_the_callers_who_may_not_use_it() -> Result<()> {
 async fn refuses_unauthenticated(pod: &HttpPod, operation: &Operation, row: &Row) -> Result<()> {
     let anonymous = pod.send(&operation.line, None, &[], row.body).await?;
     assert_eq!(anonymous.status, 401, "{}: {anonymous:?}", operation.id);
-    for (name, credential) in invalid_credentials() {
+    for (name, credential) in invalid_credentials()? {
         let header = format!("Authorization: {credential}");
         let refused = pod.send(&operation.line, None, &[&header], row.body).await?;
         assert_eq!(refused.status, 401, "{} with {name}: {}", operation.id, refused.text());
         assert_eq!(refused.json()?["code"], "unauthenticated", "{} with {name}", operation.id);
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_token_is_refused_for_the_reason_that_it_has() -> Result<()> {
+    let (pod, _definitions) = start().await?;
+    let mut details = BTreeSet::new();
+    for RefusedToken { name, reason, text } in refused_tokens()? {
+        let metric = format!("identity_tokens_refused{{reason=\"{reason}\"}}");
+        let refusals = || value_of(&pod.pod.metrics().render(), &metric).with_context(|| format!("no {metric}"));
+        let before = refusals()?;
+        let header = format!("Authorization: Bearer {text}");
+        let refused = pod.send("GET /v1/agents", None, &[&header], "").await?;
+        assert_eq!((refused.status, &refused.json()?["code"]), (401, &"unauthenticated".into()), "{name}");
+        details.insert(refused.json()?["detail"].to_string());
+        ensure!((refusals()? - before - 1.0).abs() < 1e-9, "{name} is not refused as {reason}");
+    }
+    ensure!(details.len() == 1, "a caller learns why a token is refused: {details:?}");
     Ok(())
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use async_nats::{Client, HeaderMap};
 use greenroom_integration_tests::http_pod::{ADMIN_KEY, GUEST_KEY, OTHER_KEY};
-use greenroom_integration_tests::up_process::UpProcess;
+use greenroom_integration_tests::up_process::{SETTINGS, UpProcess};
 use greenroom_protocol::Json;
 
 use super::invalid_credentials;
+use crate::issuer;
 
 const ECHO: &str = "echo_agent";
 const WORKFLOW: &str = "two_steps";
@@ -58,7 +59,8 @@ const ROWS: &[Row] = &[
 ];
 
 async fn start() -> Result<UpProcess> {
-    UpProcess::start(|_, definitions| {
+    UpProcess::start(|terminal, definitions| {
+        terminal.write_file(SETTINGS, issuer::settings("default"))?;
         definitions.write_echo_agent(ECHO)?;
         definitions.write_row_workflow(WORKFLOW, ECHO, 2)?;
         let team = format!("team_id: {TEAM}\nname: Letters\nagents: [{ECHO}]\nworkflows: [{WORKFLOW}]\n");
@@ -107,16 +109,17 @@ async fn every_subject_refuses_the_callers_who_may_not_use_it() -> Result<()> {
         let subject = subject(name, endpoint["subject"].as_str().context("a subject")?, &run);
         let anonymous = code(&client, &subject, None, row.body).await?;
         assert_eq!(anonymous, "unauthenticated", "{name} without a credential");
-        for (kind, credential) in invalid_credentials() {
+        for (kind, credential) in invalid_credentials()? {
             let refused = code(&client, &subject, Some(&credential), row.body).await?;
             assert_eq!(refused, "unauthenticated", "{name} with {kind}");
         }
-        for (caller, key, expected) in [
-            ("another tenant", OTHER_KEY, row.other),
-            ("no role", GUEST_KEY, row.guest),
-            ("the administrator", ADMIN_KEY, row.admin),
+        for (caller, credential, expected) in [
+            ("another tenant", format!("ApiKey {OTHER_KEY}"), row.other),
+            ("no role", format!("ApiKey {GUEST_KEY}"), row.guest),
+            ("the administrator", format!("ApiKey {ADMIN_KEY}"), row.admin),
+            ("an administrator, by a token", format!("Bearer {}", issuer::token("root", "admin")?), row.admin),
         ] {
-            let found = code(&client, &subject, Some(&format!("ApiKey {key}")), row.body).await?;
+            let found = code(&client, &subject, Some(&credential), row.body).await?;
             assert_eq!(found, expected, "{name} for {caller}");
         }
     }

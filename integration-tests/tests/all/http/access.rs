@@ -50,6 +50,10 @@ async fn no_secret_of_a_caller_is_in_a_response_or_a_metric() -> Result<()> {
         metrics.contains("route=\"/metrics\"").then_some(metrics)
     };
     texts.push(wait_until("a counter", WAIT_MAX, counted).await?);
+    for tenant in ["acme", "globex"] {
+        let metrics = texts.last().context("metrics")?;
+        assert!(!metrics.contains(tenant), "a label names a tenant: {metrics}");
+    }
     for text in texts {
         assert!(!text.contains(ADMIN_KEY) && !text.contains("planted-token"), "{text}");
         assert!(!text.contains("route=\"/v1/runs/run"), "{text}");

@@ -14,16 +14,16 @@ use greenroom_client::{Client, Credential};
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::http_pod::exchange;
 use greenroom_integration_tests::test_pod::{StoreKind, test_config};
-use greenroom_protocol::{Clock, ErrorCode, PodId, PrincipalId, Reply};
+use greenroom_protocol::{ErrorCode, PodId, PrincipalId, Reply};
 use greenroom_registry::migrate_postgres;
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose::{Overrides, compose_with};
-use greenroom_supervisor::config::{Config, HttpConfig, IssuerConfig, NatsConfig, Secret, StoreConfig, UserDirectory};
+use greenroom_supervisor::config::{Config, HttpConfig, NatsConfig, Secret, StoreConfig, UserDirectory};
 use greenroom_supervisor::pod::Pod;
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::issuer;
 use crate::postgres::create_database;
 
 /// Longest wait for what a pod does.
@@ -59,24 +59,10 @@ steps:
   - { id: sign, approval: { prompt: \"Sign?\" } }
   - { id: send, agent: echo_agent, depends_on: [sign], inputs: { text: \"${inputs.text}\" }, outputs: [text] }
 ";
-/// The secret that the issuer of the tests shares with the pods.
-const ISSUER_SECRET: &str = "a planted secret of more than thirty-two bytes";
-const ISS: &str = "https://login.example";
 
 /// The principal of a user of the issuer.
 pub(super) fn subject(user: &str) -> Result<PrincipalId> {
     Ok(PrincipalId { issuer: "login".parse()?, tenant: "default".parse()?, user: user.parse()? })
-}
-
-/// A token of a user, for ten minutes.
-pub(super) fn token(user: &str) -> Result<String> {
-    let now = WallClock.now().as_micros() / 1_000_000;
-    let claims = json!({
-        "iss": ISS, "aud": "greenroom", "sub": user, "iat": now, "exp": now + 600, "roles": ["agent_operator"],
-        "allowed_categories": ["business_ops"],
-    });
-    let key = EncodingKey::from_secret(ISSUER_SECRET.as_bytes())?;
-    Ok(encode(&Header::new(Algorithm::HS256), &claims, &key)?)
 }
 
 /// A pod and where it is served.
@@ -125,16 +111,10 @@ fn definitions(dir: &Path) -> Result<DefinitionsDir> {
     Ok(definitions)
 }
 
-/// Users, an issuer with the key in this folder, and HTTP on a free port.
-fn add_identities(config: &mut Config, folder: &Path) -> Result<()> {
+/// Users, an issuer, and HTTP on a free port.
+fn add_identities(config: &mut Config) -> Result<()> {
     config.users = toml::from_str::<UserDirectory>(USERS)?;
-    let file = folder.join("issuer.secret");
-    fs::write(&file, ISSUER_SECRET)?;
-    let issuer: IssuerConfig = serde_json::from_value(json!({
-        "name": "login", "iss": ISS, "audience": ["greenroom"], "tenant": "default",
-        "keys": [{ "algorithm": "HS256", "file": file }],
-    }))?;
-    config.issuers = vec![issuer];
+    config.issuers = issuer::config("default")?;
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let (cors_origins, connections_max, upload_bytes_max) = (Vec::new(), 64, 1024 * 1024);
     config.http =
@@ -197,7 +177,7 @@ impl SharedPods {
         if key.exists() {
             fs::copy(&key, config.audit_key_file())?;
         }
-        add_identities(&mut config, folder)?;
+        add_identities(&mut config)?;
         let pod = start(&config).await?;
         if !key.exists() {
             fs::copy(config.audit_key_file(), &key)?;
@@ -225,7 +205,7 @@ impl SingleData {
         let folder = tempfile::tempdir()?;
         let definitions = definitions(&folder.path().join("definitions"))?;
         let mut config = test_config(folder.path(), StoreKind::Full, Some(definitions.dir()))?;
-        add_identities(&mut config, folder.path())?;
+        add_identities(&mut config)?;
         Ok(Self { config, _folder: folder })
     }
 

@@ -95,14 +95,16 @@ pub(super) fn texts(tree: &Tree) -> Vec<Problem> {
     problems
 }
 
-/// True for generated, recorded and licensed texts, which are not edited, and for the agents and the sample inputs of the
-/// catalogue, which are the material of other trades: code to finish, addresses of attackers.
+/// True for generated, recorded and licensed texts, which are not edited, for the keys of tests, which sign nothing that
+/// others accept, and for the agents and the sample inputs of the catalogue, which are the material of other trades: code to
+/// finish, addresses of attackers.
 fn is_data(file: &File) -> bool {
     let generated = ["Cargo.lock", "LICENSE"].contains(&file.path.as_str());
     generated
         || file.path.starts_with("catalogue/agents/")
         || file.path.starts_with("catalogue/samples/")
         || file.path.starts_with("definitions/compiled/")
+        || file.path.starts_with("supervisor/tests/keys/")
         || file.path.contains("/corpus/")
         // The keys of tests, which sign nothing else.
         || file.path.starts_with("supervisor/tests/keys/")

@@ -1,5 +1,5 @@
-//! The tokens that were verified, by the hash of their text, until they end. A revocation is not in here: it is looked up
-//! for each request.
+//! The tokens that were verified, by the hash of their text, until they end, with the keys that have verified them. A
+//! revocation is not in here: it is looked up for each request.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use greenroom_protocol::{ContentHash, Timestamp};
 
 use super::claims::{Subject, TokenTimes, check_times};
+use super::key_set::KeysVersion;
 
 /// Tokens that are remembered.
 const TOKENS_MAX: usize = 10_000;
@@ -16,6 +17,8 @@ const TOKENS_MAX: usize = 10_000;
 pub(crate) struct VerifiedToken {
     pub(crate) subject: Subject,
     pub(crate) times: TokenTimes,
+    /// The keys with which it was verified.
+    pub(crate) keys: KeysVersion,
 }
 
 /// The verified tokens of one issuer.
@@ -60,7 +63,7 @@ mod tests {
             user: UserId::new("alice").unwrap(),
         };
         let times = TokenTimes { not_before: None, expires_at };
-        VerifiedToken { subject: Subject { id, rights: Rights::default() }, times }
+        VerifiedToken { subject: Subject { id, rights: Rights::default() }, times, keys: KeysVersion::OF_FILES }
     }
 
     fn hash(number: usize) -> ContentHash {

@@ -43,7 +43,21 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// The reason, for the log.
+    /// Every reason.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Form,
+        Self::TooLarge,
+        Self::UnknownKey,
+        Self::Signature,
+        Self::Issuer,
+        Self::Audience,
+        Self::Expired,
+        Self::NotYetValid,
+        Self::Tenant,
+        Self::Revoked,
+    ];
+
+    /// The reason in metrics and logs.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Form => "form",

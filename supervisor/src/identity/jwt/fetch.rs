@@ -1,5 +1,6 @@
 //! Fetches the keys that an issuer publishes, over TLS, without redirects, within a bounded time and size.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,6 +9,7 @@ use reqwest::{Client, Url};
 use serde::Deserialize;
 
 use super::signature::Jwk;
+use crate::identity::observer::IdentityObserver;
 
 /// Longest time of one fetch, from the connection to the last byte.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(4);
@@ -77,6 +79,28 @@ impl FetchKeys for HttpKeys {
         }
         let set: Jwks = serde_json::from_slice(&body).map_err(|error| format!("this is no set of keys: {error}"))?;
         Ok(set.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok()).collect())
+    }
+}
+
+/// Reports each fetch of other keys.
+pub(crate) struct ObservedKeys {
+    keys: HttpKeys,
+    observer: Arc<dyn IdentityObserver>,
+}
+
+impl ObservedKeys {
+    /// These keys, with this observer.
+    pub(crate) fn new(keys: HttpKeys, observer: Arc<dyn IdentityObserver>) -> Self {
+        Self { keys, observer }
+    }
+}
+
+#[async_trait]
+impl FetchKeys for ObservedKeys {
+    async fn fetch(&self) -> Result<Vec<Jwk>, String> {
+        let fetched = self.keys.fetch().await;
+        self.observer.on_keys_fetched(fetched.is_ok());
+        fetched
     }
 }
 

@@ -13,17 +13,34 @@ use super::signature::{Jwk, TokenHeader, VerifyingKey};
 use crate::config::{IssuerConfig, IssuerKeyConfig};
 
 /// Least time between two fetches.
-const FETCH_INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const FETCH_INTERVAL: Duration = Duration::from_secs(10);
 /// Age from which on the next token has the keys fetched again.
-const REFRESH_AGE: Duration = Duration::from_secs(10 * 60);
+pub(crate) const REFRESH_AGE: Duration = Duration::from_secs(10 * 60);
 /// Age until which keys are used that could not be fetched again.
-const KEYS_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const KEYS_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Keys that a token without a name of a key is tried with.
 const CANDIDATES_MAX: usize = 8;
 /// Keys of one issuer.
 const KEYS_MAX: usize = 64;
 /// Bytes of a file with a key.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// When the published keys were fetched that an issuer is known by; `None` before the first fetch, and for an issuer that
+/// publishes none. The keys of files never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeysVersion(Option<Instant>);
+
+#[cfg(test)]
+impl KeysVersion {
+    /// That of an issuer which publishes no keys.
+    pub(crate) const OF_FILES: Self = Self(None);
+}
+
+/// The keys that a token may be signed with, and the version that they are of.
+pub(crate) struct Candidates {
+    pub(crate) keys: Vec<Arc<VerifyingKey>>,
+    pub(crate) version: KeysVersion,
+}
 
 /// The keys of one issuer.
 pub(crate) struct KeySet {
@@ -80,37 +97,47 @@ impl KeySet {
         Ok(Self { name: config.name.to_string(), of_files, published })
     }
 
+    /// The version whose keys verify tokens now; `None` if the next token has them fetched again. What an older version has
+    /// verified must be verified again: its key may have been withdrawn.
+    pub(crate) fn version(&self) -> Option<KeysVersion> {
+        let version = self.known_version();
+        version.0.is_none_or(|at| at.elapsed() < REFRESH_AGE).then_some(version)
+    }
+
+    fn known_version(&self) -> KeysVersion {
+        KeysVersion(self.published.as_ref().and_then(|published| published.known().fetched_at))
+    }
+
     /// The keys that a token may be signed with, by the name in its header; all if it names none.
     ///
     /// # Errors
     /// [`ErrorCode::StoreUnavailable`] if the keys that the issuer publishes were never fetched, or too long ago.
-    pub(crate) async fn candidates(&self, header: &TokenHeader) -> Result<Vec<Arc<VerifyingKey>>, Cause> {
-        let mut found = matching(&self.of_files, header);
-        if header.kid.is_some() && !found.is_empty() {
-            return Ok(found);
+    pub(crate) async fn candidates(&self, header: &TokenHeader) -> Result<Candidates, Cause> {
+        let mut keys = matching(&self.of_files, header);
+        let mut version = self.known_version();
+        if let Some(published) = self.published.as_ref().filter(|_| header.kid.is_none() || keys.is_empty()) {
+            let known = published.keys(&self.name, header).await?;
+            keys.extend(matching(&known.keys, header));
+            version = KeysVersion(known.fetched_at);
         }
-        if let Some(published) = &self.published {
-            let keys = published.keys(&self.name, header).await?;
-            found.extend(matching(&keys, header));
-        }
-        found.truncate(CANDIDATES_MAX);
-        Ok(found)
+        keys.truncate(CANDIDATES_MAX);
+        Ok(Candidates { keys, version })
     }
 }
 
 impl Published {
-    async fn keys(&self, issuer: &str, header: &TokenHeader) -> Result<Arc<Vec<NamedKey>>, Cause> {
+    async fn keys(&self, issuer: &str, header: &TokenHeader) -> Result<Known, Cause> {
         let known = self.known().clone();
         let has_key = !matching(&known.keys, header).is_empty();
         if has_key && !known.needs_refresh() {
-            return Ok(known.keys);
+            return Ok(known);
         }
         if known.may_fetch() {
             self.fetch(issuer, known.is_usable() && has_key).await;
         }
         let known = self.known().clone();
         if known.is_usable() {
-            return Ok(known.keys);
+            return Ok(known);
         }
         Err(Cause::new(ErrorCode::StoreUnavailable, format!("the keys of the issuer `{issuer}` cannot be fetched")))
     }
@@ -148,6 +175,17 @@ impl Published {
     /// A poisoned lock is still consistent: each member is changed in one step.
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+impl KeySet {
+    /// Lets the fetch of the published keys be longer ago than it is.
+    pub(crate) fn advance(&self, by: Duration) {
+        let Some(published) = &self.published else { return };
+        let mut known = published.known();
+        known.fetched_at = known.fetched_at.and_then(|at| at.checked_sub(by));
+        known.attempted_at = known.attempted_at.and_then(|at| at.checked_sub(by));
     }
 }
 

@@ -11,6 +11,7 @@ use crate::clock::WallClock;
 use crate::config::{TokenAlgorithm, UserDirectory};
 use crate::identity::jwt::test_keys::{SignedWith, claims, issuer_config, sign};
 use crate::identity::manage::KeyOps;
+use crate::telemetry::Metrics;
 
 const USERS: &str = r#"
 [[users]]
@@ -33,6 +34,7 @@ roles = ["admin"]
 struct TestPod {
     identities: Identities,
     key_ops: KeyOps,
+    metrics: Metrics,
 }
 
 fn stores() -> Stores {
@@ -51,8 +53,10 @@ impl TestPod {
         let users = Arc::new(ConfigIdentityProvider::new(toml::from_str::<UserDirectory>(users).unwrap()));
         let credentials = Arc::new(Credentials::new(Arc::clone(&stores.credentials)));
         let issuers = [issuer_config(&[(None, TokenAlgorithm::EdDsa)])];
-        let identities = Identities::open(Arc::clone(&users), Arc::clone(&credentials), &issuers).unwrap();
-        Self { identities, key_ops: KeyOps { users, credentials, clock: Arc::new(WallClock) } }
+        let metrics = Metrics::new().unwrap();
+        let observer: Arc<dyn IdentityObserver> = metrics.identity().clone();
+        let identities = Identities::open(Arc::clone(&users), Arc::clone(&credentials), &issuers, observer).unwrap();
+        Self { identities, key_ops: KeyOps { users, credentials, clock: Arc::new(WallClock) }, metrics }
     }
 
     async fn verify(&self, secret: &str) -> Option<Principal> {
@@ -169,6 +173,11 @@ async fn the_user_of_a_token_is_found_without_it_on_every_pod_until_it_is_revoke
     assert_ne!(principal.id, user("acme", "alice"), "the configured user of this name is another one");
     // Another pod, and one that has restarted, has never received the token.
     assert_eq!(second.find(&principal.id).await, Some(principal.clone()));
+    // A run lives longer than the token by which it was started.
+    let in_a_week = WallClock.now().saturating_add(Duration::from_secs(7 * 24 * 3_600));
+    assert_eq!(second.identities.find_user(&principal.id, in_a_week).await.unwrap(), Some(principal.clone()));
+    let ended = first.identities.verify_credential(&Credential::Bearer(token.clone()), in_a_week).await;
+    assert_eq!(ended.unwrap(), None);
     let stranger = PrincipalId { user: UserId::new("bob").unwrap(), ..principal.id.clone() };
     assert_eq!(second.find(&stranger).await, None, "a user without a token was never vouched for");
     first.key_ops.set_revoked(&principal.id, true, &user("default", "root")).await.unwrap();
@@ -193,6 +202,48 @@ async fn the_rights_of_the_newest_token_are_those_of_the_runs_of_its_user() {
     // The older token is still valid for itself, and gives its rights to nothing else.
     assert!(pod.verify(&older).await.unwrap().roles.contains("agent_operator"));
     assert!(!TestPod::over(&stores).find(&id).await.unwrap().roles.contains("agent_operator"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verification_has_a_deadline() {
+    let cause = in_time(std::future::pending::<Result<(), Cause>>()).await.unwrap_err();
+    assert!(cause.code == ErrorCode::TimedOut && cause.code.is_retryable(), "{cause}");
+}
+
+#[tokio::test]
+async fn what_becomes_of_each_credential_is_counted() {
+    let (stores, alice) = (stores(), user("acme", "alice"));
+    let pod = TestPod::over(&stores);
+    let ending = text(&pod.create("alice", &alice).await.unwrap(), "api_key");
+    let report = pod.create("alice", &alice).await.unwrap();
+    let (revoked, id) = (text(&report, "api_key"), UserId::new(text(&report, "key")).unwrap());
+    pod.key_ops.revoke(&id, &alice).await.unwrap();
+    assert_eq!(pod.verify(&revoked).await, None);
+    let after_its_end = WallClock.now().saturating_add(Duration::from_secs(7_200));
+    let ended = pod.identities.verify_credential(&Credential::ApiKey(ending.clone()), after_its_end).await;
+    assert_eq!(ended.unwrap(), None);
+    assert_eq!(pod.verify("hunter2").await, None);
+    let valid = token(|_| {});
+    for _ in 0..3 {
+        assert!(pod.verify(&valid).await.is_some());
+    }
+    assert_eq!(pod.verify(&token(|claims| claims["aud"] = json!("billing"))).await, None);
+    let page = pod.metrics.render();
+    for line in [
+        "identity_keys_refused{reason=\"revoked\"} 1",
+        "identity_keys_refused{reason=\"ended\"} 1",
+        "identity_keys_refused{reason=\"unknown\"} 1",
+        "identity_keys_refused{reason=\"owner\"} 0",
+        "identity_tokens_accepted{by=\"signature\"} 1",
+        "identity_tokens_accepted{by=\"cache\"} 2",
+        "identity_tokens_refused{reason=\"audience\"} 1",
+        "identity_tokens_refused{reason=\"expired\"} 0",
+    ] {
+        assert!(page.lines().any(|other| other == line), "{line} is missing in\n{page}");
+    }
+    let without_alice = TestPod::with_users(&stores, "[[users]]\nname = \"root\"\n");
+    assert_eq!(without_alice.verify(&ending).await, None);
+    assert!(without_alice.metrics.render().contains("identity_keys_refused{reason=\"owner\"} 1"));
 }
 
 #[tokio::test]

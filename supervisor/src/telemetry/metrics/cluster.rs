@@ -5,7 +5,7 @@ use greenroom_protocol::PodId;
 use metrics::{Counter, Gauge, Key, Label, Recorder};
 use metrics_exporter_prometheus::PrometheusRecorder;
 
-use super::METADATA;
+use super::{METADATA, increment};
 use crate::cluster::delegation::refusal::{DelegationObserver, LogDelegations, RefusedDelegation};
 use crate::cluster::session::observer::{CloseReason, LogSessions, RefusedMessage, SessionObserver};
 
@@ -51,12 +51,6 @@ impl ClusterMetrics {
     }
 }
 
-fn count<R: PartialEq>(counters: &[(R, Counter)], reason: &R) {
-    if let Some((_, counter)) = counters.iter().find(|(known, _)| known == reason) {
-        counter.increment(1);
-    }
-}
-
 impl SessionObserver for ClusterMetrics {
     fn on_opened(&self, peer: &PodId, dialled: bool) {
         self.open.increment(1.0);
@@ -67,19 +61,19 @@ impl SessionObserver for ClusterMetrics {
 
     fn on_closed(&self, peer: &PodId, reason: CloseReason) {
         self.open.decrement(1.0);
-        count(&self.closed, &reason);
+        increment(&self.closed, &reason);
         LogSessions.on_closed(peer, reason);
     }
 
     fn on_refused(&self, peer: Option<&PodId>, reason: RefusedMessage) {
-        count(&self.messages_refused, &reason);
+        increment(&self.messages_refused, &reason);
         SessionObserver::on_refused(&LogSessions, peer, reason);
     }
 }
 
 impl DelegationObserver for ClusterMetrics {
     fn on_refused(&self, issuer: Option<&PodId>, reason: RefusedDelegation) {
-        count(&self.delegations_refused, &reason);
+        increment(&self.delegations_refused, &reason);
         DelegationObserver::on_refused(&LogDelegations, issuer, reason);
     }
 }

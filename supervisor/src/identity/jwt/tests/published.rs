@@ -11,6 +11,7 @@ use super::{NOW, verify};
 use crate::config::TokenAlgorithm;
 use crate::identity::jwt::claims::Refusal;
 use crate::identity::jwt::fetch::FetchKeys;
+use crate::identity::jwt::key_set::{FETCH_INTERVAL, KEYS_AGE_MAX, REFRESH_AGE};
 use crate::identity::jwt::signature::{Jwk, VerifyingKey};
 use crate::identity::jwt::test_keys::{SignedWith, claims, issuer_config, sign};
 use crate::identity::jwt::{JwtIssuer, UnverifiedToken};
@@ -40,6 +41,10 @@ struct Scripted {
 impl Scripted {
     fn publish(&self, keys: &[Value]) {
         *self.keys.lock().unwrap() = Some(keys.to_vec());
+    }
+
+    fn disconnect(&self) {
+        *self.keys.lock().unwrap() = None;
     }
 
     fn fetches(&self) -> usize {
@@ -93,6 +98,53 @@ async fn a_new_key_is_found_by_the_first_token_that_names_it() {
     assert!(verify(&issuer, &other("2026"), NOW).await.is_ok());
     assert_eq!(verify(&issuer, &own("2026"), NOW).await.err(), Some(Refusal::Signature), "a key of another name");
     assert_eq!(server.fetches(), 1);
+}
+
+#[tokio::test]
+async fn a_withdrawn_key_ends_the_tokens_that_it_has_signed_also_those_that_are_remembered() {
+    let server = Scripted::default();
+    server.publish(&[ed("2025", ED_X)]);
+    let issuer = server.issuer();
+    let token = own("2025");
+    assert!(verify(&issuer, &token, NOW).await.unwrap().is_new);
+    assert!(!verify(&issuer, &token, NOW).await.unwrap().is_new);
+    server.publish(&[ed("2026", OTHER_X)]);
+    issuer.keys.advance(FETCH_INTERVAL);
+    assert!(!verify(&issuer, &token, NOW).await.unwrap().is_new, "nothing has fetched the keys again");
+    assert!(verify(&issuer, &other("2026"), NOW).await.is_ok());
+    assert_eq!(verify(&issuer, &token, NOW).await.err(), Some(Refusal::UnknownKey));
+    assert_eq!(server.fetches(), 2);
+}
+
+#[tokio::test]
+async fn keys_are_fetched_again_when_they_are_old_also_for_a_remembered_token() {
+    let server = Scripted::default();
+    server.publish(&[ed("2025", ED_X)]);
+    let issuer = server.issuer();
+    let token = own("2025");
+    assert!(verify(&issuer, &token, NOW).await.is_ok());
+    issuer.keys.advance(REFRESH_AGE);
+    assert!(verify(&issuer, &token, NOW).await.unwrap().is_new);
+    assert_eq!(server.fetches(), 2);
+    assert!(!verify(&issuer, &token, NOW).await.unwrap().is_new, "the new keys have verified it");
+    issuer.keys.advance(REFRESH_AGE);
+    server.publish(&[]);
+    assert_eq!(verify(&issuer, &token, NOW).await.err(), Some(Refusal::UnknownKey));
+}
+
+#[tokio::test]
+async fn known_keys_are_used_for_a_day_while_the_issuer_is_away() {
+    let server = Scripted::default();
+    server.publish(&[ed("2025", ED_X)]);
+    let issuer = server.issuer();
+    let text = own("2025");
+    assert!(verify(&issuer, &text, NOW).await.is_ok());
+    server.disconnect();
+    issuer.keys.advance(REFRESH_AGE);
+    assert!(verify(&issuer, &text, NOW).await.is_ok());
+    issuer.keys.advance(KEYS_AGE_MAX);
+    let token = UnverifiedToken::read(&text).unwrap();
+    assert_eq!(issuer.verify(&token, NOW).await.err().unwrap().code, ErrorCode::StoreUnavailable);
 }
 
 #[tokio::test]

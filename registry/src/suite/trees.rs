@@ -34,7 +34,13 @@ fn resumed() -> Entry {
 
 /// A called run reports this again when it is resumed.
 fn waits() -> Entry {
-    Entry::CallAwaitsApproval { key: step_key("a"), approvals: Vec::new(), waits: Vec::new(), idle: false, retry_at: None }
+    Entry::CallAwaitsApproval {
+        key: step_key("a"),
+        approvals: Vec::new(),
+        waits: Vec::new(),
+        idle: false,
+        retry_at: None,
+    }
 }
 
 #[tokio::test]

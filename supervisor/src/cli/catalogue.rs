@@ -42,7 +42,10 @@ pub async fn agents(session: &Session, command: AgentsCommand, output: Output) -
 
 /// Removes the agents of other categories from a list. What is quarantined stays: the category of an invalid file may not
 /// be known.
-fn retain_category(reply: &mut Reply, category: &str) -> Result<(), Cause> {
+///
+/// # Errors
+/// [`ErrorCode::UnknownRecord`] if no agent has the category.
+pub(super) fn retain_category(reply: &mut Reply, category: &str) -> Result<(), Cause> {
     let Some(rows) = reply.outputs.get_mut("agents").and_then(Json::as_array_mut) else {
         return Ok(());
     };

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use greenroom_definitions::agent::{RuntimeKind, ToolRef};
 use greenroom_definitions::expectation::failures;
 use greenroom_definitions::graph::{Graph, NodeKind, to_svg};
 use greenroom_definitions::index_page::{cost_table, index_page};
@@ -17,6 +18,8 @@ use crate::shipped::{catalogue, home, same, shipped};
 /// Categories of the shipped catalogue, and the agents of each.
 const CATEGORIES: usize = 14;
 const AGENTS_OF_CATEGORY: usize = 50;
+/// Agents with a native tool or handler, at least.
+const NATIVE_MIN: usize = 60;
 /// Agents whose call may cost more than a cent: fewer than the 100 that are promised, so that a change of a prompt keeps
 /// the promise.
 const EXPENSIVE_MAX: usize = 60;
@@ -82,6 +85,17 @@ fn no_two_agents_have_names_of_the_same_words() {
     }
     let same: Vec<_> = found.into_values().filter(|agents| agents.len() > 1).collect();
     assert!(same.is_empty(), "{same:?}");
+}
+
+#[test]
+fn agents_compute_and_parse_where_a_model_would_guess() {
+    let computes = |agent: &Agent| {
+        let spec = agent.spec();
+        let calls_tool = spec.tools.iter().any(|tool| matches!(tool, ToolRef::Native(_)));
+        calls_tool || spec.implementation.runtime == RuntimeKind::Native
+    };
+    let count = catalogue().agents().filter(|agent| computes(agent)).count();
+    assert!(count >= NATIVE_MIN, "{count} agents compute");
 }
 
 #[test]

@@ -87,7 +87,7 @@ async fn agents(session: &Session, arguments: &EvalArgs) -> Result<Vec<AgentSpec
     let client = session.client();
     let ids: Vec<AgentId> = if arguments.ids.is_empty() {
         let mut reply = client.agents().await?;
-        if let Some(cause) = reply.error {
+        if let Some(cause) = reply.error.take() {
             return Err(cause);
         }
         if let Some(category) = &arguments.category {

@@ -1,6 +1,9 @@
 //! Full-text search over definitions, in a database that exists only while it is searched. It stores nothing: whoever
 //! searches passes all texts, so that the result is always that of the catalogue as it is.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, params};
 
 use crate::error::StoreError;
@@ -15,7 +18,7 @@ const TABLE: &str = "CREATE VIRTUAL TABLE entries USING fts5(kind UNINDEXED, id,
                      tokenize = 'porter unicode61')";
 const INSERT: &str = "INSERT INTO entries (kind, id, name, description, words) VALUES (?1, ?2, ?3, ?4, ?5)";
 /// The rank of a row: a word of its name counts most, then of its id, of the words, and of the description.
-const SEARCH: &str = "SELECT kind, id, name, description FROM entries WHERE entries MATCH ?1 \
+const SEARCH: &str = "SELECT kind, id, name, description, words FROM entries WHERE entries MATCH ?1 \
                       ORDER BY bm25(entries, 0.0, 3.0, 5.0, 1.0, 2.0), kind, id LIMIT ?2";
 
 /// A definition, as the search reads it.
@@ -47,19 +50,46 @@ pub struct SearchHit {
 }
 
 /// Finds the entries that have every word of the query, or begin with it, the best first; if there is none, those that
-/// have some of the words. A query without a word finds nothing.
+/// have some of the words. What has the words themselves precedes what only has their stems, because `customs` and
+/// `customer` have one stem. A query without a word finds nothing.
 ///
 /// # Errors
 /// [`StoreError::Failed`] if SQLite fails.
 pub fn search(entries: &[SearchEntry], query: &str, limit: u32) -> Result<Vec<SearchHit>, StoreError> {
-    let words = words_of(query);
+    let words: Vec<&str> = words_of(query).take(WORDS_MAX).collect();
     if words.is_empty() {
         return Ok(Vec::new());
     }
-    try_search(entries, &words, limit.min(ROWS_MAX)).map_err(|error| rusqlite_error(&error))
+    let mut found = try_search(entries, &words).map_err(|error| rusqlite_error(&error))?;
+    let roots: BTreeSet<String> = words.iter().map(|word| root(word)).collect();
+    found.sort_by_cached_key(|row| Reverse(row.matches(&roots)));
+    found.truncate(limit as usize);
+    Ok(found.into_iter().map(|row| row.hit).collect())
 }
 
-fn try_search(entries: &[SearchEntry], words: &[String], limit: u32) -> rusqlite::Result<Vec<SearchHit>> {
+/// A row that matches, in the order of the engine.
+struct Found {
+    hit: SearchHit,
+    words: String,
+}
+
+impl Found {
+    /// How many of the words it has as they are, apart from a plural.
+    fn matches(&self, roots: &BTreeSet<String>) -> usize {
+        let SearchHit { id, name, description, .. } = &self.hit;
+        let own: BTreeSet<String> =
+            [id, name, description, &self.words].into_iter().flat_map(|text| words_of(text)).map(root).collect();
+        roots.intersection(&own).count()
+    }
+}
+
+/// A word in lower case, without the `s` of a plural.
+fn root(word: &str) -> String {
+    let word = word.to_lowercase();
+    word.strip_suffix('s').map(str::to_owned).unwrap_or(word)
+}
+
+fn try_search(entries: &[SearchEntry], words: &[&str]) -> rusqlite::Result<Vec<Found>> {
     let mut connection = Connection::open_in_memory()?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLE)?;
@@ -70,26 +100,31 @@ fn try_search(entries: &[SearchEntry], words: &[String], limit: u32) -> rusqlite
         }
     }
     transaction.commit()?;
-    let all = find(&connection, &words.join(" AND "), limit)?;
+    let terms: Vec<String> = words.iter().map(|word| term(word)).collect();
+    let all = find(&connection, &terms.join(" AND "))?;
     if !all.is_empty() {
         return Ok(all);
     }
-    find(&connection, &words.join(" OR "), limit)
+    find(&connection, &terms.join(" OR "))
 }
 
-fn find(connection: &Connection, expression: &str, limit: u32) -> rusqlite::Result<Vec<SearchHit>> {
+fn find(connection: &Connection, expression: &str) -> rusqlite::Result<Vec<Found>> {
     let mut statement = connection.prepare(SEARCH)?;
-    let rows = statement.query_map(params![expression, limit], |row| {
-        Ok(SearchHit { kind: row.get(0)?, id: row.get(1)?, name: row.get(2)?, description: row.get(3)? })
+    let rows = statement.query_map(params![expression, ROWS_MAX], |row| {
+        let hit = SearchHit { kind: row.get(0)?, id: row.get(1)?, name: row.get(2)?, description: row.get(3)? };
+        Ok(Found { hit, words: row.get(4)? })
     })?;
     rows.collect()
 }
 
-/// The words of a query as terms of the engine: each one quoted, so that no text of a user is an operator, and the
-/// beginning of a word. Several tokens in one term, such as those of an id, must follow each other.
-fn words_of(query: &str) -> Vec<String> {
-    let words = query.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    words.take(WORDS_MAX).map(|word| format!("\"{word}\"*")).collect()
+/// The words of a text. An id has several.
+fn words_of(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty())
+}
+
+/// A word as a term of the engine: quoted, so that no text of a user is an operator, and the beginning of a word.
+fn term(word: &str) -> String {
+    format!("\"{word}\"*")
 }
 
 #[cfg(test)]
@@ -123,6 +158,20 @@ mod tests {
         assert_eq!(found("fin"), ["invoice_agent"], "a word may be the beginning of one");
         assert_eq!(found("contract_renewal_agent"), ["contract_renewal_agent"]);
         assert_eq!(found("apfel"), ["menu_agent"], "letters are compared without their marks");
+    }
+
+    #[test]
+    fn the_word_itself_precedes_another_one_with_its_stem() {
+        let entries = [
+            entry("customer_agent", "Customer Agent", "Writes to a customer about the customer", "customer"),
+            entry("clearance_agent", "Clearance Agent", "Prepares goods for customs", ""),
+        ];
+        let ids = |query: &str| -> Vec<String> {
+            search(&entries, query, 10).unwrap().into_iter().map(|hit| hit.id).collect()
+        };
+        assert_eq!(ids("customs"), ["clearance_agent", "customer_agent"]);
+        assert_eq!(ids("customers"), ["customer_agent", "clearance_agent"], "a plural is the word itself");
+        assert_eq!(search(&entries, "customs", 1).unwrap()[0].id, "clearance_agent", "the limit follows the order");
     }
 
     #[test]

@@ -16,6 +16,10 @@ use crate::shipped::catalogue;
 
 /// The share of the shipped workflows that a team runs, at least, in percent.
 const TEAM_WORKFLOWS_PERCENT_MIN: usize = 80;
+/// Workflows of each category, and those that call agents of several, at least.
+const CATEGORY_WORKFLOWS_MIN: usize = 3;
+const WORKFLOWS_ACROSS_MIN: usize = 10;
+const TEAMS_MIN: usize = 28;
 /// Maximum nesting of workflows.
 const DEPTH_MAX: usize = 8;
 
@@ -94,6 +98,33 @@ fn the_workflows_of_a_team_hand_results_from_one_member_to_another() {
     assert!(idle.is_empty(), "{idle:#?}");
     let percent = counted.len() * 100 / catalogue.workflow_count();
     assert!(percent >= TEAM_WORKFLOWS_PERCENT_MIN, "a team runs {percent} % of the workflows");
+}
+
+/// How many agents of each category a workflow calls.
+fn categories_of<'c>(catalogue: &'c Catalogue, workflow: &Workflow) -> BTreeMap<&'c CategoryId, usize> {
+    let called: BTreeSet<AgentId> =
+        workflow.spec().steps.iter().flat_map(|step| agents_of(catalogue, step, 0)).collect();
+    let mut categories = BTreeMap::new();
+    for agent in called.iter().filter_map(|id| catalogue.agent(id)) {
+        *categories.entry(&agent.spec().category).or_default() += 1;
+    }
+    categories
+}
+
+#[test]
+fn each_category_has_workflows_and_some_cross_categories() {
+    let catalogue = catalogue();
+    let mut own: BTreeMap<&CategoryId, usize> = catalogue.categories().map(|category| (&category.id, 0)).collect();
+    let mut across = 0;
+    for workflow in catalogue.workflows() {
+        let categories = categories_of(&catalogue, workflow);
+        across += usize::from(categories.len() > 1);
+        let most = categories.into_iter().max_by_key(|(_, count)| *count);
+        *own.entry(most.unwrap().0).or_default() += 1;
+    }
+    assert!(own.values().all(|count| *count >= CATEGORY_WORKFLOWS_MIN), "{own:?}");
+    assert!(across >= WORKFLOWS_ACROSS_MIN, "{across} workflows call agents of several categories");
+    assert!(catalogue.team_count() >= TEAMS_MIN, "{} teams", catalogue.team_count());
 }
 
 /// The outputs of an agent, as far as its own examples state them.

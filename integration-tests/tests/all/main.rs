@@ -78,6 +78,7 @@ mod scenarios;
 mod schemathesis;
 mod sealed_types;
 mod secrets;
+mod shipped_examples;
 mod shipped_workflows;
 mod shutdown;
 mod signals;

@@ -52,7 +52,7 @@ const AGENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../catalogue/agents")
 
 /// A scripted model in the place of the one that the tiers name, so that its calls have a price and the limits of the
 /// definitions hold.
-struct PricedModel(Scripted);
+pub(crate) struct PricedModel(pub(crate) Scripted);
 
 #[async_trait]
 impl ModelProvider for PricedModel {

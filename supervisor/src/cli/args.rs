@@ -13,7 +13,7 @@ mod runpod;
 mod runs;
 
 pub use audit::{AuditCommand, VerifyArgs};
-pub use catalogue::{EvalArgs, GraphFormat, WholeCatalogueCommand};
+pub use catalogue::{AgentsCommand, CatalogueCommand, EvalArgs, GraphFormat, WholeCatalogueCommand};
 pub use cluster::ClusterCommand;
 pub use keys::{CreateKeyArgs, KeysCommand};
 pub use runpod::{HealthcheckArgs, RunpodCommand, RunpodDeployArgs, RunpodFileArgs, RunpodScaleArgs, RunpodWorkerArgs};
@@ -96,7 +96,7 @@ pub enum Command {
     Run(RunCommand),
     /// List and show agents
     #[command(subcommand)]
-    Agents(CatalogueCommand),
+    Agents(AgentsCommand),
     /// List and show workflows
     #[command(subcommand)]
     Workflows(CatalogueCommand),
@@ -251,18 +251,6 @@ pub struct CallArgs {
     /// Repeating a request with the same key returns the first reply
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<IdempotencyKey>,
-}
-
-/// Commands of the catalogue.
-#[derive(Debug, Subcommand)]
-pub enum CatalogueCommand {
-    /// List all
-    List,
-    /// Show one as YAML
-    Show {
-        /// Its id
-        id: String,
-    },
 }
 
 /// Commands of `definitions`.

@@ -1,10 +1,12 @@
 //! `greenroom agents|workflows|teams list|show`: lists and shows definitions.
 
+use std::collections::BTreeSet;
+
 use greenroom_definitions::Field;
 use greenroom_definitions::types::outline;
 use greenroom_protocol::{AgentId, Cause, ErrorCode, Json, Reply, TeamId, WorkflowId};
 
-use super::args::{CatalogueCommand, OutputFormat};
+use super::args::{AgentsCommand, CatalogueCommand, OutputFormat};
 use super::output::{Output, table};
 use super::session::Session;
 
@@ -16,22 +18,46 @@ const QUARANTINED_COLUMNS: &[(&str, &str)] =
 ///
 /// # Errors
 /// A cause that prevents the request or its reply.
-pub async fn agents(session: &Session, command: CatalogueCommand, output: Output) -> Result<u8, Cause> {
+pub async fn agents(session: &Session, command: AgentsCommand, output: Output) -> Result<u8, Cause> {
     let client = session.client();
     match command {
-        CatalogueCommand::List => {
+        AgentsCommand::List { category } => {
             let columns = [
                 ("agent_id", "AGENT"),
                 ("category", "CATEGORY"),
                 ("runtime", "RUNTIME"),
                 ("description", "DESCRIPTION"),
             ];
-            Ok(print_list(&client.agents().await?, "agents", &columns, output))
+            let mut reply = client.agents().await?;
+            if let Some(category) = &category {
+                retain_category(&mut reply, category)?;
+            }
+            Ok(print_list(&reply, "agents", &columns, output))
         }
-        CatalogueCommand::Show { id } => {
+        AgentsCommand::Show { id } => {
             Ok(print_one(&client.agent_definition(parse_id::<AgentId>(&id)?).await?, "agent", output))
         }
     }
+}
+
+/// Removes the agents of other categories from a list. What is quarantined stays: the category of an invalid file may not
+/// be known.
+///
+/// # Errors
+/// [`ErrorCode::UnknownRecord`] if no agent has the category.
+pub(super) fn retain_category(reply: &mut Reply, category: &str) -> Result<(), Cause> {
+    let Some(rows) = reply.outputs.get_mut("agents").and_then(Json::as_array_mut) else {
+        return Ok(());
+    };
+    let category_of = |row: &Json| row.get("category").and_then(Json::as_str).unwrap_or_default().to_owned();
+    let categories: BTreeSet<String> = rows.iter().map(category_of).collect();
+    if !categories.contains(category) {
+        let known = categories.into_iter().collect::<Vec<_>>().join(", ");
+        let message = format!("no agent has the category `{category}`; the categories are: {known}");
+        return Err(Cause::new(ErrorCode::UnknownRecord, message));
+    }
+    rows.retain(|row| category_of(row) == category);
+    Ok(())
 }
 
 /// Lists or shows workflows.

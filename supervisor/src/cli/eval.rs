@@ -15,6 +15,7 @@ use greenroom_protocol::{AgentId, Cause, Clock, Deadline, ErrorCode, Json, Micro
 use outcome::{Evaluation, ExampleResult, Verdict};
 
 use super::args::EvalArgs;
+use super::catalogue::retain_category;
 use super::output::Output;
 use super::session::Session;
 use crate::clock::WallClock;
@@ -26,7 +27,8 @@ const EARLIER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Executes the command. It fails if an assertion fails.
 ///
 /// # Errors
-/// [`ErrorCode::UnknownAgent`] and the like; [`ErrorCode::InvalidInput`] if a kept result cannot be read.
+/// [`ErrorCode::UnknownAgent`] and the like; [`ErrorCode::UnknownRecord`] for an unknown category;
+/// [`ErrorCode::InvalidInput`] if a kept result cannot be read.
 pub async fn eval(session: &Session, arguments: EvalArgs, output: Output) -> Result<u8, Cause> {
     let budget = arguments.max_cost_usd.map(|usd| {
         let invalid =
@@ -84,15 +86,15 @@ impl Budget {
 async fn agents(session: &Session, arguments: &EvalArgs) -> Result<Vec<AgentSpec>, Cause> {
     let client = session.client();
     let ids: Vec<AgentId> = if arguments.ids.is_empty() {
-        let reply = client.agents().await?;
-        if let Some(cause) = reply.error {
+        let mut reply = client.agents().await?;
+        if let Some(cause) = reply.error.take() {
             return Err(cause);
         }
-        let rows = reply.outputs.get("agents").and_then(Json::as_array).cloned().unwrap_or_default();
-        let is_wanted = |row: &&Json| {
-            arguments.category.is_none() || row.get("category").and_then(Json::as_str) == arguments.category.as_deref()
-        };
-        let ids = rows.iter().filter(is_wanted).filter_map(|row| row.get("agent_id").and_then(Json::as_str));
+        if let Some(category) = &arguments.category {
+            retain_category(&mut reply, category)?;
+        }
+        let rows = reply.outputs.get("agents").and_then(Json::as_array).into_iter().flatten();
+        let ids = rows.filter_map(|row| row.get("agent_id").and_then(Json::as_str));
         ids.filter_map(|id| AgentId::new(id).ok()).collect()
     } else {
         arguments.ids.clone()

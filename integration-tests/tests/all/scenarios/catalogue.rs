@@ -28,6 +28,23 @@ async fn the_lists_are_the_same_over_every_interface() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_agents_of_one_category_are_listed() -> Result<()> {
+    let up = shared().await?;
+    let all = up.terminal.run(&["agents", "list"]).await?.expect_success()?;
+    let listed = up.terminal.run(&["agents", "list", "--category", "business_ops"]).await?.expect_success()?;
+    let of_category = |list: &Json| -> Vec<Json> {
+        let rows = list["agents"].as_array().into_iter().flatten();
+        rows.filter(|row| row["category"] == "business_ops").cloned().collect()
+    };
+    assert!(!of_category(&all).is_empty(), "{all:#}");
+    assert_eq!(listed["agents"], Json::Array(of_category(&all)));
+    let refused = up.terminal.run(&["agents", "list", "--category", "no_such_category"]).await?.expect_error(2)?;
+    assert_eq!(refused["code"], "unknown_record");
+    assert!(refused["message"].to_string().contains("business_ops"), "the message names those that exist: {refused:#}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_definition_is_the_same_over_every_interface() -> Result<()> {
     let up = shared().await?;
     let by_command = up.terminal.run(&["agents", "show", ECHO]).await?.expect_success()?;

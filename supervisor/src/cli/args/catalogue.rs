@@ -1,9 +1,37 @@
-//! Arguments of the commands about the whole catalogue.
+//! Arguments of the commands that list, show and measure definitions.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use greenroom_protocol::{AgentId, WorkflowId};
+
+/// Commands of `agents`.
+#[derive(Debug, Subcommand)]
+pub enum AgentsCommand {
+    /// List all, or those of a category
+    List {
+        /// Only agents of this category
+        #[arg(long, value_name = "CATEGORY")]
+        category: Option<String>,
+    },
+    /// Show one as YAML
+    Show {
+        /// Its id
+        id: String,
+    },
+}
+
+/// Commands of `workflows` and of `teams`.
+#[derive(Debug, Subcommand)]
+pub enum CatalogueCommand {
+    /// List all
+    List,
+    /// Show one as YAML
+    Show {
+        /// Its id
+        id: String,
+    },
+}
 
 /// Commands of `catalogue`. They read the configured definitions, and need no pod.
 #[derive(Debug, Subcommand)]

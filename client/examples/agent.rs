@@ -3,6 +3,8 @@
 //! `cargo run --package greenroom-client --example agent --features http,nats -- http://127.0.0.1:8000 KEY`; the address may
 //! be that of a NATS server, too. A pod whose users have no keys needs none.
 
+#![expect(clippy::result_large_err, reason = "an example shows the cause, and is not measured")]
+
 use std::time::Duration;
 
 use greenroom_client::{Client, Credential, Error};

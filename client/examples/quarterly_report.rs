@@ -3,6 +3,8 @@
 //! `cargo run --package greenroom-client --example quarterly_report --features http,nats -- nats://127.0.0.1:4222 KEY`; the
 //! address may be that of a bridge, too. A pod whose users have no keys needs none.
 
+#![expect(clippy::result_large_err, reason = "an example shows the cause, and is not measured")]
+
 use std::time::Duration;
 
 use futures::TryStreamExt;

@@ -113,6 +113,11 @@ pub(crate) async fn at_check(harness: &Harness) -> RunId {
     let Request::StartTeam(start) = crew(json!({})) else { panic!("a team") };
     let reply = harness.request(Request::StartTeam(StartTeam { detach: true, ..start })).await;
     assert_eq!(reply.status, Status::Success);
+    if harness.stores.cluster.is_shared() {
+        // A detached run has no owner yet.
+        tokio::time::advance(crate::run::LEASE * 2).await;
+        assert_eq!(harness.runs.recover_due().await.unwrap().resumed, 1);
+    }
     until("the second step is active", || harness.calls().len() == 2).await;
     run_id(&reply)
 }

@@ -259,6 +259,7 @@ async fn any_character_is_stored() {
 const UNREFERENCING_TABLES: &[&str] = &[
     "accounts",
     "account_days",
+    "api_keys",
     "audit",
     "audit_chains",
     "audit_open",
@@ -266,6 +267,7 @@ const UNREFERENCING_TABLES: &[&str] = &[
     "batches",
     "cluster_format",
     "costs",
+    "credential_revision",
     "current_generations",
     "definition_versions",
     "definitions_in_service",
@@ -278,6 +280,7 @@ const UNREFERENCING_TABLES: &[&str] = &[
     "runs",
     "settlements",
     "store_identity",
+    "subjects",
     "trees",
     "usage_minutes",
 ];

@@ -228,7 +228,7 @@ async fn a_settlement_counts_in_its_budgets_from_its_decision_on_and_once() {
             assert_eq!(before.models.names(), models, "{settlement:?}");
             let usage = ledger.usage(&alice, Periods::default(), NOW).await.unwrap();
             assert_eq!((usage.cost_spent, usage.cost_hour), (MicroUsd(spent), MicroUsd(spent)), "{settlement:?}");
-            stores.stores.core.commit(Unit::new(NOW).settle([settled])).await.unwrap();
+            let _ = stores.stores.core.commit(Unit::new(NOW).settle([settled])).await.unwrap();
             assert_eq!(ledger.charged(&run).await.unwrap(), before, "{settlement:?}");
             assert_eq!(ledger.usage(&alice, Periods::default(), NOW).await.unwrap(), usage, "{settlement:?}");
         }

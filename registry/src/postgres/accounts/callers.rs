@@ -171,7 +171,7 @@ impl Batch {
         }
         for (principal, now, reply) in self.usage {
             let usage = result.usage(&principal, now);
-            let settling = store.reservations.settling_of(&principal);
+            let settling = store.reservations.settling_of(&principal.tenant);
             store.usage.on_read(principal, usage, &settling);
             reply.send(Ok(()));
         }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use greenroom_protocol::{PrincipalId, Timestamp};
+use greenroom_protocol::{TenantId, Timestamp};
 
 use crate::ledger::reservation::{ReservationId, ReservationRecord, SettlementRecord};
 use crate::ledger::{Budget, Settlement};
@@ -59,10 +59,10 @@ impl OpenReservations {
         state.settling.values().filter(is_read).map(SettledJson::new).collect()
     }
 
-    /// The settlements of the calls of a user that may not be durable yet.
-    pub(in crate::postgres) fn settling_of(&self, principal: &PrincipalId) -> Vec<SettlementRecord> {
+    /// The settlements of the calls of a tenant that may not be durable yet.
+    pub(in crate::postgres) fn settling_of(&self, tenant: &TenantId) -> Vec<SettlementRecord> {
         let state = lock(&self.state);
-        let is_own = |record: &&SettlementRecord| record.reservation.account.principal == *principal;
+        let is_own = |record: &&SettlementRecord| record.reservation.account.principal.tenant == *tenant;
         state.settling.values().filter(is_own).cloned().collect()
     }
 

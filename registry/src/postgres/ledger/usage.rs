@@ -31,12 +31,18 @@ pub(in crate::postgres) struct UserUsage {
 }
 
 impl UserUsage {
-    /// Adds what a call of the user has cost.
-    fn settle(&mut self, record: &SettlementRecord) {
+    /// Adds what a call has cost: to the usage of this user if it is the user's own, and to that of the tenant if a user of
+    /// the same tenant has made it.
+    fn settle(&mut self, principal: &PrincipalId, record: &SettlementRecord) {
+        let payer = &record.reservation.account.principal;
         let (amount, day) = (record.amount(), day_of(record.at));
-        self.window.add(minute_of(record.at), UsageCounts::of_amount(amount));
-        self.user.spend(day, amount);
-        self.tenant.spend(day, amount);
+        if payer == principal {
+            self.window.add(minute_of(record.at), UsageCounts::of_amount(amount));
+            self.user.spend(day, amount);
+        }
+        if payer.tenant == principal.tenant {
+            self.tenant.spend(day, amount);
+        }
     }
 }
 
@@ -117,11 +123,12 @@ impl UsageCache {
         counts.summary(counts.read.as_ref().map_or(&unused, |read| &read.usage), periods, now)
     }
 
-    /// Adds a call that was settled to what was read of its user.
+    /// Adds a call that was settled to what was read of its user, and of the others of the tenant.
     pub(in crate::postgres) fn settle(&self, record: &SettlementRecord) {
-        let principal = &record.reservation.account.principal;
-        if let Some(read) = lock(&self.0).get_mut(principal).and_then(|counts| counts.read.as_mut()) {
-            read.usage.settle(record);
+        for (principal, counts) in lock(&self.0).iter_mut() {
+            if let Some(read) = &mut counts.read {
+                read.usage.settle(principal, record);
+            }
         }
     }
 
@@ -174,7 +181,7 @@ impl UsageCache {
         mut usage: UserUsage,
         settling: &[SettlementRecord],
     ) {
-        settling.iter().for_each(|record| usage.settle(record));
+        settling.iter().for_each(|record| usage.settle(&principal, record));
         let read = ReadUsage { usage, read_at: Instant::now() };
         lock(&self.0).entry(principal).or_default().read = Some(read);
     }

@@ -59,7 +59,7 @@ pub async fn restore(config: &Config, from: &Path, output: Output) -> Result<u8,
     };
     let staged = greenroom_registry::prepare_restore(&PathBuf::from(&from), database, signer.chain_key()).await;
     let staged = staged.map_err(|error| error.cause())?;
-    let by = decide(config, &staged, &from).await?;
+    let by = Box::pin(decide(config, &staged, &from)).await?;
     let restored = greenroom_registry::commit_restore(staged, signer, by, WallClock.now()).await;
     let report = report(&restored.map_err(|error| error.cause())?);
     output.document(&report, || format_report(&report));

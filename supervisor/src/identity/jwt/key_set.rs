@@ -25,15 +25,15 @@ const KEYS_MAX: usize = 64;
 /// Bytes of a file with a key.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// When the published keys were fetched that an issuer is known by; `None` before the first fetch, and for an issuer that
-/// publishes none. The keys of files never change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct KeysVersion(Option<Instant>);
+/// Which fetch of the published keys an issuer is known by; zero before the first one, and for an issuer that publishes
+/// none. The keys of files never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct KeysVersion(u64);
 
 #[cfg(test)]
 impl KeysVersion {
     /// That of an issuer which publishes no keys.
-    pub(crate) const OF_FILES: Self = Self(None);
+    pub(crate) const OF_FILES: Self = Self(0);
 }
 
 /// The keys that a token may be signed with, and the version that they are of.
@@ -67,6 +67,7 @@ struct Published {
 #[derive(Clone, Default)]
 struct Known {
     keys: Arc<Vec<NamedKey>>,
+    version: KeysVersion,
     fetched_at: Option<Instant>,
     /// When the last fetch began, also if it has failed.
     attempted_at: Option<Instant>,
@@ -100,12 +101,9 @@ impl KeySet {
     /// The version whose keys verify tokens now; `None` if the next token has them fetched again. What an older version has
     /// verified must be verified again: its key may have been withdrawn.
     pub(crate) fn version(&self) -> Option<KeysVersion> {
-        let version = self.known_version();
-        version.0.is_none_or(|at| at.elapsed() < REFRESH_AGE).then_some(version)
-    }
-
-    fn known_version(&self) -> KeysVersion {
-        KeysVersion(self.published.as_ref().and_then(|published| published.known().fetched_at))
+        let Some(published) = &self.published else { return Some(KeysVersion::default()) };
+        let known = published.known();
+        (known.fetched_at.is_none() || !known.needs_refresh()).then_some(known.version)
     }
 
     /// The keys that a token may be signed with, by the name in its header; all if it names none.
@@ -114,11 +112,11 @@ impl KeySet {
     /// [`ErrorCode::StoreUnavailable`] if the keys that the issuer publishes were never fetched, or too long ago.
     pub(crate) async fn candidates(&self, header: &TokenHeader) -> Result<Candidates, Cause> {
         let mut keys = matching(&self.of_files, header);
-        let mut version = self.known_version();
+        let mut version = self.published.as_ref().map(|published| published.known().version).unwrap_or_default();
         if let Some(published) = self.published.as_ref().filter(|_| header.kid.is_none() || keys.is_empty()) {
             let known = published.keys(&self.name, header).await?;
             keys.extend(matching(&known.keys, header));
-            version = KeysVersion(known.fetched_at);
+            version = known.version;
         }
         keys.truncate(CANDIDATES_MAX);
         Ok(Candidates { keys, version })
@@ -159,6 +157,7 @@ impl Published {
                 tracing::info!(issuer.name = issuer, issuer.keys = keys.len(), "the keys of an issuer were fetched");
                 let mut known = self.known();
                 known.keys = Arc::new(keys);
+                known.version = KeysVersion(known.version.0.saturating_add(1));
                 known.fetched_at = Some(Instant::now());
             }
             Err(problem) => {

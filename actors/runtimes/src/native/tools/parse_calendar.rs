@@ -116,7 +116,7 @@ fn collect_items<'a, 'text>(component: &'a Component<'text>, items: &mut Vec<&'a
 fn read_item(component: &Component<'_>) -> Item {
     let values = |name: &str| -> Vec<String> {
         let named = component.properties.iter().filter(|property| property.name.to_string().eq_ignore_ascii_case(name));
-        named.map(|property| unescape(&property.val.to_string())).collect()
+        named.map(|property| unescape(property.val.as_ref())).collect()
     };
     let first = |name: &str| values(name).into_iter().next();
     let start = first("DTSTART").and_then(|value| Moment::parse(&value));
@@ -150,7 +150,7 @@ fn zone_of(component: &Component<'_>, name: &str) -> Option<String> {
         return Some("UTC".to_owned());
     }
     let zone = property.params.iter().find(|param| param.key.to_string().eq_ignore_ascii_case("TZID"))?;
-    zone.val.as_ref().map(|zone| truncate_utf8(&zone.to_string(), TEXT_BYTES_MAX).to_owned())
+    zone.val.as_ref().map(|zone| truncate_utf8(zone.as_ref(), TEXT_BYTES_MAX).to_owned())
 }
 
 /// A text without the escapes of iCalendar, and an address without its scheme.

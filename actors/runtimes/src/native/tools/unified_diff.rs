@@ -159,7 +159,7 @@ impl Output {
         let listed: usize = self.files.iter().flat_map(|file| &file.hunks).map(|hunk| hunk.lines.len()).sum();
         let mut left = LINES_MAX.saturating_sub(listed);
         let mut file = File {
-            path: new.clone().or_else(|| old.clone()).unwrap_or_default(),
+            path: new.or_else(|| old.clone()).unwrap_or_default(),
             old_path: old.filter(|_| matches!(change, Change::Renamed)),
             change,
             added: 0,

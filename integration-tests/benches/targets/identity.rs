@@ -55,7 +55,7 @@ pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
             "µs",
             Threshold::Informational,
         )?;
-        check_keys().await
+        Box::pin(check_keys()).await
     })
 }
 

@@ -135,7 +135,7 @@ async fn start(folder: &Path, name: &str, shared: &SharedConfig<'_>) -> Result<P
     if key.exists() {
         fs::copy(&key, config.audit_key_file())?;
     }
-    config.nats = Some(NatsConfig { stream_bytes_max, audit_replicas, ..NatsConfig::for_url(&server.url()) });
+    config.nats = Some(NatsConfig { stream_bytes_max, audit_replicas, ..NatsConfig::for_url(server.url()) });
     config.cluster =
         ClusterConfig { name: "frames".to_owned(), secret: Some(Secret::new("planted cluster secret of frames")) };
     let pieces = PIECES.map(str::to_owned).into();

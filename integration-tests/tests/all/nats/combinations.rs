@@ -143,7 +143,7 @@ async fn each_combination_of_store_nats_and_redis_does_what_the_document_states(
     let servers = Servers { nats, redis, database, shared };
     let combinations = combinations()?;
     for combination in &combinations {
-        combination.check(&servers).await.with_context(|| format!("{combination:?}"))?;
+        Box::pin(combination.check(&servers)).await.with_context(|| format!("{combination:?}"))?;
     }
     let mut distinct: Vec<_> = combinations.iter().map(|row| (row.store, row.has_nats, row.has_redis)).collect();
     distinct.sort_unstable();

@@ -37,9 +37,9 @@ fn no_two_agents_share_their_texts() {
     }
 }
 
-/// The answer of an agent that has found nothing and decided nothing: outputs with an enumeration are absent, and all others
+/// The outputs of an agent that has found nothing and decided nothing: those with an enumeration are absent, and all others
 /// are empty.
-fn blank_answer(agent: &Agent) -> Values {
+fn blank_outputs(agent: &Agent) -> Values {
     let undecided = agent.spec().outputs.iter().filter(|field| field.value_type.one_of.is_empty());
     let blank = |kind: FieldType| match kind {
         FieldType::Text | FieldType::String | FieldType::File => json!(""),
@@ -54,20 +54,20 @@ fn blank_answer(agent: &Agent) -> Values {
 #[test]
 fn assertions_fail_for_empty_outputs() {
     let catalogue = catalogue();
-    let mut held = Vec::new();
+    let mut found = Vec::new();
     for agent in catalogue.agents() {
-        let blank = blank_answer(agent);
+        let blank = blank_outputs(agent);
         for (number, example) in agent.spec().examples.iter().enumerate() {
             if example.expect.is_empty() || example.expect.fails().is_some() {
                 continue;
             }
-            let holds = |answer: &Values| failures(&example.expect, Ok(answer)).is_empty();
+            let holds = |outputs: &Values| failures(&example.expect, Ok(outputs)).is_empty();
             if holds(&Values::new()) || holds(&blank) {
-                held.push(format!("example {} of {} holds for an empty answer", number + 1, agent.id()));
+                found.push(format!("example {} of {} holds for empty outputs", number + 1, agent.id()));
             }
         }
     }
-    assert!(held.is_empty(), "{held:#?}");
+    assert!(found.is_empty(), "{found:#?}");
 }
 
 #[test]

@@ -119,8 +119,8 @@ fn each_category_has_workflows_and_some_cross_categories() {
     for workflow in catalogue.workflows() {
         let categories = categories_of(&catalogue, workflow);
         across += usize::from(categories.len() > 1);
-        let most = categories.into_iter().max_by_key(|(_, count)| *count);
-        *own.entry(most.unwrap().0).or_default() += 1;
+        let main = categories.into_iter().max_by_key(|(_, count)| *count);
+        *own.entry(main.unwrap().0).or_default() += 1;
     }
     assert!(own.values().all(|count| *count >= CATEGORY_WORKFLOWS_MIN), "{own:?}");
     assert!(across >= WORKFLOWS_ACROSS_MIN, "{across} workflows call agents of several categories");

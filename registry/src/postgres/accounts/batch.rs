@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
 use greenroom_protocol as protocol;
-use protocol::{MicroUsd, PriceBasis, PrincipalId, Timestamp, Tokens};
+use protocol::{MicroUsd, PriceBasis, PrincipalId, Timestamp};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnection;
 use sqlx::types::Json;
@@ -14,7 +14,7 @@ use crate::ledger::reservation::{ReservationId, SettlementRecord};
 use crate::ledger::usage::{BudgetUsage, UsageCounts, day_of, first_day, minute_of, window_minutes};
 use crate::ledger::waiting::OwnedRequest;
 use crate::ledger::{Amount, Budget, Exceeded, Limit, PERIOD_DAYS_MAX, ReserveError};
-use crate::postgres::accounts::charged::ChargedRows;
+use crate::postgres::accounts::charged::{ChargedRows, account_of, amount};
 use crate::postgres::ledger::settled::{SettledJson, amounts};
 use crate::postgres::ledger::usage::{Minutes, UserUsage};
 use crate::postgres::link::{BatchCall, BatchId};
@@ -182,19 +182,9 @@ fn oldest_day(now: Timestamp) -> i64 {
     day_of(now).saturating_sub(i64::from(PERIOD_DAYS_MAX))
 }
 
-/// The name of a budget in the accounts. The serialiser of a budget does not fail; if it did, all budgets would be one.
-pub(in crate::postgres) fn account_of(budget: &Budget) -> String {
-    serde_json::to_string(budget).unwrap_or_default()
-}
-
 /// The budgets that the usage of a user is read from: that of the user, and that of the tenant.
 fn budgets_of_user(principal: &PrincipalId) -> [Budget; 2] {
     [Budget::User(principal.clone()), Budget::Tenant(principal.tenant.clone())]
-}
-
-/// An amount of these columns.
-pub(in crate::postgres) const fn amount(input: u64, output: u64, cost: u64) -> Amount {
-    Amount { tokens: Tokens { input, output }, cost: MicroUsd(cost) }
 }
 
 #[derive(Deserialize)]

@@ -5,14 +5,13 @@
 
 use std::collections::HashSet;
 
-use greenroom_protocol::PriceBasis;
+use greenroom_protocol::{MicroUsd, PriceBasis, Tokens};
 use serde::Deserialize;
 use sqlx::postgres::PgConnection;
 use sqlx::types::Json;
 
 use crate::error::StoreError;
-use crate::ledger::{Budget, Charged, ChargedModels};
-use crate::postgres::accounts::batch::{account_of, amount};
+use crate::ledger::{Amount, Budget, Charged, ChargedModels};
 use crate::postgres::connection::{STATEMENT_TIMEOUT, in_time};
 use crate::postgres::ledger::open::OpenReservations;
 use crate::postgres::ledger::settled::SettledJson;
@@ -99,4 +98,14 @@ impl AccountRow {
 
 const fn price_of(is_assumed: bool) -> PriceBasis {
     if is_assumed { PriceBasis::Assumed } else { PriceBasis::Listed }
+}
+
+/// The name of a budget in the accounts. The serialiser of a budget does not fail; if it did, all budgets would be one.
+pub(in crate::postgres) fn account_of(budget: &Budget) -> String {
+    serde_json::to_string(budget).unwrap_or_default()
+}
+
+/// An amount of these columns.
+pub(in crate::postgres) const fn amount(input: u64, output: u64, cost: u64) -> Amount {
+    Amount { tokens: Tokens { input, output }, cost: MicroUsd(cost) }
 }

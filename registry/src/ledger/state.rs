@@ -58,16 +58,7 @@ impl LedgerState {
         };
         let tenant = spent(Budget::Tenant(principal.tenant.clone()), periods.tenant);
         let user = spent(Budget::User(principal.clone()), periods.user);
-        UsageSummary {
-            calls_hour: hour.calls,
-            queries_hour: hour.queries,
-            tokens_hour: hour.tokens,
-            cost_hour: hour.cost,
-            tokens_spent: user.tokens.total(),
-            cost_spent: user.cost,
-            tenant_tokens_spent: tenant.tokens.total(),
-            tenant_cost_spent: tenant.cost,
-        }
+        hour.summary(user, tenant)
     }
 
     /// Returns what a budget has been charged, with the models of calls in flight too.

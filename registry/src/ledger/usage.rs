@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use greenroom_protocol as protocol;
 use protocol::{MicroUsd, PriceBasis, Timestamp};
 
-use crate::ledger::{Amount, Charged, ChargedModels, Exceeded, Limit, PERIOD_DAYS_MAX, Period, USAGE_WINDOW};
+use crate::ledger::{
+    Amount, Charged, ChargedModels, Exceeded, Limit, PERIOD_DAYS_MAX, Period, USAGE_WINDOW, UsageSummary,
+};
 
 const MICROS_PER_MINUTE: i64 = 60 * 1_000_000;
 const MICROS_PER_DAY: i64 = 24 * 60 * MICROS_PER_MINUTE;
@@ -60,6 +62,20 @@ impl UsageCounts {
     /// The usage of a call that was settled.
     pub(crate) fn of_amount(amount: Amount) -> Self {
         Self { tokens: amount.tokens.total(), cost: amount.cost, ..Self::default() }
+    }
+
+    /// The usage of a user: of the last hour, which this is, and what the user and the tenant have spent in their periods.
+    pub(crate) const fn summary(self, user: Amount, tenant: Amount) -> UsageSummary {
+        UsageSummary {
+            calls_hour: self.calls,
+            queries_hour: self.queries,
+            tokens_hour: self.tokens,
+            cost_hour: self.cost,
+            tokens_spent: user.tokens.total(),
+            cost_spent: user.cost,
+            tenant_tokens_spent: tenant.tokens.total(),
+            tenant_cost_spent: tenant.cost,
+        }
     }
 }
 

@@ -1,28 +1,29 @@
 //! The usage of users as the policy reads it: at most [`USAGE_AGE_MAX`] old for what other pods have counted, and that of
-//! this pod at once: what it counts and settles is added to what it has read, which needs no commit.
+//! this pod at once: what it counts and settles is added to what it has read, which needs no commit. That of a tenant is
+//! here once for all its users, so a settlement changes one user and one tenant, whatever the number of users.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use greenroom_protocol as protocol;
-use protocol::{PrincipalId, Timestamp};
+use protocol::{PrincipalId, TenantId, Timestamp};
 use tokio::time::Instant;
 
 use crate::ledger::reservation::SettlementRecord;
 use crate::ledger::usage::{BudgetUsage, UsageCounts, Window, day_of, minute_of, window_minutes};
-use crate::ledger::{Amount, Periods, RequestKind, UsageSummary};
+use crate::ledger::{Periods, RequestKind, UsageSummary};
 use crate::postgres::lock::lock;
 
 /// How long the usage that was read may be used.
 const USAGE_AGE_MAX: Duration = Duration::from_secs(1);
-/// How long the usage of a user without requests is remembered.
+/// How long the usage of a user without requests is remembered, and that of a tenant without them.
 const USAGE_IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// Counts of requests by minute.
 pub(in crate::postgres) type Minutes = BTreeMap<i64, UsageCounts>;
 
-/// The usage of one user, as it was read.
+/// The usage of one user and of the user's tenant, as a batch has read it.
 #[derive(Debug, Default)]
 pub(in crate::postgres) struct UserUsage {
     pub(in crate::postgres) window: Window,
@@ -30,62 +31,75 @@ pub(in crate::postgres) struct UserUsage {
     pub(in crate::postgres) tenant: BudgetUsage,
 }
 
-impl UserUsage {
-    /// Adds what a call has cost: to the usage of this user if it is the user's own, and to that of the tenant if a user of
-    /// the same tenant has made it.
-    fn settle(&mut self, principal: &PrincipalId, record: &SettlementRecord) {
-        let payer = &record.reservation.account.principal;
-        let (amount, day) = (record.amount(), day_of(record.at));
-        if payer == principal {
-            self.window.add(minute_of(record.at), UsageCounts::of_amount(amount));
-            self.user.spend(day, amount);
-        }
-        if payer.tenant == principal.tenant {
-            self.tenant.spend(day, amount);
-        }
-    }
-}
-
+/// What was read of one user.
 #[derive(Debug)]
-struct ReadUsage {
-    usage: UserUsage,
+struct ReadUser {
+    window: Window,
+    spending: BudgetUsage,
     read_at: Instant,
 }
 
-#[derive(Debug, Default)]
-struct UserCounts {
-    read: Option<ReadUsage>,
-    /// Counted, and not sent to the database.
-    counted: Minutes,
-    /// In the batch that is being written.
-    sent: Minutes,
+impl ReadUser {
+    /// Adds what a call of this user has cost.
+    fn settle(&mut self, record: &SettlementRecord) {
+        self.window.add(minute_of(record.at), UsageCounts::of_amount(record.amount()));
+        self.spending.spend(day_of(record.at), record.amount());
+    }
 }
 
-impl UserCounts {
+/// What was read of one tenant, with any of its users.
+#[derive(Debug)]
+struct ReadTenant {
+    spending: BudgetUsage,
+    read_at: Instant,
+}
+
+impl ReadTenant {
+    /// Adds what a call of a user of this tenant has cost.
+    fn settle(&mut self, record: &SettlementRecord) {
+        self.spending.spend(day_of(record.at), record.amount());
+    }
+}
+
+#[derive(Debug, Default)]
+struct Usages {
+    users: HashMap<PrincipalId, ReadUser>,
+    tenants: HashMap<TenantId, ReadTenant>,
+    /// Counted, and not sent to the database.
+    counted: HashMap<PrincipalId, Minutes>,
+    /// In the batch that is being written.
+    sent: HashMap<PrincipalId, Minutes>,
+    swept_at: Option<Instant>,
+}
+
+impl Usages {
     /// The usage in the hour before this minute, and what is spent in each period.
-    fn summary(&self, usage: &UserUsage, periods: Periods, now: Timestamp) -> UsageSummary {
+    fn summary(&self, principal: &PrincipalId, periods: Periods, now: Timestamp) -> UsageSummary {
         let (minute, day) = (minute_of(now), day_of(now));
-        let mut hour = usage.window.sum(minute);
         let oldest = minute.saturating_sub(window_minutes());
-        self.counted.range(oldest + 1..).chain(self.sent.range(oldest + 1..)).for_each(|(_, counts)| hour += *counts);
-        let (user, tenant): (Amount, Amount) =
-            (usage.user.spent(periods.user, day), usage.tenant.spent(periods.tenant, day));
-        UsageSummary {
-            calls_hour: hour.calls,
-            queries_hour: hour.queries,
-            tokens_hour: hour.tokens,
-            cost_hour: hour.cost,
-            tokens_spent: user.tokens.total(),
-            cost_spent: user.cost,
-            tenant_tokens_spent: tenant.tokens.total(),
-            tenant_cost_spent: tenant.cost,
+        let read = self.users.get(principal);
+        let mut hour = read.map(|read| read.window.sum(minute)).unwrap_or_default();
+        let unwritten = [&self.counted, &self.sent].into_iter().filter_map(|counts| counts.get(principal));
+        unwritten.for_each(|minutes| minutes.range(oldest + 1..).for_each(|(_, counts)| hour += *counts));
+        let user = read.map(|read| read.spending.spent(periods.user, day));
+        let tenant = self.tenants.get(&principal.tenant).map(|read| read.spending.spent(periods.tenant, day));
+        hour.summary(user.unwrap_or_default(), tenant.unwrap_or_default())
+    }
+
+    /// Removes what was read of users and tenants that have had no request since, at most once in [`USAGE_AGE_MAX`].
+    fn sweep(&mut self) {
+        if self.swept_at.is_some_and(|at| at.elapsed() < USAGE_AGE_MAX) {
+            return;
         }
+        self.swept_at = Some(Instant::now());
+        self.users.retain(|_, read| read.read_at.elapsed() < USAGE_IDLE_MAX);
+        self.tenants.retain(|_, read| read.read_at.elapsed() < USAGE_IDLE_MAX);
     }
 }
 
 /// The usage of the users of this pod.
 #[derive(Debug, Default)]
-pub(in crate::postgres) struct UsageCache(Mutex<HashMap<PrincipalId, UserCounts>>);
+pub(in crate::postgres) struct UsageCache(Mutex<Usages>);
 
 impl UsageCache {
     /// Counts one request.
@@ -94,8 +108,8 @@ impl UsageCache {
             RequestKind::Call => UsageCounts { calls: 1, ..UsageCounts::default() },
             RequestKind::Query => UsageCounts { queries: 1, ..UsageCounts::default() },
         };
-        let mut users = lock(&self.0);
-        *users.entry(principal.clone()).or_default().counted.entry(minute_of(now)).or_default() += one;
+        let mut usages = lock(&self.0);
+        *usages.counted.entry(principal.clone()).or_default().entry(minute_of(now)).or_default() += one;
     }
 
     /// The usage, if it was read recently.
@@ -105,10 +119,9 @@ impl UsageCache {
         periods: Periods,
         now: Timestamp,
     ) -> Option<UsageSummary> {
-        let users = lock(&self.0);
-        let counts = users.get(principal)?;
-        let read = counts.read.as_ref().filter(|read| read.read_at.elapsed() < USAGE_AGE_MAX)?;
-        Some(counts.summary(&read.usage, periods, now))
+        let usages = lock(&self.0);
+        let is_recent = usages.users.get(principal).is_some_and(|read| read.read_at.elapsed() < USAGE_AGE_MAX);
+        is_recent.then(|| usages.summary(principal, periods, now))
     }
 
     /// The usage as it was read last, with what was counted since.
@@ -118,72 +131,71 @@ impl UsageCache {
         periods: Periods,
         now: Timestamp,
     ) -> UsageSummary {
-        let (users, unused, none) = (lock(&self.0), UserUsage::default(), UserCounts::default());
-        let counts = users.get(principal).unwrap_or(&none);
-        counts.summary(counts.read.as_ref().map_or(&unused, |read| &read.usage), periods, now)
+        lock(&self.0).summary(principal, periods, now)
     }
 
-    /// Adds a call that was settled to what was read of its user, and of the others of the tenant.
+    /// Adds a call that was settled to what was read of its user and of the user's tenant.
     pub(in crate::postgres) fn settle(&self, record: &SettlementRecord) {
-        for (principal, counts) in lock(&self.0).iter_mut() {
-            if let Some(read) = &mut counts.read {
-                read.usage.settle(principal, record);
-            }
+        let payer = &record.reservation.account.principal;
+        let mut usages = lock(&self.0);
+        if let Some(read) = usages.users.get_mut(payer) {
+            read.settle(record);
+        }
+        if let Some(read) = usages.tenants.get_mut(&payer.tenant) {
+            read.settle(record);
         }
     }
 
     /// True if something was counted that is not in the database.
     pub(in crate::postgres) fn has_counted(&self) -> bool {
-        lock(&self.0).values().any(|counts| !counts.counted.is_empty())
+        !lock(&self.0).counted.is_empty()
     }
 
     /// Takes what was counted, for a batch.
     pub(in crate::postgres) fn send(&self) -> Vec<(PrincipalId, Minutes)> {
-        let mut users = lock(&self.0);
-        let is_used = |counts: &UserCounts| {
-            !counts.counted.is_empty()
-                || counts.read.as_ref().is_some_and(|read| read.read_at.elapsed() < USAGE_IDLE_MAX)
-        };
-        users.retain(|_, counts| is_used(counts));
-        let counted = users.iter_mut().filter(|(_, counts)| !counts.counted.is_empty());
-        counted
-            .map(|(principal, counts)| {
-                counts.sent = std::mem::take(&mut counts.counted);
-                (principal.clone(), counts.sent.clone())
-            })
-            .collect()
+        let mut usages = lock(&self.0);
+        usages.sweep();
+        usages.sent = std::mem::take(&mut usages.counted);
+        usages.sent.iter().map(|(principal, minutes)| (principal.clone(), minutes.clone())).collect()
     }
 
     /// What was sent is in the database.
     pub(in crate::postgres) fn on_written(&self) {
-        for counts in lock(&self.0).values_mut() {
-            let sent = std::mem::take(&mut counts.sent);
-            if let Some(read) = &mut counts.read {
-                sent.iter().for_each(|(minute, counts)| read.usage.window.add(*minute, *counts));
+        let mut usages = lock(&self.0);
+        for (principal, minutes) in std::mem::take(&mut usages.sent) {
+            if let Some(read) = usages.users.get_mut(&principal) {
+                minutes.into_iter().for_each(|(minute, counts)| read.window.add(minute, counts));
             }
         }
     }
 
     /// What was sent is not in the database.
     pub(in crate::postgres) fn on_failed(&self) {
-        for counts in lock(&self.0).values_mut() {
-            for (minute, sent) in std::mem::take(&mut counts.sent) {
-                *counts.counted.entry(minute).or_default() += sent;
-            }
+        let mut usages = lock(&self.0);
+        for (principal, minutes) in std::mem::take(&mut usages.sent) {
+            let counted = usages.counted.entry(principal).or_default();
+            minutes.into_iter().for_each(|(minute, sent)| *counted.entry(minute).or_default() += sent);
         }
     }
 
-    /// Replaces what was read of a user. It has everything that was written before, but not the settlements that are not
-    /// durable yet.
-    pub(in crate::postgres) fn on_read(
-        &self,
-        principal: PrincipalId,
-        mut usage: UserUsage,
-        settling: &[SettlementRecord],
-    ) {
-        settling.iter().for_each(|record| usage.settle(&principal, record));
-        let read = ReadUsage { usage, read_at: Instant::now() };
-        lock(&self.0).entry(principal).or_default().read = Some(read);
+    /// Replaces what was read of a user and of the user's tenant. It has everything that was written before, but not the
+    /// settlements of the tenant that are not durable yet.
+    pub(in crate::postgres) fn on_read(&self, principal: PrincipalId, usage: UserUsage, settling: &[SettlementRecord]) {
+        let read_at = Instant::now();
+        let mut user = ReadUser { window: usage.window, spending: usage.user, read_at };
+        let mut tenant = ReadTenant { spending: usage.tenant, read_at };
+        for record in settling {
+            let payer = &record.reservation.account.principal;
+            if *payer == principal {
+                user.settle(record);
+            }
+            if payer.tenant == principal.tenant {
+                tenant.settle(record);
+            }
+        }
+        let mut usages = lock(&self.0);
+        usages.tenants.insert(principal.tenant.clone(), tenant);
+        usages.users.insert(principal, user);
     }
 }
 
@@ -193,12 +205,16 @@ mod tests {
 
     use super::*;
     use crate::ledger::reservation::{ReservationId, ReservationRecord};
-    use crate::ledger::{Account, Settlement};
+    use crate::ledger::{Account, Amount, Settlement};
     use crate::suite::{NOW, principal};
 
     fn settled(micros: u64) -> SettlementRecord {
+        settled_by(principal("alice"), micros)
+    }
+
+    fn settled_by(principal: PrincipalId, micros: u64) -> SettlementRecord {
         let account = Account {
-            principal: principal("alice"),
+            principal,
             agent: AgentId::new("writer").unwrap(),
             workflow: None,
             run: None,
@@ -222,6 +238,35 @@ mod tests {
         let usage = cache.recent(&alice, Periods::default(), NOW).unwrap();
         let costs = [usage.cost_spent, usage.tenant_cost_spent, usage.cost_hour];
         assert_eq!(costs, [MicroUsd(320); 3]);
+    }
+
+    #[test]
+    fn what_a_user_has_spent_is_in_the_usage_of_the_tenant_once_for_all_its_users() {
+        let cache = UsageCache::default();
+        let others: Vec<PrincipalId> = (0..3).map(|user| principal(&format!("user-{user}"))).collect();
+        others.iter().for_each(|user| cache.on_read(user.clone(), UserUsage::default(), &[settled(20)]));
+        let stranger = PrincipalId { tenant: TenantId::new("globex").unwrap(), ..principal("user-0") };
+        cache.on_read(stranger.clone(), UserUsage::default(), &[]);
+        cache.settle(&settled_by(others[0].clone(), 300));
+        let costs = |user: &PrincipalId| {
+            let usage = cache.recent(user, Periods::default(), NOW).unwrap();
+            (usage.cost_spent.0, usage.tenant_cost_spent.0)
+        };
+        assert_eq!(others.iter().map(costs).collect::<Vec<_>>(), [(300, 320), (0, 320), (0, 320)]);
+        assert_eq!(costs(&stranger), (0, 0));
+        assert_eq!(lock(&cache.0).tenants.len(), 2, "a tenant is remembered once");
+    }
+
+    #[test]
+    fn what_other_pods_have_spent_for_a_tenant_is_read_with_any_of_its_users() {
+        let cache = UsageCache::default();
+        let (alice, bob) = (principal("alice"), principal("bob"));
+        cache.on_read(alice.clone(), UserUsage::default(), &[]);
+        let mut usage = UserUsage::default();
+        usage.tenant.spend(day_of(NOW), Amount::of_cost(MicroUsd(7)));
+        cache.on_read(bob, usage, &[]);
+        let usage = cache.recent(&alice, Periods::default(), NOW).unwrap();
+        assert_eq!((usage.cost_spent, usage.tenant_cost_spent), (MicroUsd(0), MicroUsd(7)));
     }
 
     #[test]

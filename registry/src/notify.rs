@@ -3,10 +3,15 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt, try_unfold};
 use greenroom_protocol::RunId;
+use greenroom_protocol::journal::Entry;
 use tokio::sync::watch;
+
+use crate::journal::{Journal, JournalError, JournalRecord, Seq};
+
+/// Entries that a tail reads at once.
+const TAIL_ENTRIES: u32 = 256;
 
 /// One notifier for each run that has watchers.
 #[derive(Debug, Default)]
@@ -47,58 +52,53 @@ impl RunNotifiers {
     }
 }
 
-/// Reads the items after a position.
-type Read<T, E> = Box<dyn Fn(u64) -> BoxFuture<'static, Result<Vec<T>, E>> + Send + Sync>;
-
-/// The source of a stream of items that have a position.
-pub(crate) struct TailSource<T, E> {
-    /// Notifies when there may be more items.
-    pub(crate) notify: watch::Receiver<u64>,
-    /// The position of the last item of the stream.
-    pub(crate) after: u64,
-    /// Reads the items after a position.
-    pub(crate) read: Read<T, E>,
-    /// The position of an item.
-    pub(crate) position: fn(&T) -> u64,
-    /// True for an item that no other follows.
-    pub(crate) is_last: fn(&T) -> bool,
-}
-
-struct TailState<T, E> {
-    source: TailSource<T, E>,
-    buffered: VecDeque<T>,
+/// The end of a journal, as it is streamed.
+struct Tail<J> {
+    journal: J,
+    run: RunId,
+    /// Notifies when there may be more entries.
+    notify: watch::Receiver<u64>,
+    /// The last entry of the stream.
+    after: Seq,
+    buffered: VecDeque<JournalRecord>,
     is_done: bool,
 }
 
-/// Streams the existing items, then later ones, until the last item or until the notifier is closed.
-pub(crate) fn tail<T, E>(source: TailSource<T, E>) -> BoxStream<'static, Result<T, E>>
-where
-    T: Send + 'static,
-    E: Send + 'static,
-{
-    let state = TailState { source, buffered: VecDeque::new(), is_done: false };
-    try_unfold(state, |mut state| async move { Ok(state.next().await?.map(|item| (item, state))) }).boxed()
+/// Streams the entries of a run after this one, and later ones when the notifier has them, until the run ends or the
+/// notifier is closed.
+pub(crate) fn tail<J: Journal + 'static>(
+    journal: J,
+    run: &RunId,
+    notify: watch::Receiver<u64>,
+    after: Seq,
+) -> BoxStream<'static, Result<JournalRecord, JournalError>> {
+    let tail = Tail { journal, run: run.clone(), notify, after, buffered: VecDeque::new(), is_done: false };
+    try_unfold(tail, |mut tail| async move { Ok(tail.next().await?.map(|record| (record, tail))) }).boxed()
 }
 
-impl<T, E> TailState<T, E> {
-    async fn next(&mut self) -> Result<Option<T>, E> {
+impl<J: Journal> Tail<J> {
+    async fn next(&mut self) -> Result<Option<JournalRecord>, JournalError> {
         loop {
-            if let Some(item) = self.buffered.pop_front() {
-                self.source.after = (self.source.position)(&item);
-                self.is_done |= (self.source.is_last)(&item);
-                return Ok(Some(item));
+            if let Some(record) = self.buffered.pop_front() {
+                self.after = record.seq;
+                self.is_done |= matches!(record.entry, Entry::RunEnded { .. });
+                return Ok(Some(record));
             }
             if self.is_done {
                 return Ok(None);
             }
             // A notification between this line and the end of the read ends the wait below at once.
-            self.source.notify.mark_unchanged();
-            self.buffered = (self.source.read)(self.source.after).await?.into();
-            if self.buffered.is_empty() && self.source.notify.changed().await.is_err() {
-                // The notifier was closed; the items of the last commit are streamed all the same.
-                self.buffered = (self.source.read)(self.source.after).await?.into();
+            self.notify.mark_unchanged();
+            self.buffered = self.read().await?;
+            if self.buffered.is_empty() && self.notify.changed().await.is_err() {
+                // The notifier was closed; the entries of the last commit are streamed all the same.
+                self.buffered = self.read().await?;
                 self.is_done = true;
             }
         }
+    }
+
+    async fn read(&self) -> Result<VecDeque<JournalRecord>, JournalError> {
+        Ok(self.journal.read(&self.run, self.after, TAIL_ENTRIES).await?.into())
     }
 }

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::future::FutureExt;
 use futures::stream::BoxStream;
 use greenroom_protocol as protocol;
 use protocol::event::RunStatus;
@@ -14,11 +13,8 @@ use protocol::{Reply, RunId, TenantId, Timestamp};
 use crate::error::StoreError;
 use crate::in_memory::shared::Shared;
 use crate::journal::{Journal, JournalError, JournalRecord, Seq};
-use crate::notify::{TailSource, tail};
+use crate::notify::tail;
 use crate::runs::{RunFilter, RunPage, RunRecord, RunStore};
-
-/// Entries that a tail reads at once.
-const TAIL_ENTRIES: u32 = 256;
 
 /// The runs and their journals.
 #[derive(Clone)]
@@ -98,15 +94,6 @@ impl Journal for InMemoryRuns {
     }
 
     fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<JournalRecord, JournalError>> {
-        let (store, run_id) = (self.clone(), run.clone());
-        tail(TailSource {
-            notify: self.0.journal_notifiers.subscribe(run),
-            after: after.0,
-            read: Box::new(move |after| {
-                futures::future::ready(Ok(store.entries(&run_id, Seq(after), TAIL_ENTRIES))).boxed()
-            }),
-            position: |item: &JournalRecord| item.seq.0,
-            is_last: |item: &JournalRecord| matches!(item.entry, Entry::RunEnded { .. }),
-        })
+        tail(self.clone(), run, self.0.journal_notifiers.subscribe(run), after)
     }
 }

@@ -64,21 +64,12 @@ impl GenerationStore for PostgresGenerations {
     }
 
     async fn get(&self, kind: GenerationKind, number: u64) -> Result<Option<Generation>, StoreError> {
-        let rows = sqlx::query(SELECT_ONE)
-            .bind(kind.as_str())
-            .bind(to_int(number))
-            .fetch_all(&self.0.readers)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
+        let rows = self.0.read_rows(sqlx::query(SELECT_ONE).bind(kind.as_str()).bind(to_int(number))).await?;
         decode(&rows)
     }
 
     async fn list(&self, kind: GenerationKind) -> Result<Vec<GenerationInfo>, StoreError> {
-        let rows = sqlx::query(SELECT_INFOS)
-            .bind(kind.as_str())
-            .fetch_all(&self.0.readers)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
+        let rows = self.0.read_rows(sqlx::query(SELECT_INFOS).bind(kind.as_str())).await?;
         rows.iter().map(decode_info).collect()
     }
 

@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use greenroom_protocol as protocol;
 use protocol::{CallKey, Timestamp};
+use sqlx::Postgres;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
 
 use crate::audit::{AuditSeq, EntrySubject, OpenAuditEntry};
 use crate::core::{PendingUnit, UnitError};
@@ -16,6 +19,7 @@ use crate::ledger::reservation::{ReservationId, SettlementRecord};
 use crate::ledger::waiting::OwnedRequest;
 use crate::ledger::{Amount, Reservation, ReserveTicket, Settlement};
 use crate::postgres::command::{AccountsCommand, LaneCommand, Reserver};
+use crate::postgres::error::sqlx_error;
 use crate::postgres::shared::Shared;
 use crate::postgres::unit::{CloseEntry, EntryEnd, MadeReservation, QueuedUnit};
 
@@ -43,6 +47,16 @@ impl Deref for StoreHandle {
 impl StoreHandle {
     pub(super) fn new(shared: Arc<Shared>, queues: Queues) -> Self {
         Self { shared, queues: Arc::new(queues) }
+    }
+
+    /// The rows of a query, read at once.
+    pub(super) async fn read_rows(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, StoreError> {
+        query.fetch_all(&self.readers).await.map_err(|error| sqlx_error(&error))
+    }
+
+    /// The only row of a query, if there is one.
+    pub(super) async fn read_row(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Option<PgRow>, StoreError> {
+        query.fetch_optional(&self.readers).await.map_err(|error| sqlx_error(&error))
     }
 
     /// The queue of the accounts' lane.

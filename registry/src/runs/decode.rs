@@ -9,7 +9,7 @@ use crate::columns::{Columns, from_int};
 use crate::error::StoreError;
 use crate::journal::{JournalRecord, Seq};
 use crate::runs::record::parse_status;
-use crate::runs::{Fence, RunRecord};
+use crate::runs::{Fence, RunPage, RunRecord};
 
 /// Decodes a run's number and its record.
 pub(crate) fn decode_record(row: &impl Columns) -> Result<(i64, RunRecord), StoreError> {
@@ -35,6 +35,15 @@ pub(crate) fn decode_record(row: &impl Columns) -> Result<(i64, RunRecord), Stor
         updated: row.timestamp("updated")?,
     };
     Ok((row.int("number")?, record))
+}
+
+/// Decodes a page of runs, of which one more than `limit` was read.
+pub(crate) fn decode_page(rows: &[impl Columns], limit: u32) -> Result<RunPage, StoreError> {
+    let mut records = rows.iter().map(decode_record).collect::<Result<Vec<_>, _>>()?;
+    let is_more = records.len() > limit as usize;
+    records.truncate(limit as usize);
+    let next = records.last().filter(|_| is_more).and_then(|(number, _)| u64::try_from(*number).ok());
+    Ok(RunPage { runs: records.into_iter().map(|(_, record)| record).collect(), next })
 }
 
 /// Decodes an entry of a journal.

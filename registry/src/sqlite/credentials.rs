@@ -71,21 +71,13 @@ impl CredentialStore for SqliteCredentials {
     }
 
     async fn find_key(&self, id: &UserId) -> Result<Option<ApiKeyRecord>, StoreError> {
-        let row = sqlx::query(SELECT_KEY)
-            .bind(id.as_str())
-            .fetch_optional(&self.0.readers)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
+        let row = self.0.read_row(sqlx::query(SELECT_KEY).bind(id.as_str())).await?;
         row.as_ref().map(decode_key).transpose()
     }
 
     async fn list_keys(&self, tenant: Option<&TenantId>) -> Result<Vec<ApiKeyRecord>, StoreError> {
-        let rows = sqlx::query(SELECT_KEYS)
-            .bind(tenant.map(TenantId::as_str))
-            .bind(i64::from(KEYS_LISTED_MAX))
-            .fetch_all(&self.0.readers)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
+        let query = sqlx::query(SELECT_KEYS).bind(tenant.map(TenantId::as_str)).bind(i64::from(KEYS_LISTED_MAX));
+        let rows = self.0.read_rows(query).await?;
         rows.iter().map(decode_key).collect()
     }
 
@@ -97,13 +89,9 @@ impl CredentialStore for SqliteCredentials {
     }
 
     async fn find_subject(&self, id: &PrincipalId) -> Result<Option<SubjectRecord>, StoreError> {
-        let row = sqlx::query(SELECT_SUBJECT)
-            .bind(id.issuer.as_str())
-            .bind(id.tenant.as_str())
-            .bind(id.user.as_str())
-            .fetch_optional(&self.0.readers)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
+        let query =
+            sqlx::query(SELECT_SUBJECT).bind(id.issuer.as_str()).bind(id.tenant.as_str()).bind(id.user.as_str());
+        let row = self.0.read_row(query).await?;
         row.as_ref().map(decode_subject).transpose()
     }
 

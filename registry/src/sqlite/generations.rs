@@ -18,7 +18,6 @@ use crate::generation_store::{
 use crate::sqlite::columns::{Columns as _, select};
 use crate::sqlite::command::WriteCommand;
 use crate::sqlite::commit::Commit;
-use crate::sqlite::error::sqlx_error;
 use crate::sqlite::handle::StoreHandle;
 use crate::sqlite::statement_batch::{SqlValue, to_int};
 use crate::sqlite::writer_state::WriterState;
@@ -125,21 +124,12 @@ impl GenerationStore for SqliteGenerations {
     }
 
     async fn get(&self, kind: GenerationKind, number: u64) -> Result<Option<Generation>, StoreError> {
-        let rows = sqlx::query(SELECT_ONE)
-            .bind(kind.as_str())
-            .bind(to_int(number))
-            .fetch_all(&self.0.readers)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
+        let rows = self.0.read_rows(sqlx::query(SELECT_ONE).bind(kind.as_str()).bind(to_int(number))).await?;
         decode(&rows)
     }
 
     async fn list(&self, kind: GenerationKind) -> Result<Vec<GenerationInfo>, StoreError> {
-        let rows = sqlx::query(SELECT_INFOS)
-            .bind(kind.as_str())
-            .fetch_all(&self.0.readers)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
+        let rows = self.0.read_rows(sqlx::query(SELECT_INFOS).bind(kind.as_str())).await?;
         rows.iter().map(decode_info).collect()
     }
 

@@ -4,10 +4,14 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use greenroom_protocol::Timestamp;
+use sqlx::Sqlite;
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
 
 use crate::error::StoreError;
 use crate::group_commit::{CommandSender, ReplySender, SubmittedCommand};
 use crate::sqlite::command::{CloseStore, Command, Flush, WriteCommand, with_reply};
+use crate::sqlite::error::sqlx_error;
 use crate::sqlite::shared::Shared;
 
 /// The queue of the writer; cheap to clone.
@@ -66,6 +70,22 @@ impl StoreHandle {
     /// The shared state, for what outlives the handle.
     pub(super) const fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// The rows of a query, read at once.
+    pub(super) async fn read_rows(
+        &self,
+        query: Query<'_, Sqlite, SqliteArguments>,
+    ) -> Result<Vec<SqliteRow>, StoreError> {
+        query.fetch_all(&self.readers).await.map_err(|error| sqlx_error(&error))
+    }
+
+    /// The only row of a query, if there is one.
+    pub(super) async fn read_row(
+        &self,
+        query: Query<'_, Sqlite, SqliteArguments>,
+    ) -> Result<Option<SqliteRow>, StoreError> {
+        query.fetch_optional(&self.readers).await.map_err(|error| sqlx_error(&error))
     }
 
     /// Waits until every command submitted before is durable.

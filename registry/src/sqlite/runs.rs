@@ -1,17 +1,15 @@
 //! Runs and their journals in SQLite, as they are read and pruned.
 
 use async_trait::async_trait;
-use futures::future::FutureExt;
 use futures::stream::BoxStream;
 use greenroom_protocol as protocol;
-use protocol::journal::Entry;
 use protocol::limits::PAGE_ROWS_MAX;
 use protocol::{Reply, RunId, TenantId, Timestamp};
 
 use crate::error::StoreError;
 use crate::journal::{Journal, JournalError, JournalRecord, Seq};
-use crate::notify::{TailSource, tail};
-use crate::runs::decode::{decode_entry, decode_record, decode_reply};
+use crate::notify::tail;
+use crate::runs::decode::{decode_entry, decode_page, decode_record, decode_reply};
 use crate::runs::{RunFilter, RunPage, RunRecord, RunStore};
 use crate::sqlite::error::sqlx_error;
 use crate::sqlite::handle::StoreHandle;
@@ -23,9 +21,6 @@ pub(super) mod cache;
 pub(super) mod prune;
 pub(super) mod row;
 
-/// Entries that a tail reads at once.
-const TAIL_ENTRIES: u32 = 256;
-
 /// The runs and their journals.
 #[derive(Clone)]
 pub(super) struct SqliteRuns(pub(super) StoreHandle);
@@ -33,11 +28,7 @@ pub(super) struct SqliteRuns(pub(super) StoreHandle);
 #[async_trait]
 impl RunStore for SqliteRuns {
     async fn get(&self, run: &RunId) -> Result<Option<RunRecord>, StoreError> {
-        let row = sqlx::query(select_records!("WHERE run = ?"))
-            .bind(run.as_str())
-            .fetch_optional(&self.0.readers)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
+        let row = self.0.read_row(sqlx::query(select_records!("WHERE run = ?")).bind(run.as_str())).await?;
         Ok(row.as_ref().map(decode_record).transpose()?.map(|(_, record)| record))
     }
 
@@ -68,28 +59,19 @@ impl RunStore for SqliteRuns {
                  AND (?5 IS NULL OR workflow = ?5) ORDER BY number DESC LIMIT ?4"
             )
         };
-        let rows = sqlx::query(select)
+        let query = sqlx::query(select)
             .bind(before)
             .bind(tenant)
             .bind(status)
             .bind(i64::from(limit) + 1)
-            .bind(filter.workflow.as_ref().map(|workflow| workflow.as_str()))
-            .fetch_all(&self.0.readers)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
-        let mut records = rows.iter().map(decode_record).collect::<Result<Vec<_>, _>>()?;
-        let is_more = records.len() > limit as usize;
-        records.truncate(limit as usize);
-        let next = records.last().filter(|_| is_more).and_then(|(number, _)| u64::try_from(*number).ok());
-        Ok(RunPage { runs: records.into_iter().map(|(_, record)| record).collect(), next })
+            .bind(filter.workflow.as_ref().map(|workflow| workflow.as_str()));
+        let rows = self.0.read_rows(query).await?;
+        decode_page(&rows, limit)
     }
 
     async fn list_tree(&self, root: &RunId) -> Result<Vec<RunRecord>, StoreError> {
-        let rows = sqlx::query(select_records!("WHERE root = ? AND ended = 0 ORDER BY number"))
-            .bind(root.as_str())
-            .fetch_all(&self.0.readers)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
+        let query = sqlx::query(select_records!("WHERE root = ? AND ended = 0 ORDER BY number")).bind(root.as_str());
+        let rows = self.0.read_rows(query).await?;
         rows.iter().map(|row| Ok(decode_record(row)?.1)).collect()
     }
 
@@ -126,30 +108,18 @@ impl RunStore for SqliteRuns {
 #[async_trait]
 impl Journal for SqliteRuns {
     async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<JournalRecord>, JournalError> {
-        let rows = sqlx::query(
+        let query = sqlx::query(
             "SELECT seq, at, entry FROM journal WHERE run = (SELECT number FROM runs WHERE run = ?) AND seq > ? \
              ORDER BY seq LIMIT ?",
         )
         .bind(run.as_str())
         .bind(to_int(after.0))
-        .bind(i64::from(limit))
-        .fetch_all(&self.0.readers)
-        .await
-        .map_err(|error| sqlx_error(&error))?;
+        .bind(i64::from(limit));
+        let rows = self.0.read_rows(query).await?;
         Ok(rows.iter().map(decode_entry).collect::<Result<_, _>>()?)
     }
 
     fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<JournalRecord, JournalError>> {
-        let (store, run_id) = (self.clone(), run.clone());
-        tail(TailSource {
-            notify: self.0.journal_notifiers.subscribe(run),
-            after: after.0,
-            read: Box::new(move |after| {
-                let (store, run_id) = (store.clone(), run_id.clone());
-                async move { store.read(&run_id, Seq(after), TAIL_ENTRIES).await }.boxed()
-            }),
-            position: |item: &JournalRecord| item.seq.0,
-            is_last: |item: &JournalRecord| matches!(item.entry, Entry::RunEnded { .. }),
-        })
+        tail(self.clone(), run, self.0.journal_notifiers.subscribe(run), after)
     }
 }

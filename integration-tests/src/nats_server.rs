@@ -1,20 +1,16 @@
 //! A NATS server of one test, which it can configure, suspend, end and start again. `scripts/test` builds the program.
 
 use std::fs;
-use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use tempfile::TempDir;
 
 use crate::server_port::reserve_port;
-use crate::wait::wait_until;
+use crate::server_process::{kill, set_suspended, wait_listening};
 
 /// The variable with the path of the program.
 const PROGRAM_VARIABLE: &str = "GREENROOM_TEST_NATS_SERVER";
-/// Longest wait for a server that starts.
-const SERVER_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// A server with a folder of its own. It ends with the test.
 #[derive(Debug)]
@@ -43,7 +39,7 @@ impl NatsServer {
         fs::write(folder.path().join("nats.conf"), configuration)?;
         let process = spawn(port, &folder)?;
         let server = Self { port, process, folder };
-        server.wait_listening().await?;
+        wait_listening("nats-server", port).await?;
         Ok(server)
     }
 
@@ -70,11 +66,7 @@ impl NatsServer {
     /// # Errors
     /// If it has ended.
     pub fn set_suspended(&self, suspended: bool) -> anyhow::Result<()> {
-        let signal = if suspended { "STOP" } else { "CONT" };
-        let id = self.process.id().to_string();
-        let signalled = Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", signal, &id]).status()?;
-        ensure!(signalled.success(), "the server has ended already");
-        Ok(())
+        set_suspended(&self.process, suspended)
     }
 
     /// Ends the server.
@@ -82,9 +74,7 @@ impl NatsServer {
     /// # Errors
     /// Those of the operating system.
     pub fn kill(&mut self) -> anyhow::Result<()> {
-        self.process.kill()?;
-        self.process.wait()?;
-        Ok(())
+        kill(&mut self.process)
     }
 
     /// Starts a killed server again, and waits until it listens.
@@ -93,12 +83,7 @@ impl NatsServer {
     /// As [`NatsServer::start`].
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.process = spawn(self.port, &self.folder)?;
-        self.wait_listening().await
-    }
-
-    async fn wait_listening(&self) -> anyhow::Result<()> {
-        let probe = || async { TcpStream::connect(("127.0.0.1", self.port)).ok().map(drop) };
-        wait_until("nats-server listens", SERVER_WAIT_MAX, probe).await
+        wait_listening("nats-server", self.port).await
     }
 }
 

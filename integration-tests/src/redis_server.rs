@@ -3,18 +3,15 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use tempfile::TempDir;
 
 use crate::server_port::reserve_port;
-use crate::wait::wait_until;
+use crate::server_process::{SERVER_WAIT_MAX, kill, set_suspended, wait_listening};
 
 /// The program.
 const PROGRAM: &str = "redis-server";
-/// Longest wait for a server that starts, or for its reply.
-const SERVER_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// A server that writes no file, in a folder of its own. It ends with the test.
 #[derive(Debug)]
@@ -43,7 +40,7 @@ impl RedisServer {
         let folder = tempfile::tempdir()?;
         let process = spawn(port, options, &folder)?;
         let server = Self { port, options: options.to_vec(), process, folder };
-        server.wait_listening().await?;
+        wait_listening("redis", port).await?;
         Ok(server)
     }
 
@@ -81,11 +78,7 @@ impl RedisServer {
     /// # Errors
     /// If it has ended.
     pub fn set_suspended(&self, suspended: bool) -> anyhow::Result<()> {
-        let signal = if suspended { "STOP" } else { "CONT" };
-        let id = self.process.id().to_string();
-        let signalled = Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", signal, &id]).status()?;
-        ensure!(signalled.success(), "{PROGRAM} has ended already");
-        Ok(())
+        set_suspended(&self.process, suspended)
     }
 
     /// Ends the server, which forgets everything.
@@ -93,9 +86,7 @@ impl RedisServer {
     /// # Errors
     /// Those of the operating system.
     pub fn kill(&mut self) -> anyhow::Result<()> {
-        self.process.kill()?;
-        self.process.wait()?;
-        Ok(())
+        kill(&mut self.process)
     }
 
     /// Starts a killed server again, and waits until it listens.
@@ -104,12 +95,7 @@ impl RedisServer {
     /// As [`RedisServer::start`].
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.process = spawn(self.port, &self.options, &self.folder)?;
-        self.wait_listening().await
-    }
-
-    async fn wait_listening(&self) -> anyhow::Result<()> {
-        let probe = || async { TcpStream::connect(("127.0.0.1", self.port)).ok().map(drop) };
-        wait_until("redis listens", SERVER_WAIT_MAX, probe).await
+        wait_listening("redis", self.port).await
     }
 }
 

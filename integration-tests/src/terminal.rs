@@ -13,6 +13,7 @@ use anyhow::{Context, ensure};
 use greenroom_protocol::Json;
 use tempfile::TempDir;
 
+use crate::server_process::send_signal;
 use crate::wait::wait_until;
 
 /// Bound of the run time of one command; beyond it the command counts as hanging.
@@ -223,9 +224,8 @@ impl RunningCommand {
     }
 
     fn signal(&self, name: &str) -> anyhow::Result<()> {
-        let signalled = Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", name, &self.id()]).status()?;
-        ensure!(signalled.success(), "greenroom {} has ended already: {}", self.arguments, self.err());
-        Ok(())
+        let id = self.child.borrow().id();
+        send_signal(id, name).with_context(|| format!("greenroom {}: {}", self.arguments, self.err()))
     }
 
     /// Waits for its end.

@@ -147,8 +147,12 @@ async fn offer(offers: &mpsc::Sender<SignalOffer>, signal: ProcessSignal) -> boo
 
 /// Runs a pod until a signal arrives or a part fails, and drains it. A second signal during the drain
 /// ends it at once; the next process then recovers the requests in flight as interrupted. A pod that was declared
-/// dead is dropped instead: none of its requests can end.
-pub async fn run_until_shutdown(mut pod: Pod, signals: &mut Signals) -> ShutdownReason {
+/// dead is dropped instead: none of its requests can end. The future is boxed here, because it contains the pod.
+pub fn run_until_shutdown(pod: Pod, signals: &mut Signals) -> impl Future<Output = ShutdownReason> {
+    Box::pin(run(pod, signals))
+}
+
+async fn run(mut pod: Pod, signals: &mut Signals) -> ShutdownReason {
     let cluster = Arc::clone(&pod.stores().cluster);
     let reason = tokio::select! {
         // The parts of a dead pod fail too.

@@ -170,7 +170,11 @@ impl Pod {
 
     /// Drops what is under way, because another pod has declared this one dead: nothing of it is written any more, and
     /// others continue its runs. Whatever of it still ends in this process writes nothing either.
-    pub async fn abandon(self) {
+    pub fn abandon(self) -> impl Future<Output = ()> {
+        Box::pin(self.drop_work())
+    }
+
+    async fn drop_work(self) {
         let Self { ingress, tree, mut services, _lock: lock, .. } = self;
         ingress.pipeline.admission.close();
         services.stop(Phase::Ingress, INGRESS_STOP_MAX).await;
@@ -185,8 +189,12 @@ impl Pod {
     }
 
     /// Ends the subscriptions of NATS, stops admission, waits (at most the configured time) until every caller has its
-    /// reply, stops the actors leaves first, and closes the stores last.
-    pub async fn shutdown(self) {
+    /// reply, stops the actors leaves first, and closes the stores last. The future is boxed here, because it contains the pod.
+    pub fn shutdown(self) -> impl Future<Output = ()> {
+        Box::pin(self.drain_and_stop())
+    }
+
+    async fn drain_and_stop(self) {
         let Self { parts, ingress, tree, mut services, mut nats, .. } = self;
         // Before admission is stopped: what has arrived is admitted, and the other pods receive what follows.
         if let Some(nats) = &mut nats {

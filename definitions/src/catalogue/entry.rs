@@ -24,53 +24,28 @@ pub(crate) trait Definition: Sized {
     fn hash(&self) -> ContentHash;
 }
 
-impl Definition for Agent {
-    const KIND: DefinitionKind = DefinitionKind::Agent;
+/// The three kinds have the same methods of their own.
+macro_rules! definitions {
+    ($($kind:ident),*) => {
+        $(impl Definition for $kind {
+            const KIND: DefinitionKind = DefinitionKind::$kind;
 
-    fn from_body(body: &str) -> Result<Self, Cause> {
-        Self::from_body(body)
-    }
+            fn from_body(body: &str) -> Result<Self, Cause> {
+                Self::from_body(body)
+            }
 
-    fn body(&self) -> &Arc<str> {
-        self.body()
-    }
+            fn body(&self) -> &Arc<str> {
+                self.body()
+            }
 
-    fn hash(&self) -> ContentHash {
-        self.hash()
-    }
+            fn hash(&self) -> ContentHash {
+                self.hash()
+            }
+        })*
+    };
 }
 
-impl Definition for Workflow {
-    const KIND: DefinitionKind = DefinitionKind::Workflow;
-
-    fn from_body(body: &str) -> Result<Self, Cause> {
-        Self::from_body(body)
-    }
-
-    fn body(&self) -> &Arc<str> {
-        self.body()
-    }
-
-    fn hash(&self) -> ContentHash {
-        self.hash()
-    }
-}
-
-impl Definition for Team {
-    const KIND: DefinitionKind = DefinitionKind::Team;
-
-    fn from_body(body: &str) -> Result<Self, Cause> {
-        Self::from_body(body)
-    }
-
-    fn body(&self) -> &Arc<str> {
-        self.body()
-    }
-
-    fn hash(&self) -> ContentHash {
-        self.hash()
-    }
-}
+definitions!(Agent, Workflow, Team);
 
 /// One definition of a catalogue.
 #[derive(Debug, Clone)]

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use greenroom_protocol::{Json, UserId};
 use greenroom_supervisor::data_dir::CONTROL_SOCKET;
 use greenroom_supervisor::ingress::control::client::ControlClient;
 
 use super::exits::ProcessId;
 use super::programs::find_program;
+use crate::server_process::send_signal;
 use crate::wait::wait_until;
 
 /// Longest wait for a pod that starts: it may have to compile its policy.
@@ -187,10 +188,8 @@ impl PodProcess {
     /// # Errors
     /// If the process has ended.
     pub fn signal(&self, name: &str) -> anyhow::Result<()> {
-        let id = self.child.as_ref().context("the pod is not started")?.id().to_string();
-        let signalled = Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", name, &id]).status()?;
-        ensure!(signalled.success(), "the pod {} has ended already: {}", self.name, self.log_end());
-        Ok(())
+        let id = self.child.as_ref().context("the pod is not started")?.id();
+        send_signal(id, name).with_context(|| format!("the pod {}: {}", self.name, self.log_end()))
     }
 
     /// Puts its clock forward.

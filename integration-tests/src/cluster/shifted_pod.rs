@@ -36,7 +36,7 @@ async fn run(signals: &mut Signals) -> anyhow::Result<u8> {
     read_shifts(Arc::clone(&clock)).context("the clock cannot be put forward")?;
     loop {
         let pod = Box::pin(start(&config, Arc::clone(&clock))).await?;
-        match Box::pin(run_until_shutdown(pod, signals)).await {
+        match run_until_shutdown(pod, signals).await {
             ShutdownReason::Signal => return Ok(0),
             ShutdownReason::Failure(_) => return Ok(1),
             ShutdownReason::DeclaredDead => {}

@@ -41,7 +41,7 @@ async fn each_policy_allows_and_denies_below_each_definition_that_names_it() -> 
             assert_eq!(denied.denials, BTreeSet::from([policy.to_owned()]), "{policy} on {level:?} denies {setup:?}");
         }
     }
-    Box::pin(world.shutdown()).await;
+    world.shutdown().await;
     Ok(())
 }
 
@@ -56,7 +56,7 @@ async fn an_unknown_user_is_rejected_whichever_definition_requires_authenticatio
         let code = reply.error.context("an error")?.code;
         assert_eq!(code, greenroom_protocol::ErrorCode::Unauthenticated, "{level:?}");
     }
-    Box::pin(world.shutdown()).await;
+    world.shutdown().await;
     Ok(())
 }
 

@@ -82,7 +82,7 @@ async fn two_pods_accept_a_key_over_http_and_nats_and_refuse_it_within_a_second_
     for pod in [first, second] {
         assert_eq!(pod.echo_over_nats(&key).await?, Some(ErrorCode::Unauthenticated));
     }
-    Box::pin(pods.shutdown()).await;
+    pods.shutdown().await;
     Ok(())
 }
 

@@ -26,7 +26,7 @@ pub async fn up(config: Config, output: Output, signals: &mut Signals) -> Result
             started = Box::pin(start(&config, output)) => started?,
             signal = signals.next() => return Ok(signal.exit_code()),
         };
-        match Box::pin(run_until_shutdown(pod, signals)).await {
+        match run_until_shutdown(pod, signals).await {
             ShutdownReason::Signal => return Ok(0),
             ShutdownReason::Failure(message) => {
                 if output.format() != OutputFormat::Json {

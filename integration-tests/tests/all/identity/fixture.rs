@@ -185,8 +185,12 @@ impl SharedPods {
         Ok(pod)
     }
 
-    /// Stops both.
-    pub(super) async fn shutdown(self) {
+    /// Stops both. The future is boxed here, because it contains both.
+    pub(super) fn shutdown(self) -> impl Future<Output = ()> {
+        Box::pin(self.stop())
+    }
+
+    async fn stop(self) {
         for served in self.pods {
             served.pod.shutdown().await;
         }

@@ -1,5 +1,6 @@
 //! The ingresses of a pod. Each turns bytes or calls into a `Received`; the pipeline does the rest.
 
+mod answering;
 pub mod control;
 pub mod frame;
 pub(crate) mod http;

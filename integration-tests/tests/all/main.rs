@@ -38,6 +38,7 @@ mod guide;
 mod http;
 mod idempotency;
 mod identity;
+mod in_process;
 mod issuer;
 mod licences;
 mod maintenance;

@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use greenroom_actors::execution::AnswerEvent;
 use greenroom_client::transport::Events;
 use greenroom_client::{
     ContentChunks, Observation, Observations, Progress, ProgressStream, Transport, TransportError, Upload, Watch,
@@ -18,14 +17,11 @@ use greenroom_protocol::{
     ArtifactRef, Cause, Credential, Envelope, ErrorCode, Frame, IngressKind, Received, Reply, Request, RequestHeaders,
     RequestId, UserId,
 };
-use tokio::sync::mpsc;
 
+use super::answering;
 use super::local::LocalIngress;
 use super::watching::run_frames::Frames;
 use crate::pipeline::Served;
-
-/// Events of an answer that wait to be written. Beyond them, the model waits for its reader.
-const TEXT_EVENTS_MAX: usize = 256;
 
 /// Sends the requests of the bridge through the pipeline of this pod.
 pub(crate) struct HttpTransport {
@@ -109,7 +105,10 @@ impl Transport for HttpTransport {
 
     fn stream(self: Arc<Self>, envelope: Envelope) -> ProgressStream {
         match self.receive(envelope) {
-            Ok(received) => Answering::new(self.ingress.clone(), received).into_stream(),
+            Ok(received) => {
+                let ingress = self.ingress.clone();
+                answering::stream_answer(|sink| async move { ingress.pipeline.serve(received, Some(sink)).await })
+            }
             Err(reply) => stream::iter([Ok(Progress::Reply(reply))]).boxed(),
         }
     }
@@ -144,59 +143,6 @@ impl Transport for HttpTransport {
     }
 }
 
-/// A request whose answer is streamed.
-struct Answering {
-    serving: Option<BoxFuture<'static, Served>>,
-    events: mpsc::Receiver<AnswerEvent>,
-    is_open: bool,
-    reply: Option<Box<Reply>>,
-}
-
-/// What happens first.
-enum Happened {
-    Event(Option<AnswerEvent>),
-    Served(Box<Served>),
-}
-
-impl Answering {
-    fn new(ingress: LocalIngress, received: Received) -> Self {
-        let (sink, events) = mpsc::channel(TEXT_EVENTS_MAX);
-        let serving = async move { ingress.pipeline.serve(received, Some(sink)).await };
-        Self { serving: Some(serving.boxed()), events, is_open: true, reply: None }
-    }
-
-    fn into_stream(self) -> ProgressStream {
-        let items = stream::unfold(self, |mut answering| async move {
-            let item = answering.next().await?;
-            Some((Ok(item), answering))
-        });
-        items.boxed()
-    }
-
-    /// The next item; the reply is the last one.
-    async fn next(&mut self) -> Option<Progress> {
-        while let Some(serving) = &mut self.serving {
-            let happened = tokio::select! {
-                biased;
-                event = self.events.recv(), if self.is_open => Happened::Event(event),
-                served = serving => Happened::Served(Box::new(served)),
-            };
-            match happened {
-                Happened::Event(Some(event)) => return Some(progress_of(event)),
-                Happened::Event(None) => self.is_open = false,
-                Happened::Served(served) => {
-                    self.reply = Some(Box::new(served.reply));
-                    self.serving = None;
-                }
-            }
-        }
-        match self.events.try_recv() {
-            Ok(event) => Some(progress_of(event)),
-            Err(_) => self.reply.take().map(Progress::Reply),
-        }
-    }
-}
-
 fn observation_of(frame: Frame) -> Option<Observation> {
     match frame {
         Frame::Event { event, .. } => Some(Observation::Event(Box::new(event))),
@@ -208,13 +154,6 @@ fn observation_of(frame: Frame) -> Option<Observation> {
         | Frame::Reply { .. }
         | Frame::Refused { .. }
         | Frame::Unknown => None,
-    }
-}
-
-fn progress_of(event: AnswerEvent) -> Progress {
-    match event {
-        AnswerEvent::Text(text) => Progress::Text(text),
-        AnswerEvent::Restarted => Progress::Restarted,
     }
 }
 

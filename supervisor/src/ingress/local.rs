@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 use greenroom_actors::execution::DeltaSink;
 use greenroom_client::transport::Events;
-use greenroom_client::{Client, Transport, TransportError, Upload};
+use greenroom_client::{Client, ProgressStream, Transport, TransportError, Upload};
 use greenroom_protocol::event::{EventNumber, WatchedRun};
 use greenroom_protocol::limits::REQUEST_TIMEOUT_MAX;
 use greenroom_protocol::request::Query;
@@ -22,8 +22,8 @@ use greenroom_registry::Stores;
 use greenroom_registry::artifacts::{ArtifactOwner, ArtifactSource, single_chunk};
 use greenroom_rego::Authenticated;
 
-use super::watching;
 use super::watching::run_frames::{self, Frames};
+use super::{answering, watching};
 use crate::cluster::step_texts::StepTexts;
 use crate::config::SettingsHash;
 use crate::pipeline::{Pipeline, Served};
@@ -228,6 +228,12 @@ impl Transport for LocalTransport {
             }
         };
         stream::once(opening).flatten().boxed()
+    }
+
+    fn stream(self: Arc<Self>, envelope: Envelope) -> ProgressStream {
+        answering::stream_answer(
+            |sink| async move { self.ingress.serve(self.user.clone(), envelope, Some(sink)).await },
+        )
     }
 
     async fn upload(&self, upload: Upload) -> Result<ArtifactRef, TransportError> {

@@ -2,6 +2,7 @@
 
 mod answering;
 pub mod control;
+mod document;
 pub mod frame;
 pub(crate) mod http;
 pub mod local;

@@ -145,7 +145,9 @@ async fn handle_request(
             let Some(Served { reply, ticket }) = until_disconnected(stream, serving).await else {
                 return Err(std::io::ErrorKind::ConnectionReset.into());
             };
-            let written = frame::write(stream, &ControlResponse::Reply { reply: Box::new(reply) }).await;
+            // The reply is not in memory beside its frame while that is written.
+            let encoded = frame::encode(&ControlResponse::Reply { reply: Box::new(reply) })?;
+            let written = frame::write_encoded(stream, encoded).await;
             drop(ticket);
             return written;
         }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
+use super::document;
 use crate::config::SettingsHash;
 
 /// Bytes of the length before each frame.
@@ -107,11 +108,30 @@ pub enum ControlResponse {
 /// # Errors
 /// Those of the operating system; [`io::ErrorKind::InvalidData`] above [`FRAME_BYTES_MAX`].
 pub async fn write<T: Serialize + Sync>(to: &mut (impl AsyncWrite + Unpin + Send), message: &T) -> io::Result<()> {
+    write_encoded(to, encode(message)?).await
+}
+
+/// A frame with the message, whose length is not set.
+#[derive(Debug)]
+pub struct EncodedFrame(Vec<u8>);
+
+/// Encodes a message as a frame, so that it can be dropped before the frame is written.
+///
+/// # Errors
+/// If the message has no JSON form.
+pub fn encode<T: Serialize>(message: &T) -> io::Result<EncodedFrame> {
     // The length is known once the message is written behind it. A second buffer would double the memory of a reply.
     let mut frame = Vec::with_capacity(MESSAGE_BYTES_EXPECTED);
     frame.extend_from_slice(&[0; LENGTH_BYTES]);
-    serde_json::to_writer(&mut frame, message)?;
-    write_frame(to, frame).await
+    Ok(EncodedFrame(document::append(frame, message)?))
+}
+
+/// Writes a message that is encoded.
+///
+/// # Errors
+/// As [`write`].
+pub async fn write_encoded(to: &mut (impl AsyncWrite + Unpin + Send), frame: EncodedFrame) -> io::Result<()> {
+    write_frame(to, frame.0).await
 }
 
 /// Writes raw bytes as one frame.

@@ -8,6 +8,7 @@ use greenroom_protocol::{Cause, ErrorCode, Reply};
 use serde::Serialize;
 
 use super::connection::NatsConnection;
+use crate::ingress::document;
 
 /// What the subject of a reply begins with: an inbox, also one of a user's own (`_INBOX_NAME.`), or the subject of a reply
 /// across accounts. A pod may publish what its callers may not, so it must not publish wherever they want.
@@ -50,7 +51,7 @@ impl ReplySubject {
 
 /// The document of a reply or a frame.
 pub(super) fn to_body(document: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(document).unwrap_or_else(|error| {
+    document::append(Vec::new(), document).unwrap_or_else(|error| {
         // Each of them is JSON already, or a structure of names and numbers.
         tracing::error!(error.message = %error, "a reply cannot be written as JSON");
         let cause = Cause::new(ErrorCode::Internal, "the reply cannot be written as JSON");

@@ -16,8 +16,10 @@
 mod actor;
 mod artifacts;
 mod booked_cost;
+mod call_origins;
 mod context;
 mod context_requests;
+mod create;
 mod dead;
 mod dedup_key;
 mod deliver;
@@ -25,6 +27,7 @@ mod effects;
 mod end;
 mod end_wait;
 mod evaluate;
+mod first_calls;
 mod foreign_context;
 mod foreign_write;
 mod handle;
@@ -48,6 +51,7 @@ mod signals;
 mod start;
 mod step_deltas;
 mod supervisor;
+mod task;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tree;

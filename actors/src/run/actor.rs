@@ -5,7 +5,6 @@
 //! └── linked tasks: calls, compensations, conditions, outputs, timers
 //! ```
 
-mod call_origins;
 mod process_event;
 mod signal;
 mod start_effect;
@@ -23,17 +22,18 @@ use greenroom_registry::journal::Seq;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
 
+use super::call_origins::CallOrigins;
 use super::context::{LastVersion, RunContext};
 use super::effects::{EffectContext, EffectOutcome};
 use super::handle::RunsHandle;
 use super::hosted::InnerEnd;
 use super::machine::{CallResult, CallWaits, Event, State};
-use super::message::{FirstAction, Progress, RunArgs, RunInfo, RunMsg, Task, UnneededRun};
+use super::message::{FirstAction, Progress, RunArgs, RunInfo, RunMsg, UnneededRun};
+use super::task::Task;
 use crate::concurrency::OwnedTickets;
 use crate::failure::RetryBudget;
 use crate::observer::ActorEvent;
 use crate::supervision::{ChildEvent, LinkedTasks, TaskOutcome};
-use call_origins::CallOrigins;
 use process_event::EventOutcome;
 pub(super) use process_event::decide_with_outputs;
 use waits::CalledRun;
@@ -187,7 +187,10 @@ impl RunActor {
             });
         }
         match first {
-            FirstAction::Start(decision, receipt) => self.release(myself, state, *decision, &receipt).await,
+            FirstAction::Start(decision, receipt, calls) => {
+                self.release(myself, state, *decision, &receipt).await;
+                self.continue_calls(myself, state, calls);
+            }
             FirstAction::Resume(event) => drop(self.process_event(myself, state, &event).await?),
         }
         self.progress.send_modify(|progress| progress.accepted = true);

@@ -279,22 +279,30 @@ impl RunsHandle {
         self.notify_supervisor(RunSupervisorMsg::End(unneeded));
     }
 
-    /// The tree of a run that was started on this pod.
-    pub(super) fn own_started_tree(&self, root: RunId, fence: Fence) -> Arc<RunTree> {
-        self.own_tree(RunTree::started(root, fence, self.lease_releaser()))
+    /// The tree of a run that is being created on this pod.
+    pub(super) fn tree_to_create(&self, root: RunId) -> Arc<RunTree> {
+        Arc::new(RunTree::to_create(root))
+    }
+
+    /// Owns the tree of a run that was created.
+    pub(super) fn own_created_tree(&self, tree: &Arc<RunTree>) {
+        tree.own(self.lease_releaser());
+        self.use_tree(tree);
     }
 
     /// A tree that this pod has claimed.
     pub(super) fn own_claimed_tree(&self, root: RunId, claim: ClaimedTree) -> Arc<RunTree> {
-        self.own_tree(RunTree::claimed(root, claim, self.lease_releaser()))
+        let tree = Arc::new(RunTree::claimed(root, claim));
+        tree.own(self.lease_releaser());
+        self.use_tree(&tree);
+        tree
     }
 
-    fn own_tree(&self, tree: RunTree) -> Arc<RunTree> {
-        let tree = Arc::new(tree);
+    /// Renews the lease of a tree from now on.
+    fn use_tree(&self, tree: &Arc<RunTree>) {
         self.inner.owned_trees.insert(tree.root(), tree.fence());
         // Without a supervisor, no actor of the tree can start either.
-        self.notify_supervisor(RunSupervisorMsg::RenewLease(Arc::downgrade(&tree)));
-        tree
+        self.notify_supervisor(RunSupervisorMsg::RenewLease(Arc::downgrade(tree)));
     }
 
     fn lease_releaser(&self) -> impl Fn(&RunId, Fence, bool) + Send + Sync + 'static {

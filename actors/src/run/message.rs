@@ -3,7 +3,6 @@
 use std::sync::{Arc, Weak};
 
 use greenroom_protocol::event::RunStatus;
-use greenroom_protocol::journal::StepKey;
 use greenroom_protocol::request::ContextWrite;
 use greenroom_protocol::{Cause, ContextKey, Outcome, Reply, RunId, Timestamp};
 use greenroom_registry::context::{ContextData, Snapshot};
@@ -15,8 +14,10 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::effects::{EffectContext, EffectOutcome};
-use super::machine::{CallWaits, Decision, Event, State, TimerId};
+use super::first_calls::FirstCalls;
+use super::machine::{CallWaits, Decision, Event, State};
 use super::sent_message::SentWrite;
+use super::task::Task;
 use super::tree::RunTree;
 use super::user_signal::UserSignal;
 use crate::concurrency::OwnedTickets;
@@ -34,8 +35,8 @@ pub(super) struct Progress {
 
 /// The first action of a run's actor.
 pub(super) enum FirstAction {
-    /// Release the decision of its start, which is in the journal already.
-    Start(Box<Decision>, Receipt),
+    /// Release the decision of its start, which is in the journal already, and continue the calls that have begun.
+    Start(Box<Decision>, Receipt, FirstCalls),
     /// Process the event that resumes it.
     Resume(Box<Event>),
 }
@@ -62,17 +63,6 @@ impl RunArgs {
     pub(super) fn run(&self) -> &RunId {
         &self.ctx.started.run
     }
-}
-
-/// Identifies a linked task of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Task {
-    Call(StepKey, u32),
-    Compensate(StepKey, u32),
-    Evaluate(StepKey),
-    EndInnerRuns,
-    CollectOutputs,
-    Timer(TimerId),
 }
 
 /// Receives the status of a run after a signal.

@@ -14,36 +14,23 @@ use greenroom_protocol::{
 use greenroom_registry::Stores;
 use greenroom_registry::context::ContextData;
 use greenroom_registry::core::PendingAuditEntry;
-use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::{Created, DedupKey, NewRun};
 use greenroom_rego::{Caller, Grant, Permitted, SpendingScope};
 
-use super::actor::decide_with_outputs;
 use super::artifacts::RunArtifacts;
 use super::context::initial_context;
+use super::create::{Creation, RunOfRequest, complete_start};
 use super::dedup_key::{dedup_key, key_conflict_error};
-use super::effects::EffectContext;
 use super::handle::{RunsHandle, into_reply};
 use super::inner_start::InnerStart;
 use super::journal_version::{check_version, needed_version};
-use super::loops::Loops;
-use super::machine::{Event, RUN_RETRIES_MAX, State};
-use super::message::{FirstAction, RunArgs};
+use super::machine::RUN_RETRIES_MAX;
 use super::offload::store_result;
 use super::parent_run::parent_run;
 use super::personal_data::has_personal_data;
 use super::pinned::{NewestInner, PinnedDefinitions};
 use super::{RUN_TIME_MAX, RunEnv};
-use crate::concurrency::OwnedTickets;
 use crate::dispatcher::RunTicket;
-
-/// The run that a request has.
-enum RunOfRequest {
-    /// It started this run, or resumed it.
-    New(RunId),
-    /// An earlier request with its key, or with its id, started this run.
-    Existing(RunId),
-}
 
 /// A run that is ready to be created.
 struct PreparedRun {
@@ -115,42 +102,8 @@ impl RunsHandle {
         if is_unowned {
             return self.create_unowned(new, key.as_ref(), audit_entry, now).await;
         }
-        let PreparedRun { started, pinned, .. } = prepared;
-        let decision = decide_with_outputs(&pinned, &State::default(), &Event::Started(started.clone()), now);
-        let created = env.stores.core.create_run(new, key.as_ref(), decision.entries(), now).await;
-        match created.map_err(|error| error.cause())? {
-            (Created::New(fence), Some(receipt)) => {
-                let tree = match &inner {
-                    Some(inner) => inner.tree().clone(),
-                    None => self.own_started_tree(run.clone(), fence),
-                };
-                if let Err(error) = audit_entry.wait_durable().await {
-                    self.cancel_start(&run, fence, receipt.through(), decision.next(), error.cause()).await;
-                    return Err(error.cause());
-                }
-                let run_deadline = decision.next().effective_deadline().unwrap_or(started.deadline);
-                let scope = SpendingScope::Run(run.clone());
-                let ctx = EffectContext {
-                    env: env.clone(),
-                    tree,
-                    pinned: Arc::new(pinned),
-                    grant: grant.with_run_deadline(run_deadline).with_spending_limits(scope, started.limits),
-                    started,
-                    loops: Loops::default(),
-                };
-                let (seq, state, first) = (Seq(0), State::default(), FirstAction::Start(Box::new(decision), receipt));
-                // A run without a ticket of its own is a part of the work that has started it.
-                let tickets = ticket.map_or_else(OwnedTickets::of_task, |own| OwnedTickets::default().with(own));
-                let caller = inner.as_ref().map(|inner| inner.caller().run.clone());
-                self.activate(RunArgs { seq, state, context, first, caller, ctx, tickets }).await?;
-                Ok(RunOfRequest::New(complete_start(run, inner)))
-            }
-            (Created::New(_), None) => {
-                Err(Cause::new(ErrorCode::Internal, "the run was created without journal entries"))
-            }
-            (Created::Existing(first), _) => Ok(RunOfRequest::Existing(complete_start(first, inner))),
-            (Created::Conflict, _) => Err(key_conflict_error()),
-        }
+        let creation = Creation { new, key, pinned: prepared.pinned, context, inner, ticket, now };
+        Box::pin(self.create_and_activate(grant, creation, audit_entry)).await
     }
 
     /// The record of a run that this pod will own.
@@ -342,13 +295,6 @@ async fn received_personal_data(stores: &Stores, grant: &Grant, start: &mut Star
 fn own_context(grant: &Grant, run: &RunId, start: &StartRun) -> Result<Option<ContextData>, Cause> {
     let is_own = grant.team_run() == Some(run);
     is_own.then(|| initial_context(&start.context)).transpose()
-}
-
-fn complete_start(run: RunId, inner: Option<InnerStart>) -> RunId {
-    if let Some(inner) = inner {
-        inner.complete();
-    }
-    run
 }
 
 /// The limits of a run: the tightest of its request, its workflow and its team, which the grant has.

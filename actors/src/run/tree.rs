@@ -1,7 +1,7 @@
 //! What the runs of one tree share on this pod: its owner's fence and lease, and what was known when it was claimed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use greenroom_protocol::{Clock, RunId};
@@ -19,39 +19,30 @@ pub(super) struct RunTree {
     claimed: Vec<RunRecord>,
     /// Its ownership has ended, so there is nothing to release.
     is_released: AtomicBool,
-    on_drop: OnDrop,
+    /// Set once this pod owns it.
+    on_drop: OnceLock<OnDrop>,
 }
 
 /// Called when a tree is dropped; the last argument is true if its ownership has ended before.
 type OnDrop = Box<dyn Fn(&RunId, Fence, bool) + Send + Sync>;
 
 impl RunTree {
-    /// A tree that was started on this pod, with the fence of its root.
-    pub(super) fn started(
-        root: RunId,
-        fence: Fence,
-        on_drop: impl Fn(&RunId, Fence, bool) + Send + Sync + 'static,
-    ) -> Self {
-        Self {
-            root,
-            fence,
-            failures: 0,
-            last_activity: None,
-            claimed: Vec::new(),
-            is_released: AtomicBool::new(false),
-            on_drop: Box::new(on_drop),
-        }
+    /// The tree of a root that is being created on this pod. Its first calls have it, and this pod owns it once the root
+    /// is durable.
+    pub(super) fn to_create(root: RunId) -> Self {
+        Self::claimed(root, ClaimedTree { fence: Fence::FIRST, failures: 0, runs: Vec::new(), last_activity: None })
     }
 
     /// A tree that this pod has claimed.
-    pub(super) fn claimed(
-        root: RunId,
-        claim: ClaimedTree,
-        on_drop: impl Fn(&RunId, Fence, bool) + Send + Sync + 'static,
-    ) -> Self {
+    pub(super) fn claimed(root: RunId, claim: ClaimedTree) -> Self {
         let ClaimedTree { fence, failures, runs: claimed, last_activity } = claim;
         let is_released = AtomicBool::new(false);
-        Self { root, fence, failures, last_activity, claimed, is_released, on_drop: Box::new(on_drop) }
+        Self { root, fence, failures, last_activity, claimed, is_released, on_drop: OnceLock::new() }
+    }
+
+    /// From now on this pod owns the tree, until it is dropped; then `on_drop` is called. A second call does nothing.
+    pub(super) fn own(&self, on_drop: impl Fn(&RunId, Fence, bool) + Send + Sync + 'static) {
+        drop(self.on_drop.set(Box::new(on_drop)));
     }
 
     /// The run that no run called.
@@ -104,7 +95,9 @@ impl RunTree {
 
 impl Drop for RunTree {
     fn drop(&mut self) {
-        (self.on_drop)(&self.root, self.fence, self.is_released.load(Ordering::Acquire));
+        if let Some(on_drop) = self.on_drop.get() {
+            on_drop(&self.root, self.fence, self.is_released.load(Ordering::Acquire));
+        }
     }
 }
 

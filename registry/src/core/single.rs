@@ -42,9 +42,25 @@ impl dyn CoreStore + '_ {
         entries: &[Entry],
         now: Timestamp,
     ) -> Result<(Created, Option<Receipt>), JournalError> {
+        self.create_run_within(run, key, entries, CommitTiming::Immediate, now).await
+    }
+
+    /// As `create_run`, in a commit of this timing.
+    ///
+    /// # Errors
+    /// As `create_run`.
+    pub async fn create_run_within(
+        &self,
+        run: NewRun,
+        key: Option<&DedupKey>,
+        entries: &[Entry],
+        timing: CommitTiming,
+        now: Timestamp,
+    ) -> Result<(Created, Option<Receipt>), JournalError> {
         // That of a run that another run calls is a part of that one.
         let is_called = run.tree_fence.is_some();
-        match self.commit(Unit::new(now).create(run, key, entries).outlast_outage(is_called)).await {
+        let unit = Unit::new(now).create(run, key, entries).outlast_outage(is_called);
+        match self.submit(unit, timing).await?.wait().await {
             Ok(receipts) => {
                 let fence = receipts.fence.ok_or_else(missing_receipt)?;
                 Ok((Created::New(fence), receipts.journal))

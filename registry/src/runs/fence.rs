@@ -5,3 +5,8 @@
 /// smaller one are rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Fence(pub u64);
+
+impl Fence {
+    /// That of the first owner of a tree, which has created its root.
+    pub const FIRST: Self = Self(1);
+}

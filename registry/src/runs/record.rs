@@ -9,9 +9,6 @@ use crate::core::Conflict;
 use crate::journal::{APPEND_ENTRIES_MAX, JournalError, Seq};
 use crate::runs::{Fence, NewRun, RunRecord};
 
-/// The fence of the first owner.
-const FENCE_FIRST: Fence = Fence(1);
-
 impl RunRecord {
     /// The record of a new run; its creator owns it.
     fn new(run: &NewRun, now: Timestamp) -> Self {
@@ -28,7 +25,7 @@ impl RunRecord {
             personal_data: run.personal_data,
             status: RunStatus::Queued,
             pending_approvals: 0,
-            fence: run.tree_fence.unwrap_or(FENCE_FIRST),
+            fence: run.tree_fence.unwrap_or(Fence::FIRST),
             pod: run.pod.clone(),
             failures: 0,
             seq: Seq(0),

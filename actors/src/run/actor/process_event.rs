@@ -8,11 +8,11 @@ use greenroom_registry::journal::{AppendPosition, JournalError, Receipt, Seq};
 use greenroom_registry::ledger::Settled;
 use ractor::{ActorProcessingErr, ActorRef};
 
-use super::call_origins::CallOrigins;
 use super::{RunActor, RunActorState};
 use crate::pipeline::{CommitWaiter, commit_signal};
 use crate::run::JOURNAL_WAIT_MAX;
 use crate::run::booked_cost::{add_booked_cost, booked_cost};
+use crate::run::call_origins::CallOrigins;
 use crate::run::machine::{Decision, Event, Phase, State, decide};
 use crate::run::message::RunMsg;
 use crate::run::pinned::PinnedDefinitions;

@@ -12,8 +12,10 @@ use super::{RunActor, RunActorState};
 use crate::pipeline::CommitWaiter;
 use crate::run::effects::{self, AwaitedValue, Call, CallInputs, EffectContext, EffectOutcome, await_context};
 use crate::run::evaluate::evaluate_step;
+use crate::run::first_calls::FirstCalls;
 use crate::run::machine::{CallTarget, Effect, Event, Phase, State};
-use crate::run::message::{RunMsg, Task};
+use crate::run::message::RunMsg;
+use crate::run::task::Task;
 use crate::run::values::EffectInputs;
 use crate::supervision::linked_tasks::UNBOUNDED;
 
@@ -82,6 +84,14 @@ impl RunActor {
                 self.spawn_after_inner_runs(myself, state, next, Task::CollectOutputs, work);
             }
             Effect::Finish { reply } => self.finish(myself, state, *reply),
+        }
+    }
+
+    /// Continues the calls that have begun while the run was created.
+    pub(super) fn continue_calls(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState, calls: FirstCalls) {
+        for call in calls.into_calls() {
+            let (task, work) = call.into_task();
+            self.spawn_task(myself, state, task, work);
         }
     }
 

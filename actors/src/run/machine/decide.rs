@@ -45,6 +45,11 @@ impl Decision {
         self.effects.extract_if(.., |effect| matches!(effect, Effect::Call { .. })).collect()
     }
 
+    /// As [`Decision::take_calls`], for the first calls of this kind, and at most so many. The others are released.
+    pub(in crate::run) fn take_first_calls(&mut self, count: usize, is_taken: impl Fn(&Effect) -> bool) -> Vec<Effect> {
+        self.effects.extract_if(.., |effect| is_taken(effect)).take(count).collect()
+    }
+
     /// The reply, if the decision ends the run.
     pub(in crate::run) fn reply_mut(&mut self) -> Option<&mut Reply> {
         self.entries.iter_mut().rev().find_map(|entry| match entry {

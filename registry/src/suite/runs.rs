@@ -171,6 +171,7 @@ async fn a_run_is_created_with_its_entries_or_not_at_all() {
         let created =
             stores.stores.core.create_run(new_run(1), None, &[started("a"), done("a", "one")], NOW).await.unwrap();
         let (Created::New(fence), Some(receipt)) = created else { panic!("{created:?}") };
+        assert_eq!(fence, Fence::FIRST, "the calls of the run have it before");
         assert_eq!((receipt.run(), receipt.after(), receipt.through()), (&run_id(1), Seq(0), Seq(2)));
         let repeated = stores.stores.core.create_run(new_run(1), None, &[started("a")], NOW).await.unwrap();
         assert_eq!(repeated, (Created::Existing(run_id(1)), None));

@@ -31,7 +31,6 @@ use greenroom_protocol::{
     Cause, Clock, IngressKind, Metadata, PodId, Received, Reply, Request, RequestId, Status, Values, WrittenVersion,
 };
 use greenroom_registry::core::{CoreStore, PendingAuditEntry, Unit};
-use greenroom_registry::group_commit::CommitTiming;
 use greenroom_rego::{AccessRequest, Authenticated, Authenticator, Denied, Guard, Permitted, TypedPermit};
 
 use self::admission::{AdmissionControl, InFlightTicket, PipelineTicket};
@@ -39,7 +38,7 @@ use self::artifacts::ArtifactLookup;
 use self::facts::{FactCollector, FactError};
 use self::idempotency::{IdempotencyKeys, RequestClaim};
 use self::memory::MemoryHandler;
-use self::preconditions::{check_deadline, is_of_run, wait_entry, wait_opening, within_deadline};
+use self::preconditions::{check_deadline, is_of_run, wait_entry, wait_opening, wait_opening_within, within_deadline};
 use self::query::QueryHandler;
 use self::raw_inputs::RawInputs;
 use self::reply::{Dispatched, PolicyOutcome};
@@ -158,10 +157,7 @@ impl Pipeline {
         let (mut info, deadline) = (RequestInfo::from_authenticated(&request), request.deadline());
         let submitted = {
             let opening = request_info::make_opening(&request, &info, &self.pod);
-            // The record of a tree is written after the opening of its start, in the same commit. That of an inner run waits
-            // for what its caller writes, and the opening is in the commit of that.
-            let (is_start, root) = (matches!(request.request(), Request::StartRun(_)), request.root());
-            let timing = if is_start && root.is_none() { CommitTiming::Coalesce } else { CommitTiming::Immediate };
+            let (timing, root) = (request_info::opening_timing(&request, &info), request.root());
             let unit = Unit::new(self.clock.now()).of_tree(root).open(opening).outlast_outage(is_of_run(&request));
             self.core.submit_opening_unit(unit, timing)
         };
@@ -247,9 +243,10 @@ impl Pipeline {
         commit.wait().await?;
         let has_stored_reply = permit.grant().idempotency().is_some() && idempotency::stores_reply(permit.request());
         let (deadline, is_start) = (permit.grant().deadline(), matches!(permit.request(), Request::StartRun(_)));
-        // The record of a run is written in the commit of the opening; everything else waits for it.
-        if has_stored_reply || !is_start {
-            within_deadline(deadline, self.clock.now(), wait_opening(audit_entry)).await??;
+        // The record of a run is written in the commit of the opening, and so is the reservation of a key; everything else
+        // waits for it.
+        if !has_stored_reply && !is_start {
+            wait_opening_within(audit_entry, deadline, self.clock.now()).await?;
         }
         check_deadline(deadline, self.clock.now())?;
         if has_stored_reply {
@@ -287,8 +284,8 @@ impl Pipeline {
         }
     }
 
-    /// As [`Pipeline::execute`], for a request with an idempotency key. A request that waits for the first one
-    /// with its key does so without a pipeline ticket.
+    /// As [`Pipeline::execute`], for a request with an idempotency key, which is claimed while the opening of its audit
+    /// entry is written. A request that waits for the first one with its key does so without a pipeline ticket.
     async fn execute_idempotent(
         &self,
         audit_entry: &mut PendingAuditEntry,
@@ -302,8 +299,11 @@ impl Pipeline {
             Some(RequestClaim::Claimed(key)) => Some(key),
             None => None,
         };
-        let id = permit.grant().request_id().clone();
-        let outcome = self.dispatch(audit_entry, *permit, sink, None, settlements.clone()).await;
+        let (id, deadline) = (permit.grant().request_id().clone(), permit.grant().deadline());
+        let outcome = match wait_opening_within(audit_entry, deadline, self.clock.now()).await {
+            Ok(()) => self.dispatch(audit_entry, *permit, sink, None, settlements.clone()).await,
+            Err(cause) => Err(cause.into()),
+        };
         if let Some(key) = claimed {
             self.idempotency.complete(key, reply::stored_reply(&id, &outcome), settlements.take()).await;
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use greenroom_protocol as protocol;
 use protocol::audit::{Closing, Opening};
 use protocol::journal::Entry;
-use protocol::{ContentHash, PodId, Reply, RunId, TenantId, Timestamp};
+use protocol::{ContentHash, PodId, Reply, RequestId, RunId, TenantId, Timestamp};
 
 use crate::audit::{AuditError, AuditSeq, OpenAuditEntry};
 use crate::core::CoreStore;
@@ -220,7 +220,25 @@ impl dyn CoreStore + '_ {
         request_hash: &ContentHash,
         now: Timestamp,
     ) -> Result<KeyClaim, StoreError> {
-        match self.commit(Unit::new(now).begin_key(tenant, key, request_hash)).await {
+        self.submit_key(Unit::new(now).begin_key(tenant, key, request_hash)).await
+    }
+
+    /// As `begin_key`, for this request, whose audit entry was opened before: both are one commit where possible.
+    ///
+    /// # Errors
+    /// As `begin_key`.
+    pub async fn begin_key_of(
+        &self,
+        request: &RequestId,
+        (tenant, key): (&TenantId, &DedupKey),
+        request_hash: &ContentHash,
+        now: Timestamp,
+    ) -> Result<KeyClaim, StoreError> {
+        self.submit_key(Unit::new(now).begin_key(tenant, key, request_hash).of_request(request)).await
+    }
+
+    async fn submit_key(&self, unit: Unit<'_>) -> Result<KeyClaim, StoreError> {
+        match self.commit(unit).await {
             Ok(receipts) => receipts.key.ok_or_else(missing_receipt).map(KeyClaim::Reserved),
             Err(UnitError::Conflict(Conflict::Key(status))) => Ok(KeyClaim::Used(status)),
             Err(error) => Err(error.into()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use greenroom_protocol as protocol;
 use protocol::audit::{Closing, Event, Opening};
 use protocol::journal::Entry;
-use protocol::{ContentHash, PodId, Reply, RunId, TenantId, Timestamp};
+use protocol::{ContentHash, PodId, Reply, RequestId, RunId, TenantId, Timestamp};
 
 use crate::audit::OpenAuditEntry;
 use crate::idempotency::ReservedKey;
@@ -29,6 +29,8 @@ pub(crate) struct KeyRequest<'u> {
     pub(crate) tenant: &'u TenantId,
     pub(crate) key: &'u DedupKey,
     pub(crate) request_hash: &'u ContentHash,
+    /// The request whose audit entry was opened before.
+    pub(crate) request: Option<&'u RequestId>,
 }
 
 /// A reserved key with the reply of its request; without a reply, the key is released.
@@ -129,7 +131,16 @@ impl<'u> Unit<'u> {
     ///
     /// It is not taken if the key was used before: [`super::Conflict::Key`].
     pub const fn begin_key(mut self, tenant: &'u TenantId, key: &'u DedupKey, request_hash: &'u ContentHash) -> Self {
-        self.key = Some(KeyRequest { tenant, key, request_hash });
+        self.key = Some(KeyRequest { tenant, key, request_hash, request: None });
+        self
+    }
+
+    /// The request that its key is reserved for: a store with several writers writes the reservation with the opening of
+    /// the audit entry of this request.
+    pub const fn of_request(mut self, request: &'u RequestId) -> Self {
+        if let Some(key) = &mut self.key {
+            key.request = Some(request);
+        }
         self
     }
 

@@ -110,7 +110,7 @@ impl InMemoryCore {
         if let Some(change) = &unit.run {
             self.check_change(change, unit.at, runs)?;
         }
-        if let Some(KeyRequest { tenant, key, request_hash }) = &unit.key
+        if let Some(KeyRequest { tenant, key, request_hash, .. }) = &unit.key
             && let Some(key_use) = runs.keys.get(&(key.to_stored(), (*tenant).clone()))
         {
             return Err(UnitError::Conflict(Conflict::Key(key_use.status_for(request_hash))));

@@ -21,7 +21,7 @@ use crate::ledger::{Amount, Reservation, ReserveTicket, Settlement};
 use crate::postgres::command::{AccountsCommand, LaneCommand, Reserver};
 use crate::postgres::error::sqlx_error;
 use crate::postgres::shared::Shared;
-use crate::postgres::unit::{CloseEntry, EntryEnd, MadeReservation, QueuedUnit};
+use crate::postgres::unit::{BeginKey, CloseEntry, EntryEnd, MadeReservation, QueuedUnit};
 
 /// The queues of the lanes, and of the accounts' lane.
 pub(super) struct Queues {
@@ -109,7 +109,8 @@ impl StoreHandle {
     }
 
     /// The lane of a unit: that of its tree of runs, else that of the entry that it closes, else that of the tree that its
-    /// request belongs to, so that one batch has the start of a step and the opening of its call; else that of its request.
+    /// request belongs to, so that one batch has the start of a step and the opening of its call; else that of its request,
+    /// so that one batch has the opening of a request and the reservation of its key.
     fn lane_of(&self, unit: &QueuedUnit) -> Result<&CommandSender<LaneCommand>, StoreError> {
         let own_chain =
             |closing: &CloseEntry| self.pod.chains.iter().position(|chain| *chain == closing.opened.chain());
@@ -121,6 +122,7 @@ impl StoreHandle {
                 None => self.lane_by(&subject.request),
             },
             (None, None, None) => match (&unit.key, &unit.key_reply) {
+                (Some(BeginKey { request: Some(request), .. }), _) => self.lane_by(request),
                 (Some(key), _) => self.lane_by(&key.key),
                 (None, Some(reply)) => self.lane_by(&reply.key),
                 (None, None) => 0,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use greenroom_protocol as protocol;
 use protocol::audit::{Closing, Event};
-use protocol::{CallKey, ContentHash, RunId, Timestamp};
+use protocol::{CallKey, ContentHash, RequestId, RunId, Timestamp};
 
 use crate::audit::chain::EventJson;
 use crate::audit::{AuditSeq, EntrySubject, OpenAuditEntry};
@@ -26,6 +26,7 @@ pub(super) mod run;
 pub(super) struct BeginKey {
     pub(super) key: StoredKey,
     pub(super) request_hash: ContentHash,
+    pub(super) request: Option<RequestId>,
 }
 
 /// The reply of a request under its key; without one, the key is released.
@@ -250,8 +251,8 @@ impl QueuedUnit {
 }
 
 fn encode_key(request: KeyRequest<'_>) -> BeginKey {
-    let KeyRequest { tenant, key, request_hash } = request;
-    BeginKey { key: (key.to_stored(), tenant.clone()), request_hash: *request_hash }
+    let KeyRequest { tenant, key, request_hash, request } = request;
+    BeginKey { key: (key.to_stored(), tenant.clone()), request_hash: *request_hash, request: request.cloned() }
 }
 
 fn encode_closing(mut entry: OpenAuditEntry, closing: Closing, at: Timestamp) -> CloseEntry {

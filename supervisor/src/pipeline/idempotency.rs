@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_actors::supervision::Backoff;
-use greenroom_protocol::{Cause, Clock, ContentHash, Deadline, ErrorCode, Reply, Request};
+use greenroom_protocol::{Cause, Clock, ContentHash, Deadline, ErrorCode, Reply, Request, RequestId};
 use greenroom_registry::core::{CoreStore, KeyClaim, Unit};
 use greenroom_registry::idempotency::{IdempotencyStore, KeyStatus};
 use greenroom_registry::ledger::Settled;
@@ -90,7 +90,8 @@ impl IdempotencyKeys {
         (Self { core, stored_keys, clock, claims: Arc::default(), endings }, releaser)
     }
 
-    /// Claims the key of a request; `None` if it has no key. `tickets` is dropped before a wait.
+    /// Claims the key of a request; `None` if it has no key. Its audit entry need not be open yet: the key is reserved in
+    /// the same commit where possible. `tickets` is dropped before a wait.
     ///
     /// # Errors
     /// [`ErrorCode::IdempotencyConflict`] if the key was used with another request, [`ErrorCode::TimedOut`] if the
@@ -100,11 +101,12 @@ impl IdempotencyKeys {
         let principal = grant.principal();
         let dedup_key = DedupKey::Caller { principal: principal.id.clone(), key: key.clone() };
         let key = (principal.id.tenant.clone(), dedup_key);
-        self.claim_key(&key, request_hash, grant.deadline(), tickets).await.map(Some)
+        self.claim_key(grant.request_id(), &key, request_hash, grant.deadline(), tickets).await.map(Some)
     }
 
     async fn claim_key<T>(
         &self,
+        request: &RequestId,
         key: &TenantKey,
         request_hash: &ContentHash,
         deadline: Deadline,
@@ -122,7 +124,7 @@ impl IdempotencyKeys {
             }
         };
         loop {
-            let claim = self.core.begin_key(&key.0, &key.1, request_hash, self.clock.now()).await;
+            let claim = self.core.begin_key_of(request, (&key.0, &key.1), request_hash, self.clock.now()).await;
             match claim.map_err(|error| error.cause())? {
                 KeyClaim::Reserved(reserved) => {
                     ending.reserved = Some(reserved);

@@ -22,6 +22,18 @@ pub(super) async fn wait_opening(audit_entry: &mut PendingAuditEntry) -> Result<
     audit_entry.wait_durable().await.map_err(|error| error.cause())
 }
 
+/// As [`wait_opening`], up to the deadline of the request.
+///
+/// # Errors
+/// Those of the audit; [`ErrorCode::TimedOut`] at the deadline.
+pub(super) async fn wait_opening_within(
+    audit_entry: &mut PendingAuditEntry,
+    deadline: Deadline,
+    now: Timestamp,
+) -> Result<(), Cause> {
+    within_deadline(deadline, now, wait_opening(audit_entry)).await?.map(|_opened| ())
+}
+
 /// Waits until the audit entry of a request is open, so that it can be closed. A request that was executed has waited for
 /// that already.
 ///

@@ -7,7 +7,10 @@ use greenroom_protocol::audit::Opening;
 use greenroom_protocol::{
     AgentId, PodId, PrincipalId, Received, Request, RequestId, RunId, TeamId, TraceId, WorkflowId,
 };
+use greenroom_registry::group_commit::CommitTiming;
 use greenroom_rego::{Authenticated, Caller};
+
+use super::idempotency::stores_reply;
 
 /// One request at one hop.
 #[derive(Debug, Clone)]
@@ -117,4 +120,15 @@ pub fn make_opening(request: &Authenticated, info: &RequestInfo, pod: &PodId) ->
         resource: request.request().resource(),
         run: run.map(ToString::to_string),
     }
+}
+
+/// When the opening of a request is committed. The record of a tree is written after the opening of its start, in the same
+/// commit, and so is the reservation of a key. The record of an inner run waits for what its caller writes, and its opening
+/// is in the commit of that.
+#[must_use]
+pub fn opening_timing(request: &Authenticated, info: &RequestInfo) -> CommitTiming {
+    let starts_tree = matches!(request.request(), Request::StartRun(_)) && request.root().is_none();
+    // The opening of a request about a run is written with what that run writes, and not with its key.
+    let reserves_key = request.idempotency().is_some() && stores_reply(request.request()) && info.run.is_none();
+    if starts_tree || reserves_key { CommitTiming::Coalesce } else { CommitTiming::Immediate }
 }

@@ -20,7 +20,7 @@ pub(super) struct BeginKey {
 
 impl BeginKey {
     pub(super) fn encode(request: KeyRequest<'_>) -> Self {
-        let KeyRequest { tenant, key, request_hash } = request;
+        let KeyRequest { tenant, key, request_hash, request: _ } = request;
         Self { key: (key.to_stored(), tenant.clone()), request_hash: *request_hash }
     }
 

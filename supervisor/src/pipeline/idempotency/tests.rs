@@ -121,6 +121,10 @@ fn harness(faults: &[Fault]) -> Harness {
     Harness { store, keys, releaser }
 }
 
+fn request_id() -> RequestId {
+    RequestId::from_u128(1)
+}
+
 fn key(user: &str) -> TenantKey {
     let principal = PrincipalId::local(TenantId::new("acme").unwrap(), UserId::new(user).unwrap());
     (principal.tenant.clone(), DedupKey::Caller { principal, key: IdempotencyKey::new("k").unwrap() })
@@ -129,7 +133,7 @@ fn key(user: &str) -> TenantKey {
 impl IdempotencyKeys {
     async fn claim_for_test(&self, user: &str, body: &str) -> Result<RequestClaim, Cause> {
         let deadline = Deadline::after(WallClock.now(), Duration::from_secs(30));
-        self.claim_key(&key(user), &ContentHash::from_content(body.as_bytes()), deadline, ()).await
+        self.claim_key(&request_id(), &key(user), &ContentHash::from_content(body.as_bytes()), deadline, ()).await
     }
 
     async fn claim_new(&self) -> ClaimedKey {
@@ -290,8 +294,8 @@ async fn a_request_that_waits_for_another_with_its_key_writes_nothing_and_has_no
     let claimed = keys.claim_new().await;
     let ticket = Arc::new(());
     let deadline = Deadline::after(WallClock.now(), Duration::from_secs(600));
-    let (key, body) = (key("alice"), ContentHash::from_content(b"body"));
-    let mut waiting = Box::pin(keys.claim_key(&key, &body, deadline, Arc::clone(&ticket)));
+    let (request, key, body) = (request_id(), key("alice"), ContentHash::from_content(b"body"));
+    let mut waiting = Box::pin(keys.claim_key(&request, &key, &body, deadline, Arc::clone(&ticket)));
     tokio::select! {
         _ = &mut waiting => panic!("the first request has the key"),
         () = tokio::time::sleep(Duration::from_secs(60)) => {}
@@ -310,11 +314,11 @@ async fn a_request_that_waits_for_another_with_its_key_writes_nothing_and_has_no
 async fn a_wait_for_a_key_of_no_request_of_this_process_only_reads_until_the_key_ends() {
     for is_stored in [true, false] {
         let Harness { store, keys, .. } = harness(&[]);
-        let (key, body) = (key("alice"), ContentHash::from_content(b"body"));
+        let (request, key, body) = (request_id(), key("alice"), ContentHash::from_content(b"body"));
         let reserved = store.reserve_elsewhere(&key, &body).await;
         let ticket = Arc::new(());
         let deadline = Deadline::after(WallClock.now(), Duration::from_secs(600));
-        let mut waiting = Box::pin(keys.claim_key(&key, &body, deadline, Arc::clone(&ticket)));
+        let mut waiting = Box::pin(keys.claim_key(&request, &key, &body, deadline, Arc::clone(&ticket)));
         let minute = tokio::time::timeout(Duration::from_secs(60), &mut waiting).await;
         assert!(minute.is_err(), "the key is in progress");
         assert_eq!(store.reservations.load(Ordering::SeqCst), 1, "the writer is not polled");

@@ -73,6 +73,7 @@ pub use message::{RunInfo, RunSupervisorInfo};
 pub(crate) use parent_run::parent_run;
 pub use park::PARK_DELAY;
 pub use recovery::RecoveryReport;
+pub use sent_message::rewrite_message;
 pub use step_deltas::{DeltaEvent, DeltaId, StepDelta, StepDeltas};
 
 use crate::definition_resolver::DefinitionResolver;

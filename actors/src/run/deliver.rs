@@ -27,7 +27,7 @@ impl RunsHandle {
         let unreadable = |error: serde_json::Error| {
             Cause::new(ErrorCode::Internal, format!("the message {id} of the run {run} cannot be read: {error}"))
         };
-        let body: MessageBody = serde_json::from_str(body).map_err(unreadable)?;
+        let body = MessageBody::from_text(body).map_err(unreadable)?;
         let deadline = Deadline::after(clock.now(), DELIVERY_WAIT_MAX);
         let recorded = match self.find_activating(run, deadline).await? {
             Some(hosted) => self.record_message(&hosted, body, deadline).await?,

@@ -29,6 +29,11 @@ pub(super) struct SentWrite {
 }
 
 impl MessageBody {
+    /// Reads a body that was sent.
+    pub(super) fn from_text(text: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(text)
+    }
+
     /// The text that is sent.
     ///
     /// # Errors
@@ -36,6 +41,16 @@ impl MessageBody {
     pub(super) fn to_text(&self) -> Result<String, Cause> {
         serde_json::to_string(self).map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))
     }
+}
+
+/// Reads a body as the owner of a run does, and writes it as its sender does: for checks of the format, since bodies are in
+/// a database that other programs may write.
+///
+/// # Errors
+/// [`ErrorCode::Internal`] if it is no body of a message.
+pub fn rewrite_message(body: &str) -> Result<String, Cause> {
+    let read = MessageBody::from_text(body);
+    read.map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))?.to_text()
 }
 
 #[cfg(test)]
@@ -80,7 +95,7 @@ mod tests {
         let cancel: MessageBody = serde_json::from_str(r#"{"signal":{"signal":"cancel"},"by":"alice"}"#).unwrap();
         assert_eq!(cancel, signal(Signal::Cancel, None));
         for text in ["", "{}", "null", r#"{"write":{}}"#, r#"{"signal":{"signal":"sleep"},"by":"alice"}"#] {
-            assert!(serde_json::from_str::<MessageBody>(text).is_err(), "{text}");
+            assert!(rewrite_message(text).is_err(), "{text}");
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
@@ -158,6 +158,12 @@ fn metric(pod: &Pod, name: &str) -> f64 {
     page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or_default()
 }
 
+/// How many events have reached the watchers of both pods since each watch began, and the seconds that they have needed.
+fn event_lags(pods: &Pods) -> (f64, f64) {
+    let sum = |name| metric(&pods.plain, name) + metric(&pods.gpu, name);
+    (sum("nats_event_lag_count"), sum("nats_event_lag_sum"))
+}
+
 /// Reads until the approval is requested, and returns what follows.
 async fn until_requested(mut observations: Observations) -> Result<Observations> {
     while let Some(observation) = observations.try_next().await? {
@@ -178,9 +184,13 @@ async fn the_text_of_a_run_reaches_every_watcher_whichever_pod_serves_it() -> Re
     let opening = (0..WATCHES).map(|_| until_requested(pods.client.run(&run).watch()));
     let watches = timeout(WAIT_MAX, try_join_all(opening)).await??;
     ensure!(metric(&pods.plain, "nats_watches") > 0.0 && metric(&pods.gpu, "nats_watches") > 0.0, "both serve some");
+    let (before, approved_at) = (event_lags(&pods), Instant::now());
     pods.client.run(&run).approve("sign").timeout(WAIT_MAX).reply().await?;
+    let mut received = 0_u32;
     for observations in watches {
         let rest: Vec<Observation> = timeout(WAIT_MAX, observations.try_collect()).await??;
+        let is_event = |observation: &&Observation| matches!(observation, Observation::Event(_));
+        received += u32::try_from(rest.iter().filter(is_event).count())?;
         assert_eq!(written(&rest), PIECES.concat());
         let position = |observation: &Observation| match observation {
             Observation::Text { id, .. } => Some(id.fence),
@@ -190,6 +200,13 @@ async fn the_text_of_a_run_reaches_every_watcher_whichever_pod_serves_it() -> Re
         let Some(Observation::Event(last)) = rest.last() else { anyhow::bail!("{rest:?}") };
         ensure!(matches!(&last.kind, RunEventKind::RunEnded { reply } if reply.error.is_none()), "{last:?}");
     }
+    let (after, seconds) = (event_lags(&pods), approved_at.elapsed().as_secs_f64());
+    let (count, lag) = (after.0 - before.0, after.1 - before.1);
+    // The approval, the step and the end, at least: some of the received ones may have been read before the approval.
+    let expected = 3.0 * f64::from(u32::try_from(WATCHES)?)..=f64::from(received);
+    ensure!(expected.contains(&count), "{count} of {expected:?} events were counted");
+    // The pods have the time of their database to within less than a second.
+    ensure!(lag > 0.0 && lag / count <= seconds + 1.0, "{lag} s for {count} events within {seconds} s");
     Ok(())
 }
 

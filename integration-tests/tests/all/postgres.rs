@@ -1,6 +1,7 @@
 //! The command line over a PostgreSQL database: migrated by a command, then used like any other store, also by several
 //! data directories that have one key.
 
+mod copies;
 mod faults;
 
 use std::fs;

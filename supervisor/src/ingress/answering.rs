@@ -13,7 +13,7 @@ use crate::pipeline::Served;
 const TEXT_EVENTS_MAX: usize = 256;
 
 /// The progress of a request, which `serve` sends through the pipeline with this sink for the text.
-pub(super) fn stream_answer<F>(serve: impl FnOnce(DeltaSink) -> F) -> ProgressStream
+pub(super) fn stream_progress<F>(serve: impl FnOnce(DeltaSink) -> F) -> ProgressStream
 where
     F: Future<Output = Served> + Send + 'static,
 {

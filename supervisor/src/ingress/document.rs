@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_document_is_written_behind_what_the_buffer_has() {
+    fn a_small_document_is_appended_to_what_the_buffer_has() {
         assert_eq!(append(b"length".to_vec(), &json!({ "a": 1 })).unwrap(), br#"length{"a":1}"#);
     }
 }

@@ -107,7 +107,7 @@ impl Transport for HttpTransport {
         match self.receive(envelope) {
             Ok(received) => {
                 let ingress = self.ingress.clone();
-                answering::stream_answer(|sink| async move { ingress.pipeline.serve(received, Some(sink)).await })
+                answering::stream_progress(|sink| async move { ingress.pipeline.serve(received, Some(sink)).await })
             }
             Err(reply) => stream::iter([Ok(Progress::Reply(reply))]).boxed(),
         }

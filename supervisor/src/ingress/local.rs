@@ -231,7 +231,7 @@ impl Transport for LocalTransport {
     }
 
     fn stream(self: Arc<Self>, envelope: Envelope) -> ProgressStream {
-        answering::stream_answer(
+        answering::stream_progress(
             |sink| async move { self.ingress.serve(self.user.clone(), envelope, Some(sink)).await },
         )
     }

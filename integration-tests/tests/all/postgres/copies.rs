@@ -21,10 +21,10 @@ const TAMPER: &str =
 async fn execute(terminal: &CliHarness, report: &Json, url: &str) -> Result<()> {
     let printed = report["command"].as_str().context("a command")?;
     let (_, rest) = printed.split_once("--dbname=").context("a database")?;
-    let shown = rest.split(' ').next().unwrap_or_default();
+    let masked = rest.split(' ').next().unwrap_or_default();
     // The parameters of the driver are none of the programs.
     let server = url.split('?').next().unwrap_or_default();
-    let command = printed.replace(shown, &format!("'{server}'"));
+    let command = printed.replace(masked, &format!("'{server}'"));
     let ended = terminal.run_shell(&format!("{FIND_PROGRAMS} && {command}")).await?;
     ensure!(ended.code == 0, "{printed}: {ended:?}");
     Ok(())

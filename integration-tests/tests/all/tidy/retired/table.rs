@@ -247,7 +247,7 @@ pub(super) const CONTEXTS: &[Context] = &[
     context("answers", "actors/", &[], "a model answers a model request"),
     context("answer", "integration-tests/", &[], "the scripted model answers a model request"),
     context("answers", "integration-tests/", &[], "the scripted model answers a model request"),
-    context("answer", "supervisor/src/ingress/http.rs", &["AnswerEvent"], "a model answers a model request"),
+    context("answer", "supervisor/src/ingress/answering.rs", &["AnswerEvent"], "a model answers a model request"),
     context("place", "runpod/src/bridge/token.rs", &["seal_in_place_append_tag", "open_in_place"], "ring's names"),
     context("answer", "protocol/src/error.rs", &["OfflineCannotAnswer"], "a model answers a model request"),
     context("answer", "supervisor/src/ingress/nats/", &["AnswerEvent"], "a model answers a model request"),

@@ -84,7 +84,7 @@ impl RunActor {
     pub(super) async fn on_read_context(
         &self,
         myself: &ActorRef<RunMsg>,
-        state: &RunActorState,
+        state: &mut RunActorState,
         read: &FailedRead,
         port: oneshot::Sender<Result<Snapshot, Cause>>,
     ) -> Result<(), ActorProcessingErr> {

@@ -21,14 +21,18 @@ use crate::transport::TransportError;
 /// Frames that arrived and were not read; a stream with more of them ends.
 const FRAMES_MAX: usize = 1_024;
 
+/// A message in a queue. A channel allocates its items in blocks of 32: with the messages themselves (about 200 bytes),
+/// the queue of a stream without events would take more than 6 KiB, and with their addresses it takes 256 bytes.
+type Queued = Box<async_nats::Message>;
+
 /// The queues of the requests in flight, by their numbers.
-type Queues = Mutex<HashMap<u64, mpsc::Sender<async_nats::Message>>>;
+type Queues = Mutex<HashMap<u64, mpsc::Sender<Queued>>>;
 
 /// The connection of a client, and the subscription by which it receives.
 pub(super) struct Inbox {
     client: async_nats::Client,
     /// The servers, as the caller named them.
-    address: String,
+    address: Arc<str>,
     /// What the subjects of all frames of this client begin with.
     prefix: String,
     queues: Arc<Queues>,
@@ -47,7 +51,7 @@ impl Inbox {
         let subscriber = subscriber.map_err(|error| unreachable(&address, error.to_string()))?;
         let queues = Arc::<Queues>::default();
         let router = spawn(route(subscriber, Arc::clone(&queues)));
-        Ok(Self { client, address, prefix, queues, next_number: AtomicU64::new(1), router })
+        Ok(Self { client, address: address.into(), prefix, queues, next_number: AtomicU64::new(1), router })
     }
 
     /// The connection, for messages with one reply.
@@ -92,7 +96,7 @@ impl Link for Inbox {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = mpsc::channel(FRAMES_MAX);
         lock(&self.queues).insert(number, sender);
-        let queue = Queue { address: self.address.clone(), queues: Arc::clone(&self.queues), number, receiver };
+        let queue = Queue { address: Arc::clone(&self.address), queues: Arc::clone(&self.queues), number, receiver };
         let reply = format!("{}{number}", self.prefix);
         let sent = self.client.publish_with_reply_and_headers(subject, reply, headers, body).await;
         sent.map_err(|error| self.publish_error(&error))?;
@@ -102,10 +106,10 @@ impl Link for Inbox {
 
 /// The queue of one request; it is removed when its reader drops it.
 struct Queue {
-    address: String,
+    address: Arc<str>,
     queues: Arc<Queues>,
     number: u64,
-    receiver: mpsc::Receiver<async_nats::Message>,
+    receiver: mpsc::Receiver<Queued>,
 }
 
 impl Queue {
@@ -146,7 +150,7 @@ async fn route(mut subscriber: Subscriber, queues: Arc<Queues>) {
             continue;
         };
         let mut queues = lock(&queues);
-        let is_full = queues.get(&number).is_some_and(|queue| queue.try_send(message).is_err());
+        let is_full = queues.get(&number).is_some_and(|queue| queue.try_send(Box::new(message)).is_err());
         if is_full {
             queues.remove(&number);
         }
@@ -178,6 +182,6 @@ fn unreachable(address: &str, reason: String) -> TransportError {
 }
 
 /// Locks the queues. A poisoned lock is still consistent: each change is one step.
-fn lock(queues: &Queues) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<async_nats::Message>>> {
+fn lock(queues: &Queues) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<Queued>>> {
     queues.lock().unwrap_or_else(PoisonError::into_inner)
 }

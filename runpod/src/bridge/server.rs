@@ -1,5 +1,6 @@
 //! The server: it listens, serves each connection over HTTP/1.1 or HTTP/2 within bounds, and drains.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::guarded_stream::GuardedStream;
+use super::guarded_stream::{GuardedStream, Version};
 use super::openapi;
 use super::router::router;
 use super::state::{Bridge, BridgeConfig, Host};
@@ -150,21 +151,32 @@ async fn serve_connection(bridge: Arc<Bridge>, router: Router, stream: TcpStream
     // Without it, an event may wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let mut draining = bridge.watch_draining();
-    let builder = builder();
-    let stream = TokioIo::new(GuardedStream::new(stream));
-    let mut connection = pin!(builder.serve_connection(stream, TowerToHyperService::new(router)));
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        () = wait_draining(&mut draining) => {
-            connection.as_mut().graceful_shutdown();
-            connection.as_mut().await
-        }
-    };
-    if let Err(error) = served {
+    if let Err(error) = serve_requests(router, stream, &mut draining).await {
         tracing::debug!(error.message = %error, "connection for http ended");
     }
     drop(ticket);
     drop(permit);
+}
+
+/// Serves the requests of a connection, until its peer closes it, or the bridge drains.
+async fn serve_requests(
+    router: Router,
+    stream: TcpStream,
+    draining: &mut watch::Receiver<bool>,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let (version, stream) = tokio::select! {
+        opened = GuardedStream::open(stream) => opened?,
+        () = wait_draining(draining) => return Ok(()),
+    };
+    let builder = builder(version);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    tokio::select! {
+        served = connection.as_mut() => served,
+        () = wait_draining(draining) => {
+            connection.as_mut().graceful_shutdown();
+            connection.as_mut().await
+        }
+    }
 }
 
 async fn wait_draining(draining: &mut watch::Receiver<bool>) {
@@ -172,7 +184,7 @@ async fn wait_draining(draining: &mut watch::Receiver<bool>) {
     let _ = draining.wait_for(|is_draining| *is_draining).await;
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
+fn builder(version: Version) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -187,5 +199,8 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .keep_alive_timeout(PROBE_TIMEOUT)
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(u32::try_from(HEADERS_BYTES_MAX).unwrap_or(u32::MAX));
-    builder
+    match version {
+        Version::Http1 => builder.http1_only(),
+        Version::Http2 => builder.http2_only(),
+    }
 }

@@ -143,20 +143,25 @@ fn decode(payload: &[u8]) -> Option<Result<Frame, TransportError>> {
     }
 }
 
-/// Moves each message to the queue of its request. A full queue is removed, which its reader sees as a lost connection.
+/// Moves each message to the queue of its request.
 async fn route(mut subscriber: Subscriber, queues: Arc<Queues>) {
     while let Some(message) = subscriber.next().await {
         let Some(number) = message.subject.rsplit('.').next().and_then(|token| token.parse::<u64>().ok()) else {
             continue;
         };
-        let mut queues = lock(&queues);
-        let is_full = queues.get(&number).is_some_and(|queue| queue.try_send(Box::new(message)).is_err());
-        if is_full {
-            queues.remove(&number);
-        }
+        enqueue(&queues, number, message);
     }
     // Every reader sees the end of the connection.
     lock(&queues).clear();
+}
+
+/// Adds a message to the queue with this number. A full queue is removed, which its reader sees as a lost connection.
+fn enqueue(queues: &Queues, number: u64, message: async_nats::Message) {
+    let mut queues = lock(queues);
+    let is_full = queues.get(&number).is_some_and(|queue| queue.try_send(Box::new(message)).is_err());
+    if is_full {
+        queues.remove(&number);
+    }
 }
 
 /// Spawns the task that serves an inbox.
@@ -184,4 +189,51 @@ fn unreachable(address: &str, reason: String) -> TransportError {
 /// Locks the queues. A poisoned lock is still consistent: each change is one step.
 fn lock(queues: &Queues) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<Queued>>> {
     queues.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use greenroom_protocol::PodId;
+    use greenroom_protocol::limits::PROTOCOL_VERSION;
+
+    use super::*;
+
+    fn queue(queues: &Arc<Queues>, number: u64) -> FrameStream {
+        let (sender, receiver) = mpsc::channel(FRAMES_MAX);
+        lock(queues).insert(number, sender);
+        let queue = Queue { address: "nats://h".into(), queues: Arc::clone(queues), number, receiver };
+        stream::unfold(queue, Queue::next).boxed()
+    }
+
+    fn message() -> async_nats::Message {
+        let frame = Frame::Accepted { pod: PodId::new("pod").unwrap(), run: None, version: PROTOCOL_VERSION };
+        let payload = serde_json::to_vec(&frame).unwrap().into();
+        let (reply, headers, status, description) = (None, None, None, None);
+        async_nats::Message { subject: "_INBOX.x".into(), reply, payload, headers, status, description, length: 0 }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_reads_nothing_loses_its_stream_and_delays_no_other() {
+        let queues = Arc::<Queues>::default();
+        let (mut idle, mut other) = (queue(&queues, 1), queue(&queues, 2));
+        for _ in 0..FRAMES_MAX * 2 {
+            enqueue(&queues, 1, message());
+            enqueue(&queues, 2, message());
+            assert!(matches!(other.next().await, Some(Ok(Frame::Accepted { .. }))));
+        }
+        assert_eq!(lock(&queues).len(), 1, "nothing more is stored for it");
+        for _ in 0..FRAMES_MAX {
+            assert!(matches!(idle.next().await, Some(Ok(Frame::Accepted { .. }))));
+        }
+        assert!(matches!(idle.next().await, Some(Err(TransportError::ConnectionLost))));
+        drop((idle, other));
+        assert!(lock(&queues).is_empty());
+    }
+
+    #[test]
+    fn an_item_of_a_queue_is_an_address() {
+        // 32 of them are allocated with each queue.
+        assert_eq!(size_of::<Queued>(), size_of::<usize>());
+        assert!(size_of::<async_nats::Message>() > 128);
+    }
 }

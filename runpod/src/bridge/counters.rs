@@ -19,6 +19,7 @@ pub(super) struct Counters {
     streams: Arc<AtomicU64>,
     connections: Arc<AtomicU64>,
     refused_connections: AtomicU64,
+    stalled_connections: Arc<AtomicU64>,
 }
 
 /// Counts a stream or a connection as open until it is dropped.
@@ -34,7 +35,13 @@ impl Counters {
     /// Counters of these routes, all zero.
     pub(super) fn new(paths: &[&'static str]) -> Self {
         let responses = paths.iter().copied().chain([UNMATCHED]).map(|path| (path, Default::default())).collect();
-        Self { responses, streams: Arc::default(), connections: Arc::default(), refused_connections: AtomicU64::new(0) }
+        Self {
+            responses,
+            streams: Arc::default(),
+            connections: Arc::default(),
+            refused_connections: AtomicU64::new(0),
+            stalled_connections: Arc::default(),
+        }
     }
 
     /// Counts a response of a route.
@@ -61,6 +68,11 @@ impl Counters {
         self.refused_connections.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The counter of connections that were closed because their peers read nothing.
+    pub(super) fn stalled_connections(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.stalled_connections)
+    }
+
     /// The counters in the text format of Prometheus.
     pub(super) fn render(&self) -> String {
         let mut text = String::from("# TYPE http_responses_total counter\n");
@@ -77,6 +89,7 @@ impl Counters {
             ("http_streams_open", "gauge", &*self.streams),
             ("http_connections_open", "gauge", &*self.connections),
             ("http_connections_refused_total", "counter", &self.refused_connections),
+            ("http_connections_stalled_total", "counter", &*self.stalled_connections),
         ] {
             let _ = writeln!(text, "# TYPE {name} {kind}\n{name} {}", value.load(Ordering::Relaxed));
         }

@@ -7,9 +7,12 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use greenroom_protocol::ErrorCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep, timeout};
@@ -40,6 +43,8 @@ pub(super) struct GuardedStream {
     replayed: usize,
     /// While nothing can be written.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Counts the connections whose peers read nothing.
+    stalls: Arc<AtomicU64>,
 }
 
 impl GuardedStream {
@@ -48,8 +53,8 @@ impl GuardedStream {
     ///
     /// # Errors
     /// `TimedOut` if the peer takes too long, or the error of the connection.
-    pub(super) async fn open(stream: TcpStream) -> io::Result<(Version, Self)> {
-        let mut guarded = Self { stream, first: [0; PREFACE.len()], filled: 0, replayed: 0, stalled: None };
+    pub(super) async fn open(stream: TcpStream, stalls: Arc<AtomicU64>) -> io::Result<(Version, Self)> {
+        let mut guarded = Self { stream, first: [0; PREFACE.len()], filled: 0, replayed: 0, stalled: None, stalls };
         let version = timeout(OPENING_TIME_MAX, guarded.read_version()).await;
         let version = version.map_err(|_elapsed| timed_out("the peer begins no request"))??;
         Ok((version, guarded))
@@ -87,7 +92,13 @@ impl GuardedStream {
         }
         let timer = self.stalled.get_or_insert_with(|| Box::pin(sleep(WRITE_STALL_MAX)));
         match timer.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(timed_out("the peer reads nothing"))),
+            Poll::Ready(()) => {
+                // Its reader cannot be sent the reason.
+                self.stalls.fetch_add(1, Ordering::Relaxed);
+                let stall_max_s = WRITE_STALL_MAX.as_secs();
+                tracing::info!(error.code = %ErrorCode::TimedOut, stall_max_s, "peer of http reads nothing, connection ends");
+                Poll::Ready(Err(timed_out("the peer reads nothing")))
+            }
             Poll::Pending => Poll::Pending,
         }
     }
@@ -154,7 +165,7 @@ mod tests {
     async fn a_peer_that_begins_no_request_is_cut_off() {
         let (_client, server) = connected().await;
         tokio::time::pause();
-        let opened = GuardedStream::open(server).await;
+        let opened = GuardedStream::open(server, Arc::default()).await;
         assert_eq!(opened.map(|(version, _)| version).unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
@@ -170,7 +181,7 @@ mod tests {
             let (mut client, server) = connected().await;
             client.write_all(bytes).await.unwrap();
             client.shutdown().await.unwrap();
-            let (version, mut stream) = GuardedStream::open(server).await.unwrap();
+            let (version, mut stream) = GuardedStream::open(server, Arc::default()).await.unwrap();
             let mut content = Vec::new();
             stream.read_to_end(&mut content).await.unwrap();
             assert_eq!((version, content.as_slice()), (expected, bytes));
@@ -185,7 +196,7 @@ mod tests {
         client.shutdown().await.unwrap();
         // All of it has arrived.
         while server.peek(&mut [0; 64]).await.unwrap() < request.len() {}
-        let (_, mut stream) = GuardedStream::open(server).await.unwrap();
+        let (_, mut stream) = GuardedStream::open(server, Arc::default()).await.unwrap();
         let mut bytes = [0; 1_024];
         let count = stream.read(&mut bytes).await.unwrap();
         assert_eq!(&bytes[..count], request);
@@ -196,7 +207,7 @@ mod tests {
     async fn a_peer_that_reads_nothing_is_cut_off() {
         let (mut client, server) = connected().await;
         client.write_all(b"GET").await.unwrap();
-        let (_, mut server) = GuardedStream::open(server).await.unwrap();
+        let (_, mut server) = GuardedStream::open(server, Arc::default()).await.unwrap();
         tokio::time::pause();
         let content = vec![0; 1024 * 1024];
         let error = loop {
@@ -205,5 +216,6 @@ mod tests {
             }
         };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(server.stalls.load(Ordering::Relaxed), 1);
     }
 }

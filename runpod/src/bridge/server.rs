@@ -151,7 +151,7 @@ async fn serve_connection(bridge: Arc<Bridge>, router: Router, stream: TcpStream
     // Without it, an event may wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let mut draining = bridge.watch_draining();
-    if let Err(error) = serve_requests(router, stream, &mut draining).await {
+    if let Err(error) = serve_requests(&bridge, router, stream, &mut draining).await {
         tracing::debug!(error.message = %error, "connection for http ended");
     }
     drop(ticket);
@@ -160,12 +160,13 @@ async fn serve_connection(bridge: Arc<Bridge>, router: Router, stream: TcpStream
 
 /// Serves the requests of a connection, until its peer closes it, or the bridge drains.
 async fn serve_requests(
+    bridge: &Bridge,
     router: Router,
     stream: TcpStream,
     draining: &mut watch::Receiver<bool>,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let (version, stream) = tokio::select! {
-        opened = GuardedStream::open(stream) => opened?,
+        opened = GuardedStream::open(stream, bridge.counters.stalled_connections()) => opened?,
         () = wait_draining(draining) => return Ok(()),
     };
     let builder = builder(version);

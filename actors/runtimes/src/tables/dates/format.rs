@@ -110,6 +110,8 @@ impl Format {
 /// Splits three numbers at two equal separators; only the year may have more than two digits.
 fn numbers(text: &str, separators: &[char], year: usize) -> Option<[i32; 3]> {
     let separator = text.chars().find(|c| !c.is_ascii_digit() && *c != ' ').filter(|c| separators.contains(c))?;
+    // `2024. 11. 14.` in Korean and Hungarian, `14.11.2024.` in Croatian: each part is an ordinal.
+    let text = if separator == '.' { text.strip_suffix('.').unwrap_or(text) } else { text };
     let mut parts = text.split(separator).map(str::trim);
     let mut all = [0; 3];
     for (index, number) in all.iter_mut().enumerate() {
@@ -128,6 +130,11 @@ fn pair(text: &str) -> Option<[i32; 2]> {
     let (first, second) = text.split_once(['-', '/']).or_else(|| text.split_once('M'))?;
     // `2024M11` and `2024-M11`, as in official statistics.
     Some([parse_small(first.trim())?, parse_small(second.trim().trim_start_matches('M'))?])
+}
+
+/// True for a span of two years, such as `2010/11` and `2010-11`, which may also be a month.
+pub(super) fn is_span_of_years(day: &str) -> bool {
+    !day.contains('M') && pair(day).is_some_and(|[first, second]| first >= 1000 && second == (first + 1) % 100)
 }
 
 fn words(text: &str) -> Vec<&str> {
@@ -191,7 +198,7 @@ fn compact_month(text: &str) -> Option<Date> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FORMATS, Format};
+    use super::{FORMATS, Format, is_span_of_years};
 
     #[test]
     fn each_format_parses_its_own_dates() {
@@ -201,6 +208,8 @@ mod tests {
             (Format::DayFirst, "14.11.2024", "2024-11-14"),
             (Format::DayFirst, "14. 11. 2024", "2024-11-14"),
             (Format::DayFirst, "14/11/24", "2024-11-14"),
+            (Format::DayFirst, "14.11.2024.", "2024-11-14"),
+            (Format::YearFirst, "2024. 11. 14.", "2024-11-14"),
             (Format::MonthFirst, "11/14/2024", "2024-11-14"),
             (Format::ShortYearFirst, "24-11-14", "2024-11-14"),
             (Format::YearMonth, "2024-11", "2024-11-01"),
@@ -232,6 +241,16 @@ mod tests {
     }
 
     #[test]
+    fn a_span_of_years_may_have_the_form_of_a_month() {
+        for text in ["2010/11", "2009-10", "1999/00"] {
+            assert!(is_span_of_years(text), "{text}");
+        }
+        for text in ["2010/12", "2010M11", "11/2010", "2010", "North"] {
+            assert!(!is_span_of_years(text), "{text}");
+        }
+    }
+
+    #[test]
     fn a_text_that_is_not_a_date_matches_no_format() {
         for text in [
             "",
@@ -250,6 +269,7 @@ mod tests {
             "20241314",
             "202413",
             "1.234.567",
+            "14.11.",
             "12345",
             "99999",
         ] {

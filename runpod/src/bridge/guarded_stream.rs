@@ -38,9 +38,9 @@ pub(super) struct GuardedStream {
     stream: TcpStream,
     /// The bytes by which the version was found.
     first: [u8; PREFACE.len()],
-    /// How many of them there are, and how many were read by the protocol.
-    filled: usize,
-    replayed: usize,
+    /// How many of them there are, and how many of them the protocol has read.
+    first_len: usize,
+    position: usize,
     /// While nothing can be written.
     stalled: Option<Pin<Box<Sleep>>>,
     /// Counts the connections whose peers read nothing.
@@ -54,7 +54,7 @@ impl GuardedStream {
     /// # Errors
     /// `TimedOut` if the peer takes too long, or the error of the connection.
     pub(super) async fn open(stream: TcpStream, stalls: Arc<AtomicU64>) -> io::Result<(Version, Self)> {
-        let mut guarded = Self { stream, first: [0; PREFACE.len()], filled: 0, replayed: 0, stalled: None, stalls };
+        let mut guarded = Self { stream, first: [0; PREFACE.len()], first_len: 0, position: 0, stalled: None, stalls };
         let version = timeout(OPENING_TIME_MAX, guarded.read_version()).await;
         let version = version.map_err(|_elapsed| timed_out("the peer begins no request"))??;
         Ok((version, guarded))
@@ -62,10 +62,10 @@ impl GuardedStream {
 
     async fn read_version(&mut self) -> io::Result<Version> {
         loop {
-            let rest = self.first.get_mut(self.filled..).unwrap_or_default();
+            let rest = self.first.get_mut(self.first_len..).unwrap_or_default();
             let count = self.stream.read(rest).await?;
-            self.filled += count;
-            let bytes = self.first.get(..self.filled).unwrap_or_default();
+            self.first_len += count;
+            let bytes = self.first.get(..self.first_len).unwrap_or_default();
             if bytes == PREFACE {
                 return Ok(Version::Http2);
             }
@@ -77,10 +77,10 @@ impl GuardedStream {
 
     /// Copies the first bytes, as many as there is room for. True if there were any.
     fn replay(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
-        let rest = self.first.get(self.replayed..self.filled).unwrap_or_default();
+        let rest = self.first.get(self.position..self.first_len).unwrap_or_default();
         let bytes = rest.get(..rest.len().min(buffer.remaining())).unwrap_or_default();
         buffer.put_slice(bytes);
-        self.replayed += bytes.len();
+        self.position += bytes.len();
         !bytes.is_empty()
     }
 
@@ -107,10 +107,10 @@ impl GuardedStream {
 impl AsyncRead for GuardedStream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let has_replayed = this.replay(buffer);
+        let has_first = this.replay(buffer);
         // The bytes that follow the first ones are read together with them.
         let read = Pin::new(&mut this.stream).poll_read(context, buffer);
-        if has_replayed { Poll::Ready(Ok(())) } else { read }
+        if has_first { Poll::Ready(Ok(())) } else { read }
     }
 }
 

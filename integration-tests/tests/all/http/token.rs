@@ -83,9 +83,9 @@ async fn the_token_of_a_stream_is_in_no_log_and_in_no_other_file() -> Result<()>
         (format!("GET {url} {token}"), &[], 400),
     ] {
         let response = send_to(addr, &line, None, headers, "").await.with_context(|| line.clone())?;
-        let shown = line.replace(token, "TOKEN");
-        ensure!(response.status == status, "{shown}: {response:?}");
-        ensure!(!response.text().contains(token), "{shown}: the response repeats the token");
+        let masked = line.replace(token, "TOKEN");
+        ensure!(response.status == status, "{masked}: {response:?}");
+        ensure!(!response.text().contains(token), "{masked}: the response repeats the token");
     }
     send_unreadable_path(addr, &format!("{url} ")).await?;
     running.terminate()?;

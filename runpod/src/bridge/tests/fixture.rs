@@ -46,17 +46,17 @@ pub(super) type WatchScript = Vec<Result<Observation, TransportError>>;
 pub(super) struct Flood {
     pub(super) text: Observation,
     /// The texts that were read.
-    pub(super) read: Arc<AtomicU64>,
+    pub(super) count: Arc<AtomicU64>,
     /// Dropped with the watch.
-    pub(super) ended: oneshot::Sender<()>,
+    pub(super) end: oneshot::Sender<()>,
 }
 
 impl Flood {
     fn into_stream(self) -> Observations {
-        let Self { text, read, ended } = self;
+        let Self { text, count, end } = self;
         let next = move || {
-            assert!(!ended.is_closed(), "the test waits for the end");
-            read.fetch_add(1, Ordering::Relaxed);
+            assert!(!end.is_closed(), "the test waits for the end");
+            count.fetch_add(1, Ordering::Relaxed);
             Ok(text.clone())
         };
         futures::stream::repeat_with(next).boxed()

@@ -20,6 +20,7 @@ pub(super) struct Counters {
     connections: Arc<AtomicU64>,
     refused_connections: AtomicU64,
     stalled_connections: Arc<AtomicU64>,
+    stalled_streams: AtomicU64,
 }
 
 /// Counts a stream or a connection as open until it is dropped.
@@ -41,6 +42,7 @@ impl Counters {
             connections: Arc::default(),
             refused_connections: AtomicU64::new(0),
             stalled_connections: Arc::default(),
+            stalled_streams: AtomicU64::new(0),
         }
     }
 
@@ -73,6 +75,11 @@ impl Counters {
         Arc::clone(&self.stalled_connections)
     }
 
+    /// Counts streams that were ended because their readers read nothing.
+    pub(super) fn count_stalled_streams(&self, count: usize) {
+        self.stalled_streams.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
     /// The counters in the text format of Prometheus.
     pub(super) fn render(&self) -> String {
         let mut text = String::from("# TYPE http_responses_total counter\n");
@@ -90,6 +97,7 @@ impl Counters {
             ("http_connections_open", "gauge", &*self.connections),
             ("http_connections_refused_total", "counter", &self.refused_connections),
             ("http_connections_stalled_total", "counter", &*self.stalled_connections),
+            ("http_streams_stalled_total", "counter", &self.stalled_streams),
         ] {
             let _ = writeln!(text, "# TYPE {name} {kind}\n{name} {}", value.load(Ordering::Relaxed));
         }

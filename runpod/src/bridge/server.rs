@@ -15,9 +15,10 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::guarded_stream::{GuardedStream, Version};
+use super::open_streams::CHECK_INTERVAL;
 use super::openapi;
 use super::router::router;
 use super::state::{Bridge, BridgeConfig, Host};
@@ -31,6 +32,8 @@ const HEADERS_MAX: usize = 64;
 const HEADERS_BYTES_MAX: usize = 64 * 1024;
 /// Requests under way on one connection over HTTP/2.
 const STREAMS_MAX: u32 = 256;
+/// Bytes of a stream over HTTP/2 that its reader has not read.
+const STREAM_BYTES_MAX: usize = 64 * 1024;
 /// How often a quiet connection over HTTP/2 is probed, and how long its peer may take to reply.
 const PROBE_INTERVAL: Duration = Duration::from_secs(30);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -93,9 +96,12 @@ impl BridgeServer {
         let mut connections = JoinSet::new();
         let mut stopped = pin!(stopped);
         let mut failures = 0;
+        let mut checks = interval(CHECK_INTERVAL);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stopped.as_mut() => break,
+                _ = checks.tick() => self.bridge.end_stalled_streams(),
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
                         failures = 0;
@@ -199,6 +205,7 @@ fn builder(version: Version) -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(PROBE_INTERVAL)
         .keep_alive_timeout(PROBE_TIMEOUT)
         .max_concurrent_streams(STREAMS_MAX)
+        .max_send_buf_size(STREAM_BYTES_MAX)
         .max_header_list_size(u32::try_from(HEADERS_BYTES_MAX).unwrap_or(u32::MAX));
     match version {
         Version::Http1 => builder.http1_only(),

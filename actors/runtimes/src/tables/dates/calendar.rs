@@ -67,7 +67,6 @@ const MONTHS: [&[&str]; 12] = [
         "dicembre",
         "dezembro",
         "desember",
-        "des",
         "grudzień",
         "grudnia",
         "gru",

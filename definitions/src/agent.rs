@@ -23,8 +23,9 @@ pub use crate::spec::agent::{
 pub struct Agent {
     spec: AgentSpec,
     prompt: Prompt,
-    body: Arc<str>,
-    hash: ContentHash,
+    /// The canonical JSON and its hash. Computed on first use: an agent that is completed by the defaults of its category is
+    /// replaced before.
+    canonical: OnceLock<(Arc<str>, ContentHash)>,
     /// Computed on first use and shared by all executions.
     output_schema: OnceLock<Arc<Json>>,
 }
@@ -42,8 +43,7 @@ impl Agent {
 
     /// Creates an agent from compiled templates.
     pub(crate) fn with_prompt(spec: AgentSpec, prompt: Prompt) -> Self {
-        let (body, hash) = canonical_body(&spec);
-        Self { spec, prompt, body, hash, output_schema: OnceLock::new() }
+        Self { spec, prompt, canonical: OnceLock::new(), output_schema: OnceLock::new() }
     }
 
     /// Rebuilds an agent from its stored body.
@@ -80,14 +80,18 @@ impl Agent {
 
     /// The canonical JSON that is hashed and stored.
     #[must_use]
-    pub const fn body(&self) -> &Arc<str> {
-        &self.body
+    pub fn body(&self) -> &Arc<str> {
+        &self.canonical().0
     }
 
     /// The hash of the body: its version.
     #[must_use]
-    pub const fn hash(&self) -> ContentHash {
-        self.hash
+    pub fn hash(&self) -> ContentHash {
+        self.canonical().1
+    }
+
+    fn canonical(&self) -> &(Arc<str>, ContentHash) {
+        self.canonical.get_or_init(|| canonical_body(&self.spec))
     }
 
     /// The timeout of one execution.

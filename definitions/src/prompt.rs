@@ -17,7 +17,7 @@ use crate::binding::sections;
 use crate::bounds::{PROMPT_BYTES_MAX, TEMPLATE_FUEL, TemplateError, check_template};
 use crate::expr::Segment;
 use crate::problem::did_you_mean;
-use crate::snippet::{expand, without_includes};
+use crate::snippet::{expand, includes, without_includes};
 use crate::spec::agent::AgentSpec;
 use crate::types::{Field, UndeclaredProperty};
 
@@ -125,35 +125,35 @@ impl Prompt {
     /// # Errors
     /// The problem of the first invalid template.
     pub fn compile(spec: &AgentSpec) -> Result<Self, PromptError> {
-        let constants = minijinja::Value::from_serialize(Constants::new(spec));
-        let system = system_prompt(spec, &constants)?;
-        Ok(Self { system, user: user_template(spec, constants)? })
+        let system = with_appended(own_prompt(spec)?, spec)?;
+        Ok(Self { system, user: user_template(spec)? })
     }
 
     /// As [`Prompt::compile`], of an agent as its file has it: its includes are left out, because the snippets are in
     /// other files.
     pub(crate) fn compile_own(spec: &AgentSpec) -> Result<Self, PromptError> {
-        let constants = minijinja::Value::from_serialize(Constants::new(spec));
         let system = match own_system(spec) {
             Some(text) => {
                 let own = without_includes(text).map_err(|error| PromptError::new("system", error))?;
-                render_system(&own, spec, &constants)?
+                render_system(&own, spec)?
             }
             None => default_system(spec),
         };
-        Ok(Self { system, user: user_template(spec, constants)? })
+        Ok(Self { system, user: user_template(spec)? })
     }
 
-    /// The same prompt, with the system part rendered for what the agent has from outside of its file.
+    /// The same prompt, which was compiled by [`Prompt::compile_own`], with the system part rendered for what the agent has
+    /// from outside of its file. Text without includes is as it was.
     pub(crate) fn with_system_of(&self, spec: &AgentSpec) -> Result<Self, PromptError> {
-        let constants = minijinja::Value::from_serialize(Constants::new(spec));
-        Ok(Self { system: system_prompt(spec, &constants)?, user: self.user.clone() })
+        let is_rendered = own_system(spec).is_none_or(|text| includes(text).is_ok_and(|found| found.is_empty()));
+        let own = if is_rendered { self.system.clone() } else { own_prompt(spec)? };
+        Ok(Self { system: with_appended(own, spec)?, user: self.user.clone() })
     }
 
     /// Checks the text of a snippet by itself, without those that it includes.
     pub(crate) fn check_snippet(text: &str) -> Result<(), PromptError> {
         let own = without_includes(text).map_err(|error| PromptError::new("snippet", error))?;
-        check("snippet", &own, SYSTEM_ROOTS, &[], minijinja::Value::UNDEFINED).map(drop)
+        check("snippet", &own, SYSTEM_ROOTS, &[], None).map(drop)
     }
 
     /// The system prompt; the same for every caller.
@@ -238,24 +238,36 @@ fn default_system(spec: &AgentSpec) -> String {
     format!("You are the {}. {}", spec.name, spec.description)
 }
 
-/// Renders the system prompt: the agent's own text with its snippets, then those of its category.
-fn system_prompt(spec: &AgentSpec, constants: &minijinja::Value) -> Result<String, PromptError> {
-    let snippets = &spec.inherited.snippets;
-    let expanded = |text: &str| expand(text, snippets).map_err(|error| PromptError::new("system", error));
-    let own = match own_system(spec) {
-        Some(text) => render_system(&expanded(text)?, spec, constants)?,
-        None => default_system(spec),
-    };
+/// Renders the agent's own system prompt with the snippets in it.
+fn own_prompt(spec: &AgentSpec) -> Result<String, PromptError> {
+    match own_system(spec) {
+        Some(text) => render_system(&expanded(text, spec)?, spec),
+        None => Ok(default_system(spec)),
+    }
+}
+
+/// Appends the snippets of the category of the agent.
+fn with_appended(own: String, spec: &AgentSpec) -> Result<String, PromptError> {
     if spec.inherited.appended.is_empty() {
         return Ok(own);
     }
     let tags: Vec<String> = spec.inherited.appended.iter().map(|name| format!("{{% include \"{name}\" %}}")).collect();
-    let appended = render_system(&expanded(&tags.join("\n\n"))?, spec, constants)?;
+    let appended = render_system(&expanded(&tags.join("\n\n"), spec)?, spec)?;
     Ok(format!("{}\n\n{}\n", own.trim_end(), appended.trim_end()))
 }
 
-fn render_system(text: &str, spec: &AgentSpec, constants: &minijinja::Value) -> Result<String, PromptError> {
-    let template = check("system", text, SYSTEM_ROOTS, &spec.inputs, constants.clone())?;
+fn expanded(text: &str, spec: &AgentSpec) -> Result<String, PromptError> {
+    expand(text, &spec.inherited.snippets).map_err(|error| PromptError::new("system", error))
+}
+
+fn render_system(text: &str, spec: &AgentSpec) -> Result<String, PromptError> {
+    if !text.contains('{') {
+        // As the engine, which needs ten times as long for most system prompts, it omits the last line end.
+        check_template(text).map_err(|error| PromptError::new("system", error))?;
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        return Ok(text.strip_suffix('\r').unwrap_or(text).to_owned());
+    }
+    let template = check("system", text, SYSTEM_ROOTS, &spec.inputs, Some(spec))?;
     render(&template.compiled, context! {}).map_err(|error| PromptError {
         part: "system",
         message: error.to_string(),
@@ -264,24 +276,24 @@ fn render_system(text: &str, spec: &AgentSpec, constants: &minijinja::Value) -> 
     })
 }
 
-fn user_template(spec: &AgentSpec, constants: minijinja::Value) -> Result<Option<Arc<CheckedTemplate>>, PromptError> {
+fn user_template(spec: &AgentSpec) -> Result<Option<Arc<CheckedTemplate>>, PromptError> {
     let user = spec.implementation.prompt.as_ref().and_then(|prompt| prompt.user.as_deref());
-    let template = user.map(|text| check("user", text, USER_ROOTS, &spec.inputs, constants)).transpose()?;
+    let template = user.map(|text| check("user", text, USER_ROOTS, &spec.inputs, Some(spec))).transpose()?;
     Ok(template.map(Arc::new))
 }
 
+/// Checks a template, and compiles it with the constants of its agent, if there is one and the template names them.
 fn check(
     part: &'static str,
     text: &str,
     roots: &[&str],
     inputs: &[Field],
-    constants: minijinja::Value,
+    agent: Option<&AgentSpec>,
 ) -> Result<CheckedTemplate, PromptError> {
     let in_part = |error: TemplateError| PromptError::new(part, error);
     check_template(text).map_err(in_part)?;
     let invalid = |message: String, line: usize| PromptError { part, message, out_of_bounds: false, line };
     let mut compiled = ENVIRONMENT.clone();
-    compiled.add_global("agent", constants);
     let read = compiled.add_template_owned(TEMPLATE, text.to_owned()).and_then(|()| {
         let template = compiled.get_template(TEMPLATE)?;
         Ok(template.undeclared_variables(true).into_iter().collect())
@@ -313,6 +325,10 @@ fn check(
         }
     }
     filters::check_names(text).map_err(in_part)?;
+    let names_agent = variables.iter().any(|path| path.split('.').next() == Some("agent"));
+    if let Some(spec) = agent.filter(|_| names_agent) {
+        compiled.add_global("agent", minijinja::Value::from_serialize(Constants::new(spec)));
+    }
     Ok(CheckedTemplate { compiled, variables })
 }
 

@@ -25,6 +25,27 @@ const CATEGORIES: [&str; 14] = [
     "content_communications",
 ];
 
+/// A workflow whose second step runs once its first one is approved.
+const SIGNED_WORKFLOW: &str = "\
+workflow_id: signed
+name: Signed
+description: Awaits an approval
+version: \"1.0.0\"
+inputs:
+  - { name: text, type: text, required: true }
+steps:
+  - { id: sign, approval: { prompt: \"Sign?\" } }
+  - { id: send, agent: echo_agent, depends_on: [sign], inputs: { text: \"${inputs.text}\" }, outputs: [text] }
+";
+/// A team whose one member executes the workflow `row`.
+const LETTERS_TEAM: &str = "\
+team_id: letters
+name: Letters
+description: Writes letters
+agents: [echo_agent]
+workflows: [row]
+";
+
 /// A folder of definitions that a test adds to.
 #[derive(Debug)]
 pub struct DefinitionsDir {
@@ -128,6 +149,23 @@ impl DefinitionsDir {
         }
         writeln!(text, "final_output: \"${{steps.step_{}.outputs.text}}\"", steps.saturating_sub(1))?;
         self.write_workflow(id, &text)
+    }
+
+    /// Writes the workflow `signed`: its step `sign` awaits an approval, and its step `send` calls `echo_agent`, which the
+    /// caller writes.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn write_signed_workflow(&self) -> anyhow::Result<()> {
+        self.write_workflow("signed", SIGNED_WORKFLOW)
+    }
+
+    /// Writes the team `letters` of `echo_agent` with the workflow `row`, both of which the caller writes.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn write_letters_team(&self) -> anyhow::Result<()> {
+        self.write_team("letters", LETTERS_TEAM)
     }
 
     /// Writes the workflow `id` from its YAML text.

@@ -11,6 +11,7 @@ mod events;
 mod guarded_stream;
 mod incoming;
 mod middleware;
+mod open_streams;
 mod openapi;
 mod page;
 mod prefer;

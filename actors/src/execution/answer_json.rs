@@ -13,8 +13,17 @@ const FALSE_STARTS_MAX: u32 = 32;
 /// Objects of one answer that are considered.
 const OBJECTS_MAX: usize = 16;
 /// The tags around the thoughts of a model. The first one may be missing: some prompts end with it.
-const THOUGHT_TAGS: [(&str, &str); 3] =
-    [("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<reasoning>", "</reasoning>")];
+const THOUGHT_TAGS: [(&str, &str); 6] = [
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<thought>", "</thought>"),
+    ("<analysis>", "</analysis>"),
+    ("[THINK]", "[/THINK]"),
+];
+/// What begins the content of each channel of an answer in OpenAI's format `harmony`, if a server does not split it: the
+/// thoughts are in the first channels, and the answer is in the last.
+const CHANNEL_CONTENT: &str = "<|message|>";
 
 /// An object of an answer.
 pub(super) type JsonObject = Map<String, Json>;
@@ -39,7 +48,10 @@ fn readable(text: &str) -> Cow<'_, str> {
 
 /// The text after the thoughts at its beginning.
 fn skip_thoughts(text: &str) -> &str {
-    let mut rest = text;
+    let mut rest = match text.starts_with("<|").then(|| text.rsplit_once(CHANNEL_CONTENT)).flatten() {
+        Some((_, content)) => content,
+        None => text,
+    };
     for (open, close) in THOUGHT_TAGS {
         let Some((thoughts, answer)) = split_once_ignore_case(rest, close) else { continue };
         // Without the first tag, everything before the last one is a thought, unless it is an answer already.
@@ -56,7 +68,7 @@ fn starts_with_ignore_case(text: &str, prefix: &str) -> bool {
 
 fn split_once_ignore_case<'t>(text: &'t str, tag: &str) -> Option<(&'t str, &'t str)> {
     let at = text
-        .match_indices('<')
+        .match_indices(['<', '['])
         .map(|(at, _)| at)
         .find(|at| text.get(*at..).is_some_and(|rest| starts_with_ignore_case(rest, tag)))?;
     Some((text.get(..at)?, text.get(at + tag.len()..)?))
@@ -124,6 +136,10 @@ mod tests {
             "<THINK>{\"summary\": \"draft\"}</THINK>",
             "Maybe {\"summary\": \"draft\"}?\n</think>",
             "<thinking>{\"summary\": \"draft\"}</thinking>Now: ",
+            "<thought>{\"summary\": \"draft\"}</thought>",
+            "<analysis>\n{\"summary\": \"draft\"}\n</analysis>\n",
+            "[THINK]Perhaps {\"summary\": \"draft\"}[/THINK]",
+            "<|channel|>analysis<|message|>{\"summary\": \"draft\"}<|end|><|start|>assistant<|channel|>final<|message|>",
         ] {
             assert_eq!(found(&format!("{thoughts}{one}")), std::slice::from_ref(&one), "{thoughts}");
         }

@@ -21,6 +21,18 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a watch is opened again and again without a frame.
 const OUTAGE_MAX: Duration = Duration::from_secs(300);
 
+/// What a frame means for the watch.
+enum Step {
+    /// Nothing for the reader, or the end of the run.
+    Wait,
+    /// Something for the reader.
+    Emit(Observation),
+    /// The watch is opened again, after this delay if the pod has named one.
+    Reopen(TransportError, Option<Duration>),
+    /// The watch ends.
+    End(TransportError),
+}
+
 /// The watch of one run.
 pub(crate) struct RunWatch {
     link: Arc<dyn Link>,
@@ -69,18 +81,27 @@ impl RunWatch {
         stream::try_unfold(self, next).boxed()
     }
 
-    /// The next observation; `None` after the last event of the run.
+    /// The next observation; `None` after the last event of the run. No frame is in the future while it waits, since there is
+    /// one such future for each reader.
     async fn next(&mut self) -> Result<Option<Observation>, TransportError> {
         while !self.is_done {
-            match self.receive().await {
-                Ok(Some(frame)) => {
-                    if let Some(observation) = self.read(frame).await? {
-                        return Ok(Some(observation));
-                    }
-                }
+            let step = match self.receive().await {
+                Ok(Some(frame)) => self.read(frame),
                 // It is time to renew the watch.
-                Ok(None) => self.frames = None,
-                Err(error) => self.reopen(error, None).await?,
+                Ok(None) => {
+                    self.frames = None;
+                    Step::Wait
+                }
+                Err(error) => Step::Reopen(error, None),
+            };
+            match step {
+                Step::Wait => {}
+                Step::Emit(observation) => return Ok(Some(observation)),
+                Step::Reopen(error, requested) => self.reopen(error, requested).await?,
+                Step::End(error) => {
+                    self.is_done = true;
+                    return Err(error);
+                }
             }
         }
         Ok(None)
@@ -107,47 +128,36 @@ impl RunWatch {
         }
     }
 
-    async fn read(&mut self, frame: Frame) -> Result<Option<Observation>, TransportError> {
+    fn read(&mut self, frame: Frame) -> Step {
         if !frame.is_last() {
             self.received_at = Instant::now();
         }
         if !self.order.accepts(&frame) {
-            return Ok(None);
+            return Step::Wait;
         }
         match frame {
             Frame::Event { event, .. } => {
                 self.backoff.reset();
                 self.is_done = matches!(event.kind, RunEventKind::RunEnded { .. });
-                Ok(Some(Observation::Event(Box::new(event))))
+                Step::Emit(Observation::Event(Box::new(event)))
             }
-            Frame::Delta { id, step: Some(step), text } => Ok(Some(Observation::Text { id, step, text })),
-            Frame::Restarted { id, step } => Ok(Some(Observation::Restarted { id, step })),
-            Frame::Refused { cause } => self.end_or_reopen(cause).await.map(|()| None),
+            Frame::Delta { id, step: Some(step), text } => Step::Emit(Observation::Text { id, step, text }),
+            Frame::Restarted { id, step } => Step::Emit(Observation::Restarted { id, step }),
+            Frame::Refused { cause } => on_refusal(cause),
             Frame::Reply { reply } => {
                 let Reply { id, error, .. } = *reply;
                 match error {
-                    Some(cause) if id != self.run.as_str() => self.end_or_reopen(cause).await.map(|()| None),
+                    Some(cause) if id != self.run.as_str() => on_refusal(cause),
                     // The reply of the run itself: it has no other event.
                     Some(_) | None => {
                         self.is_done = true;
-                        Ok(None)
+                        Step::Wait
                     }
                 }
             }
             Frame::Accepted { .. } | Frame::Delta { step: None, .. } | Frame::Working { .. } | Frame::Unknown => {
-                Ok(None)
+                Step::Wait
             }
-        }
-    }
-
-    /// Reopens a watch that a pod has refused, if its code says that this may succeed.
-    async fn end_or_reopen(&mut self, cause: Cause) -> Result<(), TransportError> {
-        if cause.code.is_retryable() {
-            let requested = cause.retry_after_ms.map(Duration::from_millis);
-            self.reopen(TransportError::Rejected(cause), requested).await
-        } else {
-            self.is_done = true;
-            Err(TransportError::Rejected(cause))
         }
     }
 
@@ -168,6 +178,16 @@ impl RunWatch {
         }
         sleep(self.backoff.next_delay(requested)).await;
         Ok(())
+    }
+}
+
+/// Reopens a watch that a pod has refused, if its code says that this may succeed.
+fn on_refusal(cause: Cause) -> Step {
+    if cause.code.is_retryable() {
+        let requested = cause.retry_after_ms.map(Duration::from_millis);
+        Step::Reopen(TransportError::Rejected(cause), requested)
+    } else {
+        Step::End(TransportError::Rejected(cause))
     }
 }
 

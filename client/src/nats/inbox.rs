@@ -21,14 +21,18 @@ use crate::transport::TransportError;
 /// Frames that arrived and were not read; a stream with more of them ends.
 const FRAMES_MAX: usize = 1_024;
 
+/// A message in a queue. A channel allocates its items in blocks of 32: with the messages themselves (about 200 bytes),
+/// the queue of a stream without events would take more than 6 KiB, and with their addresses it takes 256 bytes.
+type Queued = Box<async_nats::Message>;
+
 /// The queues of the requests in flight, by their numbers.
-type Queues = Mutex<HashMap<u64, mpsc::Sender<async_nats::Message>>>;
+type Queues = Mutex<HashMap<u64, mpsc::Sender<Queued>>>;
 
 /// The connection of a client, and the subscription by which it receives.
 pub(super) struct Inbox {
     client: async_nats::Client,
     /// The servers, as the caller named them.
-    address: String,
+    address: Arc<str>,
     /// What the subjects of all frames of this client begin with.
     prefix: String,
     queues: Arc<Queues>,
@@ -47,7 +51,7 @@ impl Inbox {
         let subscriber = subscriber.map_err(|error| unreachable(&address, error.to_string()))?;
         let queues = Arc::<Queues>::default();
         let router = spawn(route(subscriber, Arc::clone(&queues)));
-        Ok(Self { client, address, prefix, queues, next_number: AtomicU64::new(1), router })
+        Ok(Self { client, address: address.into(), prefix, queues, next_number: AtomicU64::new(1), router })
     }
 
     /// The connection, for messages with one reply.
@@ -92,7 +96,7 @@ impl Link for Inbox {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = mpsc::channel(FRAMES_MAX);
         lock(&self.queues).insert(number, sender);
-        let queue = Queue { address: self.address.clone(), queues: Arc::clone(&self.queues), number, receiver };
+        let queue = Queue { address: Arc::clone(&self.address), queues: Arc::clone(&self.queues), number, receiver };
         let reply = format!("{}{number}", self.prefix);
         let sent = self.client.publish_with_reply_and_headers(subject, reply, headers, body).await;
         sent.map_err(|error| self.publish_error(&error))?;
@@ -102,10 +106,10 @@ impl Link for Inbox {
 
 /// The queue of one request; it is removed when its reader drops it.
 struct Queue {
-    address: String,
+    address: Arc<str>,
     queues: Arc<Queues>,
     number: u64,
-    receiver: mpsc::Receiver<async_nats::Message>,
+    receiver: mpsc::Receiver<Queued>,
 }
 
 impl Queue {
@@ -139,20 +143,25 @@ fn decode(payload: &[u8]) -> Option<Result<Frame, TransportError>> {
     }
 }
 
-/// Moves each message to the queue of its request. A full queue is removed, which its reader sees as a lost connection.
+/// Moves each message to the queue of its request.
 async fn route(mut subscriber: Subscriber, queues: Arc<Queues>) {
     while let Some(message) = subscriber.next().await {
         let Some(number) = message.subject.rsplit('.').next().and_then(|token| token.parse::<u64>().ok()) else {
             continue;
         };
-        let mut queues = lock(&queues);
-        let is_full = queues.get(&number).is_some_and(|queue| queue.try_send(message).is_err());
-        if is_full {
-            queues.remove(&number);
-        }
+        enqueue(&queues, number, message);
     }
     // Every reader sees the end of the connection.
     lock(&queues).clear();
+}
+
+/// Adds a message to the queue with this number. A full queue is removed, which its reader sees as a lost connection.
+fn enqueue(queues: &Queues, number: u64, message: async_nats::Message) {
+    let mut queues = lock(queues);
+    let is_full = queues.get(&number).is_some_and(|queue| queue.try_send(Box::new(message)).is_err());
+    if is_full {
+        queues.remove(&number);
+    }
 }
 
 /// Spawns the task that serves an inbox.
@@ -178,6 +187,53 @@ fn unreachable(address: &str, reason: String) -> TransportError {
 }
 
 /// Locks the queues. A poisoned lock is still consistent: each change is one step.
-fn lock(queues: &Queues) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<async_nats::Message>>> {
+fn lock(queues: &Queues) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<Queued>>> {
     queues.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use greenroom_protocol::PodId;
+    use greenroom_protocol::limits::PROTOCOL_VERSION;
+
+    use super::*;
+
+    fn queue(queues: &Arc<Queues>, number: u64) -> FrameStream {
+        let (sender, receiver) = mpsc::channel(FRAMES_MAX);
+        lock(queues).insert(number, sender);
+        let queue = Queue { address: "nats://h".into(), queues: Arc::clone(queues), number, receiver };
+        stream::unfold(queue, Queue::next).boxed()
+    }
+
+    fn message() -> async_nats::Message {
+        let frame = Frame::Accepted { pod: PodId::new("pod").unwrap(), run: None, version: PROTOCOL_VERSION };
+        let payload = serde_json::to_vec(&frame).unwrap().into();
+        let (reply, headers, status, description) = (None, None, None, None);
+        async_nats::Message { subject: "_INBOX.x".into(), reply, payload, headers, status, description, length: 0 }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_reads_nothing_loses_its_stream_and_delays_no_other() {
+        let queues = Arc::<Queues>::default();
+        let (mut idle, mut other) = (queue(&queues, 1), queue(&queues, 2));
+        for _ in 0..FRAMES_MAX * 2 {
+            enqueue(&queues, 1, message());
+            enqueue(&queues, 2, message());
+            assert!(matches!(other.next().await, Some(Ok(Frame::Accepted { .. }))));
+        }
+        assert_eq!(lock(&queues).len(), 1, "nothing more is stored for it");
+        for _ in 0..FRAMES_MAX {
+            assert!(matches!(idle.next().await, Some(Ok(Frame::Accepted { .. }))));
+        }
+        assert!(matches!(idle.next().await, Some(Err(TransportError::ConnectionLost))));
+        drop((idle, other));
+        assert!(lock(&queues).is_empty());
+    }
+
+    #[test]
+    fn an_item_of_a_queue_is_an_address() {
+        // 32 of them are allocated with each queue.
+        assert_eq!(size_of::<Queued>(), size_of::<usize>());
+        assert!(size_of::<async_nats::Message>() > 128);
+    }
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Prompt, PromptError};
 use crate::agent::AgentSpec;
+use crate::bounds::TEMPLATE_BYTES_MAX;
 
 fn spec(prompt: Json) -> AgentSpec {
     serde_json::from_value(json!({
@@ -49,6 +50,17 @@ fn a_template_sees_inputs_and_context() {
     );
     let json = r#"{"summary": {"text": "...", "tags": {"a": {"b": 1}}}} {topic}"#;
     assert_eq!(rendered(json).as_deref(), Ok(json), "braces of JSON are text");
+}
+
+#[test]
+fn a_system_prompt_without_tags_is_as_the_engine_renders_it() {
+    for text in ["You write.", "One\n", "One\n\n", "One\r\n", "One\r\n\r\n", "One\r", "", "\n", " a } b \n  "] {
+        let system = |text: &str| Prompt::compile(&spec(json!({ "system": text }))).unwrap().system().to_owned();
+        // With a comment, it is a template.
+        assert_eq!(system(text), system(&format!("{{##}}{text}")), "{text:?}");
+    }
+    let long = refused(json!({ "system": "x".repeat(TEMPLATE_BYTES_MAX + 1) }));
+    assert!(long.out_of_bounds && long.part == "system", "{long}");
 }
 
 #[test]

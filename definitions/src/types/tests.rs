@@ -327,3 +327,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_number_is_the_same_however_it_is_written() {
+    let options = typed(FieldType::Number, |number| number.one_of = vec![json!(1), json!(2.5), json!(3.0)]);
+    for value in [json!(1), json!(1.0), json!(2.5), json!(3), json!(3.0)] {
+        assert_eq!(accept(&options, value.clone()), Ok(value));
+    }
+    assert!(accept(&options, json!(2)).is_err());
+    let bounded = typed(FieldType::Integer, |number| {
+        number.minimum = Some(-9_007_199_254_740_992.0);
+        number.maximum = Some(9_007_199_254_740_992.0);
+    });
+    for (value, fits) in [
+        (9_007_199_254_740_992_i64, true),
+        (9_007_199_254_740_993, false),
+        (-9_007_199_254_740_992, true),
+        (-9_007_199_254_740_993, false),
+    ] {
+        assert_eq!(accept(&bounded, json!(value)).is_ok(), fits, "{value}");
+    }
+    assert!(mismatch(&bounded, json!(9_007_199_254_740_993_i64)).ends_with("not 9007199254740993"));
+}

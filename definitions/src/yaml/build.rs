@@ -19,7 +19,12 @@ struct Open {
 
 enum OpenNode {
     List(Vec<Node>),
-    Map { entries: Vec<MapEntry>, names: BTreeSet<String>, name: Option<(Position, String)> },
+    /// The names are compared with those of the entries, or of a large map with a set of them.
+    Map {
+        entries: Vec<MapEntry>,
+        names: BTreeSet<String>,
+        name: Option<(Position, String)>,
+    },
 }
 
 /// The size of a node with everything in it.
@@ -119,19 +124,20 @@ impl Builder {
             Event::DocumentStart(_) => self.document(at),
             Event::Scalar(text, style, anchor, tag) => {
                 untagged(tag.is_some(), at)?;
+                let bytes = text.len();
                 let value = match style {
                     ScalarStyle::Plain => self.plain(&text, at)?,
                     ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => {
                         self.quoted.push(at.line.saturating_add(1)..line_after(&span.end));
-                        NodeValue::Text(text.to_string())
+                        NodeValue::Text(text.into_owned())
                     }
                     // The parser reports the first line of its content as the start of a block.
                     ScalarStyle::Literal | ScalarStyle::Folded => {
                         self.quoted.push(at.line..line_after(&span.end));
-                        NodeValue::Text(text.to_string())
+                        NodeValue::Text(text.into_owned())
                     }
                 };
-                let size = Size { nodes: 1, bytes: text.len() };
+                let size = Size { nodes: 1, bytes };
                 self.count(size, at)?;
                 self.finished(Node { at, value }, anchor, size)
             }
@@ -244,14 +250,28 @@ impl Builder {
             Some(OpenNode::List(items)) => items.push(node),
             Some(OpenNode::Map { entries, names, name }) => match name.take() {
                 Some((at, name)) => entries.push(MapEntry { at, name, value: node }),
-                None => *name = Some(key(node, names)?),
+                None => *name = Some(key(node, entries, names)?),
             },
         }
         Ok(())
     }
 }
 
-fn key(node: Node, names: &mut BTreeSet<String>) -> Result<(Position, String), YamlError> {
+/// Entries of a map up to which their names are compared one by one.
+const COMPARED_ENTRIES_MAX: usize = 24;
+
+/// True if the map has this name, which `names` has from then on if the map is large.
+fn is_duplicate(name: &str, entries: &[MapEntry], names: &mut BTreeSet<String>) -> bool {
+    if entries.len() < COMPARED_ENTRIES_MAX {
+        return entries.iter().any(|entry| entry.name == name);
+    }
+    if names.is_empty() {
+        names.extend(entries.iter().map(|entry| entry.name.clone()));
+    }
+    !names.insert(name.to_owned())
+}
+
+fn key(node: Node, entries: &[MapEntry], names: &mut BTreeSet<String>) -> Result<(Position, String), YamlError> {
     let at = node.at;
     let name = match node.value {
         NodeValue::Text(text) => text,
@@ -262,7 +282,7 @@ fn key(node: Node, names: &mut BTreeSet<String>) -> Result<(Position, String), Y
             return Err(error(at, ProblemKind::WrongType, found, String::new()));
         }
     };
-    if !names.insert(name.clone()) {
+    if is_duplicate(&name, entries, names) {
         return Err(error(
             at,
             ProblemKind::DuplicateKey,

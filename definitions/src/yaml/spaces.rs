@@ -22,6 +22,10 @@ pub(super) enum PlainRole {
 
 /// Checks a text without quotes. Inside of it, between two words, every space is part of the text.
 pub(super) fn check_plain(text: &str, at: Position, role: PlainRole) -> Result<(), YamlError> {
+    // No odd space is ASCII, and few texts are not.
+    if text.is_ascii() {
+        return Ok(());
+    }
     let offset = match role {
         PlainRole::Name => misplaced(text).or_else(|| after(text, ':')),
         PlainRole::ValueBesideName => misplaced(text),

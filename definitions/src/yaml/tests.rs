@@ -4,7 +4,8 @@ use greenroom_protocol::Json;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{PathSegment, Position, parse};
+use super::{NodeValue, PathSegment, Position, parse};
+use crate::problem::ProblemKind;
 
 fn json_of(text: &str) -> Json {
     parse(text.as_bytes()).unwrap().to_json()
@@ -52,6 +53,29 @@ fn a_path_resolves_to_the_nearest_node() {
 fn columns_count_characters() {
     let node = parse("ä: { ö: ü, b: 1 }\n".as_bytes()).unwrap();
     assert_eq!(node.nearest(&[PathSegment::Name("ä"), PathSegment::Name("b")]).at, Position { line: 1, column: 15 });
+}
+
+#[test]
+fn a_name_that_occurs_twice_is_found_in_maps_of_every_size() {
+    for count in [1, 2, 23, 24, 25, 26, 300] {
+        let map: String = (0..count).map(|number| format!("key_{number}: 1\n")).collect();
+        let NodeValue::Map(entries) = parse(map.as_bytes()).unwrap().value else { panic!("a map") };
+        assert_eq!(entries.len(), count);
+        for repeated in [0, count / 2, count - 1] {
+            let found = parse(format!("{map}key_{repeated}: 2\n").as_bytes()).unwrap_err();
+            assert_eq!((found.kind, found.at.line as usize), (ProblemKind::DuplicateKey, count + 1), "{repeated}");
+        }
+    }
+}
+
+#[test]
+fn a_control_character_is_found_wherever_it_is() {
+    for (text, column) in [("a: b\u{1}", 5), ("a: \u{7f}b", 4), ("ä: \u{a0}\u{80}", 5), ("é: '\u{9f}'", 5)] {
+        let found = parse(text.as_bytes()).unwrap_err();
+        assert_eq!(found.at, Position { line: 1, column }, "{text:?}: {}", found.found);
+        assert!(found.found.contains("control character"), "{text:?}: {}", found.found);
+    }
+    assert!(parse("a: 'c\tÂ\u{a1}'".as_bytes()).is_ok());
 }
 
 proptest! {

@@ -34,7 +34,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<&str, YamlError> {
         YamlError { at, kind: ProblemKind::NotUtf8, found, expected: "save the file as UTF-8".into() }
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if let Some((before, control)) = text.char_indices().find(|(_, c)| is_control(*c)) {
+    // The bytes decide for most files; the characters find the position.
+    if text.bytes().any(may_begin_control)
+        && let Some((before, control)) = text.char_indices().find(|(_, c)| is_control(*c))
+    {
         let found = format!("the control character U+{:04X} is not allowed", u32::from(control));
         let expected = "remove it; in a text in double quotes it is written as an escape".into();
         let at = end_of(text.get(..before).unwrap_or_default());
@@ -58,6 +61,11 @@ fn encoding(bytes: &[u8]) -> Option<&'static str> {
 /// True for the characters that YAML does not allow, except line breaks and tabs.
 fn is_control(c: char) -> bool {
     c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}')
+}
+
+/// True for the bytes with which a control character in UTF-8 may begin: those from U+0080 begin with 0xc2.
+const fn may_begin_control(byte: u8) -> bool {
+    (byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r')) || matches!(byte, 0x7f | 0xc2)
 }
 
 fn end_of(before: &str) -> Position {

@@ -1,6 +1,6 @@
 //! The embedded catalogue is valid, complete and as the client's document requires.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -216,4 +216,15 @@ fn every_tier_ends_in_a_model_with_a_price() {
         prices.insert(*tier, models.price(&chain[0], None).unwrap().price.input);
     }
     assert!(prices.values().is_sorted(), "{prices:?}");
+}
+
+#[test]
+fn every_capability_of_the_vocabulary_is_that_of_a_shipped_agent() {
+    // An agent of a user may do what no shipped one does.
+    const OTHERS: [&str; 1] = ["code_execution"];
+    let catalogue = catalogue();
+    let used: BTreeSet<&String> = catalogue.agents().flat_map(|agent| &agent.spec().capabilities).collect();
+    let unused: Vec<&str> =
+        catalogue.capabilities().filter(|one| !used.contains(&one.id)).map(|one| one.id.as_str()).collect();
+    assert_eq!(unused, OTHERS);
 }

@@ -3,6 +3,7 @@
 
 mod access;
 mod process;
+mod token;
 mod versions;
 
 use std::time::Duration;

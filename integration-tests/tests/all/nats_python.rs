@@ -18,25 +18,6 @@ const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/nats_calls.py
 const KEY: &str = "planted-key-of-python";
 const USERS: &str = "[[users]]\nname = \"admin\"\nroles = [\"admin\"]\npermissions = { pii_access = true }\n\
                      api_key = \"planted-key-of-python\"\n";
-/// A workflow that awaits an approval.
-const SIGNED: &str = "\
-workflow_id: signed
-name: Signed
-description: Awaits an approval
-version: \"1.0.0\"
-inputs:
-  - { name: text, type: text, required: true }
-steps:
-  - { id: sign, approval: { prompt: \"Sign?\" } }
-  - { id: send, agent: echo_agent, depends_on: [sign], inputs: { text: \"${inputs.text}\" }, outputs: [text] }
-";
-const TEAM: &str = "\
-team_id: letters
-name: Letters
-description: Writes letters
-agents: [echo_agent]
-workflows: [row]
-";
 /// The chunks and the bytes of the value that no message holds.
 const CHUNKS: usize = 4;
 const LARGE_BYTES: u64 = 2 * 1024 * 1024;
@@ -46,8 +27,8 @@ fn write_definitions(fixture: &ModelFixture) -> Result<()> {
     let definitions = &fixture.definitions;
     definitions.write_echo_agent("echo_agent")?;
     definitions.write_row_workflow("row", "echo_agent", 2)?;
-    definitions.write_workflow("signed", SIGNED)?;
-    definitions.write_team("letters", TEAM)?;
+    definitions.write_signed_workflow()?;
+    definitions.write_letters_team()?;
     fixture.write_llm_agent("llm_agent", 60, 200)?;
     // The agent of the document, with the input that its command has.
     fixture.write_llm_agent("executive_summary_agent", 60, 200)?;

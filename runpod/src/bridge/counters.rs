@@ -19,6 +19,8 @@ pub(super) struct Counters {
     streams: Arc<AtomicU64>,
     connections: Arc<AtomicU64>,
     refused_connections: AtomicU64,
+    stalled_connections: Arc<AtomicU64>,
+    stalled_streams: AtomicU64,
 }
 
 /// Counts a stream or a connection as open until it is dropped.
@@ -34,7 +36,14 @@ impl Counters {
     /// Counters of these routes, all zero.
     pub(super) fn new(paths: &[&'static str]) -> Self {
         let responses = paths.iter().copied().chain([UNMATCHED]).map(|path| (path, Default::default())).collect();
-        Self { responses, streams: Arc::default(), connections: Arc::default(), refused_connections: AtomicU64::new(0) }
+        Self {
+            responses,
+            streams: Arc::default(),
+            connections: Arc::default(),
+            refused_connections: AtomicU64::new(0),
+            stalled_connections: Arc::default(),
+            stalled_streams: AtomicU64::new(0),
+        }
     }
 
     /// Counts a response of a route.
@@ -61,6 +70,16 @@ impl Counters {
         self.refused_connections.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The counter of connections that were closed because their peers read nothing.
+    pub(super) fn stalled_connections(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.stalled_connections)
+    }
+
+    /// Counts streams that were ended because their readers read nothing.
+    pub(super) fn count_stalled_streams(&self, count: usize) {
+        self.stalled_streams.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
     /// The counters in the text format of Prometheus.
     pub(super) fn render(&self) -> String {
         let mut text = String::from("# TYPE http_responses_total counter\n");
@@ -77,6 +96,8 @@ impl Counters {
             ("http_streams_open", "gauge", &*self.streams),
             ("http_connections_open", "gauge", &*self.connections),
             ("http_connections_refused_total", "counter", &self.refused_connections),
+            ("http_connections_stalled_total", "counter", &*self.stalled_connections),
+            ("http_streams_stalled_total", "counter", &self.stalled_streams),
         ] {
             let _ = writeln!(text, "# TYPE {name} {kind}\n{name} {}", value.load(Ordering::Relaxed));
         }

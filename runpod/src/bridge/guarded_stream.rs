@@ -1,51 +1,87 @@
 //! A connection whose peer has to make progress: it begins a request soon, and reads what is written to it. The bounds on
 //! the headers and on the body of a request are set where those are read.
+//!
+//! The version of HTTP is found here, and not by the builder of hyper-util. That one passes the bytes that it has read to
+//! the connection before any others, and the read buffer of HTTP/1.1, which always has room for 8 KiB more, grows to
+//! 16 KiB. A stream of events has that buffer for as long as its reader is there.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use greenroom_protocol::ErrorCode;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, timeout};
 
 /// How long a peer may take until it is known which version of HTTP it uses.
 const OPENING_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a peer may read nothing of what is written.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 /// The first bytes of a connection over HTTP/2.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The version of HTTP that a peer uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    /// HTTP/1.1, or 1.0.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
 
 /// A connection with bounds on the time in which nothing happens.
 pub(super) struct GuardedStream {
     stream: TcpStream,
-    /// Until the version is known.
-    opening: Option<Pin<Box<Sleep>>>,
-    /// Bytes of the preface that have arrived.
-    matched: usize,
+    /// The bytes by which the version was found.
+    first: [u8; PREFACE.len()],
+    /// How many of them there are, and how many of them the protocol has read.
+    first_len: usize,
+    position: usize,
     /// While nothing can be written.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Counts the connections whose peers read nothing.
+    stalls: Arc<AtomicU64>,
 }
 
 impl GuardedStream {
-    /// Guards a connection, from now on.
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, opening: Some(Box::pin(sleep(OPENING_TIME_MAX))), matched: 0, stalled: None }
+    /// Guards a connection from now on, and waits until its version is known: the bytes differ from the preface of HTTP/2,
+    /// or are all of it. A peer that has closed its side gets the error of HTTP/1.1.
+    ///
+    /// # Errors
+    /// `TimedOut` if the peer takes too long, or the error of the connection.
+    pub(super) async fn open(stream: TcpStream, stalls: Arc<AtomicU64>) -> io::Result<(Version, Self)> {
+        let mut guarded = Self { stream, first: [0; PREFACE.len()], first_len: 0, position: 0, stalled: None, stalls };
+        let version = timeout(OPENING_TIME_MAX, guarded.read_version()).await;
+        let version = version.map_err(|_elapsed| timed_out("the peer begins no request"))??;
+        Ok((version, guarded))
     }
 
-    /// Ends the time of the opening once the version is known: the bytes differ from the preface, or are all of it.
-    fn on_bytes(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            if PREFACE.get(self.matched) != Some(byte) {
-                self.opening = None;
-                return;
+    async fn read_version(&mut self) -> io::Result<Version> {
+        loop {
+            let rest = self.first.get_mut(self.first_len..).unwrap_or_default();
+            let count = self.stream.read(rest).await?;
+            self.first_len += count;
+            let bytes = self.first.get(..self.first_len).unwrap_or_default();
+            if bytes == PREFACE {
+                return Ok(Version::Http2);
             }
-            self.matched += 1;
+            if count == 0 || !PREFACE.starts_with(bytes) {
+                return Ok(Version::Http1);
+            }
         }
-        if self.matched == PREFACE.len() {
-            self.opening = None;
-        }
+    }
+
+    /// Copies the first bytes, as many as there is room for. True if there were any.
+    fn replay(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
+        let rest = self.first.get(self.position..self.first_len).unwrap_or_default();
+        let bytes = rest.get(..rest.len().min(buffer.remaining())).unwrap_or_default();
+        buffer.put_slice(bytes);
+        self.position += bytes.len();
+        !bytes.is_empty()
     }
 
     /// The result of a write, or an error if none was possible for too long.
@@ -56,7 +92,13 @@ impl GuardedStream {
         }
         let timer = self.stalled.get_or_insert_with(|| Box::pin(sleep(WRITE_STALL_MAX)));
         match timer.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(timed_out("the peer reads nothing"))),
+            Poll::Ready(()) => {
+                // Its reader cannot be sent the reason.
+                self.stalls.fetch_add(1, Ordering::Relaxed);
+                let stall_max_s = WRITE_STALL_MAX.as_secs();
+                tracing::info!(error.code = %ErrorCode::TimedOut, stall_max_s, "peer of http reads nothing, connection ends");
+                Poll::Ready(Err(timed_out("the peer reads nothing")))
+            }
             Poll::Pending => Poll::Pending,
         }
     }
@@ -65,18 +107,10 @@ impl GuardedStream {
 impl AsyncRead for GuardedStream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let filled = buffer.filled().len();
+        let has_first = this.replay(buffer);
+        // The bytes that follow the first ones are read together with them.
         let read = Pin::new(&mut this.stream).poll_read(context, buffer);
-        if this.opening.is_some() && read.is_ready() {
-            this.on_bytes(buffer.filled().get(filled..).unwrap_or_default());
-        }
-        if read.is_pending()
-            && let Some(timer) = this.opening.as_mut()
-            && timer.as_mut().poll(context).is_ready()
-        {
-            return Poll::Ready(Err(timed_out("the peer begins no request")));
-        }
-        read
+        if has_first { Poll::Ready(Ok(())) } else { read }
     }
 }
 
@@ -116,43 +150,64 @@ fn timed_out(message: &'static str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
 
     use super::*;
 
-    async fn connected() -> (TcpStream, GuardedStream) {
+    async fn connected() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (client, GuardedStream::new(listener.accept().await.unwrap().0))
+        (client, listener.accept().await.unwrap().0)
     }
 
     #[tokio::test]
     async fn a_peer_that_begins_no_request_is_cut_off() {
-        let (_client, mut server) = connected().await;
+        let (_client, server) = connected().await;
         tokio::time::pause();
-        let read = server.read(&mut [0; 16]).await;
-        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let opened = GuardedStream::open(server, Arc::default()).await;
+        assert_eq!(opened.map(|(version, _)| version).unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]
     async fn the_version_is_known_once_the_bytes_differ_from_the_preface_or_are_all_of_it() {
-        let (_client, mut server) = connected().await;
-        server.on_bytes(b"PR");
-        assert!(server.opening.is_some());
-        server.on_bytes(b"OPFIND / HTTP/1.1");
-        assert!(server.opening.is_none());
-        let (_client, mut server) = connected().await;
-        let (first, last) = PREFACE.split_at(PREFACE.len() - 1);
-        server.on_bytes(first);
-        assert!(server.opening.is_some());
-        server.on_bytes(last);
-        assert!(server.opening.is_none());
+        for (bytes, expected) in [
+            (&b"GET / HTTP/1.1\r\n\r\n"[..], Version::Http1),
+            (b"PROPFIND / HTTP/1.1\r\n\r\n", Version::Http1),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nrest", Version::Http2),
+            (b"PR", Version::Http1),
+            (b"", Version::Http1),
+        ] {
+            let (mut client, server) = connected().await;
+            client.write_all(bytes).await.unwrap();
+            client.shutdown().await.unwrap();
+            let (version, mut stream) = GuardedStream::open(server, Arc::default()).await.unwrap();
+            let mut content = Vec::new();
+            stream.read_to_end(&mut content).await.unwrap();
+            assert_eq!((version, content.as_slice()), (expected, bytes));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_follows_the_first_bytes_is_read_together_with_them() {
+        let (mut client, server) = connected().await;
+        let request = b"GET /v1/runs/run_1/events HTTP/1.1\r\nHost: h\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        client.shutdown().await.unwrap();
+        // All of it has arrived.
+        while server.peek(&mut [0; 64]).await.unwrap() < request.len() {}
+        let (_, mut stream) = GuardedStream::open(server, Arc::default()).await.unwrap();
+        let mut bytes = [0; 1_024];
+        let count = stream.read(&mut bytes).await.unwrap();
+        assert_eq!(&bytes[..count], request);
+        assert_eq!(stream.read(&mut bytes).await.unwrap(), 0);
     }
 
     #[tokio::test]
     async fn a_peer_that_reads_nothing_is_cut_off() {
-        let (_client, mut server) = connected().await;
+        let (mut client, server) = connected().await;
+        client.write_all(b"GET").await.unwrap();
+        let (_, mut server) = GuardedStream::open(server, Arc::default()).await.unwrap();
         tokio::time::pause();
         let content = vec![0; 1024 * 1024];
         let error = loop {
@@ -161,5 +216,6 @@ mod tests {
             }
         };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(server.stalls.load(Ordering::Relaxed), 1);
     }
 }

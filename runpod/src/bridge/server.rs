@@ -1,5 +1,6 @@
 //! The server: it listens, serves each connection over HTTP/1.1 or HTTP/2 within bounds, and drains.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,9 +15,10 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::guarded_stream::GuardedStream;
+use super::guarded_stream::{GuardedStream, Version};
+use super::open_streams::CHECK_INTERVAL;
 use super::openapi;
 use super::router::router;
 use super::state::{Bridge, BridgeConfig, Host};
@@ -30,6 +32,8 @@ const HEADERS_MAX: usize = 64;
 const HEADERS_BYTES_MAX: usize = 64 * 1024;
 /// Requests under way on one connection over HTTP/2.
 const STREAMS_MAX: u32 = 256;
+/// Bytes of a stream over HTTP/2 that its reader has not read.
+const STREAM_BYTES_MAX: usize = 64 * 1024;
 /// How often a quiet connection over HTTP/2 is probed, and how long its peer may take to reply.
 const PROBE_INTERVAL: Duration = Duration::from_secs(30);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -92,9 +96,12 @@ impl BridgeServer {
         let mut connections = JoinSet::new();
         let mut stopped = pin!(stopped);
         let mut failures = 0;
+        let mut checks = interval(CHECK_INTERVAL);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stopped.as_mut() => break,
+                _ = checks.tick() => self.bridge.end_stalled_streams(),
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
                         failures = 0;
@@ -150,21 +157,33 @@ async fn serve_connection(bridge: Arc<Bridge>, router: Router, stream: TcpStream
     // Without it, an event may wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let mut draining = bridge.watch_draining();
-    let builder = builder();
-    let stream = TokioIo::new(GuardedStream::new(stream));
-    let mut connection = pin!(builder.serve_connection(stream, TowerToHyperService::new(router)));
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        () = wait_draining(&mut draining) => {
-            connection.as_mut().graceful_shutdown();
-            connection.as_mut().await
-        }
-    };
-    if let Err(error) = served {
+    if let Err(error) = serve_requests(&bridge, router, stream, &mut draining).await {
         tracing::debug!(error.message = %error, "connection for http ended");
     }
     drop(ticket);
     drop(permit);
+}
+
+/// Serves the requests of a connection, until its peer closes it, or the bridge drains.
+async fn serve_requests(
+    bridge: &Bridge,
+    router: Router,
+    stream: TcpStream,
+    draining: &mut watch::Receiver<bool>,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let (version, stream) = tokio::select! {
+        opened = GuardedStream::open(stream, bridge.counters.stalled_connections()) => opened?,
+        () = wait_draining(draining) => return Ok(()),
+    };
+    let builder = builder(version);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    tokio::select! {
+        served = connection.as_mut() => served,
+        () = wait_draining(draining) => {
+            connection.as_mut().graceful_shutdown();
+            connection.as_mut().await
+        }
+    }
 }
 
 async fn wait_draining(draining: &mut watch::Receiver<bool>) {
@@ -172,7 +191,7 @@ async fn wait_draining(draining: &mut watch::Receiver<bool>) {
     let _ = draining.wait_for(|is_draining| *is_draining).await;
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
+fn builder(version: Version) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -186,6 +205,10 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(PROBE_INTERVAL)
         .keep_alive_timeout(PROBE_TIMEOUT)
         .max_concurrent_streams(STREAMS_MAX)
+        .max_send_buf_size(STREAM_BYTES_MAX)
         .max_header_list_size(u32::try_from(HEADERS_BYTES_MAX).unwrap_or(u32::MAX));
-    builder
+    match version {
+        Version::Http1 => builder.http1_only(),
+        Version::Http2 => builder.http2_only(),
+    }
 }

@@ -1,7 +1,6 @@
 //! Streams of server-sent events: how an event is written, the comments that keep a quiet stream open, and its end when the
 //! bridge drains.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -96,9 +95,9 @@ pub(super) fn respond(bridge: &Bridge, events: BoxStream<'static, SseEvent>, at_
     let writer = Writer { events, draining, is_opened: false, _ticket: ticket };
     let chunks = stream::unfold(writer, |mut writer| async move {
         let chunk = writer.next().await?;
-        Some((Ok::<_, Infallible>(chunk), writer))
+        Some((chunk, writer))
     });
-    let mut response = Response::new(Body::from_stream(chunks));
+    let mut response = Response::new(Body::from_stream(bridge.streams.open(chunks.boxed())));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

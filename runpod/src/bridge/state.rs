@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use greenroom_client::Client;
-use greenroom_protocol::{Cause, Clock, Credential};
+use greenroom_protocol::{Cause, Clock, Credential, ErrorCode};
 use tokio::sync::{Semaphore, watch};
 
 use super::counters::Counters;
+use super::open_streams::OpenStreams;
 use super::token::TokenKey;
 
 /// Bytes of all bodies that are in memory at one moment, in units of [`BODY_UNIT_BYTES`].
@@ -64,6 +65,7 @@ pub(crate) struct Bridge {
     pub(super) host: Host,
     pub(super) tokens: TokenKey,
     pub(super) counters: Counters,
+    pub(super) streams: OpenStreams,
     pub(super) has_identity: bool,
     pub(super) origins: Vec<String>,
     pub(super) upload_bytes_max: usize,
@@ -81,6 +83,7 @@ impl Bridge {
             host,
             tokens,
             counters: Counters::new(paths),
+            streams: OpenStreams::default(),
             has_identity,
             origins: cors_origins,
             upload_bytes_max,
@@ -96,6 +99,15 @@ impl Bridge {
         match credential {
             Some(credential) => client.with_credential(credential),
             None => client,
+        }
+    }
+
+    /// Ends the streams of events whose readers read nothing. They cannot be sent the reason.
+    pub(super) fn end_stalled_streams(&self) {
+        let count = self.streams.end_stalled();
+        if count > 0 {
+            self.counters.count_stalled_streams(count);
+            tracing::info!(error.code = %ErrorCode::TimedOut, http.streams = count, "readers of events read nothing, streams end");
         }
     }
 

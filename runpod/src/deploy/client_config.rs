@@ -95,7 +95,7 @@ pub(super) fn read_client_config(document: Value, options: &DeployOptions) -> Re
         mappings.add("handler", "args", &note);
     }
     let (cpu, workers, scaling) = config.compute.map(&mut mappings)?;
-    let mut env = environment(&config.environment, &mut mappings);
+    let mut env = environment(&config.environment, &mut mappings)?;
     map_volumes(&config.volumes, &mut env, &mut mappings);
     map_cold_start(&config.cold_start_optimization, &mut mappings);
     let has_bridge = map_routes(&config.endpoints, &config.name, &mut mappings);
@@ -162,18 +162,29 @@ impl Compute {
 }
 
 /// A value of the deployer's environment becomes a reference to a secret of RunPod, and is never read.
-fn environment(variables: &BTreeMap<String, String>, mappings: &mut Mappings) -> BTreeMap<String, String> {
-    let variables = variables.iter().map(|(name, value)| {
+///
+/// # Errors
+/// [`ErrorCode::InvalidConfiguration`] for a reference within a value, which nothing would replace.
+fn environment(
+    variables: &BTreeMap<String, String>,
+    mappings: &mut Mappings,
+) -> Result<BTreeMap<String, String>, Cause> {
+    let mut mapped = BTreeMap::new();
+    for (name, value) in variables {
         let inside = value.strip_prefix("${env.").and_then(|rest| rest.strip_suffix('}'));
-        let value = match inside {
-            Some(secret) => format!("{{{{ RUNPOD_SECRET_{secret} }}}}"),
-            None => value.clone(),
-        };
-        let note = if inside.is_some() { value.as_str() } else { "the value of the file" };
+        let secret = inside.filter(|secret| !secret.contains(['$', '{', '}']));
+        if secret.is_none() && value.contains("${") {
+            return Err(invalid(format!(
+                "environment.{name}: a reference such as `${{env.{name}}}` is the whole value, since nothing replaces one \
+                 within a text; store the complete value as a secret of RunPod, and refer to that"
+            )));
+        }
+        let value = secret.map_or_else(|| value.clone(), |secret| format!("{{{{ RUNPOD_SECRET_{secret} }}}}"));
+        let note = if secret.is_some() { value.as_str() } else { "the value of the file" };
         mappings.add(&format!("environment.{name}"), &format!("env.{name}"), note);
-        (name.clone(), value)
-    });
-    variables.collect()
+        mapped.insert(name.clone(), value);
+    }
+    Ok(mapped)
 }
 
 fn map_volumes(volumes: &[Volume], env: &mut BTreeMap<String, String>, mappings: &mut Mappings) {

@@ -4,10 +4,13 @@
 mod file_source;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use greenroom_protocol::raw_input::{RawFile, RawInput, RawItem};
-use greenroom_protocol::{Cause, ErrorCode, Values};
+use greenroom_protocol::{Cause, ErrorCode, Json, Values};
+use serde::Deserializer as _;
+use serde::de::{Error as _, MapAccess, Visitor};
 
 use self::file_source::FileSource;
 use super::session::Session;
@@ -46,7 +49,35 @@ async fn read_object(path: PathBuf) -> Result<Values, Cause> {
     let invalid = |problem: String| Cause::new(ErrorCode::InvalidInput, format!("{name}: {problem}"));
     let text = source.open(INPUTS_BYTES_MAX).await?.into_text();
     let text = text.map_err(|_| invalid(format!("this is no text of at most {INPUTS_BYTES_MAX} bytes")))?;
-    serde_json::from_str(&text).map_err(|error| invalid(format!("this is not a JSON object of inputs: {error}")))
+    parse_object(&text).map_err(|error| invalid(format!("this is not a JSON object of inputs: {error}")))
+}
+
+/// Parses an object whose members are all different: which of two values is meant is unknown. Some programs begin a file
+/// with a byte order mark.
+fn parse_object(text: &str) -> serde_json::Result<Values> {
+    struct Members;
+    impl<'de> Visitor<'de> for Members {
+        type Value = Values;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a JSON object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Values, A::Error> {
+            let mut values = Values::new();
+            while let Some((name, value)) = map.next_entry::<String, Json>()? {
+                if values.contains_key(&name) {
+                    return Err(A::Error::custom(format!("it has the input `{name}` twice")));
+                }
+                values.insert(name, value);
+            }
+            Ok(values)
+        }
+    }
+    let mut parser = serde_json::Deserializer::from_str(text.trim_start_matches('\u{feff}'));
+    let values = parser.deserialize_map(Members)?;
+    parser.end()?;
+    Ok(values)
 }
 
 /// Parses values of the context, which have no declared type.
@@ -107,6 +138,21 @@ mod tests {
         assert_eq!(split("q=a=b").unwrap(), ("q", "a=b"));
         for argument in ["no equals sign", "=value"] {
             assert_eq!(split(argument).unwrap_err().code, ErrorCode::InvalidInput, "{argument}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_inputs_is_one_object_with_different_members() {
+        let values = parse_object("\u{feff}{\"a\": 1, \"b\": {\"a\": 2}}\n").unwrap();
+        assert_eq!((&values["a"], &values["b"]["a"]), (&Json::from(1), &Json::from(2)));
+        for (text, problem) in [
+            ("{\"a\": 1, \"a\": 2}", "the input `a` twice"),
+            ("[1]", "a JSON object"),
+            ("{} {}", "trailing"),
+            ("", "EOF"),
+        ] {
+            let error = parse_object(text).unwrap_err().to_string();
+            assert!(error.contains(problem), "{text}: {error}");
         }
     }
 

@@ -94,8 +94,11 @@ pub(super) fn read_environment<T: Into<OsString>>(
             continue;
         }
         match value.into().into_string() {
-            Ok(value) if value.is_empty() => {}
-            Ok(value) => drop(environment.insert(name, value)),
+            // A secret that was made from a file ends with the line end of the file, which no setting may have.
+            Ok(value) => match value.trim_end_matches(['\r', '\n']) {
+                "" => {}
+                value => drop(environment.insert(name, value.to_owned())),
+            },
             Err(_) if known.contains(&name.as_str()) => {
                 problems.push(format!("environment: the value of {name} is not UTF-8"));
             }

@@ -103,7 +103,7 @@ impl StoreConfig {
 pub(super) fn read(reader: &mut ConfigReader<'_>, data_dir: &Path) -> StoreConfig {
     let sync = reader.word("store.sync", &SYNC_MODES).unwrap_or(SyncMode::Full);
     let default = StoreConfig::Sqlite { path: data_dir.join("greenroom.db"), sync };
-    let Some(url) = reader.get::<String>("store.url").filter(|url| !url.is_empty()) else { return default };
+    let Some(url) = reader.get::<String>("store.url").filter(|url| !url.trim().is_empty()) else { return default };
     match parse(&url) {
         Ok(StoreUrl::Memory) => StoreConfig::Memory,
         Ok(StoreUrl::Sqlite(path)) => StoreConfig::Sqlite { path, sync },

@@ -46,6 +46,8 @@ pub(super) enum StoreUrl {
 /// Parses a URL. The error is a fragment that contains no more of the URL than its scheme and the names of its
 /// parameters, because the rest may hold a password.
 pub(super) fn parse(url: &str) -> Result<StoreUrl, String> {
+    // A secret that is read from a file often ends with a line end.
+    let url = url.trim();
     if url == "memory:" {
         return Ok(StoreUrl::Memory);
     }
@@ -61,16 +63,33 @@ pub(super) fn parse(url: &str) -> Result<StoreUrl, String> {
     };
     let (path, parameters) = rest.split_once('?').unwrap_or((rest, ""));
     let is_in_memory = read_parameters(parameters)?;
+    let has_three_slashes = path.starts_with("///") && !path.starts_with("////");
     // The authority of the URL is empty, so what follows the two slashes is the path.
-    let path = decode(path.strip_prefix("//").unwrap_or(path))?;
+    let path = decode(
+        path.strip_prefix("//")
+            .map_or(path, |path| path.strip_prefix("localhost").filter(|rest| rest.starts_with('/')).unwrap_or(path)),
+    )?;
     match path.as_str() {
         IN_MEMORY | "/:memory:" => Ok(StoreUrl::Memory),
         _ if is_in_memory => Ok(StoreUrl::Memory),
         "" | "/" => Err("the URL names no file; write `sqlite:PATH`".to_owned()),
+        path if path == "~" || path.starts_with("~/") => {
+            Err("its path begins with `~`, which only a shell replaces; write the whole path".to_owned())
+        }
+        // With three slashes some tools mean a file in the working directory, and others one in the root of the disk.
+        path if has_three_slashes && is_in_root(path) => Err(format!(
+            "with three slashes, it may mean a file in the working directory or one in `/`; write `sqlite:{}` or `sqlite:///{path}`",
+            path.trim_start_matches('/')
+        )),
         // Some tools write an absolute path after a third slash.
         path if path.starts_with("//") => Ok(StoreUrl::Sqlite(format!("/{}", path.trim_start_matches('/')).into())),
         path => Ok(StoreUrl::Sqlite(path.into())),
     }
+}
+
+/// True for a path of one name directly in `/`.
+fn is_in_root(path: &str) -> bool {
+    path.strip_prefix('/').is_some_and(|name| !name.contains('/'))
 }
 
 /// Checks the parameters of a URL of PostgreSQL, and that it names a database.
@@ -149,6 +168,13 @@ mod tests {
             ("sqlite:////var/x.db", "/var/x.db"),
             ("sqlite:/my%20dir/x.db", "/my dir/x.db"),
             ("sqlite:/my dir/x.db", "/my dir/x.db"),
+            ("sqlite:x.db\n", "x.db"),
+            (" sqlite:x.db", "x.db"),
+            ("sqlite://localhost/var/x.db", "/var/x.db"),
+            ("sqlite://localhost.db", "localhost.db"),
+            ("sqlite:////x.db", "/x.db"),
+            ("sqlite:/x.db", "/x.db"),
+            ("sqlite:a/~/x.db", "a/~/x.db"),
             ("sqlite:/a%3Fb%25/gr%C3%BCn#1.db", "/a?b%/grün#1.db"),
         ] {
             assert_eq!(parse(url), Ok(StoreUrl::Sqlite(path.into())), "{url}");
@@ -182,6 +208,9 @@ mod tests {
             ("postgresql://u:pw@h/app?sslmode=pw", "verify-full"),
             ("x.db", "not a text without a scheme"),
             ("sqlite:", "names no file"),
+            ("sqlite:///x.db", "write `sqlite:x.db` or `sqlite:////x.db`"),
+            ("sqlite:~/x.db", "only a shell replaces"),
+            ("sqlite://~/x.db", "only a shell replaces"),
             ("sqlite://", "names no file"),
             ("sqlite:x.db?mode=ro", "must be `rwc`"),
             ("sqlite:x.db?mode=rw", "must be `rwc`"),

@@ -57,6 +57,15 @@ fn a_variable_that_no_setting_reads_is_a_warning() {
 }
 
 #[test]
+fn the_line_end_of_a_variable_is_no_part_of_it() {
+    let variables = [("OPENAI_API_KEY", "sk-1\n"), ("GREENROOM_GUARD_WORKERS", "3\r\n"), ("GREENROOM_POD", "\n")];
+    let loaded = load(&Flags::default(), environment(&variables).into_iter()).unwrap().config;
+    let key = loaded.models.providers.iter().find_map(|provider| provider.api_key.as_ref()).unwrap();
+    assert_eq!((key.reveal(), loaded.guard_workers), ("sk-1", 3));
+    assert!(!loaded.pod.as_str().contains('\n'));
+}
+
+#[test]
 fn a_variable_that_is_not_utf8_is_an_error_that_names_it() {
     use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt;

@@ -13,6 +13,8 @@
 //! The complete column decides its format. A column whose name promises dates and whose cells are none is
 //! reported, and never a column of figures.
 
+use std::collections::BTreeSet;
+
 use jiff::civil::Date;
 
 use super::grid::Cell;
@@ -32,7 +34,7 @@ mod serial;
 mod tests;
 
 use clock::Moment;
-use format::{FORMATS, Format};
+use format::{FORMATS, Format, is_span_of_years};
 use names::Promise;
 pub use order::DateOrder;
 pub(crate) use parts::{Joined, NamedPart, Part, Parts, join, named_part};
@@ -221,6 +223,8 @@ impl<'a> Column<'a> {
             Some(Promise::Time) => *format != Format::SpreadsheetDay,
             None => !format.is_numeric(),
         };
+        let has_spans = self.has_spans_of_years();
+        let is_allowed = |format: &Format| is_allowed(format) && !(has_spans && *format == Format::YearMonth);
         let is_in_sample =
             |format: &Format| self.days().take(SAMPLED_CELLS).any(|(_, day)| self.parse(day, *format).is_some());
         let counts: Vec<(Format, usize)> = FORMATS
@@ -236,6 +240,15 @@ impl<'a> Column<'a> {
         }
         let days: Vec<(u64, &str)> = self.days().collect();
         order::choose(self.name, &days, &ordered, &self.settings)
+    }
+
+    /// True if what could be months are spans of years: `2010/11` and `2011/12` each name a year and the next one. A single
+    /// one is a span if the name of the column is that of a year.
+    fn has_spans_of_years(&self) -> bool {
+        let months = self.days().filter(|(_, day)| self.parse(day, Format::YearMonth).is_some());
+        let distinct: BTreeSet<&str> = months.map(|(_, day)| day).collect();
+        let is_year = || named_part(self.name).is_some_and(|named| named.part == Part::Year);
+        distinct.iter().all(|day| is_span_of_years(day)) && (distinct.len() > 1 || (distinct.len() == 1 && is_year()))
     }
 
     fn first_unreadable(&self, format: Option<Format>) -> Option<DateVerdict> {

@@ -192,11 +192,44 @@ fn notations_and_units_of_figures() {
             &["n: 6"],
             &["warning: Column \"Menge\" has figures with \"Kisten\""],
         ),
+        // Of several unknown words and marks, too.
+        (
+            "a,n,Betrag\nx,1,100.00 CR\ny,2,50.00 DR\nz,3,70.00 CR\nz,4,20.00 DR\n",
+            &["n: 10"],
+            &["warning: Column \"Betrag\" has figures with \"CR\", \"DR\", such as \"100.00 CR\" in line 2"],
+        ),
+        ("a,n,x\nx,1,1.5 lakh\ny,2,3 crore\nz,3,2 lakh\nz,4,1 crore\n", &["n: 10"], &["\"crore\", \"lakh\""]),
+        ("a,n,x\nx,1,~1200\ny,2,~1300\nz,3,~900\n", &["n: 6"], &["warning: Column \"x\" has figures with \"~\""]),
+        ("a,n,x\nx,1,'1200\ny,2,'1300\nz,3,'900\n", &["n: 6"], &["warning: Column \"x\" has figures with \"'\""]),
+        ("a,n,x\nx,1,<5\ny,2,<10\nz,3,>20\nz,4,>30\n", &["n: 10"], &["warning: Column \"x\" has figures with \"<\""]),
         ("a,n,dauer\nx,1,1:30\ny,2,2:15\nz,3,0:45\n", &["n: 6"], &["warning: Column \"dauer\" has figures with \":\""]),
     ]);
     assert_rejected(&[
         ("a,n\nx,5\ny,6 boxes\nz,7\n", Some(3), &["\"6 boxes\"", "not a number"]),
         ("a,n\nx,5\ny,12-34\nz,7\n", Some(3), &["\"12-34\""]),
+    ]);
+}
+
+#[test]
+fn a_currency_may_be_missing_in_its_column() {
+    assert_cases(&[(
+        "a,amount,iso\nx,100,EUR\ny,200,USD\nz,50,n/a\nx,10,EUR\ny,5,USD\n",
+        &["amount (€): 110 €", "amount ($): 205 $", "amount (no unit): 50"],
+        &["warning: Column \"amount\" has figures in 3"],
+    )]);
+}
+
+#[test]
+fn what_stands_between_header_and_rows_is_no_data() {
+    assert_cases(&[
+        (
+            "| date | revenue |\n|------|--------:|\n| 2024-10-01 | 100 |\n| 2024-11-01 | 200 |\n",
+            &["revenue: 300"],
+            &["Line 2 is a rule and is not counted as data"],
+        ),
+        ("a;n\n=====;=====\nx;1\ny;2\n-----;-----\n", &["n: 3"], &["Lines 2 and 5 are a rule"]),
+        ("a,n\nx,1\ny,---\nz,2\n", &["n: 3"], &["marks"]),
+        ("\u{feff}a,n\nx,1\n\u{feff}a,n\ny,2\n", &["n: 3"], &["The header in line 1 repeats in line 3"]),
     ]);
 }
 
@@ -253,6 +286,9 @@ fn dates_of_every_form() {
         ("created_at,n\n1727784000000,1\n1727870400000,2\n", "created_at", "2024-10-01"),
         ("Date,n\n45566,1\n45567.5,2\n", "Date", "2024-10-01"),
         ("when,n\n\"Oct 1, 2024, 3:05:00\u{202f}pm\",1\n\"Oct 2, 2024, 3:05:00\u{202f}AM\",2\n", "when", "2024-10-01"),
+        ("날짜,n\n2024. 10. 1.,1\n2024. 10. 2.,2\n", "날짜", "2024-10-01"),
+        ("Datum,n\n01.10.2024.,1\n02.10.2024.,2\n", "Datum", "2024-10-01"),
+        ("month,n\n2024/10,1\n2024/11,2\n", "month", "2024-10-01"),
         ("KW,n\nKW 40/2024,1\nKW 41/2024,2\n", "KW", "2024-10-03"),
         ("Zeit,n\n01.10.2024 10:30 Uhr,1\n02.10.2024 10:30 Uhr,2\n", "Zeit", "2024-10-01"),
         ("month,n\nOkt-24,1\nDez-24,2\n", "month", "2024-10-01"),
@@ -268,6 +304,9 @@ fn dates_of_every_form() {
             &["n: 3"],
             &["warning: Column \"Period\" is named like a date"],
         ),
+        // A span of two years is no month.
+        ("Fiscal Year,n\n2009/10,1\n2010/11,2\n", &["n: 3"], &["warning: Column \"Fiscal Year\" is named like a date"]),
+        ("season,n\n2009-10,1\n2010-11,2\n2011-12,3\n", &["n: 6"], &[]),
         ("Half,n\nH1 2024,1\nH2 2024,2\n", &["n: 3"], &[]),
         ("Year,n\n2023,1\n2024,2\n", &["n: 3"], &["warning: Column \"Year\" is named like a date"]),
     ]);

@@ -1,5 +1,7 @@
 //! The kind and the constraints of one value. A message has no subject.
 
+use std::cmp::Ordering;
+
 use greenroom_protocol::Json;
 use greenroom_protocol::value::size_bytes;
 
@@ -37,14 +39,12 @@ fn whole(value: Json) -> Result<Json, String> {
 
 /// Checks the constraints of a value of the right kind.
 pub(super) fn check(value_type: &ValueType, value: &Json) -> Result<(), String> {
-    if !value_type.one_of.is_empty() && !value_type.one_of.contains(value) {
+    if !value_type.one_of.is_empty() && !value_type.one_of.iter().any(|option| is_equal(option, value)) {
         let options: Vec<String> = value_type.one_of.iter().map(ToString::to_string).collect();
         return Err(format!("must be one of {}, not {}", options.join(", "), preview(value)));
     }
-    if let Some(number) = value.as_f64() {
-        check_min(value_type.minimum, number)?;
-        check_max(value_type.maximum, number)?;
-    }
+    check_min(value_type.minimum, value)?;
+    check_max(value_type.maximum, value)?;
     if let Some(text) = value.as_str() {
         check_count(value_type.min_length, value_type.max_length, text.chars().count(), "characters")?;
         check_text(value_type, text)?;
@@ -70,16 +70,37 @@ fn check_text(value_type: &ValueType, text: &str) -> Result<(), String> {
     }
 }
 
-fn check_min(bound: Option<f64>, number: f64) -> Result<(), String> {
+/// True if two values are equal, however a number is written: 1 and 1.0.
+fn is_equal(option: &Json, value: &Json) -> bool {
+    let is_fraction = option.is_f64() || value.is_f64();
+    option == value || (is_fraction && option.as_f64().zip(value.as_f64()).is_some_and(|(one, other)| one == other))
+}
+
+/// Compares a number with a bound. Whole numbers above 2^53 keep their digits.
+fn compare(number: &Json, bound: f64) -> Option<Ordering> {
+    const EXACT_MAX: f64 = 1e30;
+    let whole = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
+    match whole {
+        #[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
+        Some(whole) if bound.fract() == 0.0 && bound.abs() < EXACT_MAX => Some(whole.cmp(&(bound as i128))),
+        Some(_) | None => number.as_f64()?.partial_cmp(&bound),
+    }
+}
+
+fn check_min(bound: Option<f64>, number: &Json) -> Result<(), String> {
     match bound {
-        Some(bound) if number < bound => Err(format!("must be at least {bound}, not {number}")),
+        Some(bound) if compare(number, bound) == Some(Ordering::Less) => {
+            Err(format!("must be at least {bound}, not {number}"))
+        }
         Some(_) | None => Ok(()),
     }
 }
 
-fn check_max(bound: Option<f64>, number: f64) -> Result<(), String> {
+fn check_max(bound: Option<f64>, number: &Json) -> Result<(), String> {
     match bound {
-        Some(bound) if number > bound => Err(format!("must be at most {bound}, not {number}")),
+        Some(bound) if compare(number, bound) == Some(Ordering::Greater) => {
+            Err(format!("must be at most {bound}, not {number}"))
+        }
         Some(_) | None => Ok(()),
     }
 }

@@ -20,11 +20,11 @@ use super::{APPROVED, WAIT_MAX, definitions};
 const UP: &str = "greenroom is up";
 
 /// An address of this machine that nothing listens on.
-fn free_address() -> Result<String> {
+pub(super) fn free_address() -> Result<String> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
 
-async fn up(terminal: &mut CliHarness, addr: &str) -> Result<RunningCommand> {
+pub(super) async fn up(terminal: &mut CliHarness, addr: &str) -> Result<RunningCommand> {
     terminal.set_variable("GREENROOM_HTTP_ADDR", addr);
     let up = terminal.start(&["up"])?;
     up.wait_for_output(UP).await?;

@@ -48,17 +48,6 @@ permissions = { allowed_categories = ["business_ops"] }
 name = "guest"
 api_key = "planted-guest-key"
 "#;
-const SIGNED_WORKFLOW: &str = "\
-workflow_id: signed
-name: Signed
-description: Awaits an approval
-version: \"1.0.0\"
-inputs:
-  - { name: text, type: text, required: true }
-steps:
-  - { id: sign, approval: { prompt: \"Sign?\" } }
-  - { id: send, agent: echo_agent, depends_on: [sign], inputs: { text: \"${inputs.text}\" }, outputs: [text] }
-";
 
 /// The principal of a user of the issuer.
 pub(super) fn subject(user: &str) -> Result<PrincipalId> {
@@ -107,7 +96,7 @@ impl ServedPod {
 fn definitions(dir: &Path) -> Result<DefinitionsDir> {
     let definitions = DefinitionsDir::new(dir)?;
     definitions.write_echo_agent(ECHO)?;
-    definitions.write_workflow(SIGNED, SIGNED_WORKFLOW)?;
+    definitions.write_signed_workflow()?;
     Ok(definitions)
 }
 

@@ -56,24 +56,6 @@ tenant = "globex"
 roles = ["admin"]
 api_key = "planted-other-key"
 "#;
-const SIGNED_WORKFLOW: &str = "\
-workflow_id: signed
-name: Signed
-description: Awaits an approval
-version: \"1.0.0\"
-inputs:
-  - { name: text, type: text, required: true }
-steps:
-  - { id: sign, approval: { prompt: \"Sign?\" } }
-  - { id: send, agent: echo_agent, depends_on: [sign], inputs: { text: \"${inputs.text}\" }, outputs: [text] }
-";
-const TEAM_DEFINITION: &str = "\
-team_id: letters
-name: Letters
-description: Writes letters
-agents: [echo_agent]
-workflows: [row]
-";
 
 /// The URL of the server that the tests share.
 pub(super) fn shared_url() -> Result<String> {
@@ -105,8 +87,8 @@ pub(super) fn config(url: &str, prefix: &str) -> Result<(Config, TempDir)> {
         definitions.write_model_agent(agent, &format!("scripted.{model}"))?;
     }
     definitions.write_row_workflow(ROW, ECHO, 2)?;
-    definitions.write_workflow(SIGNED, SIGNED_WORKFLOW)?;
-    definitions.write_team(TEAM, TEAM_DEFINITION)?;
+    definitions.write_signed_workflow()?;
+    definitions.write_letters_team()?;
     let mut config = test_config(folder.path(), StoreKind::Memory, Some(definitions.dir()))?;
     config.users = toml::from_str(USERS)?;
     config.nats = Some(NatsConfig { prefix: prefix.to_owned(), ..NatsConfig::for_url(url) });

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,6 +42,27 @@ impl Clock for FixedClock {
 /// One opening of a watch: what it passes on, and how it ends.
 pub(super) type WatchScript = Vec<Result<Observation, TransportError>>;
 
+/// A watch that always has another text.
+pub(super) struct Flood {
+    pub(super) text: Observation,
+    /// The texts that were read.
+    pub(super) count: Arc<AtomicU64>,
+    /// Dropped with the watch.
+    pub(super) end: oneshot::Sender<()>,
+}
+
+impl Flood {
+    fn into_stream(self) -> Observations {
+        let Self { text, count, end } = self;
+        let next = move || {
+            assert!(!end.is_closed(), "the test waits for the end");
+            count.fetch_add(1, Ordering::Relaxed);
+            Ok(text.clone())
+        };
+        futures::stream::repeat_with(next).boxed()
+    }
+}
+
 /// Records what is sent, and replies from a script; without one, by a success with the output `ok`.
 #[derive(Default)]
 pub(super) struct Script {
@@ -50,6 +72,8 @@ pub(super) struct Script {
     pub(super) replies: Mutex<VecDeque<Result<Reply, TransportError>>>,
     pub(super) watches: Mutex<VecDeque<WatchScript>>,
     pub(super) progress: Mutex<Vec<Progress>>,
+    /// The next watch.
+    pub(super) flood: Mutex<Option<Flood>>,
     /// Watches do not end after their script.
     pub(super) is_endless: Mutex<bool>,
 }
@@ -97,6 +121,9 @@ impl Transport for Script {
 
     fn observe(&self, watch: &Watch) -> Observations {
         self.watched.lock().unwrap().push(watch.clone());
+        if let Some(flood) = self.flood.lock().unwrap().take() {
+            return flood.into_stream();
+        }
         let script = self.watches.lock().unwrap().pop_front().unwrap_or_default();
         let is_endless = *self.is_endless.lock().unwrap();
         let rest = if is_endless { futures::stream::pending().boxed() } else { futures::stream::empty().boxed() };

@@ -66,6 +66,9 @@ fn a_key_that_is_unknown_or_cannot_be_deployed_is_refused() {
         ("gpu: false", "gpu: true", "compute.gpu"),
         ("memory: 8192", "memory: 81920", "compute.memory"),
         ("max_instances: 100", "max_instances: 0", "no range"),
+        // Nothing would replace these references.
+        ("\"${env.REDIS_URL}\"", "\"redis://:${env.REDIS_PASSWORD}@redis:6379\"", "environment.REDIS_URL"),
+        ("\"${env.REDIS_URL}\"", "\"${env.A}${env.B}\"", "environment.REDIS_URL"),
     ] {
         let text = CLIENT_CONFIG.replacen(from, to, 1);
         assert_ne!(text, CLIENT_CONFIG, "{from}");

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::claims::Refusal;
 use crate::config::TokenAlgorithm;
@@ -37,8 +38,24 @@ impl TokenHeader {
     /// Reads the header.
     pub(crate) fn read(token: &str) -> Result<Self, Refusal> {
         let header = decode_header(token).map_err(|_| Refusal::Form)?;
+        if has_critical_extension(token) {
+            return Err(Refusal::Form);
+        }
         Ok(Self { kid: header.kid })
     }
+}
+
+/// True if a token names an extension that its reader must know (RFC 7515, `crit`). None is known here, so such a token is
+/// not valid, whatever its signature is over.
+fn has_critical_extension(token: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Critical {
+        #[serde(default)]
+        crit: Option<IgnoredAny>,
+    }
+    let header = token.split('.').next().and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let critical = header.and_then(|header| serde_json::from_slice::<Critical>(&header).ok());
+    critical.is_some_and(|critical| critical.crit.is_some())
 }
 
 /// A key and its algorithm.

@@ -83,9 +83,10 @@ fn no_filter_enables_the_lines_that_have_secrets() {
     let log = || {
         tracing::trace!(target: "async_nats::connection", headers = "Bearer hunter2", "write operation: PUB");
         tracing::error!(target: "genai::client", "hunter2");
+        tracing::debug!(target: "h2::server", "malformed headers: malformed path (\"/?token=hunter2 \"): invalid uri character");
         tracing::trace!(target: "async_nats::connector", "connecting");
     };
-    for filter in ["trace", "trace,async_nats::connection=trace,genai=trace", "async_nats=trace"] {
+    for filter in ["trace", "trace,async_nats::connection=trace,genai=trace", "trace,h2=trace", "async_nats=trace"] {
         let lines = lines_of(filter, log);
         assert_eq!(lines.len(), 1, "{filter}: {lines:?}");
         assert_eq!(lines[0]["target"], "async_nats::connector");

@@ -7,7 +7,7 @@ use super::cells::{form, text_of};
 use super::date_parts::JoinedDate;
 use super::decide::{self, Decision, Subject};
 use super::evidence::{ColumnCell, Evidence};
-use super::figure::Form;
+use super::figure::{Form, form_of};
 use super::findings::Findings;
 use super::layout::Layout;
 use super::meaning::{Meaning, meaning_of};
@@ -316,7 +316,8 @@ fn unit_columns(columns: &mut [Column], rows: &[Row]) -> Vec<UnitColumn> {
             continue;
         }
         let texts = rows.iter().filter_map(|row| row.cells.get(index)).map(String::as_str);
-        let Some(unit) = units::unit_column(index, &column.name, texts.filter(|text| !text.is_empty())) else {
+        let Some(unit) = units::unit_column(index, &column.name, texts.filter(|text| form_of(text) != Form::NoValue))
+        else {
             continue;
         };
         column.kind = Kind::Unit;

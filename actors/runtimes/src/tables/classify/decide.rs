@@ -7,6 +7,7 @@ use super::evidence::{DISTINCT_MAX, Evidence};
 use super::findings::{Findings, Sort};
 use super::meaning::{Meaning, names_one_thing};
 use super::table::Kind;
+use crate::tables::grid::list;
 use crate::tables::note::{Note, count, invalid, lines, preview};
 
 /// Percentage of figures above which a column is meant to have numbers.
@@ -17,6 +18,8 @@ const REPORTED_PERCENT: usize = 10;
 const CODES_DISTINCT_MIN: usize = 3;
 /// Percentage of such texts from which a column has codes.
 const CODES_PERCENT: usize = 10;
+/// Texts beside figures that are reported together.
+const SUFFIXES_REPORTED_MAX: usize = 3;
 /// Rows for each distinct text from which a column divides the rows into groups.
 const ROWS_OF_GROUP_MIN: usize = 2;
 
@@ -159,22 +162,27 @@ fn decide_texts(subject: Subject<'_>, digits: usize, filled: usize, findings: &m
     Decision::new(Kind::Text, "its cells are texts that differ from row to row")
 }
 
-/// Reports figures that are texts only because of an unknown word beside them: the column would vanish.
+/// Reports figures that are texts only because of unknown words beside them: the column would vanish. There may be
+/// several of them, such as `CR` and `DR`.
 fn report_suffix(name: &str, evidence: &Evidence, filled: usize, findings: &mut Findings) {
-    let top = evidence.suffixes.iter().max_by_key(|(_, sort)| sort.count);
-    let Some((suffix, sort)) = top.filter(|(_, sort)| sort.count > 1 && sort.count * 100 > filled * NUMBERS_PERCENT)
-    else {
+    let mut sorts: Vec<(&String, &Sort)> = evidence.suffixes.iter().filter(|(_, sort)| sort.count > 1).collect();
+    sorts.sort_by_key(|(_, sort)| std::cmp::Reverse(sort.count));
+    sorts.truncate(SUFFIXES_REPORTED_MAX);
+    let all: usize = sorts.iter().map(|(_, sort)| sort.count).sum();
+    let Some((_, first)) = sorts.iter().min_by_key(|(_, sort)| sort.line()) else { return };
+    if all * 100 <= filled * NUMBERS_PERCENT {
         return;
-    };
+    }
+    let (are, units) = if sorts.len() > 1 { ("are", "units that are") } else { ("is", "a unit that is") };
     let message = format!(
-        "Column {} has figures with {}, such as {} in line {}, which is not a unit that is known here; it is read as text and \
+        "Column {} has figures with {}, such as {} in line {}, which {are} not {units} known here; it is read as text and \
          is left out of the figures.",
         preview(name),
-        preview(suffix),
-        preview(&sort.first),
-        sort.line()
+        list(sorts.iter().map(|(suffix, _)| suffix.as_str())),
+        preview(&first.first),
+        first.line()
     );
-    findings.warn(Note::new(message).at_line(sort.line()).in_column(name));
+    findings.warn(Note::new(message).at_line(first.line()).in_column(name));
 }
 
 fn is_grouping(evidence: &Evidence) -> bool {

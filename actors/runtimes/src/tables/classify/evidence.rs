@@ -14,6 +14,11 @@ pub(super) const DISTINCT_MAX: usize = 1_000;
 /// Different texts beside figures that are counted, and the bytes of one.
 const SUFFIXES_MAX: usize = 20;
 const SUFFIX_BYTES_MAX: usize = 24;
+/// What stands before a figure and makes it a text: an estimate, a bound, or a quote.
+const MARKS_BEFORE: [&str; 21] = [
+    "approx.", "approx", "about", "circa", "est.", "ca.", "ca", "<=", ">=", "≤", "≥", "<", ">", "=", "~", "≈", "±",
+    "'", "’", "“", "*",
+];
 
 /// One cell of a column.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +48,7 @@ pub(super) struct Evidence {
     pub(super) mixed: Sort,
     /// How many of them are distinct.
     pub(super) distinct_mixed: usize,
-    /// Those of them that begin with a figure, by the text beside its digits.
+    /// Those of them that are a figure with a text after it, or with a mark before it, by that.
     pub(super) suffixes: BTreeMap<String, Sort>,
     /// Digits that are too many to be added up.
     pub(super) too_long: Sort,
@@ -57,6 +62,18 @@ pub(super) struct Evidence {
     pub(super) distinct: usize,
     /// What the figures show about the notation.
     pub(super) marks: Marks,
+}
+
+/// The mark before a figure. A word is one only before a space: `CA-100` and `CA100` are codes.
+fn mark_before(text: &str) -> Option<&'static str> {
+    let lower = text.to_lowercase();
+    let mark = MARKS_BEFORE.into_iter().find(|mark| lower.starts_with(mark))?;
+    let rest = lower.strip_prefix(mark)?;
+    if mark.ends_with(char::is_alphabetic) && !rest.starts_with(' ') {
+        return None;
+    }
+    let is_figure = |c: char| c.is_ascii_digit() || matches!(c, '-' | '$' | '€' | '£');
+    rest.trim_start().starts_with(is_figure).then_some(mark)
 }
 
 impl Evidence {
@@ -115,6 +132,10 @@ impl Evidence {
         let digits = text.strip_prefix('-').unwrap_or(text);
         if digits.bytes().all(|byte| byte.is_ascii_digit()) {
             self.too_long.add(line, text);
+            return;
+        }
+        if let Some(mark) = mark_before(digits) {
+            self.suffixes.entry(mark.to_owned()).or_default().add(line, text);
             return;
         }
         let is_of_figure = |c: char| c.is_ascii_digit() || matches!(c, '.' | ',' | '\'' | ' ');

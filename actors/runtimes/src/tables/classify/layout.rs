@@ -15,6 +15,8 @@ mod header;
 
 /// Maximum texts of skipped rows that one note shows.
 const SKIPPED_SHOWN_MAX: usize = 3;
+/// Characters of a rule: fewer may be the mark for "no value".
+const RULE_CHARS_MIN: usize = 3;
 /// Columns from which a row with a single text is a caption and not a row of data.
 const CAPTION_COLUMNS_MIN: usize = 3;
 
@@ -44,6 +46,7 @@ pub(super) fn lay_out(grid: Grid, findings: &mut Findings) -> Result<Layout, Cau
         let names = names::distinct_names(&stated_names, findings);
         return Ok(Layout { names, has_header: true, stated_names, rows });
     }
+    drop_rules(&mut rows, findings);
     if rows.is_empty() {
         return Err(unreadable("the file has no rows"));
     }
@@ -113,6 +116,19 @@ fn note_skipped(position: &str, rows: &[GridRow], findings: &mut Findings) {
 fn row_text(row: &GridRow) -> String {
     let texts: Vec<Cow<'_, str>> = row.cells.iter().map(text_of).filter(|text| !text.is_empty()).collect();
     texts.join(" ")
+}
+
+/// Drops the lines of dashes, as they are below the header of a table in Markdown and of a printed one.
+fn drop_rules(rows: &mut Vec<GridRow>, findings: &mut Findings) {
+    let is_rule_mark = |c: char| matches!(c, '-' | '=' | ':' | '_' | '+' | '–' | '—' | '─' | '━' | '═');
+    let is_rule = |cell: &Cell| matches!(cell, Cell::Text(text) if text.chars().count() >= RULE_CHARS_MIN && text.chars().all(is_rule_mark));
+    let is_line = |row: &GridRow| {
+        let mut cells = row.cells.iter().filter(|cell| **cell != Cell::Empty).peekable();
+        cells.peek().is_some() && cells.all(is_rule)
+    };
+    let (rules, retained): (Vec<GridRow>, Vec<GridRow>) = std::mem::take(rows).into_iter().partition(is_line);
+    *rows = retained;
+    note_skipped("a rule", &rules, findings);
 }
 
 /// Drops the rows that repeat the header, as in several exports in one file, with the captions above them.

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use super::figure::{Form, form_of};
 use super::findings::Findings;
 use super::name_unit::{NameUnit, unit_of_name};
 use super::numbers::Numbers;
@@ -171,7 +172,7 @@ fn unit_of_row<'a>(subject: &Subject<'a>, row: &'a Row, own: Option<Unit>, name_
 
 fn unscaled_unit<'a>(subject: &Subject<'a>, row: &'a Row, own: Option<Unit>, name_unit: Option<Unit>) -> RowUnit<'a> {
     let stated = subject.unit_column.and_then(|column| row.cells.get(column.column)).map(String::as_str);
-    let stated = stated.filter(|text| !text.is_empty());
+    let stated = stated.filter(|text| form_of(text) != Form::NoValue);
     match (own, stated) {
         (Some(own @ Unit::Currency(sign)), Some(text)) => match unit::currency(text) {
             Some(Unit::Currency(code)) => RowUnit::known(unit::reconcile(sign, code).map_or(own, Unit::Currency)),

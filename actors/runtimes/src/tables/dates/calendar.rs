@@ -5,10 +5,13 @@ use jiff::civil::Date;
 /// Valid years of a date; any other year means that the text is no date.
 const YEARS: std::ops::RangeInclusive<i16> = 1900..=2200;
 
-/// The names of the months, from January, in English, German, French, Spanish, Italian, Portuguese and Dutch.
-/// Short names that are English words, such as `set` and `out`, are not among them.
+/// The names of the months, from January, in English, German, French, Spanish, Italian, Portuguese, Dutch, Swedish, Danish,
+/// Norwegian and Polish. Short names that are English words, such as `set` and `out`, are not among them.
 const MONTHS: [&[&str]; 12] = [
-    &["jan", "january", "januar", "jän", "jänner", "janvier", "janv", "ene", "enero", "gennaio", "janeiro", "januari"],
+    &[
+        "jan", "january", "januar", "jän", "jänner", "janvier", "janv", "ene", "enero", "gennaio", "janeiro",
+        "januari", "styczeń", "stycznia", "sty",
+    ],
     &[
         "feb",
         "february",
@@ -22,17 +25,52 @@ const MONTHS: [&[&str]; 12] = [
         "fev",
         "fevereiro",
         "februari",
+        "luty",
+        "lutego",
+        "lut",
     ],
-    &["mar", "march", "märz", "maerz", "mär", "mrz", "mars", "marzo", "março", "marco", "maart", "mrt"],
-    &["apr", "april", "avril", "avr", "abr", "abril", "aprile"],
-    &["may", "mai", "mayo", "maggio", "maio", "mei"],
-    &["jun", "june", "juni", "juin", "junio", "giu", "giugno", "junho"],
-    &["jul", "july", "juli", "juillet", "juil", "julio", "lug", "luglio", "julho"],
-    &["aug", "august", "août", "aout", "ago", "agosto", "augustus"],
-    &["sep", "sept", "september", "septembre", "septiembre", "settembre", "setembro"],
-    &["oct", "october", "okt", "oktober", "octobre", "octubre", "ott", "ottobre", "outubro"],
-    &["nov", "november", "novembre", "noviembre", "novembro"],
-    &["dec", "december", "dez", "dezember", "déc", "décembre", "decembre", "dic", "diciembre", "dicembre", "dezembro"],
+    &[
+        "mar", "march", "märz", "maerz", "mär", "mrz", "mars", "marzo", "março", "marco", "maart", "mrt", "marts",
+        "marzec", "marca",
+    ],
+    &["apr", "april", "avril", "avr", "abr", "abril", "aprile", "kwiecień", "kwietnia", "kwi"],
+    &["may", "mai", "mayo", "maggio", "maio", "mei", "maj", "maja"],
+    &["jun", "june", "juni", "juin", "junio", "giu", "giugno", "junho", "czerwiec", "czerwca", "cze"],
+    &["jul", "july", "juli", "juillet", "juil", "julio", "lug", "luglio", "julho", "lipiec", "lipca", "lip"],
+    &["aug", "august", "août", "aout", "ago", "agosto", "augustus", "augusti", "sierpień", "sierpnia", "sie"],
+    &["sep", "sept", "september", "septembre", "septiembre", "settembre", "setembro", "wrzesień", "września", "wrz"],
+    &[
+        "oct",
+        "october",
+        "okt",
+        "oktober",
+        "octobre",
+        "octubre",
+        "ott",
+        "ottobre",
+        "outubro",
+        "październik",
+        "października",
+        "paź",
+    ],
+    &["nov", "november", "novembre", "noviembre", "novembro", "listopad", "listopada", "lis"],
+    &[
+        "dec",
+        "december",
+        "dez",
+        "dezember",
+        "déc",
+        "décembre",
+        "decembre",
+        "dic",
+        "diciembre",
+        "dicembre",
+        "dezembro",
+        "desember",
+        "grudzień",
+        "grudnia",
+        "gru",
+    ],
 ];
 const WEEKDAYS: [&str; 31] = [
     "mon",

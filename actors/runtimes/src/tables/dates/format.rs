@@ -110,6 +110,8 @@ impl Format {
 /// Splits three numbers at two equal separators; only the year may have more than two digits.
 fn numbers(text: &str, separators: &[char], year: usize) -> Option<[i32; 3]> {
     let separator = text.chars().find(|c| !c.is_ascii_digit() && *c != ' ').filter(|c| separators.contains(c))?;
+    // `2024. 11. 14.` in Korean and Hungarian, `14.11.2024.` in Croatian: each part is an ordinal.
+    let text = if separator == '.' { text.strip_suffix('.').unwrap_or(text) } else { text };
     let mut parts = text.split(separator).map(str::trim);
     let mut all = [0; 3];
     for (index, number) in all.iter_mut().enumerate() {
@@ -128,6 +130,11 @@ fn pair(text: &str) -> Option<[i32; 2]> {
     let (first, second) = text.split_once(['-', '/']).or_else(|| text.split_once('M'))?;
     // `2024M11` and `2024-M11`, as in official statistics.
     Some([parse_small(first.trim())?, parse_small(second.trim().trim_start_matches('M'))?])
+}
+
+/// True for a span of two years, such as `2010/11` and `2010-11`, which may also be a month.
+pub(super) fn is_span_of_years(day: &str) -> bool {
+    !day.contains('M') && pair(day).is_some_and(|[first, second]| first >= 1000 && second == (first + 1) % 100)
 }
 
 fn words(text: &str) -> Vec<&str> {
@@ -191,7 +198,7 @@ fn compact_month(text: &str) -> Option<Date> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FORMATS, Format};
+    use super::{FORMATS, Format, is_span_of_years};
 
     #[test]
     fn each_format_parses_its_own_dates() {
@@ -201,6 +208,8 @@ mod tests {
             (Format::DayFirst, "14.11.2024", "2024-11-14"),
             (Format::DayFirst, "14. 11. 2024", "2024-11-14"),
             (Format::DayFirst, "14/11/24", "2024-11-14"),
+            (Format::DayFirst, "14.11.2024.", "2024-11-14"),
+            (Format::YearFirst, "2024. 11. 14.", "2024-11-14"),
             (Format::MonthFirst, "11/14/2024", "2024-11-14"),
             (Format::ShortYearFirst, "24-11-14", "2024-11-14"),
             (Format::YearMonth, "2024-11", "2024-11-01"),
@@ -213,6 +222,10 @@ mod tests {
             (Format::Named, "14. Oktober 2024", "2024-10-14"),
             (Format::Named, "14 de noviembre de 2024", "2024-11-14"),
             (Format::Named, "2024-Nov-14", "2024-11-14"),
+            (Format::Named, "14 maj 2024", "2024-05-14"),
+            (Format::Named, "1 października 2024", "2024-10-01"),
+            (Format::NamedMonth, "Paź-24", "2024-10-01"),
+            (Format::NamedMonth, "augusti 2024", "2024-08-01"),
             (Format::NamedMonth, "Sept 2024", "2024-09-01"),
             (Format::NamedMonth, "Nov-24", "2024-11-01"),
             (Format::NamedMonth, "Nov '24", "2024-11-01"),
@@ -228,6 +241,16 @@ mod tests {
             (Format::UnixMilliseconds, "1731578400000", "2024-11-14"),
         ] {
             assert_eq!(format.parse(text, None).map(|day| day.to_string()).as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_span_of_years_may_have_the_form_of_a_month() {
+        for text in ["2010/11", "2009-10", "1999/00"] {
+            assert!(is_span_of_years(text), "{text}");
+        }
+        for text in ["2010/12", "2010M11", "11/2010", "2010", "North"] {
+            assert!(!is_span_of_years(text), "{text}");
         }
     }
 
@@ -250,6 +273,7 @@ mod tests {
             "20241314",
             "202413",
             "1.234.567",
+            "14.11.",
             "12345",
             "99999",
         ] {

@@ -10,14 +10,22 @@ use crate::tables::note::{Note, invalid, preview, unreadable};
 
 /// Bytes in which the zero bytes of UTF-16 are counted.
 const SAMPLED_BYTES: usize = 4096;
+/// The character that begins a file in Unicode, and has no width elsewhere.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 /// Bytes to which Windows-1252 assigns no character.
 const UNASSIGNED: [u8; 5] = [0x81, 0x8d, 0x8f, 0x90, 0x9d];
 
-/// Decodes a text and strips its byte order mark.
+/// Decodes a text and strips its byte order marks: a file that was joined from several has one before each of them.
 ///
 /// # Errors
 /// `invalid_data`, with the line of the first byte that is not text.
 pub(super) fn decode(bytes: &[u8]) -> Result<(Cow<'_, str>, Option<Note>), Cause> {
+    let (text, note) = decode_bytes(bytes)?;
+    let text = if text.contains(BYTE_ORDER_MARK) { Cow::Owned(text.replace(BYTE_ORDER_MARK, "")) } else { text };
+    Ok((text, note))
+}
+
+fn decode_bytes(bytes: &[u8]) -> Result<(Cow<'_, str>, Option<Note>), Cause> {
     if bytes.starts_with(&[0xff, 0xfe, 0, 0]) || bytes.starts_with(&[0, 0, 0xfe, 0xff]) {
         return Err(unreadable("the text is UTF-32, which is not read; save it as UTF-8"));
     }
@@ -123,6 +131,12 @@ mod tests {
     fn decode_owned(bytes: &[u8]) -> (String, Option<String>) {
         let (text, note) = decode(bytes).unwrap();
         (text.into_owned(), note.map(|note| note.message))
+    }
+
+    #[test]
+    fn the_marks_of_joined_files_are_no_text() {
+        let (text, note) = decode_owned("\u{feff}\u{feff}a,b\n1,2\n\u{feff}a,b\n3,4\n".as_bytes());
+        assert_eq!((text.as_str(), note), ("a,b\n1,2\na,b\n3,4\n", None));
     }
 
     #[test]

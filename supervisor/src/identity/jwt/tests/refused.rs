@@ -37,6 +37,7 @@ async fn a_token_is_refused_for_the_reason_that_it_has() {
     let signed = |claims: Value| sign(ed(), Some("a"), &claims);
     let change = |name: &str, value: Value| signed(with(claims(), name, value));
     let valid = signed(claims());
+    let with_header = |header: Value| format!("{}.{}", encoded(&header), valid.split_once('.').unwrap().1);
     for (name, token, refusal) in [
         ("expired", change("exp", json!(NOW_SECS - 30)), Refusal::Expired),
         ("not valid yet", change("nbf", json!(NOW_SECS + 31)), Refusal::NotYetValid),
@@ -53,6 +54,11 @@ async fn a_token_is_refused_for_the_reason_that_it_has() {
         ("other claims", tampered(&valid, &with(claims(), "sub", json!("root"))), Refusal::Signature),
         ("unsigned", unsigned("none", ""), Refusal::Form),
         ("unsigned in capitals", unsigned("None", ""), Refusal::Form),
+        (
+            "an extension that its reader must know",
+            with_header(json!({ "alg": "EdDSA", "kid": "a", "crit": ["b64"], "b64": false })),
+            Refusal::Form,
+        ),
         ("too large", change("note", json!("x".repeat(20_000))), Refusal::TooLarge),
         ("one part", "abc".to_owned(), Refusal::Form),
         ("four parts", format!("{valid}.x"), Refusal::Form),

@@ -78,6 +78,10 @@ impl ChunkReader {
         };
         let is_first = |choice: &&Json| choice.get("index").and_then(Json::as_u64).unwrap_or_default() == 0;
         let Some(choice) = choices.iter().find(is_first) else { return Ok(()) };
+        // OpenRouter reports the failure of a provider in the choice that it ends.
+        if choice.get("error").is_some_and(|error| !is_blank(error)) {
+            return Err(error::from_event(choice, &self.redactor));
+        }
         for name in ["delta", "message"] {
             match choice.get(name) {
                 Some(delta @ Json::Object(_)) => self.read_delta(delta, has_markers, deltas)?,
@@ -215,7 +219,8 @@ mod tests {
     #[test]
     fn empty_members_have_no_meaning() {
         let chunk = |delta: Json| json!({ "error": null, "usage": null, "choices": [{ "index": 0, "finish_reason": "", "delta": delta }] });
-        let blank = json!({ "content": null, "tool_calls": null, "refusal": "", "reasoning_content": "", "function_call": null });
+        let calls = json!([null, {}, { "index": 0, "id": "", "type": "function", "function": { "name": "", "arguments": "" } }]);
+        let blank = json!({ "content": null, "tool_calls": calls, "refusal": "", "reasoning_content": "", "function_call": null });
         let last = json!({ "choices": [{ "delta": null, "finish_reason": "stop" }], "error": {} });
         let documents = [chunk(blank), chunk(json!({ "content": "a" })), json!({ "choices": [] }), json!({}), last];
         assert_eq!(read(&documents).unwrap(), [text("a"), Delta::End(StopReason::Complete)]);
@@ -248,6 +253,7 @@ mod tests {
             json!({ "object": "error", "message": "boom sk-1" }),
             json!([{ "error": { "message": "boom sk-1" } }]),
             json!({ "choices": [{ "delta": {} }], "error": "boom sk-1" }),
+            json!({ "choices": [{ "delta": {}, "finish_reason": "error", "error": { "message": "boom sk-1" } }] }),
         ] {
             let expected = ModelError::Failed { status: None, message: "boom ***".into() };
             assert_eq!(read(std::slice::from_ref(&document)), Err(expected), "{document}");

@@ -7,6 +7,7 @@ use greenroom_actors::model::ModelError;
 use greenroom_protocol::Json;
 
 use super::surrogates;
+use crate::models::http::error::is_blank;
 
 /// Maximum bytes of an answer without tokens, and maximum bytes of one token in transit.
 const ANSWER_BYTES_BASE: u64 = 1024 * 1024;
@@ -55,6 +56,8 @@ pub(super) struct EventReader {
     skips_line_feed: bool,
     /// The lines of data of the current event.
     data: Vec<String>,
+    /// True if the current event is named `error`: whatever its data are, they are a failure.
+    is_error: bool,
 }
 
 impl EventReader {
@@ -67,6 +70,7 @@ impl EventReader {
             unread: Vec::new(),
             skips_line_feed: false,
             data: Vec::new(),
+            is_error: false,
         }
     }
 
@@ -130,7 +134,9 @@ impl EventReader {
     fn read_line(&mut self, line: &[u8], events: &mut VecDeque<Event>) -> Result<(), ModelError> {
         let line = std::str::from_utf8(line).map_err(|_| malformed("the answer is not UTF-8"))?;
         if line.is_empty() {
-            return self.end_event(events);
+            let ended = self.end_event(events);
+            self.is_error = false;
+            return ended;
         }
         if line.starts_with('{') {
             return self.read_data(line, events);
@@ -145,7 +151,11 @@ impl EventReader {
                 events.push_back(Event::Document(Document { json, has_markers: false }));
                 Ok(())
             }
-            // Names of events, ids, comments.
+            "event" => {
+                self.is_error = value.trim() == "error";
+                Ok(())
+            }
+            // Ids, comments.
             _ => Ok(()),
         }
     }
@@ -158,7 +168,7 @@ impl EventReader {
             return Ok(());
         }
         match parse(data).filter(|_| self.data.is_empty()) {
-            Some(document) => events.push_back(Event::Document(document)),
+            Some(document) => events.push_back(Event::Document(self.as_named(document))),
             None if data.is_empty() => {}
             None => self.data.push(data.to_owned()),
         }
@@ -170,9 +180,22 @@ impl EventReader {
             return Ok(());
         }
         let data = std::mem::take(&mut self.data).join("\n");
-        let document = parse(&data).ok_or_else(|| malformed("an event of the answer is not valid JSON"))?;
-        events.push_back(Event::Document(document));
+        let document = match parse(&data) {
+            Some(document) => document,
+            // Proxies report a failure in words.
+            None if self.is_error => Document { json: Json::String(data), has_markers: false },
+            None => return Err(malformed("an event of the answer is not valid JSON")),
+        };
+        events.push_back(Event::Document(self.as_named(document)));
         Ok(())
+    }
+
+    /// A document as the name of its event makes it: that of an `error` has the member, if it lacks it.
+    fn as_named(&self, document: Document) -> Document {
+        let Document { json, has_markers } = document;
+        let lacks_error = json.get("error").is_none_or(is_blank);
+        let json = if self.is_error && lacks_error { serde_json::json!({ "error": json }) } else { json };
+        Document { json, has_markers }
     }
 }
 
@@ -243,6 +266,21 @@ mod tests {
     fn an_error_in_a_field_of_its_own_is_a_document() {
         let text = "error: {\"code\": 400, \"message\": \"too long\"}\n\n";
         assert_eq!(read(text, 9).unwrap(), [json!({ "error": { "code": 400, "message": "too long" } })]);
+    }
+
+    #[test]
+    fn whatever_an_event_named_error_has_is_a_failure() {
+        for (data, error) in [
+            ("{\"message\": \"too long\"}", json!({ "message": "too long" })),
+            ("{\"message\": \"too long\", \"error\": null}", json!({ "message": "too long", "error": null })),
+            ("upstream timed out", json!("upstream timed out")),
+        ] {
+            let text = format!("data: {{\"a\": 1}}\n\nevent: error\ndata: {data}\n\ndata: {{\"b\": 2}}\n\n");
+            let expected = [json!({ "a": 1 }), json!({ "error": error }), json!({ "b": 2 })];
+            assert_eq!(read(&text, 9).unwrap(), expected, "{data}");
+        }
+        let own = "event: error\ndata: {\"error\": {\"message\": \"x\"}}\n\n";
+        assert_eq!(read(own, 9).unwrap(), [json!({ "error": { "message": "x" } })]);
     }
 
     #[test]

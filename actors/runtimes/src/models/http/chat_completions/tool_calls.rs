@@ -37,6 +37,14 @@ struct Entry<'e> {
     arguments: &'e Json,
 }
 
+impl Entry<'_> {
+    /// True if nothing of a call is in it.
+    fn is_blank(&self) -> bool {
+        let has_arguments = !self.arguments.is_null() && self.arguments.as_str() != Some("");
+        self.id.is_none() && self.name.is_none() && !has_arguments
+    }
+}
+
 impl ToolCalls {
     /// True if no call has begun.
     pub(super) const fn is_empty(&self) -> bool {
@@ -48,6 +56,10 @@ impl ToolCalls {
     /// # Errors
     /// [`ModelError::MalformedResponse`] if it is no object, or if there are too many calls.
     pub(super) fn add(&mut self, entry: &Json, has_markers: bool) -> Result<(), ModelError> {
+        // Gateways put empty calls into every chunk.
+        if entry.is_null() {
+            return Ok(());
+        }
         let function = entry.get("function").filter(|function| function.is_object()).unwrap_or(entry);
         if !function.is_object() {
             return Err(malformed("a tool call has a wrong type"));
@@ -60,6 +72,7 @@ impl ToolCalls {
         };
         let at = match self.find(&entry) {
             Some(at) => at,
+            None if entry.is_blank() => return Ok(()),
             None if self.0.len() >= CALLS_MAX => {
                 return Err(malformed(format!("the answer has more than {CALLS_MAX} tool calls")));
             }

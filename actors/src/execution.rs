@@ -4,6 +4,7 @@
 //! execute      inputs → attempts, as the definition's `retry` allows → outputs
 //! └── Runtime  the implementation of the definition's `runtime`
 //!     ├── native   a handler that is compiled in
+//!     ├── python   a handler in Python; it calls the host through `host_calls`
 //!     └── llm      prompt, memory → turns { model calls, tool calls } → answer, repair
 //! ```
 //!
@@ -14,6 +15,7 @@ pub mod accounting;
 mod agent_tools;
 mod answer_json;
 mod conversation;
+pub mod host_calls;
 pub mod invocation;
 mod llm;
 mod memory;
@@ -47,6 +49,7 @@ pub use model_registry::ModelRegistry;
 pub use native::{NativeRuntime, NativeTools, register_native};
 pub use stream::{AnswerEvent, DeltaSink};
 
+use host_calls::LogLines;
 use invocation::{Invocation, UsageMeter};
 use runtime::{ExecutionContext, Runtime};
 
@@ -189,6 +192,7 @@ pub async fn execute(
         let is_done = runtime.kind() == RuntimeKind::Llm && is_retried_by_calls(cause.code);
         cause.code.is_retryable() && !is_done
     };
+    let log_lines = LogLines::default();
     let mut attempt = 1;
     loop {
         let ctx = ExecutionContext {
@@ -197,6 +201,7 @@ pub async fn execute(
             files: &files,
             meter: &meter,
             budget: &budget,
+            log_lines: &log_lines,
             ends_at,
         };
         let cause = match runtime.execute(&ctx).await {

@@ -172,7 +172,7 @@ async fn require_authentication_denies_a_request_without_a_credential() {
 #[tokio::test]
 async fn allow_network_denies_nothing_and_obliges_the_host() {
     let guard = harness::guard().await;
-    for (policies, expected) in [(&["allow_network"][..], true), (&[], false)] {
+    for (policies, expected) in [(&["allow_network"][..], true), (&[][..], false)] {
         let request = harness::user_request("admin", harness::invoke("executive_summary_agent")).await;
         let facts = harness::agent_facts("executive_summary_agent_001", "business_ops", &[], policies);
         let permit = guard.permit(AccessRequest::new(request, facts)).await.unwrap();

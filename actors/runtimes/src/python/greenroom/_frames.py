@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 #: Bytes of the JSON of one frame.
-FRAME_BYTES_MAX = 64 * 1024 * 1024
+FRAME_BYTES_MAX = 96 * 1024 * 1024
 _READ_BYTES = 1024 * 1024
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 

@@ -18,6 +18,7 @@ mod conversation;
 pub mod host_calls;
 pub mod invocation;
 mod llm;
+mod log_lines;
 mod memory;
 mod model_call;
 pub mod model_registry;
@@ -49,8 +50,8 @@ pub use model_registry::ModelRegistry;
 pub use native::{NativeRuntime, NativeTools, register_native};
 pub use stream::{AnswerEvent, DeltaSink};
 
-use host_calls::LogLines;
 use invocation::{Invocation, UsageMeter};
+use log_lines::LogLines;
 use runtime::{ExecutionContext, Runtime};
 
 /// The parts of an [`ExecutionEnv`].

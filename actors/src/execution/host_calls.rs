@@ -4,13 +4,12 @@
 //! each call is authenticated, decided by the guard, audited and paid. Artifacts are those of the tenant, as for a native
 //! handler. What starts and bounds the handlers is in `actors/runtimes`.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use greenroom_protocol::request::{CallOptions, ContextChange, ContextRead, ContextWrite, Invoke};
 use greenroom_protocol::value::truncate_utf8;
 use greenroom_protocol::{AgentId, ArtifactRef, Cause, ContextKey, ErrorCode, Json, Reply, Request, RunId, Values};
 use serde::Deserialize;
 
+use super::log_lines::{LOG_LINES_MAX, LineFate};
 use super::runtime::ExecutionContext;
 use crate::handler::File;
 
@@ -18,8 +17,6 @@ use crate::handler::File;
 pub const OPENED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Maximum size in bytes of one line of the log; the rest is cut.
 pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
-/// Lines that one execution may write to the log; further ones are dropped.
-pub const LOG_LINES_MAX: u32 = 1_000;
 
 /// A function of the host that a handler in another language calls. Each one re-enters the pipeline as the agent itself
 /// (authenticated, judged by the guard, audited, paid), except `Log`.
@@ -93,10 +90,6 @@ pub enum HostReply {
     /// The content of an artifact or a file.
     File(File),
 }
-
-/// The lines that an execution has written to the log.
-#[derive(Debug, Default)]
-pub(crate) struct LogLines(AtomicU32);
 
 impl ExecutionContext<'_> {
     /// Makes a call of the handler. `number` counts the calls of one attempt from 1, so that a repetition has the same
@@ -191,19 +184,19 @@ impl ExecutionContext<'_> {
     fn write_log(&self, level: LogLevel, message: &str) {
         let agent = self.invocation.agent.id().as_str();
         let trace = self.invocation.grant.trace().as_str();
-        let line = self.log_lines.0.fetch_add(1, Ordering::Relaxed);
-        if line >= LOG_LINES_MAX {
-            if line == LOG_LINES_MAX {
+        match self.log_lines.count() {
+            LineFate::Written => {}
+            LineFate::FirstDropped => {
+                let lines_max = LOG_LINES_MAX;
                 tracing::warn!(
                     agent.id = agent,
                     trace_id = trace,
-                    lines_max = LOG_LINES_MAX,
+                    lines_max,
                     "further lines of the handler are dropped"
                 );
+                return;
             }
-            // The counter must not wrap.
-            self.log_lines.0.store(LOG_LINES_MAX + 1, Ordering::Relaxed);
-            return;
+            LineFate::Dropped => return,
         }
         let message = log_line(message);
         match level {

@@ -9,8 +9,8 @@ use greenroom_protocol::{Cause, Reply, Request, RequestId, Timestamp, Values};
 use tokio::time::Instant;
 
 use super::ExecutionEnv;
-use super::host_calls::LogLines;
 use super::invocation::{Invocation, UsageMeter};
+use super::log_lines::LogLines;
 use crate::failure::RetryBudget;
 use crate::handler::FileAccess;
 use crate::pipeline::CallScope;

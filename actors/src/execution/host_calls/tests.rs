@@ -6,6 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::agent::ExecutionFailure;
 use crate::execution::invocation::{Invocation, UsageMeter};
+use crate::execution::log_lines::LogLines;
 use crate::test_env::{TestEnv, TestEnvOptions, agent};
 
 fn reply(outputs: Json) -> Reply {

@@ -208,3 +208,6 @@ fn timeout_error(timeout: Duration) -> Cause {
     let message = format!("the handler did not return before its deadline; its agent has {} s", timeout.as_secs());
     Cause::new(ErrorCode::TimedOut, message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,7 +81,7 @@ impl Isolation {
             (has("files"), "restrictions of files (Landlock)"),
             (has("calls"), "a filter of system calls (seccomp)"),
         ];
-        all.into_iter().filter_map(|(is_there, name)| (!is_there).then_some(name)).collect()
+        all.into_iter().filter_map(|(is_available, name)| (!is_available).then_some(name)).collect()
     }
 }
 

@@ -139,8 +139,8 @@ mod tests {
         let packages = prepare(&requirements, folder.path(), &interpreter).await.unwrap();
         assert!(packages.join("stage_words.py").is_file());
         std::fs::remove_file(packages.join("stage_words.py")).unwrap();
-        let again = prepare(&requirements, folder.path(), &interpreter).await.unwrap();
-        assert_eq!(again, packages);
+        let second = prepare(&requirements, folder.path(), &interpreter).await.unwrap();
+        assert_eq!(second, packages);
         assert!(!packages.join("stage_words.py").exists(), "the same content is not installed again");
     }
 

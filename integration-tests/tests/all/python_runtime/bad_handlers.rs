@@ -118,8 +118,13 @@ async fn a_process_that_dies_or_sends_what_is_no_frame_is_replaced() -> Result<(
                        write(len(data).to_bytes(4, 'big') + data)\n    import time\n    time.sleep(600)\n",
     );
     let killed = "import os\ndef execute(inputs):\n    os.kill(os.getpid(), 9)\n";
-    let bad =
-        [("half", half.as_str()), ("large", &large), ("binary", &binary), ("forged", &forged), ("killed", killed)];
+    let bad = [
+        ("half", half.as_str()),
+        ("large", large.as_str()),
+        ("binary", binary.as_str()),
+        ("forged", forged.as_str()),
+        ("killed", killed),
+    ];
     let pod = start(60, &bad).await?;
     for (id, _) in bad {
         let cause = pod.cause(id, json!({})).await?;
@@ -176,12 +181,12 @@ async fn a_handler_has_no_secrets_no_files_of_the_machine_and_no_rights() -> Res
                  'unshare': libc.unshare(0x10000000)}}\n";
     let pod = start(20, &[("looks", looks)]).await?;
     let own = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    let seen = pod.result("looks", json!({ "own": own })).await?;
-    let names: BTreeSet<&str> = seen["names"].as_array().context("names")?.iter().filter_map(Value::as_str).collect();
+    let result = pod.result("looks", json!({ "own": own })).await?;
+    let names: BTreeSet<&str> = result["names"].as_array().context("names")?.iter().filter_map(Value::as_str).collect();
     assert_eq!(names, BTreeSet::from(["HOME", "LANG", "MALLOC_ARENA_MAX", "PATH", "TMPDIR"]));
-    let denied = json!(["PermissionError"; 5]);
-    assert_eq!(seen["files"], denied);
-    assert_eq!((&seen["cwd"], &seen["unshare"]), (&json!([]), &json!(-1)));
+    let denied = json!(vec!["PermissionError"; 5]);
+    assert_eq!(result["files"], denied);
+    assert_eq!((&result["cwd"], &result["unshare"]), (&json!([]), &json!(-1)));
     pod.shutdown().await;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Lines that one execution may write to the log; further ones are dropped.
-pub const LOG_LINES_MAX: u32 = 1_000;
+pub(crate) const LOG_LINES_MAX: u32 = 1_000;
 
 /// The lines that an execution has written to the log, over all attempts.
 #[derive(Debug, Default)]

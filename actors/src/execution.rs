@@ -4,6 +4,7 @@
 //! execute      inputs → attempts, as the definition's `retry` allows → outputs
 //! └── Runtime  the implementation of the definition's `runtime`
 //!     ├── native   a handler that is compiled in
+//!     ├── python   a handler in Python; it calls the host through `host_calls`
 //!     └── llm      prompt, memory → turns { model calls, tool calls } → answer, repair
 //! ```
 //!
@@ -14,8 +15,10 @@ pub mod accounting;
 mod agent_tools;
 mod answer_json;
 mod conversation;
+pub mod host_calls;
 pub mod invocation;
 mod llm;
+mod log_lines;
 mod memory;
 mod model_call;
 pub mod model_registry;
@@ -48,6 +51,7 @@ pub use native::{NativeRuntime, NativeTools, register_native};
 pub use stream::{AnswerEvent, DeltaSink};
 
 use invocation::{Invocation, UsageMeter};
+use log_lines::LogLines;
 use runtime::{ExecutionContext, Runtime};
 
 /// The parts of an [`ExecutionEnv`].
@@ -189,6 +193,7 @@ pub async fn execute(
         let is_done = runtime.kind() == RuntimeKind::Llm && is_retried_by_calls(cause.code);
         cause.code.is_retryable() && !is_done
     };
+    let log_lines = LogLines::default();
     let mut attempt = 1;
     loop {
         let ctx = ExecutionContext {
@@ -197,6 +202,7 @@ pub async fn execute(
             files: &files,
             meter: &meter,
             budget: &budget,
+            log_lines: &log_lines,
             ends_at,
         };
         let cause = match runtime.execute(&ctx).await {

@@ -129,6 +129,15 @@ impl FileAccess {
         }
     }
 
+    /// True if the artifact holds personal data; false if the tenant has no such artifact.
+    ///
+    /// # Errors
+    /// [`ErrorCode::StoreUnavailable`].
+    pub async fn is_personal_data(&self, artifact: &ArtifactRef) -> Result<bool, Cause> {
+        let info = self.sources.artifacts.info(&self.owner.tenant, &artifact.hash).await;
+        Ok(info.map_err(|error| error.cause())?.is_some_and(|info| info.personal_data))
+    }
+
     /// Stores bytes as an artifact.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //! fills them from the crates that own them, so that this crate does not depend on those crates.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 /// The names of policies, handlers, tools and model providers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -16,6 +17,8 @@ pub struct KnownNames {
     pub providers: BTreeSet<String>,
     /// The capabilities that rules of the policy read; none if the policy does not declare them.
     pub policy_capabilities: Option<BTreeSet<String>>,
+    /// The folder below which the handlers in Python are; `None` if it is not configured, and then none is looked for.
+    pub python_handlers: Option<PathBuf>,
 }
 
 impl KnownNames {
@@ -33,7 +36,15 @@ impl KnownNames {
             tools: set(&mut tools.into_iter()),
             providers: set(&mut providers.into_iter()),
             policy_capabilities: None,
+            python_handlers: None,
         }
+    }
+
+    /// Adds the folder below which the handlers in Python are.
+    #[must_use]
+    pub fn with_python_handlers(mut self, folder: Option<PathBuf>) -> Self {
+        self.python_handlers = folder;
+        self
     }
 
     /// Adds the capabilities that rules of the policy read.

@@ -19,6 +19,7 @@ pub(crate) mod parts;
 mod pipeline;
 pub(crate) mod pod_nats;
 pub mod policy;
+pub(crate) mod python;
 pub(crate) mod redis;
 pub(crate) mod services;
 pub mod stores;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use greenroom_actors::execution::Accounting;
+use greenroom_actors::execution::runtime::Runtime;
 use greenroom_actors::handler::Handler;
 use greenroom_actors::pipeline::PipelineHandle;
 use greenroom_actors::tool::Tool;
@@ -149,7 +151,9 @@ struct PodStart {
 /// Starts the actors and the pipeline of a pod, and what runs beside them.
 async fn start(parts: PodParts, mut services: Services, pod: PodStart) -> Result<Pod, Cause> {
     let PodStart { handlers, tools, evaluator, cluster, in_service, lock } = pod;
-    let env = actors::execution_env(&parts, handlers, tools, Accounting::new(&parts.stores, Arc::clone(&parts.clock)));
+    let runtimes: Vec<Arc<dyn Runtime>> = vec![python::start(&mut services, &parts)];
+    let accounting = Accounting::new(&parts.stores, Arc::clone(&parts.clock));
+    let env = actors::execution_env(&parts, handlers, tools, runtimes, accounting);
     let built = actors::spawn_tree(&parts, &env).await?;
     services::start_cluster(&mut services, &parts, &built.runs);
     let (pipeline, releaser) = pipeline::build(&parts, built.dispatcher, built.runs, evaluator)?;

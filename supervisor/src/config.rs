@@ -18,6 +18,7 @@ pub mod models;
 pub mod nats;
 pub mod pod;
 pub mod process;
+pub mod python;
 mod reader;
 pub mod redis;
 pub mod reserved;
@@ -46,6 +47,7 @@ pub use http::HttpConfig;
 pub use issuers::{ClaimNames, IssuerConfig, IssuerKeyConfig, TokenAlgorithm};
 pub use models::{ModelsConfig, ProviderConfig};
 pub use nats::{NatsAuth, NatsConfig, NatsTls};
+pub use python::PythonConfig;
 pub use redis::RedisConfig;
 pub use secret::Secret;
 pub use settings_hash::SettingsHash;
@@ -86,6 +88,8 @@ pub struct Config {
     pub policy: Option<SourceLocation>,
     /// Directories from which handlers may read paths given in inputs.
     pub files_roots: Vec<PathBuf>,
+    /// The handlers in Python.
+    pub python: PythonConfig,
     /// Where state is stored.
     pub store: StoreConfig,
     /// The key that signs the audit; `None` for that of a file in the data directory.

@@ -3,6 +3,7 @@
 //! ```text
 //! models    providers of language models: servers, offline, scripted
 //! native    handlers and tools that need no language model
+//! python    handlers in Python, in processes of their own
 //! tables    files → facts; charts, report: facts → pictures and pages
 //! files     reads files within the configured directories
 //! model_server   a scripted server, for tests only
@@ -24,6 +25,7 @@ pub mod files;
 pub mod model_server;
 pub mod models;
 mod native;
+pub mod python;
 pub mod report;
 pub mod tables;
 

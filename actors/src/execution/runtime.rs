@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::ExecutionEnv;
 use super::invocation::{Invocation, UsageMeter};
+use super::log_lines::LogLines;
 use crate::failure::RetryBudget;
 use crate::handler::FileAccess;
 use crate::pipeline::CallScope;
@@ -34,6 +35,8 @@ pub struct ExecutionContext<'a> {
     pub(crate) files: &'a FileAccess,
     pub(crate) meter: &'a UsageMeter,
     pub(crate) budget: &'a Arc<RetryBudget>,
+    /// Counts the lines that a handler has written to the log, over all attempts.
+    pub(crate) log_lines: &'a LogLines,
     /// The end of the execution: the deadline of the request, or the timeout of the agent if that is earlier.
     pub(crate) ends_at: Instant,
 }
@@ -62,6 +65,14 @@ impl ExecutionContext<'_> {
     pub fn time_left(&self) -> Duration {
         let until_deadline = self.invocation.grant.deadline().remaining(self.env.clock.now());
         until_deadline.min(self.ends_at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Waits until the pod has its lease; a runtime begins no work without it.
+    ///
+    /// # Errors
+    /// [`ErrorCode::LeaseLost`](greenroom_protocol::ErrorCode::LeaseLost) if another pod has declared this one dead.
+    pub async fn wait_lease(&self) -> Result<(), Cause> {
+        self.env.accounting.wait_lease().await
     }
 
     /// Issues a nested request as the agent itself, waits for its reply and adds its usage.

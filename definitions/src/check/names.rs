@@ -7,14 +7,16 @@ use greenroom_protocol::policy_name;
 
 use crate::agent::{Agent, RuntimeKind};
 use crate::definition_set::{DefinitionSet, Located};
+use crate::known_names::KnownNames;
 use crate::problem::{Problem, ProblemKind};
+use crate::python_handler::PythonHandler;
 use crate::yaml::PathSegment;
 
-pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
+pub(super) fn check(all: &DefinitionSet, known_names: &KnownNames) -> Vec<Problem> {
     let mut problems = Vec::new();
     for definition in &all.agents {
         policies(definition, &definition.value.spec().policies, &mut problems);
-        implementation(definition, &mut problems);
+        implementation(definition, known_names, &mut problems);
         placement(definition, &mut problems);
     }
     for definition in &all.workflows {
@@ -52,7 +54,7 @@ fn placement(definition: &Located<Agent>, problems: &mut Vec<Problem>) {
     }
 }
 
-fn implementation(definition: &Located<Agent>, problems: &mut Vec<Problem>) {
+fn implementation(definition: &Located<Agent>, known_names: &KnownNames, problems: &mut Vec<Problem>) {
     let spec = &definition.value.spec().implementation;
     let at = |member: &'static str| [PathSegment::Name("implementation"), PathSegment::Name(member)];
     match (spec.runtime, &spec.handler) {
@@ -60,7 +62,10 @@ fn implementation(definition: &Located<Agent>, problems: &mut Vec<Problem>) {
             let found = "a native agent needs a `handler`";
             problems.push(definition.error(&at("runtime"), ProblemKind::MissingField, found, ""));
         }
-        (RuntimeKind::Wasm | RuntimeKind::Python | RuntimeKind::Http, _) => {
+        (RuntimeKind::Python, handler) => {
+            problems.extend(python_handler(definition, handler.as_deref(), known_names));
+        }
+        (RuntimeKind::Wasm | RuntimeKind::Http, _) => {
             let found = format!("the runtime `{}` is not built into this release", spec.runtime.as_str());
             let expected = "a call of this agent fails with `runtime_unavailable`";
             problems.push(definition.warning(&at("runtime"), ProblemKind::RuntimeNotBuilt, found, expected));
@@ -80,9 +85,34 @@ fn implementation(definition: &Located<Agent>, problems: &mut Vec<Problem>) {
         let found = "a native agent calls no model, so its prompt is never used";
         problems.push(definition.error(&at("prompt"), ProblemKind::InvalidValue, found, "remove it"));
     }
-    if spec.memory.is_some() {
-        let found = "`memory` has no effect in this release";
-        let expected = "it will bound the runtimes `wasm` and `python`, which are not built";
+    let has_memory = match spec.runtime {
+        RuntimeKind::Python => true,
+        RuntimeKind::Llm | RuntimeKind::Native | RuntimeKind::Wasm | RuntimeKind::Http => false,
+    };
+    if spec.memory.is_some() && !has_memory {
+        let found = format!("`memory` has no effect for the runtime `{}`", spec.runtime.as_str());
+        let expected = "it bounds the runtime `python`";
         problems.push(definition.warning(&at("memory"), ProblemKind::NoEffect, found, expected));
     }
+}
+
+/// The problem of the handler of a Python agent. A module that does not exist here may exist on the pod.
+fn python_handler(definition: &Located<Agent>, handler: Option<&str>, known_names: &KnownNames) -> Option<Problem> {
+    let at = |member: &'static str| [PathSegment::Name("implementation"), PathSegment::Name(member)];
+    let Some(name) = handler else {
+        let found = "a Python agent needs a `handler`";
+        return Some(definition.error(&at("runtime"), ProblemKind::MissingField, found, "the module and its function"));
+    };
+    let Some(handler) = PythonHandler::parse(name) else {
+        let found = format!("`{name}` is not a handler in Python");
+        let expected = "the module and its function, such as `agents.business_ops.executive_summary.execute`";
+        return Some(definition.error(&at("handler"), ProblemKind::InvalidValue, found, expected));
+    };
+    let folder = known_names.python_handlers.as_deref()?;
+    if handler.existing_file(folder).is_some() {
+        return None;
+    }
+    let found = format!("there is no module `{}`", handler.module());
+    let expected = format!("the file {}", handler.file(folder).display());
+    Some(definition.warning(&at("handler"), ProblemKind::UnknownName, found, expected))
 }

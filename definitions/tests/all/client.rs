@@ -19,18 +19,27 @@ fn fixture(name: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn the_clients_agent_file_loads_with_warnings_about_its_runtime_and_its_memory() {
+fn the_clients_agent_file_loads_without_a_problem() {
     let report = check_file(&fixture("client_agent.yaml"), &Source::Embedded, &known_names());
-    let problems: Vec<String> = report.problems().iter().map(ToString::to_string).collect();
-    assert_eq!(problems.len(), 2, "{report}");
-    assert!(
-        problems[0].ends_with(
-            "client_agent.yaml:39:12: warning[runtime_not_built]: the runtime `python` is not built into this \
-             release; a call of this agent fails with `runtime_unavailable`"
-        ),
-        "{problems:?}"
+    assert!(report.problems().is_empty(), "{report}");
+}
+
+#[test]
+fn a_module_that_is_missing_is_a_warning_with_its_path_if_the_folder_is_configured() {
+    let handlers = tempfile::tempdir().unwrap();
+    let names = known_names().with_python_handlers(Some(handlers.path().to_owned()));
+    let check = || check_file(&fixture("client_agent.yaml"), &Source::Embedded, &names);
+    let problems: Vec<String> = check().problems().iter().map(ToString::to_string).collect();
+    let folder = handlers.path().join("agents/business_ops");
+    let file = folder.join("executive_summary.py");
+    let expected = format!(
+        "warning[unknown_name]: there is no module `agents.business_ops.executive_summary`; the file {}",
+        file.display()
     );
-    assert!(problems[1].contains(": warning[no_effect]: `memory` has no effect in this release"), "{problems:?}");
+    assert!(problems.len() == 1 && problems[0].ends_with(&expected), "{problems:?}");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(&file, "").unwrap();
+    assert!(check().problems().is_empty());
 }
 
 #[test]

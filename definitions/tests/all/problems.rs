@@ -164,6 +164,17 @@ fn an_implementation_fits_its_runtime() {
         ["agents/x.yaml:10:28: warning[runtime_not_built]: the runtime `wasm` is not built into this release; \
              a call of this agent fails with `runtime_unavailable`"]
     );
+    assert_eq!(
+        changed("runtime: native, handler: native.echo", "runtime: python"),
+        ["agents/x.yaml:10:28: error[missing_field]: a Python agent needs a `handler`; the module and its function"]
+    );
+    for handler in ["execute", "../a.execute", "a b.c"] {
+        let problems =
+            changed("runtime: native, handler: native.echo", &format!("runtime: python, handler: {handler}"));
+        assert!(problems.len() == 1 && problems[0].contains("is not a handler in Python"), "{problems:?}");
+    }
+    let memory = changed("handler: native.echo", "handler: native.echo, memory: 64");
+    assert!(memory.len() == 1 && memory[0].contains("no effect for the runtime `native`"), "{memory:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::net::TcpListener;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use greenroom_integration_tests::terminal::CliHarness;
 
 /// The pages in the order in which they are read.
@@ -17,6 +17,8 @@ const PAGES: [(&str, &str); 5] = [
     ("4-policy.md", include_str!("../../../docs/guide/4-policy.md")),
     ("5-deployment.md", include_str!("../../../docs/guide/5-deployment.md")),
 ];
+
+const README: &str = include_str!("../../../README.md");
 
 /// The address of HTTP as the guide prints it.
 const PRINTED_ADDRESS: &str = "127.0.0.1:8000";
@@ -76,15 +78,34 @@ async fn the_commands_of_the_guide_work_as_they_are_printed() -> Result<()> {
             terminal.set_variable("GREENROOM_HTTP_ADDR", &address);
         }
         for block in blocks {
-            let commands = block.commands.replace(PRINTED_ADDRESS, &address);
-            // What is shown is one text, as on a terminal; the notes of a command come before its result.
-            let output = terminal.run_shell(&format!("{PRELUDE}{commands}\n")).await?;
-            ensure!(output.code == 0, "{name}: {commands}\nended with {}: {}{}", output.code, output.err, output.out);
-            let all = format!("{}\n{}", output.err, output.out);
-            if let Some(line) = missing_line(&block.printed, &all) {
-                anyhow::bail!("{name}: {commands}\ndid not print {line:?}, but:\n{all}");
-            }
+            run(&terminal, name, block, &address).await?;
         }
+    }
+    Ok(())
+}
+
+/// Runs the commands of a block, which print what the page shows.
+async fn run(terminal: &CliHarness, name: &str, block: Block, address: &str) -> Result<()> {
+    let commands = block.commands.replace(PRINTED_ADDRESS, address);
+    // What is shown is one text, as on a terminal; the notes of a command come before its result.
+    let output = terminal.run_shell(&format!("{PRELUDE}{commands}\n")).await?;
+    ensure!(output.code == 0, "{name}: {commands}\nended with {}: {}{}", output.code, output.err, output.out);
+    let all = format!("{}\n{}", output.err, output.out);
+    if let Some(line) = missing_line(&block.printed, &all) {
+        anyhow::bail!("{name}: {commands}\ndid not print {line:?}, but:\n{all}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_handler_of_the_readme_works_as_it_is_printed() -> Result<()> {
+    let (_, section) = README.split_once("\n## Handlers in Python\n").context("the section")?;
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let terminal = CliHarness::open()?;
+    let blocks = blocks(section);
+    ensure!(blocks.len() == 1, "{blocks:?}");
+    for block in blocks {
+        run(&terminal, "README.md", block, PRINTED_ADDRESS).await?;
     }
     Ok(())
 }
@@ -109,8 +130,5 @@ fn every_page_of_the_guide_is_run_and_linked() {
         assert!(index.contains(&format!("({name})")), "{name} is not in the index");
         assert!(page.contains("\n**Where to go next**: "), "{name} does not say where to go next");
     }
-    assert!(
-        include_str!("../../../README.md").contains("(docs/guide/README.md)"),
-        "the README does not link the guide"
-    );
+    assert!(README.contains("(docs/guide/README.md)"), "the README does not link the guide");
 }

@@ -66,6 +66,7 @@ mod protocol_model;
 mod provider_apis;
 mod providers;
 mod public_key;
+mod python_runtime;
 mod quarantine;
 mod redis;
 mod reload;

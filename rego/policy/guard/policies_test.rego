@@ -62,7 +62,7 @@ test_every_policy_has_a_scope_and_a_message if {
 		policy.binds in {"resource", "caller"}
 		count(policy.message) > 0
 	}
-	count(data.cfg.policies) == 15
+	count(data.cfg.policies) == 16
 }
 
 test_obligations_come_from_policies if {
@@ -70,4 +70,6 @@ test_obligations_come_from_policies if {
 	plain.obligations == {}
 	audited := guard.allowed with input as fixtures.with_policies(fixtures.invoke, ["audit_all_actions"])
 	audited.obligations == {"audit_before_reply": 1}
+	networked := guard.allowed with input as fixtures.with_policies(fixtures.invoke, ["allow_network"])
+	networked.obligations == {"network_allowed": 1}
 }

@@ -25,6 +25,13 @@ pub struct Obligations {
         skip_serializing_if = "std::ops::Not::not"
     )]
     pub audit_before_reply: bool,
+    /// The handler of the called agent may use the network, if the definition of that agent itself names the policy.
+    #[serde(
+        deserialize_with = "int_to_bool",
+        serialize_with = "bool_to_int",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub network_allowed: bool,
 }
 
 fn int_to_bool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {

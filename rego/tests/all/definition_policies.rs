@@ -170,6 +170,17 @@ async fn require_authentication_denies_a_request_without_a_credential() {
 }
 
 #[tokio::test]
+async fn allow_network_denies_nothing_and_obliges_the_host() {
+    let guard = harness::guard().await;
+    for (policies, expected) in [(&["allow_network"][..], true), (&[][..], false)] {
+        let request = harness::user_request("admin", harness::invoke("executive_summary_agent")).await;
+        let facts = harness::agent_facts("executive_summary_agent_001", "business_ops", &[], policies);
+        let permit = guard.permit(AccessRequest::new(request, facts)).await.unwrap();
+        assert_eq!(permit.grant().obligations().network_allowed, expected);
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_policy_denies() {
     let codes = decide(case("admin", facts_with_policy("require_magic"))).await;
     assert!(codes.contains(&"policy_unknown".to_owned()), "{codes:?}");
@@ -179,7 +190,7 @@ async fn an_unknown_policy_denies() {
 #[test]
 fn every_policy_has_its_cases_and_its_row_in_the_docs() {
     let mut tested: BTreeSet<_> = resource_cases().iter().map(|(name, _, _)| (*name).to_owned()).collect();
-    for name in ["no_tools", "no_agent_delegation", "read_only_context", "require_authentication"] {
+    for name in ["no_tools", "no_agent_delegation", "read_only_context", "require_authentication", "allow_network"] {
         tested.insert(name.to_owned());
     }
     let bundle = greenroom_rego::Bundle::embedded().unwrap();

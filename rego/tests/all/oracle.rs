@@ -60,6 +60,7 @@ const POLICIES: &[&str] = &[
     "internal_users_only",
     "read_only_context",
     "no_tools",
+    "allow_network",
     "require_magic",
 ];
 const FACTS: &[&str] = &[

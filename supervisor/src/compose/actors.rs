@@ -5,6 +5,7 @@ use std::sync::Arc;
 use greenroom_actors::category::{CategoryConfig, CategoryHandle, CategoryHandles};
 use greenroom_actors::definition_resolver::DefinitionResolver as _;
 use greenroom_actors::dispatcher::{Dispatcher, DispatcherParts};
+use greenroom_actors::execution::runtime::Runtime;
 use greenroom_actors::execution::{
     Accounting, AgentTools, ExecutionEnv, ExecutionEnvParts, LlmRuntime, register_native,
 };
@@ -39,13 +40,15 @@ pub(crate) fn execution_env(
     parts: &PodParts,
     handlers: Vec<Arc<dyn Handler>>,
     tools: Vec<Arc<dyn Tool>>,
+    runtimes: Vec<Arc<dyn Runtime>>,
     accounting: Accounting,
 ) -> Arc<ExecutionEnv> {
     let files = files::open(parts.config.files_roots.clone());
     let files = FileSources::new(files, Arc::clone(&parts.stores.artifacts), Arc::clone(&parts.stores.runs));
     let (native, native_tools) = register_native(handlers, tools, accounting.clone());
+    let built_in: [Arc<dyn Runtime>; 2] = [Arc::new(native), Arc::new(LlmRuntime)];
     ExecutionEnv::new(ExecutionEnvParts {
-        runtimes: vec![Arc::new(native), Arc::new(LlmRuntime)],
+        runtimes: built_in.into_iter().chain(runtimes).collect(),
         tool_sources: vec![Arc::new(AgentTools), Arc::new(native_tools)],
         files,
         models: parts.models.clone(),

@@ -3,6 +3,7 @@
 //! those that were applied for every pod are all valid.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use greenroom_actors::handler::Handler;
@@ -134,6 +135,7 @@ pub fn host_names(config: &Config, handlers: &[Arc<dyn Handler>], tools: &[Arc<d
         tools.iter().map(|tool| tool.name()),
         models::provider_names(config),
     )
+    .with_python_handlers(config.python.configured_folder().map(Path::to_owned))
 }
 
 /// The known names with those that the data of a policy has instead of those of another policy.

@@ -4,15 +4,16 @@
 
 pub use super::setting::{Setting, SettingKind};
 use super::{
-    admission, artifacts, audit, cluster, definitions, files, guard, http, models, nats, pod, process, redis, reserved,
-    store,
+    admission, artifacts, audit, cluster, definitions, files, guard, http, models, nats, pod, process, python, redis,
+    reserved, store,
 };
 
 /// The settings of every section, in the order of the documentation.
-const SECTIONS: [&[Setting]; 15] = [
+const SECTIONS: [&[Setting]; 16] = [
     pod::SETTINGS,
     definitions::SETTINGS,
     files::SETTINGS,
+    python::SETTINGS,
     store::SETTINGS,
     audit::SETTINGS,
     redis::SETTINGS,

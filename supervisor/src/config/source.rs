@@ -19,7 +19,7 @@ use super::settings_hash::{SettingsHash, is_of_the_pod};
 use super::users::BUILT_IN_USERS;
 use super::{
     Config, ConfigError, UserDirectory, admission, artifacts, audit, cluster, definitions, files, guard, http, issuers,
-    models, nats, pod, process, redis, resolved, store, users,
+    models, nats, pod, process, python, redis, resolved, store, users,
 };
 
 /// The file that is read if it exists and no other is named.
@@ -164,6 +164,7 @@ fn read(reader: &mut ConfigReader<'_>, settings_file: Option<PathBuf>, settings_
     let data_dir = pod::read_data_dir(reader);
     let (pod, user) = (pod::read_pod(reader), pod::read_user(reader));
     let admission = admission::read(reader);
+    let python = python::read(reader, &data_dir);
     let config = Config {
         runtime_dir: pod::read_runtime_dir(reader),
         labels: pod::read_labels(reader),
@@ -188,6 +189,7 @@ fn read(reader: &mut ConfigReader<'_>, settings_file: Option<PathBuf>, settings_
         issuers: issuers::read(reader),
         pod: pod?,
         admission: admission?,
+        python: python?,
         user: user?,
         data_dir,
         settings_file,

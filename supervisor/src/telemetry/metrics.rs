@@ -23,6 +23,7 @@ mod help;
 mod identity;
 mod membership;
 mod nats;
+mod python;
 mod store_failures;
 
 pub use cluster::ClusterMetrics;
@@ -30,6 +31,7 @@ pub use generations::GenerationMetrics;
 pub use identity::IdentityMetrics;
 pub use membership::MembershipMetrics;
 pub use nats::{DroppedMessage, NatsMetrics, WakeUp};
+pub use python::PythonMetrics;
 pub use store_failures::StoreFailures;
 
 /// Upper bounds of the buckets of all histograms, in seconds.
@@ -78,6 +80,7 @@ pub struct Metrics {
     identity: Arc<IdentityMetrics>,
     membership: MembershipMetrics,
     nats: NatsMetrics,
+    python: Arc<PythonMetrics>,
     rates: Mutex<Rates>,
     /// Replies to requests from ingresses since the start.
     replies: AtomicU64,
@@ -143,6 +146,7 @@ impl Metrics {
             identity: Arc::new(IdentityMetrics::register(recorder)),
             membership: MembershipMetrics::register(recorder),
             nats: NatsMetrics::register(recorder),
+            python: Arc::new(PythonMetrics::register(recorder)),
             rates: Mutex::new(Rates::default()),
             replies: AtomicU64::new(0),
             handle: recorder.handle(),

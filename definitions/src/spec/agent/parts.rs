@@ -66,8 +66,8 @@ impl RuntimeKind {
     #[must_use]
     pub const fn is_built(self) -> bool {
         match self {
-            Self::Llm | Self::Native => true,
-            Self::Wasm | Self::Python | Self::Http => false,
+            Self::Llm | Self::Native | Self::Python => true,
+            Self::Wasm | Self::Http => false,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! For each policy and each level: a request that the policy allows, and one that it denies.
 
 /// Every policy, in the order of its cases.
-pub(super) const POLICIES: [&str; 15] = [
+pub(super) const POLICIES: [&str; 16] = [
     "require_authentication",
     "audit_all_actions",
     "max_document_size",
@@ -17,6 +17,7 @@ pub(super) const POLICIES: [&str; 15] = [
     "internal_users_only",
     "read_only_context",
     "no_tools",
+    "allow_network",
 ];
 
 /// The policy as a definition writes it.

@@ -1,0 +1,63 @@
+"""Frames of the protocol between a worker and its host: a length of four bytes, most significant first, and JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+#: Bytes of the JSON of one frame.
+FRAME_BYTES_MAX = 96 * 1024 * 1024
+_READ_BYTES = 1024 * 1024
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+class FrameError(Exception):
+    """A value that no frame can have: it is no JSON, or it is too large."""
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """Return the bytes of a frame."""
+    try:
+        data = _encoder.encode(message).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise FrameError(str(error)) from None
+    if len(data) > FRAME_BYTES_MAX:
+        text = f"it has {len(data)} bytes as JSON, the limit is {FRAME_BYTES_MAX}"
+        raise FrameError(text)
+    return len(data).to_bytes(4, "big") + data
+
+
+class Pipe:
+    """Both directions of the connection to the host."""
+
+    def __init__(self, reader: int, writer: int) -> None:
+        """Create a pipe over two file descriptors."""
+        #: The descriptor that frames are read from.
+        self.reader = reader
+        self._writer = writer
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write one frame."""
+        self.send_bytes(encode(message))
+
+    def send_bytes(self, data: bytes) -> None:
+        """Write the bytes of a frame."""
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._writer, view) :]
+
+    def receive(self) -> dict[str, Any]:
+        """Wait for one frame; raise EOFError once the host has closed the pipe."""
+        length = int.from_bytes(self._read(4), "big")
+        return json.loads(self._read(length))
+
+    def _read(self, length: int) -> bytes:
+        parts = []
+        while length > 0:
+            part = os.read(self.reader, min(length, _READ_BYTES))
+            if not part:
+                raise EOFError
+            parts.append(part)
+            length -= len(part)
+        return b"".join(parts)

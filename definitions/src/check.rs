@@ -36,7 +36,7 @@ pub(crate) fn check(all: &DefinitionSet, known_names: &KnownNames) -> Vec<Proble
     let index = Index::new(all);
     let mut problems = ids::check(all);
     problems.extend(references::check(all, &index, known_names));
-    problems.extend(names::check(all));
+    problems.extend(names::check(all, known_names));
     problems.extend(categories::check(all, &index));
     problems.extend(agents::check(all));
     problems.extend(examples::check(all));

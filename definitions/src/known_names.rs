@@ -2,6 +2,7 @@
 //! fills them from the crates that own them, so that this crate does not depend on those crates.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 /// The names of policies, handlers, tools and model providers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -16,6 +17,9 @@ pub struct KnownNames {
     pub providers: BTreeSet<String>,
     /// The capabilities that rules of the policy read; none if the policy does not declare them.
     pub policy_capabilities: Option<BTreeSet<String>>,
+    /// The folder of the WebAssembly components that a `runtime: wasm` agent may name; `None` if there is none. It is read
+    /// whenever definitions are checked, because components are added while a pod runs.
+    pub components: Option<PathBuf>,
 }
 
 impl KnownNames {
@@ -33,7 +37,14 @@ impl KnownNames {
             tools: set(&mut tools.into_iter()),
             providers: set(&mut providers.into_iter()),
             policy_capabilities: None,
+            components: None,
         }
+    }
+
+    /// Adds the folder of the WebAssembly components.
+    #[must_use]
+    pub fn with_components(self, components: Option<PathBuf>) -> Self {
+        Self { components, ..self }
     }
 
     /// Adds the capabilities that rules of the policy read.

@@ -4,6 +4,7 @@
 //! models    providers of language models: servers, offline, scripted
 //! native    handlers and tools that need no language model
 //! tables    files → facts; charts, report: facts → pictures and pages
+//! wasm      agents that are WebAssembly components
 //! files     reads files within the configured directories
 //! model_server   a scripted server, for tests only
 //! ```
@@ -26,6 +27,7 @@ pub mod models;
 mod native;
 pub mod report;
 pub mod tables;
+pub mod wasm;
 
 use models::{http, offline, scripted};
 

@@ -127,11 +127,12 @@ impl Executor {
             let message = format!("components cannot be executed (`runtimes.wasm.components`): {error:#}");
             Cause::new(ErrorCode::InvalidConfiguration, message)
         };
-        let engine = engine::new_engine(cache.as_deref()).map_err(invalid)?;
+        let cache = cache.as_deref().map(engine::open_cache).transpose().map_err(invalid)?;
+        let engine = engine::new_engine(cache.clone()).map_err(invalid)?;
         let linker = engine::new_linker(&engine).map_err(invalid)?;
         let activity = Arc::<Activity>::default();
         let ticker = EpochTicker::new(engine.clone(), Arc::clone(&activity));
-        let components = Arc::new(Components::new(components, engine, linker));
+        let components = Arc::new(Components::new(components, engine, linker, cache));
         Ok((Self { components, activity, memory: MemoryBudget::new(memory_mib), fuel_per_second }, ticker))
     }
 

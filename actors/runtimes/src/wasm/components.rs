@@ -14,8 +14,8 @@ use greenroom_actors::concurrency::spawn_blocking;
 use greenroom_protocol::value::truncate_utf8;
 use greenroom_protocol::{Cause, ContentHash, ErrorCode};
 use tokio::time::Instant;
-use wasmtime::Engine;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
+use wasmtime::{Cache, Engine};
 
 use super::component_file::{self, Fingerprint, unavailable};
 use super::interface::find_execute;
@@ -50,6 +50,7 @@ pub(super) struct Components {
     folder: PathBuf,
     engine: Engine,
     linker: Linker<StoreState>,
+    cache: Option<Cache>,
     named: Mutex<HashMap<String, NamedComponent>>,
     compiled: Mutex<HashMap<ContentHash, Weak<CompiledComponent>>>,
     /// Locked by what compiles.
@@ -57,9 +58,15 @@ pub(super) struct Components {
 }
 
 impl Components {
-    pub(super) fn new(folder: PathBuf, engine: Engine, linker: Linker<StoreState>) -> Self {
+    /// The components of a folder; the cache is that of the engine.
+    pub(super) fn new(folder: PathBuf, engine: Engine, linker: Linker<StoreState>, cache: Option<Cache>) -> Self {
         let (named, compiled, compiler) = (Mutex::default(), Mutex::default(), Arc::default());
-        Self { folder, engine, linker, named, compiled, compiler }
+        Self { folder, engine, linker, cache, named, compiled, compiler }
+    }
+
+    /// The number of components that the cache on disk had.
+    pub(super) fn cache_hits(&self) -> usize {
+        self.cache.as_ref().map_or(0, Cache::cache_hits)
     }
 
     /// The component with this name, compiled from what its file contains.
@@ -131,7 +138,14 @@ impl Components {
             unavailable(&format!("the component `{name}` cannot be executed: {problem}"))
         })?;
         let elapsed_ms = u64::try_from(started_at.elapsed().as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(component.name = name, component.hash = hash.short(), elapsed_ms, "component compiled");
+        let cache_hits = self.cache_hits();
+        tracing::info!(
+            component.name = name,
+            component.hash = hash.short(),
+            component.cache_hits = cache_hits,
+            elapsed_ms,
+            "component compiled"
+        );
         let component = Arc::new(component);
         let mut compiled = self.lock_compiled();
         compiled.retain(|_, component| component.strong_count() > 0);

@@ -15,12 +15,22 @@ const INSTANCE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of a memory that remain resident for the next execution, which is cheaper than to map them again.
 const RESIDENT_BYTES: usize = 64 * 1024;
 
-/// Creates the engine. Compiled components are cached in the folder, which contains machine code: only its owner should be
-/// able to write it.
+/// Opens the cache of compiled components in a folder, which contains machine code: only its owner should be able to write
+/// it. The cache removes every file that it does not know.
 ///
 /// # Errors
-/// If the folder cannot be used, or the address space has no room for the pool of memories.
-pub(super) fn new_engine(cache: Option<&Path>) -> wasmtime::Result<Engine> {
+/// If the folder cannot be used.
+pub(super) fn open_cache(directory: &Path) -> wasmtime::Result<Cache> {
+    let mut settings = CacheConfig::new();
+    settings.with_directory(directory);
+    Cache::new(settings)
+}
+
+/// Creates the engine.
+///
+/// # Errors
+/// If the address space has no room for the pool of memories.
+pub(super) fn new_engine(cache: Option<Cache>) -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config.wasm_component_model(true);
     config.consume_fuel(true).epoch_interruption(true);
@@ -29,11 +39,7 @@ pub(super) fn new_engine(cache: Option<&Path>) -> wasmtime::Result<Engine> {
     // The frames of a component are no text for users.
     config.wasm_backtrace_max_frames(None);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
-    if let Some(directory) = cache {
-        let mut settings = CacheConfig::new();
-        settings.with_directory(directory);
-        config.cache(Some(Cache::new(settings)?));
-    }
+    config.cache(cache);
     Engine::new(&config)
 }
 

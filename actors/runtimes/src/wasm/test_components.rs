@@ -4,6 +4,8 @@
 
 /// The frame, with `$BODY` for the functions of a component.
 const FRAME: &str = include_str!("test_components/frame.wat");
+/// A component that counts the variables, the arguments and the folders which it has, and returns `{"found":N}`.
+pub const AUTHORITY: &str = include_str!("test_components/authority.wat");
 /// The parameters and the result of `execute`, as they are flat.
 const SIGNATURE: &str = "(export \"execute\") (param $inputs i32) (param $inputs_bytes i32) (param $context i32) \
                          (param $context_bytes i32) (result i32)";
@@ -114,12 +116,18 @@ impl Behavior<'_> {
         }
     }
 
+    /// The component as text.
+    #[must_use]
+    pub fn text(self) -> String {
+        FRAME.replace("$BODY", &self.body())
+    }
+
     /// The component as bytes.
     ///
     /// # Errors
     /// If its text is not valid, which the tests show.
     pub fn component(self) -> Result<Vec<u8>, wat::Error> {
-        wat::parse_str(FRAME.replace("$BODY", &self.body()))
+        wat::parse_str(self.text())
     }
 }
 

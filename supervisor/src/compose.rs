@@ -22,6 +22,7 @@ pub mod policy;
 pub(crate) mod redis;
 pub(crate) mod services;
 pub mod stores;
+mod wasm;
 
 use std::sync::Arc;
 
@@ -149,7 +150,10 @@ struct PodStart {
 /// Starts the actors and the pipeline of a pod, and what runs beside them.
 async fn start(parts: PodParts, mut services: Services, pod: PodStart) -> Result<Pod, Cause> {
     let PodStart { handlers, tools, evaluator, cluster, in_service, lock } = pod;
-    let env = actors::execution_env(&parts, handlers, tools, Accounting::new(&parts.stores, Arc::clone(&parts.clock)));
+    let (wasm, ticker) = wasm::open(&parts.config).await?;
+    services::start_ticker(&mut services, ticker);
+    let accounting = Accounting::new(&parts.stores, Arc::clone(&parts.clock));
+    let env = actors::execution_env(&parts, (handlers, tools), wasm, accounting);
     let built = actors::spawn_tree(&parts, &env).await?;
     services::start_cluster(&mut services, &parts, &built.runs);
     let (pipeline, releaser) = pipeline::build(&parts, built.dispatcher, built.runs, evaluator)?;

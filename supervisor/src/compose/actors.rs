@@ -17,6 +17,7 @@ use greenroom_actors::team::TeamsHandle;
 use greenroom_actors::tool::Tool;
 use greenroom_protocol::Cause;
 use greenroom_runtimes::files;
+use greenroom_runtimes::wasm::WasmRuntime;
 
 use super::actor_tree::{ActorTree, ChildSpec};
 use super::category_spawner::{CategorySpawner, category_child};
@@ -37,15 +38,15 @@ pub(crate) struct BuiltTree {
 /// What all executions of this pod share.
 pub(crate) fn execution_env(
     parts: &PodParts,
-    handlers: Vec<Arc<dyn Handler>>,
-    tools: Vec<Arc<dyn Tool>>,
+    (handlers, tools): (Vec<Arc<dyn Handler>>, Vec<Arc<dyn Tool>>),
+    wasm: WasmRuntime,
     accounting: Accounting,
 ) -> Arc<ExecutionEnv> {
     let files = files::open(parts.config.files_roots.clone());
     let files = FileSources::new(files, Arc::clone(&parts.stores.artifacts), Arc::clone(&parts.stores.runs));
     let (native, native_tools) = register_native(handlers, tools, accounting.clone());
     ExecutionEnv::new(ExecutionEnvParts {
-        runtimes: vec![Arc::new(native), Arc::new(LlmRuntime)],
+        runtimes: vec![Arc::new(native), Arc::new(LlmRuntime), Arc::new(wasm)],
         tool_sources: vec![Arc::new(AgentTools), Arc::new(native_tools)],
         files,
         models: parts.models.clone(),

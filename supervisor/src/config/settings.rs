@@ -5,11 +5,11 @@
 pub use super::setting::{Setting, SettingKind};
 use super::{
     admission, artifacts, audit, cluster, definitions, files, guard, http, models, nats, pod, process, redis, reserved,
-    store,
+    store, wasm,
 };
 
 /// The settings of every section, in the order of the documentation.
-const SECTIONS: [&[Setting]; 15] = [
+const SECTIONS: [&[Setting]; 16] = [
     pod::SETTINGS,
     definitions::SETTINGS,
     files::SETTINGS,
@@ -21,6 +21,7 @@ const SECTIONS: [&[Setting]; 15] = [
     artifacts::SETTINGS,
     admission::SETTINGS,
     guard::SETTINGS,
+    wasm::SETTINGS,
     http::SETTINGS,
     process::SETTINGS,
     models::SETTINGS,

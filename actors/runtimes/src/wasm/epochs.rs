@@ -7,7 +7,6 @@
 //! The ticker has a thread of its own, because components may keep every thread of the pod busy. It only counts while a
 //! component runs: neither an idle pod nor a component that waits for its host wakes it.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -70,7 +69,7 @@ impl EpochTicker {
     }
 
     /// Increments the epoch until the future is dropped. It needs a thread of its own, on which nothing else runs.
-    pub async fn run(&self) -> Infallible {
+    pub async fn run(&self) {
         loop {
             self.activity.wait_running().await;
             tokio::time::sleep(EPOCH).await;

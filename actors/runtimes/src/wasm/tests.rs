@@ -74,7 +74,7 @@ impl TickerThread {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             runtime.block_on(async {
                 tokio::select! {
-                    never = ticker.run() => match never {},
+                    () = ticker.run() => {}
                     _ = stopped => {}
                 }
             });

@@ -37,9 +37,9 @@ pub enum Behavior<'a> {
     ReadContext,
     /// Writes its inputs as this key of the context, and returns them.
     WriteContext(&'a str),
-    /// Opens the artifact that its inputs are, and returns the content.
+    /// Opens the artifact or file of its only input, `file`, and returns the content.
     OpenArtifact,
-    /// Stores its inputs as an artifact, and returns the reference.
+    /// Stores its inputs as an artifact, and returns the reference as `file`.
     StoreArtifact,
     /// Writes its inputs to the log, so many times, and returns them.
     Log(u32),
@@ -96,14 +96,20 @@ impl Behavior<'_> {
             ),
             Self::OpenArtifact => execute(
                 none,
-                "(call $open-artifact (local.get $inputs) (local.get $inputs_bytes) (i32.const 64)) (if (result i32) \
+                // The inputs are `{"file":` … `}`.
+                "(call $open-artifact (i32.add (local.get $inputs) (i32.const 8)) \
+                 (i32.sub (local.get $inputs_bytes) (i32.const 9)) (i32.const 64)) (if (result i32) \
                  (i32.load8_u (i32.const 64)) (then (i32.const 64)) (else (call $ok (i32.load (i32.const 84)) \
                  (i32.load (i32.const 88)))))",
             ),
             Self::StoreArtifact => execute(
-                &format!("{}{}", data(1024, "stored.json"), data(2048, "application/json")),
+                &format!("{}{}{}", data(1024, "stored.json"), data(2048, "application/json"), data(3072, "{\"file\":")),
                 "(call $store-artifact (i32.const 1024) (i32.const 11) (i32.const 2048) (i32.const 16) \
-                 (local.get $inputs) (local.get $inputs_bytes) (i32.const 64)) (i32.const 64)",
+                 (local.get $inputs) (local.get $inputs_bytes) (i32.const 64)) (if (result i32) \
+                 (i32.load8_u (i32.const 64)) (then (i32.const 64)) (else \
+                 (memory.copy (i32.const 3080) (i32.load (i32.const 68)) (i32.load (i32.const 72))) \
+                 (i32.store8 offset=3080 (i32.load (i32.const 72)) (i32.const 125)) \
+                 (call $ok (i32.const 3072) (i32.add (i32.const 9) (i32.load (i32.const 72))))))",
             ),
             Self::Log(lines) => execute(
                 none,

@@ -24,18 +24,13 @@ async fn each_function_of_the_host_is_called_with_the_values_of_the_component() 
             inputs.clone(),
         ),
         (
-            Behavior::OpenArtifact,
-            HostCall::OpenArtifact { artifact: inputs.clone() },
-            json!({ "content": inputs.clone() }),
-        ),
-        (
             Behavior::StoreArtifact,
             HostCall::StoreArtifact {
                 name: "stored.json".to_owned(),
                 media_type: "application/json".to_owned(),
                 bytes: text.clone().into_bytes(),
             },
-            json!({ "name": "stored.json", "media_type": "application/json", "bytes": text.len() }),
+            json!({ "file": { "name": "stored.json", "media_type": "application/json", "bytes": text.len() } }),
         ),
     ];
     let behaviors: Vec<_> = cases.iter().map(|(behavior, _, _)| *behavior).collect();
@@ -46,6 +41,15 @@ async fn each_function_of_the_host_is_called_with_the_values_of_the_component() 
         assert_eq!(found.unwrap(), outputs, "{behavior:?}");
         assert_eq!(host.calls(), [(call, 1)], "{behavior:?}");
     }
+}
+
+#[tokio::test]
+async fn an_artifact_is_opened_by_the_value_of_an_input() {
+    let fixture = Fixture::new(&[Behavior::OpenArtifact]);
+    let (artifact, host) = (json!({ "$artifact": { "name": "a.json" } }), RecordingHost::default());
+    let outputs = fixture.execute("0.wasm", json!({ "file": artifact.clone() }), &host).await.unwrap();
+    assert_eq!(outputs, json!({ "content": artifact.clone() }));
+    assert_eq!(host.calls(), [(HostCall::OpenArtifact { artifact }, 1)]);
 }
 
 #[tokio::test]
@@ -61,7 +65,7 @@ async fn a_denied_call_is_a_result_that_the_component_can_pass_on() {
     let fixture = Fixture::new(&behaviors);
     for number in 0..behaviors.len() {
         let host = RecordingHost::with_denial(denial.clone());
-        let cause = fixture.execute(&format!("{number}.wasm"), json!({ "text": "a" }), &host).await.unwrap_err();
+        let cause = fixture.execute(&format!("{number}.wasm"), json!({ "file": "a" }), &host).await.unwrap_err();
         assert_eq!(cause, denial, "{:?}", behaviors[number]);
     }
 }

@@ -43,12 +43,12 @@ pub use component_file::COMPONENT_BYTES_MAX;
 pub use epochs::EpochTicker;
 pub use host_port::HOST_CALLS_MAX;
 
-use call::CallLimits;
 use component_file::unavailable;
 use components::Components;
 use epochs::Activity;
 use host_port::Host;
 use memory_budget::MemoryBudget;
+use store_state::CallLimits;
 
 /// Memory of one execution whose definition sets none, in MiB.
 pub const MEMORY_MIB_DEFAULT: u32 = 64;

@@ -12,29 +12,14 @@ use super::epochs::Activity;
 use super::host_port::{Host, HostCalls, HostPort};
 use super::interface::{ExecuteParameters, ExecuteResult};
 use super::output::Output;
-use super::store_state::StoreState;
+use super::store_state::{CallLimits, StoreState};
 
 /// Bytes of the outputs as JSON.
-pub(super) const OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
+const OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes that a component passes to its host in one call.
 const HOST_CALL_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Handles of resources that a component owns at once.
 const HANDLES_MAX: usize = 4_096;
-
-/// What one execution may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct CallLimits {
-    /// Memory in MiB.
-    pub(super) memory_mib: u32,
-    /// Instructions, about.
-    pub(super) fuel: u64,
-}
-
-impl CallLimits {
-    fn memory_bytes(self) -> usize {
-        (self.memory_mib as usize).saturating_mul(1024 * 1024)
-    }
-}
 
 /// Executes a component, and returns its outputs.
 ///
@@ -49,7 +34,7 @@ pub(super) async fn call(
 ) -> Result<Values, Cause> {
     let (port, requests) = HostPort::new();
     let (stdout, stderr) = (Output::default(), Output::default());
-    let state = StoreState::new(port, limits.memory_bytes(), &stdout, &stderr);
+    let state = StoreState::new(port, limits, &stdout, &stderr);
     let mut execution = Box::pin(execute(component, limits, state, parameters));
     // The epoch advances while the component runs, and not while it waits for its host.
     let execution = poll_fn(|context| {

@@ -6,9 +6,8 @@ use serde_json::json;
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::I32Exit;
 
-use super::call::CallLimits;
 use super::interface::Failure;
-use super::store_state::{InstanceLimit, TABLE_ELEMENTS_MAX};
+use super::store_state::{CallLimits, InstanceLimit, TABLE_ELEMENTS_MAX};
 
 /// Bytes of a message of the engine.
 const MESSAGE_BYTES_MAX: usize = 512;
@@ -55,24 +54,16 @@ impl CallFailure {
             (None, Some(trap)) => format!("it has trapped: {trap}"),
             (None, None) => truncate_utf8(&format!("{error:#}"), MESSAGE_BYTES_MAX).to_owned(),
         };
+        let denied = |growth: String, limit| {
+            limit_cause(format!("the component has failed after it was denied {growth}: {reason}"), limit)
+        };
+        let code = if trap.is_some() { ErrorCode::AgentCrashed } else { ErrorCode::HandlerFailed };
         match exceeded {
-            Some(InstanceLimit::Memory) => limit_cause(
-                format!(
-                    "the component has failed after it was denied more than {} MiB of memory: {reason}",
-                    limits.memory_mib
-                ),
-                "memory",
-            ),
-            Some(InstanceLimit::Table) => limit_cause(
-                format!(
-                    "the component has failed after it was denied a table of more than {TABLE_ELEMENTS_MAX} elements: {reason}"
-                ),
-                "table",
-            ),
-            None if trap.is_some() => {
-                Cause::new(ErrorCode::AgentCrashed, format!("the component has failed: {reason}"))
+            Some(InstanceLimit::Memory) => denied(format!("more than {} MiB of memory", limits.memory_mib), "memory"),
+            Some(InstanceLimit::Table) => {
+                denied(format!("a table of more than {TABLE_ELEMENTS_MAX} elements"), "table")
             }
-            None => Cause::new(ErrorCode::HandlerFailed, format!("the component has failed: {reason}")),
+            None => Cause::new(code, format!("the component has failed: {reason}")),
         }
     }
 }

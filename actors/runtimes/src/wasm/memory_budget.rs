@@ -68,7 +68,7 @@ mod tests {
         let cause = budget.reserve(1).await.unwrap_err();
         assert_eq!((cause.code, cause.retry_after_ms), (ErrorCode::Overloaded, Some(1_000)));
         drop(first);
-        budget.reserve(900).await.unwrap();
+        drop(budget.reserve(900).await.unwrap());
     }
 
     #[tokio::test(start_paused = true)]

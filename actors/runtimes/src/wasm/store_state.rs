@@ -23,6 +23,15 @@ const RESOURCES_MAX: usize = 1_024;
 /// Bytes of random numbers that one call returns.
 const RANDOM_BYTES_MAX: u64 = 64 * 1024;
 
+/// What one execution may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CallLimits {
+    /// Memory in MiB.
+    pub(super) memory_mib: u32,
+    /// Instructions, about.
+    pub(super) fuel: u64,
+}
+
 /// The state of one store.
 pub(super) struct StoreState {
     pub(super) port: HostPort,
@@ -32,14 +41,15 @@ pub(super) struct StoreState {
 }
 
 impl StoreState {
-    /// The state of an execution with so many bytes of memory, which writes to these outputs.
-    pub(super) fn new(port: HostPort, memory_bytes_max: usize, stdout: &Output, stderr: &Output) -> Self {
+    /// The state of an execution within these limits, which writes to these outputs.
+    pub(super) fn new(port: HostPort, limits: CallLimits, stdout: &Output, stderr: &Output) -> Self {
         let mut builder = WasiCtx::builder();
         builder.stdout(stdout.clone()).stderr(stderr.clone());
         builder.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
         builder.max_random_size(RANDOM_BYTES_MAX);
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(RESOURCES_MAX);
+        let memory_bytes_max = (limits.memory_mib as usize).saturating_mul(1024 * 1024);
         let limits = InstanceLimits { memory_bytes_max, memory_bytes: 0, exceeded: None };
         Self { port, limits, wasi: builder.build(), resources }
     }

@@ -66,7 +66,7 @@ async fn execute(
     store.set_epoch_deadline(1);
     store.epoch_deadline_async_yield_and_update(1);
     let result = try_execute(component, limits, &mut store, parameters).await;
-    result.map_err(|error| CallFailure { error, exceeded: store.data().limits.exceeded })
+    result.map_err(|error| CallFailure { error, denial: store.data().limits.denial })
 }
 
 /// The result of `execute`.

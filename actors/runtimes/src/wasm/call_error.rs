@@ -30,13 +30,13 @@ const COMPONENT_CODES: [ErrorCode; 5] = [
 pub(super) struct CallFailure {
     pub(super) error: wasmtime::Error,
     /// The last limit that has denied a growth.
-    pub(super) exceeded: Option<InstanceLimit>,
+    pub(super) denial: Option<InstanceLimit>,
 }
 
 impl CallFailure {
     /// The cause, which names the limit if there was one.
     pub(super) fn into_cause(self, limits: CallLimits) -> Cause {
-        let Self { error, exceeded } = self;
+        let Self { error, denial } = self;
         if error.is::<PoolConcurrencyLimitError>() {
             let message = "the engine executes as many components as it can";
             return Cause::new(ErrorCode::Overloaded, message).with_retry_after(std::time::Duration::from_secs(1));
@@ -54,14 +54,16 @@ impl CallFailure {
             (None, Some(trap)) => format!("it has trapped: {trap}"),
             (None, None) => truncate_utf8(&format!("{error:#}"), MESSAGE_BYTES_MAX).to_owned(),
         };
-        let denied = |growth: String, limit| {
+        let denial_cause = |growth: String, limit| {
             limit_cause(format!("the component has failed after it was denied {growth}: {reason}"), limit)
         };
         let code = if trap.is_some() { ErrorCode::AgentCrashed } else { ErrorCode::HandlerFailed };
-        match exceeded {
-            Some(InstanceLimit::Memory) => denied(format!("more than {} MiB of memory", limits.memory_mib), "memory"),
+        match denial {
+            Some(InstanceLimit::Memory) => {
+                denial_cause(format!("more than {} MiB of memory", limits.memory_mib), "memory")
+            }
             Some(InstanceLimit::Table) => {
-                denied(format!("a table of more than {TABLE_ELEMENTS_MAX} elements"), "table")
+                denial_cause(format!("a table of more than {TABLE_ELEMENTS_MAX} elements"), "table")
             }
             None => Cause::new(code, format!("the component has failed: {reason}")),
         }
@@ -126,7 +128,7 @@ mod tests {
     #[test]
     fn an_end_by_the_engine_names_its_limit() {
         let limits = CallLimits { memory_mib: 64, fuel: 1_000 };
-        let cause = |error: wasmtime::Error, exceeded| CallFailure { error, exceeded }.into_cause(limits);
+        let cause = |error: wasmtime::Error, denial| CallFailure { error, denial }.into_cause(limits);
         let fuel = cause(Trap::OutOfFuel.into(), None);
         assert_eq!((fuel.code, &fuel.details["limit"]), (ErrorCode::HandlerFailed, &json!("fuel")));
         let memory = cause(Trap::UnreachableCodeReached.into(), Some(InstanceLimit::Memory));

@@ -51,8 +51,8 @@ pub(super) struct Components {
     engine: Engine,
     linker: Linker<StoreState>,
     cache: Option<Cache>,
-    named: Mutex<HashMap<String, NamedComponent>>,
-    compiled: Mutex<HashMap<ContentHash, Weak<CompiledComponent>>>,
+    names: Mutex<HashMap<String, NamedComponent>>,
+    contents: Mutex<HashMap<ContentHash, Weak<CompiledComponent>>>,
     /// Locked by what compiles.
     compiler: Arc<tokio::sync::Mutex<()>>,
 }
@@ -60,8 +60,8 @@ pub(super) struct Components {
 impl Components {
     /// The components of a folder; the cache is that of the engine.
     pub(super) fn new(folder: PathBuf, engine: Engine, linker: Linker<StoreState>, cache: Option<Cache>) -> Self {
-        let (named, compiled, compiler) = (Mutex::default(), Mutex::default(), Arc::default());
-        Self { folder, engine, linker, cache, named, compiled, compiler }
+        let (names, contents, compiler) = (Mutex::default(), Mutex::default(), Arc::default());
+        Self { folder, engine, linker, cache, names, contents, compiler }
     }
 
     /// The number of components that the cache on disk had.
@@ -74,17 +74,17 @@ impl Components {
     /// # Errors
     /// [`ErrorCode::RuntimeUnavailable`] if the folder has no such file, or it is no component that fits the world.
     pub(super) async fn get(self: &Arc<Self>, name: &str) -> Compilation {
-        if let Some(compilation) = self.recently_compared(name) {
+        if let Some(compilation) = self.find_recent(name) {
             return compilation;
         }
         let path = component_file::path(&self.folder, name)?;
         let fingerprint = component_file::fingerprint(&path, name).await?;
-        if let Some(compilation) = self.unchanged(name, fingerprint) {
+        if let Some(compilation) = self.find_unchanged(name, fingerprint) {
             return compilation;
         }
         let lock = Arc::clone(&self.compiler).lock_owned().await;
         // Another caller may have compiled it meanwhile.
-        if let Some(compilation) = self.unchanged(name, fingerprint) {
+        if let Some(compilation) = self.find_unchanged(name, fingerprint) {
             return compilation;
         }
         let (components, name) = (Arc::clone(self), name.to_owned());
@@ -99,36 +99,36 @@ impl Components {
         compiling.await.unwrap_or_else(|_| Err(failed()))
     }
 
-    fn lock_named(&self) -> MutexGuard<'_, HashMap<String, NamedComponent>> {
-        self.named.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_names(&self) -> MutexGuard<'_, HashMap<String, NamedComponent>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn recently_compared(&self, name: &str) -> Option<Compilation> {
-        let named = self.lock_named();
-        let found = named.get(name).filter(|found| found.compared_at.elapsed() < COMPARISON_INTERVAL)?;
+    fn find_recent(&self, name: &str) -> Option<Compilation> {
+        let names = self.lock_names();
+        let found = names.get(name).filter(|found| found.compared_at.elapsed() < COMPARISON_INTERVAL)?;
         Some(found.compilation.clone())
     }
 
-    fn unchanged(&self, name: &str, fingerprint: Fingerprint) -> Option<Compilation> {
-        let mut named = self.lock_named();
-        let found = named.get_mut(name).filter(|found| found.fingerprint == fingerprint)?;
+    fn find_unchanged(&self, name: &str, fingerprint: Fingerprint) -> Option<Compilation> {
+        let mut names = self.lock_names();
+        let found = names.get_mut(name).filter(|found| found.fingerprint == fingerprint)?;
         found.compared_at = Instant::now();
         Some(found.compilation.clone())
     }
 
     fn store(&self, name: String, fingerprint: Fingerprint, compilation: Compilation) {
-        let mut named = self.lock_named();
-        if named.len() >= NAMES_MAX && !named.contains_key(&name) {
-            let oldest = named.iter().min_by_key(|(_, found)| found.compared_at).map(|(name, _)| name.clone());
-            oldest.and_then(|oldest| named.remove(&oldest));
+        let mut names = self.lock_names();
+        if names.len() >= NAMES_MAX && !names.contains_key(&name) {
+            let oldest = names.iter().min_by_key(|(_, found)| found.compared_at).map(|(name, _)| name.clone());
+            oldest.and_then(|oldest| names.remove(&oldest));
         }
-        named.insert(name, NamedComponent { fingerprint, compared_at: Instant::now(), compilation });
+        names.insert(name, NamedComponent { fingerprint, compared_at: Instant::now(), compilation });
     }
 
     /// Compiles the bytes, unless a component with this content is in memory.
     fn compile(&self, bytes: &[u8], name: &str) -> Compilation {
         let hash = ContentHash::from_content(bytes);
-        let found = self.lock_compiled().get(&hash).and_then(Weak::upgrade);
+        let found = self.lock_contents().get(&hash).and_then(Weak::upgrade);
         if let Some(found) = found {
             return Ok(found);
         }
@@ -147,14 +147,14 @@ impl Components {
             "component compiled"
         );
         let component = Arc::new(component);
-        let mut compiled = self.lock_compiled();
-        compiled.retain(|_, component| component.strong_count() > 0);
-        compiled.insert(hash, Arc::downgrade(&component));
+        let mut contents = self.lock_contents();
+        contents.retain(|_, component| component.strong_count() > 0);
+        contents.insert(hash, Arc::downgrade(&component));
         Ok(component)
     }
 
-    fn lock_compiled(&self) -> MutexGuard<'_, HashMap<ContentHash, Weak<CompiledComponent>>> {
-        self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_contents(&self) -> MutexGuard<'_, HashMap<ContentHash, Weak<CompiledComponent>>> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn try_compile(&self, bytes: &[u8]) -> Result<CompiledComponent, String> {

@@ -53,10 +53,10 @@ impl HostPort {
     /// # Errors
     /// A trap, if the execution has ended. The inner result is the reply.
     pub(super) async fn call(&self, call: HostCall) -> wasmtime::Result<Result<HostReply, Cause>> {
-        let (reply, received) = oneshot::channel();
+        let (reply, receiver) = oneshot::channel();
         let ended = || wasmtime::format_err!("the execution has ended");
         self.0.send(HostRequest { call, reply }).await.map_err(|_| ended())?;
-        received.await.map_err(|_| ended())
+        receiver.await.map_err(|_| ended())
     }
 }
 

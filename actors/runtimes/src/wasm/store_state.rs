@@ -50,7 +50,7 @@ impl StoreState {
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(RESOURCES_MAX);
         let memory_bytes_max = (limits.memory_mib as usize).saturating_mul(1024 * 1024);
-        let limits = InstanceLimits { memory_bytes_max, memory_bytes: 0, exceeded: None };
+        let limits = InstanceLimits { memory_bytes_max, memory_bytes: 0, denial: None };
         Self { port, limits, wasi: builder.build(), resources }
     }
 }
@@ -76,14 +76,14 @@ pub(super) struct InstanceLimits {
     memory_bytes_max: usize,
     memory_bytes: usize,
     /// The last limit that has denied a growth.
-    pub(super) exceeded: Option<InstanceLimit>,
+    pub(super) denial: Option<InstanceLimit>,
 }
 
 impl ResourceLimiter for InstanceLimits {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let total = self.memory_bytes.saturating_sub(current).saturating_add(desired);
         if total > self.memory_bytes_max {
-            self.exceeded = Some(InstanceLimit::Memory);
+            self.denial = Some(InstanceLimit::Memory);
             return Ok(false);
         }
         self.memory_bytes = total;
@@ -93,7 +93,7 @@ impl ResourceLimiter for InstanceLimits {
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let is_allowed = desired <= TABLE_ELEMENTS_MAX;
         if !is_allowed {
-            self.exceeded = Some(InstanceLimit::Table);
+            self.denial = Some(InstanceLimit::Table);
         }
         Ok(is_allowed)
     }
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     fn limits(memory_bytes_max: usize) -> InstanceLimits {
-        InstanceLimits { memory_bytes_max, memory_bytes: 0, exceeded: None }
+        InstanceLimits { memory_bytes_max, memory_bytes: 0, denial: None }
     }
 
     #[test]
@@ -125,9 +125,9 @@ mod tests {
         assert!(limits.memory_growing(0, 1 << 16, None).unwrap());
         assert!(limits.memory_growing(0, 1 << 16, None).unwrap(), "a second memory");
         assert!(limits.memory_growing(1 << 16, 2 << 16, None).unwrap());
-        assert_eq!(limits.exceeded, None);
+        assert_eq!(limits.denial, None);
         assert!(!limits.memory_growing(1 << 16, 2 << 16, None).unwrap());
-        assert_eq!(limits.exceeded, Some(InstanceLimit::Memory));
+        assert_eq!(limits.denial, Some(InstanceLimit::Memory));
     }
 
     #[test]
@@ -135,6 +135,6 @@ mod tests {
         let mut limits = limits(1 << 16);
         assert!(limits.table_growing(0, TABLE_ELEMENTS_MAX, None).unwrap());
         assert!(!limits.table_growing(0, TABLE_ELEMENTS_MAX + 1, None).unwrap());
-        assert_eq!(limits.exceeded, Some(InstanceLimit::Table));
+        assert_eq!(limits.denial, Some(InstanceLimit::Table));
     }
 }

@@ -12,10 +12,10 @@ use crate::prompt::Prompt;
 use crate::types::Field;
 
 pub use crate::spec::agent::{
-    AgentLimits, AgentSpec, Assertion, Backoff, Collaboration, Deprecated, Example, Expectation, Implementation,
-    Inherited, LABEL_BYTES_MAX, LABELS_MAX, Length, LengthBounds, MemoryRecall, ModelParameters, Placement, PromptSpec,
-    ReasoningEffort, Retry, RuntimeKind, TEMPERATURE_MAX, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX, TOKENS_DEFAULT,
-    TURNS_DEFAULT, ToolRef, is_label,
+    AgentLimits, AgentSpec, Assertion, Backoff, COMPONENT_NAME_BYTES_MAX, Collaboration, Deprecated, Example,
+    Expectation, Implementation, Inherited, LABEL_BYTES_MAX, LABELS_MAX, Length, LengthBounds, MemoryRecall,
+    ModelParameters, Placement, PromptSpec, ReasoningEffort, Retry, RuntimeKind, TEMPERATURE_MAX,
+    TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX, TOKENS_DEFAULT, TURNS_DEFAULT, ToolRef, is_component_name, is_label,
 };
 
 /// An agent of the catalogue: its definition with compiled templates.

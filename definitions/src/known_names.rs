@@ -19,6 +19,9 @@ pub struct KnownNames {
     pub policy_capabilities: Option<BTreeSet<String>>,
     /// The folder below which the handlers in Python are; `None` if it is not configured, and then none is looked for.
     pub python_handlers: Option<PathBuf>,
+    /// The folder of the WebAssembly components that a `runtime: wasm` agent may name; `None` if there is none. It is read
+    /// whenever definitions are checked, because components are added while a pod runs.
+    pub components: Option<PathBuf>,
 }
 
 impl KnownNames {
@@ -37,6 +40,7 @@ impl KnownNames {
             providers: set(&mut providers.into_iter()),
             policy_capabilities: None,
             python_handlers: None,
+            components: None,
         }
     }
 
@@ -45,6 +49,12 @@ impl KnownNames {
     pub fn with_python_handlers(mut self, folder: Option<PathBuf>) -> Self {
         self.python_handlers = folder;
         self
+    }
+
+    /// Adds the folder of the WebAssembly components.
+    #[must_use]
+    pub fn with_components(self, components: Option<PathBuf>) -> Self {
+        Self { components, ..self }
     }
 
     /// Adds the capabilities that rules of the policy read.

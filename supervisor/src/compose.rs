@@ -23,6 +23,7 @@ pub(crate) mod python;
 pub(crate) mod redis;
 pub(crate) mod services;
 pub mod stores;
+mod wasm;
 
 use std::sync::Arc;
 
@@ -151,7 +152,9 @@ struct PodStart {
 /// Starts the actors and the pipeline of a pod, and what runs beside them.
 async fn start(parts: PodParts, mut services: Services, pod: PodStart) -> Result<Pod, Cause> {
     let PodStart { handlers, tools, evaluator, cluster, in_service, lock } = pod;
-    let runtimes: Vec<Arc<dyn Runtime>> = vec![python::start(&mut services, &parts)];
+    let (wasm, ticker) = wasm::open(&parts.config).await?;
+    services::start_ticker(&mut services, ticker);
+    let runtimes: Vec<Arc<dyn Runtime>> = vec![python::start(&mut services, &parts), Arc::new(wasm)];
     let accounting = Accounting::new(&parts.stores, Arc::clone(&parts.clock));
     let env = actors::execution_env(&parts, handlers, tools, runtimes, accounting);
     let built = actors::spawn_tree(&parts, &env).await?;

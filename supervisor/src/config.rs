@@ -32,6 +32,7 @@ pub mod source_location;
 pub mod store;
 mod store_url;
 pub mod users;
+pub mod wasm;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -55,6 +56,7 @@ pub use source::{Flags, LoadedConfig, ResolvedSetting};
 pub use source_location::{BucketLocation, SourceLocation};
 pub use store::StoreConfig;
 pub use users::{TenantConfig, UserConfig, UserDirectory};
+pub use wasm::WasmConfig;
 
 use crate::data_dir::CONTROL_SOCKET;
 
@@ -108,6 +110,8 @@ pub struct Config {
     pub park_delay: Duration,
     /// Workers of the guard; 0 means one for each core.
     pub guard_workers: usize,
+    /// The WebAssembly components; `None` if the pod has none.
+    pub wasm: Option<WasmConfig>,
     /// Model providers.
     pub models: ModelsConfig,
     /// Where HTTP is served; `None` serves it nowhere.
@@ -137,7 +141,7 @@ impl Config {
         self.data_dir.join("artifacts")
     }
 
-    /// The directory of compiled policy modules.
+    /// The directory of compiled policy modules and components.
     #[must_use]
     pub fn cache_dir(&self) -> PathBuf {
         self.data_dir.join("cache")

@@ -5,6 +5,7 @@
 //! native    handlers and tools that need no language model
 //! python    handlers in Python, in processes of their own
 //! tables    files → facts; charts, report: facts → pictures and pages
+//! wasm      agents that are WebAssembly components
 //! files     reads files within the configured directories
 //! model_server   a scripted server, for tests only
 //! ```
@@ -28,6 +29,7 @@ mod native;
 pub mod python;
 pub mod report;
 pub mod tables;
+pub mod wasm;
 
 use models::{http, offline, scripted};
 

@@ -1,11 +1,12 @@
 //! Checks the use of names: duplicated policies and labels, and an implementation that fits its runtime. That the names are
-//! known is checked with all other references.
+//! known is checked with all other references, except for those of components, which are files.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use greenroom_protocol::policy_name;
 
-use crate::agent::{Agent, RuntimeKind};
+use crate::agent::{Agent, RuntimeKind, is_component_name};
 use crate::definition_set::{DefinitionSet, Located};
 use crate::known_names::KnownNames;
 use crate::problem::{Problem, ProblemKind};
@@ -17,6 +18,7 @@ pub(super) fn check(all: &DefinitionSet, known_names: &KnownNames) -> Vec<Proble
     for definition in &all.agents {
         policies(definition, &definition.value.spec().policies, &mut problems);
         implementation(definition, known_names, &mut problems);
+        component(definition, known_names.components.as_deref(), &mut problems);
         placement(definition, &mut problems);
     }
     for definition in &all.workflows {
@@ -65,7 +67,11 @@ fn implementation(definition: &Located<Agent>, known_names: &KnownNames, problem
         (RuntimeKind::Python, handler) => {
             problems.extend(python_handler(definition, handler.as_deref(), known_names));
         }
-        (RuntimeKind::Wasm | RuntimeKind::Http, _) => {
+        (RuntimeKind::Wasm, None) => {
+            let (found, expected) = ("a `wasm` agent needs a `handler`", "name a file, such as `summary.wasm`");
+            problems.push(definition.error(&at("runtime"), ProblemKind::MissingField, found, expected));
+        }
+        (RuntimeKind::Http, _) => {
             let found = format!("the runtime `{}` is not built into this release", spec.runtime.as_str());
             let expected = "a call of this agent fails with `runtime_unavailable`";
             problems.push(definition.warning(&at("runtime"), ProblemKind::RuntimeNotBuilt, found, expected));
@@ -79,19 +85,19 @@ fn implementation(definition: &Located<Agent>, known_names: &KnownNames, problem
                 "remove it, or change the runtime",
             ));
         }
-        (RuntimeKind::Llm, None) | (RuntimeKind::Native, Some(_)) => {}
+        (RuntimeKind::Llm, None) | (RuntimeKind::Native | RuntimeKind::Wasm, Some(_)) => {}
     }
-    if spec.runtime == RuntimeKind::Native && spec.prompt.is_some() {
-        let found = "a native agent calls no model, so its prompt is never used";
+    if matches!(spec.runtime, RuntimeKind::Native | RuntimeKind::Wasm) && spec.prompt.is_some() {
+        let found = format!("a {} agent calls no model, so its prompt is never used", spec.runtime.as_str());
         problems.push(definition.error(&at("prompt"), ProblemKind::InvalidValue, found, "remove it"));
     }
     let has_memory = match spec.runtime {
-        RuntimeKind::Python => true,
-        RuntimeKind::Llm | RuntimeKind::Native | RuntimeKind::Wasm | RuntimeKind::Http => false,
+        RuntimeKind::Python | RuntimeKind::Wasm => true,
+        RuntimeKind::Llm | RuntimeKind::Native | RuntimeKind::Http => false,
     };
     if spec.memory.is_some() && !has_memory {
         let found = format!("`memory` has no effect for the runtime `{}`", spec.runtime.as_str());
-        let expected = "it bounds the runtime `python`";
+        let expected = "it bounds the runtimes `python` and `wasm`";
         problems.push(definition.warning(&at("memory"), ProblemKind::NoEffect, found, expected));
     }
 }
@@ -115,4 +121,21 @@ fn python_handler(definition: &Located<Agent>, handler: Option<&str>, known_name
     let found = format!("there is no module `{}`", handler.module());
     let expected = format!("the file {}", handler.file(folder).display());
     Some(definition.warning(&at("handler"), ProblemKind::UnknownName, found, expected))
+/// Checks the name of a component, and that the folder has it. That it lacks the file is a warning: the folder is that of
+/// one pod, and another one, or this one later, may have it.
+fn component(definition: &Located<Agent>, components: Option<&Path>, problems: &mut Vec<Problem>) {
+    let spec = &definition.value.spec().implementation;
+    let (RuntimeKind::Wasm, Some(handler)) = (spec.runtime, &spec.handler) else { return };
+    let path = [PathSegment::Name("implementation"), PathSegment::Name("handler")];
+    if !is_component_name(handler) {
+        let found = format!("`{handler}` is no name of a component");
+        let expected = "it is the name of a file, such as `summary.wasm`, without a folder";
+        problems.push(definition.error(&path, ProblemKind::InvalidValue, found, expected));
+        return;
+    }
+    if components.is_some_and(|folder| !folder.join(handler).is_file()) {
+        let found = format!("`runtimes.wasm.components` has no file `{handler}`");
+        let expected = "a call of this agent fails with `runtime_unavailable`";
+        problems.push(definition.warning(&path, ProblemKind::UnknownName, found, expected));
+    }
 }

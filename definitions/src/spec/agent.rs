@@ -15,8 +15,8 @@ pub use expectation::{Assertion, Expectation, Length, LengthBounds};
 pub use inherited::{Deprecated, Inherited};
 pub use parameters::{ModelParameters, ReasoningEffort, TEMPERATURE_MAX};
 pub use parts::{
-    AgentLimits, Backoff, Collaboration, Example, Implementation, MemoryRecall, Placement, PromptSpec, Retry,
-    RuntimeKind, ToolRef,
+    AgentLimits, Backoff, COMPONENT_NAME_BYTES_MAX, Collaboration, Example, Implementation, MemoryRecall, Placement,
+    PromptSpec, Retry, RuntimeKind, ToolRef, is_component_name,
 };
 
 /// The longest label of a pod, in bytes.

@@ -1,8 +1,9 @@
 //! Every kind of problem with its exact message and location, and all of them in one report.
 
+use greenroom_definitions::load;
 use greenroom_definitions::problem::ProblemKind;
 
-use crate::folder::{Folder, agent};
+use crate::folder::{Folder, agent, known_names};
 
 /// The problems of a folder with one changed agent.
 fn changed(from: &str, to: &str) -> Vec<String> {
@@ -160,8 +161,8 @@ fn an_implementation_fits_its_runtime() {
              runtime"]
     );
     assert_eq!(
-        changed("runtime: native", "runtime: wasm"),
-        ["agents/x.yaml:10:28: warning[runtime_not_built]: the runtime `wasm` is not built into this release; \
+        changed("runtime: native", "runtime: http"),
+        ["agents/x.yaml:10:28: warning[runtime_not_built]: the runtime `http` is not built into this release; \
              a call of this agent fails with `runtime_unavailable`"]
     );
     assert_eq!(
@@ -175,6 +176,49 @@ fn an_implementation_fits_its_runtime() {
     }
     let memory = changed("handler: native.echo", "handler: native.echo, memory: 64");
     assert!(memory.len() == 1 && memory[0].contains("no effect for the runtime `native`"), "{memory:?}");
+}
+
+#[test]
+fn a_component_is_the_name_of_a_file() {
+    assert_eq!(
+        changed("runtime: native, handler: native.echo", "runtime: wasm"),
+        ["agents/x.yaml:10:28: error[missing_field]: a `wasm` agent needs a `handler`; name a file, such as \
+             `summary.wasm`"]
+    );
+    for name in ["../outside.wasm", "/etc/passwd.wasm", "inner/x.wasm", ".wasm", ".hidden.wasm", "x.wat", "x.wasm.so"] {
+        assert_eq!(
+            changed("runtime: native, handler: native.echo", &format!("runtime: wasm, handler: {name:?}")),
+            [format!(
+                "agents/x.yaml:10:43: error[invalid_value]: `{name}` is no name of a component; it is the name of a \
+                 file, such as `summary.wasm`, without a folder"
+            )]
+        );
+    }
+    assert_eq!(
+        changed("runtime: native, handler: native.echo", "runtime: wasm, handler: x-1.wasm, memory: 64"),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn a_component_that_the_configured_folder_lacks_is_named() {
+    let folder = Folder::new()
+        .with("agents/x.yaml", agent("x").replace("native, handler: native.echo", "wasm, handler: x.wasm"))
+        .with("components/other.wasm", "");
+    let problems = || -> Vec<String> {
+        let names = known_names().with_components(Some(folder.path().join("components")));
+        let report = load(&folder.source(), &names).report;
+        report.problems().iter().filter(|one| one.kind == ProblemKind::UnknownName).map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        problems(),
+        [
+            "agents/x.yaml:10:43: warning[unknown_name]: `runtimes.wasm.components` has no file `x.wasm`; a call of this \
+          agent fails with `runtime_unavailable`"
+        ]
+    );
+    folder.with_file("components/x.wasm", "");
+    assert_eq!(problems(), Vec::<String>::new());
 }
 
 #[test]

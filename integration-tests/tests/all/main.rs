@@ -93,3 +93,4 @@ mod units;
 mod up_log;
 mod user_reload;
 mod users;
+mod wasm_runtime;

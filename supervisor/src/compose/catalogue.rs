@@ -136,6 +136,7 @@ pub fn host_names(config: &Config, handlers: &[Arc<dyn Handler>], tools: &[Arc<d
         models::provider_names(config),
     )
     .with_python_handlers(config.python.configured_folder().map(Path::to_owned))
+    .with_components(config.wasm.as_ref().map(|wasm| wasm.components.clone()))
 }
 
 /// The known names with those that the data of a policy has instead of those of another policy.

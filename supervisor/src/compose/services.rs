@@ -11,6 +11,7 @@ use greenroom_actors::supervision::ChildKind;
 use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_registry::StoreTask;
 use greenroom_registry::artifacts::SweepReport;
+use greenroom_runtimes::wasm::EpochTicker;
 use tokio::sync::{Mutex, Notify};
 
 use super::category_spawner::CategorySpawner;
@@ -22,7 +23,7 @@ use crate::ingress::control::ControlServer;
 use crate::ingress::local::LocalIngress;
 use crate::pipeline::idempotency::KeyReleaser;
 use crate::reload::{Reloader, UserFile};
-use crate::services::{Phase, Service, Services, run_once};
+use crate::services::{Phase, RunService, Service, Services, run_once};
 use crate::telemetry::{Metrics, MetricsServer, metrics};
 
 /// How often recovery looks for runs that have lost their owner.
@@ -93,6 +94,21 @@ pub(crate) fn control_socket(server: ControlServer, ingress: LocalIngress) -> Se
         let (server, ingress) = (Arc::clone(&server), ingress.clone());
         async move { server.serve(ingress).await }
     })
+}
+
+/// Starts what lets components yield, on a thread of its own: components may keep every thread of tokio busy. It ends
+/// after the actors, because an execution is dropped when it yields.
+pub(crate) fn start_ticker(services: &mut Services, ticker: Option<EpochTicker>) {
+    let Some(ticker) = ticker else { return };
+    let run: RunService = Arc::new(move |stop| {
+        let ticker = ticker.clone();
+        Box::pin(stop.run_until_stopped(async move {
+            ticker.run().await;
+            Ok(())
+        }))
+    });
+    let (name, phase, restart) = ("epochs of components", Phase::Stores, ChildKind::Periodic);
+    services.start_on_thread(Service { name, phase, restart, run });
 }
 
 /// Creates what reloads users, definitions and policies. It activates what is applied for every pod from now on, unless

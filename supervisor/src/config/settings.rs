@@ -5,7 +5,7 @@
 pub use super::setting::{Setting, SettingKind};
 use super::{
     admission, artifacts, audit, cluster, definitions, files, guard, http, models, nats, pod, process, python, redis,
-    reserved, store,
+    reserved, store, wasm,
 };
 
 /// The settings of every section, in the order of the documentation.
@@ -22,6 +22,7 @@ const SECTIONS: [&[Setting]; 16] = [
     artifacts::SETTINGS,
     admission::SETTINGS,
     guard::SETTINGS,
+    wasm::SETTINGS,
     http::SETTINGS,
     process::SETTINGS,
     models::SETTINGS,

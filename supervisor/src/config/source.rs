@@ -19,7 +19,7 @@ use super::settings_hash::{SettingsHash, is_of_the_pod};
 use super::users::BUILT_IN_USERS;
 use super::{
     Config, ConfigError, UserDirectory, admission, artifacts, audit, cluster, definitions, files, guard, http, issuers,
-    models, nats, pod, process, python, redis, resolved, store, users,
+    models, nats, pod, process, python, redis, resolved, store, users, wasm,
 };
 
 /// The file that is read if it exists and no other is named.
@@ -180,6 +180,7 @@ fn read(reader: &mut ConfigReader<'_>, settings_file: Option<PathBuf>, settings_
         artifacts: artifacts::read(reader),
         park_delay: admission::read_park_delay(reader),
         guard_workers: guard::read(reader),
+        wasm: wasm::read(reader),
         models: models::read(reader),
         http: http::read(reader),
         metrics: process::read_metrics(reader),

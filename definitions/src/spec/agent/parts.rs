@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::{Expectation, ModelParameters};
 use crate::models::ModelRef;
 
+/// The longest name of a WebAssembly component, in bytes.
+pub const COMPONENT_NAME_BYTES_MAX: usize = 128;
+
 /// The agents that an agent works with.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -66,10 +69,21 @@ impl RuntimeKind {
     #[must_use]
     pub const fn is_built(self) -> bool {
         match self {
-            Self::Llm | Self::Native | Self::Python => true,
-            Self::Wasm | Self::Http => false,
+            Self::Llm | Self::Native | Self::Wasm | Self::Python => true,
+            Self::Http => false,
         }
     }
+}
+
+/// True if the text can be the name of a WebAssembly component: the name of a file that ends with `.wasm`, of letters,
+/// digits, `-`, `_` and `.`, at most [`COMPONENT_NAME_BYTES_MAX`] of them, the first one a letter or a digit. So it names no
+/// other folder.
+#[must_use]
+pub fn is_component_name(text: &str) -> bool {
+    text.len() <= COMPONENT_NAME_BYTES_MAX
+        && text.strip_suffix(".wasm").is_some_and(|stem| !stem.is_empty())
+        && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 /// Where an agent may be executed.

@@ -21,6 +21,7 @@ pub(crate) const POLICIES: &[&str] = &[
     "internal_users_only",
     "read_only_context",
     "no_tools",
+    "no_external_tools",
 ];
 
 /// The native tools that the shipped definitions use.

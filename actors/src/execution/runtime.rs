@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use greenroom_definitions::Agent;
 use greenroom_definitions::agent::RuntimeKind;
 use greenroom_protocol::{Cause, Reply, Request, RequestId, Timestamp, Values};
 use tokio::time::Instant;
@@ -19,6 +20,12 @@ use crate::pipeline::CallScope;
 pub trait Runtime: Send + Sync {
     /// The kind that a definition names in `implementation.runtime`.
     fn kind(&self) -> RuntimeKind;
+
+    /// True if an execution of this agent sends its inputs to something outside of the organization, which may pass
+    /// them to a model. The rule `deny_external_models` depends on it.
+    fn is_external(&self, _agent: &Agent) -> bool {
+        false
+    }
 
     /// Makes one attempt: computes the outputs and validates them against the definition.
     ///
@@ -62,6 +69,14 @@ impl ExecutionContext<'_> {
     pub fn time_left(&self) -> Duration {
         let until_deadline = self.invocation.grant.deadline().remaining(self.env.clock.now());
         until_deadline.min(self.ends_at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Waits until the pod has its lease: an effect outside of the pod begins with it only.
+    ///
+    /// # Errors
+    /// [`greenroom_protocol::ErrorCode::LeaseLost`]
+    pub async fn wait_lease(&self) -> Result<(), Cause> {
+        self.env.accounting.wait_lease().await
     }
 
     /// Issues a nested request as the agent itself, waits for its reply and adds its usage.

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use greenroom_protocol::policy_name;
+use url::Url;
 
 use crate::agent::{Agent, RuntimeKind};
 use crate::definition_set::{DefinitionSet, Located};
@@ -60,7 +61,13 @@ fn implementation(definition: &Located<Agent>, problems: &mut Vec<Problem>) {
             let found = "a native agent needs a `handler`";
             problems.push(definition.error(&at("runtime"), ProblemKind::MissingField, found, ""));
         }
-        (RuntimeKind::Wasm | RuntimeKind::Python | RuntimeKind::Http, _) => {
+        (RuntimeKind::Http, handler) => {
+            if let Some((member, found)) = url_problem(handler.as_deref()) {
+                let expected = "a service has an address such as `https://agents.example.com/score`";
+                problems.push(definition.error(&at(member), ProblemKind::InvalidValue, found, expected));
+            }
+        }
+        (RuntimeKind::Wasm | RuntimeKind::Python, _) => {
             let found = format!("the runtime `{}` is not built into this release", spec.runtime.as_str());
             let expected = "a call of this agent fails with `runtime_unavailable`";
             problems.push(definition.warning(&at("runtime"), ProblemKind::RuntimeNotBuilt, found, expected));
@@ -76,13 +83,56 @@ fn implementation(definition: &Located<Agent>, problems: &mut Vec<Problem>) {
         }
         (RuntimeKind::Llm, None) | (RuntimeKind::Native, Some(_)) => {}
     }
-    if spec.runtime == RuntimeKind::Native && spec.prompt.is_some() {
-        let found = "a native agent calls no model, so its prompt is never used";
+    if matches!(spec.runtime, RuntimeKind::Native | RuntimeKind::Http) && spec.prompt.is_some() {
+        let found =
+            format!("an agent of the runtime `{}` calls no model, so its prompt is never used", spec.runtime.as_str());
         problems.push(definition.error(&at("prompt"), ProblemKind::InvalidValue, found, "remove it"));
     }
     if spec.memory.is_some() {
         let found = "`memory` has no effect in this release";
         let expected = "it will bound the runtimes `wasm` and `python`, which are not built";
         problems.push(definition.warning(&at("memory"), ProblemKind::NoEffect, found, expected));
+    }
+}
+
+/// The member of an HTTP agent that is wrong, and why. That the host may be called is checked when it is called: the
+/// definitions of a cluster are the same on each pod, its network need not be.
+fn url_problem(handler: Option<&str>) -> Option<(&'static str, String)> {
+    let Some(handler) = handler else {
+        return Some(("runtime", "an agent of the runtime `http` needs a `handler`".to_owned()));
+    };
+    let problem = |found: &str| Some(("handler", format!("the handler {found}")));
+    match Url::parse(handler) {
+        Err(error) => problem(&format!("is no address: {error}")),
+        // It is not repeated, because it may have a password.
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            problem("has a user or a password, which belong into the configuration of its host")
+        }
+        Ok(url) if !matches!(url.scheme(), "https" | "http") => problem("is no address of a web server"),
+        Ok(url) if url.fragment().is_some() => problem("has a fragment, which no request has"),
+        Ok(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::url_problem;
+
+    #[test]
+    fn the_handler_of_an_http_agent_is_an_address_without_credentials() {
+        for address in ["https://agents.example.com/score", "http://127.0.0.1:8080/x?y=z", "https://[2001:db8::1]/"] {
+            assert_eq!(url_problem(Some(address)), None, "{address}");
+        }
+        for (address, found) in [
+            ("agents.example.com/score", "is no address"),
+            ("ftp://agents.example.com/", "web server"),
+            ("https://user:secret@agents.example.com/", "user or a password"),
+            ("https://agents.example.com/#part", "fragment"),
+            ("https://", "is no address"),
+        ] {
+            let (member, problem) = url_problem(Some(address)).unwrap();
+            assert!(member == "handler" && problem.contains(found) && !problem.contains("secret"), "{problem}");
+        }
+        assert_eq!(url_problem(None).map(|(member, _)| member), Some("runtime"));
     }
 }

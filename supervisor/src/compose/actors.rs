@@ -20,6 +20,7 @@ use greenroom_runtimes::files;
 
 use super::actor_tree::{ActorTree, ChildSpec};
 use super::category_spawner::{CategorySpawner, category_child};
+use super::outbound::OutboundParts;
 use super::parts::PodParts;
 
 /// The spawned tree and the handles that lead into it.
@@ -39,14 +40,15 @@ pub(crate) fn execution_env(
     parts: &PodParts,
     handlers: Vec<Arc<dyn Handler>>,
     tools: Vec<Arc<dyn Tool>>,
+    outside: OutboundParts,
     accounting: Accounting,
 ) -> Arc<ExecutionEnv> {
     let files = files::open(parts.config.files_roots.clone());
     let files = FileSources::new(files, Arc::clone(&parts.stores.artifacts), Arc::clone(&parts.stores.runs));
     let (native, native_tools) = register_native(handlers, tools, accounting.clone());
     ExecutionEnv::new(ExecutionEnvParts {
-        runtimes: vec![Arc::new(native), Arc::new(LlmRuntime)],
-        tool_sources: vec![Arc::new(AgentTools), Arc::new(native_tools)],
+        runtimes: vec![Arc::new(native), Arc::new(LlmRuntime), Arc::new(outside.service)],
+        tool_sources: vec![Arc::new(AgentTools), Arc::new(native_tools), Arc::new(outside.tools)],
         files,
         models: parts.models.clone(),
         accounting,

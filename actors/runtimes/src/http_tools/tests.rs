@@ -27,7 +27,7 @@ async fn open(document: &Json, change: impl FnOnce(&mut ApiSettings)) -> Result<
     std::fs::write(&path, document.to_string()).unwrap();
     let mut settings = settings(path.to_str().unwrap());
     change(&mut settings);
-    let mut tools = HttpTools::new(Outbound::new(Arc::new(Unobserved)).unwrap());
+    let mut tools = HttpTools::new(Outbound::new(Arc::new(Unobserved)));
     tools.open_api(&settings).await?;
     Ok(tools)
 }

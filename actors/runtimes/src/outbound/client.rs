@@ -1,10 +1,9 @@
 //! Sends one request to a server that a definition or the configuration names, and reads its bounded response.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use greenroom_protocol::{Cause, ErrorCode};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::{Method, StatusCode};
 use url::{Host, Url};
@@ -30,11 +29,18 @@ const REDIRECTS_MAX: usize = 3;
 /// The clients of services and tools, which share their connections.
 #[derive(Clone)]
 pub struct Outbound {
-    /// Connects to public addresses only.
-    public: reqwest::Client,
-    /// Connects to the networks of the operator, too.
-    private: reqwest::Client,
+    clients: Arc<Clients>,
     observer: Arc<dyn OutboundObserver>,
+}
+
+/// A client is created by the first request that needs it: most pods call no service, and to read the certificates of the
+/// system takes longer than the rest of a start.
+#[derive(Default)]
+struct Clients {
+    /// Connects to public addresses only.
+    public: OnceLock<Result<reqwest::Client, String>>,
+    /// Connects to the networks of the operator, too.
+    private: OnceLock<Result<reqwest::Client, String>>,
 }
 
 /// One request.
@@ -60,12 +66,16 @@ pub(crate) struct OutboundResponse {
 }
 
 impl Outbound {
-    /// Creates the clients.
-    ///
-    /// # Errors
-    /// `invalid_configuration` on a machine without root certificates.
-    pub fn new(observer: Arc<dyn OutboundObserver>) -> Result<Self, Cause> {
-        Ok(Self { public: client(false)?, private: client(true)?, observer })
+    /// Clients whose requests are observed.
+    #[must_use]
+    pub fn new(observer: Arc<dyn OutboundObserver>) -> Self {
+        Self { clients: Arc::default(), observer }
+    }
+
+    fn client(&self, allows_private: bool) -> Result<&reqwest::Client, OutboundError> {
+        let client = if allows_private { &self.clients.private } else { &self.clients.public };
+        let client = client.get_or_init(|| build_client(allows_private).map_err(|error| error.to_string()));
+        client.as_ref().map_err(|problem| OutboundError::NoClient(problem.clone()))
     }
 
     /// Sends a request, and reads its response.
@@ -88,7 +98,7 @@ impl Outbound {
     async fn try_send(&self, mut request: OutboundRequest) -> Result<OutboundResponse, OutboundError> {
         for _ in 0..=REDIRECTS_MAX {
             check_url(&request.url, request.allows_private)?;
-            let client = if request.allows_private { &self.private } else { &self.public };
+            let client = self.client(request.allows_private)?;
             let mut sent = client.request(request.method.clone(), request.url.clone()).headers(request.headers.clone());
             if let Some(body) = &request.body {
                 sent = sent.body(body.clone());
@@ -102,7 +112,7 @@ impl Outbound {
     }
 }
 
-fn client(allows_private: bool) -> Result<reqwest::Client, Cause> {
+fn build_client(allows_private: bool) -> Result<reqwest::Client, reqwest::Error> {
     // The process may have installed a crypto provider already, which is used then.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -126,9 +136,6 @@ fn client(allows_private: bool) -> Result<reqwest::Client, Cause> {
         .no_zstd()
         .user_agent(concat!("greenroom/", env!("CARGO_PKG_VERSION")))
         .build()
-        .map_err(|error| {
-            Cause::new(ErrorCode::InvalidConfiguration, format!("the HTTP client cannot be built: {error}"))
-        })
 }
 
 /// Checks where a request would be sent, as far as the URL shows it. The parser has normalized every form of an address:

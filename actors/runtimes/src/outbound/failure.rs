@@ -34,6 +34,8 @@ pub(crate) enum OutboundError {
     Refused(AddressClass),
     /// A redirect that is not followed.
     Redirect(String),
+    /// This machine has no client, for instance because it has no root certificates.
+    NoClient(String),
     /// No connection could be made, so nothing was sent.
     Unreachable,
     /// The response was not complete in time.
@@ -69,7 +71,9 @@ impl OutboundError {
         match self {
             Self::InvalidUrl(_) | Self::Insecure | Self::Refused(_) => CallOutcome::Refused,
             Self::TimedOut(_) => CallOutcome::TimedOut,
-            Self::Redirect(_) | Self::Unreachable | Self::BrokenOff | Self::Unreadable(_) => CallOutcome::Failed,
+            Self::Redirect(_) | Self::NoClient(_) | Self::Unreachable | Self::BrokenOff | Self::Unreadable(_) => {
+                CallOutcome::Failed
+            }
         }
     }
 
@@ -91,6 +95,10 @@ impl OutboundError {
                 refused(format!("nothing was sent to {server}: it has {}, to which nothing is sent", class.as_str()))
             }
             Self::Redirect(reason) => refused(format!("the redirect of {server} is not followed: {reason}")),
+            Self::NoClient(problem) => Cause::new(
+                ErrorCode::InvalidConfiguration,
+                format!("nothing was sent to {server}: the HTTP client cannot be built: {problem}"),
+            ),
             Self::Unreachable => failed(format!("{server} cannot be reached")),
             Self::TimedOut(timeout) => Cause::new(
                 ErrorCode::TimedOut,

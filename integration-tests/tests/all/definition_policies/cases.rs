@@ -1,7 +1,7 @@
 //! For each policy and each level: a request that the policy allows, and one that it denies.
 
 /// Every policy, in the order of its cases.
-pub(super) const POLICIES: [&str; 15] = [
+pub(super) const POLICIES: [&str; 16] = [
     "require_authentication",
     "audit_all_actions",
     "max_document_size",
@@ -17,6 +17,7 @@ pub(super) const POLICIES: [&str; 15] = [
     "internal_users_only",
     "read_only_context",
     "no_tools",
+    "no_external_tools",
 ];
 
 /// The policy as a definition writes it.
@@ -49,6 +50,8 @@ pub(super) enum Worker {
     External,
     /// Calls a tool.
     Calculating,
+    /// Calls a tool that communicates with the outside.
+    Fetching,
     /// Calls another agent.
     Delegating,
 }
@@ -117,6 +120,7 @@ pub(super) fn case(policy: &str, level: Level) -> Case {
         }
         "no_agent_delegation" => (Setup::new(Worker::Calculating, route), Some(Setup::new(Worker::Delegating, route))),
         "no_tools" => (Setup::new(Worker::Delegating, route), Some(Setup::new(Worker::Calculating, route))),
+        "no_external_tools" => (Setup::new(Worker::Calculating, route), Some(Setup::new(Worker::Fetching, route))),
         "require_budget" => (Setup { has_cost_limit: true, ..quiet.clone() }, Some(quiet)),
         // Only a team has a context.
         "read_only_context" => {

@@ -227,7 +227,7 @@ fn base_url(settings: &ApiSettings, read: &document::Document) -> Result<Url, St
         Some(address) if settings.base_url.is_none() => address.join(&text),
         Some(_) | None => Url::parse(&text),
     };
-    let hint = "set `base_url` to an address such as `https://api.example.com/v1`";
+    let hint = "set `base_url` to an address such as `https://api.example/v1`";
     let url = parsed.map_err(|_| format!("{origin} is no address; {hint}"))?;
     let is_base = matches!(url.scheme(), "http" | "https")
         && url.has_host()

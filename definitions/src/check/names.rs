@@ -63,7 +63,7 @@ fn implementation(definition: &Located<Agent>, problems: &mut Vec<Problem>) {
         }
         (RuntimeKind::Http, handler) => {
             if let Some((member, found)) = url_problem(handler.as_deref()) {
-                let expected = "a service has an address such as `https://agents.example.com/score`";
+                let expected = "a service has an address such as `https://agents.example/score`";
                 problems.push(definition.error(&at(member), ProblemKind::InvalidValue, found, expected));
             }
         }
@@ -120,14 +120,14 @@ mod tests {
 
     #[test]
     fn the_handler_of_an_http_agent_is_an_address_without_credentials() {
-        for address in ["https://agents.example.com/score", "http://127.0.0.1:8080/x?y=z", "https://[2001:db8::1]/"] {
+        for address in ["https://agents.example/score", "http://127.0.0.1:8080/x?y=z", "https://[2001:db8::1]/"] {
             assert_eq!(url_problem(Some(address)), None, "{address}");
         }
         for (address, found) in [
-            ("agents.example.com/score", "is no address"),
-            ("ftp://agents.example.com/", "web server"),
-            ("https://user:secret@agents.example.com/", "user or a password"),
-            ("https://agents.example.com/#part", "fragment"),
+            ("agents.example/score", "is no address"),
+            ("ftp://agents.example/", "web server"),
+            ("https://user:secret@agents.example/", "user or a password"),
+            ("https://agents.example/#part", "fragment"),
             ("https://", "is no address"),
         ] {
             let (member, problem) = url_problem(Some(address)).unwrap();

@@ -195,7 +195,7 @@ mod tests {
     }
 
     const FILE: &str = r#"
-[runtimes.http.hosts."api.example.com"]
+[runtimes.http.hosts."api.example"]
 secret_env = "SCORES_SECRET"
 headers = { "X-Client" = "green-room" }
 internal = true
@@ -205,7 +205,7 @@ allow_private = true
 
 [tools.http.crm]
 document = "crm.yaml"
-base_url = "https://crm.example.com/v1"
+base_url = "https://crm.example/v1"
 operations = ["list_customers"]
 bearer_env = "CRM_TOKEN"
 headers_env = { "X-Api-Key" = "CRM_KEY" }
@@ -218,7 +218,7 @@ query_env = { key = "CRM_KEY" }
     fn tables_name_the_variables_that_have_their_secrets() {
         let loaded = loaded(FILE, &VARIABLES).unwrap();
         let outbound = &loaded.config.outbound;
-        let host = &outbound.hosts["api.example.com"];
+        let host = &outbound.hosts["api.example"];
         assert_eq!(host.secret.as_ref().map(|secret| secret.reveal()), Some("s1"));
         assert!(host.internal && !host.allow_private && outbound.hosts["127.0.0.1:8080"].allow_private);
         let api = &outbound.apis["crm"];
@@ -228,14 +228,14 @@ query_env = { key = "CRM_KEY" }
         assert_eq!((api.timeout_s, api.operations.as_deref()), (30, Some(&["list_customers".to_owned()][..])));
         let rows: Vec<String> = loaded.resolved.iter().map(|row| format!("{} = {}", row.key, row.value)).collect();
         let all = rows.join("\n");
-        assert!(all.contains("runtimes.http.hosts.api.example.com.headers.X-Client = ***"), "{all}");
+        assert!(all.contains("runtimes.http.hosts.api.example.headers.X-Client = ***"), "{all}");
         assert!(all.contains("tools.http.crm.bearer_env = CRM_TOKEN") && !all.contains("green-room"), "{all}");
     }
 
     #[test]
     fn a_variable_that_is_not_set_and_an_unknown_member_are_problems() {
         let problems = loaded(FILE, &VARIABLES[1..]).unwrap_err();
-        assert!(problems.contains("api.example.com.secret_env: the variable SCORES_SECRET is not set"), "{problems}");
+        assert!(problems.contains("api.example.secret_env: the variable SCORES_SECRET is not set"), "{problems}");
         for (text, problem) in [
             ("[tools.http.crm]\n", "document"),
             ("[tools.http.crm]\ndocument = \"x\"\ntimeout_s = 0\n", "timeout_s"),

@@ -60,7 +60,7 @@ pub(super) fn encode(operation: &Operation, base: &Url, arguments: &Values) -> R
     }
     let mut body = None;
     if let Some(declared) = &operation.body
-        && let Some(value) = given(arguments, declared.argument)
+        && let Some(value) = argument_value(arguments, declared.argument)
     {
         let media_type = HeaderValue::from_str(&declared.media_type);
         headers.insert(CONTENT_TYPE, media_type.unwrap_or_else(|_| HeaderValue::from_static("application/json")));
@@ -80,7 +80,7 @@ fn check_names(operation: &Operation, arguments: &Values) -> Result<(), Cause> {
         let message = format!("there is no argument `{unknown}`; the arguments are: {}", names.join(", "));
         return Err(Cause::new(ErrorCode::InvalidInput, message));
     }
-    let missing = known.iter().find(|(name, is_required)| *is_required && given(arguments, name).is_none());
+    let missing = known.iter().find(|(name, is_required)| *is_required && argument_value(arguments, name).is_none());
     match missing {
         Some((name, _)) => Err(Cause::new(ErrorCode::MissingInput, format!("the argument `{name}` is missing"))),
         None => Ok(()),
@@ -99,7 +99,7 @@ fn used<'a>(
     location: Location,
 ) -> impl Iterator<Item = (&'a Parameter, &'a Json)> {
     let parameters = operation.parameters.iter().filter(move |one| one.location == location);
-    parameters.filter_map(|parameter| Some((parameter, given(arguments, &parameter.argument)?)))
+    parameters.filter_map(|parameter| Some((parameter, argument_value(arguments, &parameter.argument)?)))
 }
 
 fn url(operation: &Operation, base: &Url, arguments: &Values) -> Result<Url, Cause> {

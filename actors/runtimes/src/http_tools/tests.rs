@@ -11,7 +11,7 @@ fn settings(document: &str) -> ApiSettings {
     ApiSettings {
         name: "crm".to_owned(),
         document: document.to_owned(),
-        base_url: Some("https://crm.example.com/v1".to_owned()),
+        base_url: Some("https://crm.example/v1".to_owned()),
         operations: None,
         credentials: CredentialSettings::default(),
         allows_private: false,

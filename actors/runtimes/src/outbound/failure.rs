@@ -205,7 +205,7 @@ mod tests {
     fn the_text_of_a_problem_is_bounded_and_has_no_secret() {
         let text =
             |media_type, body: &str| cause_from_status(&response(422, media_type, body), "h", &credentials()).message;
-        let problem = r#"{"type":"https://e.x/t","title":"No such order","detail":"17 is unknown to a-secret"}"#;
+        let problem = r#"{"type":"https://h.example/t","title":"No such order","detail":"17 is unknown to a-secret"}"#;
         assert_eq!(
             text("application/problem+json", problem),
             "h replied with the status 422: No such order: 17 is unknown to ***"
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(text("text/html", "<html>no</html>"), "h replied with the status 422");
         assert!(text("text/plain", &"x".repeat(100_000)).len() < 600);
         let cause = cause_from_status(&response(422, "application/problem+json", problem), "h", &credentials());
-        assert_eq!(cause.details, json!({ "status": 422, "type": "https://e.x/t" }));
+        assert_eq!(cause.details, json!({ "status": 422, "type": "https://h.example/t" }));
     }
 
     #[test]

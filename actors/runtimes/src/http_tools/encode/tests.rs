@@ -5,7 +5,7 @@ use serde_json::json;
 use super::super::operation;
 use super::*;
 
-const BASE: &str = "https://api.example.com/v1/";
+const BASE: &str = "https://api.example/v1/";
 
 /// An operation with these parameters, each of them a part of the path if it is in the path.
 fn operation(parameters: Json, path: &str, body: Option<Json>) -> Operation {
@@ -34,7 +34,7 @@ fn url_of(operation: &Operation, arguments: Json) -> String {
 fn a_value_of_a_path_is_one_segment_whatever_it_has() {
     let operation = path_operation();
     let id = |id: &str| url_of(&operation, json!({ "id": id, "part": 1 }));
-    let at = |segment: &str| format!("https://api.example.com/v1/orders/{segment}/x-1");
+    let at = |segment: &str| format!("https://api.example/v1/orders/{segment}/x-1");
     assert_eq!(id("17"), at("17"));
     assert_eq!(id("a b"), at("a%20b"));
     assert_eq!(id("../admin"), at("..%2Fadmin"));
@@ -46,7 +46,7 @@ fn a_value_of_a_path_is_one_segment_whatever_it_has() {
     assert_eq!(id("@evil.example:80"), at("%40evil.example%3A80"));
     assert_eq!(
         url_of(&operation, json!({ "id": ["a,b", 2], "part": true })),
-        "https://api.example.com/v1/orders/a%2Cb,2/x-true"
+        "https://api.example/v1/orders/a%2Cb,2/x-true"
     );
 }
 
@@ -136,5 +136,5 @@ fn unknown_arguments_and_too_long_addresses_are_rejected() {
     assert!(cause.code == ErrorCode::InvalidInput && cause.message.ends_with("the arguments are: q"), "{cause}");
     let cause = encode_with(&operation, json!({ "q": "x".repeat(20_000) })).unwrap_err();
     assert_eq!(cause.code, ErrorCode::PayloadTooLarge);
-    assert_eq!(url_of(&operation, json!({})), "https://api.example.com/v1/x");
+    assert_eq!(url_of(&operation, json!({})), "https://api.example/v1/x");
 }

@@ -75,8 +75,8 @@ impl Parameter {
             return Err("a parameter has a name that is too long, or has control characters".to_owned());
         }
         let is_required = declared.get("required") == Some(&Json::Bool(true));
-        let unsupported = |what: &str| match is_required {
-            true => Err(format!("the required parameter `{name}` {what}")),
+        let unsupported = |problem: &str| match is_required {
+            true => Err(format!("the required parameter `{name}` {problem}")),
             false => Ok(None),
         };
         let location = match text("in") {

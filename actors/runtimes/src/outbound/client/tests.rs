@@ -8,37 +8,41 @@ fn check(url: &str, allows_private: bool) -> Result<(), OutboundError> {
     check_url(&Url::parse(url).unwrap(), allows_private)
 }
 
+fn check_host(host: &str, allows_private: bool) -> Result<(), OutboundError> {
+    check(&format!("https://{host}/path"), allows_private)
+}
+
 #[test]
 fn every_form_of_a_private_address_is_refused_without_a_permission() {
-    for url in [
-        "https://127.0.0.1/",
-        "https://127.1/",
-        "https://2130706433/",
-        "https://0x7f000001/",
-        "https://0177.0.0.1/",
-        "https://127.0.0.1.:8080/",
-        "https://[::1]/",
-        "https://[::ffff:127.0.0.1]/",
-        "https://[64:ff9b::7f00:1]/",
-        "https://[2002:7f00:1::]/",
-        "https://１２７.0.0.1/",
+    for host in [
+        "127.0.0.1",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "127.0.0.1.:8080",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[64:ff9b::7f00:1]",
+        "[2002:7f00:1::]",
+        "\u{ff11}\u{ff12}\u{ff17}.0.0.1",
     ] {
-        assert_eq!(check(url, false), Err(OutboundError::Refused(AddressClass::Loopback)), "{url}");
-        assert_eq!(check(url, true), Ok(()), "{url}");
+        assert_eq!(check_host(host, false), Err(OutboundError::Refused(AddressClass::Loopback)), "{host}");
+        assert_eq!(check_host(host, true), Ok(()), "{host}");
     }
-    for url in ["https://169.254.169.254/latest", "https://[fd00:ec2::254]/", "https://0xa9fea9fe/"] {
+    for host in ["169.254.169.254", "[fd00:ec2::254]", "0xa9fea9fe"] {
         for allows_private in [false, true] {
-            assert_eq!(check(url, allows_private), Err(OutboundError::Refused(AddressClass::Metadata)), "{url}");
+            assert_eq!(check_host(host, allows_private), Err(OutboundError::Refused(AddressClass::Metadata)), "{host}");
         }
     }
-    assert_eq!(check("https://8.8.8.8:444/x", false), Ok(()));
-    assert_eq!(check("https://api.example.com/x", false), Ok(()));
+    assert_eq!(check_host("8.8.8.8:444", false), Ok(()));
+    assert_eq!(check_host("api.example", false), Ok(()));
 }
 
 #[test]
 fn only_web_servers_with_tls_are_called_without_a_permission() {
-    assert_eq!(check("http://api.example.com/", false), Err(OutboundError::Insecure));
-    assert_eq!(check("http://api.example.com/", true), Ok(()));
+    assert_eq!(check("http://api.example/", false), Err(OutboundError::Insecure));
+    assert_eq!(check("http://api.example/", true), Ok(()));
     for url in ["ftp://h/", "file:///etc/passwd", "unix:/run/x", "data:text/plain,x"] {
         assert!(matches!(check(url, true), Err(OutboundError::InvalidUrl(_))), "{url}");
     }

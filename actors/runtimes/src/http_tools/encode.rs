@@ -49,8 +49,8 @@ pub(super) fn encode(operation: &Operation, base: &Url, arguments: &Values) -> R
     let url = url(operation, base, arguments)?;
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/plain;q=0.9, */*;q=0.8"));
-    for (parameter, value) in used(operation, arguments, Location::Header) {
-        let value = joined(parameter, value, ",", str::to_owned)?;
+    for (parameter, value) in values_at(operation, arguments, Location::Header) {
+        let value = join_value(parameter, value, ",", str::to_owned)?;
         let name = HeaderName::from_bytes(parameter.name.as_bytes());
         let value = HeaderValue::from_str(&value);
         let (Ok(name), Ok(value)) = (name, value) else {
@@ -88,12 +88,12 @@ fn check_names(operation: &Operation, arguments: &Values) -> Result<(), Cause> {
 }
 
 /// The value of an argument; null is none. A body may be null, as JSON can be, only by being left out.
-fn given<'a>(arguments: &'a Values, name: &str) -> Option<&'a Json> {
+fn argument_value<'a>(arguments: &'a Values, name: &str) -> Option<&'a Json> {
     arguments.get(name).filter(|value| !value.is_null())
 }
 
 /// The parameters of a location that have a value.
-fn used<'a>(
+fn values_at<'a>(
     operation: &'a Operation,
     arguments: &'a Values,
     location: Location,
@@ -130,9 +130,10 @@ fn path_segment(operation: &Operation, pieces: &[Piece], arguments: &Values) -> 
         match piece {
             Piece::Text(text) => segment.extend(utf8_percent_encode(text, PATH_TEXT)),
             Piece::Parameter(name) => {
-                let found = used(operation, arguments, Location::Path).find(|(parameter, _)| parameter.name == *name);
+                let found =
+                    values_at(operation, arguments, Location::Path).find(|(parameter, _)| parameter.name == *name);
                 let (parameter, value) = found.ok_or_else(|| invalid(name, "is missing"))?;
-                let value = joined(parameter, value, ",", encoded)?;
+                let value = join_value(parameter, value, ",", encode_text)?;
                 if value.is_empty() {
                     return Err(invalid(&parameter.argument, "is empty, which would be another path"));
                 }
@@ -150,24 +151,24 @@ fn path_segment(operation: &Operation, pieces: &[Piece], arguments: &Values) -> 
 
 fn query(operation: &Operation, arguments: &Values) -> Result<String, Cause> {
     let mut pairs: Vec<String> = Vec::new();
-    for (parameter, value) in used(operation, arguments, Location::Query) {
-        let name = encoded(&parameter.name);
+    for (parameter, value) in values_at(operation, arguments, Location::Query) {
+        let name = encode_text(&parameter.name);
         match (parameter.style, value) {
-            (Style::Json, _) => pairs.push(format!("{name}={}", encoded(&value.to_string()))),
+            (Style::Json, _) => pairs.push(format!("{name}={}", encode_text(&value.to_string()))),
             (Style::DeepObject, Json::Object(members)) => {
-                pairs.extend(
-                    members.iter().map(|(member, value)| {
-                        format!("{name}%5B{}%5D={}", encoded(member), encoded(&item_text(value)))
-                    }),
-                );
+                pairs.extend(members.iter().map(|(member, value)| {
+                    format!("{name}%5B{}%5D={}", encode_text(member), encode_text(&item_text(value)))
+                }));
             }
             (Style::Form, Json::Object(members)) if parameter.explodes => {
                 pairs.extend(
-                    members.iter().map(|(member, value)| format!("{}={}", encoded(member), encoded(&item_text(value)))),
+                    members
+                        .iter()
+                        .map(|(member, value)| format!("{}={}", encode_text(member), encode_text(&item_text(value)))),
                 );
             }
             (_, Json::Array(items)) if parameter.explodes => {
-                pairs.extend(items.iter().map(|item| format!("{name}={}", encoded(&item_text(item)))));
+                pairs.extend(items.iter().map(|item| format!("{name}={}", encode_text(&item_text(item)))));
             }
             (style, _) => {
                 let separator = match style {
@@ -175,19 +176,19 @@ fn query(operation: &Operation, arguments: &Values) -> Result<String, Cause> {
                     Style::PipeDelimited => "%7C",
                     Style::Simple | Style::Form | Style::DeepObject | Style::Json => ",",
                 };
-                pairs.push(format!("{name}={}", joined(parameter, value, separator, encoded)?));
+                pairs.push(format!("{name}={}", join_value(parameter, value, separator, encode_text)?));
             }
         }
     }
     Ok(pairs.join("&"))
 }
 
-fn encoded(text: &str) -> String {
+fn encode_text(text: &str) -> String {
     utf8_percent_encode(text, VALUE).to_string()
 }
 
 /// A value as one text: a scalar, the items of a list, or the members of an object with their names.
-fn joined(
+fn join_value(
     parameter: &Parameter,
     value: &Json,
     separator: &str,

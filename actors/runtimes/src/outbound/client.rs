@@ -139,7 +139,7 @@ fn build_client(allows_private: bool) -> Result<reqwest::Client, reqwest::Error>
 }
 
 /// Checks where a request would be sent, as far as the URL shows it. The parser has normalized every form of an address:
-/// `http://0x7f.1/` has the address 127.0.0.1 here.
+/// the host `0x7f.1` has the address 127.0.0.1 here.
 fn check_url(url: &Url, allows_private: bool) -> Result<(), OutboundError> {
     match url.scheme() {
         "https" => {}

@@ -23,7 +23,7 @@ impl<'a> ConfigReader<'a> {
     }
 
     /// The same reader, with the variables that tables of the file may name.
-    pub(super) const fn with_environment(mut self, environment: &'a Environment) -> Self {
+    pub(super) fn with_environment(mut self, environment: &'a Environment) -> Self {
         self.environment = Some(environment);
         self
     }

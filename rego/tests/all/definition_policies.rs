@@ -193,7 +193,8 @@ async fn an_unknown_policy_denies() {
 #[test]
 fn every_policy_has_its_cases_and_its_row_in_the_docs() {
     let mut tested: BTreeSet<_> = resource_cases().iter().map(|(name, _, _)| (*name).to_owned()).collect();
-    for name in ["no_tools", "no_external_tools", "no_agent_delegation", "read_only_context", "require_authentication"] {
+    for name in ["no_tools", "no_external_tools", "no_agent_delegation", "read_only_context", "require_authentication"]
+    {
         tested.insert(name.to_owned());
     }
     let bundle = greenroom_rego::Bundle::embedded().unwrap();

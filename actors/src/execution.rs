@@ -30,7 +30,9 @@ pub(crate) mod stream;
 mod tools;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use greenroom_definitions::Agent;
 use greenroom_definitions::agent::RuntimeKind;
 use greenroom_protocol::{Cause, Clock, ErrorCode, IdGenerator, Json, Values};
 use tokio::time::Instant;
@@ -154,6 +156,21 @@ impl ExecutionEnv {
         }
     }
 
+    /// True if a call of this tool communicates with something outside of the organization. A tool of which the pod
+    /// knows no source counts as one that does.
+    #[must_use]
+    pub fn is_external_tool(&self, tool: &str) -> bool {
+        let known = tool.split_once(':').and_then(|(scheme, name)| Some((self.tool_source(scheme)?, name)));
+        known.is_none_or(|(source, name)| source.is_external(name))
+    }
+
+    /// True if an execution of this agent, apart from the models that it calls, sends its inputs to something outside
+    /// of the organization.
+    #[must_use]
+    pub fn is_external_agent(&self, agent: &Agent) -> bool {
+        self.runtime(agent.spec().implementation.runtime).is_ok_and(|runtime| runtime.is_external(agent))
+    }
+
     pub(crate) fn tool_source(&self, scheme: &str) -> Option<&Arc<dyn ToolSource>> {
         self.tool_sources.iter().find(|source| source.scheme() == scheme)
     }
@@ -210,6 +227,10 @@ pub async fn execute(
             Err(cause) => cause,
         };
         let delay = agent.spec().retry.as_ref().and_then(|retry| retry.delay_after(attempt));
+        // A service that says when it can be called again is not called before.
+        let retry_after = Duration::from_millis(cause.retry_after_ms.unwrap_or_default());
+        let delay =
+            delay.map(|delay| delay.max(retry_after)).filter(|delay| retry_after.is_zero() || *delay < ctx.time_left());
         let Some(delay) = delay.filter(|_| is_repeatable(&cause) && budget.try_take()) else { return Err(cause) };
         tracing::debug!(agent.id = agent.id().as_str(), error.code = cause.code.as_str(), attempt, "attempt failed");
         Box::pin(tokio::time::sleep(delay)).await;

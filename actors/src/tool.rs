@@ -67,6 +67,12 @@ pub trait ToolSource: Send + Sync {
         self.list(catalogue).into_iter().find(|tool| tool.name == name)
     }
 
+    /// True if a call of this tool communicates with something outside of the organization. The rule
+    /// `no_external_tools` depends on it, also for a name that the source does not have.
+    fn is_external(&self, _name: &str) -> bool {
+        false
+    }
+
     /// Builds the request that calls a tool.
     ///
     /// # Errors

@@ -11,7 +11,8 @@ pub struct KnownNames {
     pub policies: BTreeSet<String>,
     /// Handlers that a `runtime: native` agent may name, such as `native.echo`.
     pub handlers: BTreeSet<String>,
-    /// Native tools that an agent may use, without `native:`, such as `calculator`.
+    /// Tools that an agent may use: native ones without `native:`, such as `calculator`, and those of configured sources
+    /// with their scheme, such as `http:crm/list_customers`.
     pub tools: BTreeSet<String>,
     /// Providers of models, such as `anthropic`: the first part of a model's name.
     pub providers: BTreeSet<String>,
@@ -55,6 +56,13 @@ impl KnownNames {
     #[must_use]
     pub fn with_components(self, components: Option<PathBuf>) -> Self {
         Self { components, ..self }
+    }
+
+    /// Adds the tools of configured sources, by their names with the scheme.
+    #[must_use]
+    pub fn with_tools(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        self.tools.extend(names);
+        self
     }
 
     /// Adds the capabilities that rules of the policy read.

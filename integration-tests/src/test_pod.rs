@@ -72,6 +72,21 @@ pub async fn start_pod(store: StoreKind, definitions: Option<&Path>, overrides: 
     assemble(&config, folder, overrides).await
 }
 
+/// As [`start_pod`], with a configuration that is changed first.
+///
+/// # Errors
+/// If the pod cannot be assembled.
+pub async fn start_configured_pod(
+    definitions: Option<&Path>,
+    overrides: Overrides,
+    configure: impl FnOnce(&mut Config),
+) -> anyhow::Result<TestPod> {
+    let folder = tempfile::tempdir()?;
+    let mut config = test_config(folder.path(), StoreKind::Memory, definitions)?;
+    configure(&mut config);
+    assemble(&config, folder, overrides).await
+}
+
 /// As [`start_pod`], in the PostgreSQL database with this URL, whose schema is migrated.
 ///
 /// # Errors

@@ -157,6 +157,10 @@ codes! {
     AgentCircuitOpen = "agent_circuit_open", Failed, 503, retry true;
     /// The agent's handler rejected its inputs.
     HandlerFailed = "handler_failed", Failed, 500, retry false;
+    /// An external service could not be reached, failed, or its response cannot be read.
+    ServiceFailed = "service_failed", Failed, 502, retry true;
+    /// The address of an external service is not one that requests are sent to; nothing was sent, or a redirect was not followed.
+    AddressNotAllowed = "address_not_allowed", Failed, 502, retry false;
     /// The definition names a runtime that this pod does not have.
     RuntimeUnavailable = "runtime_unavailable", Failed, 501, retry false;
     /// The data does not have the declared format; `details` names the line.

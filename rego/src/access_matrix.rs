@@ -131,6 +131,7 @@ fn baseline_input(action: Action, category: Option<&CategoryId>, subject: &Subje
             resumes: Flag(false),
             compensates: Flag(false),
             document_within_limit: Flag(true),
+            internal_tool: Flag(true),
         },
         caller: Cow::Borrowed(if from_agent { "agent" } else { "user" }),
         resource: Some("a_resource".to_owned()),

@@ -112,6 +112,7 @@ fn build_input(request: &Authenticated, facts: &Facts, inherited: &Inherited) ->
                 &inherited.policies,
                 facts.document_bytes,
             )),
+            internal_tool: Flag(facts.internal_tool),
         },
         caller: request.caller().kind().into(),
         resource: match &facts.resource {

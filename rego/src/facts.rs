@@ -187,6 +187,8 @@ pub struct Facts {
     pub resumes: bool,
     /// True if the call compensates a step of the run that makes it. The call of the step was permitted before.
     pub compensates: bool,
+    /// True if the tool that is called does not communicate with anything outside of the organization.
+    pub internal_tool: bool,
     /// True once the audit entry is open.
     pub audited: bool,
 }
@@ -205,6 +207,7 @@ impl Facts {
             cost_limited: false,
             resumes: false,
             compensates: false,
+            internal_tool: false,
             audited: false,
         }
     }

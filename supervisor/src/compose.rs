@@ -14,6 +14,7 @@ pub(crate) mod in_service;
 pub mod models;
 pub(crate) mod nats;
 mod observed_artifacts;
+pub(crate) mod outbound;
 pub mod overrides;
 pub(crate) mod parts;
 mod pipeline;
@@ -32,7 +33,8 @@ use greenroom_actors::execution::Accounting;
 use greenroom_actors::execution::runtime::Runtime;
 use greenroom_actors::handler::Handler;
 use greenroom_actors::pipeline::PipelineHandle;
-use greenroom_actors::tool::Tool;
+use greenroom_actors::tool::{Tool, ToolSource};
+use greenroom_definitions::KnownNames;
 use greenroom_protocol::{Cause, Clock, IdGenerator, PodId};
 use greenroom_registry::redis::Redis;
 use greenroom_registry::{OpenedStores, Stores};
@@ -41,6 +43,7 @@ use tokio::sync::watch;
 use self::active::{ActiveParts, StartLoader};
 use self::actor_tree::ActorTree;
 use self::in_service::InService;
+use self::outbound::OutboundParts;
 pub use self::overrides::{Overrides, RestorePod, WrapEvaluator, WrapStores};
 use self::parts::PodParts;
 use self::pod_nats::PodNats;
@@ -91,11 +94,11 @@ pub async fn compose_with(
     } = overrides;
     let handlers = [greenroom_runtimes::handlers(), handlers].concat();
     let tools = [greenroom_runtimes::tools(), tools].concat();
-    let host_names = catalogue::host_names(config, &handlers, &tools);
     let sources = OwnSources::open(config)?;
     let (pod, clock) = (PodId::for_start(&config.pod, ids.next_id()), pod_clock(clock));
     let mut services = Services::new();
     let metrics = services::start_metrics(&mut services, metrics)?;
+    let (outside, host_names) = Box::pin(open_outside(config, &metrics, &handlers, &tools)).await?;
     let opening = Box::pin(stores::open(config, &pod, &clock, &ids, restores.as_ref()));
     let (opened, redis) = tokio::try_join!(opening, Box::pin(redis::connect(config, &metrics)))?;
     let stores = start_stores(&mut services, opened, redis.as_ref(), wrap_stores, &metrics);
@@ -136,13 +139,14 @@ pub async fn compose_with(
         clock,
         ids,
     };
-    Box::pin(start(parts, services, PodStart { handlers, tools, evaluator, cluster, in_service, lock })).await
+    Box::pin(start(parts, services, PodStart { handlers, tools, outside, evaluator, cluster, in_service, lock })).await
 }
 
 /// What a pod is started with, beside what its parts share.
 struct PodStart {
     handlers: Vec<Arc<dyn Handler>>,
     tools: Vec<Arc<dyn Tool>>,
+    outside: OutboundParts,
     evaluator: Option<WrapEvaluator>,
     cluster: ClusterRuntime,
     in_service: InService,
@@ -151,20 +155,34 @@ struct PodStart {
 
 /// Starts the actors and the pipeline of a pod, and what runs beside them.
 async fn start(parts: PodParts, mut services: Services, pod: PodStart) -> Result<Pod, Cause> {
-    let PodStart { handlers, tools, evaluator, cluster, in_service, lock } = pod;
+    let PodStart { handlers, tools, outside, evaluator, cluster, in_service, lock } = pod;
     let (wasm, ticker) = wasm::open(&parts.config).await?;
     services::start_ticker(&mut services, ticker);
-    let runtimes: Vec<Arc<dyn Runtime>> = vec![python::start(&mut services, &parts), Arc::new(wasm)];
+    let runtimes: Vec<Arc<dyn Runtime>> =
+        vec![python::start(&mut services, &parts), Arc::new(wasm), Arc::new(outside.service)];
+    let tool_sources: Vec<Arc<dyn ToolSource>> = vec![Arc::new(outside.tools)];
     let accounting = Accounting::new(&parts.stores, Arc::clone(&parts.clock));
-    let env = actors::execution_env(&parts, handlers, tools, runtimes, accounting);
+    let env = actors::execution_env(&parts, (handlers, tools), (runtimes, tool_sources), accounting);
     let built = actors::spawn_tree(&parts, &env).await?;
     services::start_cluster(&mut services, &parts, &built.runs);
-    let (pipeline, releaser) = pipeline::build(&parts, built.dispatcher, built.runs, evaluator)?;
+    let (pipeline, releaser) = pipeline::build(&parts, &env, built.dispatcher, built.runs, evaluator)?;
     services::start_key_releaser(&mut services, releaser);
     start_remote(cluster, &mut services, &built.tree, &pipeline, &parts).await?;
     let reloader = services::start_reloader(&mut services, &parts, built.spawner, in_service);
     let ingress = pipeline::ingress(&parts, pipeline);
     Ok(Pod { ingress, parts, tree: built.tree, services, nats: None, reloader, _lock: lock })
+}
+
+/// Opens what is outside of the pod, and collects the names that definitions may use.
+async fn open_outside(
+    config: &Config,
+    metrics: &Metrics,
+    handlers: &[Arc<dyn Handler>],
+    tools: &[Arc<dyn Tool>],
+) -> Result<(OutboundParts, KnownNames), Cause> {
+    let outside = outbound::open(config, metrics.outbound().clone()).await?;
+    let host_names = catalogue::host_names(config, handlers, tools, outside.tools.names());
+    Ok((outside, host_names))
 }
 
 /// Starts the writers of the stores; returns the stores as the pod uses them.

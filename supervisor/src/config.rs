@@ -16,6 +16,7 @@ pub mod issuers;
 mod layers;
 pub mod models;
 pub mod nats;
+pub mod outbound;
 pub mod pod;
 pub mod process;
 pub mod python;
@@ -48,6 +49,7 @@ pub use http::HttpConfig;
 pub use issuers::{ClaimNames, IssuerConfig, IssuerKeyConfig, TokenAlgorithm};
 pub use models::{ModelsConfig, ProviderConfig};
 pub use nats::{NatsAuth, NatsConfig, NatsTls};
+pub use outbound::{HttpApiConfig, HttpHostConfig, OutboundConfig};
 pub use python::PythonConfig;
 pub use redis::RedisConfig;
 pub use secret::Secret;
@@ -114,6 +116,8 @@ pub struct Config {
     pub wasm: Option<WasmConfig>,
     /// Model providers.
     pub models: ModelsConfig,
+    /// The services that agents are executed by, and the APIs whose operations are tools.
+    pub outbound: OutboundConfig,
     /// Where HTTP is served; `None` serves it nowhere.
     pub http: Option<HttpConfig>,
     /// Where `/metrics` is served while `up` runs; `None` serves it nowhere.

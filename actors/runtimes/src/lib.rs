@@ -3,6 +3,9 @@
 //! ```text
 //! models    providers of language models: servers, offline, scripted
 //! native    handlers and tools that need no language model
+//! http_service   agents that are services elsewhere
+//! http_tools     operations of HTTP APIs as tools
+//! outbound       the requests of both, and where they may be sent
 //! python    handlers in Python, in processes of their own
 //! tables    files → facts; charts, report: facts → pictures and pages
 //! wasm      agents that are WebAssembly components
@@ -22,10 +25,13 @@ use greenroom_protocol::Cause;
 
 pub(crate) mod charts;
 pub mod files;
+pub mod http_service;
+pub mod http_tools;
 #[cfg(any(test, feature = "testing"))]
 pub mod model_server;
 pub mod models;
 mod native;
+pub mod outbound;
 pub mod python;
 pub mod report;
 pub mod tables;

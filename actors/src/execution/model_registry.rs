@@ -139,7 +139,7 @@ impl ModelRegistry {
     /// calls no model. The rule `deny_external_models` depends on it.
     #[must_use]
     pub fn is_internal(&self, models: &Models, agent: &Agent, requested: Option<&str>) -> bool {
-        if agent.spec().implementation.runtime == RuntimeKind::Native {
+        if agent.spec().implementation.runtime != RuntimeKind::Llm {
             return true;
         }
         self.candidates_for(models, agent, requested, false)

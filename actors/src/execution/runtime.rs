@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use greenroom_definitions::Agent;
 use greenroom_definitions::agent::RuntimeKind;
 use greenroom_protocol::{Cause, Reply, Request, RequestId, Timestamp, Values};
 use tokio::time::Instant;
@@ -20,6 +21,12 @@ use crate::pipeline::CallScope;
 pub trait Runtime: Send + Sync {
     /// The kind that a definition names in `implementation.runtime`.
     fn kind(&self) -> RuntimeKind;
+
+    /// True if an execution of this agent sends its inputs to something outside of the organization, which may pass
+    /// them to a model. The rule `deny_external_models` depends on it.
+    fn is_external(&self, _agent: &Agent) -> bool {
+        false
+    }
 
     /// Makes one attempt: computes the outputs and validates them against the definition.
     ///
@@ -67,10 +74,10 @@ impl ExecutionContext<'_> {
         until_deadline.min(self.ends_at.saturating_duration_since(Instant::now()))
     }
 
-    /// Waits until the pod has its lease; a runtime begins no work without it.
+    /// Waits until the pod has its lease: an effect outside of the pod begins with it only.
     ///
     /// # Errors
-    /// [`ErrorCode::LeaseLost`](greenroom_protocol::ErrorCode::LeaseLost) if another pod has declared this one dead.
+    /// [`greenroom_protocol::ErrorCode::LeaseLost`] if another pod has declared this one dead.
     pub async fn wait_lease(&self) -> Result<(), Cause> {
         self.env.accounting.wait_lease().await
     }

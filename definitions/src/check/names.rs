@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use greenroom_protocol::policy_name;
+use url::Url;
 
 use crate::agent::{Agent, RuntimeKind, is_component_name};
 use crate::definition_set::{DefinitionSet, Located};
@@ -71,7 +72,12 @@ fn implementation(definition: &Located<Agent>, known_names: &KnownNames, problem
             let (found, expected) = ("a `wasm` agent needs a `handler`", "name a file, such as `summary.wasm`");
             problems.push(definition.error(&at("runtime"), ProblemKind::MissingField, found, expected));
         }
-        (RuntimeKind::Http, _) => {
+        (RuntimeKind::Http, handler) => {
+            if let Some((member, found)) = url_problem(handler.as_deref()) {
+                let expected = "a service has an address such as `https://agents.example/score`";
+                problems.push(definition.error(&at(member), ProblemKind::InvalidValue, found, expected));
+            }
+        }
             let found = format!("the runtime `{}` is not built into this release", spec.runtime.as_str());
             let expected = "a call of this agent fails with `runtime_unavailable`";
             problems.push(definition.warning(&at("runtime"), ProblemKind::RuntimeNotBuilt, found, expected));
@@ -87,8 +93,9 @@ fn implementation(definition: &Located<Agent>, known_names: &KnownNames, problem
         }
         (RuntimeKind::Llm, None) | (RuntimeKind::Native | RuntimeKind::Wasm, Some(_)) => {}
     }
-    if matches!(spec.runtime, RuntimeKind::Native | RuntimeKind::Wasm) && spec.prompt.is_some() {
-        let found = format!("a {} agent calls no model, so its prompt is never used", spec.runtime.as_str());
+    if matches!(spec.runtime, RuntimeKind::Native | RuntimeKind::Wasm | RuntimeKind::Http) && spec.prompt.is_some() {
+        let found =
+            format!("an agent of the runtime `{}` calls no model, so its prompt is never used", spec.runtime.as_str());
         problems.push(definition.error(&at("prompt"), ProblemKind::InvalidValue, found, "remove it"));
     }
     let has_memory = match spec.runtime {
@@ -137,5 +144,47 @@ fn component(definition: &Located<Agent>, components: Option<&Path>, problems: &
         let found = format!("`runtimes.wasm.components` has no file `{handler}`");
         let expected = "a call of this agent fails with `runtime_unavailable`";
         problems.push(definition.warning(&path, ProblemKind::UnknownName, found, expected));
+    }
+}
+
+/// The member of an HTTP agent that is wrong, and why. That the host may be called is checked when it is called: the
+/// definitions of a cluster are the same on each pod, its network need not be.
+fn url_problem(handler: Option<&str>) -> Option<(&'static str, String)> {
+    let Some(handler) = handler else {
+        return Some(("runtime", "an agent of the runtime `http` needs a `handler`".to_owned()));
+    };
+    let problem = |found: &str| Some(("handler", format!("the handler {found}")));
+    match Url::parse(handler) {
+        Err(error) => problem(&format!("is no address: {error}")),
+        // It is not repeated, because it may have a password.
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            problem("has a user or a password, which belong into the configuration of its host")
+        }
+        Ok(url) if !matches!(url.scheme(), "https" | "http") => problem("is no address of a web server"),
+        Ok(url) if url.fragment().is_some() => problem("has a fragment, which no request has"),
+        Ok(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::url_problem;
+
+    #[test]
+    fn the_handler_of_an_http_agent_is_an_address_without_credentials() {
+        for address in ["https://agents.example/score", "http://127.0.0.1:8080/x?y=z", "https://[2001:db8::1]/"] {
+            assert_eq!(url_problem(Some(address)), None, "{address}");
+        }
+        for (address, found) in [
+            ("agents.example/score", "is no address"),
+            ("ftp://agents.example/", "web server"),
+            ("https://user:secret@agents.example/", "user or a password"),
+            ("https://agents.example/#part", "fragment"),
+            ("https://", "is no address"),
+        ] {
+            let (member, problem) = url_problem(Some(address)).unwrap();
+            assert!(member == "handler" && problem.contains(found) && !problem.contains("secret"), "{problem}");
+        }
+        assert_eq!(url_problem(None).map(|(member, _)| member), Some("runtime"));
     }
 }

@@ -93,6 +93,7 @@ fn unknown<'a>(reference: &Reference, known: impl Iterator<Item = &'a str> + Clo
         none if none.is_empty() && reference.kind == ReferenceKind::Snippet => {
             format!("write `snippets/{}.md`", reference.name)
         }
+        none if none.is_empty() && reference.kind == ReferenceKind::Tool => missing_source(&reference.name),
         hint => hint,
     };
     Some(Problem {
@@ -102,6 +103,16 @@ fn unknown<'a>(reference: &Reference, known: impl Iterator<Item = &'a str> + Clo
         found: format!("there is no {} `{}`", reference.kind.as_str(), reference.name),
         expected,
     })
+}
+
+/// How a tool of a configured source becomes known; empty for any other tool.
+fn missing_source(tool: &str) -> String {
+    match tool.strip_prefix("http:").and_then(|name| name.split_once('/')) {
+        Some((api, operation)) => {
+            format!("`tools.http.{api}` of the configuration must name a document with the operation `{operation}`")
+        }
+        None => String::new(),
+    }
 }
 
 /// Names the kind of the definition that has the id, if it is of another kind than the reference.

@@ -112,6 +112,8 @@ fn tool(decoder: &mut Decoder, node: &Node) -> Option<ToolRef> {
     match &tool {
         ToolRef::Agent(id) => decoder.refer(ReferenceKind::Agent, node.at, id.as_str()),
         ToolRef::Native(name) => decoder.refer(ReferenceKind::Tool, node.at, name.clone()),
+        // The tools of configured sources are known by their whole names.
+        ToolRef::Http(_) => decoder.refer(ReferenceKind::Tool, node.at, tool.to_string()),
     }
     Some(tool)
 }

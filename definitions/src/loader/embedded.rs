@@ -9,7 +9,7 @@ use std::sync::Arc;
 use greenroom_protocol::{Cause, policy_name};
 
 use super::{LoadOutcome, Minimum, find, outcome, read_checked, read_share, service};
-use crate::agent::{Agent, ToolRef};
+use crate::agent::{Agent, RuntimeKind, ToolRef};
 use crate::catalogue::{Catalogue, DefinitionKey};
 use crate::check::check_names;
 use crate::compiled::{Compiled, CompiledText};
@@ -140,9 +140,12 @@ fn references_of(agent: &Agent, file: &Arc<Path>) -> Vec<Reference> {
     let spec = agent.spec();
     let mut references = policies(&spec.policies, file);
     let implementation = &spec.implementation;
-    references.extend(implementation.handler.iter().map(|name| reference(ReferenceKind::Handler, name, file)));
+    if implementation.runtime == RuntimeKind::Native {
+        references.extend(implementation.handler.iter().map(|name| reference(ReferenceKind::Handler, name, file)));
+    }
     references.extend(spec.tools.iter().filter_map(|tool| match tool {
         ToolRef::Native(name) => Some(reference(ReferenceKind::Tool, name, file)),
+        ToolRef::Http(_) => Some(reference(ReferenceKind::Tool, &tool.to_string(), file)),
         ToolRef::Agent(_) => None,
     }));
     let models = implementation.model.iter().chain(&implementation.fallback_models);

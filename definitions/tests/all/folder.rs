@@ -22,6 +22,7 @@ pub(crate) const POLICIES: &[&str] = &[
     "read_only_context",
     "no_tools",
     "allow_network",
+    "no_external_tools",
 ];
 
 /// The native tools that the shipped definitions use.

@@ -39,7 +39,7 @@ const ALLOWED_USERS: &[(&str, &[&str])] = &[
     ("ractor", &["actors", "supervisor"]),
     ("ractor_cluster", &["supervisor"]),
     ("reqwest", &["client", "registry", "runpod", "runtimes", "supervisor"]),
-    ("ring", &["runpod", "supervisor"]),
+    ("ring", &["runpod", "runtimes", "supervisor"]),
     ("rusqlite", &["registry"]),
     ("saphyr-parser", &["definitions"]),
     ("sqlx", &["registry"]),

@@ -36,6 +36,8 @@ mod facts;
 mod fuzz;
 mod guide;
 mod http;
+mod http_runtime;
+mod http_tools;
 mod idempotency;
 mod identity;
 mod in_process;

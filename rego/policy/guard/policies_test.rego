@@ -62,7 +62,7 @@ test_every_policy_has_a_scope_and_a_message if {
 		policy.binds in {"resource", "caller"}
 		count(policy.message) > 0
 	}
-	count(data.cfg.policies) == 16
+	count(data.cfg.policies) == 17
 }
 
 test_obligations_come_from_policies if {

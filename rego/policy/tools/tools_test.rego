@@ -24,3 +24,18 @@ test_no_tools if {
 	fixtures.codes(decision) == {"no_tools"}
 	guard.allowed with input as fixtures.with_caller_policies(fixtures.delegation, ["no_tools"])
 }
+
+test_no_external_tools if {
+	external := fixtures.with_caller_policies(fixtures.tool, ["no_external_tools"])
+	decision := guard.decision with input as external
+	fixtures.codes(decision) == {"no_external_tools"}
+	guard.allowed with input as fixtures.with_facts(external, ["internal_tool"])
+	guard.allowed with input as fixtures.with_caller_policies(fixtures.delegation, ["no_external_tools"])
+}
+
+test_a_fact_that_is_not_1_makes_no_tool_internal if {
+	external := fixtures.with_caller_policies(fixtures.tool, ["no_external_tools"])
+	every value in [null, true, 0, "1"] {
+		not guard.allowed with input as object.union(external, {"facts": {"internal_tool": value}})
+	}
+}

@@ -338,6 +338,10 @@ pub struct FactFlags {
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub document_within_limit: Flag,
+    /// The tool that is called does not communicate with anything outside of the organization.
+    #[serde(skip_serializing_if = "Flag::is_off")]
+    #[schemars(with = "u8")]
+    pub internal_tool: Flag,
 }
 
 /// The user behind the call chain.

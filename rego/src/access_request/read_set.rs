@@ -94,11 +94,13 @@ pub enum InputField {
     Compensates,
     /// `facts.document_within_limit`
     DocumentWithinLimit,
+    /// `facts.internal_tool`
+    InternalTool,
 }
 
 impl InputField {
     /// Every field, with its name in the `reads` of a bundle and its path below `input`.
-    pub(crate) const ALL: [(Self, &'static str, &'static str); 24] = [
+    pub(crate) const ALL: [(Self, &'static str, &'static str); 25] = [
         (Self::AgentId, "agent_id", "agent.id"),
         (Self::Resource, "resource", "resource"),
         (Self::UserId, "user_id", "user.id"),
@@ -123,6 +125,7 @@ impl InputField {
         (Self::Resumes, "resumes", "facts.resumes"),
         (Self::Compensates, "compensates", "facts.compensates"),
         (Self::DocumentWithinLimit, "document_within_limit", "facts.document_within_limit"),
+        (Self::InternalTool, "internal_tool", "facts.internal_tool"),
     ];
 
     /// The field that a bundle's `reads` calls by this name.
@@ -189,6 +192,7 @@ impl InputFields {
             resumes: select(facts.resumes, InputField::Resumes),
             compensates: select(facts.compensates, InputField::Compensates),
             document_within_limit: select(facts.document_within_limit, InputField::DocumentWithinLimit),
+            internal_tool: select(facts.internal_tool, InputField::InternalTool),
         }
     }
 }

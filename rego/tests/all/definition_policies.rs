@@ -33,6 +33,16 @@ fn context_write() -> (Request, Resource) {
 
 /// Decides a nested request of an agent that was called in the version whose definition names this policy.
 async fn decide_for_agent_caller(policy: &str, request: Request, resource: Resource) -> Vec<String> {
+    decide_for_tool_caller(policy, request, resource, true).await
+}
+
+/// The same for a tool that communicates with the outside or does not.
+async fn decide_for_tool_caller(
+    policy: &str,
+    request: Request,
+    resource: Resource,
+    internal_tool: bool,
+) -> Vec<String> {
     let guard = harness::guard().await;
     let invocation = harness::user_request("admin", harness::invoke("executive_summary_agent")).await;
     let permit = guard.permit(AccessRequest::new(invocation, facts_with_policy(policy))).await.unwrap();
@@ -45,7 +55,7 @@ async fn decide_for_agent_caller(policy: &str, request: Request, resource: Resou
         provides_to_team: true,
         ..Relation::default()
     };
-    let facts = Facts { agent, relation, ..harness::facts(resource) };
+    let facts = Facts { agent, relation, internal_tool, ..harness::facts(resource) };
     let nested = permit.grant().issue_request(harness::request_id(4), request);
     guard.permit(AccessRequest::new(nested, facts)).await.map_or_else(|denied| denied.codes(), |_| Vec::new())
 }
@@ -147,6 +157,10 @@ async fn each_policy_of_a_calling_agent_allows_and_denies_by_name() {
     let none = Vec::<String>::new();
     assert_eq!(decide_for_agent_caller("no_tools", harness::invoke("other_agent"), agent()).await, none);
     assert_eq!(decide_for_agent_caller("no_tools", call(), tool()).await, ["no_tools"]);
+    assert_eq!(decide_for_tool_caller("no_external_tools", call(), tool(), true).await, none);
+    assert_eq!(decide_for_tool_caller("no_external_tools", call(), tool(), false).await, ["no_external_tools"]);
+    let invoked = decide_for_tool_caller("no_external_tools", harness::invoke("other_agent"), agent(), false).await;
+    assert_eq!(invoked, none);
     assert_eq!(decide_for_agent_caller("no_agent_delegation", call(), tool()).await, none);
     let delegated = decide_for_agent_caller("no_agent_delegation", harness::invoke("other_agent"), agent()).await;
     assert_eq!(delegated, ["no_agent_delegation"]);
@@ -190,7 +204,14 @@ async fn an_unknown_policy_denies() {
 #[test]
 fn every_policy_has_its_cases_and_its_row_in_the_docs() {
     let mut tested: BTreeSet<_> = resource_cases().iter().map(|(name, _, _)| (*name).to_owned()).collect();
-    for name in ["no_tools", "no_agent_delegation", "read_only_context", "require_authentication", "allow_network"] {
+    for name in [
+        "no_tools",
+        "no_external_tools",
+        "no_agent_delegation",
+        "read_only_context",
+        "require_authentication",
+        "allow_network",
+    ] {
         tested.insert(name.to_owned());
     }
     let bundle = greenroom_rego::Bundle::embedded().unwrap();

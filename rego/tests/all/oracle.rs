@@ -61,6 +61,7 @@ const POLICIES: &[&str] = &[
     "read_only_context",
     "no_tools",
     "allow_network",
+    "no_external_tools",
     "require_magic",
 ];
 const FACTS: &[&str] = &[
@@ -81,6 +82,7 @@ const FACTS: &[&str] = &[
     "resumes",
     "compensates",
     "document_within_limit",
+    "internal_tool",
 ];
 const ROLES: &[&str] = &["admin", "agent_operator", "approver", "auditor", "internal", "unknown_action"];
 
@@ -127,7 +129,7 @@ pub(crate) fn document() -> impl Strategy<Value = Value> {
     let hops = select(vec![1, 1, 1, 1, 1, 1, 2, 8, 9, 0]);
     let bytes = select(vec![0_u64, 1, 500, 4_000, 1_048_576, 1_048_577, 10_485_760, 10_485_761, 268_435_457]);
     let facts = subsequence(FACTS, FACTS.len() - 1..=FACTS.len()).prop_map(|names| set(&names));
-    let policies = (subset(POLICIES, 2), subset(&POLICIES[..14], 1));
+    let policies = (subset(POLICIES, 2), subset(&POLICIES[..15], 1));
     (select(ACTIONS), agent, caller, hops, bytes, facts, policies, usage(), user()).prop_map(
         |(action, agent, caller, hops, bytes, facts, (policies, caller_policies), usage, user)| {
             let caller_policies = if caller == "user" { json!({}) } else { caller_policies };

@@ -15,7 +15,7 @@ use greenroom_actors::observer::Observer;
 use greenroom_actors::run::{LEASE, RunEnv, RunsHandle, StepDeltas};
 use greenroom_actors::supervision::ChildKind;
 use greenroom_actors::team::TeamsHandle;
-use greenroom_actors::tool::Tool;
+use greenroom_actors::tool::{Tool, ToolSource};
 use greenroom_protocol::Cause;
 use greenroom_runtimes::files;
 
@@ -38,18 +38,18 @@ pub(crate) struct BuiltTree {
 /// What all executions of this pod share.
 pub(crate) fn execution_env(
     parts: &PodParts,
-    handlers: Vec<Arc<dyn Handler>>,
-    tools: Vec<Arc<dyn Tool>>,
-    runtimes: Vec<Arc<dyn Runtime>>,
+    (handlers, tools): (Vec<Arc<dyn Handler>>, Vec<Arc<dyn Tool>>),
+    (runtimes, tool_sources): (Vec<Arc<dyn Runtime>>, Vec<Arc<dyn ToolSource>>),
     accounting: Accounting,
 ) -> Arc<ExecutionEnv> {
     let files = files::open(parts.config.files_roots.clone());
     let files = FileSources::new(files, Arc::clone(&parts.stores.artifacts), Arc::clone(&parts.stores.runs));
     let (native, native_tools) = register_native(handlers, tools, accounting.clone());
     let built_in: [Arc<dyn Runtime>; 2] = [Arc::new(native), Arc::new(LlmRuntime)];
+    let own_sources: [Arc<dyn ToolSource>; 2] = [Arc::new(AgentTools), Arc::new(native_tools)];
     ExecutionEnv::new(ExecutionEnvParts {
         runtimes: built_in.into_iter().chain(runtimes).collect(),
-        tool_sources: vec![Arc::new(AgentTools), Arc::new(native_tools)],
+        tool_sources: own_sources.into_iter().chain(tool_sources).collect(),
         files,
         models: parts.models.clone(),
         accounting,

@@ -12,7 +12,7 @@ use greenroom_definitions::{Catalogue, FileSet, KnownNames, LoadOutcome, Report,
 use greenroom_protocol::{CategoryId, Cause, ErrorCode, Json};
 
 use super::blocking::run_blocking;
-use super::{models, policy};
+use super::{models, outbound, policy};
 use crate::config::Config;
 use crate::sources::OwnSources;
 
@@ -119,16 +119,24 @@ pub(crate) fn require_catalogue(outcome: LoadOutcome, strict: bool) -> Result<Ar
 /// The names that definitions may use in this configuration, for commands that only check.
 ///
 /// # Errors
-/// [`ErrorCode::InvalidPolicy`] if the bundle, which owns the names of policies, cannot be read.
+/// [`ErrorCode::InvalidPolicy`] if the bundle, which owns the names of policies, cannot be read; those of the documents of
+/// tools.
 pub async fn known_names(config: &Config) -> Result<KnownNames, Cause> {
     let bundle = policy::open_bundle(config).await?;
-    let host_names = host_names(config, &greenroom_runtimes::handlers(), &greenroom_runtimes::tools());
+    let tool_names = outbound::tool_names(config).await?;
+    let host_names = host_names(config, &greenroom_runtimes::handlers(), &greenroom_runtimes::tools(), tool_names);
     Ok(with_policy(host_names, bundle.data()))
 }
 
-/// Collects the names that definitions may use from their owners, except for those of the policy.
+/// Collects the names that definitions may use from their owners, except for those of the policy. The tools of configured
+/// sources come with their schemes.
 #[must_use]
-pub fn host_names(config: &Config, handlers: &[Arc<dyn Handler>], tools: &[Arc<dyn Tool>]) -> KnownNames {
+pub fn host_names(
+    config: &Config,
+    handlers: &[Arc<dyn Handler>],
+    tools: &[Arc<dyn Tool>],
+    source_tools: impl IntoIterator<Item = String>,
+) -> KnownNames {
     KnownNames::new(
         [],
         handlers.iter().map(|handler| handler.name()),
@@ -137,6 +145,7 @@ pub fn host_names(config: &Config, handlers: &[Arc<dyn Handler>], tools: &[Arc<d
     )
     .with_python_handlers(config.python.configured_folder().map(Path::to_owned))
     .with_components(config.wasm.as_ref().map(|wasm| wasm.components.clone()))
+    .with_tools(source_tools)
 }
 
 /// The known names with those that the data of a policy has instead of those of another policy.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use greenroom_actors::definition_resolver::DefinitionResolver;
 use greenroom_actors::dispatcher::Dispatcher;
+use greenroom_actors::execution::ExecutionEnv;
 use greenroom_actors::pipeline::RequestPipeline;
 use greenroom_actors::run::RunsHandle;
 use greenroom_protocol::{Cause, ErrorCode};
@@ -32,6 +33,7 @@ use crate::pipeline::raw_inputs::RawInputs;
 /// [`ErrorCode::Internal`] if the handle is bound already.
 pub(crate) fn build(
     parts: &PodParts,
+    env: &Arc<ExecutionEnv>,
     dispatcher: Dispatcher,
     runs: RunsHandle,
     wrap_evaluator: Option<WrapEvaluator>,
@@ -63,6 +65,7 @@ pub(crate) fn build(
             rate_windows: parts.rate_windows.clone(),
             artifacts: Arc::clone(&stores.artifacts),
             models: models.clone(),
+            env: Arc::clone(env),
         },
         guard: Guard::new(evaluator),
         idempotency,

@@ -108,6 +108,12 @@ pub(super) fn read_environment<T: Into<OsString>>(
     environment
 }
 
+/// Every variable that is UTF-8, for the tables of the file that name one.
+pub(super) fn all_variables<T: Into<OsString>>(variables: impl Iterator<Item = (T, T)>) -> Environment {
+    let text = |text: T| text.into().into_string().ok();
+    variables.filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect()
+}
+
 fn known_variables() -> Vec<&'static str> {
     settings::all().flat_map(|setting| setting.env).copied().chain([CONFIG_FILE_VARIABLE]).collect()
 }

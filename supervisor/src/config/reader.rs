@@ -5,18 +5,36 @@ use std::str::FromStr;
 
 use serde::de::DeserializeOwned;
 
-use super::secret::mask_credentials;
+use super::layers::Environment;
+use super::secret::{Secret, mask_credentials};
 
 /// A reader over the merged layers. It collects problems instead of failing at the first one.
 pub(super) struct ConfigReader<'a> {
     merged: &'a config::Config,
+    /// The variables of the process, which tables of the file name; `None` if their values do not matter.
+    environment: Option<&'a Environment>,
     problems: Vec<String>,
 }
 
 impl<'a> ConfigReader<'a> {
     /// A reader without problems.
     pub(super) const fn new(merged: &'a config::Config) -> Self {
-        Self { merged, problems: Vec::new() }
+        Self { merged, environment: None, problems: Vec::new() }
+    }
+
+    /// The same reader, with the variables that tables of the file may name.
+    pub(super) fn with_environment(mut self, environment: &'a Environment) -> Self {
+        self.environment = Some(environment);
+        self
+    }
+
+    /// The value of a variable that the member `key` of a table names; a problem if it is not set.
+    pub(super) fn variable(&mut self, key: &str, name: &str) -> Option<Secret> {
+        let value = self.environment?.get(name).filter(|value| !value.is_empty());
+        if value.is_none() {
+            self.report(format!("{key}: the variable {name} is not set"));
+        }
+        value.map(Secret::new)
     }
 
     /// The value of a key; `None` if it is not set or has the wrong type, which is a problem.

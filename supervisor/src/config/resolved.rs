@@ -8,8 +8,8 @@ use super::settings;
 
 /// Tables of the file with several entries.
 const TABLES: [&str; 3] = ["users", "providers", "issuers"];
-/// The table of the file with one entry for each tenant.
-const TENANTS: &str = "tenants";
+/// Tables of the file with one entry for each name.
+const NAMED_TABLES: [&str; 3] = ["tenants", "runtimes.http.hosts", "tools.http"];
 /// The origin of a setting that no layer sets.
 const UNSET: &str = "not set";
 
@@ -66,12 +66,12 @@ fn collect(prefix: &str, value: &Value, resolved: &mut Vec<ResolvedSetting>, pro
             let origin = value.origin().unwrap_or("default").to_owned();
             let setting = settings::find(prefix);
             if setting.is_none() && !is_in_table(prefix) {
-                let known = settings::all().map(|setting| setting.key).chain(TABLES).chain([TENANTS]);
+                let known = settings::all().map(|setting| setting.key).chain(TABLES).chain(NAMED_TABLES);
                 let hint = did_you_mean(prefix, known).unwrap_or_default();
                 problems.push(format!("{origin}: unknown setting {prefix}{hint}"));
                 return;
             }
-            let is_secret = setting.map_or_else(|| prefix.ends_with("api_key"), |setting| setting.secret);
+            let is_secret = setting.map_or_else(|| is_secret_member(prefix), |setting| setting.secret);
             let text = if is_secret { MASK.to_owned() } else { mask_credentials(&to_text(kind, value)) };
             resolved.push(ResolvedSetting { key: prefix.to_owned(), value: text, origin });
         }
@@ -81,7 +81,12 @@ fn collect(prefix: &str, value: &Value, resolved: &mut Vec<ResolvedSetting>, pro
 /// True for a member of a table of the file; its type checks its own members.
 fn is_in_table(key: &str) -> bool {
     TABLES.iter().any(|table| key.strip_prefix(table).is_some_and(|rest| rest.starts_with('[')))
-        || key.strip_prefix(TENANTS).is_some_and(|rest| rest.starts_with('.'))
+        || NAMED_TABLES.iter().any(|table| key.strip_prefix(table).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// True for a member of a table that may be a secret: a key, and every header of a host.
+fn is_secret_member(key: &str) -> bool {
+    key.ends_with("api_key") || key.contains(".headers.")
 }
 
 fn to_text(kind: &ValueKind, value: &Value) -> String {

@@ -19,7 +19,7 @@ use super::settings_hash::{SettingsHash, is_of_the_pod};
 use super::users::BUILT_IN_USERS;
 use super::{
     Config, ConfigError, UserDirectory, admission, artifacts, audit, cluster, definitions, files, guard, http, issuers,
-    models, nats, pod, process, python, redis, resolved, store, users, wasm,
+    models, nats, outbound, pod, process, python, redis, resolved, store, users, wasm,
 };
 
 /// The file that is read if it exists and no other is named.
@@ -56,7 +56,9 @@ pub fn load<T: Into<OsString>>(
     variables: impl Iterator<Item = (T, T)>,
 ) -> Result<LoadedConfig, ConfigError> {
     let mut problems = Vec::new();
-    let environment = layers::read_environment(variables, &mut problems);
+    let variables: Vec<(OsString, OsString)> = variables.map(|(name, value)| (name.into(), value.into())).collect();
+    let environment = layers::read_environment(variables.iter().cloned(), &mut problems);
+    let all_variables = layers::all_variables(variables.into_iter());
     let file = file(flags, &environment);
     if let Some(path) = &file {
         check_syntax(path).map_err(|problem| ConfigError(vec![problem]))?;
@@ -71,7 +73,7 @@ pub fn load<T: Into<OsString>>(
     let resolved = resolved::list(&merged.cache, &mut problems);
     // The keys that no setting knows are reported already.
     let of_file = resolved::list(&of_file.cache, &mut Vec::new());
-    let mut reader = ConfigReader::new(&merged);
+    let mut reader = ConfigReader::new(&merged).with_environment(&all_variables);
     let settings_file = file.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
     let config = read(&mut reader, settings_file, SettingsHash::new(&resolved, &of_file));
     problems.extend(reader.into_problems());
@@ -182,6 +184,7 @@ fn read(reader: &mut ConfigReader<'_>, settings_file: Option<PathBuf>, settings_
         guard_workers: guard::read(reader),
         wasm: wasm::read(reader),
         models: models::read(reader),
+        outbound: outbound::read(reader),
         http: http::read(reader),
         metrics: process::read_metrics(reader),
         log_filter: process::read_log_filter(reader),

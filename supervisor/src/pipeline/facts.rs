@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use greenroom_actors::definition_resolver::DefinitionResolver;
+use greenroom_actors::execution::ExecutionEnv;
 use greenroom_actors::execution::model_registry::ModelRegistry;
 use greenroom_actors::handler::unknown_artifact_error;
 use greenroom_definitions::Agent;
@@ -43,6 +44,8 @@ pub struct FactCollector {
     pub(crate) rate_windows: Option<Arc<dyn RateWindows>>,
     pub(crate) artifacts: Arc<dyn ArtifactStore>,
     pub(crate) models: ModelRegistry,
+    /// States what communicates with the outside.
+    pub(crate) env: Arc<ExecutionEnv>,
 }
 
 impl FactCollector {
@@ -103,7 +106,7 @@ impl FactCollector {
             tool_declared: caller.as_ref().is_some_and(|caller| {
                 caller.spec().tools.iter().any(|tool| match tool {
                     ToolRef::Agent(named) => self.is_agent(named, agent.id()),
-                    ToolRef::Native(_) => false,
+                    ToolRef::Native(_) | ToolRef::Http(_) => false,
                 })
             }),
             ..tenant_relation(request)
@@ -275,6 +278,7 @@ impl FactCollector {
             agent: caller.as_ref().map(|agent| self.agent_facts(agent, None)),
             relation,
             document_bytes: largest([&call.arguments]),
+            internal_tool: !self.env.is_external_tool(&call.tool),
             ..Facts::for_resource(Resource::Tool { tool: call.tool.clone() })
         })
     }
@@ -353,7 +357,8 @@ impl FactCollector {
             agent: agent.id().clone(),
             category: agent.spec().category.clone(),
             capabilities: agent.spec().capabilities.iter().collect(),
-            internal_model: self.models.is_internal(self.definitions.catalogue().models(), agent, model),
+            internal_model: self.models.is_internal(self.definitions.catalogue().models(), agent, model)
+                && !self.env.is_external_agent(agent),
         }
     }
 }

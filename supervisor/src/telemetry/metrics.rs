@@ -23,6 +23,8 @@ mod help;
 mod identity;
 mod membership;
 mod nats;
+mod outbound;
+mod parts;
 mod python;
 mod store_failures;
 
@@ -31,6 +33,7 @@ pub use generations::GenerationMetrics;
 pub use identity::IdentityMetrics;
 pub use membership::MembershipMetrics;
 pub use nats::{DroppedMessage, NatsMetrics, WakeUp};
+pub use outbound::OutboundMetrics;
 pub use python::PythonMetrics;
 pub use store_failures::StoreFailures;
 
@@ -80,6 +83,7 @@ pub struct Metrics {
     identity: Arc<IdentityMetrics>,
     membership: MembershipMetrics,
     nats: NatsMetrics,
+    outbound: Arc<OutboundMetrics>,
     python: Arc<PythonMetrics>,
     rates: Mutex<Rates>,
     /// Replies to requests from ingresses since the start.
@@ -146,6 +150,7 @@ impl Metrics {
             identity: Arc::new(IdentityMetrics::register(recorder)),
             membership: MembershipMetrics::register(recorder),
             nats: NatsMetrics::register(recorder),
+            outbound: Arc::new(OutboundMetrics::register(recorder)),
             python: Arc::new(PythonMetrics::register(recorder)),
             rates: Mutex::new(Rates::default()),
             replies: AtomicU64::new(0),
@@ -172,42 +177,6 @@ impl Metrics {
     /// Sets the number of definitions that are not in service in the version of their file.
     pub fn set_quarantined(&self, count: usize) {
         self.quarantined.set(u32::try_from(count).map_or(f64::INFINITY, f64::from));
-    }
-
-    /// Those of requests that failed because of the database.
-    #[must_use]
-    pub const fn store_failures(&self) -> &StoreFailures {
-        &self.store_failures
-    }
-
-    /// Those of what is applied for every pod.
-    #[must_use]
-    pub const fn generations(&self) -> &GenerationMetrics {
-        &self.generations
-    }
-
-    /// Those of NATS.
-    #[must_use]
-    pub const fn nats(&self) -> &NatsMetrics {
-        &self.nats
-    }
-
-    /// Those of the pod among the others of its store.
-    #[must_use]
-    pub const fn membership(&self) -> &MembershipMetrics {
-        &self.membership
-    }
-
-    /// Those of what crosses pods.
-    #[must_use]
-    pub const fn cluster(&self) -> &Arc<ClusterMetrics> {
-        &self.cluster
-    }
-
-    /// Those of credentials.
-    #[must_use]
-    pub const fn identity(&self) -> &Arc<IdentityMetrics> {
-        &self.identity
     }
 
     /// Shows whether the lease of the pod is live.

@@ -20,6 +20,8 @@ pub struct RecordedRequest {
     pub headers: BTreeMap<String, String>,
     /// The JSON body; null without one.
     pub body: Value,
+    /// The bytes of the body, as they were signed.
+    pub content: Vec<u8>,
 }
 
 impl RecordedRequest {
@@ -54,11 +56,9 @@ pub(super) async fn read_request(stream: &mut TcpStream) -> Option<RecordedReque
         let count = stream.read(&mut chunk).await.ok().filter(|count| *count > 0)?;
         bytes.extend_from_slice(chunk.get(..count)?);
     }
-    let body = match bytes.get(body_at..body_at + length)? {
-        [] => Value::Null,
-        content => serde_json::from_slice(content).ok()?,
-    };
-    Some(RecordedRequest { number: 0, line, headers, body })
+    let content = bytes.get(body_at..body_at + length)?.to_vec();
+    let body = if content.is_empty() { Value::Null } else { serde_json::from_slice(&content).ok()? };
+    Some(RecordedRequest { number: 0, line, headers, body, content })
 }
 
 fn headers_of(head: &str) -> BTreeMap<String, String> {

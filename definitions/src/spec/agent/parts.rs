@@ -69,8 +69,7 @@ impl RuntimeKind {
     #[must_use]
     pub const fn is_built(self) -> bool {
         match self {
-            Self::Llm | Self::Native | Self::Wasm | Self::Python => true,
-            Self::Http => false,
+            Self::Llm | Self::Native | Self::Wasm | Self::Python | Self::Http => true,
         }
     }
 }
@@ -258,7 +257,7 @@ pub struct Example {
     pub holds_offline: bool,
 }
 
-/// A tool that an agent may call: `agent:ID` or `native:NAME`.
+/// A tool that an agent may call: `agent:ID`, `native:NAME` or `http:API/OPERATION`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
@@ -267,6 +266,8 @@ pub enum ToolRef {
     Agent(AgentId),
     /// A tool compiled into the platform.
     Native(String),
+    /// An operation of an HTTP API that the configuration names: `API/OPERATION`.
+    Http(String),
 }
 
 impl fmt::Display for ToolRef {
@@ -274,6 +275,7 @@ impl fmt::Display for ToolRef {
         match self {
             Self::Agent(agent) => write!(f, "agent:{agent}"),
             Self::Native(name) => write!(f, "native:{name}"),
+            Self::Http(name) => write!(f, "http:{name}"),
         }
     }
 }
@@ -285,9 +287,15 @@ impl FromStr for ToolRef {
         match text.split_once(':') {
             Some(("agent", id)) => AgentId::new(id).map(Self::Agent).map_err(|error| error.to_string()),
             Some(("native", name)) if !name.is_empty() => Ok(Self::Native(name.to_owned())),
-            _ => Err("a tool is `agent:ID` or `native:NAME`".to_owned()),
+            Some(("http", name)) if is_operation(name) => Ok(Self::Http(name.to_owned())),
+            _ => Err("a tool is `agent:ID`, `native:NAME` or `http:API/OPERATION`".to_owned()),
         }
     }
+}
+
+/// True for the name of an API and that of one of its operations.
+fn is_operation(name: &str) -> bool {
+    name.split_once('/').is_some_and(|(api, operation)| !api.is_empty() && !operation.is_empty())
 }
 
 impl TryFrom<String> for ToolRef {

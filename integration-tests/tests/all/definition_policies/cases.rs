@@ -18,6 +18,7 @@ pub(super) const POLICIES: [&str; 16] = [
     "read_only_context",
     "no_tools",
     "allow_network",
+    "no_external_tools",
 ];
 
 /// The policy as a definition writes it.
@@ -50,6 +51,8 @@ pub(super) enum Worker {
     External,
     /// Calls a tool.
     Calculating,
+    /// Calls a tool that communicates with the outside.
+    Fetching,
     /// Calls another agent.
     Delegating,
 }
@@ -118,6 +121,7 @@ pub(super) fn case(policy: &str, level: Level) -> Case {
         }
         "no_agent_delegation" => (Setup::new(Worker::Calculating, route), Some(Setup::new(Worker::Delegating, route))),
         "no_tools" => (Setup::new(Worker::Delegating, route), Some(Setup::new(Worker::Calculating, route))),
+        "no_external_tools" => (Setup::new(Worker::Calculating, route), Some(Setup::new(Worker::Fetching, route))),
         "require_budget" => (Setup { has_cost_limit: true, ..quiet.clone() }, Some(quiet)),
         // Only a team has a context.
         "read_only_context" => {

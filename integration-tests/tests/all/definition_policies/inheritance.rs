@@ -68,6 +68,7 @@ pub(super) async fn wait_status(pod: &Pod, workflow: &str, wanted: &str) -> Resu
 async fn a_policy_of_the_outermost_workflow_binds_the_tools_of_the_innermost_agent() -> Result<()> {
     for (worker, policy) in [
         (Worker::Calculating, "no_tools"),
+        (Worker::Fetching, "no_external_tools"),
         (Worker::Delegating, "no_agent_delegation"),
         (Worker::External, "deny_external_models"),
         (Worker::Quiet, "require_budget"),

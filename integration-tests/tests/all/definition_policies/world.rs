@@ -17,7 +17,8 @@ use greenroom_protocol::{AgentId, Json, MicroUsd, Reply, Status, TeamId, UserId,
 use greenroom_runtimes::models::scripted::{Script, Scripted, ScriptedCall, ScriptedReply};
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose::{Overrides, compose_with};
-use greenroom_supervisor::config::UserConfig;
+use greenroom_supervisor::config::outbound::CredentialsConfig;
+use greenroom_supervisor::config::{HttpApiConfig, UserConfig};
 use greenroom_supervisor::pod::Pod;
 use serde_json::json;
 use tempfile::TempDir;
@@ -61,8 +62,9 @@ fn script() -> Script {
     };
     let calculates = uses("calculates", "calculator", json!({ "expression": "1 + 1" }));
     let delegates = uses("delegates", "helper_agent", json!({ "text": "help" }));
+    let fetches = uses("fetches", "things_list_things", json!({}));
     let answers = ScriptedCall { reply: answer(), ..ScriptedCall::default() };
-    Script { calls: calculates.into_iter().chain(delegates).chain([answers]).collect() }
+    Script { calls: calculates.into_iter().chain(delegates).chain(fetches).chain([answers]).collect() }
 }
 
 /// The pod and its folder.
@@ -142,6 +144,7 @@ pub(super) async fn denials(client: &Client, trace: &Json) -> Result<BTreeSet<St
 /// Starts a pod over this folder, with scripted models and the users of the cases.
 pub(super) async fn start_pod(folder: &Path, store: StoreKind) -> Result<Pod> {
     let mut config = test_config(folder, store, Some(&folder.join("definitions")))?;
+    config.outbound.apis.insert("things".to_owned(), write_external_api(folder)?);
     config.users.users.extend([
         user("plain_admin", &["admin"], false)?,
         user("insider", &["agent_operator", "internal"], false)?,
@@ -153,6 +156,22 @@ pub(super) async fn start_pod(folder: &Path, store: StoreKind) -> Result<Pod> {
     compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides)
         .await
         .context("the pod cannot be assembled")
+}
+
+/// An API whose one operation no case may call: nothing listens there.
+fn write_external_api(folder: &Path) -> Result<HttpApiConfig> {
+    let document = folder.join("things.json");
+    let operation = json!({ "operationId": "list_things" });
+    fs::write(&document, json!({ "openapi": "3.1.0", "paths": { "/things": { "get": operation } } }).to_string())?;
+    Ok(HttpApiConfig {
+        document: document.display().to_string(),
+        base_url: Some("https://127.0.0.1:9".to_owned()),
+        operations: None,
+        credentials: CredentialsConfig::default(),
+        allow_private: false,
+        internal: false,
+        timeout_s: 5,
+    })
 }
 
 fn user(name: &str, roles: &[&str], pii_access: bool) -> Result<UserConfig> {
@@ -208,6 +227,7 @@ pub(super) fn write_worker(dir: &Path, id: &str, worker: Worker, members: &str) 
         Worker::Internal => (llm("scripted.answers"), ""),
         Worker::External => (llm("openai.gpt-4.1"), ""),
         Worker::Calculating => (llm("scripted.calculates"), "tools: [\"native:calculator\"]\n"),
+        Worker::Fetching => (llm("scripted.fetches"), "tools: [\"http:things/list_things\"]\n"),
         Worker::Delegating => (
             llm("scripted.delegates"),
             "tools: [\"agent:helper_agent\"]\ncollaboration:\n  can_work_with: [helper_agent]\n",

@@ -22,7 +22,7 @@ const ACTION_STRIDE: usize = 5;
 type Change = Box<dyn Fn(&mut Input)>;
 
 /// Every fact.
-const FACTS: [fn(&mut FactFlags) -> &mut Flag; 17] = [
+const FACTS: [fn(&mut FactFlags) -> &mut Flag; 18] = [
     |facts| &mut facts.audited,
     |facts| &mut facts.authenticated,
     |facts| &mut facts.internal_model,
@@ -40,6 +40,7 @@ const FACTS: [fn(&mut FactFlags) -> &mut Flag; 17] = [
     |facts| &mut facts.resumes,
     |facts| &mut facts.compensates,
     |facts| &mut facts.document_within_limit,
+    |facts| &mut facts.internal_tool,
 ];
 
 /// Generates the inputs, at most [`INPUTS_MAX`].

@@ -9,6 +9,7 @@ macro_rules! pages {
 }
 
 pages! {
+    "address_not_allowed",
     "agent_circuit_open",
     "agent_crashed",
     "approval_rejected",
@@ -51,6 +52,7 @@ pages! {
     "price_unknown",
     "run_not_active",
     "runtime_unavailable",
+    "service_failed",
     "shared_store_needed",
     "shutting_down",
     "step_failed",

@@ -2,7 +2,6 @@
 //! messages of the HTTP client are dropped, since they may contain the address, the request or the answer.
 
 mod context_limit;
-mod retry_after;
 
 use greenroom_actors::model::{CallPhase, ModelError};
 use greenroom_protocol::Json;
@@ -10,6 +9,7 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 
 use super::endpoint::Redactor;
+use crate::outbound::retry_after;
 
 /// Maximum characters of a provider's message.
 const MESSAGE_CHARS_MAX: usize = 300;

@@ -269,6 +269,7 @@ pub(super) const CONTEXTS: &[Context] = &[
     context("visit", "actors/runtimes/src/native/tools/check_sql.rs", &["visit_relations"], "sqlparser's name"),
     context("visit", "rego/src/identity.rs", &["visit_map"], "serde's word for reading a map"),
     context("visit", "actors/runtimes/src/tables/read/json/", &[], "serde's word for reading a value"),
+    context("visit", "actors/runtimes/src/http_tools/document.rs", &[], "serde's word for reading a value"),
     context("place", "definitions/tests/all/numbers.rs", &[], "a decimal place"),
     context("places", "definitions/src/", &["loses_places"], "decimal places"),
     context("company", "actors/runtimes/src/report", &[], "the company that a report is about"),

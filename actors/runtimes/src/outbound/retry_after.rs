@@ -1,15 +1,15 @@
-//! The delay after which a server may be called again.
+//! The delay after which a server may be called again, for models and services.
 
 use std::time::Duration;
 
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
-/// Upper bound of a provider's retry delay.
+/// Upper bound of the delay that a server may demand.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Parses `Retry-After`: milliseconds, seconds, or a date, which is compared with the server's date. A delay that has
 /// passed is zero, and the back-off of the platform applies.
-pub(super) fn parse(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn parse(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     if let Some(milliseconds) = text("retry-after-ms").and_then(|text| text.parse::<f64>().ok()) {
         return clamp(milliseconds / 1000.0);

@@ -1,0 +1,244 @@
+//! The classes of IP addresses, by which it is decided where a request may be sent. The ranges are those of the
+//! special-purpose registries of IANA (RFC 6890 and its updates), and the addresses of the metadata services of clouds,
+//! which give credentials to whoever asks.
+//!
+//! An IPv6 address that contains an IPv4 address, of which a gateway or the system makes a connection to that one, has the
+//! class of the address inside.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The metadata services of clouds: AWS, Azure, Google Cloud and many others; Alibaba; Oracle; the host of Azure; AWS over
+/// IPv6.
+const METADATA: [IpAddr; 5] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254)),
+];
+
+/// What an address is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressClass {
+    /// A host of the internet.
+    Public,
+    /// This machine.
+    Loopback,
+    /// A private network (RFC 1918, and unique local addresses of IPv6).
+    Private,
+    /// Between a provider and its customers (RFC 6598).
+    Shared,
+    /// The network segment of this machine.
+    LinkLocal,
+    /// A service of a cloud that gives credentials to its machines.
+    Metadata,
+    /// No host; some systems connect to themselves.
+    Unspecified,
+    /// Several hosts.
+    Multicast,
+    /// Examples in documents.
+    Documentation,
+    /// Any other range that is no host of the internet.
+    Reserved,
+}
+
+impl AddressClass {
+    /// The class of an address.
+    #[must_use]
+    pub fn from_address(address: IpAddr) -> Self {
+        if METADATA.contains(&address) {
+            return Self::Metadata;
+        }
+        match address {
+            IpAddr::V4(address) => of_v4(address),
+            IpAddr::V6(address) => match embedded_v4(address) {
+                Some(inside) => Self::from_address(IpAddr::V4(inside)),
+                None => of_v6(address),
+            },
+        }
+    }
+
+    /// True if a request may be sent to it: to the internet always, to the networks of the operator with a permission, to
+    /// anything else never.
+    #[must_use]
+    pub const fn is_allowed(self, allows_private: bool) -> bool {
+        match self {
+            Self::Public => true,
+            Self::Loopback | Self::Private | Self::Shared | Self::LinkLocal => allows_private,
+            Self::Metadata | Self::Unspecified | Self::Multicast | Self::Documentation | Self::Reserved => false,
+        }
+    }
+
+    /// What it is, in words.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "a public address",
+            Self::Loopback => "an address of this machine",
+            Self::Private => "an address of a private network",
+            Self::Shared => "an address between a provider and its customers",
+            Self::LinkLocal => "an address of the network segment",
+            Self::Metadata => "the metadata service of a cloud",
+            Self::Unspecified => "the unspecified address",
+            Self::Multicast => "a multicast address",
+            Self::Documentation => "an address of documents",
+            Self::Reserved => "a reserved address",
+        }
+    }
+}
+
+const fn of_v4(address: Ipv4Addr) -> AddressClass {
+    match address.octets() {
+        [0, 0, 0, 0] => AddressClass::Unspecified,
+        [127, ..] => AddressClass::Loopback,
+        [10, ..] | [172, 16..=31, ..] | [192, 168, ..] => AddressClass::Private,
+        [100, 64..=127, ..] => AddressClass::Shared,
+        [169, 254, ..] => AddressClass::LinkLocal,
+        [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => AddressClass::Documentation,
+        [224..=239, ..] => AddressClass::Multicast,
+        // This network; protocol assignments; relays of 6to4; AS112; benchmarks; class E and the broadcast.
+        [0, ..]
+        | [192, 0, 0, _]
+        | [192, 88, 99, _]
+        | [192, 31, 196, _]
+        | [192, 52, 193, _]
+        | [192, 175, 48, _]
+        | [198, 18 | 19, ..]
+        | [240..=255, ..] => AddressClass::Reserved,
+        _ => AddressClass::Public,
+    }
+}
+
+const fn of_v6(address: Ipv6Addr) -> AddressClass {
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 0] => AddressClass::Unspecified,
+        [0, 0, 0, 0, 0, 0, 0, 1] => AddressClass::Loopback,
+        [0xfc00..=0xfdff, ..] => AddressClass::Private,
+        [0xfe80..=0xfebf, ..] => AddressClass::LinkLocal,
+        [0xff00..=0xffff, ..] => AddressClass::Multicast,
+        [0x2001, 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => AddressClass::Documentation,
+        // Protocol assignments, Teredo and ORCHID among them; AS112.
+        [0x2001, 0..=0x01ff, ..] | [0x2620, 0x004f, 0x8000, ..] => AddressClass::Reserved,
+        // Only this part is assigned to hosts of the internet.
+        [0x2000..=0x3fff, ..] => AddressClass::Public,
+        _ => AddressClass::Reserved,
+    }
+}
+
+/// The IPv4 address in an IPv6 address: mapped, compatible (deprecated), translated, of NAT64, of 6to4.
+fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [a, b, c, d, e, f, high, low] = address.segments();
+    let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
+    match [a, b, c, d, e, f] {
+        // The unspecified address and loopback have no address inside.
+        [0, 0, 0, 0, 0, 0] if high != 0 => Some(join(high, low)),
+        [0, 0, 0, 0, 0, 0xffff] | [0, 0, 0, 0, 0xffff, 0] | [0x0064, 0xff9b, 0, 0, 0, 0] => Some(join(high, low)),
+        [0x2002, high, low, ..] => Some(join(high, low)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every range with its first and last address and the ones beside it.
+    const CASES: &[(&str, AddressClass)] = &[
+        ("0.0.0.0", AddressClass::Unspecified),
+        ("0.0.0.1", AddressClass::Reserved),
+        ("0.255.255.255", AddressClass::Reserved),
+        ("1.0.0.0", AddressClass::Public),
+        ("9.255.255.255", AddressClass::Public),
+        ("10.0.0.0", AddressClass::Private),
+        ("10.255.255.255", AddressClass::Private),
+        ("11.0.0.0", AddressClass::Public),
+        ("100.63.255.255", AddressClass::Public),
+        ("100.64.0.0", AddressClass::Shared),
+        ("100.127.255.255", AddressClass::Shared),
+        ("100.128.0.0", AddressClass::Public),
+        ("100.100.100.200", AddressClass::Metadata),
+        ("126.255.255.255", AddressClass::Public),
+        ("127.0.0.0", AddressClass::Loopback),
+        ("127.255.255.255", AddressClass::Loopback),
+        ("128.0.0.0", AddressClass::Public),
+        ("168.63.129.16", AddressClass::Metadata),
+        ("169.253.255.255", AddressClass::Public),
+        ("169.254.0.0", AddressClass::LinkLocal),
+        ("169.254.169.254", AddressClass::Metadata),
+        ("169.255.0.0", AddressClass::Public),
+        ("172.15.255.255", AddressClass::Public),
+        ("172.16.0.0", AddressClass::Private),
+        ("172.31.255.255", AddressClass::Private),
+        ("172.32.0.0", AddressClass::Public),
+        ("192.0.0.1", AddressClass::Reserved),
+        ("192.0.0.192", AddressClass::Metadata),
+        ("192.0.1.0", AddressClass::Public),
+        ("192.0.2.255", AddressClass::Documentation),
+        ("192.88.99.1", AddressClass::Reserved),
+        ("192.167.255.255", AddressClass::Public),
+        ("192.168.0.0", AddressClass::Private),
+        ("192.169.0.0", AddressClass::Public),
+        ("198.17.255.255", AddressClass::Public),
+        ("198.18.0.0", AddressClass::Reserved),
+        ("198.19.255.255", AddressClass::Reserved),
+        ("198.20.0.0", AddressClass::Public),
+        ("198.51.100.7", AddressClass::Documentation),
+        ("203.0.113.7", AddressClass::Documentation),
+        ("223.255.255.255", AddressClass::Public),
+        ("224.0.0.1", AddressClass::Multicast),
+        ("239.255.255.255", AddressClass::Multicast),
+        ("240.0.0.1", AddressClass::Reserved),
+        ("255.255.255.255", AddressClass::Reserved),
+        ("::", AddressClass::Unspecified),
+        ("::1", AddressClass::Loopback),
+        ("::2", AddressClass::Reserved),
+        // An address inside decides.
+        ("::ffff:127.0.0.1", AddressClass::Loopback),
+        ("::ffff:8.8.8.8", AddressClass::Public),
+        ("::ffff:169.254.169.254", AddressClass::Metadata),
+        ("::ffff:0:10.0.0.1", AddressClass::Private),
+        ("::10.0.0.1", AddressClass::Private),
+        ("64:ff9b::192.168.1.1", AddressClass::Private),
+        ("64:ff9b::8.8.8.8", AddressClass::Public),
+        ("64:ff9b:1::1", AddressClass::Reserved),
+        ("2002:7f00:1::", AddressClass::Loopback),
+        ("2002:a9fe:a9fe::1", AddressClass::Metadata),
+        ("2002:808:808::1", AddressClass::Public),
+        ("100::1", AddressClass::Reserved),
+        ("1fff::1", AddressClass::Reserved),
+        ("2000::1", AddressClass::Public),
+        ("2001::1", AddressClass::Reserved),
+        ("2001:1ff::1", AddressClass::Reserved),
+        ("2001:200::1", AddressClass::Public),
+        ("2001:db8::1", AddressClass::Documentation),
+        ("2606:4700::1111", AddressClass::Public),
+        ("3fff:fff::1", AddressClass::Documentation),
+        ("3fff:1000::1", AddressClass::Public),
+        ("4000::1", AddressClass::Reserved),
+        ("5f00::1", AddressClass::Reserved),
+        ("fc00::1", AddressClass::Private),
+        ("fd00:ec2::254", AddressClass::Metadata),
+        ("fdff::1", AddressClass::Private),
+        ("fe80::1", AddressClass::LinkLocal),
+        ("febf::1", AddressClass::LinkLocal),
+        ("fec0::1", AddressClass::Reserved),
+        ("ff02::1", AddressClass::Multicast),
+    ];
+
+    #[test]
+    fn every_range_has_its_class() {
+        for (text, class) in CASES {
+            let address: IpAddr = text.parse().unwrap();
+            assert_eq!(AddressClass::from_address(address), *class, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_permission_opens_the_networks_of_the_operator_and_nothing_else() {
+        for (text, class) in CASES {
+            assert_eq!(class.is_allowed(false), *class == AddressClass::Public, "{text}");
+            let own = [AddressClass::Loopback, AddressClass::Private, AddressClass::Shared, AddressClass::LinkLocal];
+            assert_eq!(class.is_allowed(true), *class == AddressClass::Public || own.contains(class), "{text}");
+        }
+    }
+}

@@ -377,6 +377,7 @@ pub(crate) fn invoke(id: &str, document: &str) -> Invoke {
         version: None,
         key: None,
         options: greenroom_protocol::request::CallOptions::default(),
+        approvals: None,
     }
 }
 

@@ -3,14 +3,19 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::conversation::{PendingToolCall, SuspendedCall};
 use crate::error::Cause;
 use crate::id::{AgentId, EventName, RequestId, RunId, StepId};
 use crate::journal::{Entry, PendingApproval, PendingWait, SkipReason, StepKey, WaitTarget};
 use crate::reply::{Reply, Status};
 use crate::time::Timestamp;
+use crate::value::truncate_utf8;
 use crate::version::WrittenVersion;
 
 pub use crate::event_number::{EventNumber, InvalidEventNumber};
+
+/// Bytes of the arguments of a call of a tool in the prompt for its approval; the run's pending approvals have all.
+const PROMPT_ARGUMENTS_BYTES_MAX: usize = 1024;
 
 /// The run that is watched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -308,6 +313,12 @@ impl RunEventKind {
             Entry::ApprovalRequested { key, prompt, until } => {
                 Self::ApprovalRequested { step: key.step.clone(), prompt: prompt.clone(), until: *until }
             }
+            Entry::ToolApprovalRequested { key, suspended, .. } => {
+                Self::ApprovalRequested { step: key.step.clone(), prompt: tool_prompt(key, suspended), until: None }
+            }
+            Entry::ToolApprovalResolved { key, approved, by, .. } => {
+                Self::ApprovalResolved { step: key.step.clone(), approved: *approved, by: by.to_string() }
+            }
             Entry::CallAwaitsApproval { key, approvals, waits, .. } if !approvals.is_empty() || !waits.is_empty() => {
                 Self::CallAwaitsApproval {
                     step: key.step.clone(),
@@ -346,6 +357,19 @@ impl RunEventKind {
             | Entry::ContextChanged { .. } => return None,
         })
     }
+}
+
+/// The prompt for the approval of calls of tools: each with its tool and its arguments.
+fn tool_prompt(key: &StepKey, suspended: &SuspendedCall) -> String {
+    let item = key.index.map(|index| format!("[{index}]")).unwrap_or_default();
+    let calls = suspended.calls.iter().map(|PendingToolCall { call, tool, arguments }| {
+        let arguments = arguments.to_string();
+        let shown = truncate_utf8(&arguments, PROMPT_ARGUMENTS_BYTES_MAX);
+        let more = if shown.len() < arguments.len() { " …" } else { "" };
+        format!("call {call}: {tool} {shown}{more}")
+    });
+    let calls: Vec<String> = calls.collect();
+    format!("{}{item} wants to use tools\n{}", key.step, calls.join("\n"))
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ impl ToolSource for AgentTools {
             version: None,
             key: Some(call.key),
             options: call.options,
+            approvals: None,
         }))
     }
 

@@ -141,7 +141,7 @@ fn references_of(agent: &Agent, file: &Arc<Path>) -> Vec<Reference> {
     let mut references = policies(&spec.policies, file);
     let implementation = &spec.implementation;
     references.extend(implementation.handler.iter().map(|name| reference(ReferenceKind::Handler, name, file)));
-    references.extend(spec.tools.iter().filter_map(|tool| match tool {
+    references.extend(spec.tools.iter().filter_map(|tool| match &tool.tool {
         ToolRef::Native(name) => Some(reference(ReferenceKind::Tool, name, file)),
         ToolRef::Agent(_) => None,
     }));

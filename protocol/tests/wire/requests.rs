@@ -26,6 +26,7 @@ fn invoke() -> Invoke {
         version: Some(hash()),
         key: Some(id("run_01/summarise")),
         options: CallOptions { model: Some("tier.small".into()), cost_max: Some(MicroUsd(10_000)) },
+        approvals: None,
     }
 }
 
@@ -59,8 +60,8 @@ fn signals() -> Vec<Request> {
     let signal = |signal| Request::SignalRun(SignalRun { run: id("run_01"), signal });
     vec![
         signal(Signal::Cancel),
-        signal(Signal::Approve { step: id("publish") }),
-        signal(Signal::Reject { step: id("publish") }),
+        signal(Signal::Approve { step: id("publish"), call: None }),
+        signal(Signal::Reject { step: id("publish"), call: None, reason: None }),
         signal(Signal::Event(PublishedEvent { name: id("paid"), data: Json::from(3) })),
         Request::ResumeRun(ResumeRun { run: id("run_01"), dead: false }),
         Request::ResumeRun(ResumeRun { run: id("run_01"), dead: true }),

@@ -65,7 +65,7 @@ fn an_awaited_approval_survives_a_crash() {
 #[test]
 fn a_rejection_fails_the_run_and_names_the_user() {
     let mut simulation = awaiting_approval();
-    simulation.process(&Event::Rejected { step: step_id("ok"), by: admin() });
+    simulation.process(&Event::Rejected { step: step_id("ok"), by: admin(), reason: None });
     let reply = simulation.reply.unwrap();
     let error = reply.error.unwrap();
     assert_eq!((reply.status, error.code), (Status::Failed, ErrorCode::ApprovalRejected));
@@ -84,7 +84,8 @@ fn calling() -> Simulation {
 
 fn called_run_waits(since: greenroom_protocol::Timestamp, idle: bool) -> CallWaits {
     let run = RunId::new("run_inner").unwrap();
-    let approvals = vec![PendingApproval { run, step: step_id("ask"), since, until: None }];
+    let approvals =
+        vec![PendingApproval { run, step: step_id("ask"), index: None, since, until: None, calls: Vec::new() }];
     CallWaits { approvals, waits: Vec::new(), idle, retry_at: None }
 }
 

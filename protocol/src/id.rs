@@ -253,7 +253,7 @@ impl PodId {
 }
 
 impl ToolCallId {
-    /// The id of a call of a tool, from its key, the tool and the arguments: no other call has it, so a person who names
+    /// The id of a call of a tool, from its key, the tool and the arguments: no other call has it, so an approval of
     /// it approves nothing else.
     #[must_use]
     pub fn for_call(key: &CallKey, tool: &str, arguments: &Json) -> Self {

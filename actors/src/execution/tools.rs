@@ -131,7 +131,7 @@ impl ToolSet {
 
     /// Makes the calls of one turn at the same time, within a bound, and returns what became of them in the order of the
     /// calls. A call that is denied or fails has a result too: the model may continue without it. One that waits for an
-    /// approval holds up none of the others.
+    /// approval delays none of the others.
     pub(super) async fn call_all(
         &self,
         ctx: &ExecutionContext<'_>,

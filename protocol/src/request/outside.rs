@@ -1,6 +1,6 @@
 //! What a request from outside may not contain. Inside the platform the same types carry the version that
 //! a run is pinned to, the keys of its calls and the approvals of its tools; a caller who could set them could choose a
-//! version that was replaced, take the key of another run's call, or approve what nobody has approved.
+//! version that was replaced, take the key of another run's call, or state approvals that no person has given.
 
 use super::{Invoke, Maintenance, Query, Request, Signal, SignalRun, StartTeam, TeamRef};
 use crate::error::{Cause, ErrorCode};

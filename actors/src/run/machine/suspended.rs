@@ -66,7 +66,7 @@ impl State {
 }
 
 impl DecisionBuilder<'_> {
-    /// Records that the agent of a step waits for approvals; returns false if the cause says nothing of that.
+    /// Records that the agent of a step waits for approvals; returns false for any other cause.
     pub(super) fn suspend(&mut self, key: &StepKey, attempt: u32, cause: &Cause, usage: &Usage) -> bool {
         let calls_agent = self.plan_step(key).is_some_and(|step| matches!(step.target, StepTarget::Agent(_)));
         let suspended = SuspendedCall::from_cause(cause).filter(|suspended| calls_agent && !suspended.calls.is_empty());

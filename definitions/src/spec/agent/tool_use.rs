@@ -20,7 +20,7 @@ pub enum ToolApproval {
 pub struct ToolUse {
     /// The tool.
     pub tool: ToolRef,
-    /// Who approves its calls; without it, nobody needs to.
+    /// Who approves its calls; without it, they need no approval.
     pub approval: Option<ToolApproval>,
 }
 

@@ -50,7 +50,7 @@ pub(crate) struct TypedColumn {
 pub(crate) enum TypedValues {
     /// Figures.
     Numbers(Vec<Option<Decimal>>),
-    /// Texts. A date is written as `2024-12-31`, with its time behind it where the cell has one.
+    /// Texts. A date is written as `2024-12-31`, followed by its time where the cell has one.
     Texts(Vec<Option<String>>),
 }
 
@@ -162,7 +162,7 @@ fn date_text(date: Date, cell: &Cell) -> (String, bool) {
     }
 }
 
-/// Gives the columns names that a query can tell apart: it does not distinguish the case of letters.
+/// Gives the columns names that are different for a query, which does not distinguish the case of letters.
 fn name_apart(columns: &mut [TypedColumn]) {
     let mut used: BTreeSet<String> = BTreeSet::new();
     for (index, column) in columns.iter_mut().enumerate() {

@@ -225,7 +225,7 @@ pub(super) fn limit_steps(connection: &Connection, bounds: Bounds) -> Result<Exc
     Ok(exceeded)
 }
 
-/// The resident memory of the process; `None` where the system does not say.
+/// The resident memory of the process; `None` where the system does not report it.
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

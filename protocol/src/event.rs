@@ -313,12 +313,7 @@ impl RunEventKind {
             Entry::ApprovalRequested { key, prompt, until } => {
                 Self::ApprovalRequested { step: key.step.clone(), prompt: prompt.clone(), until: *until }
             }
-            Entry::ToolApprovalRequested { key, suspended, .. } => {
-                Self::ApprovalRequested { step: key.step.clone(), prompt: tool_prompt(key, suspended), until: None }
-            }
-            Entry::ToolApprovalResolved { key, approved, by, .. } => {
-                Self::ApprovalResolved { step: key.step.clone(), approved: *approved, by: by.to_string() }
-            }
+            Entry::ToolApprovalRequested { key, suspended, .. } => requested_tools(key, suspended),
             Entry::CallAwaitsApproval { key, approvals, waits, .. } if !approvals.is_empty() || !waits.is_empty() => {
                 Self::CallAwaitsApproval {
                     step: key.step.clone(),
@@ -333,7 +328,7 @@ impl RunEventKind {
             Entry::EventReceived { event, by, .. } => {
                 Self::EventReceived { name: event.name.clone(), by: by.to_string() }
             }
-            Entry::ApprovalResolved { key, approved, by } => {
+            Entry::ApprovalResolved { key, approved, by } | Entry::ToolApprovalResolved { key, approved, by, .. } => {
                 Self::ApprovalResolved { step: key.step.clone(), approved: *approved, by: by.to_string() }
             }
             Entry::StepCompensationEnded { key, cause, duration_ms, .. } => {
@@ -359,8 +354,8 @@ impl RunEventKind {
     }
 }
 
-/// The prompt for the approval of calls of tools: each with its tool and its arguments.
-fn tool_prompt(key: &StepKey, suspended: &SuspendedCall) -> String {
+/// The request for the approval of calls of tools: its prompt has each with its tool and its arguments.
+fn requested_tools(key: &StepKey, suspended: &SuspendedCall) -> RunEventKind {
     let item = key.index.map(|index| format!("[{index}]")).unwrap_or_default();
     let calls = suspended.calls.iter().map(|PendingToolCall { call, tool, arguments }| {
         let arguments = arguments.to_string();
@@ -369,7 +364,8 @@ fn tool_prompt(key: &StepKey, suspended: &SuspendedCall) -> String {
         format!("call {call}: {tool} {shown}{more}")
     });
     let calls: Vec<String> = calls.collect();
-    format!("{}{item} wants to use tools\n{}", key.step, calls.join("\n"))
+    let prompt = format!("{}{item} wants to use tools\n{}", key.step, calls.join("\n"));
+    RunEventKind::ApprovalRequested { step: key.step.clone(), prompt, until: None }
 }
 
 #[cfg(test)]

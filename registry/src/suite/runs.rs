@@ -3,6 +3,7 @@
 use futures::StreamExt;
 use protocol::conversation::SuspendedCall;
 use protocol::event::RunStatus;
+use protocol::reply::Usage;
 use protocol::{ArtifactRef, ContentHash, IdempotencyKey, PodId, UserId};
 
 use super::*;

@@ -3,10 +3,9 @@
 
 use std::sync::Arc;
 
-use greenroom_protocol::conversation::ToolDecision;
 use greenroom_protocol::journal::{Entry, ItemList, ResultRef, RunStarted, StepKey};
 use greenroom_protocol::reply::Usage;
-use greenroom_protocol::{Deadline, EventId, Reply, StepId, Timestamp, ToolCallId};
+use greenroom_protocol::{Deadline, EventId, Reply, StepId, Timestamp};
 
 use super::counts::CallWaits;
 use super::state::{Items, Phase, State, StepStatus};
@@ -63,20 +62,8 @@ impl State {
                 let waits = CallWaits { approvals, waits, idle: *idle, retry_at: *retry_at };
                 self.set_call_waits(key, waits);
             }
-            Entry::ToolApprovalRequested { key, attempt, suspended, usage } => {
-                self.add_usage(usage);
-                self.set_status(key, StepStatus::AwaitingToolApproval { attempt: *attempt, since: at });
-                self.suspend(key, suspended);
-            }
-            Entry::ToolApprovalResolved { key, calls, approved, by, reason, remaining: _ } => {
-                let approved = *approved;
-                let decision = |call: &ToolCallId| ToolDecision {
-                    call: call.clone(),
-                    approved,
-                    by: by.clone(),
-                    reason: reason.clone(),
-                };
-                self.add_tool_decisions(key, calls.iter().map(decision));
+            Entry::ToolApprovalRequested { .. } | Entry::ToolApprovalResolved { .. } => {
+                self.apply_tool_approval(at, entry);
             }
             Entry::WaitStarted { key, attempt, target, until } => {
                 let (attempt, until, target) = (*attempt, *until, Arc::new(target.clone()));

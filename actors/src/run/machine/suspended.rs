@@ -8,7 +8,7 @@ use greenroom_definitions::plan::StepTarget;
 use greenroom_protocol::conversation::{PendingToolCall, SuspendedCall, ToolDecision};
 use greenroom_protocol::journal::{Entry, PendingApproval, RunStarted, StepKey};
 use greenroom_protocol::reply::Usage;
-use greenroom_protocol::{Cause, StepId, ToolCallId};
+use greenroom_protocol::{Cause, StepId, Timestamp, ToolCallId};
 
 use super::decide::DecisionBuilder;
 use super::event::ToolResolution;
@@ -51,16 +51,22 @@ impl State {
         self.suspended.iter().filter(move |entry| waits(entry.0)).map(|(key, suspension)| (key, suspension.as_ref()))
     }
 
-    /// Records a suspension of a step.
-    pub(super) fn suspend(&mut self, key: &StepKey, call: &SuspendedCall) {
-        let number = self.suspension(key).map_or(0, Suspension::number).saturating_add(1);
-        self.suspended.insert(key.clone(), Arc::new(Suspension::new(call.clone(), number)));
-    }
-
-    /// Records decisions about calls of a step.
-    pub(super) fn add_tool_decisions(&mut self, key: &StepKey, decisions: impl Iterator<Item = ToolDecision>) {
-        if let Some(suspension) = self.suspended.get_mut(key) {
-            Arc::make_mut(suspension).add_decisions(decisions);
+    /// Applies an entry about calls of tools that need an approval; any other one has no effect here.
+    pub(super) fn apply_tool_approval(&mut self, at: Timestamp, entry: &Entry) {
+        if let Entry::ToolApprovalRequested { key, attempt, suspended, usage } = entry {
+            self.usage.add(usage);
+            self.set_status(key, StepStatus::AwaitingToolApproval { attempt: *attempt, since: at });
+            let number = self.suspension(key).map_or(0, Suspension::number).saturating_add(1);
+            self.suspended.insert(key.clone(), Arc::new(Suspension::new(suspended.clone(), number)));
+        }
+        if let Entry::ToolApprovalResolved { key, calls, approved, by, reason, remaining: _ } = entry
+            && let Some(suspension) = self.suspended.get_mut(key)
+        {
+            let decision = |call: &ToolCallId| {
+                let (call, approved, by, reason) = (call.clone(), *approved, by.clone(), reason.clone());
+                ToolDecision { call, approved, by, reason }
+            };
+            Arc::make_mut(suspension).add_decisions(calls.iter().map(decision));
         }
     }
 }

@@ -27,6 +27,8 @@ mod repair;
 pub mod runtime;
 mod settlement;
 pub(crate) mod stream;
+mod suspension;
+mod tool_results;
 mod tools;
 
 use std::sync::Arc;

@@ -111,16 +111,10 @@ impl FileAccess {
     /// such artifact; otherwise as [`FileReader::read`].
     pub async fn open_file(&self, value: &Json, bytes_max: u64) -> Result<File, Cause> {
         if let Some(artifact) = ArtifactRef::from_json(value) {
-            let (artifacts, ArtifactOwner { tenant, personal_data }) = (&self.sources.artifacts, &*self.owner);
+            let (artifacts, tenant) = (&self.sources.artifacts, &self.owner.tenant);
             let bytes = artifacts.get(tenant, &artifact.hash, bytes_max).await.map_err(|error| error.cause())?;
             let bytes = bytes.ok_or_else(|| unknown_artifact_error(&artifact.hash))?;
-            if *personal_data {
-                artifacts.mark_personal_data(tenant, &artifact.hash).await.map_err(|error| error.cause())?;
-            }
-            let info = artifacts.info(tenant, &artifact.hash).await.map_err(|error| error.cause())?;
-            if info.is_none_or(|info| info.personal_data) {
-                self.has_read_personal_data.store(true, Ordering::Relaxed);
-            }
+            self.note_personal_data(&artifact.hash).await?;
             return Ok(File { bytes: bytes.into(), name: artifact.name, media_type: artifact.media_type });
         }
         match value {
@@ -136,6 +130,38 @@ impl FileAccess {
     pub async fn is_personal_data(&self, artifact: &ArtifactRef) -> Result<bool, Cause> {
         let info = self.sources.artifacts.info(&self.owner.tenant, &artifact.hash).await;
         Ok(info.map_err(|error| error.cause())?.is_some_and(|info| info.personal_data))
+    }
+
+    /// Reads a part of an artifact: at most `length` bytes from `offset` on. Returns them with the size of the whole.
+    ///
+    /// # Errors
+    /// [`ErrorCode::UnknownRecord`] if the tenant has no such artifact; those of the store.
+    pub async fn read_artifact_part(
+        &self,
+        artifact: &ArtifactRef,
+        offset: u64,
+        length: u64,
+    ) -> Result<(Vec<u8>, u64), Cause> {
+        let (artifacts, tenant) = (&self.sources.artifacts, &self.owner.tenant);
+        let range = offset..offset.saturating_add(length);
+        let content = artifacts.read(tenant, &artifact.hash, range).await.map_err(|error| error.cause())?;
+        let content = content.ok_or_else(|| unknown_artifact_error(&artifact.hash))?;
+        self.note_personal_data(&artifact.hash).await?;
+        let total = content.bytes;
+        Ok((content.collect().await.map_err(|error| error.cause())?, total))
+    }
+
+    /// Marks an artifact that an agent with personal data reads, and notes that personal data was read.
+    async fn note_personal_data(&self, hash: &ContentHash) -> Result<(), Cause> {
+        let (artifacts, ArtifactOwner { tenant, personal_data }) = (&self.sources.artifacts, &*self.owner);
+        if *personal_data {
+            artifacts.mark_personal_data(tenant, hash).await.map_err(|error| error.cause())?;
+        }
+        let info = artifacts.info(tenant, hash).await.map_err(|error| error.cause())?;
+        if info.is_none_or(|info| info.personal_data) {
+            self.has_read_personal_data.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Stores bytes as an artifact.

@@ -36,7 +36,7 @@ use crate::model::{Delta, Deltas, Message, ModelCall, ModelError, ModelProvider,
 use crate::observer::{ActorEvent, Observer};
 use crate::pipeline::{CallScope, PipelineHandle, RequestPipeline, Settlements};
 pub(crate) use root::{NoMsg, TestRoot};
-use tools::{Adder, KeyReader, PanickingTool};
+use tools::{Adder, ArtifactReader, KeyReader, PanickingTool};
 
 /// Follows tokio's clock, so that a paused test decides both.
 pub(crate) struct TestClock(tokio::time::Instant);
@@ -309,7 +309,7 @@ impl TestEnv {
         let files = FileSources::new(Arc::new(NoFiles), artifacts, Arc::clone(&stores.runs));
         let (runtime, tools) = register_native(
             options.handlers,
-            vec![Arc::new(Adder), Arc::new(KeyReader), Arc::new(PanickingTool)],
+            vec![Arc::new(Adder), Arc::new(KeyReader), Arc::new(PanickingTool), Arc::new(ArtifactReader)],
             accounting.clone(),
         );
         let env = ExecutionEnv::new(ExecutionEnvParts {
@@ -377,6 +377,7 @@ pub(crate) fn invoke(id: &str, document: &str) -> Invoke {
         version: None,
         key: None,
         options: greenroom_protocol::request::CallOptions::default(),
+        approvals: None,
     }
 }
 

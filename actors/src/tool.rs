@@ -11,6 +11,9 @@ use crate::handler::{FileAccess, HandlerMode};
 /// The one output of the reply to a tool call: what the tool returned.
 pub const TOOL_RESULT: &str = "result";
 
+/// The tool that reads artifacts. An agent with any tool may call it, because results of tools become artifacts.
+pub const READ_ARTIFACT: &str = "native:read_artifact";
+
 /// What a model must know about a tool before it can call it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolDescription {

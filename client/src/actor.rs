@@ -93,7 +93,7 @@ impl ActorMessage for AgentMessage {
     fn into_request(self, agent: &AgentId) -> Result<Request, Cause> {
         let Self::Execute { inputs, context } = self;
         let (agent, options) = (agent.clone(), CallOptions::default());
-        Ok(Request::Invoke(Invoke { agent, inputs, context, version: None, key: None, options }))
+        Ok(Request::Invoke(Invoke { agent, inputs, context, version: None, key: None, options, approvals: None }))
     }
 
     fn read_reply(reply: Reply) -> Values {
@@ -129,8 +129,8 @@ impl ActorMessage for RunMessage {
         let signal = |signal: Signal| Ok(Request::SignalRun(SignalRun { run: run.clone(), signal }));
         match self {
             Self::Cancel => signal(Signal::Cancel),
-            Self::Approve(step) => signal(Signal::Approve { step }),
-            Self::Reject(step) => signal(Signal::Reject { step }),
+            Self::Approve(step) => signal(Signal::Approve { step, call: None }),
+            Self::Reject(step) => signal(Signal::Reject { step, call: None, reason: None }),
             Self::Event { name, data } => event_request(run, &name, data),
             Self::Resume => Ok(Request::ResumeRun(ResumeRun { run: run.clone(), dead: false })),
         }

@@ -247,7 +247,7 @@ impl Callee {
         Ok(match self {
             Self::Agent(agent) => {
                 let agent = AgentId::new(agent).map_err(|error| invalid_id("agent", &error))?;
-                Request::Invoke(Invoke { agent, inputs, context, version: None, key: None, options })
+                Request::Invoke(Invoke { agent, inputs, context, version: None, key: None, options, approvals: None })
             }
             Self::Workflow(workflow) => {
                 let workflow = workflow_id(&workflow)?;

@@ -201,7 +201,7 @@ impl Client {
     /// # Errors
     /// [`crate::TransportError`] if no reply arrived.
     pub fn approve(&self, run: RunId, step: StepId) -> BoxFuture<'_, ReplyResult> {
-        self.signal(run, Signal::Approve { step })
+        self.signal(run, Signal::Approve { step, call: None })
     }
 
     /// Rejects a step that awaits approval.
@@ -209,7 +209,7 @@ impl Client {
     /// # Errors
     /// [`crate::TransportError`] if no reply arrived.
     pub fn reject(&self, run: RunId, step: StepId) -> BoxFuture<'_, ReplyResult> {
-        self.signal(run, Signal::Reject { step })
+        self.signal(run, Signal::Reject { step, call: None, reason: None })
     }
 
     /// Publishes an event to a run, for which one of its steps waits now or later. With an idempotency key it is

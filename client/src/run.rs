@@ -6,7 +6,7 @@ use futures::StreamExt;
 use futures::stream;
 use greenroom_protocol::event::{EventNumber, WatchedRun};
 use greenroom_protocol::request::{ContextChange, ContextRead, ContextWrite, Query, ResumeRun, Signal, SignalRun};
-use greenroom_protocol::{Cause, ContextKey, Json, Request, RunId, StepId};
+use greenroom_protocol::{Cause, ContextKey, Json, Request, RunId, StepId, ToolCallId};
 
 use crate::call::invalid_id;
 use crate::connection::Connection;
@@ -37,12 +37,27 @@ impl<'c> RunHandle<'c> {
 
     /// Approves a step that awaits approval.
     pub fn approve(&self, step: impl AsRef<str>) -> PreparedRequest<'c> {
-        self.prepare(|run| Ok(signal_request(run, Signal::Approve { step: step_id(step.as_ref())? })))
+        self.prepare(|run| Ok(signal_request(run, Signal::Approve { step: step_id(step.as_ref())?, call: None })))
+    }
+
+    /// Approves one call of a tool, for which a step of the run waits.
+    pub fn approve_call(&self, step: impl AsRef<str>, call: ToolCallId) -> PreparedRequest<'c> {
+        self.prepare(|run| Ok(signal_request(run, Signal::Approve { step: step_id(step.as_ref())?, call: Some(call) })))
+    }
+
+    /// Rejects one call of a tool, for which a step of the run waits; the agent reads the rejection as its result.
+    pub fn reject_call(&self, step: impl AsRef<str>, call: ToolCallId, reason: Option<String>) -> PreparedRequest<'c> {
+        self.prepare(|run| {
+            let (step, call) = (step_id(step.as_ref())?, Some(call));
+            Ok(signal_request(run, Signal::Reject { step, call, reason }))
+        })
     }
 
     /// Rejects a step that awaits approval, which fails it.
     pub fn reject(&self, step: impl AsRef<str>) -> PreparedRequest<'c> {
-        self.prepare(|run| Ok(signal_request(run, Signal::Reject { step: step_id(step.as_ref())? })))
+        self.prepare(|run| {
+            Ok(signal_request(run, Signal::Reject { step: step_id(step.as_ref())?, call: None, reason: None }))
+        })
     }
 
     /// Publishes an event to the run, for which one of its steps waits now or later; `data` becomes the output `value` of

@@ -15,7 +15,8 @@ pub use crate::spec::agent::{
     AgentLimits, AgentSpec, Assertion, Backoff, COMPONENT_NAME_BYTES_MAX, Collaboration, Deprecated, Example,
     Expectation, Implementation, Inherited, LABEL_BYTES_MAX, LABELS_MAX, Length, LengthBounds, MemoryRecall,
     ModelParameters, Placement, PromptSpec, ReasoningEffort, Retry, RuntimeKind, TEMPERATURE_MAX,
-    TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX, TOKENS_DEFAULT, TURNS_DEFAULT, ToolRef, is_component_name, is_label,
+    TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX, TOKENS_DEFAULT, TURNS_DEFAULT, ToolApproval, ToolRef, ToolUse,
+    is_component_name, is_label,
 };
 
 /// An agent of the catalogue: its definition with compiled templates.
@@ -64,6 +65,12 @@ impl Agent {
     #[must_use]
     pub fn has_personal_data(&self) -> bool {
         self.spec.capabilities.iter().any(|capability| capability == PERSONAL_DATA)
+    }
+
+    /// True if a person approves the calls of one of its tools.
+    #[must_use]
+    pub fn needs_tool_approval(&self) -> bool {
+        self.spec.tools.iter().any(ToolUse::needs_approval)
     }
 
     /// The definition as written.

@@ -85,7 +85,7 @@ impl Graph {
             let spec = agent.spec();
             graph.nodes.insert((NodeKind::Agent, agent.id().to_string()), spec.category.to_string());
             for tool in &spec.tools {
-                if let ToolRef::Agent(id) = tool
+                if let ToolRef::Agent(id) = &tool.tool
                     && let Some(other) = catalogue.agent(id)
                 {
                     graph.add(

@@ -32,6 +32,7 @@ pub fn request(agent: &str, number: u128) -> Result<Request> {
         version: None,
         key: Some(key(number)?),
         options: CallOptions::default(),
+        approvals: None,
     }))
 }
 

@@ -117,6 +117,9 @@ codes! {
     IdempotencyConflict = "idempotency_conflict", Rejected, 409, retry false;
     /// The run has no report: it has not ended, it has failed, or its outputs have no facts.
     NoReport = "no_report", Rejected, 409, retry false;
+    /// A tool of the agent needs an approval, and its caller cannot wait for a person: call the agent as a step of a
+    /// workflow.
+    ApprovalRequired = "approval_required", Rejected, 409, retry false;
     /// The run has ended, or has a status that does not accept this signal.
     RunNotActive = "run_not_active", Rejected, 409, retry false;
 

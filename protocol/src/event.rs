@@ -3,14 +3,19 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::conversation::{PendingToolCall, SuspendedCall};
 use crate::error::Cause;
 use crate::id::{AgentId, EventName, RequestId, RunId, StepId};
 use crate::journal::{Entry, PendingApproval, PendingWait, SkipReason, StepKey, WaitTarget};
 use crate::reply::{Reply, Status};
 use crate::time::Timestamp;
+use crate::value::truncate_utf8;
 use crate::version::WrittenVersion;
 
 pub use crate::event_number::{EventNumber, InvalidEventNumber};
+
+/// Bytes of the arguments of a call of a tool in the prompt for its approval; the run's pending approvals have all.
+const PROMPT_ARGUMENTS_BYTES_MAX: usize = 1024;
 
 /// The run that is watched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -308,6 +313,7 @@ impl RunEventKind {
             Entry::ApprovalRequested { key, prompt, until } => {
                 Self::ApprovalRequested { step: key.step.clone(), prompt: prompt.clone(), until: *until }
             }
+            Entry::ToolApprovalRequested { key, suspended, .. } => requested_tools(key, suspended),
             Entry::CallAwaitsApproval { key, approvals, waits, .. } if !approvals.is_empty() || !waits.is_empty() => {
                 Self::CallAwaitsApproval {
                     step: key.step.clone(),
@@ -322,7 +328,7 @@ impl RunEventKind {
             Entry::EventReceived { event, by, .. } => {
                 Self::EventReceived { name: event.name.clone(), by: by.to_string() }
             }
-            Entry::ApprovalResolved { key, approved, by } => {
+            Entry::ApprovalResolved { key, approved, by } | Entry::ToolApprovalResolved { key, approved, by, .. } => {
                 Self::ApprovalResolved { step: key.step.clone(), approved: *approved, by: by.to_string() }
             }
             Entry::StepCompensationEnded { key, cause, duration_ms, .. } => {
@@ -346,6 +352,20 @@ impl RunEventKind {
             | Entry::ContextChanged { .. } => return None,
         })
     }
+}
+
+/// The request for the approval of calls of tools: its prompt has each with its tool and its arguments.
+fn requested_tools(key: &StepKey, suspended: &SuspendedCall) -> RunEventKind {
+    let item = key.index.map(|index| format!("[{index}]")).unwrap_or_default();
+    let calls = suspended.calls.iter().map(|PendingToolCall { call, tool, arguments }| {
+        let arguments = arguments.to_string();
+        let shown = truncate_utf8(&arguments, PROMPT_ARGUMENTS_BYTES_MAX);
+        let more = if shown.len() < arguments.len() { " …" } else { "" };
+        format!("call {call}: {tool} {shown}{more}")
+    });
+    let calls: Vec<String> = calls.collect();
+    let prompt = format!("{}{item} wants to use tools\n{}", key.step, calls.join("\n"));
+    RunEventKind::ApprovalRequested { step: key.step.clone(), prompt, until: None }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::hash::ContentHash;
 use crate::limits::{ID_BYTES_MAX, KEY_BYTES_MAX};
+use crate::value::Json;
 
 mod call_key;
 mod principal;
@@ -226,6 +227,10 @@ text_id!(
     EventId, ID_BYTES_MAX, plain
 );
 text_id!(
+    /// A call of a tool that waits for an approval: eight hex digits, of the call's key, tool and arguments.
+    ToolCallId, ID_BYTES_MAX, plain
+);
+text_id!(
     /// The caller's `Idempotency-Key`.
     IdempotencyKey, KEY_BYTES_MAX, printable
 );
@@ -244,6 +249,17 @@ impl PodId {
         // An id is ASCII. A name that leaves no room for the number is cut.
         let name = name.get(..ID_BYTES_MAX - DIGEST_CHARS - 1).unwrap_or(name);
         Self(Arc::from(format!("{name}-{number:032x}")))
+    }
+}
+
+impl ToolCallId {
+    /// The id of a call of a tool, from its key, the tool and the arguments: no other call has it, so an approval of
+    /// it approves nothing else.
+    #[must_use]
+    pub fn for_call(key: &CallKey, tool: &str, arguments: &Json) -> Self {
+        // Neither a key nor the name of a tool contains a line break.
+        let digest = short_digest(&format!("{key}\n{tool}\n{arguments}"));
+        Self(Arc::from(digest.get(..TOOL_CALL_CHARS).unwrap_or(&digest)))
     }
 }
 
@@ -327,6 +343,8 @@ impl TraceId {
     }
 }
 
+/// Characters of the id of a call of a tool.
+const TOOL_CALL_CHARS: usize = 8;
 /// Characters of a digest within an id, as many as a generated number has.
 const DIGEST_CHARS: usize = 32;
 /// Characters of the timestamp at the start of a generated number: the first 48 bits of a UUID of version

@@ -9,9 +9,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::conversation::SuspendedCall;
 use crate::error::Cause;
 use crate::hash::ContentHash;
-use crate::id::{AgentId, ContextKey, EventId, PrincipalId, RunId, StepId, TeamId, TraceId, UserId, WorkflowId};
+use crate::id::{
+    AgentId, ContextKey, EventId, PrincipalId, RunId, StepId, TeamId, ToolCallId, TraceId, UserId, WorkflowId,
+};
 use crate::money::SpendingLimits;
 use crate::reply::{Reply, Usage};
 use crate::request::{CallOptions, ContextChange, PublishedEvent};
@@ -20,11 +23,13 @@ use crate::value::{ArtifactRef, Values};
 
 mod items;
 mod skip;
+mod versions;
 mod waiting;
 mod written;
 
 pub use items::{ItemChunk, ItemList};
 pub use skip::SkipReason;
+pub use versions::InnerVersions;
 pub use waiting::{PendingApproval, PendingWait, WaitTarget};
 
 /// A step, or one item of a `for_each` step.
@@ -45,34 +50,6 @@ pub enum ResultRef {
     Inline(Values),
     /// A JSON document in the artifact store.
     Stored(ArtifactRef),
-}
-
-/// The versions of the definitions of inner runs, which are pinned when the outermost run starts.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct InnerVersions {
-    /// The workflows.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub workflows: BTreeMap<WorkflowId, ContentHash>,
-    /// The teams.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub teams: BTreeMap<TeamId, ContentHash>,
-    /// The agents of these workflows.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub agents: BTreeMap<AgentId, ContentHash>,
-}
-
-impl InnerVersions {
-    /// Returns the agent that a step of an inner run names and its pinned version, as [`RunStarted::agent`].
-    #[must_use]
-    pub fn agent(&self, id: &AgentId) -> Option<(&AgentId, ContentHash)> {
-        find_agent(&self.agents, id)
-    }
-
-    /// True if the run can start no other run.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.workflows.is_empty() && self.teams.is_empty() && self.agents.is_empty()
-    }
 }
 
 /// The parameters of a run, and the versions that it is pinned to.
@@ -142,18 +119,8 @@ impl RunStarted {
     /// the first one whose id is this one plus `_NNN`.
     #[must_use]
     pub fn agent(&self, id: &AgentId) -> Option<(&AgentId, ContentHash)> {
-        find_agent(&self.agents, id)
+        versions::find_agent(&self.agents, id)
     }
-}
-
-fn find_agent<'v>(versions: &'v BTreeMap<AgentId, ContentHash>, id: &AgentId) -> Option<(&'v AgentId, ContentHash)> {
-    let ordinal = |pinned: &AgentId| {
-        let rest = pinned.as_str().strip_prefix(id.as_str())?.strip_prefix('_')?;
-        (!rest.is_empty() && rest.bytes().all(|digit| digit.is_ascii_digit())).then_some(())
-    };
-    let exact = versions.get_key_value(id);
-    let pinned = exact.or_else(|| versions.iter().find(|(id, _)| ordinal(id).is_some()));
-    pinned.map(|(id, hash)| (id, *hash))
 }
 
 /// One entry of a journal.
@@ -281,6 +248,33 @@ pub enum Entry {
         approved: bool,
         /// The user.
         by: UserId,
+    },
+    /// The agent of a step called tools that need an approval, and its execution ended.
+    ToolApprovalRequested {
+        /// The step.
+        key: StepKey,
+        /// The attempt that continues with the decisions.
+        attempt: u32,
+        /// The conversation so far, and the calls that wait.
+        suspended: SuspendedCall,
+        /// The usage so far.
+        usage: Usage,
+    },
+    /// A user approved or rejected calls of tools. With the last of them, the step continues.
+    ToolApprovalResolved {
+        /// The step.
+        key: StepKey,
+        /// The calls.
+        calls: Vec<ToolCallId>,
+        /// True if approved.
+        approved: bool,
+        /// The user.
+        by: UserId,
+        /// Why they were rejected, if the user gave a reason.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// The calls of the step that still wait.
+        remaining: u32,
     },
     /// A step waits for a value of the context, or for an event.
     WaitStarted {

@@ -5,6 +5,7 @@
 //! HTTP, a socket), definitions, policy and stores are in other crates.
 
 pub mod audit;
+pub mod conversation;
 pub mod envelope;
 pub mod error;
 pub mod event;
@@ -34,7 +35,7 @@ pub use hash::{ContentHash, ContentHasher};
 pub use header::RequestHeaders;
 pub use id::{
     AgentId, CallKey, CategoryId, ContextKey, EventId, EventName, IdempotencyKey, Issuer, PodId, PrincipalId,
-    RequestId, RunId, StepId, TeamId, TenantId, TraceId, UserId, WorkflowId,
+    RequestId, RunId, StepId, TeamId, TenantId, ToolCallId, TraceId, UserId, WorkflowId,
 };
 pub use money::{MicroUsd, Period, PriceBasis, SpendingLimits, Tokens};
 pub use received::{IngressKind, Received};

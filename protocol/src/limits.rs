@@ -42,6 +42,8 @@ pub const MEMORY_TEXT_BYTES_MAX: usize = 8 * 1024;
 pub const MEMORY_QUERY_BYTES_MAX: usize = 64 * 1024;
 /// Memories that one recall returns.
 pub const MEMORY_RECALL_MAX: u32 = 100;
+/// Bytes of the reason with which a person rejects a step or a call of a tool.
+pub const REASON_BYTES_MAX: usize = 1024;
 /// Bytes of the data of an event that is published to a run.
 pub const EVENT_DATA_BYTES_MAX: usize = 16 * 1024;
 /// Events that one run receives.

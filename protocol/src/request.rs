@@ -4,10 +4,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::conversation::StepApprovals;
 use crate::error::{Cause, ErrorCode};
 use crate::event_number::EventNumber;
 use crate::hash::ContentHash;
-use crate::id::{AgentId, CallKey, ContextKey, RunId, StepId, TeamId, WorkflowId};
+use crate::id::{AgentId, CallKey, ContextKey, RunId, StepId, TeamId, ToolCallId, WorkflowId};
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
 use crate::value::{Json, Values};
@@ -91,6 +92,9 @@ pub struct Invoke {
     /// Overrides of the definition.
     #[serde(default)]
     pub options: CallOptions,
+    /// Present if a step of a run calls the agent and waits for the approvals that its tools need.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<StepApprovals>,
 }
 
 /// Starts a run of a workflow.
@@ -156,15 +160,25 @@ pub struct StartTeam {
 pub enum Signal {
     /// Cancels the run and compensates its finished steps.
     Cancel,
-    /// Approves a step that awaits approval.
+    /// Approves a step that awaits approval, or the calls of tools for which it waits.
     Approve {
         /// The step.
         step: StepId,
+        /// One call of a tool; without it, all for which the step waits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        call: Option<ToolCallId>,
     },
-    /// Rejects a step that awaits approval, which fails it.
+    /// Rejects a step that awaits approval, which fails it, or the calls of tools for which it waits, which the agent
+    /// then reads as their result.
     Reject {
         /// The step.
         step: StepId,
+        /// One call of a tool; without it, all for which the step waits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        call: Option<ToolCallId>,
+        /// Why, for the agent and for the readers of the run; at most [`crate::limits::REASON_BYTES_MAX`] bytes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// Publishes an event, for which steps of the run wait.
     Event(PublishedEvent),

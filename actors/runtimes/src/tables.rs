@@ -27,11 +27,24 @@ mod tests;
 mod unit;
 
 pub use classify::Notation;
+pub(crate) use classify::{TypedColumn, TypedTable, TypedValues};
 pub use dates::{DateOrder, FiscalYear, NamedBy};
 pub use facts::{Breakdown, ColumnFact, Group, GrowthFact, Measure, Month, PeriodFact, TableFacts, Totals};
 use grid::GridSource;
 pub use note::Note;
 pub use options::TableOptions;
+
+/// Reads the rows of a file with the types of its columns, for queries. `table` names one of several tables of the file.
+///
+/// # Errors
+/// `invalid_input` if the file has several tables and `table` names none of them; `invalid_data` with the line;
+/// `payload_too_large` beyond the bounds of a table.
+pub(crate) fn read_typed(bytes: &[u8], table: Option<&str>) -> Result<TypedTable, Cause> {
+    let options = TableOptions { table: table.map(str::to_owned), ..TableOptions::default() };
+    let grid = read::read(bytes, options.table.as_deref())?;
+    let settings = options.settings(grid.source == GridSource::Delimited { delimiter: b';' });
+    classify::typed_table(grid, &settings)
+}
 
 /// Computes the facts about a period of a file, or about all of it. `name` is what the facts call the file.
 ///

@@ -35,6 +35,7 @@ impl ToolSource for AgentTools {
             version: None,
             key: Some(call.key),
             options: call.options,
+            approvals: None,
         }))
     }
 
@@ -62,9 +63,10 @@ mod tests {
     async fn every_listed_tool_is_described_by_its_name() {
         let agents = vec![agent("one_001", json!({})), agent("two_001", json!({}))];
         let test = TestEnv::new(TestEnvOptions { agents, ..TestEnvOptions::default() });
-        for (scheme, names) in
-            [("agent", &["one_001", "two_001"][..]), ("native", &["adder", "key_reader", "panicking"][..])]
-        {
+        for (scheme, names) in [
+            ("agent", &["one_001", "two_001"][..]),
+            ("native", &["adder", "key_reader", "panicking", "read_artifact"][..]),
+        ] {
             let source = test.env.tool_source(scheme).unwrap();
             let tools = source.list(&test.catalogue);
             assert_eq!(tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), names);

@@ -1,15 +1,19 @@
-//! The conversation with a model: turns with tool calls, repairs of invalid answers, and its end.
+//! The conversation with a model: turns with tool calls, repairs of invalid answers, and its end. A turn with calls that
+//! need an approval ends the execution; another one continues the conversation with the decisions.
 
-use greenroom_protocol::{CallKey, Cause, ErrorCode, Values};
+use greenroom_protocol::conversation::{PendingToolCall, SuspendedConversation, TurnCall};
+use greenroom_protocol::{CallKey, Cause, ContentHash, ErrorCode, Values};
 use serde_json::json;
 
 use super::model_call::{self, FallbackChain, ModelRequest};
 use super::repair;
 use super::runtime::ExecutionContext;
 use super::stream::{self, AnswerEvent, ModelAnswer};
-use super::tools::ToolSet;
+use super::suspension::{self, Continuation};
+use super::tool_results;
+use super::tools::{CallOutcome, CallState, PlannedCall, ToolSet};
 use crate::failure::REPAIRS_MAX;
-use crate::model::{Message, OutputSchema, Role, StopReason};
+use crate::model::{Message, OutputSchema, Part, Role, StopReason};
 
 /// A conversation so far.
 pub(super) struct Conversation {
@@ -18,19 +22,98 @@ pub(super) struct Conversation {
     schema: OutputSchema,
     key: CallKey,
     requests: u32,
+    /// The turns in which the model has called tools.
+    turns: u32,
+    repairs: u32,
+    /// The artifacts that results of tools became.
+    artifacts: Vec<ContentHash>,
+    /// The calls with which it continues.
+    interrupted: Vec<PlannedCall>,
 }
 
 impl Conversation {
     pub(super) fn new(system: String, user: String, schema: OutputSchema, key: CallKey) -> Self {
-        Self { system, messages: vec![Message::text(Role::User, user)], schema, key, requests: 0 }
+        Self {
+            system,
+            messages: vec![Message::text(Role::User, user)],
+            schema,
+            key,
+            requests: 0,
+            turns: 0,
+            repairs: 0,
+            artifacts: Vec::new(),
+            interrupted: Vec::new(),
+        }
+    }
+
+    /// The conversation that waited for approvals.
+    pub(super) fn resume(system: String, schema: OutputSchema, key: CallKey, continuation: Continuation) -> Self {
+        let Continuation { messages, calls, stored } = continuation;
+        let SuspendedConversation { requests, turns, repairs, artifacts, .. } = stored;
+        Self { system, messages, schema, key, requests, turns, repairs, artifacts, interrupted: calls }
     }
 
     /// Derives the key of the next model request: its retries share it, each new request has its own.
     fn next_key(&mut self) -> CallKey {
         self.requests = self.requests.saturating_add(1);
+        self.last_key()
+    }
+
+    /// The key of the last model request.
+    fn last_key(&self) -> CallKey {
         match self.requests {
-            1 => self.key.clone(),
+            0 | 1 => self.key.clone(),
             number => self.key.child(&format!("turn[{number}]")),
+        }
+    }
+
+    /// Makes the calls of the model's last message, and adds their results.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ApprovalRequired`], with what the next execution needs, if calls wait for an approval.
+    async fn call_tools(
+        &mut self,
+        ctx: &ExecutionContext<'_>,
+        tools: &ToolSet,
+        calls: Vec<PlannedCall>,
+    ) -> Result<(), Cause> {
+        let names: Vec<(String, String)> =
+            calls.iter().map(|planned| (planned.call.id.clone(), planned.call.name.clone())).collect();
+        let outcomes = tools.call_all(ctx, calls, &self.last_key()).await;
+        let (mut turn, mut pending): (Vec<TurnCall>, Vec<PendingToolCall>) = (Vec::new(), Vec::new());
+        for (outcome, (_, name)) in outcomes.into_iter().zip(&names) {
+            turn.push(match outcome {
+                CallOutcome::Ended(result) => {
+                    let fitted = tool_results::fit(ctx, result, name, tools.reader()).await;
+                    self.artifacts.extend(fitted.artifact);
+                    TurnCall::Ended { content: fitted.result.content, is_error: fitted.result.is_error }
+                }
+                CallOutcome::Waiting(call) => {
+                    let id = call.call.clone();
+                    pending.push(call);
+                    TurnCall::Waiting { call: id }
+                }
+            });
+        }
+        if !pending.is_empty() {
+            return Err(suspension::suspend(ctx, &self.to_suspended(turn), pending).await?);
+        }
+        let results = turn.into_iter().zip(names).filter_map(|(call, (id, _))| match call {
+            TurnCall::Ended { content, is_error } => Some(Part::ToolResult { id, content, is_error }),
+            TurnCall::Waiting { .. } => None,
+        });
+        self.messages.push(Message { role: Role::User, parts: results.collect() });
+        Ok(())
+    }
+
+    fn to_suspended(&self, calls: Vec<TurnCall>) -> SuspendedConversation {
+        SuspendedConversation {
+            messages: suspension::to_stored(&self.messages),
+            calls,
+            requests: self.requests,
+            turns: self.turns,
+            repairs: self.repairs,
+            artifacts: self.artifacts.clone(),
         }
     }
 }
@@ -44,26 +127,29 @@ pub(super) async fn run_conversation(
     tools: &ToolSet,
 ) -> Result<Values, Cause> {
     let agent = &ctx.invocation.agent;
-    let (mut turns, mut repairs) = (0_u32, 0_u32);
+    let interrupted = std::mem::take(&mut conversation.interrupted);
+    if !interrupted.is_empty() {
+        Box::pin(conversation.call_tools(ctx, tools, interrupted)).await?;
+    }
     loop {
         let key = conversation.next_key();
         let request = ModelRequest {
             system: &conversation.system,
             messages: &conversation.messages,
             schema: Some(&conversation.schema),
-            tools: tools.specs(),
+            tools: tools.specs(!conversation.artifacts.is_empty()),
             key: &key,
         };
         let answer = model_call::call_model(ctx, chain, &request).await?;
         match turn_end(&answer)? {
             TurnEnd::Tools => {
-                turns += 1;
-                if turns > agent.turns_max() {
+                conversation.turns = conversation.turns.saturating_add(1);
+                if conversation.turns > agent.turns_max() {
                     return Err(too_many_turns(agent.turns_max()));
                 }
-                let results = Box::pin(tools.call_all(ctx, &answer.calls, &key)).await;
                 conversation.messages.push(answer.to_message());
-                conversation.messages.push(Message { role: Role::User, parts: results });
+                let calls = answer.calls.into_iter().map(|call| PlannedCall { call, state: CallState::New });
+                Box::pin(conversation.call_tools(ctx, tools, calls.collect())).await?;
                 chain.begin_turn();
             }
             TurnEnd::Stopped(cause) => {
@@ -73,9 +159,9 @@ pub(super) async fn run_conversation(
             }
             TurnEnd::Complete => match repair::parse_outputs(agent, &ctx.invocation.invoke.inputs, &answer.text) {
                 Ok(outputs) => return Ok(outputs),
-                Err(cause) if repairs >= REPAIRS_MAX || !chain.try_take_repair(ctx) => return Err(cause),
+                Err(cause) if conversation.repairs >= REPAIRS_MAX || !chain.try_take_repair(ctx) => return Err(cause),
                 Err(cause) => {
-                    repairs += 1;
+                    conversation.repairs = conversation.repairs.saturating_add(1);
                     conversation.messages.push(answer.to_message());
                     conversation.messages.push(Message::text(Role::User, repair::repair_message(agent, &cause)));
                 }

@@ -10,6 +10,7 @@ use super::conversation::{self, Conversation};
 use super::memory;
 use super::model_call::FallbackChain;
 use super::runtime::{ExecutionContext, Runtime};
+use super::suspension;
 use super::tools::ToolSet;
 use crate::concurrency::spawn_blocking;
 use crate::model::OutputSchema;
@@ -31,17 +32,25 @@ impl Runtime for LlmRuntime {
     async fn execute(&self, ctx: &ExecutionContext<'_>) -> Result<Values, Cause> {
         let (env, invocation) = (ctx.env, ctx.invocation);
         let agent = &invocation.agent;
+        if agent.needs_tool_approval() && invocation.invoke.approvals.is_none() {
+            return Err(suspension::no_approver(agent.id().as_str()));
+        }
         let catalogue = env.resolver.catalogue();
         let internal_only = invocation.grant.obligations().internal_models_only;
         let model = invocation.invoke.options.model.as_deref();
         let candidates = env.models.candidates_for(catalogue.models(), agent, model, internal_only)?;
         let mut chain = FallbackChain::new(candidates)?;
-        // Boxed, because most agents have no memory and should not carry the state of its future.
-        let user = Box::pin(memory::recall(ctx, Box::pin(render(ctx)).await?)).await;
         let schema = OutputSchema { name: schema_name(agent.id().as_str()), schema: agent.output_schema() };
         let tools = ToolSet::for_agent(env, &catalogue, agent);
         let system = agent.prompt().system().to_owned();
-        let mut conversation = Conversation::new(system, user, schema, invocation.key());
+        let mut conversation = match Box::pin(suspension::load(ctx)).await? {
+            Some(continuation) => Conversation::resume(system, schema, invocation.key(), continuation),
+            None => {
+                // Boxed, because most agents have no memory and should not carry the state of its future.
+                let user = Box::pin(memory::recall(ctx, Box::pin(render(ctx)).await?)).await;
+                Conversation::new(system, user, schema, invocation.key())
+            }
+        };
         let outputs = conversation::run_conversation(ctx, &mut chain, &mut conversation, &tools).await?;
         Box::pin(memory::remember(ctx, &outputs)).await;
         Ok(outputs)

@@ -1,5 +1,6 @@
 //! Executions without actors: a scripted model, an in-memory ledger, a pipeline that records requests.
 
+mod approvals;
 mod compensation;
 mod failures;
 mod memory;

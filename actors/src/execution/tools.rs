@@ -1,49 +1,108 @@
 //! The tools of one agent: describes them to the model, and issues each call as a nested request of the
-//! agent itself.
+//! agent itself. A call that a person approves first is not issued before the decision.
 
 use std::sync::Arc;
 
 use futures::StreamExt;
+use greenroom_definitions::agent::ToolUse;
 use greenroom_definitions::{Agent, Catalogue};
+use greenroom_protocol::conversation::{PendingToolCall, ToolDecision};
 use greenroom_protocol::request::CallOptions;
 use greenroom_protocol::value::truncate_utf8;
 use greenroom_protocol::{CallKey, Json, Reply, Request, Values};
 
 use super::ExecutionEnv;
 use super::runtime::ExecutionContext;
-use crate::model::{Part, ToolCall, ToolSpec};
-use crate::tool::{NestedCall, TOOL_RESULT, ToolSource};
+use crate::model::{ToolCall, ToolSpec};
+use crate::tool::{NestedCall, READ_ARTIFACT, TOOL_RESULT, ToolSource};
 
 /// Maximum calls of one turn that run at the same time.
 const CONCURRENT_CALLS_MAX: usize = 8;
-/// Maximum size of one tool result in a model request.
-const RESULT_BYTES_MAX: usize = 64 * 1024;
 /// Maximum size of unusable arguments in the result of a call.
 const ARGUMENTS_BYTES_MAX: usize = 200;
 /// Characters of a tool's name that every provider accepts.
 const NAME_CHARS_MAX: usize = 64;
 
+/// What a call of a tool becomes.
+struct ToolTarget {
+    source: Arc<dyn ToolSource>,
+    /// The name of the tool in its source.
+    name: String,
+    /// True if a person approves each call.
+    needs_approval: bool,
+}
+
 /// The tools of one agent, by the names that its model sees.
 pub(super) struct ToolSet {
     specs: Vec<ToolSpec>,
-    /// The source and the name there of each spec, in the same order.
-    targets: Vec<(Arc<dyn ToolSource>, String)>,
+    /// The target of each spec, in the same order.
+    targets: Vec<ToolTarget>,
+    /// The tools of the definition; a further one reads results that became artifacts.
+    declared: usize,
+}
+
+/// One call of a turn, and what is known of it.
+pub(super) struct PlannedCall {
+    /// The call as the model made it.
+    pub(super) call: ToolCall,
+    /// What is known of it.
+    pub(super) state: CallState,
+}
+
+/// What is known of a call before the calls of its turn are made.
+pub(super) enum CallState {
+    /// Nothing: the model has just made it.
+    New,
+    /// It has ended with this result, and is not repeated.
+    Ended(CallResult),
+    /// A person has decided about it.
+    Decided(ToolDecision),
+}
+
+/// The result of a call, as the model reads it.
+pub(super) struct CallResult {
+    /// JSON text, or the text of an error.
+    pub(super) content: String,
+    /// True if the call was denied, rejected or failed.
+    pub(super) is_error: bool,
+}
+
+/// What became of a call.
+pub(super) enum CallOutcome {
+    /// It has ended.
+    Ended(CallResult),
+    /// It waits for an approval.
+    Waiting(PendingToolCall),
+}
+
+impl CallResult {
+    pub(super) const fn error(content: String) -> Self {
+        Self { content, is_error: true }
+    }
 }
 
 impl ToolSet {
     /// Collects the tools that the definition names and that exist.
     pub(super) fn for_agent(env: &ExecutionEnv, catalogue: &Catalogue, agent: &Agent) -> Self {
-        let mut set = Self { specs: Vec::new(), targets: Vec::new() };
-        for tool in &agent.spec().tools {
-            let full_name = tool.to_string();
-            let Some((scheme, target)) = full_name.split_once(':') else { continue };
-            let Some(source) = env.tool_source(scheme) else { continue };
-            let Some(tool) = source.describe(target, catalogue) else { continue };
-            let name = set.unique_name(target);
-            set.specs.push(ToolSpec { name, description: tool.description, parameters: tool.parameters });
-            set.targets.push((Arc::clone(source), target.to_owned()));
+        let mut set = Self { specs: Vec::new(), targets: Vec::new(), declared: 0 };
+        for used in &agent.spec().tools {
+            set.add(env, catalogue, &used.tool.to_string(), used.needs_approval());
+        }
+        set.declared = set.specs.len();
+        let is_reader = |used: &ToolUse| used.tool.to_string() == READ_ARTIFACT;
+        if set.declared > 0 && !agent.spec().tools.iter().any(is_reader) {
+            set.add(env, catalogue, READ_ARTIFACT, false);
         }
         set
+    }
+
+    fn add(&mut self, env: &ExecutionEnv, catalogue: &Catalogue, full_name: &str, needs_approval: bool) {
+        let Some((scheme, target)) = full_name.split_once(':') else { return };
+        let Some(source) = env.tool_source(scheme) else { return };
+        let Some(tool) = source.describe(target, catalogue) else { return };
+        let name = self.unique_name(target);
+        self.specs.push(ToolSpec { name, description: tool.description, parameters: tool.parameters });
+        self.targets.push(ToolTarget { source: Arc::clone(source), name: target.to_owned(), needs_approval });
     }
 
     /// Derives a name of letters, digits, `_` and `-` that no other tool of this agent has.
@@ -57,42 +116,91 @@ impl ToolSet {
         (2_u32..).map(|n| format!("{name}_{n}")).find(|name| !is_used(name)).unwrap_or(name)
     }
 
-    /// The tools as the model request describes them.
-    pub(super) fn specs(&self) -> &[ToolSpec] {
-        &self.specs
+    /// The tools as the model request describes them: those of the definition, and the reader of artifacts once a
+    /// result has become one.
+    pub(super) fn specs(&self, has_artifacts: bool) -> &[ToolSpec] {
+        if has_artifacts { &self.specs } else { self.specs.get(..self.declared).unwrap_or_default() }
     }
 
-    /// Makes the calls of one turn at the same time, within a bound, and returns the results in the order of the
-    /// calls. A call that is denied or fails is a result too: the model may continue without it.
-    pub(super) async fn call_all(&self, ctx: &ExecutionContext<'_>, calls: &[ToolCall], key: &CallKey) -> Vec<Part> {
-        let started = calls.iter().enumerate().map(|(index, call)| {
+    /// The name by which the model calls the reader of artifacts.
+    pub(super) fn reader(&self) -> Option<&str> {
+        let is_reader = |target: &ToolTarget| format!("{}:{}", target.source.scheme(), target.name) == READ_ARTIFACT;
+        let mut all = self.specs.iter().zip(&self.targets);
+        all.find(|(_, target)| is_reader(target)).map(|(spec, _)| spec.name.as_str())
+    }
+
+    /// Makes the calls of one turn at the same time, within a bound, and returns what became of them in the order of the
+    /// calls. A call that is denied or fails has a result too: the model may continue without it. One that waits for an
+    /// approval delays none of the others.
+    pub(super) async fn call_all(
+        &self,
+        ctx: &ExecutionContext<'_>,
+        calls: Vec<PlannedCall>,
+        key: &CallKey,
+    ) -> Vec<CallOutcome> {
+        let started = calls.into_iter().enumerate().map(|(index, planned)| {
             let key = key.child(&format!("tool[{index}]"));
-            Box::pin(async move {
-                let (content, is_error) = match self.call_one(ctx, call, key).await {
-                    Ok(content) => (content, false),
-                    Err(message) => (message, true),
-                };
-                Part::ToolResult { id: call.id.clone(), content: truncate(content), is_error }
-            })
+            Box::pin(self.begin_call(ctx, planned, key))
         });
         let started: Vec<_> = started.collect();
         futures::stream::iter(started).buffered(CONCURRENT_CALLS_MAX).collect().await
     }
 
-    async fn call_one(&self, ctx: &ExecutionContext<'_>, call: &ToolCall, key: CallKey) -> Result<String, String> {
+    async fn begin_call(&self, ctx: &ExecutionContext<'_>, planned: PlannedCall, key: CallKey) -> CallOutcome {
+        let PlannedCall { call, state } = planned;
+        let is_approved = match state {
+            CallState::New => false,
+            CallState::Ended(result) => return CallOutcome::Ended(result),
+            CallState::Decided(decision) if decision.approved => true,
+            CallState::Decided(decision) => return CallOutcome::Ended(CallResult::error(rejection(&decision))),
+        };
+        let (target, arguments) = match self.find(&call) {
+            Ok(found) => found,
+            Err(message) => return CallOutcome::Ended(CallResult::error(message)),
+        };
+        if target.needs_approval && !is_approved {
+            let tool = format!("{}:{}", target.source.scheme(), target.name);
+            let arguments = Json::Object(arguments.into_iter().collect());
+            return CallOutcome::Waiting(PendingToolCall::new(&key, &tool, arguments));
+        }
+        CallOutcome::Ended(match issue_call(ctx, target, arguments, key).await {
+            Ok(content) => CallResult { content, is_error: false },
+            Err(message) => CallResult::error(message),
+        })
+    }
+
+    /// The tool that the model calls, and the arguments that it gave.
+    fn find(&self, call: &ToolCall) -> Result<(&ToolTarget, Values), String> {
         let known = self.specs.iter().zip(&self.targets).find(|(spec, _)| spec.name == call.name);
-        let Some((spec, (source, name))) = known else {
+        let Some((spec, target)) = known else {
             let names: Vec<&str> = self.specs.iter().map(|spec| spec.name.as_str()).collect();
             return Err(format!("there is no tool `{}`; the tools are: {}", call.name, names.join(", ")));
         };
-        let arguments = parse_arguments(spec, &call.arguments)?;
-        // The grant has the limits on spending, which bind the calls of all levels together.
-        let options = CallOptions { cost_max: None, ..ctx.invocation.invoke.options.clone() };
-        let request =
-            source.request(NestedCall { name, arguments, key, options }).map_err(|cause| cause.to_string())?;
-        let is_tool = matches!(request, Request::CallTool(_));
-        ctx.env.budgets.share(&ctx.invocation.grant, &ctx.invocation.key(), ctx.budget);
-        result_text(is_tool, &ctx.issue_request(request).await)
+        Ok((target, parse_arguments(spec, &call.arguments)?))
+    }
+}
+
+/// Issues the request of a call, and returns its result as text.
+async fn issue_call(
+    ctx: &ExecutionContext<'_>,
+    target: &ToolTarget,
+    arguments: Values,
+    key: CallKey,
+) -> Result<String, String> {
+    // The grant has the limits on spending, which bind the calls of all levels together.
+    let options = CallOptions { cost_max: None, ..ctx.invocation.invoke.options.clone() };
+    let call = NestedCall { name: &target.name, arguments, key, options };
+    let request = target.source.request(call).map_err(|cause| cause.to_string())?;
+    let is_tool = matches!(request, Request::CallTool(_));
+    ctx.env.budgets.share(&ctx.invocation.grant, &ctx.invocation.key(), ctx.budget);
+    result_text(is_tool, &ctx.issue_request(request).await)
+}
+
+/// The result of a call that a person has rejected.
+fn rejection(decision: &ToolDecision) -> String {
+    match &decision.reason {
+        Some(reason) => format!("rejected by {}: {reason}", decision.by),
+        None => format!("rejected by {}", decision.by),
     }
 }
 
@@ -126,12 +234,4 @@ fn result_text(is_tool: bool, reply: &Reply) -> Result<String, String> {
         // Values are JSON already, so serializing them cannot fail.
         (None, Some(_) | None) => Ok(serde_json::to_string(&reply.outputs).unwrap_or_default()),
     }
-}
-
-/// Truncates a result to its bound, and marks that it was cut.
-fn truncate(content: String) -> String {
-    if content.len() <= RESULT_BYTES_MAX {
-        return content;
-    }
-    format!("{} … (cut)", truncate_utf8(&content, RESULT_BYTES_MAX))
 }

@@ -17,7 +17,8 @@ use greenroom_protocol::journal::{ItemList, RunStarted, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{CallOptions, Invoke, StartRun, StartTeam};
 use greenroom_protocol::{
-    CallKey, Cause, ContextKey, Deadline, ErrorCode, Json, Reply, Request, Status, StepId, Values, WrittenVersion,
+    CallKey, Cause, ContextKey, Deadline, ErrorCode, Json, Reply, Request, RequestId, Status, StepId, Values,
+    WrittenVersion,
 };
 use greenroom_registry::journal::Seq;
 use greenroom_registry::ledger::Settled;
@@ -28,7 +29,7 @@ use tokio::time::Instant;
 use super::RunEnv;
 use super::artifacts::RunArtifacts;
 use super::loops::Loops;
-use super::machine::{CallResult, CallTarget, Event};
+use super::machine::{CallResult, CallTarget, Event, Suspension};
 use super::offload::{offload_large, store_result};
 use super::pinned::PinnedDefinitions;
 use super::tree::RunTree;
@@ -62,6 +63,21 @@ pub(super) struct Call {
     pub(super) idle: Option<watch::Receiver<bool>>,
     /// The journal entry with which the attempt begins, if its deltas are published.
     pub(super) origin: Option<Seq>,
+    /// What the agent continues with, if it waited for approvals of its tools.
+    pub(super) suspension: Option<Suspension>,
+}
+
+impl Call {
+    /// The id of its request, the same for each repetition. A step that continues after an approval sends another request.
+    fn request_id(&self) -> RequestId {
+        match &self.suspension {
+            None => self.call.request_id(self.attempt),
+            Some(suspension) => {
+                let continued = self.call.child(&format!("continued[{}]", suspension.number()));
+                continued.request_id(self.attempt)
+            }
+        }
+    }
 }
 
 /// The values that a call needs, captured from the state.
@@ -174,6 +190,7 @@ async fn try_compensate(
         version: Some(*version),
         key: Some(call.call.clone()),
         options: ctx.call_options(),
+        approvals: None,
     });
     let scope = CallScope { settlements: costs.settlements.clone(), ..CallScope::default() };
     let reply = ctx.issue(call, step.timeout, request, scope).await;
@@ -303,7 +320,10 @@ impl EffectContext {
                 let agent = self.pinned.agent(id)?;
                 let inputs = bind_agent(step, agent, scope)?;
                 let (agent_id, version, options) = (id.clone(), Some(*version), self.call_options());
-                let invoke = Invoke { agent: agent_id, inputs, context, version, key, options };
+                let suspension = call.suspension.as_ref();
+                let approvals = suspension.map(Suspension::approvals).unwrap_or_default();
+                let approvals = agent.needs_tool_approval().then_some(approvals);
+                let invoke = Invoke { agent: agent_id, inputs, context, version, key, options, approvals };
                 (Request::Invoke(invoke), Some(agent.clone()))
             }
             CallTarget::Workflow { workflow } => {
@@ -337,7 +357,7 @@ impl EffectContext {
             }
             None => self.grant.clone(),
         };
-        let request = grant.issue_request(call.call.request_id(call.attempt), request);
+        let request = grant.issue_request(call.request_id(), request);
         let id = request.id().clone();
         let reply = self.env.pipeline.handle_within(request, scope);
         let Some(time_max) = time_max else { return reply.await };
@@ -361,7 +381,7 @@ impl EffectContext {
 }
 
 /// The reply to a request that failed.
-pub(super) fn failed_reply(id: &greenroom_protocol::RequestId, cause: Cause) -> Reply {
+pub(super) fn failed_reply(id: &RequestId, cause: Cause) -> Reply {
     Reply {
         id: id.to_string(),
         status: Status::from_cause(&cause),

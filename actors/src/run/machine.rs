@@ -19,6 +19,9 @@
 //!
 //! The time of a run passes only while it works: [`State::is_paused`] says when it waits for people or events.
 //!
+//! An agent whose tools need an approval ends its execution with what it needs to continue. Its step waits for the
+//! decisions in the journal, as a step with `approval` does, and starts again with them (`suspended`).
+//!
 //! A run ends after the runs that its steps have called. If a call ends without a result, its run is ended and may
 //! compensate; [`State::has_unneeded_runs`] says so, and then [`Effect::EndInnerRuns`] is before the end of a run that
 //! fails, and a part of [`Effect::CollectOutputs`] for one that succeeds.
@@ -39,18 +42,22 @@ mod resume;
 mod retry;
 mod scheduling;
 mod state;
+mod step_status;
+mod suspended;
+mod suspension;
 #[cfg(test)]
 mod tests;
 mod wait;
 
-pub use approval::require_awaiting_approval;
+pub use approval::{is_awaiting_approval, require_awaiting_approval};
 pub(crate) use completion::terminated_reply;
 pub use counts::CallWaits;
 pub use decide::{Decision, decide};
 pub use effect::{CallTarget, Effect, TimerId};
-pub use event::{CallResult, Event, StepEvaluation};
+pub use event::{CallResult, Event, StepEvaluation, ToolResolution};
 pub(crate) use resume::deadline_after_pause;
 pub use state::{Items, Phase, State, StepState, StepStatus};
+pub use suspension::Suspension;
 pub use wait::require_event_capacity;
 
 /// Concurrent calls of one run; further steps wait.

@@ -53,7 +53,7 @@ impl Reached<'_> {
             return false;
         }
         agent.has_personal_data()
-            || agent.spec().tools.iter().any(|tool| match tool {
+            || agent.spec().tools.iter().any(|tool| match &tool.tool {
                 ToolRef::Agent(called) => self.agent(called),
                 ToolRef::Native(_) | ToolRef::Http(_) => false,
             })

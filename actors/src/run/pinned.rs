@@ -72,6 +72,11 @@ impl PinnedDefinitions {
         self.agents.values().any(|agent| agent.has_personal_data())
     }
 
+    /// True if a person approves the calls of a tool of one of the agents.
+    pub(super) fn needs_tool_approval(&self) -> bool {
+        self.agents.values().any(|agent| agent.needs_tool_approval())
+    }
+
     /// The versions, as the journal records them.
     pub(super) fn versions(&self) -> BTreeMap<AgentId, ContentHash> {
         self.agents.iter().map(|(id, agent)| (id.clone(), agent.hash())).collect()

@@ -79,8 +79,8 @@ mod tests {
         let paid = PublishedEvent { name: EventName::new("paid").unwrap(), data: data.clone() };
         for body in [
             signal(Signal::Cancel, None),
-            signal(Signal::Approve { step: step.clone() }, None),
-            signal(Signal::Reject { step }, None),
+            signal(Signal::Approve { step: step.clone(), call: None }, None),
+            signal(Signal::Reject { step, call: None, reason: None }, None),
             signal(Signal::Event(paid), Some(EventId::new("key_1").unwrap())),
             write(ContextChange::Put(data), Some(0), Some(5_000)),
             write(ContextChange::Append(json!("item")), None, None),

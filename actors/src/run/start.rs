@@ -115,7 +115,7 @@ impl RunsHandle {
             personal_data: prepared.personal_data,
             tree_fence: inner.map(|inner| inner.tree().fence()),
             is_unowned: false,
-            journal_version: needed_version(&prepared.pinned.plan),
+            journal_version: needed_version(&prepared.pinned),
             pod: pod.clone(),
             lease: *lease,
         }

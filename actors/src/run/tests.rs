@@ -16,6 +16,7 @@ mod parked;
 mod shared;
 mod signals;
 mod steps;
+mod tool_approvals;
 mod trees;
 mod waiting;
 mod waits;

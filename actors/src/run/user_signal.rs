@@ -6,7 +6,9 @@ use greenroom_protocol::{Cause, ErrorCode, EventId, UserId};
 use greenroom_rego::{Grant, Permitted};
 use serde::{Deserialize, Serialize};
 
-use super::machine::{Event, Phase, State, require_awaiting_approval, require_event_capacity};
+use super::machine::{
+    Event, Phase, State, ToolResolution, is_awaiting_approval, require_awaiting_approval, require_event_capacity,
+};
 
 /// A signal that policy has permitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,8 +61,23 @@ impl UserSignal {
         let Self { signal, by, event: id } = self;
         match signal {
             Signal::Cancel => require_running(state).map(|()| Event::CancelRequested { by }),
-            Signal::Approve { step } => require_awaiting_approval(state, &step).map(|()| Event::Approved { step, by }),
-            Signal::Reject { step } => require_awaiting_approval(state, &step).map(|()| Event::Rejected { step, by }),
+            Signal::Approve { step, call } => {
+                require_awaiting_approval(state, &step, call.as_ref())?;
+                Ok(match is_awaiting_approval(state, &step) {
+                    true => Event::Approved { step, by },
+                    false => {
+                        let approved = true;
+                        Event::ToolCallsResolved(ToolResolution { step, call, approved, by, reason: None })
+                    }
+                })
+            }
+            Signal::Reject { step, call, reason } => {
+                require_awaiting_approval(state, &step, call.as_ref())?;
+                Ok(match is_awaiting_approval(state, &step) {
+                    true => Event::Rejected { step, by, reason },
+                    false => Event::ToolCallsResolved(ToolResolution { step, call, approved: false, by, reason }),
+                })
+            }
             Signal::Event(event) => {
                 require_event_capacity(state, &event.name)?;
                 let id = id.ok_or_else(|| Cause::new(ErrorCode::Internal, "an event has no id"))?;

@@ -197,7 +197,7 @@ async fn a_team_waits_for_a_person_as_long_as_its_run() {
     tokio::time::advance(RUN_TIME_MAX * 2).await;
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(harness.events.count(|event| matches!(event, ActorEvent::TeamDisbanded(_))), 0);
-    let approved = harness.signal(&run, Signal::Approve { step: StepId::new("check").unwrap() }).await;
+    let approved = harness.signal(&run, Signal::Approve { step: StepId::new("check").unwrap(), call: None }).await;
     assert_eq!(approved.status, Status::Success, "{approved:?}");
     let deadline = greenroom_protocol::Deadline::after(harness.clock.now(), Duration::from_secs(60));
     let reply = harness.runs.wait_ended(&run, deadline).await.unwrap();

@@ -74,7 +74,7 @@ async fn a_call_carries_the_credential_of_its_client_and_what_belongs_to_it_alon
     assert_eq!((sent[0].deadline, &sent[0].trace), (Some(deadline), &Some(trace)));
     assert_eq!(sent[0].request.inputs().unwrap()["text"], "x");
     let (run, step) = (RunId::new("run_1").unwrap(), StepId::new("sign").unwrap());
-    assert_eq!(sent[1].request, Request::SignalRun(SignalRun { run, signal: Signal::Approve { step } }));
+    assert_eq!(sent[1].request, Request::SignalRun(SignalRun { run, signal: Signal::Approve { step, call: None } }));
     assert_eq!(sent[1].credential, Some(Credential::ApiKey("secret".into())));
     assert_eq!((&sent[1].idempotency_key, sent[1].deadline), (&None, None), "nothing of a call remains in the client");
 }

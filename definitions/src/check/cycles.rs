@@ -24,7 +24,7 @@ pub(super) fn check(all: &DefinitionSet, index: &Index<'_>) -> Vec<Problem> {
 
     let mut uses: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for definition in &all.agents {
-        let tools = definition.value.spec().tools.iter().filter_map(|tool| match tool {
+        let tools = definition.value.spec().tools.iter().filter_map(|tool| match &tool.tool {
             ToolRef::Agent(id) => match index.agent(id) {
                 Lookup::Found(agent) => Some(agent.id().as_str()),
                 Lookup::Unreadable | Lookup::Missing => None,

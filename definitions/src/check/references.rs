@@ -150,7 +150,7 @@ fn members(index: &Index<'_>, definition: &Located<Team>, problems: &mut Vec<Pro
 /// otherwise deny every call.
 fn tools(index: &Index<'_>, definition: &Located<Agent>, problems: &mut Vec<Problem>) {
     for (at, tool) in definition.value.spec().tools.iter().enumerate() {
-        let ToolRef::Agent(id) = tool else { continue };
+        let ToolRef::Agent(id) = &tool.tool else { continue };
         let path = [PathSegment::Name("tools"), PathSegment::Item(at)];
         let Lookup::Found(found) = index.agent(id) else { continue };
         if found.id() != definition.value.id()

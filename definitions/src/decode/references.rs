@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use greenroom_protocol::{AgentId, CategoryId, TeamId, WorkflowId, policy_name};
 
-use super::{Decoder, list, name, parsed, text};
-use crate::agent::ToolRef;
+use super::{Decoder, MapFields, list, name, one_of, parsed, text};
+use crate::agent::{ToolApproval, ToolRef, ToolUse};
 use crate::definition_set::ReferenceKind;
 use crate::policy::PolicyParameter;
 use crate::problem::ProblemKind;
@@ -103,11 +103,27 @@ fn capability(decoder: &mut Decoder, node: &Node) -> Option<String> {
     Some(capability)
 }
 
-pub(super) fn tools(decoder: &mut Decoder, node: &Node) -> Option<Vec<ToolRef>> {
+pub(super) fn tools(decoder: &mut Decoder, node: &Node) -> Option<Vec<ToolUse>> {
     list(decoder, node, tool)
 }
 
-fn tool(decoder: &mut Decoder, node: &Node) -> Option<ToolRef> {
+/// Decodes the name of a tool, or a map of its name and its settings.
+fn tool(decoder: &mut Decoder, node: &Node) -> Option<ToolUse> {
+    if !matches!(node.value, NodeValue::Map(_)) {
+        return Some(ToolUse::from(tool_name(decoder, node)?));
+    }
+    let mut fields = MapFields::new(decoder, node, "a tool")?;
+    let tool = fields.required(decoder, "tool", tool_name);
+    let approval = fields.optional(decoder, "approval", tool_approval);
+    fields.finish(decoder);
+    Some(ToolUse { tool: tool?, approval: approval? })
+}
+
+fn tool_approval(decoder: &mut Decoder, node: &Node) -> Option<ToolApproval> {
+    one_of(decoder, node, &[("required", ToolApproval::Required)])
+}
+
+fn tool_name(decoder: &mut Decoder, node: &Node) -> Option<ToolRef> {
     let tool: ToolRef = parsed(decoder, node)?;
     match &tool {
         ToolRef::Agent(id) => decoder.refer(ReferenceKind::Agent, node.at, id.as_str()),

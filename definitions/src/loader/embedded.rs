@@ -143,7 +143,7 @@ fn references_of(agent: &Agent, file: &Arc<Path>) -> Vec<Reference> {
     if implementation.runtime == RuntimeKind::Native {
         references.extend(implementation.handler.iter().map(|name| reference(ReferenceKind::Handler, name, file)));
     }
-    references.extend(spec.tools.iter().filter_map(|tool| match tool {
+    references.extend(spec.tools.iter().filter_map(|tool| match &tool.tool {
         ToolRef::Native(name) => Some(reference(ReferenceKind::Tool, name, file)),
         ToolRef::Http(_) => Some(reference(ReferenceKind::Tool, &tool.to_string(), file)),
         ToolRef::Agent(_) => None,

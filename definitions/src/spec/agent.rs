@@ -10,6 +10,7 @@ mod expectation;
 mod inherited;
 mod parameters;
 mod parts;
+mod tool_use;
 
 pub use expectation::{Assertion, Expectation, Length, LengthBounds};
 pub use inherited::{Deprecated, Inherited};
@@ -18,6 +19,7 @@ pub use parts::{
     AgentLimits, Backoff, COMPONENT_NAME_BYTES_MAX, Collaboration, Example, Implementation, MemoryRecall, Placement,
     PromptSpec, Retry, RuntimeKind, ToolRef, is_component_name,
 };
+pub use tool_use::{ToolApproval, ToolUse};
 
 /// The longest label of a pod, in bytes.
 pub const LABEL_BYTES_MAX: usize = 64;
@@ -72,9 +74,9 @@ pub struct AgentSpec {
     pub policies: Vec<String>,
     /// The runtime that executes it, with its settings.
     pub implementation: Implementation,
-    /// The tools it may call.
+    /// The tools it may call: names, or maps of a name and `approval`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tools: Vec<ToolRef>,
+    pub tools: Vec<ToolUse>,
     /// Memories that are recalled before an execution.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_recall: Option<MemoryRecall>,

@@ -24,6 +24,7 @@ mod samples;
 mod shipped;
 mod shipped_quality;
 mod shipped_teamwork;
+mod tool_approvals;
 mod types;
 mod unused;
 mod workflows;

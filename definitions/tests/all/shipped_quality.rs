@@ -91,7 +91,7 @@ fn no_two_agents_have_names_of_the_same_words() {
 fn agents_compute_and_parse_where_a_model_would_guess() {
     let computes = |agent: &Agent| {
         let spec = agent.spec();
-        let calls_tool = spec.tools.iter().any(|tool| matches!(tool, ToolRef::Native(_)));
+        let calls_tool = spec.tools.iter().any(|tool| matches!(tool.tool, ToolRef::Native(_)));
         calls_tool || spec.implementation.runtime == RuntimeKind::Native
     };
     let count = catalogue().agents().filter(|agent| computes(agent)).count();

@@ -36,6 +36,7 @@ pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
             version: None,
             key: None,
             options: CallOptions::default(),
+            approvals: None,
         };
         let mut durations = Vec::with_capacity(EXECUTIONS);
         for _ in 0..EXECUTIONS {

@@ -179,6 +179,7 @@ async fn a_drain_waits_until_a_slow_reader_has_its_whole_reply() -> Result<()> {
         version: None,
         key: None,
         options: CallOptions::default(),
+        approvals: None,
     };
     let envelope = Box::new(Envelope::new(Request::Invoke(invoke)));
     let mut stream = UnixStream::connect(&socket).await?;

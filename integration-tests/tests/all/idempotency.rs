@@ -206,7 +206,10 @@ async fn a_signal_honours_its_key_and_a_context_write_without_a_version_is_refus
     }
 
     let signal = |step: &str| -> Result<Request> {
-        Ok(Request::SignalRun(SignalRun { run: run.clone(), signal: Signal::Approve { step: StepId::new(step)? } }))
+        Ok(Request::SignalRun(SignalRun {
+            run: run.clone(),
+            signal: Signal::Approve { step: StepId::new(step)?, call: None },
+        }))
     };
     let wrong = send(&pod, Some("s"), signal("draft")?).await?;
     assert_eq!(code(&wrong), Some(ErrorCode::UnknownStep), "rejected, and nothing was executed");

@@ -89,6 +89,7 @@ mod signals;
 mod tenants;
 mod tidy;
 mod tls;
+mod tool_approvals;
 mod trees;
 mod typed_values;
 mod units;

@@ -143,6 +143,7 @@ fn invoke(agent: &str, artifact: &ArtifactRef) -> Result<Request> {
         version: None,
         key: None,
         options: CallOptions::default(),
+        approvals: None,
     }))
 }
 
@@ -224,6 +225,7 @@ async fn what_an_agent_draws_from_personal_data_is_read_with_the_permission_only
             version: None,
             key: None,
             options: CallOptions::default(),
+            approvals: None,
         }))
     };
     for (name, is_private) in [("Ann", true), ("Ben", false)] {

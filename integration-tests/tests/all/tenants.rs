@@ -163,6 +163,7 @@ fn invoke(agent: &str, artifact: &ArtifactRef) -> Result<Request> {
         version: None,
         key: None,
         options: CallOptions::default(),
+        approvals: None,
     }))
 }
 
@@ -189,8 +190,14 @@ fn requests_for(run: &RunId, team_run: &RunId, artifact: &ArtifactRef, entry: &s
         let change = ContextChange::Put("cold".into());
         requests.extend([
             Request::SignalRun(SignalRun { run: run.clone(), signal: Signal::Cancel }),
-            Request::SignalRun(SignalRun { run: run.clone(), signal: Signal::Approve { step: step.clone() } }),
-            Request::SignalRun(SignalRun { run: run.clone(), signal: Signal::Reject { step: step.clone() } }),
+            Request::SignalRun(SignalRun {
+                run: run.clone(),
+                signal: Signal::Approve { step: step.clone(), call: None },
+            }),
+            Request::SignalRun(SignalRun {
+                run: run.clone(),
+                signal: Signal::Reject { step: step.clone(), call: None, reason: None },
+            }),
             Request::ResumeRun(ResumeRun { run: run.clone(), dead: false }),
             Request::ContextRead(ContextRead { run: run.clone(), keys: Vec::new() }),
             Request::ContextWrite(ContextWrite { run: run.clone(), key, expect: None, change, ttl_ms: None }),
@@ -280,6 +287,7 @@ async fn the_costs_of_another_tenant_are_not_listed() -> Result<()> {
         version: None,
         key: None,
         options: CallOptions::default(),
+        approvals: None,
     };
     let reply = request(&pod, "alice", Request::Invoke(call)).await?;
     ensure!(reply.error.is_none(), "{reply:?}");

@@ -5,21 +5,28 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::conversation::PendingToolCall;
 use crate::id::{ContextKey, EventName, RunId, StepId};
 use crate::time::Timestamp;
 
-/// A step that awaits an approval.
+/// A step that awaits an approval: before it starts, or because its agent has called tools that need one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PendingApproval {
     /// The run of the step, by which the step is approved or rejected.
     pub run: RunId,
     /// The step.
     pub step: StepId,
+    /// The index of the item in a `for_each`, from 0, whose agent has called a tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<u32>,
     /// Since when.
     pub since: Timestamp,
     /// The time at which the step fails without an approval; absent if it waits without limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// The calls of tools that wait; none if the step itself does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<PendingToolCall>,
 }
 
 /// What a step waits for.

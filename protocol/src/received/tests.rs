@@ -1,6 +1,7 @@
 //! Tests of what is accepted from each ingress.
 
 use super::*;
+use crate::conversation::StepApprovals;
 use crate::id::{AgentId, CallKey, ContextKey, RunId, TeamId, WorkflowId};
 use crate::limits::NAME_BYTES_MAX;
 use crate::request::{CallOptions, CallTool, ContextChange, ContextWrite, Invoke, Maintenance, Page, Query, StartTeam};
@@ -38,6 +39,7 @@ fn inner_requests() -> Vec<Request> {
         version: None,
         key: None,
         options: CallOptions::default(),
+        approvals: None,
     };
     let old = || Some(ContentHash::from_content(b"old"));
     let team = |version, workflow_version| {
@@ -60,6 +62,7 @@ fn inner_requests() -> Vec<Request> {
         team(old(), None),
         team(None, old()),
         Request::Invoke(Invoke { key: call_key(), ..invoke() }),
+        Request::Invoke(Invoke { approvals: Some(StepApprovals::default()), ..invoke() }),
         Request::Invoke(Invoke { options: CallOptions { model: Some(long()), cost_max: None }, ..invoke() }),
         tool("native:calculator", call_key()),
         tool(&long(), None),

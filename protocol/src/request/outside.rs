@@ -1,17 +1,17 @@
 //! What a request from outside may not contain. Inside the platform the same types carry the version that
-//! a run is pinned to, and the keys of its calls; a caller who could set them could choose a version that
-//! was replaced, or take the key of another run's call.
+//! a run is pinned to, the keys of its calls and the approvals of its tools; a caller who could set them could choose a
+//! version that was replaced, take the key of another run's call, or state approvals that no person has given.
 
-use super::{Maintenance, Query, Request, Signal, SignalRun, StartTeam, TeamRef};
+use super::{Invoke, Maintenance, Query, Request, Signal, SignalRun, StartTeam, TeamRef};
 use crate::error::{Cause, ErrorCode};
-use crate::limits::NAME_BYTES_MAX;
+use crate::limits::{NAME_BYTES_MAX, REASON_BYTES_MAX};
 
 impl Request {
     /// Checks a request that arrived from outside.
     ///
     /// # Errors
     /// [`ErrorCode::InvalidRequest`] if it has a member that only the platform sets, or a name that is too
-    /// long; [`ErrorCode::PayloadTooLarge`] if an event or a team that it contains is too large.
+    /// long; [`ErrorCode::PayloadTooLarge`] if an event, a reason or a team that it contains is too large.
     pub fn check_outside(&self) -> Result<(), Cause> {
         let (version, key) = self.inner_members();
         if version {
@@ -24,7 +24,16 @@ impl Request {
             return Err(inner_member("key", "send the idempotency key in the envelope"));
         }
         match self {
+            Self::Invoke(Invoke { approvals: Some(_), .. }) => {
+                return Err(inner_member("approvals", "calls of tools are approved by a signal to their run"));
+            }
             Self::SignalRun(SignalRun { signal: Signal::Event(event), .. }) => event.check_size()?,
+            Self::SignalRun(SignalRun { signal: Signal::Reject { reason: Some(reason), .. }, .. })
+                if reason.len() > REASON_BYTES_MAX =>
+            {
+                let message = format!("`reason` has {} bytes, at most {REASON_BYTES_MAX} are allowed", reason.len());
+                return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
+            }
             Self::StartTeam(StartTeam { team: TeamRef::Inline(team), .. }) => team.check_size()?,
             Self::Maintain(Maintenance::CreateKey(key)) => key.check_size()?,
             _ => {}

@@ -61,7 +61,7 @@ impl IngressSubject {
             Self::Agent(agent) => {
                 let InvokeBody { inputs, context, options } = peek::read(body, reading)?;
                 let (inputs, context, options) = (inputs.into_owned(), context.into_owned(), options.into_owned());
-                Request::Invoke(Invoke { agent, inputs, context, version: None, key: None, options })
+                Request::Invoke(Invoke { agent, inputs, context, version: None, key: None, options, approvals: None })
             }
             Self::Workflow(workflow) => {
                 let StartRunBody { inputs, context, options, detach } = read_optional(body, reading)?;
@@ -99,7 +99,7 @@ impl Subjects {
     /// [`ErrorCode::InvalidRequest`] if the request cannot be written as JSON.
     pub fn of_request(&self, request: &Request) -> Result<(String, Vec<u8>), Cause> {
         match request {
-            Request::Invoke(Invoke { agent, inputs, context, version: None, key: None, options }) => {
+            Request::Invoke(Invoke { agent, inputs, context, version: None, key: None, options, approvals: None }) => {
                 let (inputs, context) = (Cow::Borrowed(inputs), Cow::Borrowed(context));
                 let body = InvokeBody { inputs, context, options: Cow::Borrowed(options) };
                 Ok((self.agent(agent), to_json(&body)?))

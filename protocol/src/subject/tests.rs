@@ -132,6 +132,7 @@ fn a_body_becomes_the_request_of_its_subject() {
         version: None,
         key: None,
         options: CallOptions::default(),
+        approvals: None,
     };
     let body = r#"{"inputs": {"topic": "actors"}}"#;
     assert_eq!(read_message("p.v1.agents.writer.execute", body), Ok(Request::Invoke(agent)));
@@ -140,7 +141,7 @@ fn a_body_becomes_the_request_of_its_subject() {
         assert_eq!(read_message("p.v1.runs.run_1.get", body), Ok(Request::Query(Query::Run { run })));
         assert_eq!(read_message("p.v1.catalogue.teams.list", body), Ok(Request::Query(Query::Teams)));
     }
-    let approve = Signal::Approve { step: "publish".parse().unwrap() };
+    let approve = Signal::Approve { step: "publish".parse().unwrap(), call: None };
     let expected = SignalRun { run: "run_1".parse().unwrap(), signal: approve };
     let body = r#"{"signal": "approve", "step": "publish"}"#;
     assert_eq!(read_message("p.v1.runs.run_1.signal", body), Ok(Request::SignalRun(expected)));

@@ -5,6 +5,7 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking, and so may what it calls")]
 
+mod conversations;
 mod frozen;
 mod records;
 mod requests;
@@ -13,7 +14,7 @@ mod samples;
 use std::fmt::Debug;
 
 use greenroom_protocol::subject::body::{InvokeBody, StartRunBody, StartTeamBody, UploadBody, WatchBody};
-use greenroom_protocol::{Envelope, Frame, Json, Reply, audit, event, journal};
+use greenroom_protocol::{Envelope, Frame, Json, Reply, audit, conversation, event, journal};
 use schemars::{JsonSchema, schema_for};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -70,4 +71,5 @@ fn the_documents_keep_their_shape() {
     shape::<UploadBody>("body_of_upload");
     shape::<journal::Entry>("journal_entry");
     shape::<audit::Record>("audit_record");
+    shape::<conversation::SuspendedConversation>("suspended_conversation");
 }

@@ -1,6 +1,7 @@
 //! Stored records: the journal of a run, the events that a watcher sees, and the audit.
 
 use greenroom_protocol::audit::{Closing, Event, Opening, Record, RecordRef, Restored};
+use greenroom_protocol::conversation::{PendingToolCall, SuspendedCall};
 use greenroom_protocol::event::{RunEvent, RunEventKind, RunStatus};
 use greenroom_protocol::journal::{
     Entry, InnerVersions, ItemChunk, ItemList, PendingApproval, PendingWait, ResultRef, RunStarted, SkipReason,
@@ -61,7 +62,22 @@ fn skipped() -> Vec<StepId> {
 }
 
 fn pending_approval() -> PendingApproval {
-    PendingApproval { run: id("run_02"), step: id("ask"), since: at(3), until: None }
+    PendingApproval {
+        run: id("run_02"),
+        step: id("ask"),
+        index: Some(2),
+        since: at(3),
+        until: None,
+        calls: vec![tool_call()],
+    }
+}
+
+fn tool_call() -> PendingToolCall {
+    PendingToolCall::new(&id("run_02/ask[2]/tool[0]"), "native:transfer", serde_json::json!({ "amount": 3 }))
+}
+
+fn suspended() -> SuspendedCall {
+    SuspendedCall { conversation: artifact(), calls: vec![tool_call()], artifacts: vec![hash()] }
 }
 
 fn pending_wait() -> PendingWait {
@@ -73,7 +89,7 @@ fn pending_wait() -> PendingWait {
 fn step_entries() -> Vec<Entry> {
     let cause = || Cause::new(ErrorCode::ModelOverloaded, "the provider has no capacity");
     let result = ResultRef::Inline(values());
-    vec![
+    let entries = vec![
         Entry::StepReady { step: id("summarise") },
         Entry::ItemsExpanded {
             step: id("summarise"),
@@ -106,6 +122,13 @@ fn step_entries() -> Vec<Entry> {
         Entry::NestedRetryTaken,
         Entry::StepFailed { key: key(), attempt: 2, cause: cause(), usage: usage(), duration_ms: 34 },
         Entry::StepCancelled { key: key() },
+    ];
+    entries.into_iter().chain(waiting_entries()).collect()
+}
+
+/// Every entry of a step that waits.
+fn waiting_entries() -> Vec<Entry> {
+    vec![
         Entry::ApprovalRequested { key: key(), prompt: "publish it?".into(), until: Some(at(90)) },
         Entry::CallAwaitsApproval {
             key: key(),
@@ -131,6 +154,15 @@ fn step_entries() -> Vec<Entry> {
         Entry::WaitStarted { key: key(), attempt: 1, target: WaitTarget::Context(id("facts")), until: Some(at(90)) },
         Entry::WaitStarted { key: key(), attempt: 2, target: WaitTarget::Event(id("paid")), until: None },
         Entry::ApprovalResolved { key: key(), approved: true, by: id("admin") },
+        Entry::ToolApprovalRequested { key: key(), attempt: 1, suspended: suspended(), usage: usage() },
+        Entry::ToolApprovalResolved {
+            key: key(),
+            calls: vec![tool_call().call],
+            approved: false,
+            by: id("admin"),
+            reason: Some("too much".into()),
+            remaining: 0,
+        },
     ]
 }
 

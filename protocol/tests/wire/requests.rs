@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use greenroom_protocol::conversation::{StepApprovals, ToolDecision};
 use greenroom_protocol::event::EventNumber;
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{
@@ -26,6 +27,7 @@ fn invoke() -> Invoke {
         version: Some(hash()),
         key: Some(id("run_01/summarise")),
         options: CallOptions { model: Some("tier.small".into()), cost_max: Some(MicroUsd(10_000)) },
+        approvals: None,
     }
 }
 
@@ -52,15 +54,27 @@ fn calls() -> Vec<Request> {
     };
     let inline = InlineTeam { name: "Reporting".into(), agents: vec![id("kpi_agent")], shared_context: values() };
     let inline = StartTeam { team: inline.into(), version: None, workflow_version: None, key: None, ..team.clone() };
-    vec![Request::Invoke(invoke()), Request::StartRun(start), Request::StartTeam(team), Request::StartTeam(inline)]
+    let decision =
+        ToolDecision { call: id("0a1b2c3d"), approved: false, by: id("admin"), reason: Some("too much".into()) };
+    let approvals = StepApprovals { conversation: Some(artifact()), decisions: vec![decision] };
+    let continued = Invoke { approvals: Some(approvals), ..invoke() };
+    vec![
+        Request::Invoke(invoke()),
+        Request::Invoke(continued),
+        Request::StartRun(start),
+        Request::StartTeam(team),
+        Request::StartTeam(inline),
+    ]
 }
 
 fn signals() -> Vec<Request> {
     let signal = |signal| Request::SignalRun(SignalRun { run: id("run_01"), signal });
     vec![
         signal(Signal::Cancel),
-        signal(Signal::Approve { step: id("publish") }),
-        signal(Signal::Reject { step: id("publish") }),
+        signal(Signal::Approve { step: id("publish"), call: None }),
+        signal(Signal::Reject { step: id("publish"), call: None, reason: None }),
+        signal(Signal::Approve { step: id("publish"), call: Some(id("0a1b2c3d")) }),
+        signal(Signal::Reject { step: id("publish"), call: Some(id("0a1b2c3d")), reason: Some("too much".into()) }),
         signal(Signal::Event(PublishedEvent { name: id("paid"), data: Json::from(3) })),
         Request::ResumeRun(ResumeRun { run: id("run_01"), dead: false }),
         Request::ResumeRun(ResumeRun { run: id("run_01"), dead: true }),

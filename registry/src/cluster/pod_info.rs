@@ -6,7 +6,8 @@ use serde::Serialize;
 
 /// The oldest version of journals that this release reads.
 pub const JOURNAL_VERSION_MIN: u32 = 1;
-/// The newest version of journals that this release reads, and writes once it is finalized. Version 2 has waits.
+/// The newest version of journals that this release reads, and writes once it is finalized. Version 2 has waits, and
+/// approvals of calls of tools.
 pub const JOURNAL_VERSION: u32 = 2;
 
 /// A pod whose lease has not expired.

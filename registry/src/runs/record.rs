@@ -156,7 +156,7 @@ impl StatusChange {
 
     fn from_entry(entry: &Entry) -> Self {
         match entry {
-            Entry::ApprovalResolved { .. } => Self::ApprovalResolved,
+            Entry::ApprovalResolved { .. } | Entry::ToolApprovalResolved { remaining: 0, .. } => Self::ApprovalResolved,
             Entry::RunStarted(_)
             | Entry::CancelRequested { .. }
             | Entry::DeadlinePassed
@@ -164,7 +164,7 @@ impl StatusChange {
             Entry::RunResumed { .. } => Self::Resumed,
             Entry::RunGivenUp { .. } => Self::GivenUp,
             Entry::RunReopened { .. } => Self::Reopened,
-            Entry::ApprovalRequested { .. } => Self::ApprovalRequested,
+            Entry::ApprovalRequested { .. } | Entry::ToolApprovalRequested { .. } => Self::ApprovalRequested,
             Entry::RunEnded { reply } => Self::Ended(reply.status.into()),
             Entry::CallAwaitsApproval { .. } => Self::CallWaits,
             Entry::StepReady { .. }
@@ -178,6 +178,7 @@ impl StatusChange {
             | Entry::StepCancelled { .. }
             | Entry::StepCompensationStarted { .. }
             | Entry::StepCompensationEnded { .. }
+            | Entry::ToolApprovalResolved { .. }
             | Entry::WaitStarted { .. }
             | Entry::EventReceived { .. }
             | Entry::ContextChanged { .. } => Self::None,

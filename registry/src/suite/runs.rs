@@ -1,8 +1,10 @@
 //! Runs and their journals: created once, one owner, ordered entries, tails, pruning.
 
 use futures::StreamExt;
+use protocol::conversation::SuspendedCall;
 use protocol::event::RunStatus;
-use protocol::{ContentHash, IdempotencyKey, PodId, UserId};
+use protocol::reply::Usage;
+use protocol::{ArtifactRef, ContentHash, IdempotencyKey, PodId, UserId};
 
 use super::*;
 use crate::journal::{JournalError, Seq};
@@ -140,6 +142,15 @@ async fn a_run_record_follows_its_journal_to_the_end_and_no_further() {
     }
 }
 
+/// The agent of a step waits for approvals of its tools.
+fn requested_tools() -> Entry {
+    let hash = ContentHash::from_content(b"conversation");
+    let (media_type, name) = ("application/json".to_owned(), "conversation.json".to_owned());
+    let conversation = ArtifactRef { hash, bytes: 12, media_type, name };
+    let suspended = SuspendedCall { conversation, calls: Vec::new(), artifacts: Vec::new() };
+    Entry::ToolApprovalRequested { key: step_key("a"), attempt: 1, suspended, usage: Usage::default() }
+}
+
 #[tokio::test]
 async fn a_run_awaits_approval_until_its_last_request_is_resolved() {
     for stores in TestStores::each().await {
@@ -149,6 +160,14 @@ async fn a_run_awaits_approval_until_its_last_request_is_resolved() {
             |step: &str| Entry::ApprovalRequested { key: step_key(step), prompt: "well?".into(), until: None };
         let by = UserId::new("admin").unwrap();
         let resolved = |step: &str| Entry::ApprovalResolved { key: step_key(step), approved: true, by: by.clone() };
+        let resolved_tools = |remaining| Entry::ToolApprovalResolved {
+            key: step_key("a"),
+            calls: Vec::new(),
+            approved: true,
+            by: by.clone(),
+            reason: None,
+            remaining,
+        };
         let mut seq = Seq(0);
         let steps = [
             (vec![requested("a"), requested("b")], RunStatus::WaitingApproval),
@@ -156,6 +175,9 @@ async fn a_run_awaits_approval_until_its_last_request_is_resolved() {
             (vec![resolved("b")], RunStatus::Running),
             (vec![requested("c")], RunStatus::WaitingApproval),
             (vec![Entry::DeadlinePassed], RunStatus::Running),
+            (vec![requested_tools()], RunStatus::WaitingApproval),
+            (vec![resolved_tools(1)], RunStatus::WaitingApproval),
+            (vec![resolved_tools(0), started("a")], RunStatus::Running),
         ];
         for (entries, status) in steps {
             seq = stores.append(&run_id(1), fence, seq, &entries, NOW).await.unwrap().through();

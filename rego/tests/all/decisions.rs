@@ -88,7 +88,7 @@ async fn only_an_approver_of_the_same_tenant_approves_a_step() {
         tenant: greenroom_protocol::TenantId::new("default").unwrap(),
     };
     let signal = || {
-        let signal = Signal::Approve { step: StepId::new("publish").unwrap() };
+        let signal = Signal::Approve { step: StepId::new("publish").unwrap(), call: None };
         Request::SignalRun(SignalRun { run: run.clone(), signal })
     };
     let request = |name| async move {

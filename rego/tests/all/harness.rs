@@ -90,6 +90,7 @@ pub(crate) fn invoke(agent: &str) -> Request {
         version: None,
         key: None,
         options: greenroom_protocol::request::CallOptions::default(),
+        approvals: None,
     })
 }
 

@@ -190,7 +190,8 @@ fn schemas() -> Map<String, Json> {
     add(&mut schemas, "RunEvent", schemars::schema_for!(RunEvent).to_value());
     let text = json!({ "type": "string" });
     let own = [
-        ("ApprovalBody", object(&[("step", &text)], &["step"])),
+        ("ApprovalBody", object(&[("step", &text), ("call", &text)], &["step"])),
+        ("RejectionBody", object(&[("step", &text), ("call", &text), ("reason", &text)], &["step"])),
         (
             "EventsToken",
             object(

@@ -163,19 +163,19 @@ pub const ROUTES: &[Route] = &[
             "/v1/runs/{run_id}/approve",
             "approve_step",
             "runs",
-            "Approves a step that awaits approval.",
+            "Approves a step that awaits approval, or calls of tools for which it waits.",
             || post(runs::approve),
         )
     },
     Route {
-        body: BodyKind::Required("ApprovalBody"),
+        body: BodyKind::Required("RejectionBody"),
         problems: SIGNAL,
         ..caller(
             Verb::Post,
             "/v1/runs/{run_id}/reject",
             "reject_step",
             "runs",
-            "Rejects a step that awaits approval, which fails it.",
+            "Rejects a step that awaits approval, which fails it, or calls of tools for which it waits.",
             || post(runs::reject),
         )
     },

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use greenroom_protocol::{AgentId, ContentHash, IdempotencyKey, TeamId, WorkflowId};
 
+mod approval_target;
 mod audit;
 mod catalogue;
 mod cluster;
@@ -12,6 +13,7 @@ mod keys;
 mod runpod;
 mod runs;
 
+pub use approval_target::ApprovalTarget;
 pub use audit::{AuditCommand, VerifyArgs};
 pub use catalogue::{AgentsCommand, CatalogueCommand, EvalArgs, GraphFormat, WholeCatalogueCommand};
 pub use cluster::ClusterCommand;

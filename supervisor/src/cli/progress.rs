@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use greenroom_protocol::conversation::PendingToolCall;
 use greenroom_protocol::event::{RunEvent, RunEventKind};
-use greenroom_protocol::journal::WaitTarget;
+use greenroom_protocol::journal::{PendingApproval, WaitTarget};
 use greenroom_protocol::{RunId, StepId};
 
 use super::output::{Output, print_note};
@@ -73,7 +74,7 @@ pub fn line(event: &RunEvent) -> Option<String> {
             format!("  ? {step} awaits approval{until}: {prompt}\n{}", approval_commands(&event.run, step))
         }
         RunEventKind::CallAwaitsApproval { step, index, approvals, waits } => {
-            let approvals = approvals.iter().map(|pending| approval_commands(&pending.run, &pending.step));
+            let approvals = approvals.iter().map(pending_lines);
             let waits = waits.iter().map(|wait| format!("    {} of {} waits for {}", wait.step, wait.run, wait.target));
             let each: Vec<String> = approvals.chain(waits).collect();
             format!("  ? {} waits in the run that it called\n{}", at(step, index), each.join("\n"))
@@ -99,6 +100,17 @@ pub fn line(event: &RunEvent) -> Option<String> {
     })
 }
 
+/// The calls of tools that wait for an approval, if it is for such calls, and the commands that resolve it.
+#[must_use]
+pub fn pending_lines(approval: &PendingApproval) -> String {
+    let PendingApproval { run, step, index, since: _, until: _, calls } = approval;
+    let item = index.map(|index| format!("[{index}]")).unwrap_or_default();
+    let calls = calls
+        .iter()
+        .map(|PendingToolCall { call, tool, arguments }| format!("    {step}{item}/{call} calls {tool} {arguments}\n"));
+    format!("{}{}", calls.collect::<String>(), approval_commands(run, step))
+}
+
 /// The commands that resolve an approval.
 pub fn approval_commands(run: &RunId, step: &StepId) -> String {
     format!("    greenroom runs approve {run} {step}\n    greenroom runs reject {run} {step}")
@@ -119,7 +131,7 @@ fn format_duration(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use greenroom_protocol::journal::SkipReason;
-    use greenroom_protocol::{Timestamp, WrittenVersion};
+    use greenroom_protocol::{CallKey, Timestamp, WrittenVersion};
 
     use super::*;
 
@@ -153,6 +165,24 @@ mod tests {
         let event = RunEvent { run, seq: 3, n: 0, at: Timestamp::default(), protocol_version, kind };
         let text = line(&event).unwrap();
         assert_eq!(text, "  ? payment waits for the event `paid`\n    greenroom runs publish run_1 paid");
+    }
+
+    #[test]
+    fn a_call_of_a_tool_that_waits_is_printed_with_its_arguments() {
+        let key = CallKey::new("run_1/pay/tool[0]").unwrap();
+        let call = PendingToolCall::new(&key, "native:pay", serde_json::json!({ "amount": 3 }));
+        let id = call.call.clone();
+        let approval = PendingApproval {
+            run: RunId::new("run_1").unwrap(),
+            step: StepId::new("pay").unwrap(),
+            index: Some(2),
+            since: Timestamp::default(),
+            until: None,
+            calls: vec![call],
+        };
+        let text = pending_lines(&approval);
+        assert!(text.contains(&format!("pay[2]/{id} calls native:pay {{\"amount\":3}}")), "{text}");
+        assert!(text.contains("greenroom runs approve run_1 pay\n"), "{text}");
     }
 
     #[test]

@@ -7,10 +7,10 @@ use greenroom_protocol::journal::{PendingApproval, PendingWait};
 use greenroom_protocol::request::{Maintenance, Page, PublishedEvent, RunListFilter, Signal};
 use greenroom_protocol::{Cause, Clock, Json, Reply, RunId, Timestamp};
 
-use super::args::RunsCommand;
+use super::args::{ApprovalTarget, RunsCommand};
 use super::catalogue::print_list;
 use super::output::{Output, print_note};
-use super::progress::{Progress, approval_commands, line, publish_command};
+use super::progress::{Progress, line, pending_lines, publish_command};
 use super::report::report;
 use super::run::print_events;
 use super::session::Session;
@@ -41,11 +41,13 @@ pub async fn runs(session: &Session, command: RunsCommand, output: Output) -> Re
         RunsCommand::Watch { run, after } => watch(session, &run, after, output).await,
         RunsCommand::Report { run, out } => report(session, &run, &out, output).await,
         RunsCommand::Cancel { run } => print_signalled(&client.cancel(run).await?, Signal::Cancel, output),
-        RunsCommand::Approve { run, step } => {
-            print_signalled(&client.approve(run, step.clone()).await?, Signal::Approve { step }, output)
+        RunsCommand::Approve { run, step: ApprovalTarget { step, call } } => {
+            let signal = Signal::Approve { step, call };
+            print_signalled(&client.run(&run).signal(signal.clone()).send().await?, signal, output)
         }
-        RunsCommand::Reject { run, step } => {
-            print_signalled(&client.reject(run, step.clone()).await?, Signal::Reject { step }, output)
+        RunsCommand::Reject { run, step: ApprovalTarget { step, call }, reason } => {
+            let signal = Signal::Reject { step, call, reason };
+            print_signalled(&client.run(&run).signal(signal.clone()).send().await?, signal, output)
         }
         RunsCommand::Dead(command) => dead(session, command, output).await,
         RunsCommand::Publish { run, event: name, data, idempotency_key } => {
@@ -80,9 +82,9 @@ fn format_run(run: &Json) -> String {
     let pending: Vec<PendingApproval> = pending.and_then(|all| serde_json::from_value(all).ok()).unwrap_or_default();
     let limit =
         |until: Option<Timestamp>| until.map_or_else(|| "without limit".to_owned(), |until| format!("until {until}"));
-    for PendingApproval { run, step, since, until } in pending {
-        let commands = approval_commands(&run, &step);
-        text.push_str(&format!("\nawaits approval since {since}, {}:\n{commands}", limit(until)));
+    for approval in pending {
+        let (since, until) = (approval.since, limit(approval.until));
+        text.push_str(&format!("\nawaits approval since {since}, {until}:\n{}", pending_lines(&approval)));
     }
     let waits: Vec<PendingWait> = waits.and_then(|all| serde_json::from_value(all).ok()).unwrap_or_default();
     for PendingWait { run, step, target, since, until } in waits {
@@ -157,8 +159,10 @@ fn print_signalled(reply: &Reply, signal: Signal, output: Output) -> Result<u8, 
     let document = serde_json::to_value(reply).unwrap_or_default();
     output.document(&document, || match signal {
         Signal::Cancel => format!("cancelling {}", reply.id),
-        Signal::Approve { step } => format!("{} of {} was approved", step, reply.id),
-        Signal::Reject { step } => format!("{} of {} was rejected", step, reply.id),
+        Signal::Approve { step, call } => format!("{} of {} was approved", ApprovalTarget { step, call }, reply.id),
+        Signal::Reject { step, call, .. } => {
+            format!("{} of {} was rejected", ApprovalTarget { step, call }, reply.id)
+        }
         Signal::Event(event) => format!("{} was published to {}", event.name, reply.id),
     });
     Ok(0)

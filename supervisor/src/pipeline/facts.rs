@@ -7,6 +7,7 @@ use greenroom_actors::definition_resolver::DefinitionResolver;
 use greenroom_actors::execution::ExecutionEnv;
 use greenroom_actors::execution::model_registry::ModelRegistry;
 use greenroom_actors::handler::unknown_artifact_error;
+use greenroom_actors::tool::READ_ARTIFACT;
 use greenroom_definitions::Agent;
 use greenroom_definitions::agent::ToolRef;
 use greenroom_definitions::capability::PERSONAL_DATA;
@@ -104,7 +105,7 @@ impl FactCollector {
                 .as_ref()
                 .is_some_and(|caller| self.definitions.catalogue().may_work_with(caller.id(), agent.id())),
             tool_declared: caller.as_ref().is_some_and(|caller| {
-                caller.spec().tools.iter().any(|tool| match tool {
+                caller.spec().tools.iter().any(|tool| match &tool.tool {
                     ToolRef::Agent(named) => self.is_agent(named, agent.id()),
                     ToolRef::Native(_) | ToolRef::Http(_) => false,
                 })
@@ -265,9 +266,7 @@ impl FactCollector {
     async fn call_tool(&self, request: &Authenticated, call: &CallTool) -> Result<Facts, Cause> {
         let caller = self.calling_agent(request).await?;
         let relation = Relation {
-            tool_declared: caller
-                .as_ref()
-                .is_some_and(|agent| agent.spec().tools.iter().any(|tool| tool.to_string() == call.tool)),
+            tool_declared: caller.as_ref().is_some_and(|agent| has_tool(agent, &call.tool)),
             team_member: match &caller {
                 Some(agent) => self.is_member(request.team(), agent.id()).await?,
                 None => false,
@@ -367,6 +366,13 @@ impl FactCollector {
 fn maintenance_facts(request: &Authenticated, maintenance: &Maintenance) -> Facts {
     let resource = Resource::Collection { kind: maintenance.resource().to_owned() };
     Facts { relation: tenant_relation(request), ..Facts::for_resource(resource) }
+}
+
+/// True if the definition of an agent names the tool. Results of tools become artifacts, so an agent with any tool may
+/// read them.
+fn has_tool(agent: &Agent, tool: &str) -> bool {
+    let tools = &agent.spec().tools;
+    tools.iter().any(|used| used.tool.to_string() == tool) || (tool == READ_ARTIFACT && !tools.is_empty())
 }
 
 fn with_personal_data(capabilities: &NameSet) -> NameSet {

@@ -31,6 +31,8 @@ mod page_tests;
 mod parse_calendar;
 mod parse_email;
 mod parse_invoice;
+mod query_table;
+mod read_artifact;
 mod read_lock_file;
 mod sample_size;
 mod table_facts;
@@ -60,6 +62,8 @@ pub(crate) fn all() -> Vec<Arc<dyn Tool>> {
         Arc::new(Computed::<parse_calendar::ParseCalendar>::new()),
         Arc::new(Computed::<parse_email::ParseEmail>::new()),
         Arc::new(Computed::<parse_invoice::ParseInvoice>::new()),
+        Arc::new(query_table::QueryTable::new()),
+        Arc::new(read_artifact::ReadArtifact),
         Arc::new(Computed::<read_lock_file::ReadLockFile>::new()),
         Arc::new(Computed::<sample_size::SampleSize>::new()),
         Arc::new(table_facts::TableFacts),

@@ -33,12 +33,14 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod totals;
+mod typed;
 mod units;
 
 pub(crate) use meaning::is_lower_better;
 pub use notation::Notation;
 pub(crate) use settings::ClassifySettings;
 pub(crate) use table::{Additivity, Column, Kind, Series, Table};
+pub(crate) use typed::{TypedColumn, TypedTable, TypedValues, typed_table};
 
 use super::grid::Grid;
 use super::note::unreadable;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_protocol::{
-    CallKey, ErrorCode, Metadata, MicroUsd, Reply, Request, Status, Tokens, Values, WrittenVersion,
+    ArtifactRef, CallKey, ErrorCode, Metadata, MicroUsd, Reply, Request, Status, Tokens, Values, WrittenVersion,
 };
 use serde_json::{Value, json};
 
@@ -214,15 +214,30 @@ async fn the_loop_ends_at_its_bound() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_result_is_truncated_and_marked() {
-    let model = ScriptedModel::new("play", true, vec![calls(&["adder"]), text_answer(GOOD, 10, 1)]);
-    let test_env = test_env(&model, vec![reply(json!({"result": "ö".repeat(200_000)}))], 4);
+async fn a_long_result_becomes_an_artifact_that_the_model_may_read() {
+    let turns = vec![calls(&["adder"]), calls(&["read_artifact"]), text_answer(GOOD, 10, 1)];
+    let model = ScriptedModel::new("play", true, turns);
+    let long = "ö".repeat(200_000);
+    let replies = vec![reply(json!({"result": long})), reply(json!({"result": {"text": "more"}}))];
+    let test_env = test_env(&model, replies, 4);
     execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default()).await.unwrap();
     let model_requests = model.calls();
-    let [Part::ToolResult { content, .. }] = model_requests[1].messages[2].parts.as_slice() else {
+    let offers_reader = |index: usize| model_requests[index].tools.iter().any(|tool| tool.name == "read_artifact");
+    assert_eq!((offers_reader(0), offers_reader(1), offers_reader(2)), (false, true, true));
+    let [Part::ToolResult { content, is_error: false, .. }] = model_requests[1].messages[2].parts.as_slice() else {
         panic!("one result")
     };
-    assert!(content.len() < 66_000 && content.ends_with("(cut)"));
+    let shown: Value = serde_json::from_str(content).unwrap();
+    let whole = json!(long).to_string();
+    assert_eq!((&shown["total_bytes"], content.len() < 16_384), (&json!(whole.len()), true));
+    let excerpt = shown["excerpt"].as_str().unwrap();
+    assert!(whole.starts_with(excerpt) && shown["next_offset"] == json!(excerpt.len()), "{}", excerpt.len());
+    let artifact = ArtifactRef::from_json(&shown["artifact"]).unwrap();
+    let tenant = greenroom_rego::testing::admin().id.tenant;
+    let stored = test_env.stores.artifacts.get(&tenant, &artifact.hash, 1 << 20).await.unwrap().unwrap();
+    assert_eq!(stored, whole.into_bytes());
+    let requests = test_env.pipeline.requests.lock().unwrap();
+    assert!(matches!(&requests[1].1, Request::CallTool(call) if call.tool == "native:read_artifact"), "{requests:?}");
 }
 
 #[tokio::test]

@@ -45,7 +45,8 @@ impl RunActor {
                 let idle = self.register_called_run(state, &key, &target, &call, attempt);
                 let origin = state.call_origins.as_ref().map(|origins| origins.of_call(&key));
                 let origin = origin.filter(|_| matches!(target, CallTarget::Agent { .. }));
-                let call = Call { key: key.clone(), attempt, target, call, idle, origin };
+                let suspension = next.suspension(&key).cloned();
+                let call = Call { key: key.clone(), attempt, target, call, idle, origin, suspension };
                 let work = effects::call(self.running_context(next), call, inputs, commit.clone());
                 self.spawn_task(myself, state, Task::Call(key, attempt), work);
             }
@@ -57,7 +58,8 @@ impl RunActor {
             }
             Effect::Compensate { key, attempt, target, call, after } => {
                 let Some(inputs) = self.compensation_inputs(next, &key) else { return };
-                let call = Call { key: key.clone(), attempt, target, call, idle: None, origin: None };
+                let (idle, origin, suspension) = (None, None, None);
+                let call = Call { key: key.clone(), attempt, target, call, idle, origin, suspension };
                 let work = effects::compensate(self.compensating_context(next), call, after, inputs);
                 self.spawn_task(myself, state, Task::Compensate(key, attempt), work);
             }

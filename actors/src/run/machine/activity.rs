@@ -18,7 +18,7 @@ impl StepStatus {
             in_flight: u32::from(self.is_in_flight()),
             backing_off: u32::from(matches!(self, Self::Backoff { .. })),
             evaluating: u32::from(matches!(self, Self::Evaluating)),
-            awaiting: u32::from(matches!(self, Self::AwaitingApproval { .. })),
+            awaiting: u32::from(matches!(self, Self::AwaitingApproval { .. } | Self::AwaitingToolApproval { .. })),
             awaiting_events: u32::from(matches!(self, Self::AwaitingEvent { .. })),
         }
     }
@@ -70,11 +70,14 @@ impl State {
         let Some(started) = self.started().filter(|_| self.phase == Phase::Running) else { return Vec::new() };
         let own = self.step_states().filter_map(|(step, step_state)| match step_state.status {
             StepStatus::AwaitingApproval { since, until } => {
-                Some(PendingApproval { run: started.run.clone(), step: step.clone(), since, until })
+                let (run, step, calls) = (started.run.clone(), step.clone(), Vec::new());
+                Some(PendingApproval { run, step, index: None, since, until, calls })
             }
             _ => None,
         });
-        own.chain(self.waiting_calls.values().flat_map(|waits| waits.approvals.iter().cloned())).collect()
+        own.chain(self.pending_tool_approvals(started))
+            .chain(self.waiting_calls.values().flat_map(|waits| waits.approvals.iter().cloned()))
+            .collect()
     }
 
     /// The call of a step whose run awaits approvals or events; `None` if none does.
@@ -123,6 +126,9 @@ impl State {
     pub(super) fn set_status(&mut self, key: &StepKey, new: StepStatus) {
         if !matches!(new, StepStatus::Done { .. }) && self.has_run_in_flight(key) {
             self.has_unneeded_runs = true;
+        }
+        if new.is_finished() && !self.suspended.is_empty() {
+            self.suspended.remove(key);
         }
         let is = new.counts();
         let was = match key.index {

@@ -62,6 +62,9 @@ impl State {
                 let waits = CallWaits { approvals, waits, idle: *idle, retry_at: *retry_at };
                 self.set_call_waits(key, waits);
             }
+            Entry::ToolApprovalRequested { .. } | Entry::ToolApprovalResolved { .. } => {
+                self.apply_tool_approval(at, entry);
+            }
             Entry::WaitStarted { key, attempt, target, until } => {
                 let (attempt, until, target) = (*attempt, *until, Arc::new(target.clone()));
                 self.set_status(key, StepStatus::AwaitingEvent { attempt, since: at, until, target });

@@ -2,7 +2,7 @@
 
 use greenroom_definitions::plan::PlanStep;
 use greenroom_protocol::journal::{Entry, PendingApproval, StepKey};
-use greenroom_protocol::{Cause, ErrorCode, StepId, Timestamp, UserId};
+use greenroom_protocol::{Cause, ErrorCode, StepId, Timestamp, ToolCallId, UserId};
 
 use super::counts::CallWaits;
 use super::decide::DecisionBuilder;
@@ -13,23 +13,34 @@ use super::state::{Phase, State, StepStatus};
 /// Steps that the message of a refused approval names; `details` has all of them.
 const PENDING_NAMED_MAX: usize = 5;
 
-/// Checks that a step awaits approval.
+/// Checks that a step awaits approval, or that it waits for a decision about this call of a tool; without a call, about
+/// any of them.
 ///
 /// # Errors
 /// [`ErrorCode::RunNotActive`] if the run no longer accepts approvals; [`ErrorCode::UnknownStep`] if the step does
 /// not await approval. If other steps await one, also of a run that this one called, the cause names them.
-pub fn require_awaiting_approval(state: &State, step: &StepId) -> Result<(), Cause> {
-    match (state.phase(), state.step_status(&step_key(step))) {
-        (Phase::Running, StepStatus::AwaitingApproval { .. }) => Ok(()),
-        (Phase::Running, _) => Err(not_awaiting(step, &state.pending_approvals())),
-        (Phase::New | Phase::Compensating { .. } | Phase::Ended(_), _) => {
+pub fn require_awaiting_approval(state: &State, step: &StepId, call: Option<&ToolCallId>) -> Result<(), Cause> {
+    match state.phase() {
+        Phase::Running if call.is_none() && is_awaiting_approval(state, step) => Ok(()),
+        Phase::Running if state.awaits_tool_decision(step, call) => Ok(()),
+        Phase::Running => Err(not_awaiting(step, call, &state.pending_approvals())),
+        Phase::New | Phase::Compensating { .. } | Phase::Ended(_) => {
             Err(Cause::new(ErrorCode::RunNotActive, "the run does not wait for a person any more"))
         }
     }
 }
 
-fn not_awaiting(step: &StepId, pending: &[PendingApproval]) -> Cause {
-    let message = format!("the run has no step `{step}` that waits for a person");
+/// True if a step awaits approval before it starts.
+#[must_use]
+pub fn is_awaiting_approval(state: &State, step: &StepId) -> bool {
+    matches!(state.step_status(&step_key(step)), StepStatus::AwaitingApproval { .. })
+}
+
+fn not_awaiting(step: &StepId, call: Option<&ToolCallId>, pending: &[PendingApproval]) -> Cause {
+    let message = match call {
+        Some(call) => format!("no call `{call}` of the step `{step}` waits for a person"),
+        None => format!("the run has no step `{step}` that waits for a person"),
+    };
     if pending.is_empty() {
         return Cause::new(ErrorCode::UnknownStep, message);
     }
@@ -80,18 +91,27 @@ impl DecisionBuilder<'_> {
     }
 
     pub(super) fn on_approved(&mut self, step: &StepId, by: &UserId) {
-        if require_awaiting_approval(&self.next, step).is_ok() {
+        if self.awaits_approval(step) {
             self.record(Entry::ApprovalResolved { key: step_key(step), approved: true, by: by.clone() });
         }
     }
 
-    pub(super) fn on_rejected(&mut self, step: &StepId, by: &UserId) {
-        if require_awaiting_approval(&self.next, step).is_err() {
+    /// True if a running run has a step that awaits approval before it starts.
+    fn awaits_approval(&self, step: &StepId) -> bool {
+        *self.next.phase() == Phase::Running && is_awaiting_approval(&self.next, step)
+    }
+
+    pub(super) fn on_rejected(&mut self, step: &StepId, by: &UserId, reason: Option<&str>) {
+        if !self.awaits_approval(step) {
             return;
         }
         self.record(Entry::ApprovalResolved { key: step_key(step), approved: false, by: by.clone() });
-        let cause = Cause::new(ErrorCode::ApprovalRejected, format!("{by} rejected it"))
-            .with_details(serde_json::json!({ "by": by }));
+        let details = match reason {
+            Some(reason) => serde_json::json!({ "by": by, "reason": reason }),
+            None => serde_json::json!({ "by": by }),
+        };
+        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        let cause = Cause::new(ErrorCode::ApprovalRejected, format!("{by} rejected it{reason}")).with_details(details);
         self.fail_unstarted(step_key(step), cause);
     }
 }

@@ -84,7 +84,10 @@ fn open_keys(state: &State) -> Vec<(StepKey, bool)> {
     let is_open = |step: &StepStatus| match step {
         StepStatus::InFlight { .. } | StepStatus::Evaluating => Some(true),
         StepStatus::AwaitingEvent { target, .. } => Some(matches!(target.as_ref(), WaitTarget::Context(_))),
-        StepStatus::Backoff { .. } | StepStatus::AwaitingApproval { .. } | StepStatus::Approved => Some(false),
+        StepStatus::Backoff { .. }
+        | StepStatus::AwaitingApproval { .. }
+        | StepStatus::AwaitingToolApproval { .. }
+        | StepStatus::Approved => Some(false),
         StepStatus::Waiting
         | StepStatus::RunningItems
         | StepStatus::Done { .. }

@@ -125,7 +125,8 @@ pub fn decide(state: &State, plan: &Plan, event: &Event, now: Timestamp) -> Deci
         Event::CallWaits { key, waits } => builder.on_call_waits(key, waits),
         Event::EventPublished { id, event, by } => builder.on_event_published(id, event, by),
         Event::Approved { step, by } => builder.on_approved(step, by),
-        Event::Rejected { step, by } => builder.on_rejected(step, by),
+        Event::Rejected { step, by, reason } => builder.on_rejected(step, by, reason.as_deref()),
+        Event::ToolCallsResolved(resolution) => builder.on_tool_calls_resolved(resolution),
         Event::CancelRequested { by } => builder.on_cancel_requested(by),
         Event::Terminated { cause } => builder.on_terminated(cause),
         Event::InnerRunsEnded => builder.on_inner_runs_ended(),
@@ -212,7 +213,7 @@ impl<'a> DecisionBuilder<'a> {
                 });
             }
             CallResult::Failed { cause, usage } => {
-                if !self.schedule_retry(key, attempt, cause, usage) {
+                if !self.suspend(key, attempt, cause, usage) && !self.schedule_retry(key, attempt, cause, usage) {
                     self.record(Entry::StepFailed {
                         key: key.clone(),
                         attempt,

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use greenroom_protocol::journal::{ItemList, ResultRef, RunStarted, SkipReason, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{ContextChange, PublishedEvent};
-use greenroom_protocol::{Cause, ContentHash, ContextKey, Deadline, EventId, Json, StepId, Timestamp, UserId, Values};
+use greenroom_protocol::{
+    Cause, ContentHash, ContextKey, Deadline, EventId, Json, StepId, Timestamp, ToolCallId, UserId, Values,
+};
 
 use super::counts::CallWaits;
 use super::effect::TimerId;
@@ -47,6 +49,21 @@ pub struct StepEvaluation {
     pub skipped_items: Vec<u32>,
     /// The prompt for the approval.
     pub approval_prompt: Option<String>,
+}
+
+/// A decision of a user about calls of tools.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolResolution {
+    /// The step.
+    pub step: StepId,
+    /// One call; without it, all for which the step and its items wait.
+    pub call: Option<ToolCallId>,
+    /// True if they may be made.
+    pub approved: bool,
+    /// Who.
+    pub by: UserId,
+    /// Why they were rejected.
+    pub reason: Option<String>,
 }
 
 /// One event of a run.
@@ -135,7 +152,11 @@ pub enum Event {
         step: StepId,
         /// Who.
         by: UserId,
+        /// Why.
+        reason: Option<String>,
     },
+    /// A user approved or rejected calls of tools.
+    ToolCallsResolved(ToolResolution),
     /// A user cancelled the run.
     CancelRequested {
         /// Who.

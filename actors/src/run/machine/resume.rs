@@ -57,6 +57,8 @@ impl DecisionBuilder<'_> {
             StepStatus::AwaitingEvent { attempt, until, target, .. } => {
                 self.set_wait_effects(&key, *attempt, target, *until);
             }
+            // A decision that the journal has, but not what follows from it.
+            StepStatus::AwaitingToolApproval { .. } => self.continue_suspended(key),
             StepStatus::Waiting
             | StepStatus::Approved
             | StepStatus::RunningItems
@@ -97,13 +99,13 @@ fn interrupted_calls(state: &State) -> Vec<StepKey> {
     in_flight.map(|(key, _)| key).collect()
 }
 
-/// All steps, and the items in flight.
+/// All steps, and the items that have started and not ended.
 fn started_steps(state: &State) -> Vec<(StepKey, StepStatus)> {
     let mut steps = Vec::new();
     for (step, step_state) in state.step_states() {
         steps.push((step_key(step), step_state.status.clone()));
         let items = step_state.items.iter().flat_map(|items| items.iter());
-        let started = items.filter(|(_, item)| item.is_in_flight() || matches!(item, StepStatus::Compensating { .. }));
+        let started = items.filter(|(_, item)| item.is_open() || matches!(item, StepStatus::Compensating { .. }));
         steps.extend(started.map(|(index, item)| (StepKey { step: step.clone(), index: Some(index) }, item.clone())));
     }
     steps

@@ -44,6 +44,7 @@ impl DecisionBuilder<'_> {
                 StepStatus::Evaluating
                 | StepStatus::AwaitingApproval { .. }
                 | StepStatus::AwaitingEvent { .. }
+                | StepStatus::AwaitingToolApproval { .. }
                 | StepStatus::InFlight { .. }
                 | StepStatus::Backoff { .. }
                 | StepStatus::Done { .. }

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_protocol::event::RunStatus;
-use greenroom_protocol::journal::{ItemList, ResultRef, RunStarted, StepKey, WaitTarget};
+use greenroom_protocol::journal::{ItemList, RunStarted, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{Cause, Deadline, EventId, Reply, StepId, Timestamp, UserId};
 
 use super::counts::{CallWaits, Counts};
 use super::received_events::ReceivedEvents;
+use super::suspension::Suspension;
+
+pub use super::step_status::StepStatus;
 
 /// Items that share one allocation, so that a change of one item copies few others.
 const CHUNK_ITEMS: usize = 64;
@@ -36,132 +39,6 @@ pub enum Phase {
     Ended(Arc<Reply>),
 }
 
-/// The status of a step or of one of its items.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub enum StepStatus {
-    /// It waits for a dependency.
-    #[default]
-    Waiting,
-    /// Its condition, items or approval prompt are being evaluated.
-    Evaluating,
-    /// It awaits approval.
-    AwaitingApproval {
-        /// Since when.
-        since: Timestamp,
-        /// The time at which it fails without an approval; `None` if it waits without limit.
-        until: Option<Timestamp>,
-    },
-    /// It waits for a value of the context, or for an event.
-    AwaitingEvent {
-        /// 1 for the first attempt.
-        attempt: u32,
-        /// Since when.
-        since: Timestamp,
-        /// The time at which the attempt fails; `None` if it waits without limit.
-        until: Option<Timestamp>,
-        /// What it waits for.
-        target: Arc<WaitTarget>,
-    },
-    /// A user approved it, and it may start.
-    Approved,
-    /// Its items are executed; it has ended when all of them have.
-    RunningItems,
-    /// A call is in flight.
-    InFlight {
-        /// 1 for the first attempt.
-        attempt: u32,
-        /// Since when.
-        since: Timestamp,
-    },
-    /// It waits for a retry.
-    Backoff {
-        /// The attempt that failed.
-        attempt: u32,
-        /// The time of the retry.
-        at: Timestamp,
-    },
-    /// It has completed.
-    Done {
-        /// Its index in the order of completion.
-        order: u32,
-        /// Its result.
-        result: Arc<ResultRef>,
-    },
-    /// Its condition is false, or it refers to a skipped step.
-    Skipped,
-    /// It failed without a further retry.
-    Failed {
-        /// Why.
-        cause: Arc<Cause>,
-    },
-    /// It was cancelled.
-    Cancelled,
-    /// It is being compensated.
-    Compensating {
-        /// 1 for the first attempt.
-        attempt: u32,
-        /// Since when.
-        since: Timestamp,
-        /// Its result.
-        result: Arc<ResultRef>,
-    },
-    /// It was compensated.
-    Compensated,
-    /// Its compensation failed.
-    CompensationFailed,
-}
-
-impl StepStatus {
-    /// True while a call is in flight or waits for a retry: it counts towards the run's concurrent calls.
-    #[must_use]
-    pub const fn is_in_flight(&self) -> bool {
-        matches!(self, Self::InFlight { .. } | Self::Backoff { .. })
-    }
-
-    /// True if only a compensation can change it.
-    #[must_use]
-    pub const fn is_finished(&self) -> bool {
-        match self {
-            Self::Waiting
-            | Self::Evaluating
-            | Self::AwaitingApproval { .. }
-            | Self::AwaitingEvent { .. }
-            | Self::Approved
-            | Self::RunningItems
-            | Self::InFlight { .. }
-            | Self::Backoff { .. } => false,
-            Self::Done { .. }
-            | Self::Skipped
-            | Self::Failed { .. }
-            | Self::Cancelled
-            | Self::Compensating { .. }
-            | Self::Compensated
-            | Self::CompensationFailed => true,
-        }
-    }
-
-    /// Its result, unless it was compensated.
-    #[must_use]
-    pub const fn result(&self) -> Option<&Arc<ResultRef>> {
-        match self {
-            Self::Done { result, .. } | Self::Compensating { result, .. } => Some(result),
-            Self::Waiting
-            | Self::Evaluating
-            | Self::AwaitingApproval { .. }
-            | Self::AwaitingEvent { .. }
-            | Self::Approved
-            | Self::RunningItems
-            | Self::InFlight { .. }
-            | Self::Backoff { .. }
-            | Self::Skipped
-            | Self::Failed { .. }
-            | Self::Cancelled
-            | Self::Compensated
-            | Self::CompensationFailed => None,
-        }
-    }
-}
-
 /// The items of a `for_each` step, in the order of its list.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Items {
@@ -169,7 +46,7 @@ pub struct Items {
     count: u32,
     /// The list itself; `None` in a journal of a release without it.
     list: Option<Arc<ItemList>>,
-    /// Items in flight.
+    /// Items in flight, and those whose agents wait for approvals of their tools.
     pub(super) in_flight: u32,
     /// Items that have ended.
     pub(super) finished: u32,
@@ -220,11 +97,11 @@ impl Items {
 
     /// Sets the status of an item and returns the one before; `None` if the index is out of range.
     pub(super) fn set(&mut self, index: u32, new: StepStatus) -> Option<StepStatus> {
-        let is = (new.is_in_flight(), new.is_finished());
+        let is = (new.is_open(), new.is_finished());
         let has_failed = matches!(new, StepStatus::Failed { .. });
         let has_started = matches!(new, StepStatus::InFlight { .. } | StepStatus::Failed { .. });
         let before = std::mem::replace(self.get_mut(index)?, new);
-        let was = (before.is_in_flight(), before.is_finished());
+        let was = (before.is_open(), before.is_finished());
         self.in_flight = self.in_flight.saturating_add(u32::from(is.0)).saturating_sub(u32::from(was.0));
         self.finished = self.finished.saturating_add(u32::from(is.1)).saturating_sub(u32::from(was.1));
         if has_started {
@@ -289,6 +166,8 @@ pub struct State {
     pub(super) writes: Arc<BTreeSet<EventId>>,
     /// The calls in flight whose runs await approvals or events.
     pub(super) waiting_calls: BTreeMap<StepKey, Arc<CallWaits>>,
+    /// The steps that wait for decisions about calls of tools, or continue with them.
+    pub(super) suspended: BTreeMap<StepKey, Arc<Suspension>>,
     /// Since when the run only waits for approvals and events, so that its time does not pass.
     pub(super) paused_since: Option<Timestamp>,
     pub(super) usage: Usage,

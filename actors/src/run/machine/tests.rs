@@ -6,4 +6,5 @@ mod completion;
 mod inner_runs;
 mod random_runs;
 mod simulation;
+mod tool_approvals;
 mod waits;

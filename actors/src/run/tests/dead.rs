@@ -69,9 +69,10 @@ fn code(reply: &Reply) -> Option<ErrorCode> {
 async fn a_dead_run_is_continued_from_its_journal_when_a_user_retries_it() {
     let (harness, run) = with_dead_run(None).await;
     assert_eq!(harness.recover().await, RecoveryReport::default(), "recovery does not look for it");
-    for refused in
-        [resume(&harness, &run, false).await, harness.signal(&run, Signal::Approve { step: step("last") }).await]
-    {
+    for refused in [
+        resume(&harness, &run, false).await,
+        harness.signal(&run, Signal::Approve { step: step("last"), call: None }).await,
+    ] {
         let cause = refused.error.unwrap();
         assert_eq!(cause.code, ErrorCode::RunNotActive);
         assert!(cause.message.contains(&format!("`greenroom runs dead retry {run}`")), "{}", cause.message);

@@ -151,6 +151,7 @@ impl Handler for TestHandler {
             key: work.key.to_string(),
             request: RequestId::from_u128(0),
             attempt: 0,
+            approvals: None,
         };
         (self.0)(call).await
     }

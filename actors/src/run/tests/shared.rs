@@ -70,7 +70,7 @@ pub(super) async fn until_parked(harness: &Harness, cluster: &SharedCluster, roo
 }
 
 async fn approve(harness: &Harness, run: &RunId) {
-    let approved = harness.signal(run, Signal::Approve { step: step("send") }).await;
+    let approved = harness.signal(run, Signal::Approve { step: step("send"), call: None }).await;
     assert_eq!((approved.status, approved.error), (Status::Success, None));
 }
 
@@ -83,7 +83,7 @@ async fn a_run_that_only_waits_leaves_its_pod_until_a_signal_wakes_it() {
     assert_eq!(harness.tickets(), 1);
     until_parked(&harness, &cluster, &run).await;
     assert_eq!(recover_due(&harness).await, RecoveryReport::default(), "it is not due");
-    let wrong = harness.signal(&run, Signal::Approve { step: step("draft") }).await;
+    let wrong = harness.signal(&run, Signal::Approve { step: step("draft"), call: None }).await;
     assert_eq!(wrong.error.unwrap().code, ErrorCode::UnknownStep, "the pod that receives a signal checks it");
     approve(&harness, &run).await;
     let messages = cluster.messages();
@@ -192,7 +192,7 @@ async fn a_tree_whose_pods_have_died_too_often_is_dead_until_it_is_tried_again()
     assert_eq!((cause.code, &cause.details), (ErrorCode::Internal, &json!({ "attempts": 6 })));
     tokio::time::advance(LEASE * 100).await;
     assert_eq!(recover_due(&harness).await, RecoveryReport::default(), "it is not due");
-    let approved = harness.signal(&run, Signal::Approve { step: step("send") }).await;
+    let approved = harness.signal(&run, Signal::Approve { step: step("send"), call: None }).await;
     assert_eq!((approved.error.unwrap().code, cluster.messages()), (ErrorCode::RunNotActive, Vec::new()));
     assert!(harness.calls().is_empty());
     let retried = harness.request(Request::ResumeRun(ResumeRun { run: run.clone(), dead: true })).await;

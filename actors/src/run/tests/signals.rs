@@ -56,13 +56,13 @@ async fn an_approval_has_a_prompt_and_starts_the_step() {
         .collect();
     assert_eq!(prompts, ["Send worker to them?"]);
     assert_eq!(harness.runs.run_info(&run).await.unwrap().status, RunStatus::WaitingApproval);
-    let wrong = harness.signal(&run, Signal::Approve { step: step("draft") }).await;
+    let wrong = harness.signal(&run, Signal::Approve { step: step("draft"), call: None }).await;
     assert_eq!(wrong.error.unwrap().code, ErrorCode::UnknownStep);
-    let approved = harness.signal(&run, Signal::Approve { step: step("send") }).await;
+    let approved = harness.signal(&run, Signal::Approve { step: step("send"), call: None }).await;
     assert_eq!(approved.status, Status::Success);
     until_state(&harness, &run, RunStatus::Success).await;
     assert_eq!(harness.calls().len(), 2);
-    let rejected = harness.signal(&run, Signal::Approve { step: step("send") }).await;
+    let rejected = harness.signal(&run, Signal::Approve { step: step("send"), call: None }).await;
     assert_eq!(rejected.error.unwrap().code, ErrorCode::RunNotActive);
 }
 
@@ -72,10 +72,10 @@ async fn a_run_awaits_approval_beyond_its_requests_deadline_and_across_a_crash()
     let run = waiting(&harness).await;
     tokio::time::advance(Duration::from_secs(7 * 24 * 60 * 60)).await;
     let harness = harness.crash(vec![approval()], names()).await;
-    let rejected = harness.signal(&run, Signal::Approve { step: step("send") }).await.error.unwrap();
+    let rejected = harness.signal(&run, Signal::Approve { step: step("send"), call: None }).await.error.unwrap();
     assert_eq!(rejected.code, ErrorCode::RunNotActive, "nobody has taken it up yet");
     assert_eq!(harness.recover().await.resumed, 1);
-    assert_eq!(harness.signal(&run, Signal::Approve { step: step("send") }).await.status, Status::Success);
+    assert_eq!(harness.signal(&run, Signal::Approve { step: step("send"), call: None }).await.status, Status::Success);
     until_state(&harness, &run, RunStatus::Success).await;
     assert_eq!(harness.calls().len(), 1, "the draft was not written again");
 }
@@ -84,7 +84,7 @@ async fn a_run_awaits_approval_beyond_its_requests_deadline_and_across_a_crash()
 async fn a_rejected_approval_fails_the_run() {
     let harness = Harness::new(approval(), names()).await;
     let run = waiting(&harness).await;
-    harness.signal(&run, Signal::Reject { step: step("send") }).await;
+    harness.signal(&run, Signal::Reject { step: step("send"), call: None, reason: None }).await;
     until_state(&harness, &run, RunStatus::Failed).await;
     let reply = harness.stores.runs.reply(&run).await.unwrap().unwrap();
     assert_eq!(reply.error.unwrap().code, ErrorCode::ApprovalRejected);

@@ -67,7 +67,10 @@ async fn a_run_of_five_seconds_waits_for_a_week_and_then_succeeds() {
     let harness = Harness::new(five_seconds(), names()).await;
     let runs = waiting(&harness, "inner", 0).await;
     tokio::time::sleep(WEEK).await;
-    assert_eq!(harness.signal(&runs[0], Signal::Approve { step: step("ask") }).await.status, Status::Success);
+    assert_eq!(
+        harness.signal(&runs[0], Signal::Approve { step: step("ask"), call: None }).await.status,
+        Status::Success
+    );
     until_state(&harness, &runs[0], RunStatus::Success).await;
 }
 
@@ -76,13 +79,16 @@ async fn the_runs_above_wait_as_long_as_the_run_that_they_called_and_name_it() {
     let harness = Harness::new(five_seconds(), names()).await;
     let runs = waiting(&harness, "outermost", 2).await;
     for caller in &runs[..2] {
-        let refused = harness.signal(caller, Signal::Approve { step: step("ask") }).await.error.unwrap();
+        let refused = harness.signal(caller, Signal::Approve { step: step("ask"), call: None }).await.error.unwrap();
         assert_eq!(refused.code, ErrorCode::UnknownStep);
         assert!(refused.message.contains(&format!("`ask` of {}", runs[2])), "{}", refused.message);
         assert_eq!(refused.details["pending_approvals"][0]["run"], json!(runs[2]));
     }
     tokio::time::sleep(WEEK).await;
-    assert_eq!(harness.signal(&runs[2], Signal::Approve { step: step("ask") }).await.status, Status::Success);
+    assert_eq!(
+        harness.signal(&runs[2], Signal::Approve { step: step("ask"), call: None }).await.status,
+        Status::Success
+    );
     for run in runs.iter().rev() {
         until_state(&harness, run, RunStatus::Success).await;
     }
@@ -96,9 +102,12 @@ async fn a_crash_while_an_inner_run_waits_changes_nothing_and_repeats_nothing() 
     let harness = harness.crash(vec![five_seconds()], names()).await;
     assert_eq!(harness.recover().await.resumed, 1, "a tree is resumed from its root");
     tokio::time::sleep(WEEK).await;
-    let refused = harness.signal(&runs[0], Signal::Approve { step: step("ask") }).await.error.unwrap();
+    let refused = harness.signal(&runs[0], Signal::Approve { step: step("ask"), call: None }).await.error.unwrap();
     assert!(refused.message.contains(&format!("`ask` of {}", runs[1])), "{}", refused.message);
-    assert_eq!(harness.signal(&runs[1], Signal::Approve { step: step("ask") }).await.status, Status::Success);
+    assert_eq!(
+        harness.signal(&runs[1], Signal::Approve { step: step("ask"), call: None }).await.status,
+        Status::Success
+    );
     until_state(&harness, &runs[0], RunStatus::Success).await;
     let keys: Vec<String> = harness.calls().into_iter().map(|call| call.key).collect();
     assert_eq!(keys, [format!("{}/act", runs[1]), format!("{}/after", runs[0])]);
@@ -116,7 +125,7 @@ async fn the_timeouts_count_the_work_before_and_after_a_wait() {
     let runs = waiting(&harness, "inner", 0).await;
     tokio::time::sleep(WEEK).await;
     let approved_at = tokio::time::Instant::now();
-    harness.signal(&runs[0], Signal::Approve { step: step("ask") }).await;
+    harness.signal(&runs[0], Signal::Approve { step: step("ask"), call: None }).await;
     until_state(&harness, &runs[0], RunStatus::TimedOut).await;
     assert_eq!(approved_at.elapsed().as_secs(), 2, "three of its five seconds were used before");
 }
@@ -158,7 +167,7 @@ async fn two_approvals_at_one_time_are_both_counted_and_a_third_is_refused() {
     until_state(&harness, &run, RunStatus::WaitingApproval).await;
     let now = Timestamp::MAX;
     assert_eq!(harness.stores.maintenance.prune_runs(None, now).await.unwrap(), 0, "a run that waits is not pruned");
-    let approve = |id: &str| harness.signal(&run, Signal::Approve { step: step(id) });
+    let approve = |id: &str| harness.signal(&run, Signal::Approve { step: step(id), call: None });
     let (legal, money, repeated) = tokio::join!(approve("legal"), approve("money"), approve("legal"));
     assert_eq!((legal.status, money.status), (Status::Success, Status::Success));
     let refused = repeated.error.unwrap().code;
@@ -180,12 +189,12 @@ async fn a_signal_that_is_not_in_the_journal_is_never_confirmed() {
         let harness = Harness::open("pod_1", vec![five_seconds()], names(), stores, clock).await;
         let runs = waiting(&harness, "inner", 0).await;
         loses.store(true, Ordering::Relaxed);
-        let refused = harness.signal(&runs[0], Signal::Approve { step: step("ask") }).await;
+        let refused = harness.signal(&runs[0], Signal::Approve { step: step("ask"), call: None }).await;
         assert_eq!((refused.status, refused.error.map(|cause| cause.code)), (Status::Failed, Some(code)));
         let entries = harness.entries(&runs[0]).await;
         assert!(!entries.iter().any(|entry| matches!(entry, Entry::ApprovalResolved { .. })));
         until("the actor has stopped", || harness.runs.hosted() == 0).await;
-        let later = harness.signal(&runs[0], Signal::Approve { step: step("ask") }).await.error.unwrap();
+        let later = harness.signal(&runs[0], Signal::Approve { step: step("ask"), call: None }).await.error.unwrap();
         assert_eq!(later.code, ErrorCode::RunNotActive);
     }
 }

@@ -72,6 +72,7 @@ async fn a_job_for_a_member_of_a_dead_team_is_executed_by_the_next_incarnation()
         version: None,
         key: None,
         options: CallOptions::default(),
+        approvals: None,
     });
     let resource = Resource::Agent { agent: agent.id().clone(), version: agent.hash() };
     let permit = testing::permit(1, request, resource, harness.clock.now()).await.unwrap().into_typed();

@@ -28,7 +28,7 @@ async fn a_team_whose_run_waits_for_a_person_leaves_its_pod_and_is_formed_on_ano
     until("the team has gone", || disbanded() == 1).await;
     assert_eq!((first.runs.hosted(), first.teams.info().await.unwrap().teams.len()), (0, 0));
 
-    let approved = first.signal(&run, Signal::Approve { step: StepId::new("check").unwrap() }).await;
+    let approved = first.signal(&run, Signal::Approve { step: StepId::new("check").unwrap(), call: None }).await;
     assert_eq!((approved.status, approved.error), (Status::Success, None));
     assert_eq!(second.runs.recover_due().await.unwrap().resumed, 1);
     assert_eq!(second.events.count(|event| matches!(event, ActorEvent::TeamFormed { .. })), 1);

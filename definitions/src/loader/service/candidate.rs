@@ -85,7 +85,7 @@ impl Definition {
         let agent = |id: &AgentId| Need::Definition(DefinitionKind::Agent, id.to_string());
         match self {
             Self::Agent(definition) => {
-                let tools = definition.spec().tools.iter().filter_map(|tool| match tool {
+                let tools = definition.spec().tools.iter().filter_map(|tool| match &tool.tool {
                     ToolRef::Agent(id) => Some(agent(id)),
                     ToolRef::Native(_) | ToolRef::Http(_) => None,
                 });

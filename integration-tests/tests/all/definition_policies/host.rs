@@ -201,7 +201,15 @@ fn request_without_policy(policy: &str) -> Result<Request> {
 
 fn invoke(agent: &str) -> Result<Request> {
     let (inputs, context, options) = (text("x"), Values::new(), CallOptions::default());
-    Ok(Request::Invoke(Invoke { agent: AgentId::new(agent)?, inputs, context, version: None, key: None, options }))
+    Ok(Request::Invoke(Invoke {
+        agent: AgentId::new(agent)?,
+        inputs,
+        context,
+        version: None,
+        key: None,
+        options,
+        approvals: None,
+    }))
 }
 
 #[tokio::test(flavor = "multi_thread")]

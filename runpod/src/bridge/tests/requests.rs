@@ -59,8 +59,12 @@ async fn each_path_sends_its_own_request() {
     let step = StepId::new("sign").unwrap();
     let posts = [
         ("/v1/runs/run_1/cancel", "", Signal::Cancel),
-        ("/v1/runs/run_1/approve", r#"{"step":"sign"}"#, Signal::Approve { step: step.clone() }),
-        ("/v1/runs/run_1/reject", r#"{"step":"sign"}"#, Signal::Reject { step: step.clone() }),
+        ("/v1/runs/run_1/approve", r#"{"step":"sign"}"#, Signal::Approve { step: step.clone(), call: None }),
+        (
+            "/v1/runs/run_1/reject",
+            r#"{"step":"sign"}"#,
+            Signal::Reject { step: step.clone(), call: None, reason: None },
+        ),
         ("/v1/runs/run_1/signal", r#"{"signal":"cancel"}"#, Signal::Cancel),
     ];
     for (path, body, signal) in posts {

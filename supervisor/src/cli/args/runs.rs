@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use greenroom_protocol::event::{EventNumber, RunStatus};
-use greenroom_protocol::{ContentHash, EventName, IdempotencyKey, Json, RunId, StepId, WorkflowId};
+use greenroom_protocol::{ContentHash, EventName, IdempotencyKey, Json, RunId, WorkflowId};
+
+use super::approval_target::ApprovalTarget;
 
 /// Commands of `runs`.
 #[derive(Debug, Subcommand)]
@@ -58,19 +60,22 @@ pub enum RunsCommand {
     /// List dead runs, or have one continued
     #[command(subcommand)]
     Dead(DeadCommand),
-    /// Approve a step that awaits approval
+    /// Approve a step that awaits approval, or the calls of tools for which it waits
     Approve {
         /// Run id
         run: RunId,
-        /// Step id
-        step: StepId,
+        /// Step id; with `/CALL`, one of the calls of tools for which the step waits
+        step: ApprovalTarget,
     },
-    /// Reject a step that awaits approval
+    /// Reject a step that awaits approval, or the calls of tools for which it waits
     Reject {
         /// Run id
         run: RunId,
-        /// Step id
-        step: StepId,
+        /// Step id; with `/CALL`, one of the calls of tools for which the step waits
+        step: ApprovalTarget,
+        /// Why, for the readers of the run and for the agent whose call is rejected
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// Publish an event to a run, for which one of its steps waits
     Publish {

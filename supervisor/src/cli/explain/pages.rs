@@ -13,6 +13,7 @@ pages! {
     "agent_circuit_open",
     "agent_crashed",
     "approval_rejected",
+    "approval_required",
     "artifacts_not_shared",
     "audit_unavailable",
     "budget_exceeded",

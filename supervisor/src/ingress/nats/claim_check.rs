@@ -233,6 +233,7 @@ mod tests {
             version: None,
             key: None,
             options: greenroom_protocol::request::CallOptions::default(),
+            approvals: None,
         })
     }
 

@@ -115,7 +115,7 @@ pub(crate) fn round_to(value: f64, digits: u8) -> f64 {
 
 /// The JSON Schema of a type, in the form that every provider of models accepts: without references, and an optional
 /// member has the schema of its value, because a caller may omit it.
-fn schema_of<T: JsonSchema>() -> Json {
+pub(super) fn schema_of<T: JsonSchema>() -> Json {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.inline_subschemas = true;
         settings.meta_schema = None;

@@ -63,9 +63,13 @@ fn a_section_names_each_argument_and_each_member_of_the_result() {
     }
 }
 
+/// The text that the example of `read_artifact` reads.
+const STORED: &str = "The first page.\nThe second page.\n";
+
 #[tokio::test]
 async fn each_example_is_what_the_tool_computes() {
     let harness = harness();
+    harness.files.store_artifact(STORED.as_bytes(), "pages.txt", "text/plain").await.unwrap();
     for (tool, (name, section)) in all().iter().zip(sections()) {
         let (arguments, expected) = example(section);
         let input =

@@ -34,16 +34,19 @@ fn awaiting_approval_with(change: impl FnOnce(&mut greenroom_protocol::journal::
 fn an_approved_step_starts_after_its_approval() {
     let mut simulation = awaiting_approval();
     assert!(simulation.open.is_empty());
-    assert_eq!(require_awaiting_approval(&simulation.state, &step_id("a")).unwrap_err().code, ErrorCode::UnknownStep);
+    assert_eq!(
+        require_awaiting_approval(&simulation.state, &step_id("a"), None).unwrap_err().code,
+        ErrorCode::UnknownStep
+    );
     simulation.process(&Event::Approved { step: step_id("a"), by: admin() });
     assert!(simulation.open.is_empty(), "that step waits for nobody");
     simulation.process(&Event::Approved { step: step_id("ok"), by: admin() }).complete(0).complete(0);
-    assert!(require_awaiting_approval(&simulation.state, &step_id("sign")).is_ok());
+    assert!(require_awaiting_approval(&simulation.state, &step_id("sign"), None).is_ok());
     simulation.process(&Event::Approved { step: step_id("sign"), by: admin() });
     assert_eq!(simulation.run_to_end().status, Status::Success);
     assert_eq!(simulation.calls.len(), 2, "a step that is only an approval calls nobody");
     assert_eq!(
-        require_awaiting_approval(&simulation.state, &step_id("sign")).unwrap_err().code,
+        require_awaiting_approval(&simulation.state, &step_id("sign"), None).unwrap_err().code,
         ErrorCode::RunNotActive
     );
 }
@@ -65,7 +68,7 @@ fn an_awaited_approval_survives_a_crash() {
 #[test]
 fn a_rejection_fails_the_run_and_names_the_user() {
     let mut simulation = awaiting_approval();
-    simulation.process(&Event::Rejected { step: step_id("ok"), by: admin() });
+    simulation.process(&Event::Rejected { step: step_id("ok"), by: admin(), reason: None });
     let reply = simulation.reply.unwrap();
     let error = reply.error.unwrap();
     assert_eq!((reply.status, error.code), (Status::Failed, ErrorCode::ApprovalRejected));
@@ -84,7 +87,8 @@ fn calling() -> Simulation {
 
 fn called_run_waits(since: greenroom_protocol::Timestamp, idle: bool) -> CallWaits {
     let run = RunId::new("run_inner").unwrap();
-    let approvals = vec![PendingApproval { run, step: step_id("ask"), since, until: None }];
+    let approvals =
+        vec![PendingApproval { run, step: step_id("ask"), index: None, since, until: None, calls: Vec::new() }];
     CallWaits { approvals, waits: Vec::new(), idle, retry_at: None }
 }
 
@@ -157,7 +161,7 @@ fn a_called_run_that_only_waits_stops_the_time_of_its_caller_and_is_named() {
     let waits = called_run_waits(simulation.now, true);
     simulation.process(&Event::CallWaits { key: key("call"), waits: waits.clone() });
     assert!(simulation.state.is_paused());
-    let refused = require_awaiting_approval(&simulation.state, &step_id("ask")).unwrap_err();
+    let refused = require_awaiting_approval(&simulation.state, &step_id("ask"), None).unwrap_err();
     assert_eq!(refused.code, ErrorCode::UnknownStep);
     assert!(refused.message.contains("`ask` of run_inner"), "{}", refused.message);
     let entries = simulation.journal.len();

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use greenroom_definitions::catalogue::CatalogueParts;
 use greenroom_definitions::{Agent, AgentSpec, Catalogue, Team, TeamSpec, Workflow, WorkflowSpec};
+use greenroom_protocol::conversation::StepApprovals;
 use greenroom_protocol::request::{CallOptions, StartRun, StartTeam};
 use greenroom_protocol::{
     AgentId, Cause, ContentHash, ErrorCode, Json, Request, RequestId, TeamId, Values, WorkflowId,
@@ -24,6 +25,8 @@ pub(crate) struct RecordedCall {
     pub(crate) request: RequestId,
     /// 1 for the first call with this key.
     pub(crate) attempt: usize,
+    /// What the run adds for an agent whose tools need approvals.
+    pub(crate) approvals: Option<StepApprovals>,
 }
 
 /// The behaviour of an agent.

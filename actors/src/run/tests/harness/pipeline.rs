@@ -219,6 +219,7 @@ impl FakePipeline {
             key,
             request: request.clone(),
             attempt: *time,
+            approvals: invoke.approvals.clone(),
         };
         self.calls.lock().unwrap().push(call.clone());
         call

@@ -143,7 +143,7 @@ async fn inner_runs_are_pinned_with_the_run_that_calls_them() {
     until_entry(&harness, &run, 1, |entry| matches!(entry, Entry::ApprovalRequested { .. })).await;
     let harness = harness.crash(vec![definitions, changed], names()).await;
     assert_eq!(harness.recover().await.resumed, 1);
-    let approved = harness.signal(&run, Signal::Approve { step }).await;
+    let approved = harness.signal(&run, Signal::Approve { step, call: None }).await;
     assert_eq!(approved.status, Status::Success, "{approved:?}");
     assert_eq!(inner_statuses(&harness).await, [RunStatus::Success]);
     let reply = harness.stores.runs.reply(&run).await.unwrap().unwrap();

@@ -97,6 +97,7 @@ fn invoke() -> Invoke {
         version: Some(ContentHash::from_content(b"agent")),
         key: Some(CallKey::new("run_1/step").unwrap()),
         options: CallOptions::default(),
+        approvals: None,
     }
 }
 

@@ -7,6 +7,7 @@ use greenroom_protocol::request::{CallOptions, CallTool};
 use greenroom_protocol::{CallKey, Cause, ErrorCode, Json, Request, Values};
 
 use crate::handler::{FileAccess, HandlerMode};
+use crate::model::ToolSpec;
 
 /// The one output of the reply to a tool call: what the tool returned.
 pub const TOOL_RESULT: &str = "result";
@@ -52,7 +53,7 @@ pub struct ToolInput {
 ///
 /// A definition names each tool that its agent may call, so an execution describes only those, and an
 /// agent's tools do not change with the source. A source whose list comes from elsewhere, such as an MCP
-/// server, fetches it when it is built.
+/// server, fetches it in [`ToolSource::refresh`], and describes what it has fetched.
 #[async_trait]
 pub trait ToolSource: Send + Sync {
     /// The scheme of its tools' names, such as `native`.
@@ -65,6 +66,24 @@ pub trait ToolSource: Send + Sync {
     /// this, so that one is described without the others.
     fn describe(&self, name: &str, catalogue: &Catalogue) -> Option<ToolDescription> {
         self.list(catalogue).into_iter().find(|tool| tool.name == name)
+    }
+
+    /// True if a call of the tool is communication with something outside of this organisation.
+    fn is_external(&self, _: &str) -> bool {
+        false
+    }
+
+    /// Brings what the source knows of these tools up to date, before an execution describes them. It returns within a
+    /// bound of the source, whether or not that was possible.
+    async fn refresh(&self, _: &[&str]) {}
+
+    /// Checks that a tool is the one that was described to the model, before it is called.
+    ///
+    /// # Errors
+    /// [`ErrorCode::VersionConflict`] if it has another description or other parameters since;
+    /// [`ErrorCode::UnknownTool`] if it is no tool of the source any more.
+    async fn require_unchanged(&self, _name: &str, _described: &ToolSpec) -> Result<(), Cause> {
+        Ok(())
     }
 
     /// Builds the request that calls a tool.

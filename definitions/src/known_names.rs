@@ -1,9 +1,9 @@
-//! Names of policies, handlers, tools and providers that definitions may use. The composition root
+//! Names of policies, handlers, tools, servers of tools and providers that definitions may use. The composition root
 //! fills them from the crates that own them, so that this crate does not depend on those crates.
 
 use std::collections::BTreeSet;
 
-/// The names of policies, handlers, tools and model providers.
+/// The names of policies, handlers, tools, servers of tools and model providers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KnownNames {
     /// Rules that a definition may list under `policies`.
@@ -12,6 +12,9 @@ pub struct KnownNames {
     pub handlers: BTreeSet<String>,
     /// Native tools that an agent may use, without `native:`, such as `calculator`.
     pub tools: BTreeSet<String>,
+    /// Servers that speak the Model Context Protocol, by their names in the configuration. What tools they have is known
+    /// only while they run.
+    pub tool_servers: BTreeSet<String>,
     /// Providers of models, such as `anthropic`: the first part of a model's name.
     pub providers: BTreeSet<String>,
     /// The capabilities that rules of the policy read; none if the policy does not declare them.
@@ -31,9 +34,17 @@ impl KnownNames {
             policies: set(&mut policies.into_iter()),
             handlers: set(&mut handlers.into_iter()),
             tools: set(&mut tools.into_iter()),
+            tool_servers: BTreeSet::new(),
             providers: set(&mut providers.into_iter()),
             policy_capabilities: None,
         }
+    }
+
+    /// Adds the servers of tools.
+    #[must_use]
+    pub fn with_tool_servers<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        self.tool_servers = names.into_iter().map(str::to_owned).collect();
+        self
     }
 
     /// Adds the capabilities that rules of the policy read.

@@ -11,6 +11,7 @@ pub(crate) mod category_spawner;
 pub(crate) mod http;
 pub(crate) mod identities;
 pub(crate) mod in_service;
+pub(crate) mod mcp;
 pub mod models;
 pub(crate) mod nats;
 mod observed_artifacts;
@@ -149,7 +150,10 @@ struct PodStart {
 /// Starts the actors and the pipeline of a pod, and what runs beside them.
 async fn start(parts: PodParts, mut services: Services, pod: PodStart) -> Result<Pod, Cause> {
     let PodStart { handlers, tools, evaluator, cluster, in_service, lock } = pod;
-    let env = actors::execution_env(&parts, handlers, tools, Accounting::new(&parts.stores, Arc::clone(&parts.clock)));
+    let mcp = mcp::open(&parts.config, parts.metrics.mcp().clone())?;
+    services.start(mcp::service(Arc::clone(&mcp)));
+    let accounting = Accounting::new(&parts.stores, Arc::clone(&parts.clock));
+    let env = actors::execution_env(&parts, handlers, tools, mcp, accounting);
     let built = actors::spawn_tree(&parts, &env).await?;
     services::start_cluster(&mut services, &parts, &built.runs);
     let (pipeline, releaser) = pipeline::build(&parts, built.dispatcher, built.runs, evaluator)?;

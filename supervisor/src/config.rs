@@ -14,6 +14,7 @@ pub mod guard;
 pub mod http;
 pub mod issuers;
 mod layers;
+pub mod mcp;
 pub mod models;
 pub mod nats;
 pub mod pod;
@@ -44,6 +45,7 @@ pub use cluster::ClusterConfig;
 pub use greenroom_registry::SyncMode;
 pub use http::HttpConfig;
 pub use issuers::{ClaimNames, IssuerConfig, IssuerKeyConfig, TokenAlgorithm};
+pub use mcp::{McpAddress, McpConfig, McpServerConfig};
 pub use models::{ModelsConfig, ProviderConfig};
 pub use nats::{NatsAuth, NatsConfig, NatsTls};
 pub use redis::RedisConfig;
@@ -106,6 +108,8 @@ pub struct Config {
     pub guard_workers: usize,
     /// Model providers.
     pub models: ModelsConfig,
+    /// Servers whose tools agents may use.
+    pub mcp: McpConfig,
     /// Where HTTP is served; `None` serves it nowhere.
     pub http: Option<HttpConfig>,
     /// Where `/metrics` is served while `up` runs; `None` serves it nowhere.

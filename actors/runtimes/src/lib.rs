@@ -3,6 +3,7 @@
 //! ```text
 //! models    providers of language models: servers, offline, scripted
 //! native    handlers and tools that need no language model
+//! mcp       tools of servers that speak the Model Context Protocol
 //! tables    files → facts; charts, report: facts → pictures and pages
 //! files     reads files within the configured directories
 //! model_server   a scripted server, for tests only
@@ -20,6 +21,7 @@ use greenroom_protocol::Cause;
 
 pub(crate) mod charts;
 pub mod files;
+pub mod mcp;
 #[cfg(any(test, feature = "testing"))]
 pub mod model_server;
 pub mod models;

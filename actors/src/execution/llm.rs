@@ -39,7 +39,8 @@ impl Runtime for LlmRuntime {
         // Boxed, because most agents have no memory and should not carry the state of its future.
         let user = Box::pin(memory::recall(ctx, Box::pin(render(ctx)).await?)).await;
         let schema = OutputSchema { name: schema_name(agent.id().as_str()), schema: agent.output_schema() };
-        let tools = ToolSet::for_agent(env, &catalogue, agent);
+        // Boxed, because most agents have no tools that are described by a server.
+        let tools = Box::pin(ToolSet::for_agent(env, &catalogue, agent)).await;
         let system = agent.prompt().system().to_owned();
         let mut conversation = Conversation::new(system, user, schema, invocation.key());
         let outputs = conversation::run_conversation(ctx, &mut chain, &mut conversation, &tools).await?;

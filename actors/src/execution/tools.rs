@@ -32,7 +32,8 @@ pub(super) struct ToolSet {
 
 impl ToolSet {
     /// Collects the tools that the definition names and that exist.
-    pub(super) fn for_agent(env: &ExecutionEnv, catalogue: &Catalogue, agent: &Agent) -> Self {
+    pub(super) async fn for_agent(env: &ExecutionEnv, catalogue: &Catalogue, agent: &Agent) -> Self {
+        refresh_sources(env, agent).await;
         let mut set = Self { specs: Vec::new(), targets: Vec::new() };
         for tool in &agent.spec().tools {
             let full_name = tool.to_string();
@@ -86,6 +87,7 @@ impl ToolSet {
             return Err(format!("there is no tool `{}`; the tools are: {}", call.name, names.join(", ")));
         };
         let arguments = parse_arguments(spec, &call.arguments)?;
+        source.require_unchanged(name, spec).await.map_err(|cause| cause.to_string())?;
         // The grant has the limits on spending, which bind the calls of all levels together.
         let options = CallOptions { cost_max: None, ..ctx.invocation.invoke.options.clone() };
         let request =
@@ -93,6 +95,18 @@ impl ToolSet {
         let is_tool = matches!(request, Request::CallTool(_));
         ctx.env.budgets.share(&ctx.invocation.grant, &ctx.invocation.key(), ctx.budget);
         result_text(is_tool, &ctx.issue_request(request).await)
+    }
+}
+
+/// Brings what the sources know of the tools that the definition names up to date.
+async fn refresh_sources(env: &ExecutionEnv, agent: &Agent) {
+    let full_names: Vec<String> = agent.spec().tools.iter().map(ToString::to_string).collect();
+    for source in &env.tool_sources {
+        let parts = full_names.iter().filter_map(|name| name.split_once(':'));
+        let names: Vec<&str> = parts.filter(|(scheme, _)| *scheme == source.scheme()).map(|(_, name)| name).collect();
+        if !names.is_empty() {
+            source.refresh(&names).await;
+        }
     }
 }
 

@@ -55,7 +55,7 @@ impl Reached<'_> {
         agent.has_personal_data()
             || agent.spec().tools.iter().any(|tool| match tool {
                 ToolRef::Agent(called) => self.agent(called),
-                ToolRef::Native(_) => false,
+                ToolRef::Native(_) | ToolRef::Mcp { .. } => false,
             })
     }
 }

@@ -112,6 +112,7 @@ fn tool(decoder: &mut Decoder, node: &Node) -> Option<ToolRef> {
     match &tool {
         ToolRef::Agent(id) => decoder.refer(ReferenceKind::Agent, node.at, id.as_str()),
         ToolRef::Native(name) => decoder.refer(ReferenceKind::Tool, node.at, name.clone()),
+        ToolRef::Mcp { server, tool: _ } => decoder.refer(ReferenceKind::ToolServer, node.at, server.clone()),
     }
     Some(tool)
 }

@@ -16,7 +16,7 @@ pub use inherited::{Deprecated, Inherited};
 pub use parameters::{ModelParameters, ReasoningEffort, TEMPERATURE_MAX};
 pub use parts::{
     AgentLimits, Backoff, Collaboration, Example, Implementation, MemoryRecall, Placement, PromptSpec, Retry,
-    RuntimeKind, ToolRef,
+    RuntimeKind, ToolRef, is_server_tool_name, is_tool_server_name,
 };
 
 /// The longest label of a pod, in bytes.

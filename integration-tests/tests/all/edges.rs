@@ -40,6 +40,7 @@ const ALLOWED_USERS: &[(&str, &[&str])] = &[
     ("ractor_cluster", &["supervisor"]),
     ("reqwest", &["client", "registry", "runpod", "runtimes", "supervisor"]),
     ("ring", &["runpod", "supervisor"]),
+    ("rmcp", &["runtimes"]),
     ("rusqlite", &["registry"]),
     ("saphyr-parser", &["definitions"]),
     ("sqlx", &["registry"]),

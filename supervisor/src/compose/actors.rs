@@ -17,6 +17,7 @@ use greenroom_actors::team::TeamsHandle;
 use greenroom_actors::tool::Tool;
 use greenroom_protocol::Cause;
 use greenroom_runtimes::files;
+use greenroom_runtimes::mcp::McpTools;
 
 use super::actor_tree::{ActorTree, ChildSpec};
 use super::category_spawner::{CategorySpawner, category_child};
@@ -39,6 +40,7 @@ pub(crate) fn execution_env(
     parts: &PodParts,
     handlers: Vec<Arc<dyn Handler>>,
     tools: Vec<Arc<dyn Tool>>,
+    mcp: Arc<McpTools>,
     accounting: Accounting,
 ) -> Arc<ExecutionEnv> {
     let files = files::open(parts.config.files_roots.clone());
@@ -46,7 +48,7 @@ pub(crate) fn execution_env(
     let (native, native_tools) = register_native(handlers, tools, accounting.clone());
     ExecutionEnv::new(ExecutionEnvParts {
         runtimes: vec![Arc::new(native), Arc::new(LlmRuntime)],
-        tool_sources: vec![Arc::new(AgentTools), Arc::new(native_tools)],
+        tool_sources: vec![Arc::new(AgentTools), Arc::new(native_tools), mcp],
         files,
         models: parts.models.clone(),
         accounting,

@@ -134,6 +134,7 @@ pub fn host_names(config: &Config, handlers: &[Arc<dyn Handler>], tools: &[Arc<d
         tools.iter().map(|tool| tool.name()),
         models::provider_names(config),
     )
+    .with_tool_servers(config.mcp.servers.iter().map(|server| server.name.as_str()))
 }
 
 /// The known names with those that the data of a policy has instead of those of another policy.

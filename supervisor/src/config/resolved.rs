@@ -4,7 +4,7 @@ use config::{Value, ValueKind};
 use greenroom_definitions::problem::did_you_mean;
 
 use super::secret::{MASK, mask_credentials};
-use super::settings;
+use super::{mcp, settings};
 
 /// Tables of the file with several entries.
 const TABLES: [&str; 3] = ["users", "providers", "issuers"];
@@ -66,12 +66,13 @@ fn collect(prefix: &str, value: &Value, resolved: &mut Vec<ResolvedSetting>, pro
             let origin = value.origin().unwrap_or("default").to_owned();
             let setting = settings::find(prefix);
             if setting.is_none() && !is_in_table(prefix) {
-                let known = settings::all().map(|setting| setting.key).chain(TABLES).chain([TENANTS]);
+                let known = settings::all().map(|setting| setting.key).chain(TABLES).chain([TENANTS, mcp::TABLE]);
                 let hint = did_you_mean(prefix, known).unwrap_or_default();
                 problems.push(format!("{origin}: unknown setting {prefix}{hint}"));
                 return;
             }
-            let is_secret = setting.map_or_else(|| prefix.ends_with("api_key"), |setting| setting.secret);
+            let is_of_file = || prefix.ends_with("api_key") || is_server_variable(prefix);
+            let is_secret = setting.map_or_else(is_of_file, |setting| setting.secret);
             let text = if is_secret { MASK.to_owned() } else { mask_credentials(&to_text(kind, value)) };
             resolved.push(ResolvedSetting { key: prefix.to_owned(), value: text, origin });
         }
@@ -82,6 +83,13 @@ fn collect(prefix: &str, value: &Value, resolved: &mut Vec<ResolvedSetting>, pro
 fn is_in_table(key: &str) -> bool {
     TABLES.iter().any(|table| key.strip_prefix(table).is_some_and(|rest| rest.starts_with('[')))
         || key.strip_prefix(TENANTS).is_some_and(|rest| rest.starts_with('.'))
+        || key.strip_prefix(mcp::TABLE).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// True for the value of a variable of an MCP server, which may be a secret.
+fn is_server_variable(key: &str) -> bool {
+    let member = key.strip_prefix(mcp::TABLE).and_then(|rest| rest.strip_prefix('.')?.split_once('.'));
+    member.is_some_and(|(_, member)| member.starts_with("env."))
 }
 
 fn to_text(kind: &ValueKind, value: &Value) -> String {

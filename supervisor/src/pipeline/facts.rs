@@ -103,7 +103,7 @@ impl FactCollector {
             tool_declared: caller.as_ref().is_some_and(|caller| {
                 caller.spec().tools.iter().any(|tool| match tool {
                     ToolRef::Agent(named) => self.is_agent(named, agent.id()),
-                    ToolRef::Native(_) => false,
+                    ToolRef::Native(_) | ToolRef::Mcp { .. } => false,
                 })
             }),
             ..tenant_relation(request)

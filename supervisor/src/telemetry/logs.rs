@@ -35,9 +35,9 @@ const POLICY_CHECKS: &str = "policy_checks";
 /// Separates the members of `policy_checks` in a `tracing` field, which cannot be a list.
 pub const LIST_SEPARATOR: char = ',';
 
-/// Targets whose lines no filter can enable: the client of models logs answers of providers, and the connection to NATS logs
-/// the content of messages and their headers, with the credentials of callers.
-const SILENCED_TARGETS: [&str; 2] = ["genai=off", "async_nats::connection=off"];
+/// Targets whose lines no filter can enable: the client of models logs answers of providers, that of MCP logs the messages
+/// of servers, and the connection to NATS logs the content of messages and their headers, with the credentials of callers.
+const SILENCED_TARGETS: [&str; 3] = ["genai=off", "rmcp=off", "async_nats::connection=off"];
 
 /// Installs the log writer of the process. From then on, a panic is a line of the log too.
 ///

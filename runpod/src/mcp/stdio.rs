@@ -1,5 +1,5 @@
 //! The messages of one client over lines, as a process has them on its standard input and output. Requests are served at the
-//! same time; a client cancels one by a notification, and all by closing its end.
+//! same time; a client cancels one by a notification, and those that last by closing its end.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use greenroom_client::Client;
 use greenroom_protocol::{Cause, ErrorCode, IdempotencyKey, Json};
 use serde_json::json;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 pub mod lines;
 
@@ -22,6 +22,9 @@ use crate::random::random_text;
 const REQUESTS_MAX: usize = 64;
 /// How often the progress of a request is notified of: a client may end one of which it receives nothing.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long what is under way may take once the client has closed its end.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What becomes of a request: its reply, or nothing if it was cancelled.
 type Serving<'s> = BoxFuture<'s, (Json, Option<McpReply>)>;
@@ -61,7 +64,7 @@ impl<'s> StdioSession<'s> {
         Self { server, client, timeout, key, under_way: FuturesUnordered::new(), requests: Vec::new(), out }
     }
 
-    /// Serves the messages until the client closes its end, which cancels what is under way.
+    /// Serves the messages until the client closes its end. What is under way then is cancelled if it does not end soon.
     pub async fn serve(mut self, mut lines: mpsc::Receiver<Line>) {
         let mut progress = interval(PROGRESS_INTERVAL);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -69,12 +72,21 @@ impl<'s> StdioSession<'s> {
             let served = tokio::select! {
                 line = lines.recv() => match line {
                     Some(line) => self.receive(line).await,
-                    None => return,
+                    None => break,
                 },
                 Some((id, reply)) = self.under_way.next(), if !self.under_way.is_empty() => self.end(&id, reply).await,
                 _ = progress.tick() => self.notify_of_progress().await,
             };
             if served.is_err() {
+                return;
+            }
+        }
+        let _ = timeout(DRAIN_TIME_MAX, self.drain()).await;
+    }
+
+    async fn drain(&mut self) {
+        while let Some((id, reply)) = self.under_way.next().await {
+            if self.end(&id, reply).await.is_err() {
                 return;
             }
         }

@@ -105,6 +105,8 @@ impl<'s> ListReader<'s> {
         self.bytes = self.bytes.saturating_add(bytes);
         let mut parameters = input.clone();
         if let Some(members) = parameters.as_object_mut() {
+            // Not every API of models takes it.
+            members.remove("$schema");
             members.entry("type").or_insert_with(|| json!("object"));
         }
         Ok(ToolDescription { name: format!("{}/{name}", self.server), description, parameters })

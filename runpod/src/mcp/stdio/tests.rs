@@ -76,7 +76,7 @@ async fn a_call_that_lasts_has_progress_and_can_be_cancelled() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn requests_beyond_the_bound_are_refused() {
     let pod = Arc::new(Pod { is_silent: true, ..Pod::default() });
     with_session(pod, async |mut client| {

@@ -28,7 +28,7 @@ async fn start(behavior: &str, calls: usize) -> Result<ToolFixture> {
 }
 
 #[tokio::test]
-async fn tools_with_lies_in_their_schemas_are_skipped_with_the_reason() -> Result<()> {
+async fn tools_with_false_schemas_are_skipped_with_the_reason() -> Result<()> {
     let terminal = CliHarness::open()?;
     terminal.write_file("greenroom.toml", table("lies")?)?;
     let listed = terminal.run(&["config", "mcp"]).await?.expect_success()?;

@@ -49,7 +49,7 @@ pub(in crate::mcp) async fn log_lines(server: &str, mut stderr: impl AsyncRead +
     let (mut window, mut logged, mut omitted) = (Instant::now(), 0_u32, 0_u64);
     loop {
         let bytes = stderr.read(&mut buffer).await.unwrap_or_default();
-        let complete = match bytes {
+        let complete: Vec<String> = match bytes {
             0 => lines.take().into_iter().collect(),
             bytes => lines.add(buffer.get(..bytes).unwrap_or_default()),
         };

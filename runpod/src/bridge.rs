@@ -10,6 +10,7 @@ mod counters;
 mod events;
 mod guarded_stream;
 mod incoming;
+mod mcp;
 mod middleware;
 mod open_streams;
 mod openapi;

@@ -1,4 +1,4 @@
-//! The random part of delays. It is no secret, and nothing depends on its quality.
+//! The random part of delays and of names. It is no secret, and no one gains anything by guessing it.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
@@ -9,6 +9,12 @@ pub(crate) fn random_fraction() -> f64 {
     f64::from(u32::try_from(number >> 32).unwrap_or_default()) / (f64::from(u32::MAX) + 1.0)
 }
 
+/// A text that no other call of this function returns, except by a chance that is negligible.
+pub(crate) fn random_text() -> String {
+    let number = || RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", number(), number())
+}
+
 /// A delay between the half and the whole of this one, so that the workers of an endpoint do not all return at the same
 /// moment.
 pub(crate) fn jittered(delay: Duration) -> Duration {
@@ -17,13 +23,15 @@ pub(crate) fn jittered(delay: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{jittered, random_fraction};
+    use super::{jittered, random_fraction, random_text};
     use std::time::Duration;
 
     #[test]
     fn a_random_part_is_at_most_the_half() {
         let whole = Duration::from_millis(200);
         assert!((0..100).map(|_| jittered(whole)).all(|delay| delay >= whole / 2 && delay <= whole));
+        let texts: std::collections::BTreeSet<String> = (0..100).map(|_| random_text()).collect();
+        assert!(texts.len() == 100 && texts.iter().all(|text| text.len() == 32));
         assert!((0..100).map(|_| random_fraction()).all(|fraction| (0.0..1.0).contains(&fraction)));
     }
 }

@@ -16,6 +16,7 @@ pub mod explain;
 pub mod healthcheck;
 pub mod inputs;
 pub mod keys;
+pub mod mcp;
 pub mod memory;
 mod nats_client;
 pub mod output;
@@ -53,7 +54,9 @@ const UP_LOG: &str = "info";
 
 /// Executes a command.
 pub async fn main(cli: Cli, mut signals: Signals) -> u8 {
-    let output = Output::new(cli.common.output, cli.common.quiet);
+    // The standard output of `mcp` has messages only.
+    let format = if matches!(cli.command, Command::Mcp(_)) { OutputFormat::Table } else { cli.common.output };
+    let output = Output::new(format, cli.common.quiet);
     if let Command::Completions { shell } = cli.command {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Cli::command(), "greenroom", &mut script);
@@ -123,6 +126,9 @@ async fn execute(loaded: LoadedConfig, command: Command, output: Output, signals
         }
         Command::Bridge => bridge::bridge(&config, output, signals).await,
         Command::Config(ConfigCommand::Check) => config::check(&loaded, output),
+        Command::Config(ConfigCommand::Mcp { server }) => {
+            interruptible(config::servers(&config, server.as_deref(), output), output, signals).await
+        }
         Command::Runpod(command) => runpod::runpod(config, command, output, signals).await,
         Command::Healthcheck(arguments) => healthcheck::healthcheck(&config, &arguments, output).await,
         apply @ (Command::Definitions(DefinitionsCommand::Apply { .. })
@@ -228,6 +234,7 @@ async fn execute_in(session: &Session, command: Command, output: Output) -> Resu
     match command {
         Command::Demo(arguments) => demo::demo(session, arguments, output).await,
         Command::Run(command) => run::run(session, command, output).await,
+        Command::Mcp(arguments) => mcp::mcp(session, arguments).await,
         Command::Agents(command) => catalogue::agents(session, command, output).await,
         Command::Workflows(command) => catalogue::workflows(session, command, output).await,
         Command::Teams(command) => catalogue::teams(session, command, output).await,

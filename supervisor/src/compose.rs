@@ -11,6 +11,7 @@ pub(crate) mod category_spawner;
 pub(crate) mod http;
 pub(crate) mod identities;
 pub(crate) mod in_service;
+pub(crate) mod mcp;
 pub mod models;
 pub(crate) mod nats;
 mod observed_artifacts;
@@ -158,9 +159,11 @@ async fn start(parts: PodParts, mut services: Services, pod: PodStart) -> Result
     let PodStart { handlers, tools, outside, evaluator, cluster, in_service, lock } = pod;
     let (wasm, ticker) = wasm::open(&parts.config).await?;
     services::start_ticker(&mut services, ticker);
+    let mcp = mcp::open(&parts.config, parts.metrics.mcp().clone())?;
+    services.start(mcp::service(Arc::clone(&mcp)));
     let runtimes: Vec<Arc<dyn Runtime>> =
         vec![python::start(&mut services, &parts), Arc::new(wasm), Arc::new(outside.service)];
-    let tool_sources: Vec<Arc<dyn ToolSource>> = vec![Arc::new(outside.tools)];
+    let tool_sources: Vec<Arc<dyn ToolSource>> = vec![Arc::new(outside.tools), mcp];
     let accounting = Accounting::new(&parts.stores, Arc::clone(&parts.clock));
     let env = actors::execution_env(&parts, (handlers, tools), (runtimes, tool_sources), accounting);
     let built = actors::spawn_tree(&parts, &env).await?;

@@ -14,6 +14,7 @@ pub mod guard;
 pub mod http;
 pub mod issuers;
 mod layers;
+pub mod mcp;
 pub mod models;
 pub mod nats;
 pub mod outbound;
@@ -47,6 +48,7 @@ pub use cluster::ClusterConfig;
 pub use greenroom_registry::SyncMode;
 pub use http::HttpConfig;
 pub use issuers::{ClaimNames, IssuerConfig, IssuerKeyConfig, TokenAlgorithm};
+pub use mcp::{McpAddress, McpConfig, McpServerConfig};
 pub use models::{ModelsConfig, ProviderConfig};
 pub use nats::{NatsAuth, NatsConfig, NatsTls};
 pub use outbound::{HttpApiConfig, HttpHostConfig, OutboundConfig};
@@ -116,6 +118,8 @@ pub struct Config {
     pub wasm: Option<WasmConfig>,
     /// Model providers.
     pub models: ModelsConfig,
+    /// Servers whose tools agents may use.
+    pub mcp: McpConfig,
     /// The services that agents are executed by, and the APIs whose operations are tools.
     pub outbound: OutboundConfig,
     /// Where HTTP is served; `None` serves it nowhere.

@@ -6,6 +6,7 @@
 //! http_service   agents that are services elsewhere
 //! http_tools     operations of HTTP APIs as tools
 //! outbound       the requests of both, and where they may be sent
+//! mcp       tools of servers that speak the Model Context Protocol
 //! python    handlers in Python, in processes of their own
 //! tables    files → facts; charts, report: facts → pictures and pages
 //! wasm      agents that are WebAssembly components
@@ -27,6 +28,7 @@ pub(crate) mod charts;
 pub mod files;
 pub mod http_service;
 pub mod http_tools;
+pub mod mcp;
 #[cfg(any(test, feature = "testing"))]
 pub mod model_server;
 pub mod models;

@@ -41,7 +41,8 @@ impl Runtime for LlmRuntime {
         let candidates = env.models.candidates_for(catalogue.models(), agent, model, internal_only)?;
         let mut chain = FallbackChain::new(candidates)?;
         let schema = OutputSchema { name: schema_name(agent.id().as_str()), schema: agent.output_schema() };
-        let tools = ToolSet::for_agent(env, &catalogue, agent);
+        // Boxed, because most agents have no tools that are described by a server.
+        let tools = Box::pin(ToolSet::for_agent(env, &catalogue, agent)).await;
         let system = agent.prompt().system().to_owned();
         let mut conversation = match Box::pin(suspension::load(ctx)).await? {
             Some(continuation) => Conversation::resume(system, schema, invocation.key(), continuation),

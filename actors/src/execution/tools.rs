@@ -83,7 +83,8 @@ impl CallResult {
 
 impl ToolSet {
     /// Collects the tools that the definition names and that exist.
-    pub(super) fn for_agent(env: &ExecutionEnv, catalogue: &Catalogue, agent: &Agent) -> Self {
+    pub(super) async fn for_agent(env: &ExecutionEnv, catalogue: &Catalogue, agent: &Agent) -> Self {
+        refresh_sources(env, agent).await;
         let mut set = Self { specs: Vec::new(), targets: Vec::new(), declared: 0 };
         for used in &agent.spec().tools {
             set.add(env, catalogue, &used.tool.to_string(), used.needs_approval());
@@ -154,7 +155,7 @@ impl ToolSet {
             CallState::Decided(decision) if decision.approved => true,
             CallState::Decided(decision) => return CallOutcome::Ended(CallResult::error(rejection(&decision))),
         };
-        let (target, arguments) = match self.find(&call) {
+        let (spec, target, arguments) = match self.find(&call) {
             Ok(found) => found,
             Err(message) => return CallOutcome::Ended(CallResult::error(message)),
         };
@@ -163,30 +164,31 @@ impl ToolSet {
             let arguments = Json::Object(arguments.into_iter().collect());
             return CallOutcome::Waiting(PendingToolCall::new(&key, &tool, arguments));
         }
-        CallOutcome::Ended(match issue_call(ctx, target, arguments, key).await {
+        CallOutcome::Ended(match issue_call(ctx, (spec, target), arguments, key).await {
             Ok(content) => CallResult { content, is_error: false },
             Err(message) => CallResult::error(message),
         })
     }
 
-    /// The tool that the model calls, and the arguments that it gave.
-    fn find(&self, call: &ToolCall) -> Result<(&ToolTarget, Values), String> {
+    /// The tool that the model calls as it was described and as its source has it, and the arguments that it gave.
+    fn find(&self, call: &ToolCall) -> Result<(&ToolSpec, &ToolTarget, Values), String> {
         let known = self.specs.iter().zip(&self.targets).find(|(spec, _)| spec.name == call.name);
         let Some((spec, target)) = known else {
             let names: Vec<&str> = self.specs.iter().map(|spec| spec.name.as_str()).collect();
             return Err(format!("there is no tool `{}`; the tools are: {}", call.name, names.join(", ")));
         };
-        Ok((target, parse_arguments(spec, &call.arguments)?))
+        Ok((spec, target, parse_arguments(spec, &call.arguments)?))
     }
 }
 
 /// Issues the request of a call, and returns its result as text.
 async fn issue_call(
     ctx: &ExecutionContext<'_>,
-    target: &ToolTarget,
+    (spec, target): (&ToolSpec, &ToolTarget),
     arguments: Values,
     key: CallKey,
 ) -> Result<String, String> {
+    target.source.require_unchanged(&target.name, spec).await.map_err(|cause| cause.to_string())?;
     // The grant has the limits on spending, which bind the calls of all levels together.
     let options = CallOptions { cost_max: None, ..ctx.invocation.invoke.options.clone() };
     let call = NestedCall { name: &target.name, arguments, key, options };
@@ -201,6 +203,18 @@ fn rejection(decision: &ToolDecision) -> String {
     match &decision.reason {
         Some(reason) => format!("rejected by {}: {reason}", decision.by),
         None => format!("rejected by {}", decision.by),
+    }
+}
+
+/// Brings what the sources know of the tools that the definition names up to date.
+async fn refresh_sources(env: &ExecutionEnv, agent: &Agent) {
+    let full_names: Vec<String> = agent.spec().tools.iter().map(ToString::to_string).collect();
+    for source in &env.tool_sources {
+        let parts = full_names.iter().filter_map(|name| name.split_once(':'));
+        let names: Vec<&str> = parts.filter(|(scheme, _)| *scheme == source.scheme()).map(|(_, name)| name).collect();
+        if !names.is_empty() {
+            source.refresh(&names).await;
+        }
     }
 }
 

@@ -55,7 +55,7 @@ impl Reached<'_> {
         agent.has_personal_data()
             || agent.spec().tools.iter().any(|tool| match &tool.tool {
                 ToolRef::Agent(called) => self.agent(called),
-                ToolRef::Native(_) | ToolRef::Http(_) => false,
+                ToolRef::Native(_) | ToolRef::Http(_) | ToolRef::Mcp { .. } => false,
             })
     }
 }

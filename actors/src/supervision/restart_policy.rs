@@ -34,6 +34,8 @@ pub enum ChildKind {
     Periodic,
     /// The service that serves the metrics.
     Metrics,
+    /// The service that is connected to the servers of tools.
+    ToolServers,
     /// An ingress of the pod.
     Ingress,
 }
@@ -155,7 +157,7 @@ impl ChildKind {
                 on_max_restarts: OnMaxRestarts::StopPod,
             },
             // The pod works without them, on the state of their last success.
-            Self::Watcher | Self::Periodic | Self::Metrics => RestartPolicy {
+            Self::Watcher | Self::Periodic | Self::Metrics | Self::ToolServers => RestartPolicy {
                 mode: RestartMode::Transient,
                 restarts_max: 5,
                 window: Duration::from_secs(60),
@@ -208,6 +210,7 @@ impl ChildKind {
             Self::Watcher => "watcher",
             Self::Periodic => "periodic",
             Self::Metrics => "metrics",
+            Self::ToolServers => "tool_servers",
             Self::Ingress => "ingress",
         }
     }

@@ -29,7 +29,7 @@ pub(super) fn check(all: &DefinitionSet, index: &Index<'_>) -> Vec<Problem> {
                 Lookup::Found(agent) => Some(agent.id().as_str()),
                 Lookup::Unreadable | Lookup::Missing => None,
             },
-            ToolRef::Native(_) | ToolRef::Http(_) => None,
+            ToolRef::Native(_) | ToolRef::Http(_) | ToolRef::Mcp { .. } => None,
         });
         uses.entry(definition.value.id().as_str()).or_default().extend(tools);
     }

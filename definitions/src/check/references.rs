@@ -34,6 +34,8 @@ pub(super) fn check(all: &DefinitionSet, index: &Index<'_>, known_names: &KnownN
             ReferenceKind::Snippet => unknown(reference, snippets.iter().copied()),
             ReferenceKind::Handler => unknown(reference, names(&known_names.handlers)),
             ReferenceKind::Tool => unknown(reference, names(&known_names.tools)),
+            ReferenceKind::ToolServer => unknown(reference, names(&known_names.tool_servers))
+                .map(|problem| with_configured_servers(problem, known_names)),
             ReferenceKind::Provider => unknown(reference, names(&known_names.providers)),
         })
         .collect();
@@ -82,9 +84,11 @@ fn unknown<'a>(reference: &Reference, known: impl Iterator<Item = &'a str> + Clo
         | ReferenceKind::Category
         | ReferenceKind::Snippet => ProblemKind::UnknownReference,
         ReferenceKind::Policy => ProblemKind::UnknownPolicy,
-        ReferenceKind::Capability | ReferenceKind::Handler | ReferenceKind::Tool | ReferenceKind::Provider => {
-            ProblemKind::UnknownName
-        }
+        ReferenceKind::Capability
+        | ReferenceKind::Handler
+        | ReferenceKind::Tool
+        | ReferenceKind::ToolServer
+        | ReferenceKind::Provider => ProblemKind::UnknownName,
     };
     let expected = match hint(&reference.name, known) {
         none if none.is_empty() && reference.kind == ReferenceKind::Capability => {
@@ -113,6 +117,19 @@ fn missing_source(tool: &str) -> String {
         }
         None => String::new(),
     }
+}
+
+/// Names the configured servers. The tools of a server are not checked: it may not be running.
+fn with_configured_servers(mut problem: Problem, known_names: &KnownNames) -> Problem {
+    if problem.expected.is_empty() {
+        let all: Vec<String> = names(&known_names.tool_servers).map(|name| format!("`{name}`")).collect();
+        problem.expected = if all.is_empty() {
+            "no MCP server is configured; add a table `[mcp.servers.NAME]` to the settings file".to_owned()
+        } else {
+            format!("the configured MCP servers are {}", all.join(", "))
+        };
+    }
+    problem
 }
 
 /// Names the kind of the definition that has the id, if it is of another kind than the reference.

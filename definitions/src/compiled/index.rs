@@ -20,17 +20,19 @@ pub(super) enum NameKind {
     Policy,
     Handler,
     Tool,
+    ToolServer,
     Provider,
 }
 
 impl NameKind {
-    pub(super) const ALL: [Self; 4] = [Self::Policy, Self::Handler, Self::Tool, Self::Provider];
+    pub(super) const ALL: [Self; 5] = [Self::Policy, Self::Handler, Self::Tool, Self::ToolServer, Self::Provider];
 
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Policy => "policy",
             Self::Handler => "handler",
             Self::Tool => "tool",
+            Self::ToolServer => "tool_server",
             Self::Provider => "provider",
         }
     }
@@ -40,6 +42,7 @@ impl NameKind {
             Self::Policy => &all.policies,
             Self::Handler => &all.handlers,
             Self::Tool => &all.tools,
+            Self::ToolServer => &all.tool_servers,
             Self::Provider => &all.providers,
         }
     }
@@ -49,6 +52,7 @@ impl NameKind {
             Self::Policy => &mut all.policies,
             Self::Handler => &mut all.handlers,
             Self::Tool => &mut all.tools,
+            Self::ToolServer => &mut all.tool_servers,
             Self::Provider => &mut all.providers,
         }
     }

@@ -130,6 +130,7 @@ fn tool_name(decoder: &mut Decoder, node: &Node) -> Option<ToolRef> {
         ToolRef::Native(name) => decoder.refer(ReferenceKind::Tool, node.at, name.clone()),
         // The tools of configured sources are known by their whole names.
         ToolRef::Http(_) => decoder.refer(ReferenceKind::Tool, node.at, tool.to_string()),
+        ToolRef::Mcp { server, tool: _ } => decoder.refer(ReferenceKind::ToolServer, node.at, server.clone()),
     }
     Some(tool)
 }

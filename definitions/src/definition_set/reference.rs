@@ -14,6 +14,7 @@ pub(crate) enum ReferenceKind {
     Snippet,
     Handler,
     Tool,
+    ToolServer,
     Provider,
 }
 
@@ -30,6 +31,7 @@ impl ReferenceKind {
             Self::Snippet => "snippet",
             Self::Handler => "handler",
             Self::Tool => "tool",
+            Self::ToolServer => "MCP server",
             Self::Provider => "provider",
         }
     }

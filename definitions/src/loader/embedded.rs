@@ -48,6 +48,7 @@ fn names_of(references: &[Reference]) -> KnownNames {
             ReferenceKind::Policy => &mut names.policies,
             ReferenceKind::Handler => &mut names.handlers,
             ReferenceKind::Tool => &mut names.tools,
+            ReferenceKind::ToolServer => &mut names.tool_servers,
             ReferenceKind::Provider => &mut names.providers,
             ReferenceKind::Agent
             | ReferenceKind::Workflow
@@ -146,6 +147,7 @@ fn references_of(agent: &Agent, file: &Arc<Path>) -> Vec<Reference> {
     references.extend(spec.tools.iter().filter_map(|tool| match &tool.tool {
         ToolRef::Native(name) => Some(reference(ReferenceKind::Tool, name, file)),
         ToolRef::Http(_) => Some(reference(ReferenceKind::Tool, &tool.to_string(), file)),
+        ToolRef::Mcp { server, tool: _ } => Some(reference(ReferenceKind::ToolServer, server, file)),
         ToolRef::Agent(_) => None,
     }));
     let models = implementation.model.iter().chain(&implementation.fallback_models);

@@ -17,7 +17,7 @@ pub use inherited::{Deprecated, Inherited};
 pub use parameters::{ModelParameters, ReasoningEffort, TEMPERATURE_MAX};
 pub use parts::{
     AgentLimits, Backoff, COMPONENT_NAME_BYTES_MAX, Collaboration, Example, Implementation, MemoryRecall, Placement,
-    PromptSpec, Retry, RuntimeKind, ToolRef, is_component_name,
+    PromptSpec, Retry, RuntimeKind, ToolRef, is_component_name, is_server_tool_name, is_tool_server_name,
 };
 pub use tool_use::{ToolApproval, ToolUse};
 

@@ -56,6 +56,7 @@ pub(crate) fn known_names() -> KnownNames {
         TOOLS.iter().copied(),
         ["anthropic", "openai", "offline"],
     )
+    .with_tool_servers(["files", "tickets"])
     .with_policy_capabilities(["pii_access"])
 }
 

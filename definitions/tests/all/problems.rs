@@ -102,6 +102,24 @@ fn constraints_must_apply_to_their_type() {
 }
 
 #[test]
+fn a_tool_of_a_server_needs_the_server_in_the_configuration() {
+    assert_eq!(added("tools: [\"mcp:files/read_file\", \"mcp:tickets/a.b/c-d\"]\n"), Vec::<String>::new());
+    assert_eq!(
+        added("tools: [\"mcp:mail/send\"]\n"),
+        ["agents/x.yaml:11:9: error[unknown_name]: there is no MCP server `mail`; the configured MCP servers are \
+             `files`, `tickets`"]
+    );
+    assert_eq!(
+        added("tools: [\"mcp:file/read_file\"]\n"),
+        ["agents/x.yaml:11:9: error[unknown_name]: there is no MCP server `file`; did you mean `files`?"]
+    );
+    for wrong in ["mcp:files", "mcp:/x", "mcp:files/", "mcp:Files/x", "mcp:files/read file", "mcp:files/\u{e9}"] {
+        let problems = added(&format!("tools: [\"{wrong}\"]\n"));
+        assert!(problems.len() == 1 && problems[0].contains("mcp:SERVER/TOOL"), "{wrong}: {problems:?}");
+    }
+}
+
+#[test]
 fn unknown_names_have_suggestions_from_the_known_names() {
     assert_eq!(
         added("policies: [require_authentification]\n"),

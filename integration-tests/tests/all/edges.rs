@@ -40,6 +40,7 @@ const ALLOWED_USERS: &[(&str, &[&str])] = &[
     ("ractor_cluster", &["supervisor"]),
     ("reqwest", &["client", "registry", "runpod", "runtimes", "supervisor"]),
     ("ring", &["runpod", "runtimes", "supervisor"]),
+    ("rmcp", &["runtimes"]),
     // A query of an agent runs in a database in memory, which is no store.
     ("rusqlite", &["registry", "runtimes"]),
     ("saphyr-parser", &["definitions"]),

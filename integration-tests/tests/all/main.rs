@@ -45,6 +45,7 @@ mod issuer;
 mod licences;
 mod maintenance;
 mod manifests;
+mod mcp;
 mod memory;
 mod metadata;
 mod metrics;

@@ -20,6 +20,8 @@ use super::route::{Access, BodyKind, ResponseKind, Route, Verb};
 const SCHEMAS: &str = "#/components/schemas/";
 /// Where a JSON Schema has the schemas that it uses.
 const DEFINITIONS: &str = "#/$defs/";
+/// The media type of a problem.
+const PROBLEM_JSON: &str = "application/problem+json";
 /// Problems of every route.
 const COMMON_PROBLEMS: [u16; 2] = [400, 401];
 /// Problems of every route that sends a request to the pods.
@@ -74,10 +76,11 @@ fn operation(route: &Route) -> Operation {
     operation.securities(Some(schemes)).build()
 }
 
-/// The statuses of the problems of a route, each once.
+/// The statuses of the problems of a route, each once, without those that its responses have.
 fn problems(route: &Route) -> Vec<u16> {
     let of_callers: &[u16] = if route.access == Access::Public { &[] } else { &CALLER_PROBLEMS };
     let mut statuses: Vec<u16> = COMMON_PROBLEMS.iter().chain(of_callers).chain(route.problems).copied().collect();
+    statuses.retain(|status| route.responses.iter().all(|(known, _, _)| known != status));
     statuses.sort_unstable();
     statuses.dedup();
     statuses
@@ -135,6 +138,9 @@ fn response(kind: ResponseKind, meaning: &str) -> Response {
     let response = match kind {
         ResponseKind::Empty => response,
         ResponseKind::Json(schema) => response.content("application/json", content(schema)),
+        ResponseKind::JsonOrProblem(schema) => {
+            response.content("application/json", content(schema)).content(PROBLEM_JSON, content("Problem"))
+        }
         ResponseKind::JsonOrEvents(schema) => {
             response.content("application/json", content(schema)).content("text/event-stream", content("EventStream"))
         }
@@ -165,7 +171,7 @@ fn problem(status: u16) -> Response {
         504 => "The deadline passed before the work was finished.",
         _ => "The work has failed.",
     };
-    ResponseBuilder::new().description(meaning).content("application/problem+json", content("Problem")).build()
+    ResponseBuilder::new().description(meaning).content(PROBLEM_JSON, content("Problem")).build()
 }
 
 fn content(schema: &str) -> Content {
@@ -209,6 +215,15 @@ fn schemas() -> Map<String, Json> {
                 "description": "Server-sent events. The events of a run have their number as `id`, their kind as type and a \
                                 `RunEvent` as data. The progress of a call has the types `accepted`, `delta`, `restarted` \
                                 and `reply`. A stream that fails ends with the type `error` and a `Problem`."
+            }),
+        ),
+        (
+            "McpMessage",
+            json!({
+                "type": "object",
+                "description": "A message of the Model Context Protocol, which is one of JSON-RPC 2.0.",
+                "properties": { "jsonrpc": { "const": "2.0" } },
+                "required": ["jsonrpc"]
             }),
         ),
         ("Octets", json!({ "type": "string", "format": "binary" })),

@@ -46,6 +46,8 @@ pub enum ResponseKind {
     Empty,
     /// JSON with this schema.
     Json(&'static str),
+    /// JSON with this schema, or a problem: a status that both have.
+    JsonOrProblem(&'static str),
     /// JSON with this schema, or a stream of events if the caller accepts one.
     JsonOrEvents(&'static str),
     /// A stream of events.

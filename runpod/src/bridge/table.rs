@@ -6,7 +6,7 @@ use axum::routing::{MethodRouter, get, post};
 
 use super::route::{Access, BodyKind, ResponseKind, Route, Verb};
 use super::state::Bridge;
-use super::{artifacts, call, catalogue, events, page, probes, runs};
+use super::{artifacts, call, catalogue, events, mcp, page, probes, runs};
 
 /// The responses of a route without others.
 const REPLIES: &[(u16, ResponseKind, &str)] = &[(200, REPLY, OK)];
@@ -27,6 +27,10 @@ const LIST_QUERY: &[(&str, &str)] = &[
 const WATCH_QUERY: &[(&str, &str)] = &[
     ("token", "A token for the events of this run, instead of the header `Authorization`."),
     ("after", "The number of the last event that the reader has; the header `Last-Event-ID` has priority."),
+];
+const MCP_QUERY: &[(&str, &str)] = &[
+    ("category", "Only the agents of this category are listed as tools."),
+    ("tools", "Only the tools with these names, separated by commas."),
 ];
 const UPLOAD_QUERY: &[(&str, &str)] = &[("name", "The name of the file; required, and never a path.")];
 
@@ -72,6 +76,25 @@ pub const ROUTES: &[Route] = &[
             "work",
             "Sends any request of the protocol, as a whole envelope.",
             || post(call::request),
+        )
+    },
+    Route {
+        query: MCP_QUERY,
+        body: BodyKind::Required("McpMessage"),
+        responses: &[
+            (200, ResponseKind::Json("McpMessage"), "The reply to a request."),
+            (202, ResponseKind::Empty, "The message was a notification or a response."),
+            (400, ResponseKind::JsonOrProblem("McpMessage"), "The message cannot be read, or contradicts a header."),
+            (404, ResponseKind::JsonOrProblem("McpMessage"), "There is no such method."),
+        ],
+        problems: &[408, 413, 415],
+        ..caller(
+            Verb::Post,
+            mcp::PATH,
+            "call_mcp",
+            "work",
+            "Takes a message of the Model Context Protocol: agents and workflows are its tools.",
+            || post(mcp::serve),
         )
     },
     Route {

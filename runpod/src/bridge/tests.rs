@@ -2,6 +2,7 @@
 
 mod documents;
 mod fixture;
+mod mcp;
 mod refusals;
 mod requests;
 mod slow;

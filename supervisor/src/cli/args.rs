@@ -10,6 +10,7 @@ mod audit;
 mod catalogue;
 mod cluster;
 mod keys;
+mod mcp;
 mod runpod;
 mod runs;
 
@@ -18,6 +19,7 @@ pub use audit::{AuditCommand, VerifyArgs};
 pub use catalogue::{AgentsCommand, CatalogueCommand, EvalArgs, GraphFormat, WholeCatalogueCommand};
 pub use cluster::ClusterCommand;
 pub use keys::{CreateKeyArgs, KeysCommand};
+pub use mcp::McpArgs;
 pub use runpod::{HealthcheckArgs, RunpodCommand, RunpodDeployArgs, RunpodFileArgs, RunpodScaleArgs, RunpodWorkerArgs};
 pub use runs::{ArtifactsCommand, DeadCommand, RunsCommand, StartArgs};
 
@@ -93,6 +95,8 @@ pub enum Command {
     Pod,
     /// Serve HTTP, and send the requests over NATS to the pods
     Bridge,
+    /// Offer agents and workflows as tools over standard input and output (Model Context Protocol)
+    Mcp(McpArgs),
     /// Run an agent, a workflow or a team
     #[command(subcommand)]
     Run(RunCommand),
@@ -137,7 +141,7 @@ pub enum Command {
         #[arg(long, value_name = "AGE")]
         since: Option<humantime::Duration>,
     },
-    /// Check the configuration
+    /// Check the configuration, and the MCP servers in it
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Check, back up and restore the database
@@ -348,6 +352,11 @@ pub enum MemoryCommand {
 pub enum ConfigCommand {
     /// Print every setting with its origin, secrets masked
     Check,
+    /// Connect the configured MCP servers, and list their tools and what is skipped
+    Mcp {
+        /// Only this server
+        server: Option<String>,
+    },
 }
 
 /// Commands of `db`.

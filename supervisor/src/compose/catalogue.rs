@@ -146,6 +146,7 @@ pub fn host_names(
     .with_python_handlers(config.python.configured_folder().map(Path::to_owned))
     .with_components(config.wasm.as_ref().map(|wasm| wasm.components.clone()))
     .with_tools(source_tools)
+    .with_tool_servers(config.mcp.servers.iter().map(|server| server.name.as_str()))
 }
 
 /// The known names with those that the data of a policy has instead of those of another policy.

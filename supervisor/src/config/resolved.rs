@@ -4,12 +4,12 @@ use config::{Value, ValueKind};
 use greenroom_definitions::problem::did_you_mean;
 
 use super::secret::{MASK, mask_credentials};
-use super::settings;
+use super::{mcp, settings};
 
 /// Tables of the file with several entries.
 const TABLES: [&str; 3] = ["users", "providers", "issuers"];
 /// Tables of the file with one entry for each name.
-const NAMED_TABLES: [&str; 3] = ["tenants", "runtimes.http.hosts", "tools.http"];
+const NAMED_TABLES: [&str; 4] = ["tenants", "runtimes.http.hosts", "tools.http", mcp::TABLE];
 /// The origin of a setting that no layer sets.
 const UNSET: &str = "not set";
 
@@ -84,9 +84,13 @@ fn is_in_table(key: &str) -> bool {
         || NAMED_TABLES.iter().any(|table| key.strip_prefix(table).is_some_and(|rest| rest.starts_with('.')))
 }
 
-/// True for a member of a table that may be a secret: a key, and every header of a host.
+/// True for a member of a table that may be a secret: a key, every header of a host, and every variable of an MCP server.
 fn is_secret_member(key: &str) -> bool {
-    key.ends_with("api_key") || key.contains(".headers.")
+    let is_server_variable = || {
+        let member = key.strip_prefix(mcp::TABLE).and_then(|rest| rest.strip_prefix('.')?.split_once('.'));
+        member.is_some_and(|(_, member)| member.starts_with("env."))
+    };
+    key.ends_with("api_key") || key.contains(".headers.") || is_server_variable()
 }
 
 fn to_text(kind: &ValueKind, value: &Value) -> String {

@@ -19,7 +19,7 @@ use super::settings_hash::{SettingsHash, is_of_the_pod};
 use super::users::BUILT_IN_USERS;
 use super::{
     Config, ConfigError, UserDirectory, admission, artifacts, audit, cluster, definitions, files, guard, http, issuers,
-    models, nats, outbound, pod, process, python, redis, resolved, store, users, wasm,
+    mcp, models, nats, outbound, pod, process, python, redis, resolved, store, users, wasm,
 };
 
 /// The file that is read if it exists and no other is named.
@@ -58,7 +58,7 @@ pub fn load<T: Into<OsString>>(
     let mut problems = Vec::new();
     let variables: Vec<(OsString, OsString)> = variables.map(|(name, value)| (name.into(), value.into())).collect();
     let environment = layers::read_environment(variables.iter().cloned(), &mut problems);
-    let all_variables = layers::all_variables(variables.into_iter());
+    let all_variables = layers::all_variables(variables.iter().cloned());
     let file = file(flags, &environment);
     if let Some(path) = &file {
         check_syntax(path).map_err(|problem| ConfigError(vec![problem]))?;
@@ -75,7 +75,8 @@ pub fn load<T: Into<OsString>>(
     let of_file = resolved::list(&of_file.cache, &mut Vec::new());
     let mut reader = ConfigReader::new(&merged).with_environment(&all_variables);
     let settings_file = file.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
-    let config = read(&mut reader, settings_file, SettingsHash::new(&resolved, &of_file));
+    let variables = mcp::Variables(&variables);
+    let config = read(&mut reader, &variables, settings_file, SettingsHash::new(&resolved, &of_file));
     problems.extend(reader.into_problems());
     problems.extend(config.iter().flat_map(|config| artifacts::missing_keys(&config.artifacts)));
     match config {
@@ -110,7 +111,7 @@ pub(crate) fn load_users(path: &Path) -> Result<ChangedUsers, ConfigError> {
     let mut problems = Vec::new();
     let resolved = resolved::list(&merged.cache, &mut problems);
     let mut reader = ConfigReader::new(&merged);
-    let config = read(&mut reader, None, SettingsHash::new(&resolved, &resolved));
+    let config = read(&mut reader, &mcp::Variables(&[]), None, SettingsHash::new(&resolved, &resolved));
     problems.extend(reader.into_problems());
     match config {
         Some(Config { users, settings_hash, .. }) if problems.is_empty() => Ok(ChangedUsers { users, settings_hash }),
@@ -162,7 +163,12 @@ fn check_syntax(path: &Path) -> Result<(), String> {
 }
 
 /// Reads every section; `None` only beside a problem.
-fn read(reader: &mut ConfigReader<'_>, settings_file: Option<PathBuf>, settings_hash: SettingsHash) -> Option<Config> {
+fn read(
+    reader: &mut ConfigReader<'_>,
+    variables: &mcp::Variables<'_>,
+    settings_file: Option<PathBuf>,
+    settings_hash: SettingsHash,
+) -> Option<Config> {
     let data_dir = pod::read_data_dir(reader);
     let (pod, user) = (pod::read_pod(reader), pod::read_user(reader));
     let admission = admission::read(reader);
@@ -184,6 +190,7 @@ fn read(reader: &mut ConfigReader<'_>, settings_file: Option<PathBuf>, settings_
         guard_workers: guard::read(reader),
         wasm: wasm::read(reader),
         models: models::read(reader),
+        mcp: mcp::read(reader, variables),
         outbound: outbound::read(reader),
         http: http::read(reader),
         metrics: process::read_metrics(reader),

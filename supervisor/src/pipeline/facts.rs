@@ -107,7 +107,7 @@ impl FactCollector {
             tool_declared: caller.as_ref().is_some_and(|caller| {
                 caller.spec().tools.iter().any(|tool| match &tool.tool {
                     ToolRef::Agent(named) => self.is_agent(named, agent.id()),
-                    ToolRef::Native(_) | ToolRef::Http(_) => false,
+                    ToolRef::Native(_) | ToolRef::Http(_) | ToolRef::Mcp { .. } => false,
                 })
             }),
             ..tenant_relation(request)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use greenroom_actors::definition_resolver::DefinitionResolver;
 use greenroom_actors::handler::unknown_artifact_error;
 use greenroom_definitions::agent::RuntimeKind;
+use greenroom_definitions::types::object_schema;
 use greenroom_definitions::{Catalogue, DefinitionKind};
 use greenroom_protocol::limits::ARTIFACT_PART_BYTES_MAX;
 use greenroom_protocol::request::{Page, Query, RunListFilter};
@@ -42,12 +43,20 @@ impl QueryHandler {
             Query::Agents => Ok(self.agents()),
             Query::Agent { id } => {
                 let agent = self.definitions.agent(&id, None).await?;
-                Ok(query_outcome([("agent", to_json(agent.spec())?), ("version", json!(agent.hash()))]))
+                Ok(query_outcome([
+                    ("agent", to_json(agent.spec())?),
+                    ("version", json!(agent.hash())),
+                    ("input_schema", agent.input_schema()),
+                ]))
             }
             Query::Workflows => Ok(self.workflows()),
             Query::Workflow { id } => {
                 let workflow = self.definitions.workflow(&id, None).await?;
-                Ok(query_outcome([("workflow", to_json(workflow.spec())?), ("version", json!(workflow.hash()))]))
+                Ok(query_outcome([
+                    ("workflow", to_json(workflow.spec())?),
+                    ("version", json!(workflow.hash())),
+                    ("input_schema", object_schema(&workflow.spec().inputs)),
+                ]))
             }
             Query::Teams => Ok(self.teams()),
             Query::Team { id } => {

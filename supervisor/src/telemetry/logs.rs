@@ -35,10 +35,10 @@ const POLICY_CHECKS: &str = "policy_checks";
 /// Separates the members of `policy_checks` in a `tracing` field, which cannot be a list.
 pub const LIST_SEPARATOR: char = ',';
 
-/// Targets whose lines no filter can enable: the client of models logs answers of providers, the connection to NATS logs
-/// the content of messages and their headers, with the credentials of callers, and the server of HTTP/2 logs a path that it
-/// cannot read, with the token of an event stream in its query.
-const SILENCED_TARGETS: [&str; 3] = ["genai=off", "async_nats::connection=off", "h2::server=off"];
+/// Targets whose lines no filter can enable: the client of models logs answers of providers, that of MCP logs the messages
+/// of servers, the connection to NATS logs the content of messages and their headers, with the credentials of callers, and
+/// the server of HTTP/2 logs a path that it cannot read, with the token of an event stream in its query.
+const SILENCED_TARGETS: [&str; 4] = ["genai=off", "rmcp=off", "async_nats::connection=off", "h2::server=off"];
 
 /// Installs the log writer of the process. From then on, a panic is a line of the log too.
 ///

@@ -21,6 +21,7 @@ mod cluster;
 mod generations;
 mod help;
 mod identity;
+mod mcp;
 mod membership;
 mod nats;
 mod outbound;
@@ -31,6 +32,7 @@ mod store_failures;
 pub use cluster::ClusterMetrics;
 pub use generations::GenerationMetrics;
 pub use identity::IdentityMetrics;
+pub use mcp::McpMetrics;
 pub use membership::MembershipMetrics;
 pub use nats::{DroppedMessage, NatsMetrics, WakeUp};
 pub use outbound::OutboundMetrics;
@@ -81,6 +83,7 @@ pub struct Metrics {
     generations: GenerationMetrics,
     cluster: Arc<ClusterMetrics>,
     identity: Arc<IdentityMetrics>,
+    mcp: Arc<McpMetrics>,
     membership: MembershipMetrics,
     nats: NatsMetrics,
     outbound: Arc<OutboundMetrics>,
@@ -148,6 +151,7 @@ impl Metrics {
             generations: GenerationMetrics::register(recorder),
             cluster: Arc::new(ClusterMetrics::register(recorder)),
             identity: Arc::new(IdentityMetrics::register(recorder)),
+            mcp: Arc::new(McpMetrics::register(recorder)),
             membership: MembershipMetrics::register(recorder),
             nats: NatsMetrics::register(recorder),
             outbound: Arc::new(OutboundMetrics::register(recorder)),
@@ -299,69 +303,4 @@ impl RedisObserver for Metrics {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_nine_metrics_have_the_required_names_and_types() {
-        let metrics = Metrics::new().unwrap();
-        let page = metrics.render();
-        for (name, kind) in [
-            ("agent_execution_time", "histogram"),
-            ("agent_success_rate", "gauge"),
-            ("team_formation_time", "histogram"),
-            ("workflow_completion_rate", "gauge"),
-            ("policy_denials", "counter"),
-            ("active_agents", "gauge"),
-            ("concurrent_teams", "gauge"),
-            ("llm_token_usage", "counter"),
-            ("error_rate", "gauge"),
-        ] {
-            let line = format!("# TYPE {name} {kind}");
-            assert!(page.lines().any(|other| other == line), "{line} is missing in\n{page}");
-        }
-    }
-
-    #[test]
-    fn a_failure_of_the_store_of_artifacts_is_counted_under_its_fault() {
-        let metrics = Metrics::new().unwrap();
-        metrics.count_artifact_failure(S3Fault::Slow.as_str());
-        metrics.count_artifact_failure(OTHER_FAULT);
-        metrics.count_artifact_failure(OTHER_FAULT);
-        let page = metrics.render();
-        for line in [
-            "artifact_store_failures{fault=\"s3_slow\"} 1",
-            "artifact_store_failures{fault=\"other\"} 2",
-            "artifact_store_failures{fault=\"damaged\"} 0",
-            "artifact_store_failures{fault=\"abandoned\"} 0",
-        ] {
-            assert!(page.contains(line), "{line} is missing in\n{page}");
-        }
-    }
-
-    #[test]
-    fn the_offset_of_the_wall_clock_is_in_seconds() {
-        let metrics = Metrics::new().unwrap();
-        assert!(metrics.render().contains("pod_clock_offset_seconds 0"), "{}", metrics.render());
-        metrics.set_clock_offset(-40_500_000);
-        assert!(metrics.render().contains("pod_clock_offset_seconds -40.5"), "{}", metrics.render());
-    }
-
-    #[test]
-    fn a_denial_is_counted_under_its_code() {
-        let metrics = Metrics::new().unwrap();
-        metrics.count_denial(ErrorCode::PolicyDenied);
-        metrics.count_denial(ErrorCode::Internal);
-        let page = metrics.render();
-        assert!(page.contains("policy_denials{code=\"policy_denied\"} 1"), "{page}");
-    }
-
-    #[test]
-    fn a_failure_of_redis_is_counted_under_its_error() {
-        let metrics = Metrics::new().unwrap();
-        metrics.on_failure(&RedisError::Timeout);
-        let page = metrics.render();
-        assert!(page.contains("redis_failures{error=\"redis_timeout\"} 1"), "{page}");
-        assert!(page.contains("redis_failures{error=\"redis_full\"} 0"), "{page}");
-    }
-}
+mod tests;

@@ -41,6 +41,7 @@ impl Need {
             | ReferenceKind::Snippet
             | ReferenceKind::Handler
             | ReferenceKind::Tool
+            | ReferenceKind::ToolServer
             | ReferenceKind::Provider => return false,
         };
         match self {
@@ -87,7 +88,7 @@ impl Definition {
             Self::Agent(definition) => {
                 let tools = definition.spec().tools.iter().filter_map(|tool| match &tool.tool {
                     ToolRef::Agent(id) => Some(agent(id)),
-                    ToolRef::Native(_) | ToolRef::Http(_) => None,
+                    ToolRef::Native(_) | ToolRef::Http(_) | ToolRef::Mcp { .. } => None,
                 });
                 let models = (definition.spec().implementation.runtime == RuntimeKind::Llm).then_some(Need::Models);
                 tools.chain(models).collect()

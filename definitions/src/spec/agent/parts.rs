@@ -257,7 +257,12 @@ pub struct Example {
     pub holds_offline: bool,
 }
 
-/// A tool that an agent may call: `agent:ID`, `native:NAME` or `http:API/OPERATION`.
+/// Bytes of the name of a server of tools.
+const TOOL_SERVER_BYTES_MAX: usize = 64;
+/// Bytes of the name of a tool of a server.
+const SERVER_TOOL_BYTES_MAX: usize = 128;
+
+/// A tool that an agent may call: `agent:ID`, `native:NAME`, `http:API/OPERATION` or `mcp:SERVER/TOOL`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
@@ -268,6 +273,27 @@ pub enum ToolRef {
     Native(String),
     /// An operation of an HTTP API that the configuration names: `API/OPERATION`.
     Http(String),
+    /// A tool of a server that speaks the Model Context Protocol and is configured under this name.
+    Mcp {
+        /// The name of the server in the configuration.
+        server: String,
+        /// The name of the tool on that server.
+        tool: String,
+    },
+}
+
+/// True if a server of tools can have this name: lower-case letters, digits, `_` and `-`.
+#[must_use]
+pub fn is_tool_server_name(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    !text.is_empty() && text.len() <= TOOL_SERVER_BYTES_MAX && text.bytes().all(is_plain)
+}
+
+/// True if a tool of a server can have this name, by the rules of the Model Context Protocol.
+#[must_use]
+pub fn is_server_tool_name(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte);
+    !text.is_empty() && text.len() <= SERVER_TOOL_BYTES_MAX && text.bytes().all(is_plain)
 }
 
 impl fmt::Display for ToolRef {
@@ -276,6 +302,7 @@ impl fmt::Display for ToolRef {
             Self::Agent(agent) => write!(f, "agent:{agent}"),
             Self::Native(name) => write!(f, "native:{name}"),
             Self::Http(name) => write!(f, "http:{name}"),
+            Self::Mcp { server, tool } => write!(f, "mcp:{server}/{tool}"),
         }
     }
 }
@@ -288,7 +315,15 @@ impl FromStr for ToolRef {
             Some(("agent", id)) => AgentId::new(id).map(Self::Agent).map_err(|error| error.to_string()),
             Some(("native", name)) if !name.is_empty() => Ok(Self::Native(name.to_owned())),
             Some(("http", name)) if is_operation(name) => Ok(Self::Http(name.to_owned())),
-            _ => Err("a tool is `agent:ID`, `native:NAME` or `http:API/OPERATION`".to_owned()),
+            Some(("mcp", name)) => match name.split_once('/') {
+                Some((server, tool)) if is_tool_server_name(server) && is_server_tool_name(tool) => {
+                    Ok(Self::Mcp { server: server.to_owned(), tool: tool.to_owned() })
+                }
+                Some(_) | None => Err("a tool of a server is `mcp:SERVER/TOOL`: the server has lower-case letters, \
+                                       digits, `_` and `-`, the tool letters, digits, `_`, `-`, `.` and `/`"
+                    .to_owned()),
+            },
+            _ => Err("a tool is `agent:ID`, `native:NAME`, `http:API/OPERATION` or `mcp:SERVER/TOOL`".to_owned()),
         }
     }
 }

@@ -56,6 +56,7 @@ const ROWS: &[(&str, Access)] = &[
     ("cluster status", Anyone(None)),
     ("completions", Anyone(Some("bash"))),
     ("config check", Anyone(None)),
+    ("config mcp", Anyone(Some(""))),
     ("costs", Permitted("", None)),
     ("db backup", Permitted("copy.db", OF_THE_POD)),
     ("db check", Permitted("", OF_THE_POD)),
@@ -72,6 +73,8 @@ const ROWS: &[(&str, Access)] = &[
     ("keys list", Permitted("", None)),
     ("keys reinstate", Permitted("login/default/alice", FOREIGN_RECORD)),
     ("keys revoke", Permitted("KEY", FOREIGN_RECORD)),
+    // Each message is a request of the user, and has a reply of its own.
+    ("mcp", Anyone(None)),
     ("memory forget", Permitted("executive_summary_agent --all", None)),
     ("memory list", Permitted(AGENT, None)),
     ("memory recall", Permitted("executive_summary_agent anything", None)),

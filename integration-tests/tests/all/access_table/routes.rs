@@ -33,6 +33,7 @@ const ROWS: &[Row] = &[
     row("run_workflow", INPUTS, 200, 403, 200),
     row("execute_team", r#"{"team":"none","workflow":"two_steps"}"#, 404, 404, 404),
     row("send_request", r#"{"version":1,"request":{"verb":"query","query":"agents"}}"#, 200, 200, 200),
+    row("call_mcp", r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#, 200, 200, 200),
     row("list_agents", "", 200, 200, 200),
     row("get_agent", "", 200, 200, 200),
     row("list_workflows", "", 200, 200, 200),

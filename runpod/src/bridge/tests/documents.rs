@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use greenroom_protocol::Json;
 
 use super::fixture::{Fixture, Settings};
-use crate::bridge::{Access, ROUTES, Verb, artifacts, events, openapi, runs};
+use crate::bridge::{Access, ROUTES, Verb, artifacts, events, mcp, openapi, runs};
 
 /// Every reference within a document.
 fn references(document: &Json, found: &mut BTreeSet<String>) {
@@ -53,12 +53,14 @@ fn the_table_documents_the_queries_that_the_handlers_read() {
         ("list_runs", &runs::LIST_QUERY[..]),
         ("watch_run", &events::WATCH_QUERY[..]),
         ("upload_artifact", &artifacts::UPLOAD_QUERY[..]),
+        ("call_mcp", &mcp::MCP_QUERY[..]),
     ] {
         let route = ROUTES.iter().find(|route| route.id == id).unwrap();
         let documented: Vec<&str> = route.query.iter().map(|(name, _)| *name).collect();
         assert_eq!(documented, names, "{id}");
     }
-    let others = ROUTES.iter().filter(|route| !["list_runs", "watch_run", "upload_artifact"].contains(&route.id));
+    let with_query = ["list_runs", "watch_run", "upload_artifact", "call_mcp"];
+    let others = ROUTES.iter().filter(|route| !with_query.contains(&route.id));
     assert!(others.into_iter().all(|route| route.query.is_empty()));
 }
 

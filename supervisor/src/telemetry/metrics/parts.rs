@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    ClusterMetrics, GenerationMetrics, IdentityMetrics, MembershipMetrics, Metrics, NatsMetrics, OutboundMetrics,
-    StoreFailures,
+    ClusterMetrics, GenerationMetrics, IdentityMetrics, McpMetrics, MembershipMetrics, Metrics, NatsMetrics,
+    OutboundMetrics, StoreFailures,
 };
 
 impl Metrics {
@@ -48,5 +48,11 @@ impl Metrics {
     #[must_use]
     pub const fn outbound(&self) -> &Arc<OutboundMetrics> {
         &self.outbound
+    }
+
+    /// Those of MCP servers.
+    #[must_use]
+    pub const fn mcp(&self) -> &Arc<McpMetrics> {
+        &self.mcp
     }
 }

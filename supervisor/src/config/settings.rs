@@ -9,7 +9,7 @@ use super::{
 };
 
 /// The settings of every section, in the order of the documentation.
-const SECTIONS: [&[Setting]; 16] = [
+const SECTIONS: [&[Setting]; 17] = [
     pod::SETTINGS,
     definitions::SETTINGS,
     files::SETTINGS,

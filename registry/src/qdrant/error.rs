@@ -100,7 +100,7 @@ impl QdrantError {
             return Self::Untrusted(text);
         }
         // An error of the connection has a source, and one of the server has none.
-        let is_of_connection = status.source().is_some();
+        let is_of_connection = status.source().is_some() || text.starts_with("Service was not ready");
         match status.code() {
             Code::Unavailable => Self::Unreachable(text),
             Code::DeadlineExceeded => Self::Timeout,

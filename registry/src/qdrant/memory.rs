@@ -164,6 +164,9 @@ fn ids_of(points: Vec<RetrievedPoint>) -> Vec<PointId> {
 impl MemoryStore for QdrantMemory {
     async fn remember(&self, owner: &MemoryOwner, batch: &MemoryBatch, _now: Timestamp) -> Result<(), StoreError> {
         self.check_embedder(&batch.embedder)?;
+        if batch.memories.is_empty() {
+            return Ok(());
+        }
         let points = batch.memories.iter().map(|new| to_point(owner, &batch.embedder, new)).collect();
         let request = UpsertPoints {
             collection_name: self.collection_name(),

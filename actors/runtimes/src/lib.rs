@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! models    providers of language models: servers, offline, scripted
+//! embeddings  models that compute the vectors of memories: servers
 //! native    handlers and tools that need no language model
 //! tables    files → facts; charts, report: facts → pictures and pages
 //! files     reads files within the configured directories
@@ -19,6 +20,7 @@ use greenroom_actors::tool::Tool;
 use greenroom_protocol::Cause;
 
 pub(crate) mod charts;
+pub mod embeddings;
 pub mod files;
 #[cfg(any(test, feature = "testing"))]
 pub mod model_server;

@@ -4,18 +4,19 @@
 
 pub use super::setting::{Setting, SettingKind};
 use super::{
-    admission, artifacts, audit, cluster, definitions, files, guard, http, models, nats, pod, process, redis, reserved,
-    store,
+    admission, artifacts, audit, cluster, definitions, files, guard, http, memory, models, nats, pod, process, qdrant,
+    redis, store,
 };
 
 /// The settings of every section, in the order of the documentation.
-const SECTIONS: [&[Setting]; 15] = [
+const SECTIONS: [&[Setting]; 16] = [
     pod::SETTINGS,
     definitions::SETTINGS,
     files::SETTINGS,
     store::SETTINGS,
     audit::SETTINGS,
     redis::SETTINGS,
+    qdrant::SETTINGS,
     nats::SETTINGS,
     cluster::SETTINGS,
     artifacts::SETTINGS,
@@ -24,7 +25,7 @@ const SECTIONS: [&[Setting]; 15] = [
     http::SETTINGS,
     process::SETTINGS,
     models::SETTINGS,
-    reserved::SETTINGS,
+    memory::SETTINGS,
 ];
 
 /// Names the settings file; read before any setting.
@@ -41,10 +42,4 @@ pub fn all() -> impl Iterator<Item = &'static Setting> {
 #[must_use]
 pub fn find(key: &str) -> Option<&'static Setting> {
     all().find(|setting| setting.key == key)
-}
-
-/// True if this version does nothing with the setting.
-#[must_use]
-pub fn is_reserved(key: &str) -> bool {
-    reserved::SETTINGS.iter().any(|setting| setting.key == key)
 }

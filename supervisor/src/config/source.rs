@@ -19,7 +19,7 @@ use super::settings_hash::{SettingsHash, is_of_the_pod};
 use super::users::BUILT_IN_USERS;
 use super::{
     Config, ConfigError, UserDirectory, admission, artifacts, audit, cluster, definitions, files, guard, http, issuers,
-    models, nats, pod, process, redis, resolved, store, users,
+    memory, models, nats, pod, process, qdrant, redis, resolved, store, users,
 };
 
 /// The file that is read if it exists and no other is named.
@@ -79,7 +79,6 @@ pub fn load<T: Into<OsString>>(
     match config {
         Some(config) if problems.is_empty() => {
             let mut warnings = layers::unknown_variables(&environment);
-            warnings.extend(resolved::warnings(&resolved));
             warnings.extend(artifacts::warning(&config.artifacts, resolved::set_keys(&resolved)));
             Ok(LoadedConfig { config, file, resolved, warnings })
         }
@@ -174,6 +173,8 @@ fn read(reader: &mut ConfigReader<'_>, settings_file: Option<PathBuf>, settings_
         store: store::read(reader, &data_dir),
         audit_key: audit::read(reader),
         redis: redis::read(reader),
+        qdrant: qdrant::read(reader),
+        memory: memory::read(reader),
         nats: nats::read(reader),
         cluster: cluster::read(reader),
         artifacts: artifacts::read(reader),

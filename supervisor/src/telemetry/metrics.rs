@@ -9,8 +9,6 @@ use greenroom_actors::observer::{ActorEvent, Observer};
 use greenroom_protocol::{ErrorCode, Reply, Status};
 use greenroom_registry::S3Fault;
 use greenroom_registry::cluster::LeaseStatus;
-use greenroom_registry::redis::RedisObserver;
-use greenroom_registry::redis::error::{REDIS_ERROR_DETAILS, RedisError};
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
@@ -23,6 +21,7 @@ mod help;
 mod identity;
 mod membership;
 mod nats;
+mod server_failures;
 mod store_failures;
 
 pub use cluster::ClusterMetrics;
@@ -30,6 +29,7 @@ pub use generations::GenerationMetrics;
 pub use identity::IdentityMetrics;
 pub use membership::MembershipMetrics;
 pub use nats::{DroppedMessage, NatsMetrics, WakeUp};
+use server_failures::ServerFailures;
 pub use store_failures::StoreFailures;
 
 /// Upper bounds of the buckets of all histograms, in seconds.
@@ -70,7 +70,7 @@ pub struct Metrics {
     trees_claimed: Counter,
     trees_woken: Counter,
     trees_parked: Counter,
-    redis_failures: Vec<(&'static str, Counter)>,
+    server_failures: ServerFailures,
     artifact_failures: Vec<(&'static str, Counter)>,
     store_failures: StoreFailures,
     generations: GenerationMetrics,
@@ -133,7 +133,7 @@ impl Metrics {
             trees_claimed: count("run_trees_claimed"),
             trees_woken: count("run_trees_woken"),
             trees_parked: count("run_trees_parked"),
-            redis_failures: REDIS_ERROR_DETAILS.map(|error| (error, counter("redis_failures", "error", error))).into(),
+            server_failures: ServerFailures::register(recorder),
             artifact_failures: artifact_faults()
                 .map(|fault| (fault, counter("artifact_store_failures", "fault", fault)))
                 .collect(),
@@ -319,12 +319,6 @@ impl Observer for Metrics {
     }
 }
 
-impl RedisObserver for Metrics {
-    fn on_failure(&self, error: &RedisError) {
-        increment(&self.redis_failures, &error.detail());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,14 +375,5 @@ mod tests {
         metrics.count_denial(ErrorCode::Internal);
         let page = metrics.render();
         assert!(page.contains("policy_denials{code=\"policy_denied\"} 1"), "{page}");
-    }
-
-    #[test]
-    fn a_failure_of_redis_is_counted_under_its_error() {
-        let metrics = Metrics::new().unwrap();
-        metrics.on_failure(&RedisError::Timeout);
-        let page = metrics.render();
-        assert!(page.contains("redis_failures{error=\"redis_timeout\"} 1"), "{page}");
-        assert!(page.contains("redis_failures{error=\"redis_full\"} 0"), "{page}");
     }
 }

@@ -84,11 +84,11 @@ impl Accounting {
         let (account, limits) = (account(invocation, candidate), limits(invocation));
         let settlements = &invocation.settlements;
         let price = candidate.price;
-        self.book(Booking { account, limits, price, upper_bound, key, meter, settlements, wait_max }).await
+        self.reserve_call(Booking { account, limits, price, upper_bound, key, meter, settlements, wait_max }).await
     }
 
     /// Reserves the worst-case cost of a call.
-    async fn book<'a>(&'a self, booking: Booking<'a, '_>) -> Result<OpenReservation<'a>, Cause> {
+    async fn reserve_call<'a>(&'a self, booking: Booking<'a, '_>) -> Result<OpenReservation<'a>, Cause> {
         let Booking { account, limits, price, upper_bound, key, meter, settlements, wait_max } = booking;
         let cost = match price {
             Some(priced) => priced.price.cost_max(upper_bound),

@@ -52,7 +52,7 @@ impl Accounting {
             price: basis(price),
         };
         let limits = grant_limits(grant, None);
-        self.book(Booking { account, limits, price, upper_bound, key, meter, settlements, wait_max }).await
+        self.reserve_call(Booking { account, limits, price, upper_bound, key, meter, settlements, wait_max }).await
     }
 }
 

@@ -11,9 +11,9 @@ use super::{AGENT, USERS, memories, prompt_parts, write_remembering_agent};
 /// A document of three parts: each section is longer than half of a part.
 fn handbook(days: u32) -> String {
     let general = "General rules apply to everybody in the company. ".repeat(20);
-    let leave = format!("Annual leave is {days} days for every full-time employee. ").repeat(20);
+    let annual = format!("Annual leave is {days} days for every full-time employee. ").repeat(20);
     let travel = "Travel by train is booked at the front desk of each site. ".repeat(20);
-    format!("# Handbook\n\n{general}\n\n## Leave\n\n{leave}\n\n## Travel\n\n{travel}\n")
+    format!("# Handbook\n\n{general}\n\n## Leave\n\n{annual}\n\n## Travel\n\n{travel}\n")
 }
 
 async fn fixture() -> Result<(ModelFixture, ScriptServer)> {

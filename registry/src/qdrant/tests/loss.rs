@@ -30,7 +30,7 @@ async fn until_available(store: &Arc<dyn MemoryStore>) {
 }
 
 #[tokio::test]
-async fn a_pod_starts_without_the_server_and_each_operation_says_what_is_wrong() {
+async fn a_pod_starts_without_the_server_and_each_operation_reports_the_reason() {
     // Nothing listens at a port that was just closed.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (url, failures) = (format!("http://127.0.0.1:{port}"), Arc::<Failures>::default());

@@ -47,7 +47,10 @@ async fn each_line_of_a_running_host_is_json_rejections_at_ingress_included() ->
     let output = up.wait().await?;
     let lines = log_lines(&output.err)?;
     assert_eq!(output.code, 0);
-    assert!(lines.iter().any(|line| line["level"] == "WARN" && line.to_string().contains("GREENROOM_SERVICE_HOST")), "{lines:#?}");
+    assert!(
+        lines.iter().any(|line| line["level"] == "WARN" && line.to_string().contains("GREENROOM_SERVICE_HOST")),
+        "{lines:#?}"
+    );
     assert!(lines.iter().any(|line| line["agent_id"].is_string()), "{lines:#?}");
     Ok(())
 }

@@ -115,8 +115,7 @@ mod tests {
             let cause = remember(source).check_source().unwrap_err();
             assert_eq!(cause.code, ErrorCode::InvalidRequest, "{source:?}");
         }
-        let both =
-            MemoryChange::Forget { id: Some(ContentHash::from_content(b"x")), source: Some("guide.md".into()) };
+        let both = MemoryChange::Forget { id: Some(ContentHash::from_content(b"x")), source: Some("guide.md".into()) };
         assert!(both.check_source().unwrap_err().message.contains("send one of them"));
         assert_eq!(MemoryChange::Forget { id: None, source: None }.check_source(), Ok(()));
     }

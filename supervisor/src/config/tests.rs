@@ -170,7 +170,8 @@ fn the_url_and_the_key_of_qdrant_are_checked_and_never_shown() {
     assert_eq!((qdrant.url.as_str(), qdrant.api_key.as_ref().map(Secret::reveal)), ("https://h:6334", Some("hunter2")));
     let text = format!("{:?} {:?}", loaded.resolved, loaded.config);
     assert!(text.contains("qdrant.url") && !text.contains("hunter2"), "{text}");
-    for (url, problem) in [("http://u:hunter2@h:6334", "the key does not belong"), ("http://hunter2", "it has no port")] {
+    for (url, problem) in [("http://u:hunter2@h:6334", "the key does not belong"), ("http://hunter2", "it has no port")]
+    {
         let text = load(&[("QDRANT_URL", url)]).unwrap_err().to_string();
         assert!(text.contains("qdrant.url (environment QDRANT_URL)") && text.contains(problem), "{text}");
         assert!(!text.contains("hunter2"), "{text}");

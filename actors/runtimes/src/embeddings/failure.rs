@@ -109,9 +109,7 @@ impl Failure {
                     None => cause,
                 };
             }
-            Self::Unauthorized => {
-                (ErrorCode::ModelUnauthorized, "rejects the key; check memory.api_key".to_owned())
-            }
+            Self::Unauthorized => (ErrorCode::ModelUnauthorized, "rejects the key; check memory.api_key".to_owned()),
             Self::Rejected { status: 404, message } => {
                 (ErrorCode::UnknownModel, format!("does not exist at memory.base_url: {message}"))
             }
@@ -119,7 +117,9 @@ impl Failure {
                 (ErrorCode::ModelRefused, format!("rejects the request ({status}): {message}"))
             }
             Self::Failed { status } => (ErrorCode::ModelFailed, format!("failed with the status {status}")),
-            Self::Unreadable(problem) => (ErrorCode::ModelFailed, format!("has sent a reply that cannot be used: {problem}")),
+            Self::Unreadable(problem) => {
+                (ErrorCode::ModelFailed, format!("has sent a reply that cannot be used: {problem}"))
+            }
         };
         let cause = Cause::new(code, format!("the embedder {embedder} {problem}"));
         cause.with_details(serde_json::json!({ "uncharged": is_uncharged }))

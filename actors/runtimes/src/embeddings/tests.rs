@@ -12,7 +12,15 @@ const KEY: &str = "sk-planted-31f0c2";
 fn settings(api: EmbeddingApi, url: &str) -> EmbeddingSettings {
     let key = (api == EmbeddingApi::OpenAi).then(|| ApiKey::new(KEY));
     let base_url = url.to_owned();
-    EmbeddingSettings { api, model: "test-model".into(), dimensions: 2, sends_dimensions: false, base_url, key, internal: false }
+    EmbeddingSettings {
+        api,
+        model: "test-model".into(),
+        dimensions: 2,
+        sends_dimensions: false,
+        base_url,
+        key,
+        internal: false,
+    }
 }
 
 fn reservation() -> Reservation {

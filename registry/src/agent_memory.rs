@@ -2,7 +2,7 @@
 //! their vectors. An [`embedder::Embedder`] computes the vector of a text; vectors of different embedders are never
 //! compared.
 //!
-//! The stores on SQL search exactly ([`search`]). Qdrant ([`crate::qdrant`]) searches an index: it may miss a match, does
+//! The stores on SQL search exactly (`search.rs`). Qdrant ([`crate::qdrant`]) searches an index: it may miss a match, does
 //! not order equal ones, and a memory whose id is stored already replaces it. So the trait promises none of that.
 
 use async_trait::async_trait;

@@ -55,12 +55,3 @@ fn a_denial_is_counted_under_its_code() {
     let page = metrics.render();
     assert!(page.contains("policy_denials{code=\"policy_denied\"} 1"), "{page}");
 }
-
-#[test]
-fn a_failure_of_redis_is_counted_under_its_error() {
-    let metrics = Metrics::new().unwrap();
-    metrics.on_failure(&RedisError::Timeout);
-    let page = metrics.render();
-    assert!(page.contains("redis_failures{error=\"redis_timeout\"} 1"), "{page}");
-    assert!(page.contains("redis_failures{error=\"redis_full\"} 0"), "{page}");
-}

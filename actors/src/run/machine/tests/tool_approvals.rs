@@ -63,7 +63,10 @@ fn waiting(tools: &'static [&'static str]) -> Simulation {
         {"id": "pay", "agent": "x", "retry": {"max_attempts": 3, "delay": 1.0}},
         {"id": "after", "agent": "x", "depends_on": ["pay"]},
     ])));
-    simulation.script = waits_once(tools);
+    let waits = waits_once(tools);
+    let pay = step_id("pay");
+    simulation.script =
+        Box::new(move |key, attempt| if key.step == pay { waits(key, attempt) } else { completed_call(key) });
     simulation.start().complete(0);
     simulation
 }

@@ -168,7 +168,8 @@ fn a_query_ends_at_its_bounds() {
     let small = within("SELECT printf('%.1000c', 'x') FROM data", Bounds { result_bytes: 10_000, ..Bounds::default() });
     let small = small.unwrap();
     assert!(small.truncated && (8..10).contains(&small.rows.len()), "{}", small.rows.len());
-    let long = within("SELECT printf('%.100000c', 'x') FROM data", Bounds::default()).unwrap_err();
+    let joined = "SELECT printf('%.50000c', 'x') || printf('%.50000c', 'x') FROM data";
+    let long = within(joined, Bounds::default()).unwrap_err();
     assert_eq!(long.code, ErrorCode::PayloadTooLarge, "{long}");
     let deep = format!("SELECT {}1{}", "(1 + ".repeat(2_000), ")".repeat(2_000));
     assert_eq!(within(&deep, Bounds::default()).unwrap_err().code, ErrorCode::InvalidInput);

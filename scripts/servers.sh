@@ -139,6 +139,31 @@ run_versitygw() {
     exec "$VERSITYGW" --quiet "$@"
 }
 
+# Starts what serves the gRPC of Qdrant, without TLS and with it; each test has collections of its own. No package registry
+# has the program of Qdrant: the vendor's Python client serves (integration-tests/python/qdrant_server.py). If QDRANT_URL
+# names a real server, the tests use that instead, except for those of TLS and of the API key.
+start_qdrant() {
+    need_test_python
+    need_certificates
+    local folder port tls_port
+    folder=$(mktemp -d)
+    folders+=("$folder")
+    port=$(free_port)
+    tls_port=$(free_port)
+    export GREENROOM_TEST_QDRANT_KEY=tests-qdrant-key
+    "$GREENROOM_TEST_PYTHON" integration-tests/python/qdrant_server.py "127.0.0.1:$port" \
+        --api-key "$GREENROOM_TEST_QDRANT_KEY" --tls "127.0.0.1:$tls_port" \
+        --certificate "$certificates/server.pem" --key "$certificates/server.key" >"$folder/log" 2>&1 &
+    servers+=($!)
+    # The vendor's packages take a few seconds to load.
+    wait_for_port "$port" $! || wait_for_port "$port" $! || fail "the server of Qdrant's gRPC does not start: $(cat "$folder/log")"
+    wait_for_port "$tls_port" $! || fail "the server of Qdrant's gRPC does not listen with TLS: $(cat "$folder/log")"
+    export GREENROOM_TEST_QDRANT=${QDRANT_URL:-http://127.0.0.1:$port}
+    export GREENROOM_TEST_QDRANT_TLS=https://127.0.0.1:$tls_port
+    # The pods of other tests do not use it.
+    unset QDRANT_URL
+}
+
 # Starts a NATS with JetStream in a folder of its own, which the tests share: each has a prefix of its own. Tests that need
 # another configuration start a server themselves, by the path in GREENROOM_TEST_NATS_SERVER.
 start_nats() {

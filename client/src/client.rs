@@ -297,7 +297,25 @@ impl Client {
     /// # Errors
     /// [`crate::TransportError`] if no reply arrived.
     pub fn memories(&self, agent: AgentId, query: Option<String>, limit: u32) -> BoxFuture<'_, ReplyResult> {
-        self.send(Request::MemoryRead(MemoryRead { agent, query, limit }))
+        self.send(Request::MemoryRead(MemoryRead { agent, query, limit, count: false }))
+    }
+
+    /// Counts the memories of an agent; outputs `memories` and `of_documents`.
+    ///
+    /// # Errors
+    /// [`crate::TransportError`] if no reply arrived.
+    pub fn count_memories(&self, agent: AgentId) -> BoxFuture<'_, ReplyResult> {
+        self.send(Request::MemoryRead(MemoryRead { agent, query: None, limit: 0, count: true }))
+    }
+
+    /// Lets an agent remember a document in parts, which replace those of the document that had this name before; outputs
+    /// `parts` and `replaced`.
+    ///
+    /// # Errors
+    /// [`crate::TransportError`] if no reply arrived.
+    pub fn ingest(&self, agent: AgentId, source: String, text: String) -> BoxFuture<'_, ReplyResult> {
+        let change = MemoryChange::Remember { text, index_text: None, source: Some(source) };
+        self.send(Request::MemoryWrite(MemoryWrite { agent, change, key: None }))
     }
 
     /// Deletes one memory of an agent, or all of them; output `forgotten`.
@@ -305,7 +323,16 @@ impl Client {
     /// # Errors
     /// [`crate::TransportError`] if no reply arrived.
     pub fn forget(&self, agent: AgentId, id: Option<ContentHash>) -> BoxFuture<'_, ReplyResult> {
-        let change = MemoryChange::Forget { id };
+        let change = MemoryChange::Forget { id, source: None };
+        self.send(Request::MemoryWrite(MemoryWrite { agent, change, key: None }))
+    }
+
+    /// Deletes the parts of a document that an agent remembers; output `forgotten`.
+    ///
+    /// # Errors
+    /// [`crate::TransportError`] if no reply arrived.
+    pub fn forget_source(&self, agent: AgentId, source: String) -> BoxFuture<'_, ReplyResult> {
+        let change = MemoryChange::Forget { id: None, source: Some(source) };
         self.send(Request::MemoryWrite(MemoryWrite { agent, change, key: None }))
     }
 

@@ -17,6 +17,7 @@ mod ids;
 mod index;
 mod joins;
 mod literals;
+mod implementation;
 mod names;
 mod prices;
 mod reference_types;

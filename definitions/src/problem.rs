@@ -89,8 +89,6 @@ problem_kinds! {
     ExpressionBounds = "expression_bounds";
     /// A model has no price.
     NoPrice = "no_price";
-    /// The runtime is not built into this release.
-    RuntimeNotBuilt = "runtime_not_built";
     /// The file contains no definition, or is elsewhere than its definition says.
     Misplaced = "misplaced";
     /// An agent is named that something has replaced.

@@ -40,6 +40,8 @@ pub const HOPS_MAX: usize = 8;
 pub const MEMORY_TEXT_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of a text by which memories are searched or indexed.
 pub const MEMORY_QUERY_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a document that is remembered in parts.
+pub const MEMORY_DOCUMENT_BYTES_MAX: usize = 10 * 1024 * 1024;
 /// Memories that one recall returns.
 pub const MEMORY_RECALL_MAX: u32 = 100;
 /// Bytes of the reason with which a person rejects a step or a call of a tool.

@@ -343,7 +343,8 @@ impl Request {
             Self::ContextWrite(_) => "context_write",
             Self::MemoryRead(_) => "memory_read",
             Self::MemoryWrite(write) => match write.change {
-                MemoryChange::Remember { .. } => "memory_write",
+                MemoryChange::Remember { source: None, .. } => "memory_write",
+                MemoryChange::Remember { source: Some(_), .. } => "memory_ingest",
                 MemoryChange::Forget { .. } => "memory_forget",
             },
             Self::CallTool(_) => "call_tool",

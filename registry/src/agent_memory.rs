@@ -1,23 +1,35 @@
 //! Agent memory: texts with a vector each, stored by tenant and agent, and found by the similarity of
-//! their vectors. An [`embedder::Embedder`] computes the vector of a text.
+//! their vectors. An [`embedder::Embedder`] computes the vector of a text; vectors of different embedders are never
+//! compared.
 //!
-//! A query compares its vector with every memory of its owner: at most [`MEMORIES_MAX`] vectors of
-//! [`embedder::DIMENSIONS`] numbers, about a quarter of a million multiplications. For more memories, a
-//! vector database can implement the same trait.
-
-use std::cmp::Ordering;
+//! The stores on SQL search exactly (`search.rs`). Qdrant ([`crate::qdrant`]) searches an index: it may miss a match, does
+//! not order equal ones, and a memory whose id is stored already replaces it. So the trait promises none of that.
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::{AgentId, ContentHash, TenantId, Timestamp};
+use protocol::{AgentId, ContentHash, PrincipalId, TenantId, Timestamp};
 
 use crate::error::StoreError;
 
+pub mod chunks;
 pub(crate) mod decode;
 pub mod embedder;
+pub(crate) mod matrices;
+pub(crate) mod matrix;
+pub(crate) mod search;
+pub mod vector;
 
-/// Memories of one agent for one tenant; the oldest are evicted.
-pub const MEMORIES_MAX: usize = 1_000;
+use embedder::EmbedderId;
+use vector::UnitVector;
+
+/// Memories of one agent for one tenant by default, the chunks of documents included.
+pub const OWNER_MAX_DEFAULT: usize = 100_000;
+/// Memories of one list.
+pub const LIST_MAX: usize = 1_000;
+/// Memories of one write.
+pub const BATCH_MAX: usize = 256;
+/// Memories that one transaction deletes.
+pub(crate) const DELETED_MAX: u32 = 1_000;
 
 /// The owner of memories. A query never finds the memories of another owner.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,17 +40,33 @@ pub struct MemoryOwner {
     pub agent: AgentId,
 }
 
+/// Where the text of a memory is from: a part of a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemorySource {
+    /// The name of the document, which its reader chose.
+    pub name: String,
+    /// The number of its first line in the document, from 1.
+    pub first_line: u32,
+    /// The number of its last line.
+    pub last_line: u32,
+}
+
 /// A remembered text.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Memory {
-    /// Its id, which is the same for the same execution, however often that is repeated.
+    /// Its id. What an execution remembers has the same id however often it is repeated, and a part of a document has the
+    /// id of its content.
     pub id: ContentHash,
     /// The text.
     pub text: String,
-    /// When it was remembered.
+    /// When it was remembered; a part of a document that is read again was remembered then.
     pub at: Timestamp,
     /// When it expires; without it, it is only evicted.
     pub expires_at: Option<Timestamp>,
+    /// For whom it was remembered; `None` for what releases before this one have stored.
+    pub user: Option<PrincipalId>,
+    /// Its document; `None` for what an execution remembers.
+    pub source: Option<MemorySource>,
 }
 
 impl Memory {
@@ -47,6 +75,26 @@ impl Memory {
     pub fn is_unexpired(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|expires_at| expires_at > now)
     }
+}
+
+/// A memory with its vector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewMemory {
+    /// The memory.
+    pub memory: Memory,
+    /// Its vector.
+    pub vector: UnitVector,
+}
+
+/// Memories that are written together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemoryBatch {
+    /// What has computed their vectors.
+    pub embedder: EmbedderId,
+    /// The memories, at most [`BATCH_MAX`].
+    pub memories: Vec<NewMemory>,
+    /// The memories that the owner may have.
+    pub owner_max: usize,
 }
 
 /// A memory that matches a query.
@@ -62,30 +110,52 @@ pub struct MemoryMatch {
 #[derive(Debug, Clone, Copy)]
 pub struct VectorQuery<'a> {
     /// The vector; memories with a vector of another length do not match.
-    pub vector: &'a [f32],
+    pub vector: &'a UnitVector,
+    /// What has computed it; memories whose vectors something else has computed do not match.
+    pub embedder: &'a EmbedderId,
     /// The maximum number of matches.
     pub limit: usize,
     /// The minimum similarity of a match.
     pub min_similarity: f32,
 }
 
+/// How many memories an owner has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemoryCount {
+    /// All that have not expired.
+    pub memories: u64,
+    /// Those of them that are parts of documents.
+    pub of_documents: u64,
+}
+
+/// Which memories of an owner are deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ForgetSelection {
+    /// All.
+    All,
+    /// One.
+    One(ContentHash),
+    /// The parts of a document; with a time, those that were remembered before it.
+    Source {
+        /// The name of the document.
+        name: String,
+        /// The time.
+        before: Option<Timestamp>,
+    },
+}
+
 /// The memories of agents.
 #[async_trait]
 pub trait MemoryStore: Send + Sync {
-    /// Stores a memory, and waits until it is durable. If its id is stored already, nothing changes.
-    /// If the owner has [`MEMORIES_MAX`] memories already, the oldest is evicted.
+    /// Stores memories, and waits until they are durable. Of a memory whose id is stored already, either remains; a part of
+    /// a document replaces it. If the owner has more than its maximum then, the oldest of what executions have remembered
+    /// are evicted, and never parts of documents.
     ///
     /// # Errors
-    /// [`StoreError`], and then nothing was stored.
-    async fn remember(
-        &self,
-        owner: &MemoryOwner,
-        memory: Memory,
-        vector: &[f32],
-        now: Timestamp,
-    ) -> Result<(), StoreError>;
+    /// [`StoreError`], and then nothing was stored, unless its outcome is not known.
+    async fn remember(&self, owner: &MemoryOwner, batch: &MemoryBatch, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Finds the most similar memories, the most similar first; of equals, the newest first.
+    /// Finds the most similar memories, the most similar first.
     ///
     /// # Errors
     /// [`StoreError`] if they cannot be read.
@@ -96,48 +166,54 @@ pub trait MemoryStore: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<MemoryMatch>, StoreError>;
 
-    /// Lists the newest memories, at most `limit`.
+    /// Lists the newest memories, at most `limit` and [`LIST_MAX`].
     ///
     /// # Errors
     /// [`StoreError`] if they cannot be read.
     async fn list(&self, owner: &MemoryOwner, limit: usize, now: Timestamp) -> Result<Vec<Memory>, StoreError>;
 
-    /// Deletes one memory of an owner, or all of them, waits until that is durable, and returns their
-    /// number.
+    /// Counts the memories of an owner.
     ///
     /// # Errors
-    /// [`StoreError`], and then no memory was deleted.
-    async fn forget(&self, owner: &MemoryOwner, id: Option<&ContentHash>) -> Result<u64, StoreError>;
+    /// [`StoreError`] if they cannot be read.
+    async fn count(&self, owner: &MemoryOwner, now: Timestamp) -> Result<MemoryCount, StoreError>;
+
+    /// Deletes memories of an owner, in pieces, waits until that is durable, and returns their number.
+    ///
+    /// # Errors
+    /// [`StoreError`], and then only some of them may have been deleted.
+    async fn forget(&self, owner: &MemoryOwner, selection: &ForgetSelection) -> Result<u64, StoreError>;
+
+    /// Deletes what all agents of a tenant have remembered: for one of its users, or for all and documents too. It deletes
+    /// in pieces, and returns the number.
+    ///
+    /// # Errors
+    /// As [`MemoryStore::forget`].
+    async fn forget_of_tenant(&self, tenant: &TenantId, user: Option<&PrincipalId>) -> Result<u64, StoreError>;
+
+    /// Deletes what a tenant (none: each tenant) has remembered before a time, and what has expired by `now`. It deletes in
+    /// pieces, and returns the number.
+    ///
+    /// # Errors
+    /// As [`MemoryStore::forget`].
+    async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// The artifacts that memories reference and [`crate::maintenance::StoreMaintenance::referenced_artifacts`] does not
+    /// know, because they are not in its database.
+    ///
+    /// # Errors
+    /// [`StoreError`] if not everything could be read; the caller must not sweep then.
+    async fn referenced_artifacts(&self) -> Result<std::collections::HashSet<ContentHash>, StoreError> {
+        Ok(std::collections::HashSet::new())
+    }
 }
 
-/// Returns the similarity of two vectors of length one; none for vectors of different dimensions.
-#[must_use]
-pub fn similarity(one: &[f32], other: &[f32]) -> Option<f32> {
-    let product = || one.iter().zip(other).map(|(a, b)| a * b).sum();
-    (one.len() == other.len()).then(product)
-}
-
-/// Returns the best matches, in the order of [`MemoryStore::recall`].
-pub(crate) fn top_matches(
-    query: VectorQuery<'_>,
-    memories: impl Iterator<Item = (Memory, Vec<f32>)>,
-) -> Vec<MemoryMatch> {
-    let mut matches: Vec<_> = memories
-        .filter_map(|(memory, vector)| {
-            let similarity =
-                similarity(query.vector, &vector).filter(|similarity| *similarity >= query.min_similarity)?;
-            Some(MemoryMatch { memory, similarity })
-        })
-        .collect();
-    matches.sort_by(|one, other| {
-        let by_similarity = other.similarity.partial_cmp(&one.similarity).unwrap_or(Ordering::Equal);
-        by_similarity.then_with(|| newest_first(&one.memory, &other.memory))
-    });
-    matches.truncate(query.limit);
-    matches
+/// Orders matches: the most similar first; of equals, the newest first.
+pub(crate) fn best_first(one: &MemoryMatch, other: &MemoryMatch) -> std::cmp::Ordering {
+    other.similarity.total_cmp(&one.similarity).then_with(|| newest_first(&one.memory, &other.memory))
 }
 
 /// Orders memories by age, the newest first.
-pub(crate) fn newest_first(one: &Memory, other: &Memory) -> Ordering {
+pub(crate) fn newest_first(one: &Memory, other: &Memory) -> std::cmp::Ordering {
     (other.at, other.id).cmp(&(one.at, one.id))
 }

@@ -8,6 +8,7 @@ use protocol::{Cause, ErrorCode};
 
 use greenroom_protocol as protocol;
 
+use crate::qdrant::error::QdrantError;
 use crate::redis::error::RedisError;
 
 mod outage;
@@ -122,6 +123,9 @@ pub enum StoreError {
     /// Redis failed, which has nothing that is not in the database too.
     #[error(transparent)]
     Redis(#[from] RedisError),
+    /// Qdrant failed, which has the memories of agents.
+    #[error(transparent)]
+    Qdrant(#[from] QdrantError),
     /// S3 failed, after its bounded retries.
     #[error("S3 failed: {reason}")]
     S3 {
@@ -215,6 +219,7 @@ impl StoreError {
             }
             Self::Unsupported(_) => return Cause::new(ErrorCode::InvalidInput, self.to_string()),
             Self::Redis(error) => (error.detail(), error.advice()),
+            Self::Qdrant(error) => (error.detail(), error.advice()),
             Self::S3 { fault, .. } => (fault.as_str(), fault.advice()),
             Self::Failed(_) => ("failed", "check that this user may read and write its file and its directory"),
         };
@@ -252,6 +257,7 @@ impl StoreError {
             | Self::PodDead
             | Self::Unsupported(_)
             | Self::Redis(_)
+            | Self::Qdrant(_)
             | Self::S3 { .. }
             | Self::Failed(_) => false,
         }

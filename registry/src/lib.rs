@@ -2,12 +2,12 @@
 //! memories, idempotency keys, versions of definitions, the catalogues and policies that were applied, and credentials.
 //!
 //! Every store is a trait. Its implementations are private and come from [`open_in_memory`], [`open_sqlite`] or
-//! [`open_postgres`]; views of contexts and rate windows may come from [`redis::Redis`] instead. What must be durable
-//! together is written by one of them, [`core::CoreStore`]; the others
+//! [`open_postgres`]; views of contexts and rate windows may come from [`redis::Redis`] instead, and agent memories from
+//! [`qdrant::Qdrant`]. What must be durable together is written by one of them, [`core::CoreStore`]; the others
 //! read. Only this crate knows SQL, and only this crate constructs the proofs [`journal::Receipt`],
 //! [`audit::OpenAuditEntry`] and [`ledger::Reservation`]. Actors, policy and
 //! ingress do not belong here. This crate spawns nothing: the work that must run beside the stores is
-//! returned as [`StoreTask`]s, which the composition root runs. Only the client of Redis has a task of its own.
+//! returned as [`StoreTask`]s, which the composition root runs. Only the clients of Redis and of Qdrant have tasks of their own.
 
 use std::path::Path;
 
@@ -27,6 +27,7 @@ pub mod idempotency;
 pub mod journal;
 pub mod ledger;
 pub mod maintenance;
+pub mod qdrant;
 pub mod rate_windows;
 pub mod redis;
 pub mod restore;

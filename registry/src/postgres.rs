@@ -106,7 +106,7 @@ pub(crate) async fn open(url: &str, lanes: usize, parts: StoreParts) -> Result<O
         generations: Arc::new(generations::PostgresGenerations(store.clone())),
         credentials: Arc::new(credentials::PostgresCredentials(store.clone())),
         idempotency: Arc::new(idempotency::PostgresIdempotency(store.clone())),
-        memory: Arc::new(agent_memory::PostgresAgentMemory(store.clone())),
+        memory: Arc::new(agent_memory::PostgresAgentMemory::new(store.clone())),
         cluster: Arc::new(cluster::PostgresCluster::new(store.clone())),
         maintenance: Arc::new(maintenance::PostgresMaintenance { store, tick }),
     };

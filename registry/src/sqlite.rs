@@ -81,7 +81,7 @@ pub(crate) async fn open(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
         generations: Arc::new(generations::SqliteGenerations(store.clone())),
         credentials: Arc::new(credentials::SqliteCredentials(store.clone())),
         idempotency: Arc::new(idempotency::SqliteIdempotency(store.clone())),
-        memory: Arc::new(agent_memory::SqliteAgentMemory(store.clone())),
+        memory: Arc::new(agent_memory::SqliteAgentMemory::new(store.clone())),
         maintenance: Arc::new(maintenance::SqliteMaintenance { store, signer }),
         cluster: one_pod(),
     };

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use greenroom_actors::run::machine::State;
@@ -11,7 +12,7 @@ use greenroom_actors::run::{RecoveryReport, RunsHandle};
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::Maintenance;
-use greenroom_protocol::{Cause, Clock, ErrorCode, Json, TenantId, Timestamp};
+use greenroom_protocol::{Cause, Clock, ErrorCode, Json, PrincipalId, TenantId, Timestamp};
 use greenroom_registry::Stores;
 use greenroom_registry::artifacts::SweepReport;
 use greenroom_registry::audit::{ChainBreak, ChainReport};
@@ -35,6 +36,8 @@ pub struct AdminOps {
     pub(crate) applier: Applier,
     /// Manages API keys; `None` if something else than the configuration resolves users.
     pub(crate) keys: Option<KeyOps>,
+    /// How long memories last; `None` for no bound.
+    pub(crate) retention: Option<Duration>,
     /// True if the pod is started to decide whether a backup is restored.
     pub(crate) is_restoring: bool,
 }
@@ -60,6 +63,7 @@ impl AdminOps {
                 Ok(json!({ "pruned": pruned.records, "through": pruned.through.0 }))
             }
             Maintenance::PruneRuns { before } => self.prune_runs(tenant, before).await,
+            Maintenance::ForgetMemories { user } => self.forget_memories(tenant, user.as_ref()).await,
             Maintenance::CheckStore => {
                 let report = self.stores.maintenance.check().await.map_err(|error| error.cause())?;
                 Ok(check_json(&report))
@@ -116,6 +120,31 @@ impl AdminOps {
         }))
     }
 
+    /// Deletes what all agents have remembered for a tenant, or for one of its users. A user of another tenant has nothing
+    /// there, and is a mistake.
+    async fn forget_memories(&self, tenant: &TenantId, user: Option<&PrincipalId>) -> Result<Json, Cause> {
+        if let Some(other) = user.filter(|user| user.tenant != *tenant) {
+            let message = format!("{other} is a user of the tenant {}, and not of {tenant}", other.tenant);
+            return Err(Cause::new(ErrorCode::InvalidInput, message));
+        }
+        let forgotten = self.stores.memory.forget_of_tenant(tenant, user).await.map_err(|error| error.cause())?;
+        let subject = user.map_or_else(|| format!("the tenant {tenant}"), |user| format!("the user {user}"));
+        self.record("memories", &format!("forgot {forgotten} memories of {subject}")).await?;
+        Ok(json!({ "forgotten": forgotten }))
+    }
+
+    /// Deletes the memories of a tenant, or of all, that are older than their retention, and those that have expired.
+    async fn prune_memories(&self, tenant: Option<&TenantId>) -> Result<u64, Cause> {
+        let Some(retention) = self.retention else { return Ok(0) };
+        let now = self.clock.now();
+        let pruned = self.stores.memory.prune(tenant, now.saturating_sub(retention), now).await;
+        let pruned = pruned.map_err(|error| error.cause())?;
+        if pruned > 0 {
+            self.record("memories", &format!("pruned {pruned} memories after their retention")).await?;
+        }
+        Ok(pruned)
+    }
+
     /// Runs one round of recovery, which resumes runs that have no owner: those of a tenant, or of all.
     ///
     /// # Errors
@@ -124,13 +153,15 @@ impl AdminOps {
         self.runs.recover(tenant).await
     }
 
-    /// Marks the artifacts of a tenant, or of all, that no live record references, and drops those that were marked long
-    /// enough before. If a process dies between pruning runs and sweeping, the next sweep marks their artifacts.
+    /// Deletes the memories of a tenant, or of all, after their retention. Then marks the artifacts that no live record
+    /// references, and drops those that were marked long enough before. If a process dies between pruning runs and sweeping, the next sweep marks their artifacts.
     ///
     /// # Errors
     /// Those of the stores; no referenced artifact is dropped then.
     pub async fn sweep(&self, tenant: Option<&TenantId>) -> Result<SweepReport, Cause> {
-        let referenced = self.stores.maintenance.referenced_artifacts().await.map_err(|error| error.cause())?;
+        self.prune_memories(tenant).await?;
+        let mut referenced = self.stores.maintenance.referenced_artifacts().await.map_err(|error| error.cause())?;
+        referenced.extend(self.stores.memory.referenced_artifacts().await.map_err(|error| error.cause())?);
         let swept = self.stores.artifacts.sweep(referenced, tenant, self.clock.now()).await;
         let swept = swept.map_err(|error| error.cause())?;
         if swept.artifacts > 0 {

@@ -12,6 +12,7 @@ pub(crate) mod http;
 pub(crate) mod identities;
 pub(crate) mod in_service;
 pub(crate) mod mcp;
+pub(crate) mod memory;
 pub mod models;
 pub(crate) mod nats;
 mod observed_artifacts;
@@ -44,6 +45,7 @@ use tokio::sync::watch;
 use self::active::{ActiveParts, StartLoader};
 use self::actor_tree::ActorTree;
 use self::in_service::InService;
+use self::memory::MemoryServers;
 use self::outbound::OutboundParts;
 pub use self::overrides::{Overrides, RestorePod, WrapEvaluator, WrapStores};
 use self::parts::PodParts;
@@ -93,24 +95,23 @@ pub async fn compose_with(
         is_repair,
         creates_runs_unowned,
     } = overrides;
-    let handlers = [greenroom_runtimes::handlers(), handlers].concat();
-    let tools = [greenroom_runtimes::tools(), tools].concat();
+    let (handlers, tools) = with_built_in(handlers, tools);
     let sources = OwnSources::open(config)?;
     let (pod, clock) = (PodId::for_start(&config.pod, ids.next_id()), pod_clock(clock));
     let mut services = Services::new();
     let metrics = services::start_metrics(&mut services, metrics)?;
     let (outside, host_names) = Box::pin(open_outside(config, &metrics, &handlers, &tools)).await?;
     let opening = Box::pin(stores::open(config, &pod, &clock, &ids, restores.as_ref()));
-    let (opened, redis) = tokio::try_join!(opening, Box::pin(redis::connect(config, &metrics)))?;
-    let stores = start_stores(&mut services, opened, redis.as_ref(), wrap_stores, &metrics);
+    let (redis, memory) = (redis::connect(config, &metrics), memory::open(config, &metrics));
+    let (opened, redis, memory) = tokio::try_join!(opening, Box::pin(redis), Box::pin(memory))?;
+    let stores = start_stores(&mut services, opened, (redis.as_ref(), &memory), wrap_stores, &metrics);
     let loader = StartLoader::new(config, &sources, &stores, &host_names, is_repair || restores.is_some());
     let active = or_close(Box::pin(loader.load(&metrics)).await, &stores, &mut services, &*clock).await?;
     let ActiveParts { generations, policy, catalogue, in_service } = active;
     let readiness = Arc::default();
     let nats = Box::pin(pod_nats::open(config, uses_nats, &clock, &readiness, &metrics)).await;
     let nats = or_close(nats, &stores, &mut services, &*clock).await?;
-    let network = nats.as_ref().map(PodNats::network);
-    let cluster = ClusterRuntime::new(network, config, &pod, (&clock, &ids), &metrics)?;
+    let cluster = ClusterRuntime::new(nats.as_ref().map(PodNats::network), config, &pod, (&clock, &ids), &metrics)?;
     let opened = identities::open(config, &stores, &metrics, identities);
     let (authenticator, identities) = or_close(opened, &stores, &mut services, &*clock).await?;
     let parts = PodParts {
@@ -134,6 +135,7 @@ pub async fn compose_with(
         remote: cluster.remote(),
         rate_windows: redis::rate_windows(config, redis.as_ref()),
         creates_runs_unowned: creates_runs_unowned || config.nats.is_some(),
+        embedder: memory.embedder,
         stores,
         restores,
         metrics,
@@ -192,13 +194,13 @@ async fn open_outside(
 fn start_stores(
     services: &mut Services,
     opened: OpenedStores,
-    redis: Option<&Redis>,
+    (redis, memory): (Option<&Redis>, &MemoryServers),
     wrap: Option<WrapStores>,
     metrics: &Arc<Metrics>,
 ) -> Stores {
     let OpenedStores { stores, tasks: writers } = opened;
     services::start_writers(services, writers);
-    wrap_with(redis::with_views(redis, stores), wrap, metrics)
+    wrap_with(memory.with_memories(redis::with_views(redis, stores)), wrap, metrics)
 }
 
 /// Admission control, which reserves a part for the calls of other pods if there are any.
@@ -217,6 +219,14 @@ async fn start_remote(
 ) -> Result<(), Cause> {
     let offer = (Arc::clone(&parts.stores.cluster), parts.config.admission.max_in_flight);
     cluster.start(services, &tree.root_handle(), pipeline, offer).await
+}
+
+/// The handlers and tools of this release, with others.
+fn with_built_in(
+    handlers: Vec<Arc<dyn Handler>>,
+    tools: Vec<Arc<dyn Tool>>,
+) -> (Vec<Arc<dyn Handler>>, Vec<Arc<dyn Tool>>) {
+    ([greenroom_runtimes::handlers(), handlers].concat(), [greenroom_runtimes::tools(), tools].concat())
 }
 
 /// The clock of a pod on a machine with these clocks.

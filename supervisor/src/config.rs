@@ -15,15 +15,16 @@ pub mod http;
 pub mod issuers;
 mod layers;
 pub mod mcp;
+pub mod memory;
 pub mod models;
 pub mod nats;
 pub mod outbound;
 pub mod pod;
 pub mod process;
 pub mod python;
+pub mod qdrant;
 mod reader;
 pub mod redis;
-pub mod reserved;
 mod resolved;
 pub mod secret;
 pub mod setting;
@@ -49,10 +50,12 @@ pub use greenroom_registry::SyncMode;
 pub use http::HttpConfig;
 pub use issuers::{ClaimNames, IssuerConfig, IssuerKeyConfig, TokenAlgorithm};
 pub use mcp::{McpAddress, McpConfig, McpServerConfig};
+pub use memory::{EmbedderKind, EmbeddingConfig, MemoryConfig};
 pub use models::{ModelsConfig, ProviderConfig};
 pub use nats::{NatsAuth, NatsConfig, NatsTls};
 pub use outbound::{HttpApiConfig, HttpHostConfig, OutboundConfig};
 pub use python::PythonConfig;
+pub use qdrant::QdrantConfig;
 pub use redis::RedisConfig;
 pub use secret::Secret;
 pub use settings_hash::SettingsHash;
@@ -102,6 +105,10 @@ pub struct Config {
     pub audit_key: Option<Secret>,
     /// Where contexts are shown and requests are counted for several pods; `None` does both in this process.
     pub redis: Option<RedisConfig>,
+    /// Where the memories of agents are; `None` for the database.
+    pub qdrant: Option<QdrantConfig>,
+    /// What computes the vectors of memories, and the bounds of these.
+    pub memory: MemoryConfig,
     /// Where requests arrive over the network; `None` if they do not.
     pub nats: Option<NatsConfig>,
     /// Which pods belong together.

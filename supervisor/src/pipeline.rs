@@ -352,11 +352,11 @@ impl Pipeline {
             }),
             TypedPermit::MemoryRead(permit) => Box::pin(async move {
                 wait_opening(audit_entry).await?;
-                Ok(Dispatched::Outcome(self.memory.read(permit).await?))
+                Ok(Dispatched::Outcome(self.memory.read(permit, settlements).await?))
             }),
             TypedPermit::MemoryWrite(permit) => Box::pin(async move {
                 wait_opening(audit_entry).await?;
-                Ok(Dispatched::Outcome(self.memory.write(permit).await?))
+                Ok(Dispatched::Outcome(self.memory.write(permit, settlements).await?))
             }),
             TypedPermit::CallTool(permit) => Box::pin(async move {
                 dispatcher.call_tool(wait_opening(audit_entry).await?, permit).await.map(Dispatched::Outcome)

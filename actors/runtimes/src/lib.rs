@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! models    providers of language models: servers, offline, scripted
+//! embeddings  models that compute the vectors of memories: servers
 //! native    handlers and tools that need no language model
 //! http_service   agents that are services elsewhere
 //! http_tools     operations of HTTP APIs as tools
@@ -25,6 +26,7 @@ use greenroom_actors::tool::Tool;
 use greenroom_protocol::Cause;
 
 pub(crate) mod charts;
+pub mod embeddings;
 pub mod files;
 pub mod http_service;
 pub mod http_tools;

@@ -3,8 +3,9 @@
 //! unit that records what the call was for: the end of a step, the reply to a request, or the next reservation.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use greenroom_definitions::models::TokenCounts;
+use greenroom_definitions::models::{Priced, TokenCounts};
 use greenroom_protocol::{CallKey, Cause, Clock, ErrorCode, MicroUsd, PriceBasis, Tokens};
 use greenroom_registry::Stores;
 use greenroom_registry::cluster::{ClusterStore, LeaseStatus};
@@ -19,6 +20,10 @@ use super::model_registry::Candidate;
 use super::runtime::ExecutionContext;
 use crate::model::{Message, OutputSchema, Part, ToolSpec};
 use crate::pipeline::Settlements;
+
+mod embedding;
+
+pub use embedding::EmbeddingCall;
 
 /// Share of the time left to an execution for which a call waits for the reservations of others.
 const WAIT_SHARE: f64 = 0.9;
@@ -74,27 +79,45 @@ impl Accounting {
         key: &CallKey,
     ) -> Result<OpenReservation<'a>, Cause> {
         let (invocation, meter) = (ctx.invocation, ctx.meter);
-        let limits = limits(invocation);
-        let cost = match candidate.price {
+        // Not all of it, so that the caller learns of the budget and not of a timeout.
+        let wait_max = ctx.time_left().mul_f64(WAIT_SHARE);
+        let (account, limits) = (account(invocation, candidate), limits(invocation));
+        let settlements = &invocation.settlements;
+        let price = candidate.price;
+        self.reserve_call(Booking { account, limits, price, upper_bound, key, meter, settlements, wait_max }).await
+    }
+
+    /// Reserves the worst-case cost of a call.
+    async fn reserve_call<'a>(&'a self, booking: Booking<'a, '_>) -> Result<OpenReservation<'a>, Cause> {
+        let Booking { account, limits, price, upper_bound, key, meter, settlements, wait_max } = booking;
+        let cost = match price {
             Some(priced) => priced.price.cost_max(upper_bound),
             None if limits.iter().any(|limit| limit.cost_max.is_some()) => {
-                let message = format!("{} has no price, and a budget is set; nothing was sent", candidate.name);
+                let message = format!("{} has no price, and a budget is set; nothing was sent", account.model);
                 return Err(Cause::new(ErrorCode::PriceUnknown, message));
             }
             None => MicroUsd::default(),
         };
         let upper_bound = Amount { tokens: upper_bound, cost };
-        let account = account(invocation, candidate);
         let request = ReservationRequest { account: &account, limits: &limits, upper_bound, key };
         let now = self.clock.now();
-        // Not all of it, so that the caller learns of the budget and not of a timeout.
-        let wait_max = ctx.time_left().mul_f64(WAIT_SHARE);
-        let settlements = &invocation.settlements;
         let reserved = self.core.reserve_or_wait(request, settlements.take(), &*self.ledger, wait_max, now).await;
         let reservation = Some(reserved.map_err(|error| error.cause())?);
         let Account { model, price, .. } = account;
         Ok(OpenReservation { accounting: self, meter, settlements, reservation, upper_bound, model, price })
     }
+}
+
+/// What is reserved for one call, and where its settlement goes.
+struct Booking<'a, 'k> {
+    account: Account,
+    limits: Vec<Limit>,
+    price: Option<Priced>,
+    upper_bound: Tokens,
+    key: &'k CallKey,
+    meter: &'a UsageMeter,
+    settlements: &'a Settlements,
+    wait_max: Duration,
 }
 
 /// A reservation of a call in flight. If it is dropped, it is settled as estimated.
@@ -125,8 +148,13 @@ impl OpenReservation<'_> {
     }
 
     /// Settles at the tokens that the provider reported.
-    pub fn settle_actual(mut self, counts: TokenCounts, candidate: &Candidate) {
-        let cost = candidate.price.map(|priced| priced.price.cost(counts)).unwrap_or_default();
+    pub fn settle_actual(self, counts: TokenCounts, candidate: &Candidate) {
+        self.settle_counts(counts, candidate.price);
+    }
+
+    /// Settles at the tokens that the provider reported, at this price.
+    pub fn settle_counts(mut self, counts: TokenCounts, price: Option<Priced>) {
+        let cost = price.map(|priced| priced.price.cost(counts)).unwrap_or_default();
         let tokens = counts.tokens();
         self.meter.record_tokens(&self.model, tokens, cost, self.price);
         self.settle(Settlement::Actual(Amount { tokens, cost }));
@@ -228,22 +256,27 @@ fn account_limits(grant: &Grant) -> Vec<Limit> {
 /// The budgets above a call, the nearest first: that of this execution, those of all runs and executions above it, and
 /// those of the user and the tenant; then those that are only charged.
 fn limits(invocation: &Invocation) -> Vec<Limit> {
-    let is_compensation = invocation.grant.is_compensation();
     let own = Limit {
         budget: Budget::Execution(invocation.budget_key()),
         period: Period::AllTime,
         cost_max: invocation.agent.cost_max(),
         tokens_max: None,
     };
-    let above = invocation.grant.spending().iter().rev().map(|SpendingBound { scope, limits }| Limit {
+    grant_limits(&invocation.grant, Some(own))
+}
+
+/// As [`limits`], with the budget of an execution if the call belongs to one.
+fn grant_limits(grant: &Grant, own: Option<Limit>) -> Vec<Limit> {
+    let is_compensation = grant.is_compensation();
+    let above = grant.spending().iter().rev().map(|SpendingBound { scope, limits }| Limit {
         budget: budget_above(scope, is_compensation),
         period: Period::AllTime,
         cost_max: limits.cost_max,
         tokens_max: limits.tokens_max,
     });
-    let all = std::iter::once(own).chain(above).chain(account_limits(&invocation.grant));
+    let all = own.into_iter().chain(above).chain(account_limits(grant));
     let mut limits: Vec<Limit> = all.filter(|limit| limit.cost_max.is_some() || limit.tokens_max.is_some()).collect();
-    for charged in charged_runs(&invocation.grant) {
+    for charged in charged_runs(grant) {
         if limits.iter().all(|limit| limit.budget != charged.budget) {
             limits.push(charged);
         }

@@ -130,6 +130,7 @@ impl ExecutionContext<'_> {
             version: None,
             key: Some(key.child(&format!("call[{number}]"))),
             options,
+            approvals: None,
         };
         self.env.budgets.share(&self.invocation.grant, &key, self.budget);
         let outputs = outputs(self.issue_request(Request::Invoke(invoke)).await)?;

@@ -26,7 +26,7 @@ pub(super) async fn recall(ctx: &ExecutionContext<'_>, user: String) -> String {
     let agent = &ctx.invocation.agent;
     let Some(settings) = &agent.spec().memory_recall else { return user };
     let Some(query) = query_text(ctx) else { return user };
-    let read = MemoryRead { agent: agent.id().clone(), query: Some(query), limit: settings.limit };
+    let read = MemoryRead { agent: agent.id().clone(), query: Some(query), limit: settings.limit, count: false };
     match issue_request(ctx, Request::MemoryRead(read)).await {
         Some(reply) => {
             append_memories(user, reply.outputs.get("memories").and_then(Json::as_array).map_or(&[], Vec::as_slice))
@@ -44,7 +44,7 @@ pub(super) async fn remember(ctx: &ExecutionContext<'_>, outputs: &Values) {
     let Some(query) = query_text(ctx) else { return };
     let (input, outputs) = (truncate_utf8(&query, INPUT_EXCERPT_BYTES_MAX), sections(outputs));
     let text = format!("Asked: {input}\n\nAnswered:\n\n{}", truncate_utf8(&outputs, OUTPUT_EXCERPT_BYTES_MAX));
-    let change = MemoryChange::Remember { text, index_text: Some(query) };
+    let change = MemoryChange::Remember { text, index_text: Some(query), source: None };
     let write = MemoryWrite { agent: invocation.agent.id().clone(), change, key: Some(invocation.key()) };
     issue_request(ctx, Request::MemoryWrite(write)).await;
 }
@@ -84,11 +84,11 @@ async fn issue_request(ctx: &ExecutionContext<'_>, request: Request) -> Option<R
 
 fn append_memories(mut user: String, memories: &[Json]) -> String {
     let mut remaining = RECALLED_BYTES_MAX;
-    for text in memories.iter().filter_map(|memory| memory.get("text").and_then(Json::as_str)) {
+    for text in memories.iter().filter_map(cited_text) {
         if remaining == RECALLED_BYTES_MAX {
             user.push_str(HEADING);
         }
-        let text = truncate_utf8(text, remaining);
+        let text = truncate_utf8(&text, remaining);
         remaining -= text.len();
         user.push_str("\n- ");
         // Indented, so that headings inside a memory stay part of its list item.
@@ -98,6 +98,16 @@ fn append_memories(mut user: String, memories: &[Json]) -> String {
         }
     }
     user
+}
+
+/// The text of a memory; that of a part of a document after its document and its lines, so that the model can cite them.
+fn cited_text(memory: &Json) -> Option<String> {
+    let text = memory.get("text")?.as_str()?;
+    let line = |name: &str| memory.get(name).and_then(Json::as_u64).unwrap_or_default();
+    Some(match memory.get("source").and_then(Json::as_str) {
+        Some(source) => format!("({source}, lines {} to {}) {text}", line("first_line"), line("last_line")),
+        None => text.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -113,6 +123,9 @@ mod tests {
             append_memories("What now?".into(), &[json!({ "text": "# first\nline" }), json!({ "text": "second" })]);
         assert!(recalled.starts_with("What now?\n\n## Remembered"), "{recalled}");
         assert!(recalled.ends_with("\n- # first\n  line\n- second"), "{recalled}");
+        let part = json!({ "text": "Leave is 30 days.", "source": "handbook.md", "first_line": 3, "last_line": 7 });
+        let recalled = append_memories(String::new(), &[part]);
+        assert!(recalled.ends_with("\n- (handbook.md, lines 3 to 7) Leave is 30 days."), "{recalled}");
         let long = vec![json!({ "text": "ä".repeat(9_000) }); 3];
         let recalled = append_memories(String::new(), &long);
         assert!(recalled.len() <= RECALLED_BYTES_MAX + HEADING.len() + 3 * 3, "{}", recalled.len());

@@ -208,7 +208,7 @@ fn rejection(decision: &ToolDecision) -> String {
 
 /// Brings what the sources know of the tools that the definition names up to date.
 async fn refresh_sources(env: &ExecutionEnv, agent: &Agent) {
-    let full_names: Vec<String> = agent.spec().tools.iter().map(ToString::to_string).collect();
+    let full_names: Vec<String> = agent.spec().tools.iter().map(|used| used.tool.to_string()).collect();
     for source in &env.tool_sources {
         let parts = full_names.iter().filter_map(|name| name.split_once(':'));
         let names: Vec<&str> = parts.filter(|(scheme, _)| *scheme == source.scheme()).map(|(_, name)| name).collect();

@@ -146,7 +146,7 @@ fn references_of(agent: &Agent, file: &Arc<Path>) -> Vec<Reference> {
     }
     references.extend(spec.tools.iter().filter_map(|tool| match &tool.tool {
         ToolRef::Native(name) => Some(reference(ReferenceKind::Tool, name, file)),
-        ToolRef::Http(_) => Some(reference(ReferenceKind::Tool, &tool.to_string(), file)),
+        ToolRef::Http(_) => Some(reference(ReferenceKind::Tool, &tool.tool.to_string(), file)),
         ToolRef::Mcp { server, tool: _ } => Some(reference(ReferenceKind::ToolServer, server, file)),
         ToolRef::Agent(_) => None,
     }));

@@ -180,8 +180,8 @@ fn an_implementation_fits_its_runtime() {
     );
     assert_eq!(
         changed("runtime: native", "runtime: http"),
-        ["agents/x.yaml:10:28: warning[runtime_not_built]: the runtime `http` is not built into this release; \
-             a call of this agent fails with `runtime_unavailable`"]
+        ["agents/x.yaml:10:42: error[invalid_value]: the handler is no address: relative URL without a base; a service \
+             has an address such as `https://agents.example/score`"]
     );
     assert_eq!(
         changed("runtime: native, handler: native.echo", "runtime: python"),

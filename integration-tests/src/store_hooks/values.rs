@@ -6,9 +6,11 @@ use std::ops::Range;
 use std::path::Path;
 
 use async_trait::async_trait;
-use greenroom_protocol::{ArtifactRef, ContentHash, ContextKey, RunId, TenantId, Timestamp};
+use greenroom_protocol::{ArtifactRef, ContentHash, ContextKey, PrincipalId, RunId, TenantId, Timestamp};
 use greenroom_registry::StoreError;
-use greenroom_registry::agent_memory::{Memory, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery};
+use greenroom_registry::agent_memory::{
+    ForgetSelection, Memory, MemoryBatch, MemoryCount, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery,
+};
 use greenroom_registry::artifacts::{
     ArtifactContent, ArtifactError, ArtifactInfo, ArtifactOwner, ArtifactSource, ArtifactStore, SweepReport,
 };
@@ -113,14 +115,8 @@ impl DefinitionStore for Hooked<dyn DefinitionStore> {
 
 #[async_trait]
 impl MemoryStore for Hooked<dyn MemoryStore> {
-    async fn remember(
-        &self,
-        owner: &MemoryOwner,
-        memory: Memory,
-        vector: &[f32],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.write_through(self.inner.remember(owner, memory, vector, now)).await
+    async fn remember(&self, owner: &MemoryOwner, batch: &MemoryBatch, now: Timestamp) -> Result<(), StoreError> {
+        self.write_through(self.inner.remember(owner, batch, now)).await
     }
 
     async fn recall(
@@ -136,8 +132,24 @@ impl MemoryStore for Hooked<dyn MemoryStore> {
         self.inner.list(owner, limit, now).await
     }
 
-    async fn forget(&self, owner: &MemoryOwner, id: Option<&ContentHash>) -> Result<u64, StoreError> {
-        self.write_through(self.inner.forget(owner, id)).await
+    async fn count(&self, owner: &MemoryOwner, now: Timestamp) -> Result<MemoryCount, StoreError> {
+        self.inner.count(owner, now).await
+    }
+
+    async fn forget(&self, owner: &MemoryOwner, selection: &ForgetSelection) -> Result<u64, StoreError> {
+        self.write_through(self.inner.forget(owner, selection)).await
+    }
+
+    async fn forget_of_tenant(&self, tenant: &TenantId, user: Option<&PrincipalId>) -> Result<u64, StoreError> {
+        self.write_through(self.inner.forget_of_tenant(tenant, user)).await
+    }
+
+    async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        self.inner.prune(tenant, before, now).await
+    }
+
+    async fn referenced_artifacts(&self) -> Result<HashSet<ContentHash>, StoreError> {
+        self.inner.referenced_artifacts().await
     }
 }
 

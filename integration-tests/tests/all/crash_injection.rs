@@ -21,7 +21,7 @@ use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::{Entry, ResultRef, StepKey};
 use greenroom_protocol::{AgentId, Clock, IdGenerator, PodId, RunId, TenantId, Timestamp};
 use greenroom_registry::Stores;
-use greenroom_registry::agent_memory::{MEMORIES_MAX, MemoryOwner};
+use greenroom_registry::agent_memory::{LIST_MAX, MemoryOwner};
 use greenroom_registry::journal::{JournalRecord, Seq};
 use greenroom_registry::runs::RunFilter;
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
@@ -149,7 +149,7 @@ async fn settled_calls(stores: &Stores) -> Result<(u64, u64, u64)> {
 /// Counts the memories of the agent.
 async fn memory_count(stores: &Stores) -> Result<usize> {
     let owner = MemoryOwner { tenant: TenantId::default(), agent: AgentId::new(REMEMBERING)? };
-    Ok(stores.memory.list(&owner, MEMORIES_MAX, WallClock.now()).await?.len())
+    Ok(stores.memory.list(&owner, LIST_MAX, WallClock.now()).await?.len())
 }
 
 /// Counts the done steps of all runs.

@@ -33,7 +33,8 @@ roles = ["admin"]
 "#;
 
 /// Every command, with its action in the audit and the users who may use it.
-const COMMANDS: [(&[&str], &str, &[&str]); 9] = [
+const COMMANDS: [(&[&str], &str, &[&str]); 10] = [
+    (&["memory", "forget", "--tenant"], "forget_memories", &["admin", "alice", "mallory"]),
     (&["runs", "prune", "--older-than", "30d"], "prune_runs", &["admin", "alice", "mallory"]),
     (&["runs", "resume"], "resume_runs", &["admin", "alice", "mallory"]),
     (&["keys", "list"], "list_keys", &["admin", "alice", "mallory"]),

@@ -8,6 +8,9 @@ use greenroom_integration_tests::model_fixture::ModelFixture;
 use greenroom_integration_tests::script_server::{ScriptServer, ServerBehavior};
 use greenroom_protocol::Json;
 
+mod documents;
+mod servers;
+
 const AGENT: &str = "remembering_agent";
 /// The users of these tests, and of others that need some of them.
 pub(super) const USERS: &str = r#"

@@ -129,7 +129,7 @@ async fn contexts_and_memories_of_agents_with_personal_data_are_read_with_the_pe
     // Whether the team is still formed or not, the reader learns nothing from it.
     assert_denied(&request(&pod, "reader", read).await?, "the context")?;
     let agent = AgentId::new("private")?;
-    let recall = Request::MemoryRead(MemoryRead { agent, query: None, limit: 0 });
+    let recall = Request::MemoryRead(MemoryRead { agent, query: None, limit: 0, count: false });
     assert_denied(&request(&pod, "reader", recall).await?, "the memory")?;
     pod.pod.shutdown().await;
     Ok(())

@@ -378,10 +378,10 @@ async fn the_size_of_an_artifact_is_that_of_the_store() -> Result<()> {
 async fn memories_of_another_tenant_are_neither_read_nor_forgotten() -> Result<()> {
     let pod = start(StoreKind::Memory).await?;
     let agent = AgentId::new("writer")?;
-    let read = || Request::MemoryRead(MemoryRead { agent: agent.clone(), query: None, limit: 0 });
+    let read = || Request::MemoryRead(MemoryRead { agent: agent.clone(), query: None, limit: 0, count: false });
     let forget = Request::MemoryWrite(MemoryWrite {
         agent: agent.clone(),
-        change: MemoryChange::Forget { id: Some(ContentHash::from_content(b"m")) },
+        change: MemoryChange::Forget { id: Some(ContentHash::from_content(b"m")), source: None },
         key: None,
     });
     assert_eq!(request(&pod, "mallory", read()).await?.outputs["memories"], json!([]));

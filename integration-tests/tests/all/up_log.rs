@@ -33,7 +33,7 @@ async fn wait_for_lines(up: &RunningCommand, code: &str) -> Result<()> {
 #[tokio::test]
 async fn each_line_of_a_running_host_is_json_rejections_at_ingress_included() -> Result<()> {
     let mut terminal = CliHarness::open()?;
-    terminal.set_variable("QDRANT_URL", "http://h");
+    terminal.set_variable("GREENROOM_SERVICE_HOST", "10.0.0.1");
     let up = terminal.start(&["up", "-o", "json"])?;
     up.wait_for_output(RUNNING).await?;
     let socket = terminal.data_dir().join("control.sock");
@@ -47,7 +47,10 @@ async fn each_line_of_a_running_host_is_json_rejections_at_ingress_included() ->
     let output = up.wait().await?;
     let lines = log_lines(&output.err)?;
     assert_eq!(output.code, 0);
-    assert!(lines.iter().any(|line| line["level"] == "WARN" && line.to_string().contains("qdrant.url")), "{lines:#?}");
+    assert!(
+        lines.iter().any(|line| line["level"] == "WARN" && line.to_string().contains("GREENROOM_SERVICE_HOST")),
+        "{lines:#?}"
+    );
     assert!(lines.iter().any(|line| line["agent_id"].is_string()), "{lines:#?}");
     Ok(())
 }

@@ -8,7 +8,7 @@ use super::NewKey;
 use crate::id::{PrincipalId, UserId};
 use crate::time::Timestamp;
 
-/// A maintenance command. Runs are those of the user's tenant; the audit chain and the store hold the data of every
+/// A maintenance command. Runs and memories are those of the user's tenant; the audit chain and the store hold the data of every
 /// tenant, and definitions and policy are those of every tenant: only users of the pod's own tenant maintain them. Keys
 /// are those of the user's tenant; users of the pod's own tenant manage those of every tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -18,6 +18,12 @@ pub enum Maintenance {
     PruneRuns {
         /// The time.
         before: Timestamp,
+    },
+    /// Deletes what all agents have remembered for the tenant of the user.
+    ForgetMemories {
+        /// The principal of the tenant for whom it was remembered; without one, for all, documents included.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<PrincipalId>,
     },
     /// Resumes the runs that have no owner.
     ResumeRuns,
@@ -81,6 +87,7 @@ impl Maintenance {
     pub const fn verb(&self) -> &'static str {
         match self {
             Self::PruneRuns { .. } => "prune_runs",
+            Self::ForgetMemories { .. } => "forget_memories",
             Self::ResumeRuns => "resume_runs",
             Self::VerifyAudit => "verify_audit",
             Self::PruneAudit { .. } => "prune_audit",
@@ -97,11 +104,12 @@ impl Maintenance {
         }
     }
 
-    /// The resource: `runs`, `audit`, `store`, `definitions`, `policy` or `keys`.
+    /// The resource: `runs`, `memories`, `audit`, `store`, `definitions`, `policy` or `keys`.
     #[must_use]
     pub const fn resource(&self) -> &'static str {
         match self {
             Self::PruneRuns { .. } | Self::ResumeRuns => "runs",
+            Self::ForgetMemories { .. } => "memories",
             Self::VerifyAudit | Self::PruneAudit { .. } => "audit",
             Self::CheckStore | Self::BackUpStore { .. } | Self::RestoreStore { .. } => "store",
             Self::ApplyDefinitions { .. } => "definitions",

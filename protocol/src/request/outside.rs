@@ -36,6 +36,7 @@ impl Request {
             }
             Self::StartTeam(StartTeam { team: TeamRef::Inline(team), .. }) => team.check_size()?,
             Self::Maintain(Maintenance::CreateKey(key)) => key.check_size()?,
+            Self::MemoryWrite(write) => write.change.check_source()?,
             _ => {}
         }
         for (member, text) in self.names() {

@@ -96,14 +96,26 @@ fn context_and_tools() -> Vec<Request> {
 fn memories() -> Vec<Request> {
     let agent = || id("executive_summary_agent");
     let write = |change, key| Request::MemoryWrite(MemoryWrite { agent: agent(), change, key });
-    let remember = |index_text| MemoryChange::Remember { text: "the quarter closed well".into(), index_text };
+    let remember =
+        |index_text| MemoryChange::Remember { text: "the quarter closed well".into(), index_text, source: None };
+    let read = |query, limit, count| Request::MemoryRead(MemoryRead { agent: agent(), query, limit, count });
     vec![
-        Request::MemoryRead(MemoryRead { agent: agent(), query: Some("how did the quarter close".into()), limit: 5 }),
-        Request::MemoryRead(MemoryRead { agent: agent(), query: None, limit: 0 }),
+        read(Some("how did the quarter close".into()), 5, false),
+        read(None, 0, false),
         write(remember(Some("how did the quarter close".into())), Some(id("run_01/summarise"))),
         write(remember(None), None),
-        write(MemoryChange::Forget { id: Some(hash()) }, None),
-        write(MemoryChange::Forget { id: None }, None),
+        write(MemoryChange::Forget { id: Some(hash()), source: None }, None),
+        write(MemoryChange::Forget { id: None, source: None }, None),
+        read(None, 0, true),
+        write(
+            MemoryChange::Remember {
+                text: "# Handbook".into(),
+                index_text: None,
+                source: Some("handbook/leave.md".into()),
+            },
+            None,
+        ),
+        write(MemoryChange::Forget { id: None, source: Some("handbook/leave.md".into()) }, None),
     ]
 }
 
@@ -144,6 +156,8 @@ fn maintenance() -> Vec<Request> {
         Maintenance::RevokeKey { key: id("k_0123456789abcdef") },
         Maintenance::RevokeSubject { subject: subject() },
         Maintenance::ReinstateSubject { subject: subject() },
+        Maintenance::ForgetMemories { user: None },
+        Maintenance::ForgetMemories { user: Some(subject()) },
     ];
     commands.into_iter().map(Request::Maintain).collect()
 }

@@ -1,8 +1,11 @@
 //! The memories of agents from the rows of a database, the same for every driver: their queries name the columns alike.
 
-use greenroom_protocol::Timestamp;
+use greenroom_protocol as protocol;
+use protocol::{PrincipalId, Timestamp};
 
-use super::{Memory, MemoryMatch, VectorQuery, top_matches};
+use super::matrix::VectorRow;
+use super::search::StoredMemory;
+use super::{Memory, MemorySource};
 use crate::columns::Columns;
 use crate::error::StoreError;
 
@@ -14,14 +17,25 @@ pub(crate) fn decode_memories<R: Columns>(rows: &[R], text: ReadText<R>) -> Resu
     rows.iter().map(|row| decode_memory(row, text)).collect()
 }
 
-/// Decodes memories with their vectors, and returns the best matches.
-pub(crate) fn decode_matches<R: Columns>(
-    rows: &[R],
-    text: ReadText<R>,
-    query: VectorQuery<'_>,
-) -> Result<Vec<MemoryMatch>, StoreError> {
-    let memories = rows.iter().map(|row| Ok((decode_memory(row, text)?, decode_vector(row)?)));
-    Ok(top_matches(query, memories.collect::<Result<Vec<_>, StoreError>>()?.into_iter()))
+/// Decodes memories with their vectors.
+pub(crate) fn decode_stored<R: Columns>(rows: &[R], text: ReadText<R>) -> Result<Vec<StoredMemory>, StoreError> {
+    let stored =
+        |row: &R| Ok(StoredMemory { memory: decode_memory(row, text)?, vector: row.bytes("vector")?.to_vec() });
+    rows.iter().map(stored).collect()
+}
+
+/// Decodes vectors without their texts.
+pub(crate) fn decode_vectors<R: Columns>(rows: &[R]) -> Result<Vec<VectorRow>, StoreError> {
+    let decode = |row: &R| {
+        Ok(VectorRow {
+            id: row.hash("id")?,
+            version: row.int("version")?,
+            at: row.timestamp("at")?,
+            expires_at: optional_timestamp(row)?,
+            vector: row.bytes("vector")?.to_vec(),
+        })
+    };
+    rows.iter().map(decode).collect()
 }
 
 fn decode_memory<R: Columns>(row: &R, text: ReadText<R>) -> Result<Memory, StoreError> {
@@ -29,11 +43,25 @@ fn decode_memory<R: Columns>(row: &R, text: ReadText<R>) -> Result<Memory, Store
         id: row.hash("id")?,
         text: text(row)?,
         at: row.timestamp("at")?,
-        expires_at: row.optional_int("expires_at")?.map(Timestamp::from_micros),
+        expires_at: optional_timestamp(row)?,
+        user: decode_user(row)?,
+        source: decode_source(row)?,
     })
 }
 
-fn decode_vector(row: &impl Columns) -> Result<Vec<f32>, StoreError> {
-    let bytes = row.bytes("vector")?;
-    Ok(bytes.chunks_exact(4).filter_map(|four| four.try_into().ok().map(f32::from_le_bytes)).collect())
+fn optional_timestamp(row: &impl Columns) -> Result<Option<Timestamp>, StoreError> {
+    Ok(row.optional_int("expires_at")?.map(Timestamp::from_micros))
+}
+
+fn decode_user(row: &impl Columns) -> Result<Option<PrincipalId>, StoreError> {
+    match row.optional_text("user")? {
+        Some(_) => row.principal().map(Some),
+        None => Ok(None),
+    }
+}
+
+fn decode_source(row: &impl Columns) -> Result<Option<MemorySource>, StoreError> {
+    let Some(name) = row.optional_text("source")? else { return Ok(None) };
+    let line = |column| Ok::<_, StoreError>(u32::try_from(row.number(column)?).unwrap_or(u32::MAX));
+    Ok(Some(MemorySource { name: name.to_owned(), first_line: line("first_line")?, last_line: line("last_line")? }))
 }

@@ -1,49 +1,144 @@
 //! Vectors of texts. The embedded embedder needs no key and no network: it hashes words and pieces of
-//! words, so that texts with words in common have similar vectors. It knows no synonyms. An embedder
-//! that uses a model is another implementation of the same trait.
+//! words, so that texts with words in common have similar vectors. It knows no synonyms. Embedders
+//! that use a model are other implementations of the same trait.
 
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use greenroom_protocol::Cause;
 
+use super::vector::UnitVector;
+use crate::ledger::Reservation;
+
 /// Dimensions of the vectors of the embedded embedder.
 pub const DIMENSIONS: usize = 256;
+/// Texts that the embedded embedder takes at once.
+const BATCH_MAX: usize = 256;
+/// Bytes of the id of an embedder.
+const ID_BYTES_MAX: usize = 200;
+/// The id of the embedded embedder. Rows of releases before this one have it too: the migrations name it.
+const HASHED: &str = "hashed:1:256";
 /// Characters in a piece of a word.
 const PIECE_CHARS: usize = 4;
 /// The weight of a whole word; a piece of a word has the weight 1.
 const WORD_WEIGHT: f32 = 2.0;
 
-/// Computes the vector of a text. Vectors have the length one, so that their dot product is their
-/// similarity. The vector of a text without a word is zero, and similar to nothing.
+/// Names what has computed a vector: the kind of the embedder, its model and the dimensions, such as
+/// `openai:text-embedding-3-small:1536`. Vectors of different ids are never compared.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EmbedderId(String);
+
+impl EmbedderId {
+    /// Creates the id of an embedder that uses a model.
+    ///
+    /// # Errors
+    /// The problem, if the name of the model is empty or too long, or has characters that no model has.
+    pub fn new(kind: &str, model: &str, dimensions: usize) -> Result<Self, String> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/' | ':' | '@' | '+');
+        let id = format!("{kind}:{model}:{dimensions}");
+        if model.is_empty() || !model.chars().all(is_plain) || id.len() > ID_BYTES_MAX {
+            return Err(format!(
+                "the name of a model has letters, digits and `.-_/:@+`, and at most about {ID_BYTES_MAX} of them"
+            ));
+        }
+        Ok(Self(id))
+    }
+
+    /// The id of the embedded embedder.
+    #[must_use]
+    pub fn hashed() -> Self {
+        Self(HASHED.to_owned())
+    }
+
+    /// The id as it is stored.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EmbedderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The vectors of several texts, in their order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embeddings {
+    /// The vectors.
+    pub vectors: Vec<UnitVector>,
+    /// The tokens that the provider has counted; `None` if it has not.
+    pub tokens: Option<u64>,
+}
+
+/// Computes the vectors of texts. The vector of a text without a word may be zero, and similar to nothing.
 #[async_trait]
 pub trait Embedder: Send + Sync {
-    /// Computes the vector of a text; the same text always has the same vector.
+    /// Its id, which is stored with each vector.
+    fn id(&self) -> &EmbedderId;
+
+    /// The dimensions of its vectors.
+    fn dimensions(&self) -> usize;
+
+    /// The texts of one call.
+    fn batch_max(&self) -> usize;
+
+    /// The model that a call is charged for, as `PROVIDER.NAME`; `None` if calls cost nothing. A call that is charged for
+    /// needs a reservation.
+    fn charged_model(&self) -> Option<&str>;
+
+    /// True if texts leave this organisation.
+    fn is_external(&self) -> bool;
+
+    /// Computes the vectors of texts, at most [`Embedder::batch_max`]; the same text has the same vector.
     ///
     /// # Errors
     /// The errors of the model, if there is one; the embedded embedder never fails.
-    async fn embed(&self, text: &str) -> Result<Vec<f32>, Cause>;
+    async fn embed(&self, texts: &[String], reservation: Option<&Reservation>) -> Result<Embeddings, Cause>;
 }
 
 /// The embedded embedder.
 #[must_use]
 pub fn hashing_embedder() -> Arc<dyn Embedder> {
-    Arc::new(HashingEmbedder)
+    Arc::new(HashingEmbedder(EmbedderId::hashed()))
 }
 
-struct HashingEmbedder;
+struct HashingEmbedder(EmbedderId);
 
 #[async_trait]
 impl Embedder for HashingEmbedder {
-    async fn embed(&self, text: &str) -> Result<Vec<f32>, Cause> {
-        Ok(vector(text))
+    fn id(&self) -> &EmbedderId {
+        &self.0
+    }
+
+    fn dimensions(&self) -> usize {
+        DIMENSIONS
+    }
+
+    fn batch_max(&self) -> usize {
+        BATCH_MAX
+    }
+
+    fn charged_model(&self) -> Option<&str> {
+        None
+    }
+
+    fn is_external(&self) -> bool {
+        false
+    }
+
+    async fn embed(&self, texts: &[String], _reservation: Option<&Reservation>) -> Result<Embeddings, Cause> {
+        Ok(Embeddings { vectors: texts.iter().map(|text| hashed_vector(text)).collect(), tokens: None })
     }
 }
 
-/// Adds each word and its pieces to the dimension that its hash selects, with a sign that the hash
-/// selects. The square root dampens repeated words, so that the commonest word does not dominate a long
-/// text.
-fn vector(text: &str) -> Vec<f32> {
+/// Computes the vector of a text by hashing. It adds each word and its pieces to the dimension that its hash selects, with
+/// a sign that the hash selects. The square root dampens repeated words, so that the commonest word does not dominate a
+/// long text.
+#[must_use]
+pub fn hashed_vector(text: &str) -> UnitVector {
     let mut counts = [0.0_f32; DIMENSIONS];
     let lower = text.to_lowercase();
     for word in lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
@@ -55,12 +150,9 @@ fn vector(text: &str) -> Vec<f32> {
             }
         }
     }
-    let mut vector: Vec<f32> = counts.iter().map(|count| count.signum() * count.abs().sqrt()).collect();
-    let length = vector.iter().map(|number| number * number).sum::<f32>().sqrt();
-    if length > 0.0 {
-        vector.iter_mut().for_each(|number| *number /= length);
-    }
-    vector
+    let dampened = counts.iter().map(|count| count.signum() * count.abs().sqrt()).collect();
+    // The counts are finite, so there always is a vector.
+    UnitVector::normalized(dampened).unwrap_or_else(UnitVector::zero)
 }
 
 fn add(counts: &mut [f32; DIMENSIONS], bytes: &[u8], kind: u8, weight: f32) {
@@ -84,10 +176,10 @@ fn fnv(kind: u8, bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent_memory::similarity;
+    use crate::agent_memory::vector::similarity;
 
     fn similarity_of(one: &str, other: &str) -> f32 {
-        similarity(&vector(one), &vector(other)).unwrap()
+        similarity(hashed_vector(one).as_slice(), hashed_vector(other).as_slice()).unwrap()
     }
 
     #[test]
@@ -111,16 +203,23 @@ mod tests {
     #[test]
     fn any_text_has_a_vector_of_length_one_and_always_the_same() {
         for text in ["a", "ß", "日本語のテキスト", "x".repeat(100_000).as_str(), "naïve café"] {
-            let found = vector(text);
-            assert_eq!(found.len(), DIMENSIONS);
-            assert!((similarity(&found, &found).unwrap() - 1.0).abs() < 1e-4, "{}", text.len());
-            assert_eq!(found, vector(text));
+            let found = hashed_vector(text);
+            assert_eq!(found.dimensions(), DIMENSIONS);
+            assert!((similarity_of(text, text) - 1.0).abs() < 1e-4, "{}", text.len());
+            assert_eq!(found, hashed_vector(text));
         }
         assert_eq!(fnv(b'w', b"quarter"), fnv(b'w', b"quarter"));
     }
 
     #[test]
-    fn vectors_of_different_lengths_are_not_compared() {
-        assert_eq!(similarity(&[1.0], &[1.0, 0.0]), None);
+    fn an_id_has_the_model_and_the_dimensions() {
+        assert_eq!(
+            EmbedderId::new("openai", "text-embedding-3-small", 1536).unwrap().as_str(),
+            "openai:text-embedding-3-small:1536"
+        );
+        assert!(EmbedderId::new("ollama", "library/nomic-embed-text:v1.5", 768).is_ok());
+        for wrong in ["", "a b", "é", "x".repeat(300).as_str()] {
+            assert!(EmbedderId::new("openai", wrong, 8).unwrap_err().contains("name of a model"), "{wrong}");
+        }
     }
 }

@@ -47,6 +47,7 @@ impl StoreError {
             | Self::PodDead
             | Self::Unsupported(_)
             | Self::Redis(_)
+            | Self::Qdrant(_)
             | Self::S3 { .. }
             | Self::Failed(_) => false,
         }

@@ -1,43 +1,127 @@
-//! The memories of agents in PostgreSQL. A query reads all memories of one owner and compares them here.
+//! The memories of agents in PostgreSQL. Their vectors are searched in the memory of each pod.
+
+use std::collections::HashSet;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::{ContentHash, Timestamp};
+use protocol::{ContentHash, PrincipalId, TenantId, Timestamp};
 use sqlx::postgres::PgRow;
 
-use crate::agent_memory::decode::{decode_matches, decode_memories};
-use crate::agent_memory::{MEMORIES_MAX, Memory, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery};
+use crate::agent_memory::decode::{decode_memories, decode_stored, decode_vectors};
+use crate::agent_memory::embedder::EmbedderId;
+use crate::agent_memory::matrices::{BYTES_MAX, Matrices};
+use crate::agent_memory::matrix::VectorRow;
+use crate::agent_memory::search::{self, PAGE_ROWS, RowPosition, StoredMemory, VectorRows};
+use crate::agent_memory::{
+    ForgetSelection, LIST_MAX, Memory, MemoryBatch, MemoryCount, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery,
+};
+use crate::columns::{Columns as _, from_int};
 use crate::error::StoreError;
 use crate::postgres::columns::text_of_bytes;
 use crate::postgres::error::sqlx_error;
 use crate::postgres::handle::StoreHandle;
-use crate::postgres::transaction::{begin, commit};
 
-const SELECT_MEMORIES: &str = "SELECT id, at, expires_at, text, vector FROM memories WHERE tenant = $1 AND agent = $2 \
-                               AND (expires_at IS NULL OR expires_at > $3) ORDER BY at DESC, id DESC LIMIT $4";
-/// Two executions of one owner store one after the other, so that both see how many memories there are.
-const LOCK_OWNER: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0))";
-const INSERT_MEMORY: &str = "INSERT INTO memories (tenant, agent, id, at, expires_at, text, vector) \
-                             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (tenant, agent, id) DO NOTHING";
-/// Deletes the expired memories of an owner, and the oldest ones over the limit.
-const EVICT_OLDEST: &str = "DELETE FROM memories WHERE tenant = $1 AND agent = $2 AND (expires_at <= $3 OR id IN \
-                            (SELECT id FROM memories WHERE tenant = $1 AND agent = $2 \
-                            ORDER BY at DESC, id DESC OFFSET $4))";
-const DELETE: &str = "DELETE FROM memories WHERE tenant = $1 AND agent = $2 AND ($3::bytea IS NULL OR id = $3)";
+mod write;
+
+const SELECT_NEWEST: &str = "SELECT tenant, id, at, expires_at, text, issuer, user_id AS \"user\", source, first_line, \
+                             last_line FROM memories WHERE tenant = $1 AND agent = $2 \
+                             AND (expires_at IS NULL OR expires_at > $3) ORDER BY at DESC, id DESC LIMIT $4";
+const SELECT_BY_IDS: &str = "SELECT tenant, id, at, expires_at, text, vector, issuer, user_id AS \"user\", source, \
+                             first_line, last_line FROM memories WHERE tenant = $1 AND agent = $2 AND embedder = $3 \
+                             AND id = ANY ($4)";
+const SELECT_VECTORS: &str = "SELECT id, version, at, expires_at, vector FROM memories \
+                              WHERE tenant = $1 AND agent = $2 AND embedder = $3 AND (version, id) > ($4, $5) \
+                              ORDER BY version, id LIMIT $6";
+const SELECT_IDS: &str = "SELECT id FROM memories WHERE tenant = $1 AND agent = $2 AND embedder = $3";
+const SELECT_VERSION: &str = "SELECT version FROM memory_owners WHERE tenant = $1 AND agent = $2";
+const COUNT_VECTORS: &str = "SELECT count(*) FROM memories WHERE tenant = $1 AND agent = $2 AND embedder = $3";
+const COUNT_MEMORIES: &str = "SELECT count(*) AS memories, count(source) AS of_documents FROM memories \
+                              WHERE tenant = $1 AND agent = $2 AND (expires_at IS NULL OR expires_at > $3)";
 
 /// The memories of agents.
-pub(super) struct PostgresAgentMemory(pub(super) StoreHandle);
+pub(super) struct PostgresAgentMemory {
+    rows: PostgresRows,
+    matrices: Matrices,
+}
 
 impl PostgresAgentMemory {
-    async fn select_newest(&self, owner: &MemoryOwner, limit: usize, now: Timestamp) -> Result<Vec<PgRow>, StoreError> {
-        sqlx::query(SELECT_MEMORIES)
+    pub(super) fn new(store: StoreHandle) -> Self {
+        Self { rows: PostgresRows(store), matrices: Matrices::new(BYTES_MAX) }
+    }
+
+    const fn store(&self) -> &StoreHandle {
+        &self.rows.0
+    }
+}
+
+/// The rows of the database.
+struct PostgresRows(StoreHandle);
+
+#[async_trait]
+impl VectorRows for PostgresRows {
+    async fn version(&self, owner: &MemoryOwner) -> Result<i64, StoreError> {
+        let row = sqlx::query(SELECT_VERSION)
             .bind(owner.tenant.as_str())
             .bind(owner.agent.as_str())
-            .bind(now.as_micros())
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            .fetch_all(&self.0.readers)
+            .fetch_optional(&self.0.readers)
             .await
-            .map_err(|error| sqlx_error(&error))
+            .map_err(|error| sqlx_error(&error))?;
+        row.map_or(Ok(0), |row| row.int("version"))
+    }
+
+    async fn count_vectors(&self, owner: &MemoryOwner, embedder: &EmbedderId) -> Result<u64, StoreError> {
+        let count = sqlx::query_scalar::<_, i64>(COUNT_VECTORS)
+            .bind(owner.tenant.as_str())
+            .bind(owner.agent.as_str())
+            .bind(embedder.as_str())
+            .fetch_one(&self.0.readers)
+            .await;
+        count.map(from_int).map_err(|error| sqlx_error(&error))
+    }
+
+    async fn vectors_after(
+        &self,
+        owner: &MemoryOwner,
+        embedder: &EmbedderId,
+        after: &RowPosition,
+    ) -> Result<Vec<VectorRow>, StoreError> {
+        let rows = sqlx::query(SELECT_VECTORS)
+            .bind(owner.tenant.as_str())
+            .bind(owner.agent.as_str())
+            .bind(embedder.as_str())
+            .bind(after.version)
+            .bind(after.id.as_slice())
+            .bind(i64::from(PAGE_ROWS))
+            .fetch_all(&self.0.readers)
+            .await;
+        decode_vectors(&rows.map_err(|error| sqlx_error(&error))?)
+    }
+
+    async fn ids(&self, owner: &MemoryOwner, embedder: &EmbedderId) -> Result<HashSet<ContentHash>, StoreError> {
+        let rows = sqlx::query(SELECT_IDS)
+            .bind(owner.tenant.as_str())
+            .bind(owner.agent.as_str())
+            .bind(embedder.as_str())
+            .fetch_all(&self.0.readers)
+            .await;
+        rows.map_err(|error| sqlx_error(&error))?.iter().map(|row| row.hash("id")).collect()
+    }
+
+    async fn by_ids(
+        &self,
+        owner: &MemoryOwner,
+        embedder: &EmbedderId,
+        ids: &[ContentHash],
+    ) -> Result<Vec<StoredMemory>, StoreError> {
+        let ids: Vec<Vec<u8>> = ids.iter().map(|id| id.as_bytes().to_vec()).collect();
+        let rows = sqlx::query(SELECT_BY_IDS)
+            .bind(owner.tenant.as_str())
+            .bind(owner.agent.as_str())
+            .bind(embedder.as_str())
+            .bind(ids)
+            .fetch_all(&self.0.readers)
+            .await;
+        decode_stored(&rows.map_err(|error| sqlx_error(&error))?, read_text)
     }
 }
 
@@ -47,42 +131,8 @@ fn read_text(row: &PgRow) -> Result<String, StoreError> {
 
 #[async_trait]
 impl MemoryStore for PostgresAgentMemory {
-    async fn remember(
-        &self,
-        owner: &MemoryOwner,
-        memory: Memory,
-        vector: &[f32],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let (tenant, agent) = (owner.tenant.as_str(), owner.agent.as_str());
-        let vector: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
-        let mut transaction = begin(&self.0).await?;
-        sqlx::query(LOCK_OWNER)
-            .bind(tenant)
-            .bind(agent)
-            .execute(&mut *transaction)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
-        sqlx::query(INSERT_MEMORY)
-            .bind(tenant)
-            .bind(agent)
-            .bind(memory.id.as_bytes().as_slice())
-            .bind(memory.at.as_micros())
-            .bind(memory.expires_at.map(Timestamp::as_micros))
-            .bind(memory.text.as_bytes())
-            .bind(vector)
-            .execute(&mut *transaction)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
-        sqlx::query(EVICT_OLDEST)
-            .bind(tenant)
-            .bind(agent)
-            .bind(now.as_micros())
-            .bind(i64::try_from(MEMORIES_MAX).unwrap_or(i64::MAX))
-            .execute(&mut *transaction)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
-        commit(transaction).await
+    async fn remember(&self, owner: &MemoryOwner, batch: &MemoryBatch, now: Timestamp) -> Result<(), StoreError> {
+        write::remember(self.store(), owner, batch, now).await
     }
 
     async fn recall(
@@ -91,23 +141,40 @@ impl MemoryStore for PostgresAgentMemory {
         query: VectorQuery<'_>,
         now: Timestamp,
     ) -> Result<Vec<MemoryMatch>, StoreError> {
-        decode_matches(&self.select_newest(owner, MEMORIES_MAX, now).await?, read_text, query)
+        search::recall(&self.rows, &self.matrices, owner, query, now).await
     }
 
     async fn list(&self, owner: &MemoryOwner, limit: usize, now: Timestamp) -> Result<Vec<Memory>, StoreError> {
-        decode_memories(&self.select_newest(owner, limit.min(MEMORIES_MAX), now).await?, read_text)
-    }
-
-    async fn forget(&self, owner: &MemoryOwner, id: Option<&ContentHash>) -> Result<u64, StoreError> {
-        let mut transaction = begin(&self.0).await?;
-        let deleted = sqlx::query(DELETE)
+        let rows = sqlx::query(SELECT_NEWEST)
             .bind(owner.tenant.as_str())
             .bind(owner.agent.as_str())
-            .bind(id.map(|id| id.as_bytes().as_slice()))
-            .execute(&mut *transaction)
+            .bind(now.as_micros())
+            .bind(i64::try_from(limit.min(LIST_MAX)).unwrap_or(i64::MAX))
+            .fetch_all(&self.store().readers)
+            .await;
+        decode_memories(&rows.map_err(|error| sqlx_error(&error))?, read_text)
+    }
+
+    async fn count(&self, owner: &MemoryOwner, now: Timestamp) -> Result<MemoryCount, StoreError> {
+        let row = sqlx::query(COUNT_MEMORIES)
+            .bind(owner.tenant.as_str())
+            .bind(owner.agent.as_str())
+            .bind(now.as_micros())
+            .fetch_one(&self.store().readers)
             .await
             .map_err(|error| sqlx_error(&error))?;
-        commit(transaction).await?;
-        Ok(deleted.rows_affected())
+        Ok(MemoryCount { memories: row.number("memories")?, of_documents: row.number("of_documents")? })
+    }
+
+    async fn forget(&self, owner: &MemoryOwner, selection: &ForgetSelection) -> Result<u64, StoreError> {
+        write::forget(self.store(), owner, selection).await
+    }
+
+    async fn forget_of_tenant(&self, tenant: &TenantId, user: Option<&PrincipalId>) -> Result<u64, StoreError> {
+        write::forget_of_tenant(self.store(), tenant, user).await
+    }
+
+    async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        write::prune(self.store(), tenant, before, now).await
     }
 }

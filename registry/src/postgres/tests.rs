@@ -274,6 +274,7 @@ const UNREFERENCING_TABLES: &[&str] = &[
     "generation_files",
     "generation_members",
     "generations",
+    "memory_owners",
     "pods",
     "principals",
     "reservations",

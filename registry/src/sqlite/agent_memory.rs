@@ -1,44 +1,128 @@
-//! The memories of agents in SQLite. A query reads all memories of one owner and compares them here.
+//! The memories of agents in SQLite. Their vectors are searched in memory.
+
+use std::collections::HashSet;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::{ContentHash, Timestamp};
+use protocol::{ContentHash, PrincipalId, TenantId, Timestamp};
 use sqlx::sqlite::SqliteRow;
 
-use crate::agent_memory::decode::{decode_matches, decode_memories};
-use crate::agent_memory::{MEMORIES_MAX, Memory, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery};
+use crate::agent_memory::decode::{decode_memories, decode_stored, decode_vectors};
+use crate::agent_memory::embedder::EmbedderId;
+use crate::agent_memory::matrices::{BYTES_MAX, Matrices};
+use crate::agent_memory::matrix::VectorRow;
+use crate::agent_memory::search::{self, PAGE_ROWS, RowPosition, StoredMemory, VectorRows};
+use crate::agent_memory::{
+    ForgetSelection, LIST_MAX, Memory, MemoryBatch, MemoryCount, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery,
+};
 use crate::error::StoreError;
 use crate::sqlite::columns::Columns as _;
 use crate::sqlite::error::sqlx_error;
 use crate::sqlite::handle::StoreHandle;
 use crate::sqlite::statement_batch::from_int;
 
-use commands::{Forget, Remember};
+use commands::Remember;
 
 mod commands;
+mod delete;
 
-const SELECT_MEMORIES: &str = "SELECT id, at, expires_at, text, vector FROM memories WHERE tenant = ? AND agent = ? \
-                               AND (expires_at IS NULL OR expires_at > ?) ORDER BY at DESC, id DESC LIMIT ?";
-const COUNT_MEMORIES: &str = "SELECT COUNT(*) FROM memories WHERE tenant = ? AND agent = ? AND (? IS NULL OR id = ?)";
+const SELECT_NEWEST: &str = "SELECT tenant, id, at, expires_at, text, issuer, user, source, first_line, last_line \
+                             FROM memories WHERE tenant = ? AND agent = ? AND (expires_at IS NULL OR expires_at > ?) \
+                             ORDER BY at DESC, id DESC LIMIT ?";
+const SELECT_BY_IDS: &str = "SELECT tenant, id, at, expires_at, text, vector, issuer, user, source, first_line, last_line \
+                             FROM memories WHERE tenant = ?1 AND agent = ?2 AND embedder = ?3 \
+                             AND id IN (SELECT unhex(value) FROM json_each(?4))";
+const SELECT_VECTORS: &str = "SELECT id, version, at, expires_at, vector FROM memories \
+                              WHERE tenant = ? AND agent = ? AND embedder = ? AND (version, id) > (?, ?) \
+                              ORDER BY version, id LIMIT ?";
+const SELECT_IDS: &str = "SELECT id FROM memories WHERE tenant = ? AND agent = ? AND embedder = ?";
+const SELECT_VERSION: &str = "SELECT version FROM memory_owners WHERE tenant = ? AND agent = ?";
+const COUNT_VECTORS: &str = "SELECT COUNT(*) FROM memories WHERE tenant = ? AND agent = ? AND embedder = ?";
+const COUNT_MEMORIES: &str = "SELECT COUNT(*) AS memories, COUNT(source) AS of_documents FROM memories \
+                              WHERE tenant = ? AND agent = ? AND (expires_at IS NULL OR expires_at > ?)";
 
 /// The memories of agents.
-pub(super) struct SqliteAgentMemory(pub(super) StoreHandle);
+pub(super) struct SqliteAgentMemory {
+    rows: SqliteRows,
+    matrices: Matrices,
+}
 
 impl SqliteAgentMemory {
-    async fn select_newest(
-        &self,
-        owner: &MemoryOwner,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Vec<SqliteRow>, StoreError> {
-        sqlx::query(SELECT_MEMORIES)
+    pub(super) fn new(store: StoreHandle) -> Self {
+        Self { rows: SqliteRows(store), matrices: Matrices::new(BYTES_MAX) }
+    }
+
+    const fn store(&self) -> &StoreHandle {
+        &self.rows.0
+    }
+}
+
+/// The rows of the database.
+struct SqliteRows(StoreHandle);
+
+#[async_trait]
+impl VectorRows for SqliteRows {
+    async fn version(&self, owner: &MemoryOwner) -> Result<i64, StoreError> {
+        let version = sqlx::query_scalar::<_, i64>(SELECT_VERSION)
             .bind(owner.tenant.as_str())
             .bind(owner.agent.as_str())
-            .bind(now.as_micros())
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_optional(&self.0.readers)
+            .await;
+        Ok(version.map_err(|error| sqlx_error(&error))?.unwrap_or_default())
+    }
+
+    async fn count_vectors(&self, owner: &MemoryOwner, embedder: &EmbedderId) -> Result<u64, StoreError> {
+        let count = sqlx::query_scalar::<_, i64>(COUNT_VECTORS)
+            .bind(owner.tenant.as_str())
+            .bind(owner.agent.as_str())
+            .bind(embedder.as_str())
+            .fetch_one(&self.0.readers)
+            .await;
+        count.map(from_int).map_err(|error| sqlx_error(&error))
+    }
+
+    async fn vectors_after(
+        &self,
+        owner: &MemoryOwner,
+        embedder: &EmbedderId,
+        after: &RowPosition,
+    ) -> Result<Vec<VectorRow>, StoreError> {
+        let rows = sqlx::query(SELECT_VECTORS)
+            .bind(owner.tenant.as_str())
+            .bind(owner.agent.as_str())
+            .bind(embedder.as_str())
+            .bind(after.version)
+            .bind(after.id.as_slice())
+            .bind(PAGE_ROWS)
             .fetch_all(&self.0.readers)
-            .await
-            .map_err(|error| sqlx_error(&error))
+            .await;
+        decode_vectors(&rows.map_err(|error| sqlx_error(&error))?)
+    }
+
+    async fn ids(&self, owner: &MemoryOwner, embedder: &EmbedderId) -> Result<HashSet<ContentHash>, StoreError> {
+        let rows = sqlx::query(SELECT_IDS)
+            .bind(owner.tenant.as_str())
+            .bind(owner.agent.as_str())
+            .bind(embedder.as_str())
+            .fetch_all(&self.0.readers)
+            .await;
+        rows.map_err(|error| sqlx_error(&error))?.iter().map(|row| row.hash("id")).collect()
+    }
+
+    async fn by_ids(
+        &self,
+        owner: &MemoryOwner,
+        embedder: &EmbedderId,
+        ids: &[ContentHash],
+    ) -> Result<Vec<StoredMemory>, StoreError> {
+        let rows = sqlx::query(SELECT_BY_IDS)
+            .bind(owner.tenant.as_str())
+            .bind(owner.agent.as_str())
+            .bind(embedder.as_str())
+            .bind(serde_json::to_string(ids)?)
+            .fetch_all(&self.0.readers)
+            .await;
+        decode_stored(&rows.map_err(|error| sqlx_error(&error))?, read_text)
     }
 }
 
@@ -48,14 +132,8 @@ fn read_text(row: &SqliteRow) -> Result<String, StoreError> {
 
 #[async_trait]
 impl MemoryStore for SqliteAgentMemory {
-    async fn remember(
-        &self,
-        owner: &MemoryOwner,
-        memory: Memory,
-        vector: &[f32],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.0.queue.execute(Remember { owner: owner.clone(), memory, vector: vector.to_vec(), now }).await
+    async fn remember(&self, owner: &MemoryOwner, batch: &MemoryBatch, now: Timestamp) -> Result<(), StoreError> {
+        self.store().queue.execute(Remember { owner: owner.clone(), batch: batch.clone(), now }).await
     }
 
     async fn recall(
@@ -64,24 +142,40 @@ impl MemoryStore for SqliteAgentMemory {
         query: VectorQuery<'_>,
         now: Timestamp,
     ) -> Result<Vec<MemoryMatch>, StoreError> {
-        decode_matches(&self.select_newest(owner, MEMORIES_MAX, now).await?, read_text, query)
+        search::recall(&self.rows, &self.matrices, owner, query, now).await
     }
 
     async fn list(&self, owner: &MemoryOwner, limit: usize, now: Timestamp) -> Result<Vec<Memory>, StoreError> {
-        decode_memories(&self.select_newest(owner, limit.min(MEMORIES_MAX), now).await?, read_text)
-    }
-
-    async fn forget(&self, owner: &MemoryOwner, id: Option<&ContentHash>) -> Result<u64, StoreError> {
-        let id_bytes = id.map(|id| id.as_bytes().to_vec());
-        let count: i64 = sqlx::query_scalar(COUNT_MEMORIES)
+        let rows = sqlx::query(SELECT_NEWEST)
             .bind(owner.tenant.as_str())
             .bind(owner.agent.as_str())
-            .bind(id_bytes.clone())
-            .bind(id_bytes)
-            .fetch_one(&self.0.readers)
+            .bind(now.as_micros())
+            .bind(i64::try_from(limit.min(LIST_MAX)).unwrap_or(i64::MAX))
+            .fetch_all(&self.store().readers)
+            .await;
+        decode_memories(&rows.map_err(|error| sqlx_error(&error))?, read_text)
+    }
+
+    async fn count(&self, owner: &MemoryOwner, now: Timestamp) -> Result<MemoryCount, StoreError> {
+        let row = sqlx::query(COUNT_MEMORIES)
+            .bind(owner.tenant.as_str())
+            .bind(owner.agent.as_str())
+            .bind(now.as_micros())
+            .fetch_one(&self.store().readers)
             .await
             .map_err(|error| sqlx_error(&error))?;
-        self.0.queue.execute(Forget { owner: owner.clone(), id: id.copied() }).await?;
-        Ok(from_int(count))
+        Ok(MemoryCount { memories: row.number("memories")?, of_documents: row.number("of_documents")? })
+    }
+
+    async fn forget(&self, owner: &MemoryOwner, selection: &ForgetSelection) -> Result<u64, StoreError> {
+        delete::forget(self.store(), owner, selection).await
+    }
+
+    async fn forget_of_tenant(&self, tenant: &TenantId, user: Option<&PrincipalId>) -> Result<u64, StoreError> {
+        delete::forget_of_tenant(self.store(), tenant, user).await
+    }
+
+    async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        delete::prune(self.store(), tenant, before, now).await
     }
 }

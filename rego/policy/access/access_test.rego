@@ -104,7 +104,7 @@ test_only_the_pods_own_tenant_maintains_what_all_tenants_share if {
 }
 
 test_each_tenant_maintains_its_own_runs_and_keys if {
-	every action in ["prune_runs", "resume_runs", "manage_keys"] {
+	every action in ["prune_runs", "forget_memories", "resume_runs", "manage_keys"] {
 		guard.allowed with input as object.union(fixtures.act(action), {"user": {"tenant": "acme"}})
 	}
 }

@@ -2,7 +2,7 @@
 # writes only that of the user's tenant.
 package memory
 
-# A user may read and delete as far as the roles allow; only agents may write.
+# A user may read, delete and let documents be read as far as the roles allow; only agents may write what they remember.
 memory_allowed if {
 	input.caller == "user"
 	input.action != "memory_write"
@@ -12,6 +12,7 @@ memory_allowed if {
 memory_allowed if {
 	input.caller == "agent"
 	input.action != "memory_forget"
+	input.action != "memory_ingest"
 	input.facts.own_memory == 1
 }
 

@@ -36,9 +36,14 @@ test_an_agent_deletes_nothing if {
 	not guard.allowed with input as own("memory_forget")
 }
 
-test_an_administrator_reads_and_deletes if {
+test_an_agent_lets_no_document_be_read if {
+	not guard.allowed with input as own("memory_ingest")
+}
+
+test_an_administrator_reads_and_deletes_and_lets_documents_be_read if {
 	guard.allowed with input as by_user("memory_read", fixtures.admin)
 	guard.allowed with input as by_user("memory_forget", fixtures.admin)
+	guard.allowed with input as by_user("memory_ingest", fixtures.admin)
 }
 
 test_a_user_writes_to_no_memory if {
@@ -51,8 +56,10 @@ test_an_operator_reads_in_the_given_categories if {
 	elsewhere := object.union(by_user("memory_read", fixtures.operator), {"agent": {"category": "security_risk"}})
 	decision := guard.decision with input as elsewhere
 	fixtures.codes(decision) == {"category_not_allowed"}
-	forget := guard.decision with input as by_user("memory_forget", fixtures.operator)
-	fixtures.codes(forget) == {"role_missing"}
+	every action in ["memory_forget", "memory_ingest"] {
+		denied := guard.decision with input as by_user(action, fixtures.operator)
+		fixtures.codes(denied) == {"role_missing"}
+	}
 }
 
 test_other_roles_read_nothing if {
@@ -75,7 +82,7 @@ test_the_memory_of_an_agent_with_personal_data_needs_the_permission if {
 
 test_no_other_caller_uses_a_memory if {
 	every caller in ["workflow", "team", "none", ""] {
-		every action in ["memory_read", "memory_write", "memory_forget"] {
+		every action in ["memory_read", "memory_write", "memory_forget", "memory_ingest"] {
 			not guard.allowed with input as object.union(own(action), {"caller": caller})
 		}
 	}
@@ -97,4 +104,7 @@ test_an_agent_without_delegation_and_tools_still_writes_its_memory if {
 test_a_large_text_is_denied if {
 	decision := guard.decision with input as object.union(own("memory_write"), {"document_bytes": data.cfg.bytes_max + 1})
 	fixtures.codes(decision) == {"document_too_large"}
+	ingested := object.union(by_user("memory_ingest", fixtures.admin), {"document_bytes": data.cfg.bytes_max + 1})
+	refused := guard.decision with input as ingested
+	fixtures.codes(refused) == {"document_too_large"}
 }

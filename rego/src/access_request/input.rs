@@ -48,6 +48,8 @@ pub enum Action {
     MemoryWrite,
     /// Delete from an agent's memory.
     MemoryForget,
+    /// Read a document into an agent's memory.
+    MemoryIngest,
     /// Call a tool that is not an agent.
     CallTool,
     /// Query agents, workflows and teams.
@@ -60,6 +62,8 @@ pub enum Action {
     QueryCosts,
     /// Remove the tenant's runs that ended long ago.
     PruneRuns,
+    /// Delete what all agents have remembered for the tenant, or for one of its users.
+    ForgetMemories,
     /// Resume the tenant's runs that have no owner.
     ResumeRuns,
     /// Verify the audit chain.
@@ -82,7 +86,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, in the order of the access matrix.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::Invoke,
         Self::StartRun,
         Self::StartTeam,
@@ -95,12 +99,14 @@ impl Action {
         Self::MemoryRead,
         Self::MemoryWrite,
         Self::MemoryForget,
+        Self::MemoryIngest,
         Self::CallTool,
         Self::QueryCatalogue,
         Self::QueryRuns,
         Self::QueryAudit,
         Self::QueryCosts,
         Self::PruneRuns,
+        Self::ForgetMemories,
         Self::ResumeRuns,
         Self::VerifyAudit,
         Self::PruneAudit,
@@ -124,7 +130,8 @@ impl Action {
             Request::ContextWrite(_) => Self::ContextWrite,
             Request::MemoryRead(_) => Self::MemoryRead,
             Request::MemoryWrite(write) => match write.change {
-                MemoryChange::Remember { .. } => Self::MemoryWrite,
+                MemoryChange::Remember { source: None, .. } => Self::MemoryWrite,
+                MemoryChange::Remember { source: Some(_), .. } => Self::MemoryIngest,
                 MemoryChange::Forget { .. } => Self::MemoryForget,
             },
             Request::CallTool(_) => Self::CallTool,
@@ -150,6 +157,7 @@ impl Action {
             },
             Request::Maintain(maintenance) => match maintenance {
                 Maintenance::PruneRuns { .. } => Self::PruneRuns,
+                Maintenance::ForgetMemories { .. } => Self::ForgetMemories,
                 Maintenance::ResumeRuns => Self::ResumeRuns,
                 Maintenance::VerifyAudit => Self::VerifyAudit,
                 Maintenance::PruneAudit { .. } => Self::PruneAudit,
@@ -184,12 +192,14 @@ impl Action {
             Self::MemoryRead => "memory_read",
             Self::MemoryWrite => "memory_write",
             Self::MemoryForget => "memory_forget",
+            Self::MemoryIngest => "memory_ingest",
             Self::CallTool => "call_tool",
             Self::QueryCatalogue => "query_catalogue",
             Self::QueryRuns => "query_runs",
             Self::QueryAudit => "query_audit",
             Self::QueryCosts => "query_costs",
             Self::PruneRuns => "prune_runs",
+            Self::ForgetMemories => "forget_memories",
             Self::ResumeRuns => "resume_runs",
             Self::VerifyAudit => "verify_audit",
             Self::PruneAudit => "prune_audit",
@@ -205,7 +215,15 @@ impl Action {
     /// True if the decision on the action depends on an agent's category.
     #[must_use]
     pub const fn needs_agent(self) -> bool {
-        matches!(self, Self::Invoke | Self::CallTool | Self::MemoryRead | Self::MemoryWrite | Self::MemoryForget)
+        matches!(
+            self,
+            Self::Invoke
+                | Self::CallTool
+                | Self::MemoryRead
+                | Self::MemoryWrite
+                | Self::MemoryForget
+                | Self::MemoryIngest
+        )
     }
 }
 

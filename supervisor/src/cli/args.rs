@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use greenroom_protocol::{AgentId, ContentHash, IdempotencyKey, TeamId, WorkflowId};
+use greenroom_protocol::{AgentId, IdempotencyKey, TeamId, WorkflowId};
 
 mod approval_target;
 mod audit;
@@ -11,6 +11,7 @@ mod catalogue;
 mod cluster;
 mod keys;
 mod mcp;
+mod memory;
 mod runpod;
 mod runs;
 
@@ -20,6 +21,7 @@ pub use catalogue::{AgentsCommand, CatalogueCommand, EvalArgs, GraphFormat, Whol
 pub use cluster::ClusterCommand;
 pub use keys::{CreateKeyArgs, KeysCommand};
 pub use mcp::McpArgs;
+pub use memory::{ForgetArgs, MemoryCommand};
 pub use runpod::{HealthcheckArgs, RunpodCommand, RunpodDeployArgs, RunpodFileArgs, RunpodScaleArgs, RunpodWorkerArgs};
 pub use runs::{ArtifactsCommand, DeadCommand, RunsCommand, StartArgs};
 
@@ -311,40 +313,6 @@ pub struct PackArgs {
     /// File to write or to replace; the bundle is changed only if this names it
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-}
-
-/// Commands of `memory`.
-#[derive(Debug, Subcommand)]
-pub enum MemoryCommand {
-    /// List the newest memories of an agent
-    List {
-        /// The agent, with or without its trailing number
-        agent: AgentId,
-        /// Maximum number of rows
-        #[arg(long, default_value_t = 20)]
-        limit: u32,
-    },
-    /// Show the memories that are most similar to a text
-    Recall {
-        /// The agent, with or without its trailing number
-        agent: AgentId,
-        /// The text
-        query: String,
-        /// Maximum number of rows
-        #[arg(long, default_value_t = 5)]
-        limit: u32,
-    },
-    /// Forget one memory, or all memories of an agent
-    Forget {
-        /// The agent, with or without its trailing number
-        agent: AgentId,
-        /// Id of the memory, as `list` prints it
-        #[arg(required_unless_present = "all")]
-        memory: Option<ContentHash>,
-        /// All memories of the agent
-        #[arg(long, conflicts_with = "memory")]
-        all: bool,
-    },
 }
 
 /// Commands of `config`.

@@ -18,7 +18,6 @@ use greenroom_actors::team::TeamsHandle;
 use greenroom_actors::tool::{Tool, ToolSource};
 use greenroom_protocol::Cause;
 use greenroom_runtimes::files;
-use greenroom_runtimes::mcp::McpTools;
 
 use super::actor_tree::{ActorTree, ChildSpec};
 use super::category_spawner::{CategorySpawner, category_child};

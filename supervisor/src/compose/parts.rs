@@ -11,6 +11,7 @@ use greenroom_actors::remote::RemoteHosts;
 use greenroom_definitions::KnownNames;
 use greenroom_protocol::{Clock, IdGenerator, PodId};
 use greenroom_registry::Stores;
+use greenroom_registry::agent_memory::embedder::Embedder;
 use greenroom_registry::generation_store::Generations;
 use greenroom_registry::rate_windows::RateWindows;
 use greenroom_rego::Authenticator;
@@ -38,6 +39,8 @@ pub(crate) struct PodParts {
     pub ids: Arc<dyn IdGenerator>,
     /// The stores.
     pub stores: Stores,
+    /// Computes the vectors of memories.
+    pub embedder: Arc<dyn Embedder>,
     /// Counts the requests of users for several pods, if they share Redis.
     pub rate_windows: Option<Arc<dyn RateWindows>>,
     /// The restoration that the pod is started to decide; `None` for any other pod.

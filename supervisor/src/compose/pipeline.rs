@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use greenroom_actors::definition_resolver::DefinitionResolver;
 use greenroom_actors::dispatcher::Dispatcher;
-use greenroom_actors::execution::ExecutionEnv;
+use greenroom_actors::execution::{Accounting, ExecutionEnv};
 use greenroom_actors::pipeline::RequestPipeline;
 use greenroom_actors::run::RunsHandle;
 use greenroom_protocol::{Cause, ErrorCode};
-use greenroom_registry::agent_memory::embedder;
 use greenroom_rego::{Evaluator, Guard};
 
 use super::overrides::WrapEvaluator;
@@ -48,7 +47,8 @@ pub(crate) fn build(
     let is_restoring = parts.restores.is_some();
     let applier = applier(parts);
     let (keys, stored) = (key_ops(parts), stores.clone());
-    let admin = AdminOps { runs, stores: stored, clock: Arc::clone(clock), applier, keys, is_restoring };
+    let retention = config.memory.retention;
+    let admin = AdminOps { runs, stores: stored, clock: Arc::clone(clock), applier, keys, retention, is_restoring };
     let (idempotency, releaser) =
         IdempotencyKeys::new(Arc::clone(&stores.core), Arc::clone(&stores.idempotency), Arc::clone(clock));
     let pipeline = Arc::new(Pipeline {
@@ -70,13 +70,12 @@ pub(crate) fn build(
         guard: Guard::new(evaluator),
         idempotency,
         dispatcher,
-        queries: QueryHandler { definitions, stores: stores.clone(), clock: Arc::clone(clock) },
-        memory: MemoryHandler {
-            store: Arc::clone(&stores.memory),
-            embedder: embedder::hashing_embedder(),
+        queries: QueryHandler {
+            definitions: Arc::clone(&definitions),
+            stores: stores.clone(),
             clock: Arc::clone(clock),
-            is_server: config.store.is_server(),
         },
+        memory: memory_handler(parts, definitions),
         admin: Arc::new(admin),
         metrics: Arc::clone(metrics),
         clock: Arc::clone(clock),
@@ -88,6 +87,20 @@ pub(crate) fn build(
     let bound = parts.pipeline.bind(&shared);
     bound.map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))?;
     Ok((pipeline, releaser))
+}
+
+/// What handles memory requests. Qdrant is no database that a run waits for: its steps continue without memory.
+fn memory_handler(parts: &PodParts, definitions: Arc<dyn DefinitionResolver>) -> MemoryHandler {
+    let PodParts { config, clock, stores, embedder, .. } = parts;
+    MemoryHandler {
+        store: Arc::clone(&stores.memory),
+        embedder: Arc::clone(embedder),
+        accounting: Accounting::new(stores, Arc::clone(clock)),
+        definitions,
+        clock: Arc::clone(clock),
+        is_server: config.store.is_server() && config.qdrant.is_none(),
+        owner_max: config.memory.owner_max,
+    }
 }
 
 /// What manages API keys, if the configuration resolves users.

@@ -38,12 +38,6 @@ pub(super) fn list(merged: &Value, problems: &mut Vec<String>) -> Vec<ResolvedSe
     resolved
 }
 
-/// A warning for each setting that is set and unused.
-pub(super) fn warnings(resolved: &[ResolvedSetting]) -> Vec<String> {
-    let unused = resolved.iter().filter(|row| settings::is_reserved(&row.key) && row.origin != UNSET);
-    unused.map(|row| format!("{} is set ({}), but this version does not use it", row.key, row.origin)).collect()
-}
-
 /// The keys of the settings that a layer sets to a value of its own.
 pub(super) fn set_keys(resolved: &[ResolvedSetting]) -> impl Iterator<Item = &str> {
     resolved.iter().filter(|row| !row.value.is_empty() && row.origin != "default").map(|row| row.key.as_str())

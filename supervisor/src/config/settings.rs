@@ -4,12 +4,12 @@
 
 pub use super::setting::{Setting, SettingKind};
 use super::{
-    admission, artifacts, audit, cluster, definitions, files, guard, http, models, nats, pod, process, python, redis,
-    reserved, store, wasm,
+    admission, artifacts, audit, cluster, definitions, files, guard, http, memory, models, nats, pod, process, python,
+    qdrant, redis, store, wasm,
 };
 
 /// The settings of every section, in the order of the documentation.
-const SECTIONS: [&[Setting]; 16] = [
+const SECTIONS: [&[Setting]; 18] = [
     pod::SETTINGS,
     definitions::SETTINGS,
     files::SETTINGS,
@@ -17,6 +17,7 @@ const SECTIONS: [&[Setting]; 16] = [
     store::SETTINGS,
     audit::SETTINGS,
     redis::SETTINGS,
+    qdrant::SETTINGS,
     nats::SETTINGS,
     cluster::SETTINGS,
     artifacts::SETTINGS,
@@ -26,7 +27,7 @@ const SECTIONS: [&[Setting]; 16] = [
     http::SETTINGS,
     process::SETTINGS,
     models::SETTINGS,
-    reserved::SETTINGS,
+    memory::SETTINGS,
 ];
 
 /// Names the settings file; read before any setting.
@@ -43,10 +44,4 @@ pub fn all() -> impl Iterator<Item = &'static Setting> {
 #[must_use]
 pub fn find(key: &str) -> Option<&'static Setting> {
     all().find(|setting| setting.key == key)
-}
-
-/// True if this version does nothing with the setting.
-#[must_use]
-pub fn is_reserved(key: &str) -> bool {
-    reserved::SETTINGS.iter().any(|setting| setting.key == key)
 }

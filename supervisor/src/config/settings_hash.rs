@@ -5,7 +5,6 @@ use greenroom_protocol::ContentHash;
 use serde::{Deserialize, Serialize};
 
 use super::resolved::ResolvedSetting;
-use super::settings;
 
 /// Settings that a command decides itself, or that change nothing for it, whatever process executes its requests: the
 /// data directory, its control socket, the user and the log.
@@ -51,7 +50,7 @@ impl SettingsHash {
 
 /// True for a setting of the pod that executes a request, false for one of the process that sends it.
 pub(super) fn is_of_the_pod(key: &str) -> bool {
-    !OF_THE_PROCESS.contains(&key) && !settings::is_reserved(key)
+    !OF_THE_PROCESS.contains(&key)
 }
 
 fn is_of_users(key: &str) -> bool {

@@ -19,7 +19,7 @@ use super::settings_hash::{SettingsHash, is_of_the_pod};
 use super::users::BUILT_IN_USERS;
 use super::{
     Config, ConfigError, UserDirectory, admission, artifacts, audit, cluster, definitions, files, guard, http, issuers,
-    mcp, models, nats, outbound, pod, process, python, redis, resolved, store, users, wasm,
+    mcp, memory, models, nats, outbound, pod, process, python, qdrant, redis, resolved, store, users, wasm,
 };
 
 /// The file that is read if it exists and no other is named.
@@ -82,7 +82,6 @@ pub fn load<T: Into<OsString>>(
     match config {
         Some(config) if problems.is_empty() => {
             let mut warnings = layers::unknown_variables(&environment);
-            warnings.extend(resolved::warnings(&resolved));
             warnings.extend(artifacts::warning(&config.artifacts, resolved::set_keys(&resolved)));
             Ok(LoadedConfig { config, file, resolved, warnings })
         }
@@ -183,6 +182,8 @@ fn read(
         store: store::read(reader, &data_dir),
         audit_key: audit::read(reader),
         redis: redis::read(reader),
+        qdrant: qdrant::read(reader),
+        memory: memory::read(reader),
         nats: nats::read(reader),
         cluster: cluster::read(reader),
         artifacts: artifacts::read(reader),

@@ -172,10 +172,21 @@ fn three_users_are_built_in() {
 }
 
 #[test]
-fn a_reserved_setting_that_is_set_causes_a_warning() {
-    let loaded = load(&Flags::default(), environment(&[("QDRANT_URL", "http://u:secret@h")]).into_iter()).unwrap();
-    assert!(loaded.warnings.iter().any(|line| line.contains("qdrant.url")));
-    assert!(!loaded.warnings.iter().any(|line| line.contains("secret")));
+fn the_url_and_the_key_of_qdrant_are_checked_and_never_shown() {
+    let load = |pairs: &[(&str, &str)]| load(&Flags::default(), environment(pairs).into_iter());
+    let loaded = load(&[("QDRANT_URL", "https://h:6334"), ("QDRANT_API_KEY", "hunter2")]).unwrap();
+    let qdrant = loaded.config.qdrant.clone().unwrap();
+    assert_eq!((qdrant.url.as_str(), qdrant.api_key.as_ref().map(Secret::reveal)), ("https://h:6334", Some("hunter2")));
+    let text = format!("{:?} {:?}", loaded.resolved, loaded.config);
+    assert!(text.contains("qdrant.url") && !text.contains("hunter2"), "{text}");
+    for (url, problem) in [("http://u:hunter2@h:6334", "the key does not belong"), ("http://hunter2", "it has no port")]
+    {
+        let text = load(&[("QDRANT_URL", url)]).unwrap_err().to_string();
+        assert!(text.contains("qdrant.url (environment QDRANT_URL)") && text.contains(problem), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    let text = load(&[("QDRANT_URL", "http://h:6334"), ("QDRANT_CA_FILE", "ca.pem")]).unwrap_err().to_string();
+    assert!(text.contains("qdrant.ca_file is set"), "{text}");
 }
 
 #[test]

@@ -7,8 +7,8 @@ use greenroom_registry::S3Fault;
 use crate::config::StoreConfig;
 use crate::telemetry::Metrics;
 
-/// What the kinds of the failures of Redis begin with. They are none of the database.
-const REDIS: &str = "redis_";
+/// What the kinds of the failures of Redis and of Qdrant begin with. They are none of the database.
+const OTHER_SERVERS: [&str; 2] = ["redis_", "qdrant_"];
 /// The member of the details that names the database.
 const DATABASE: &str = "database";
 /// The codes of requests that failed because of the database.
@@ -24,7 +24,10 @@ pub(crate) fn name_store(cause: Cause, store: &StoreConfig, request: Option<(&Re
     }
     let mut cause = cause;
     let is_of_database = |kind: &Json| {
-        let is_of = |kind: &str| !kind.starts_with(REDIS) && S3Fault::ALL.iter().all(|fault| kind != fault.as_str());
+        let is_of = |kind: &str| {
+            OTHER_SERVERS.iter().all(|server| !kind.starts_with(server))
+                && S3Fault::ALL.iter().all(|fault| kind != fault.as_str())
+        };
         kind.as_str().is_none_or(is_of)
     };
     let details = cause.details.as_object_mut();
@@ -51,6 +54,7 @@ pub(crate) fn name_store(cause: Cause, store: &StoreConfig, request: Option<(&Re
 mod tests {
     use std::path::PathBuf;
 
+    use greenroom_registry::qdrant::error::QdrantError;
     use greenroom_registry::redis::error::RedisError;
     use greenroom_registry::{ServerFault, StoreError, SyncMode};
 
@@ -79,6 +83,8 @@ mod tests {
         assert!(!named.to_string().contains("pw"), "{named}");
         let redis = StoreError::Redis(RedisError::Full).cause();
         assert_eq!(name_store(redis.clone(), &store, None), redis, "it is no failure of the database");
+        let qdrant = StoreError::Qdrant(QdrantError::Timeout).cause();
+        assert_eq!(name_store(qdrant.clone(), &store, None), qdrant, "nor is it one of the database");
     }
 
     #[test]

@@ -9,8 +9,6 @@ use greenroom_actors::observer::{ActorEvent, Observer};
 use greenroom_protocol::{ErrorCode, Reply, Status};
 use greenroom_registry::S3Fault;
 use greenroom_registry::cluster::LeaseStatus;
-use greenroom_registry::redis::RedisObserver;
-use greenroom_registry::redis::error::{REDIS_ERROR_DETAILS, RedisError};
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
@@ -27,6 +25,7 @@ mod nats;
 mod outbound;
 mod parts;
 mod python;
+mod server_failures;
 mod store_failures;
 
 pub use cluster::ClusterMetrics;
@@ -37,6 +36,7 @@ pub use membership::MembershipMetrics;
 pub use nats::{DroppedMessage, NatsMetrics, WakeUp};
 pub use outbound::OutboundMetrics;
 pub use python::PythonMetrics;
+use server_failures::ServerFailures;
 pub use store_failures::StoreFailures;
 
 /// Upper bounds of the buckets of all histograms, in seconds.
@@ -77,7 +77,7 @@ pub struct Metrics {
     trees_claimed: Counter,
     trees_woken: Counter,
     trees_parked: Counter,
-    redis_failures: Vec<(&'static str, Counter)>,
+    server_failures: ServerFailures,
     artifact_failures: Vec<(&'static str, Counter)>,
     store_failures: StoreFailures,
     generations: GenerationMetrics,
@@ -143,7 +143,7 @@ impl Metrics {
             trees_claimed: count("run_trees_claimed"),
             trees_woken: count("run_trees_woken"),
             trees_parked: count("run_trees_parked"),
-            redis_failures: REDIS_ERROR_DETAILS.map(|error| (error, counter("redis_failures", "error", error))).into(),
+            server_failures: ServerFailures::register(recorder),
             artifact_failures: artifact_faults()
                 .map(|fault| (fault, counter("artifact_store_failures", "fault", fault)))
                 .collect(),
@@ -293,12 +293,6 @@ impl Observer for Metrics {
                 tracing::error!(child.kind = kind, "stalled actor abandoned");
             }
         }
-    }
-}
-
-impl RedisObserver for Metrics {
-    fn on_failure(&self, error: &RedisError) {
-        increment(&self.redis_failures, &error.detail());
     }
 }
 

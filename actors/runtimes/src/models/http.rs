@@ -34,6 +34,7 @@ mod tool_arguments;
 mod usage;
 
 use endpoint::ProviderEndpoint;
+pub(crate) use endpoint::{Redactor, http_client, parse_base_url};
 use rejections::{Rejections, RequestForm};
 
 /// Default timeout of a connection attempt.
@@ -50,7 +51,7 @@ impl ApiKey {
         Self(secret.into())
     }
 
-    fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 }

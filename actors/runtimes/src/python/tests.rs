@@ -42,7 +42,7 @@ async fn environment(settings: &Settings) -> Arc<Environment> {
     SharedEnvironment::default().get(settings).await.unwrap()
 }
 
-async fn start(environment: &Environment, settings: &Settings, number: u64) -> Worker {
+async fn start(environment: &Arc<Environment>, settings: &Settings, number: u64) -> Worker {
     let handler = PythonHandler::parse("echo.execute").unwrap();
     let args = WorkerArgs { handler: &handler, memory_mib: 256, network: false, number };
     Worker::start(environment, settings, args).await.unwrap()

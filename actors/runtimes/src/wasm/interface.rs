@@ -41,6 +41,7 @@ impl From<&Cause> for Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
+#[expect(dead_code, reason = "the derived conversion makes them of the numbers that a component passes")]
 pub(super) enum Level {
     #[component(name = "debug")]
     Debug,

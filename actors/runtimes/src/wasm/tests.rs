@@ -1,7 +1,7 @@
 //! Components in a folder, executed as the runtime does, with a host that records what they call.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use async_trait::async_trait;
 use greenroom_actors::execution::host_calls::{HostCall, HostReply};

@@ -55,8 +55,10 @@ async fn recalled_texts_are_only_in_the_user_part_and_the_answer_is_remembered()
     };
     assert_eq!((first.as_str(), second.as_str()), ("agent:writer", "agent:writer"));
     let query = Some("what goes into the soup?".to_owned());
-    assert_eq!(*read, MemoryRead { agent: read.agent.clone(), query: query.clone(), limit: 3 });
-    let MemoryWrite { agent, change: MemoryChange::Remember { text, index_text }, key: stored_key } = write else {
+    assert_eq!(*read, MemoryRead { agent: read.agent.clone(), query: query.clone(), limit: 3, count: false });
+    let MemoryWrite { agent, change: MemoryChange::Remember { text, index_text, source: None }, key: stored_key } =
+        write
+    else {
         panic!("{write:?}")
     };
     assert_eq!((agent.as_str(), index_text, stored_key), ("writer", &query, &Some(key)), "once per call key");

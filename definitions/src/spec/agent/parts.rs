@@ -64,14 +64,6 @@ impl RuntimeKind {
             Self::Http => "http",
         }
     }
-
-    /// True if this release contains the runtime; a call of any other fails with `runtime_unavailable`.
-    #[must_use]
-    pub const fn is_built(self) -> bool {
-        match self {
-            Self::Llm | Self::Native | Self::Wasm | Self::Python | Self::Http => true,
-        }
-    }
 }
 
 /// True if the text can be the name of a WebAssembly component: the name of a file that ends with `.wasm`, of letters,

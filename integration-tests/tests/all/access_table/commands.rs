@@ -75,7 +75,9 @@ const ROWS: &[(&str, Access)] = &[
     ("keys revoke", Permitted("KEY", FOREIGN_RECORD)),
     // Each message is a request of the user, and has a reply of its own.
     ("mcp", Anyone(None)),
+    ("memory count", Permitted(AGENT, None)),
     ("memory forget", Permitted("executive_summary_agent --all", None)),
+    ("memory ingest", Permitted("executive_summary_agent s.csv", None)),
     ("memory list", Permitted(AGENT, None)),
     ("memory recall", Permitted("executive_summary_agent anything", None)),
     ("pod", Anyone(None)),

@@ -1,7 +1,7 @@
 //! For each policy and each level: a request that the policy allows, and one that it denies.
 
 /// Every policy, in the order of its cases.
-pub(super) const POLICIES: [&str; 16] = [
+pub(super) const POLICIES: [&str; 17] = [
     "require_authentication",
     "audit_all_actions",
     "max_document_size",

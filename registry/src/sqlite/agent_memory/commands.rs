@@ -3,27 +3,41 @@
 use greenroom_protocol as protocol;
 use protocol::{ContentHash, Timestamp};
 
-use crate::agent_memory::{MEMORIES_MAX, Memory, MemoryOwner};
+use crate::agent_memory::{MemoryBatch, MemoryOwner, NewMemory};
 use crate::error::StoreError;
 use crate::sqlite::command::WriteCommand;
 use crate::sqlite::commit::Commit;
 use crate::sqlite::statement_batch::SqlValue;
 use crate::sqlite::writer_state::WriterState;
 
-const INSERT_MEMORY: &str = "INSERT INTO memories (tenant, agent, id, at, expires_at, text, vector) \
-                             VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, agent, id) DO NOTHING";
-/// Deletes the expired memories of an owner, and the oldest ones over the limit.
-const EVICT_OLDEST: &str = "DELETE FROM memories WHERE tenant = ? AND agent = ? AND (expires_at <= ? OR id IN \
-                            (SELECT id FROM memories WHERE tenant = ? AND agent = ? \
-                            ORDER BY at DESC, id DESC LIMIT -1 OFFSET ?))";
-const DELETE_ONE: &str = "DELETE FROM memories WHERE tenant = ? AND agent = ? AND id = ?";
-const DELETE_ALL: &str = "DELETE FROM memories WHERE tenant = ? AND agent = ?";
+const NEXT_VERSION: &str = "INSERT INTO memory_owners (tenant, agent, version) VALUES (?, ?, 1) \
+                            ON CONFLICT (tenant, agent) DO UPDATE SET version = version + 1";
+/// A part of a document replaces what is stored under its id, and what an execution remembers does not.
+const INSERT_MEMORY: &str = "INSERT INTO memories (tenant, agent, id, at, expires_at, text, vector, embedder, version, \
+                             issuer, user, source, first_line, last_line) \
+                             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, \
+                             (SELECT version FROM memory_owners WHERE tenant = ?1 AND agent = ?2), \
+                             ?9, ?10, ?11, ?12, ?13) \
+                             ON CONFLICT (tenant, agent, id) DO UPDATE SET at = excluded.at, \
+                             expires_at = excluded.expires_at, text = excluded.text, vector = excluded.vector, \
+                             embedder = excluded.embedder, version = excluded.version, issuer = excluded.issuer, \
+                             user = excluded.user, source = excluded.source, first_line = excluded.first_line, \
+                             last_line = excluded.last_line WHERE excluded.source IS NOT NULL";
+/// The signs let SQLite use the index of the few memories that expire.
+const DELETE_EXPIRED: &str = "DELETE FROM memories WHERE +tenant = ? AND +agent = ? AND expires_at IS NOT NULL \
+                              AND expires_at <= ?";
+/// Deletes the oldest memories over the limit that are no parts of documents.
+const EVICT_OLDEST: &str = "DELETE FROM memories WHERE tenant = ?1 AND agent = ?2 AND id IN \
+                            (SELECT id FROM memories WHERE tenant = ?1 AND agent = ?2 AND source IS NULL \
+                            ORDER BY at, id LIMIT max(0, \
+                            (SELECT COUNT(*) FROM memories WHERE tenant = ?1 AND agent = ?2) - ?3))";
+const DELETE_ONE: &str =
+    "DELETE FROM memories WHERE tenant = ?1 AND agent = ?2 AND id = ?3 AND (?4 IS NULL OR at < ?4)";
 
-/// Stores one memory.
+/// Stores memories.
 pub(super) struct Remember {
     pub(super) owner: MemoryOwner,
-    pub(super) memory: Memory,
-    pub(super) vector: Vec<f32>,
+    pub(super) batch: MemoryBatch,
     pub(super) now: Timestamp,
 }
 
@@ -32,46 +46,60 @@ impl WriteCommand for Remember {
     type Error = StoreError;
 
     fn apply(self, _state: &mut WriterState, commit: &mut Commit) -> Result<(), StoreError> {
-        let Self { owner, memory, vector, now } = self;
-        let owner_values = owner_values(&owner);
-        let (expiry, limit) = ([now.as_micros().into()], [(MEMORIES_MAX as u64).into()]);
-        let evict_values = [&owner_values[..], &expiry, &owner_values, &limit].concat();
-        let memory_values = [
-            SqlValue::from(&memory.id),
-            memory.at.as_micros().into(),
-            memory.expires_at.map(Timestamp::as_micros).into(),
-            memory.text.into(),
-            SqlValue::Blob(vector.iter().flat_map(|number| number.to_le_bytes()).collect()),
-        ];
-        commit.statements.add(INSERT_MEMORY, owner_values.into_iter().chain(memory_values).collect());
-        commit.statements.add(EVICT_OLDEST, evict_values);
+        let Self { owner, batch: MemoryBatch { embedder, memories, owner_max }, now } = self;
+        let owner_values: [SqlValue; 2] = [owner.tenant.as_str().into(), owner.agent.as_str().into()];
+        commit.statements.add(NEXT_VERSION, owner_values.to_vec());
+        for NewMemory { memory, vector } in memories {
+            let (issuer, user) = memory.user.map(|user| (user.issuer.to_string(), user.user.to_string())).unzip();
+            let source = memory.source;
+            let lines = source.as_ref().map(|source| (i64::from(source.first_line), i64::from(source.last_line)));
+            let (first_line, last_line) = lines.unzip();
+            let values = [
+                SqlValue::from(&memory.id),
+                memory.at.as_micros().into(),
+                memory.expires_at.map(Timestamp::as_micros).into(),
+                memory.text.into(),
+                SqlValue::Blob(vector.to_bytes()),
+                embedder.as_str().into(),
+                issuer.into(),
+                user.into(),
+                source.map(|source| source.name).into(),
+                first_line.into(),
+                last_line.into(),
+            ];
+            commit.statements.add(INSERT_MEMORY, owner_values.iter().cloned().chain(values).collect());
+        }
+        let with = |value: SqlValue| owner_values.iter().cloned().chain([value]).collect::<Vec<_>>();
+        commit.statements.add(DELETE_EXPIRED, with(now.as_micros().into()));
+        commit.statements.add(EVICT_OLDEST, with((owner_max as u64).into()));
         Ok(())
     }
 }
 
-/// Deletes one memory of an owner, or all of them.
-pub(super) struct Forget {
-    pub(super) owner: MemoryOwner,
-    pub(super) id: Option<ContentHash>,
+/// The key of a row.
+#[derive(Debug)]
+pub(super) struct MemoryKey {
+    pub(super) tenant: String,
+    pub(super) agent: String,
+    pub(super) id: ContentHash,
 }
 
-impl WriteCommand for Forget {
+/// Deletes memories; with a time, those that were remembered before it.
+pub(super) struct DeleteMemories {
+    pub(super) keys: Vec<MemoryKey>,
+    pub(super) before: Option<Timestamp>,
+}
+
+impl WriteCommand for DeleteMemories {
     type Output = ();
     type Error = StoreError;
 
     fn apply(self, _state: &mut WriterState, commit: &mut Commit) -> Result<(), StoreError> {
-        let mut values = owner_values(&self.owner).to_vec();
-        match self.id {
-            Some(id) => {
-                values.push(SqlValue::from(&id));
-                commit.statements.add(DELETE_ONE, values);
-            }
-            None => commit.statements.add(DELETE_ALL, values),
+        let before = self.before.map(Timestamp::as_micros);
+        for MemoryKey { tenant, agent, id } in self.keys {
+            let values = vec![tenant.into(), agent.into(), SqlValue::from(&id), before.into()];
+            commit.statements.add(DELETE_ONE, values);
         }
         Ok(())
     }
-}
-
-fn owner_values(owner: &MemoryOwner) -> [SqlValue; 2] {
-    [owner.tenant.as_str().into(), owner.agent.as_str().into()]
 }

@@ -56,7 +56,7 @@ pub struct CreateKeyArgs {
     pub workflows: Vec<WorkflowId>,
 }
 
-fn parse_subject(text: &str) -> Result<PrincipalId, String> {
+pub(super) fn parse_subject(text: &str) -> Result<PrincipalId, String> {
     let mut parts = text.split('/');
     let (Some(issuer), Some(tenant), Some(user), None) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {

@@ -7,7 +7,7 @@ use greenroom_protocol::value::size_bytes;
 /// Bytes of the larger text.
 pub(super) fn text_bytes(change: &MemoryChange) -> u64 {
     match change {
-        MemoryChange::Remember { text, index_text } => {
+        MemoryChange::Remember { text, index_text, source: _ } => {
             text.len().max(index_text.as_ref().map_or(0, String::len)).try_into().unwrap_or(u64::MAX)
         }
         MemoryChange::Forget { .. } => 0,

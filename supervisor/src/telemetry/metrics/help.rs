@@ -29,6 +29,7 @@ pub(super) fn describe(recorder: &PrometheusRecorder) {
         ("policy_denials", "policy decisions that denied a request"),
         ("llm_token_usage", "tokens as providers counted them"),
         ("redis_failures", "operations of Redis that failed"),
+        ("qdrant_failures", "operations of Qdrant that failed"),
         ("artifact_store_failures", "failures of the store of artifacts, by their fault"),
         ("pods_declared_dead", "other pods that this pod has declared dead"),
         ("run_trees_claimed", "trees of runs that this pod has claimed"),

@@ -24,7 +24,7 @@ const GEMINI_WITH_TOOLS_AND_SCHEMA: u32 = 3;
 
 /// Creates the client. It has no timeout for a complete request, since a stream may be long and each of its
 /// phases has a timeout.
-pub(super) fn http_client(connect: Duration) -> Result<reqwest::Client, Cause> {
+pub(crate) fn http_client(connect: Duration) -> Result<reqwest::Client, Cause> {
     // The process may have installed a crypto provider already, which is used then.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -161,16 +161,21 @@ impl ProviderEndpoint {
 
 /// Removes a key from texts of a provider.
 #[derive(Debug, Clone)]
-pub(super) struct Redactor(Option<ApiKey>);
+pub(crate) struct Redactor(Option<ApiKey>);
 
 impl Redactor {
+    /// Creates the redactor of a key.
+    pub(crate) const fn new(key: Option<ApiKey>) -> Self {
+        Self(key)
+    }
+
     #[cfg(test)]
     pub(super) fn for_key(key: &str) -> Self {
         Self(Some(ApiKey::new(key)))
     }
 
     /// Removes the key, joins the lines and truncates the text.
-    pub(super) fn redact(&self, text: &str, chars_max: usize) -> String {
+    pub(crate) fn redact(&self, text: &str, chars_max: usize) -> String {
         let text = match &self.0 {
             Some(key) if !key.expose().is_empty() => text.replace(key.expose(), "***"),
             Some(_) | None => text.to_owned(),
@@ -180,7 +185,7 @@ impl Redactor {
 }
 
 /// Parses the address and ends its path with a slash, so that a path can be joined to it.
-fn parse_base_url(text: &str) -> Option<Url> {
+pub(crate) fn parse_base_url(text: &str) -> Option<Url> {
     let mut url = Url::parse(text.trim()).ok()?;
     if !url.path().ends_with('/') {
         let path = format!("{}/", url.path());

@@ -1,5 +1,5 @@
 //! Measures what agents are executed by and what they call beside a model: handlers in Python, WebAssembly components,
-//! services over HTTP, and the tools of an MCP server.
+//! services over HTTP, the tools of an MCP server, and the memories of agents.
 //!
 //! Each part is a process of its own, which has the pod and its callers. The service and the server of tools are this
 //! program too, in processes of their own.
@@ -10,6 +10,7 @@ mod mcp;
 mod mcp_model;
 mod mcp_server;
 mod python;
+mod recall;
 mod wasm;
 
 use anyhow::ensure;
@@ -20,7 +21,7 @@ use crate::nats::{all_threads, one_thread};
 /// The name of the group.
 const GROUP: &str = "tools";
 /// The parts in their order.
-const PARTS: [&str; 4] = ["python", "wasm", "http", "mcp"];
+const PARTS: [&str; 5] = ["python", "wasm", "http", "mcp", "recall"];
 
 pub(crate) fn main(arguments: &[&str]) -> anyhow::Result<()> {
     match arguments {
@@ -30,6 +31,7 @@ pub(crate) fn main(arguments: &[&str]) -> anyhow::Result<()> {
         ["http"] => all_threads()?.block_on(http::measure()),
         ["serve_http"] => one_thread()?.block_on(http::serve()),
         ["mcp"] => all_threads()?.block_on(mcp::measure()),
+        ["recall"] => all_threads()?.block_on(recall::measure()),
         ["serve_mcp"] => mcp_server::serve(),
         other => anyhow::bail!("no part is named {}", other.join(" ")),
     }

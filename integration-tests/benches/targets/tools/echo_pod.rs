@@ -15,6 +15,7 @@ use greenroom_integration_tests::bench::{Latencies, Threshold, record, scaled};
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::test_pod::{StoreKind, test_config, text};
 use greenroom_protocol::{AgentId, Json, Status, UserId};
+use greenroom_registry::Stores;
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose::{Overrides, compose_with};
 use greenroom_supervisor::config::Config;
@@ -168,6 +169,16 @@ impl EchoPod {
     pub(super) async fn call(&self, agent: &AgentId, value: &str) -> anyhow::Result<CallTime> {
         let total = call(&self.client, agent, value).await?;
         Ok(CallTime { total, execution: self.executions.last(agent).context("no execution was timed")? })
+    }
+
+    /// Its stores.
+    pub(super) const fn stores(&self) -> &Stores {
+        self.pod.stores()
+    }
+
+    /// A client for the administrator.
+    pub(super) const fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Calls the native agent.

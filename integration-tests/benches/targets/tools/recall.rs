@@ -66,7 +66,7 @@ async fn in_database(store: &dyn MemoryStore, owner: &MemoryOwner, client: &Clie
     let name = format!("recall over {count} memories");
     let first = recall(store, owner, 0).await?.as_secs_f64() * 1e3;
     let (mut by_store, mut by_pod) = (Vec::new(), Vec::new());
-    for number in queried(scaled(RECALLS), count) {
+    for number in sample(scaled(RECALLS), count) {
         by_store.push(recall(store, owner, number).await?);
         by_pod.push(recall_by_request(client, &owner.agent, number).await?);
     }
@@ -108,7 +108,7 @@ async fn in_qdrant(owner: &MemoryOwner) -> anyhow::Result<()> {
     let store = qdrant.memory_store();
     remember(&*store, owner, count).await?;
     let mut times = Vec::new();
-    for number in queried(scaled(QDRANT_RECALLS), count) {
+    for number in sample(scaled(QDRANT_RECALLS), count) {
         times.push(recall(&*store, owner, number).await?);
     }
     store.forget_of_tenant(&owner.tenant, None).await?;
@@ -170,7 +170,7 @@ fn check(number: u64, best: Option<&str>) -> anyhow::Result<()> {
 }
 
 /// The memories that are recalled, from all of them.
-fn queried(recalls: u64, count: u64) -> impl Iterator<Item = u64> {
+fn sample(recalls: u64, count: u64) -> impl Iterator<Item = u64> {
     (1..=recalls).map(move |number| mixed(number) % count)
 }
 

@@ -1,7 +1,11 @@
 //! Processes that a benchmark starts: the product with the default settings except for those that a benchmark sets, and
 //! this program itself for a part that needs a process of its own.
 
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+
+use anyhow::Context;
 
 use crate::program;
 
@@ -23,6 +27,15 @@ impl ChildProcess {
     /// Starts the process; its output is discarded.
     pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
         Ok(Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?))
+    }
+
+    /// Starts a process whose first line on standard output is the address on which it listens.
+    pub(crate) fn start_listening(command: &mut Command) -> anyhow::Result<(Self, SocketAddr)> {
+        let mut process = Self(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);
+        let stdout = process.0.stdout.take().context("the process has no standard output")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        Ok((process, line.trim().parse().context("the process has printed no address")?))
     }
 
     /// The id of the process.

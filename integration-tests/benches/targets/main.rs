@@ -28,6 +28,7 @@ mod runpod;
 mod start;
 mod step;
 mod stream;
+mod tools;
 mod wire_load;
 
 use std::path::{Path, PathBuf};
@@ -38,7 +39,7 @@ use greenroom_integration_tests::bench::{Threshold, missing};
 /// A group: its name, and the function that runs it with the arguments after the name.
 type Group = (&'static str, fn(&[&str]) -> anyhow::Result<()>);
 
-const GROUPS: [Group; 16] = [
+const GROUPS: [Group; 17] = [
     ("guard", guard::main),
     ("start", start::main),
     ("catalogue", catalogue::main),
@@ -51,6 +52,7 @@ const GROUPS: [Group; 16] = [
     ("artifacts", artifacts::main),
     ("http", http::main),
     ("identity", identity::main),
+    ("tools", tools::main),
     ("durable", durable::main),
     ("postgres", postgres::main),
     ("nats", nats::main),

@@ -8,6 +8,7 @@ use std::net::TcpListener;
 
 use anyhow::{Context, Result, ensure};
 use greenroom_integration_tests::terminal::CliHarness;
+use greenroom_runtimes::wasm::test_components::Behavior;
 
 /// The pages in the order in which they are read.
 const PAGES: [(&str, &str); 5] = [
@@ -22,6 +23,9 @@ const README: &str = include_str!("../../../README.md");
 
 /// The address of HTTP as the guide prints it.
 const PRINTED_ADDRESS: &str = "127.0.0.1:8000";
+
+/// The port of the service of the README.
+const PRINTED_PORT: &str = "8100";
 
 /// Ends a block at its first error, finds the program of this build by its name, and ends a process that a failed block has
 /// left.
@@ -98,12 +102,16 @@ async fn run(terminal: &CliHarness, name: &str, block: Block, address: &str) -> 
 }
 
 #[tokio::test]
-async fn the_handler_of_the_readme_works_as_it_is_printed() -> Result<()> {
-    let (_, section) = README.split_once("\n## Handlers in Python\n").context("the section")?;
+async fn the_runtimes_and_the_tools_of_the_readme_work_as_they_are_printed() -> Result<()> {
+    let (_, section) = README.split_once("\n## What an agent can reach\n").context("the section")?;
     let section = section.split("\n## ").next().unwrap_or_default();
-    let terminal = CliHarness::open()?;
-    let blocks = blocks(section);
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
+    ensure!(section.matches(PRINTED_PORT).count() == 3, "the service has another port");
+    let blocks = blocks(&section.replace(PRINTED_PORT, &port));
     ensure!(blocks.len() == 1, "{blocks:?}");
+    let terminal = CliHarness::open()?;
+    // The reader makes it with a tool of Python, which takes longer than all other tests together.
+    terminal.write_file("words.wasm", Behavior::Return(r#"{"words":5}"#).component()?)?;
     for block in blocks {
         run(&terminal, "README.md", block, PRINTED_ADDRESS).await?;
     }

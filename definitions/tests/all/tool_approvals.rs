@@ -29,7 +29,7 @@ fn a_mistake_in_the_settings_of_a_tool_is_reported_where_it_is() {
         ("[{ tool: \"native:calculator\", approval: maybe }]", "`maybe` is not known"),
         ("[{ tool: \"native:calculator\", approve: required }]", "`approve` is not a field of a tool"),
         ("[{ approval: required }]", "a tool needs `tool`"),
-        ("[{ tool: \"shell:x\" }]", "a tool is `agent:ID` or `native:NAME`"),
+        ("[{ tool: \"shell:x\" }]", "a tool is `agent:ID`"),
     ] {
         let found = with_tools(tools).problems();
         assert!(found.iter().any(|problem| problem.contains(expected)), "{tools}: {found:#?}");

@@ -174,6 +174,8 @@ pub enum TurnCall {
     Waiting {
         /// Its id.
         call: ToolCallId,
+        /// The hash of its tool as it was described to the model: an approval is none for another tool of the same name.
+        described: ContentHash,
     },
 }
 

@@ -88,10 +88,13 @@ impl Conversation {
                     self.artifacts.extend(fitted.artifact);
                     TurnCall::Ended { content: fitted.result.content, is_error: fitted.result.is_error }
                 }
-                CallOutcome::Waiting(call) => {
+                CallOutcome::Waiting { .. } if pending.len() >= suspension::PENDING_CALLS_MAX => {
+                    TurnCall::Ended { content: suspension::too_many_pending(), is_error: true }
+                }
+                CallOutcome::Waiting { call, described } => {
                     let id = call.call.clone();
                     pending.push(call);
-                    TurnCall::Waiting { call: id }
+                    TurnCall::Waiting { call: id, described }
                 }
             });
         }

@@ -13,6 +13,8 @@ use crate::model::{Message, Part, Role, ToolCall};
 
 /// Maximum size of a stored conversation.
 const CONVERSATION_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// Maximum calls of one turn that wait for an approval, all of which are in the journal. Further ones are not made.
+pub(super) const PENDING_CALLS_MAX: usize = 32;
 /// Maximum size of the arguments of a pending call in the journal; larger ones become an artifact.
 const ARGUMENTS_BYTES_MAX: usize = 4 * 1024;
 /// Media type of what is stored.
@@ -27,16 +29,27 @@ pub(super) fn no_approver(agent: &str) -> Cause {
     Cause::new(ErrorCode::ApprovalRequired, message)
 }
 
+/// The result of a call beyond [`PENDING_CALLS_MAX`].
+pub(super) fn too_many_pending() -> String {
+    format!("not called: at most {PENDING_CALLS_MAX} calls of one turn wait for an approval; call it in a later turn")
+}
+
 /// Stores a conversation, and returns the cause with which the execution ends.
 ///
 /// # Errors
-/// An error of the artifact store.
+/// [`ErrorCode::PayloadTooLarge`] if it could not be read again; an error of the artifact store.
 pub(super) async fn suspend(
     ctx: &ExecutionContext<'_>,
     conversation: &SuspendedConversation,
     pending: Vec<PendingToolCall>,
 ) -> Result<Cause, Cause> {
     let bytes = serde_json::to_vec(conversation).map_err(|error| unreadable(&error.to_string()))?;
+    if bytes.len() as u64 > CONVERSATION_BYTES_MAX {
+        let mebibytes = CONVERSATION_BYTES_MAX / (1024 * 1024);
+        let message =
+            format!("a conversation that waits for an approval has at most {mebibytes} MiB: use smaller inputs");
+        return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
+    }
     let stored = ctx.files.store_artifact(&bytes, "conversation.json", JSON).await?;
     let mut calls = Vec::with_capacity(pending.len());
     for call in pending {
@@ -78,8 +91,8 @@ pub(super) async fn load(ctx: &ExecutionContext<'_>) -> Result<Option<Continuati
     let calls = made.into_iter().zip(turn).map(|(call, recorded)| {
         let state = match recorded {
             TurnCall::Ended { content, is_error } => CallState::Ended(CallResult { content, is_error }),
-            TurnCall::Waiting { call: id } => match decisions.iter().find(|decision| decision.call == id) {
-                Some(decision) => CallState::Decided(decision.clone()),
+            TurnCall::Waiting { call: id, described } => match decisions.iter().find(|decision| decision.call == id) {
+                Some(decision) => CallState::Decided { decision: decision.clone(), described },
                 None => CallState::New,
             },
         };

@@ -9,7 +9,7 @@ use greenroom_definitions::{Agent, Catalogue};
 use greenroom_protocol::conversation::{PendingToolCall, ToolDecision};
 use greenroom_protocol::request::CallOptions;
 use greenroom_protocol::value::truncate_utf8;
-use greenroom_protocol::{CallKey, Json, Reply, Request, Values};
+use greenroom_protocol::{CallKey, ContentHash, Json, Reply, Request, Values};
 
 use super::ExecutionEnv;
 use super::runtime::ExecutionContext;
@@ -30,6 +30,13 @@ struct ToolTarget {
     name: String,
     /// True if a person approves each call.
     needs_approval: bool,
+}
+
+impl ToolTarget {
+    /// The tool as definitions name it.
+    fn full_name(&self) -> String {
+        format!("{}:{}", self.source.scheme(), self.name)
+    }
 }
 
 /// The tools of one agent, by the names that its model sees.
@@ -56,7 +63,12 @@ pub(super) enum CallState {
     /// It has ended with this result, and is not repeated.
     Ended(CallResult),
     /// A person has decided about it.
-    Decided(ToolDecision),
+    Decided {
+        /// The decision.
+        decision: ToolDecision,
+        /// The hash of the tool that the decision is about.
+        described: ContentHash,
+    },
 }
 
 /// The result of a call, as the model reads it.
@@ -72,7 +84,12 @@ pub(super) enum CallOutcome {
     /// It has ended.
     Ended(CallResult),
     /// It waits for an approval.
-    Waiting(PendingToolCall),
+    Waiting {
+        /// The call.
+        call: PendingToolCall,
+        /// The hash of its tool.
+        described: ContentHash,
+    },
 }
 
 impl CallResult {
@@ -125,7 +142,7 @@ impl ToolSet {
 
     /// The name by which the model calls the reader of artifacts.
     pub(super) fn reader(&self) -> Option<&str> {
-        let is_reader = |target: &ToolTarget| format!("{}:{}", target.source.scheme(), target.name) == READ_ARTIFACT;
+        let is_reader = |target: &ToolTarget| target.full_name() == READ_ARTIFACT;
         let mut all = self.specs.iter().zip(&self.targets);
         all.find(|(_, target)| is_reader(target)).map(|(spec, _)| spec.name.as_str())
     }
@@ -149,20 +166,27 @@ impl ToolSet {
 
     async fn begin_call(&self, ctx: &ExecutionContext<'_>, planned: PlannedCall, key: CallKey) -> CallOutcome {
         let PlannedCall { call, state } = planned;
-        let is_approved = match state {
-            CallState::New => false,
+        let approved = match state {
+            CallState::New => None,
             CallState::Ended(result) => return CallOutcome::Ended(result),
-            CallState::Decided(decision) if decision.approved => true,
-            CallState::Decided(decision) => return CallOutcome::Ended(CallResult::error(rejection(&decision))),
+            CallState::Decided { decision, described } if decision.approved => Some(described),
+            CallState::Decided { decision, .. } => return CallOutcome::Ended(CallResult::error(rejection(&decision))),
         };
         let (spec, target, arguments) = match self.find(&call) {
             Ok(found) => found,
             Err(message) => return CallOutcome::Ended(CallResult::error(message)),
         };
-        if target.needs_approval && !is_approved {
-            let tool = format!("{}:{}", target.source.scheme(), target.name);
-            let arguments = Json::Object(arguments.into_iter().collect());
-            return CallOutcome::Waiting(PendingToolCall::new(&key, &tool, arguments));
+        match approved {
+            // The source may have lost a tool since, and then another one has its name.
+            Some(approved) if approved != description_hash(spec, target) => {
+                return CallOutcome::Ended(CallResult::error(changed_tool(&call.name)));
+            }
+            None if target.needs_approval => {
+                let (described, tool) = (description_hash(spec, target), target.full_name());
+                let arguments = Json::Object(arguments.into_iter().collect());
+                return CallOutcome::Waiting { call: PendingToolCall::new(&key, &tool, arguments), described };
+            }
+            Some(_) | None => {}
         }
         CallOutcome::Ended(match issue_call(ctx, (spec, target), arguments, key).await {
             Ok(content) => CallResult { content, is_error: false },
@@ -196,6 +220,17 @@ async fn issue_call(
     let is_tool = matches!(request, Request::CallTool(_));
     ctx.env.budgets.share(&ctx.invocation.grant, &ctx.invocation.key(), ctx.budget);
     result_text(is_tool, &ctx.issue_request(request).await)
+}
+
+/// The hash of a tool as it is described to the model.
+fn description_hash(spec: &ToolSpec, target: &ToolTarget) -> ContentHash {
+    let described = serde_json::json!([target.full_name(), spec.description, spec.parameters]);
+    ContentHash::from_content(described.to_string().as_bytes())
+}
+
+/// The result of a call whose tool is not the one that a person has approved.
+fn changed_tool(name: &str) -> String {
+    format!("not called: the tool `{name}` has changed since a person approved the call; call it again if it is needed")
 }
 
 /// The result of a call that a person has rejected.

@@ -2,6 +2,8 @@
 //! creation, and the guard decides them meanwhile. Each waits for the commit before it is executed; the actor of the run
 //! continues them.
 
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
 use std::task::{Context, Poll};
 
@@ -31,14 +33,18 @@ enum Work {
     Running(BoxFuture<'static, EffectOutcome>),
     /// It was rejected before the run was created.
     Ended(Box<EffectOutcome>),
+    /// It has panicked. Its step fails, as if it had panicked later, and the request that starts the run does not.
+    Panicked(Box<dyn Any + Send>),
 }
 
 impl FirstCall {
     fn proceed(&mut self, cx: &mut Context<'_>) {
-        if let Work::Running(work) = &mut self.work
-            && let Poll::Ready(outcome) = work.poll_unpin(cx)
-        {
-            self.work = Work::Ended(Box::new(outcome));
+        let Work::Running(work) = &mut self.work else { return };
+        // A future that has panicked is dropped, and not polled again.
+        match panic::catch_unwind(AssertUnwindSafe(|| work.poll_unpin(cx))) {
+            Ok(Poll::Pending) => {}
+            Ok(Poll::Ready(outcome)) => self.work = Work::Ended(Box::new(outcome)),
+            Err(panicked) => self.work = Work::Panicked(panicked),
         }
     }
 
@@ -47,6 +53,8 @@ impl FirstCall {
         let work = match self.work {
             Work::Running(work) => work,
             Work::Ended(outcome) => future::ready(*outcome).boxed(),
+            // The linked task catches and reports it.
+            Work::Panicked(panicked) => future::lazy(|_| -> EffectOutcome { panic::resume_unwind(panicked) }).boxed(),
         };
         (self.task, work)
     }

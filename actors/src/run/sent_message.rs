@@ -91,6 +91,16 @@ mod tests {
     }
 
     #[test]
+    fn a_decision_is_sent_with_what_it_is_about() {
+        for subject in [json!("step"), json!({ "calls": ["0a1b2c3d"] })] {
+            let signal = json!({ "signal": "approve", "step": "release" });
+            let sent = json!({ "signal": signal, "by": "alice", "subject": subject });
+            let written = rewrite_message(&sent.to_string()).unwrap();
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&written).unwrap(), sent);
+        }
+    }
+
+    #[test]
     fn a_signal_of_an_earlier_release_is_read_and_anything_else_is_an_error() {
         let cancel: MessageBody = serde_json::from_str(r#"{"signal":{"signal":"cancel"},"by":"alice"}"#).unwrap();
         assert_eq!(cancel, signal(Signal::Cancel, None));

@@ -59,10 +59,12 @@ impl RunsHandle {
     /// here; what it does not accept any more when its owner reads the message has no effect.
     async fn send_signal(&self, record: &RunRecord, id: &RequestId, signal: UserSignal) -> Result<Reply, Cause> {
         let RunEnv { stores, clock, .. } = &**self.env();
-        let (body, (_, state)) = (MessageBody::Signal(signal.clone()).to_text()?, self.replay(&record.run).await?);
+        let (_, state) = self.replay(&record.run).await?;
         if signal.is_recorded(&state) {
             return Ok(status_to_reply(&record.run, record.status));
         }
+        let signal = signal.for_state(&state);
+        let body = MessageBody::Signal(signal.clone()).to_text()?;
         signal.event(&state)?;
         let sent = stores.cluster.send(&record.run, id.as_str(), &body, clock.now()).await;
         match sent.map_err(|error| error.cause())? {

@@ -2,13 +2,23 @@
 //! it to the owner as a message.
 
 use greenroom_protocol::request::{Signal, SignalRun};
-use greenroom_protocol::{Cause, ErrorCode, EventId, UserId};
+use greenroom_protocol::{Cause, ErrorCode, EventId, ToolCallId, UserId};
 use greenroom_rego::{Grant, Permitted};
 use serde::{Deserialize, Serialize};
 
 use super::machine::{
     Event, Phase, State, ToolResolution, is_awaiting_approval, require_awaiting_approval, require_event_capacity,
 };
+
+/// What waited for a decision when a signal without the id of a call was received.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Subject {
+    /// The step, before its start.
+    Step,
+    /// These calls of its tools.
+    Calls(Vec<ToolCallId>),
+}
 
 /// A signal that policy has permitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,12 +29,15 @@ pub(super) struct UserSignal {
     /// The id of an event: that of its request, or that of its idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     event: Option<EventId>,
+    /// What a decision is about, if it was sent to another pod: it decides nothing that waits later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    subject: Option<Subject>,
 }
 
 impl UserSignal {
     #[cfg(test)]
     pub(super) const fn new(signal: Signal, by: UserId, event: Option<EventId>) -> Self {
-        Self { signal, by, event }
+        Self { signal, by, event, subject: None }
     }
 
     /// Redeems the permit of a signal.
@@ -36,7 +49,27 @@ impl UserSignal {
             (Signal::Event(_), None) => Some(EventId::for_request(grant.request_id())),
             (Signal::Cancel | Signal::Approve { .. } | Signal::Reject { .. }, _) => None,
         };
-        (grant, Self { signal, by, event })
+        (grant, Self { signal, by, event, subject: None })
+    }
+
+    /// The same signal, about what waits for a decision in this state only: it is delivered later, perhaps twice, and the
+    /// step may then wait for a decision that its sender has not considered.
+    pub(super) fn for_state(self, state: &State) -> Self {
+        let subject = match &self.signal {
+            Signal::Approve { step, call: None } | Signal::Reject { step, call: None, .. } => {
+                Some(match is_awaiting_approval(state, step) {
+                    true => Subject::Step,
+                    false => {
+                        Subject::Calls(state.pending_tool_calls(step).map(|pending| pending.call.clone()).collect())
+                    }
+                })
+            }
+            Signal::Approve { call: Some(_), .. }
+            | Signal::Reject { call: Some(_), .. }
+            | Signal::Cancel
+            | Signal::Event(_) => None,
+        };
+        Self { subject, ..self }
     }
 
     /// True if it is an event that was published to the run before, so that there is nothing to do.
@@ -58,25 +91,16 @@ impl UserSignal {
     /// [`ErrorCode::RunNotActive`] or [`ErrorCode::UnknownStep`] if a run in this state does not accept it;
     /// [`ErrorCode::Overloaded`] if too many events wait for a step.
     pub(super) fn event(self, state: &State) -> Result<Event, Cause> {
-        let Self { signal, by, event: id } = self;
+        let Self { signal, by, event: id, subject } = self;
         match signal {
             Signal::Cancel => require_running(state).map(|()| Event::CancelRequested { by }),
             Signal::Approve { step, call } => {
-                require_awaiting_approval(state, &step, call.as_ref())?;
-                Ok(match is_awaiting_approval(state, &step) {
-                    true => Event::Approved { step, by },
-                    false => {
-                        let approved = true;
-                        Event::ToolCallsResolved(ToolResolution { step, call, approved, by, reason: None })
-                    }
-                })
+                let calls = call.into_iter().collect();
+                decision(state, subject, ToolResolution { step, calls, approved: true, by, reason: None })
             }
             Signal::Reject { step, call, reason } => {
-                require_awaiting_approval(state, &step, call.as_ref())?;
-                Ok(match is_awaiting_approval(state, &step) {
-                    true => Event::Rejected { step, by, reason },
-                    false => Event::ToolCallsResolved(ToolResolution { step, call, approved: false, by, reason }),
-                })
+                let calls = call.into_iter().collect();
+                decision(state, subject, ToolResolution { step, calls, approved: false, by, reason })
             }
             Signal::Event(event) => {
                 require_event_capacity(state, &event.name)?;
@@ -85,6 +109,27 @@ impl UserSignal {
             }
         }
     }
+}
+
+/// The event of a decision about a step before its start, or about calls of its tools.
+fn decision(state: &State, subject: Option<Subject>, decided: ToolResolution) -> Result<Event, Cause> {
+    let (is_about_step, calls) = match subject {
+        Some(Subject::Step) => (true, Vec::new()),
+        Some(Subject::Calls(calls)) => (false, calls),
+        None => (decided.calls.is_empty() && is_awaiting_approval(state, &decided.step), decided.calls),
+    };
+    require_awaiting_approval(state, &decided.step, &calls)?;
+    let ToolResolution { step, approved, by, reason, .. } = decided;
+    if !is_about_step {
+        return Ok(Event::ToolCallsResolved(ToolResolution { step, calls, approved, by, reason }));
+    }
+    if !is_awaiting_approval(state, &step) {
+        return Err(Cause::new(
+            ErrorCode::UnknownStep,
+            format!("the step `{step}` does not wait before its start any more"),
+        ));
+    }
+    Ok(if approved { Event::Approved { step, by } } else { Event::Rejected { step, by, reason } })
 }
 
 fn require_running(state: &State) -> Result<(), Cause> {

@@ -28,7 +28,7 @@ fn conversation() -> SuspendedConversation {
         ],
         calls: vec![
             TurnCall::Ended { content: "denied".into(), is_error: true },
-            TurnCall::Waiting { call: id("0a1b2c3d") },
+            TurnCall::Waiting { call: id("0a1b2c3d"), described: hash() },
         ],
         requests: 2,
         turns: 2,

@@ -165,3 +165,47 @@ async fn large_arguments_are_shown_as_an_artifact() {
     let stored = test_env.stores.artifacts.get(&tenant, &shown.hash, 1 << 20).await.unwrap().unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&stored).unwrap(), json!({ "a": long }));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_approval_is_none_for_another_tool_that_has_the_name_by_now() {
+    let tools_of_writer = json!({ "tools": [{ "tool": "agent:adder", "approval": "required" }, "native:adder"] });
+    let env_of = |model: &Arc<ScriptedModel>, members: Option<Value>| {
+        let adder = members.map(|members| agent("adder", members));
+        let agents = [agent("writer", tools_of_writer.clone())].into_iter().chain(adder).collect();
+        TestEnv::new(TestEnvOptions { agents, providers: vec![model.clone()], ..TestEnvOptions::default() })
+    };
+    let before = ScriptedModel::new("play", true, vec![turn(&[("adder", json!({ "document": "x" }))])]);
+    let before = env_of(&before, Some(json!({})));
+    let waiting = suspended(&before).await;
+    assert_eq!(waiting.calls[0].tool, "agent:adder");
+    let (tenant, conversation) = (greenroom_rego::testing::admin().id.tenant, &waiting.conversation);
+    let stored = before.stores.artifacts.get(&tenant, &conversation.hash, 1 << 20).await.unwrap().unwrap();
+
+    // The agent does not exist any more, so the native tool has its name; or it has another description.
+    for members in [None, Some(json!({ "description": "does other things" }))] {
+        let model = ScriptedModel::new("play", true, vec![text_answer(GOOD, 10, 1)]);
+        let after = env_of(&model, members);
+        after.put_artifact(&stored, "application/json", "conversation.json").await;
+        step(&after, decided(&waiting, true, None), &UsageMeter::default()).await.unwrap();
+        assert!(after.pipeline.requests.lock().unwrap().is_empty(), "nothing else is called");
+        let requests = model.calls();
+        let [Part::ToolResult { content, is_error: true, .. }] = requests[0].messages[2].parts.as_slice() else {
+            panic!("{requests:?}")
+        };
+        assert!(content.contains("has changed since"), "{content}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_calls_of_one_turn_that_wait_are_bounded() {
+    let calls: Vec<(&str, Value)> = (0..34).map(|number| ("adder", json!({ "a": number }))).collect();
+    let model = ScriptedModel::new("play", true, vec![turn(&calls), text_answer(GOOD, 10, 1)]);
+    let test_env = test_env(&model, (0..32).map(|number| result(json!(number))).collect());
+    let waiting = suspended(&test_env).await;
+    assert_eq!(waiting.calls.len(), 32);
+    step(&test_env, decided(&waiting, true, None), &UsageMeter::default()).await.unwrap();
+    assert_eq!(tools(&test_env).len(), 32, "a call that does not wait is not made");
+    let results = &model.calls()[1].messages[2].parts;
+    let is_bounded = |part: &&Part| matches!(part, Part::ToolResult { content, is_error: true, .. } if content.contains("at most 32 calls"));
+    assert_eq!((results.len(), results.iter().filter(is_bounded).count()), (34, 2));
+}

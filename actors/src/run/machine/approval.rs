@@ -13,17 +13,17 @@ use super::state::{Phase, State, StepStatus};
 /// Steps that the message of a refused approval names; `details` has all of them.
 const PENDING_NAMED_MAX: usize = 5;
 
-/// Checks that a step awaits approval, or that it waits for a decision about this call of a tool; without a call, about
-/// any of them.
+/// Checks that a step awaits approval, or that it waits for a decision about one of these calls of tools; without any,
+/// about a call.
 ///
 /// # Errors
 /// [`ErrorCode::RunNotActive`] if the run no longer accepts approvals; [`ErrorCode::UnknownStep`] if the step does
 /// not await approval. If other steps await one, also of a run that this one called, the cause names them.
-pub fn require_awaiting_approval(state: &State, step: &StepId, call: Option<&ToolCallId>) -> Result<(), Cause> {
+pub fn require_awaiting_approval(state: &State, step: &StepId, calls: &[ToolCallId]) -> Result<(), Cause> {
     match state.phase() {
-        Phase::Running if call.is_none() && is_awaiting_approval(state, step) => Ok(()),
-        Phase::Running if state.awaits_tool_decision(step, call) => Ok(()),
-        Phase::Running => Err(not_awaiting(step, call, &state.pending_approvals())),
+        Phase::Running if calls.is_empty() && is_awaiting_approval(state, step) => Ok(()),
+        Phase::Running if state.awaits_tool_decision(step, calls) => Ok(()),
+        Phase::Running => Err(not_awaiting(step, calls, &state.pending_approvals())),
         Phase::New | Phase::Compensating { .. } | Phase::Ended(_) => {
             Err(Cause::new(ErrorCode::RunNotActive, "the run does not wait for a person any more"))
         }
@@ -36,10 +36,11 @@ pub fn is_awaiting_approval(state: &State, step: &StepId) -> bool {
     matches!(state.step_status(&step_key(step)), StepStatus::AwaitingApproval { .. })
 }
 
-fn not_awaiting(step: &StepId, call: Option<&ToolCallId>, pending: &[PendingApproval]) -> Cause {
-    let message = match call {
-        Some(call) => format!("no call `{call}` of the step `{step}` waits for a person"),
-        None => format!("the run has no step `{step}` that waits for a person"),
+fn not_awaiting(step: &StepId, calls: &[ToolCallId], pending: &[PendingApproval]) -> Cause {
+    let message = match calls {
+        [] => format!("the run has no step `{step}` that waits for a person"),
+        [call] => format!("no call `{call}` of the step `{step}` waits for a person"),
+        [_, ..] => format!("none of the {} calls of the step `{step}` waits for a person any more", calls.len()),
     };
     if pending.is_empty() {
         return Cause::new(ErrorCode::UnknownStep, message);

@@ -56,8 +56,8 @@ pub struct StepEvaluation {
 pub struct ToolResolution {
     /// The step.
     pub step: StepId,
-    /// One call; without it, all for which the step and its items wait.
-    pub call: Option<ToolCallId>,
+    /// The calls, of which those that do not wait are ignored; if it has none, all for which the step and its items wait.
+    pub calls: Vec<ToolCallId>,
     /// True if they may be made.
     pub approved: bool,
     /// Who.

@@ -22,12 +22,20 @@ impl State {
         self.suspended.get(key).map(Arc::as_ref)
     }
 
-    /// True if a step, or one of its items, waits for a decision about this call of a tool; without one, about any.
+    /// True if a step, or one of its items, waits for a decision about one of these calls of tools; without any, about a
+    /// call.
     #[must_use]
-    pub fn awaits_tool_decision(&self, step: &StepId, call: Option<&ToolCallId>) -> bool {
-        let mut suspended = self.awaiting_suspensions().filter(|(key, _)| key.step == *step);
-        suspended
-            .any(|(_, suspension)| suspension.pending().any(|pending| call.is_none_or(|call| pending.call == *call)))
+    pub fn awaits_tool_decision(&self, step: &StepId, calls: &[ToolCallId]) -> bool {
+        self.pending_tool_calls(step).any(|pending| calls.is_empty() || calls.contains(&pending.call))
+    }
+
+    /// The calls of tools about which a step, or one of its items, waits for a decision.
+    pub(in crate::run) fn pending_tool_calls<'s>(
+        &'s self,
+        step: &'s StepId,
+    ) -> impl Iterator<Item = &'s PendingToolCall> {
+        let suspended = self.awaiting_suspensions().filter(move |(key, _)| key.step == *step);
+        suspended.flat_map(|(_, suspension)| suspension.pending())
     }
 
     /// The steps that wait for decisions about calls of tools, as pending approvals.
@@ -86,8 +94,8 @@ impl DecisionBuilder<'_> {
         if *self.next.phase() != Phase::Running {
             return;
         }
-        let ToolResolution { step, call, approved, by, reason } = resolution;
-        let is_named = |pending: &&PendingToolCall| call.as_ref().is_none_or(|call| pending.call == *call);
+        let ToolResolution { step, calls, approved, by, reason } = resolution;
+        let is_named = |pending: &&PendingToolCall| calls.is_empty() || calls.contains(&pending.call);
         let suspended = self.next.awaiting_suspensions().filter(|(key, _)| key.step == *step);
         let resolved = suspended.filter_map(|(key, suspension)| {
             let calls: Vec<ToolCallId> =

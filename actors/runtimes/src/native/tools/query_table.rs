@@ -11,6 +11,8 @@ mod problem;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use greenroom_actors::handler::{FileAccess, HandlerMode};
 use greenroom_actors::tool::{Tool, ToolInput};
@@ -18,7 +20,7 @@ use greenroom_protocol::{Cause, ErrorCode, Json};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::computation::{invalid, require_at_most, schema_of, too_large};
 use crate::tables::{TypedTable, TypedValues, read_typed};
@@ -41,6 +43,10 @@ const ROWS_DEFAULT: u32 = 100;
 const ROWS_MAX: u32 = 1_000;
 /// Queries that run at the same time in a pod; further ones wait.
 const QUERIES_MAX: usize = 2;
+/// Longest wait for one of them to end. Who waits occupies a thread.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+/// Retry-after of a query that has waited so long.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The arguments.
 #[derive(Debug, Deserialize)]
@@ -134,6 +140,21 @@ impl QueryTable {
     pub(crate) const fn new() -> Self {
         Self { running: Semaphore::const_new(QUERIES_MAX) }
     }
+
+    /// Waits until the query may run.
+    async fn acquire(&self) -> Result<SemaphorePermit<'_>, Cause> {
+        match tokio::time::timeout(WAIT_MAX, self.running.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_closed)) => Err(Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down")),
+            Err(_elapsed) => {
+                let message = format!(
+                    "{QUERIES_MAX} queries have run for {} s, and no more run at the same time",
+                    WAIT_MAX.as_secs()
+                );
+                Err(Cause::new(ErrorCode::Overloaded, message).with_retry_after(RETRY_AFTER))
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -198,8 +219,7 @@ impl Tool for QueryTable {
         if rows_max == 0 || rows_max > ROWS_MAX {
             return Err(invalid(format!("`limit` is {rows_max}; it is a number from 1 to {ROWS_MAX}")));
         }
-        let closed = |_| Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down");
-        let _running = self.running.acquire().await.map_err(closed)?;
+        let _running = self.acquire().await?;
         let tables = read_tables(&arguments, files).await?;
         let bounds = guard::Bounds { rows: rows_max as usize, ..guard::Bounds::default() };
         let result = query(&arguments.sql, tables, bounds)?;

@@ -35,18 +35,18 @@ fn an_approved_step_starts_after_its_approval() {
     let mut simulation = awaiting_approval();
     assert!(simulation.open.is_empty());
     assert_eq!(
-        require_awaiting_approval(&simulation.state, &step_id("a"), None).unwrap_err().code,
+        require_awaiting_approval(&simulation.state, &step_id("a"), &[]).unwrap_err().code,
         ErrorCode::UnknownStep
     );
     simulation.process(&Event::Approved { step: step_id("a"), by: admin() });
     assert!(simulation.open.is_empty(), "that step waits for nobody");
     simulation.process(&Event::Approved { step: step_id("ok"), by: admin() }).complete(0).complete(0);
-    assert!(require_awaiting_approval(&simulation.state, &step_id("sign"), None).is_ok());
+    assert!(require_awaiting_approval(&simulation.state, &step_id("sign"), &[]).is_ok());
     simulation.process(&Event::Approved { step: step_id("sign"), by: admin() });
     assert_eq!(simulation.run_to_end().status, Status::Success);
     assert_eq!(simulation.calls.len(), 2, "a step that is only an approval calls nobody");
     assert_eq!(
-        require_awaiting_approval(&simulation.state, &step_id("sign"), None).unwrap_err().code,
+        require_awaiting_approval(&simulation.state, &step_id("sign"), &[]).unwrap_err().code,
         ErrorCode::RunNotActive
     );
 }
@@ -161,7 +161,7 @@ fn a_called_run_that_only_waits_stops_the_time_of_its_caller_and_is_named() {
     let waits = called_run_waits(simulation.now, true);
     simulation.process(&Event::CallWaits { key: key("call"), waits: waits.clone() });
     assert!(simulation.state.is_paused());
-    let refused = require_awaiting_approval(&simulation.state, &step_id("ask"), None).unwrap_err();
+    let refused = require_awaiting_approval(&simulation.state, &step_id("ask"), &[]).unwrap_err();
     assert_eq!(refused.code, ErrorCode::UnknownStep);
     assert!(refused.message.contains("`ask` of run_inner"), "{}", refused.message);
     let entries = simulation.journal.len();

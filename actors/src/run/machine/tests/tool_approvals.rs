@@ -50,7 +50,8 @@ fn waits_once(tools: &'static [&'static str]) -> Script {
 
 fn resolution(call: Option<ToolCallId>, approved: bool, reason: Option<&str>) -> Event {
     let (step, by, reason) = (step_id("pay"), admin(), reason.map(str::to_owned));
-    Event::ToolCallsResolved(ToolResolution { step, call, approved, by, reason })
+    let calls = call.into_iter().collect();
+    Event::ToolCallsResolved(ToolResolution { step, calls, approved, by, reason })
 }
 
 fn decision(call: ToolCallId, approved: bool, reason: Option<&str>) -> ToolDecision {
@@ -84,7 +85,8 @@ fn a_step_waits_for_a_decision_about_each_call_and_continues_with_all_of_them() 
     simulation.process(&resolution(Some(transfer.clone()), true, None));
     assert!(simulation.open.is_empty(), "the other call is not decided");
     assert_eq!(simulation.state.pending_approvals()[0].calls.len(), 1);
-    let again = require_awaiting_approval(&simulation.state, &step_id("pay"), Some(&transfer)).unwrap_err();
+    let again =
+        require_awaiting_approval(&simulation.state, &step_id("pay"), std::slice::from_ref(&transfer)).unwrap_err();
     assert_eq!(again.code, ErrorCode::UnknownStep, "it is decided once");
     simulation.process(&resolution(Some(book.clone()), false, Some("too much")));
     assert_eq!(simulation.calls, [(key("pay"), 1), (key("pay"), 1)], "the same attempt continues");
@@ -106,8 +108,8 @@ fn a_step_waits_for_a_decision_about_each_call_and_continues_with_all_of_them() 
 #[test]
 fn one_decision_about_a_step_is_one_about_all_its_calls() {
     let mut simulation = waiting(&["transfer", "book"]);
-    assert!(require_awaiting_approval(&simulation.state, &step_id("pay"), None).is_ok());
-    assert!(require_awaiting_approval(&simulation.state, &step_id("after"), None).is_err());
+    assert!(require_awaiting_approval(&simulation.state, &step_id("pay"), &[]).is_ok());
+    assert!(require_awaiting_approval(&simulation.state, &step_id("after"), &[]).is_err());
     simulation.process(&Event::Approved { step: step_id("pay"), by: admin() });
     assert!(simulation.open.is_empty(), "the step does not wait before its start");
     simulation.process(&resolution(None, true, None));
@@ -135,7 +137,7 @@ fn waiting_survives_a_crash_at_every_entry() {
         for _ in 0..10 {
             if !next.open.is_empty() {
                 next.complete(0);
-            } else if next.state.awaits_tool_decision(&step_id("pay"), None) {
+            } else if next.state.awaits_tool_decision(&step_id("pay"), &[]) {
                 next.process(&resolution(None, true, None));
             }
         }

@@ -73,6 +73,8 @@ pub(crate) struct FakePipeline {
     pub(crate) fails_audit_opening: AtomicBool,
     /// The start of a run never ends, and no run is created.
     pub(crate) holds_starts: AtomicBool,
+    /// The first request of this verb and kind of caller panics.
+    pub(crate) panics_at_request: Mutex<Option<&'static str>>,
     /// The request that resumes this run panics.
     pub(crate) panics_at_resumption: Mutex<Option<RunId>>,
 }
@@ -91,6 +93,7 @@ impl FakePipeline {
             request_gate: Mutex::default(),
             fails_audit_opening: AtomicBool::default(),
             holds_starts: AtomicBool::default(),
+            panics_at_request: Mutex::default(),
             panics_at_resumption: Mutex::default(),
         }
     }
@@ -154,6 +157,8 @@ impl FakePipeline {
         if request.deadline().has_passed(self.clock.now()) {
             return Err(Cause::new(ErrorCode::TimedOut, "the deadline passed before the request was executed"));
         }
+        let panics = self.panics_at_request.lock().unwrap().take_if(|prefix| name.starts_with(*prefix)).is_some();
+        assert!(!panics, "a defect of a stage");
         if let Request::ResumeRun(resume) = request.request() {
             let panics_at = self.panics_at_resumption.lock().unwrap().clone();
             assert_ne!(panics_at.as_ref(), Some(&resume.run), "a defect of the resumption");

@@ -1,10 +1,13 @@
 //! What a statement may do, and how much: it reads the loaded tables by a closed list of functions, and ends at the first
-//! of its bounds. The steps of SQLite are counted, so that the same statement always ends at the same step. The memory is
-//! that of the process, because nothing else knows what a sort uses: only its growth while the statement runs counts.
+//! of its bounds. The steps of SQLite are counted, so that the same statement always ends at the same step. One step may
+//! compare long texts, so the time has a bound too, at which only statements end that take far longer than others of as
+//! many steps. The memory is that of the process, because nothing else knows what a sort uses: only its growth while the
+//! statement runs counts.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
 
 use greenroom_protocol::Cause;
 use rusqlite::config::DbConfig;
@@ -16,10 +19,10 @@ use super::super::computation::too_large;
 use super::TableInfo;
 use super::problem::internal;
 
-/// Steps of SQLite after which the bounds are checked.
-const CHECK_STEPS: i32 = 1_000;
+/// Steps of SQLite after which the bounds are checked: few, because each may take milliseconds.
+const CHECK_STEPS: i32 = 100;
 /// Checks of the steps for each check of the memory.
-const MEMORY_CHECKS: u64 = 10;
+const MEMORY_CHECKS: u64 = 50;
 /// Bytes of one text, and of one row that is sorted.
 const VALUE_BYTES_MAX: i32 = 64 * 1024;
 /// Bytes of the pattern of `LIKE` and `GLOB`.
@@ -122,13 +125,21 @@ pub(super) struct Bounds {
     pub(super) result_bytes: usize,
     /// Steps of SQLite.
     pub(super) steps: u64,
+    /// How long the statement may run.
+    pub(super) time_max: Duration,
     /// Bytes by which the process may grow while the statement runs.
     pub(super) memory_bytes: u64,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { rows: 100, result_bytes: 512 * 1024, steps: 50_000_000, memory_bytes: 512 * 1024 * 1024 }
+        Self {
+            rows: 100,
+            result_bytes: 512 * 1024,
+            steps: 50_000_000,
+            time_max: Duration::from_secs(20),
+            memory_bytes: 512 * 1024 * 1024,
+        }
     }
 }
 
@@ -138,6 +149,7 @@ pub(super) struct Exceeded(Arc<AtomicU8>);
 
 const STEPS: u8 = 1;
 const MEMORY: u8 = 2;
+const TIME: u8 = 3;
 
 impl Exceeded {
     /// The cause, if a bound has ended the statement.
@@ -146,6 +158,10 @@ impl Exceeded {
             STEPS => Some(too_large(format!(
                 "the query was ended after {} steps; join fewer rows, or filter them before they are joined",
                 bounds.steps
+            ))),
+            TIME => Some(too_large(format!(
+                "the query was ended after {} s; compare fewer rows, or shorter texts",
+                bounds.time_max.as_secs()
             ))),
             MEMORY => Some(too_large(format!(
                 "the query was ended because the process has grown by more than {} MiB; sort and group fewer rows, or \
@@ -202,13 +218,17 @@ fn authorize(known: &BTreeSet<String>, action: AuthAction<'_>) -> Authorization 
 /// Those of SQLite.
 pub(super) fn limit_steps(connection: &Connection, bounds: Bounds) -> Result<Exceeded> {
     let exceeded = Exceeded::default();
-    let (flag, before) = (exceeded.clone(), resident_bytes());
+    let (flag, before, started) = (exceeded.clone(), resident_bytes(), Instant::now());
     let (mut steps, mut checks) = (0_u64, 0_u64);
     let check = move || {
         steps = steps.saturating_add(u64::from(CHECK_STEPS.unsigned_abs()));
         checks = checks.saturating_add(1);
         if steps > bounds.steps {
             flag.0.store(STEPS, Ordering::Relaxed);
+            return true;
+        }
+        if started.elapsed() >= bounds.time_max {
+            flag.0.store(TIME, Ordering::Relaxed);
             return true;
         }
         if !checks.is_multiple_of(MEMORY_CHECKS) {

@@ -1,5 +1,7 @@
 //! Queries over tables with quirks, and what a statement may not do.
 
+use std::time::Duration;
+
 use greenroom_actors::tool::{Tool, ToolInput};
 use greenroom_protocol::{CallKey, Cause, ErrorCode, Json, Values};
 use serde_json::json;
@@ -161,6 +163,9 @@ fn a_query_ends_at_its_bounds() {
     let first = within(joined, steps).unwrap_err();
     assert!(first.code == ErrorCode::PayloadTooLarge && first.message.contains("100000 steps"), "{first}");
     assert_eq!(within(joined, steps).unwrap_err(), first, "the steps are counted, and not the time");
+    let slow = Bounds { time_max: Duration::ZERO, ..Bounds::default() };
+    let slow = within("SELECT sum(length(replace(hex(amount), '3', 'x'))) FROM data", slow).unwrap_err();
+    assert!(slow.code == ErrorCode::PayloadTooLarge && slow.message.contains("after 0 s"), "{slow}");
     let all = within("SELECT amount FROM data", Bounds { rows: 1_000, ..Bounds::default() }).unwrap();
     assert_eq!((all.rows.len(), all.truncated), (200, false));
     let few = within("SELECT amount FROM data", Bounds { rows: 199, ..Bounds::default() }).unwrap();

@@ -164,7 +164,9 @@ impl Compute {
 fn runtime_note(runtime: &str) -> String {
     let note = format!("the worker is one native program; {runtime} is not needed");
     if runtime.starts_with("python") {
-        format!("{note}, unless handlers of agents are in Python: then --image names the image whose tag ends with -python")
+        format!(
+            "{note}, unless handlers of agents are in Python: then --image names the image whose tag ends with -python"
+        )
     } else {
         note
     }

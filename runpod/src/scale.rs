@@ -64,7 +64,7 @@ pub struct Scaler {
     leases: BTreeSet<String>,
     /// Jobs that were under way before this scaler, which may be the leases of one that has ended; `None` before the first
     /// round.
-    inherited: Option<u64>,
+    earlier_jobs: Option<u64>,
     /// The number of the next lease.
     next: u64,
     sent_at: Option<Instant>,
@@ -75,7 +75,7 @@ impl Scaler {
     /// not exceed its limits.
     #[must_use]
     pub fn new(endpoint: QueueEndpoint, source: Arc<dyn DemandSource>, options: ScaleOptions) -> Self {
-        Self { endpoint, source, options, leases: BTreeSet::new(), inherited: None, next: 0, sent_at: None }
+        Self { endpoint, source, options, leases: BTreeSet::new(), earlier_jobs: None, next: 0, sent_at: None }
     }
 
     /// Scales until `stop` becomes true. The leases continue, and end when there is no work.
@@ -130,15 +130,15 @@ impl Scaler {
     /// Leases under way: the own ones, and what is left of those before.
     async fn count_active(&mut self) -> Result<u32, Cause> {
         let own = u64::try_from(self.leases.len()).unwrap_or(u64::MAX);
-        let inherited = match self.inherited {
+        let earlier = match self.earlier_jobs {
             Some(0) => 0,
             before => {
                 let others = self.endpoint.jobs_under_way().await?.saturating_sub(own);
                 before.map_or(others, |before| before.min(others))
             }
         };
-        self.inherited = Some(inherited);
-        Ok(u32::try_from(own.saturating_add(inherited)).unwrap_or(u32::MAX))
+        self.earlier_jobs = Some(earlier);
+        Ok(u32::try_from(own.saturating_add(earlier)).unwrap_or(u32::MAX))
     }
 
     /// The number of own leases under way, as the last round has counted them.

@@ -54,7 +54,7 @@ pub(super) struct JobCapacity {
 
 impl JobCapacity {
     /// Takes capacity, if there is any.
-    pub(super) fn reserve(all: &Arc<Semaphore>) -> Self {
+    pub(super) fn try_acquire(all: &Arc<Semaphore>) -> Self {
         Self { permit: Arc::clone(all).try_acquire_owned().ok(), all: Arc::clone(all) }
     }
 

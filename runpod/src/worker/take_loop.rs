@@ -108,7 +108,7 @@ impl TakeLoop {
     fn start(&self, taken: Vec<Job>, jobs: &mut JoinSet<()>) -> bool {
         let mut has_new = false;
         for job in taken {
-            let capacity = JobCapacity::reserve(&self.capacity);
+            let capacity = JobCapacity::try_acquire(&self.capacity);
             let admission = self.env.tracker.admit(&job.id);
             has_new |= matches!(admission, Admission::New(_));
             tracing::debug!(job.id, "job was taken");

@@ -132,7 +132,7 @@ impl LocalIngress {
         let authenticator = self.pipeline.authenticator.clone();
         let principal = authenticator.authenticate(request).await?.principal().id.clone();
         let watcher = Watcher { principal, authenticator, clock: Arc::clone(&self.clock) };
-        Ok(watcher.guard(run_frames::frames(&self.stores, self.step_texts.as_ref(), run, after)))
+        Ok(watcher.until_revoked(run_frames::frames(&self.stores, self.step_texts.as_ref(), run, after)))
     }
 
     /// The run that a request of this user with this name starts.

@@ -38,11 +38,11 @@ pub(super) fn instructions(path: &str) -> Result<Vec<String>> {
 }
 
 /// The instructions of one stage of a Dockerfile, with the one that begins it; the last stage without a name is `""`.
-pub(super) fn stage(path: &str, name: &str) -> Result<Vec<String>> {
+pub(super) fn target_instructions(path: &str, name: &str) -> Result<Vec<String>> {
     let all = instructions(path)?;
     let is_named = |line: &String| {
-        let stage = line.strip_prefix("FROM ").map(|base| base.split(" AS ").nth(1).unwrap_or_default());
-        stage == Some(name)
+        let target = line.strip_prefix("FROM ").map(|base| base.split(" AS ").nth(1).unwrap_or_default());
+        target == Some(name)
     };
     let begin = all.iter().rposition(is_named).with_context(|| format!("{path} has no stage `{name}`"))?;
     let rest = all.iter().skip(begin + 1).take_while(|line| !line.starts_with("FROM "));

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::container_files::{
     ENDPOINTS, SERVICES, check_command, document, environment, instructions, json_list, last_instruction, read, root,
-    settings, stage, words,
+    settings, target_instructions, words,
 };
 
 #[test]
@@ -134,7 +134,7 @@ fn both_images_build_the_program_in_the_same_way() -> Result<()> {
     let build = |path: &str| -> Result<Vec<String>> {
         let all = instructions(path)?;
         ensure!(all.iter().any(|line| line == "COPY --from=build /greenroom /usr/local/bin/greenroom"), "{path}");
-        stage(path, "build")
+        target_instructions(path, "build")
     };
     assert_eq!(build("docker/Dockerfile")?, build(".runpod/Dockerfile")?);
     Ok(())
@@ -174,7 +174,7 @@ fn the_image_runs_as_a_user_without_rights_and_has_certificates() -> Result<()> 
     let dockerfile = "docker/Dockerfile";
     let user: u32 = last_instruction(dockerfile, "USER")?.parse()?;
     assert_ne!(user, 0);
-    let program = stage(dockerfile, "program")?;
+    let program = target_instructions(dockerfile, "program")?;
     let runtime = program.iter().find(|line| line.starts_with("RUN ")).context("RUN")?;
     ensure!(runtime.contains("ca-certificates") && runtime.contains("--no-install-recommends"), "{runtime}");
     ensure!(runtime.contains(&format!("--uid {user} ")), "{runtime}");
@@ -184,7 +184,7 @@ fn the_image_runs_as_a_user_without_rights_and_has_certificates() -> Result<()> 
     ensure!(runtime.contains(&folder), "{runtime}");
     let last = format!("USER {user}");
     for name in ["program", "python"] {
-        let lines = stage(dockerfile, name)?;
+        let lines = target_instructions(dockerfile, name)?;
         ensure!(lines.iter().rfind(|line| line.starts_with("USER ")) == Some(&last), "{name}");
     }
     Ok(())
@@ -193,12 +193,12 @@ fn the_image_runs_as_a_user_without_rights_and_has_certificates() -> Result<()> 
 #[test]
 fn an_image_with_python_is_the_other_one_with_an_interpreter() -> Result<()> {
     let dockerfile = "docker/Dockerfile";
-    let python = stage(dockerfile, "python")?;
+    let python = target_instructions(dockerfile, "python")?;
     assert_eq!(python[0], "FROM program AS python");
     let installed = python.iter().find(|line| line.starts_with("RUN ")).context("RUN")?;
     ensure!(installed.contains(" python3 ") && installed.contains(" python3-venv "), "{installed}");
     // Without a target, the image has no Python.
-    assert_eq!(stage(dockerfile, "")?, ["FROM program"]);
+    assert_eq!(target_instructions(dockerfile, "")?, ["FROM program"]);
     let compose = document("docker/compose.yaml")?;
     for service in ["pod-1", "pod-2"] {
         assert_eq!(compose["services"][service]["build"]["target"], "python", "{service}");

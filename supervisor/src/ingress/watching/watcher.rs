@@ -19,7 +19,7 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     /// The frames until the watcher is revoked; the error is the last item then.
-    pub(crate) fn guard(self, frames: Frames) -> Frames {
+    pub(crate) fn until_revoked(self, frames: Frames) -> Frames {
         let guarded = stream::unfold(Some((frames, self)), |state| async move {
             let (mut frames, watcher) = state?;
             let frame = frames.next().await?;

@@ -49,11 +49,13 @@ esac
 archive=greenroom-$version-$machine-linux.tar.gz
 fetch "$base/download/v$version/$archive" "$work/$archive"
 fetch "$base/download/v$version/SHA256SUMS" "$work/SHA256SUMS"
-(cd "$work" && grep -F "  $archive" SHA256SUMS | sha256sum --check --status -) \
+(cd "$work" && grep -F "  $archive" SHA256SUMS | sha256sum -c >/dev/null 2>&1) \
     || fail "the checksum of $archive is wrong; nothing was installed"
 tar -xzf "$work/$archive" -C "$work" greenroom
 mkdir -p "$folder"
 install -m 0755 "$work/greenroom" "$folder/greenroom"
+"$folder/greenroom" --version >/dev/null 2>&1 \
+    || fail "the program in $folder does not start: it needs glibc 2.35 or later; use a container, or build it with cargo"
 printf 'greenroom %s is in %s\n' "$version" "$folder"
 case :$PATH: in
     *:"$folder":*) ;;

@@ -50,7 +50,7 @@ pub struct ScaleOptions {
 /// What one round has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Round {
-    /// Leases that were under way, in the queue of RunPod or in a worker.
+    /// Leases that were under way, in the queue of RunPod or in a worker, with the jobs before this scaler.
     pub active: u32,
     /// Leases that were added.
     pub added: u32,
@@ -62,16 +62,20 @@ pub struct Scaler {
     source: Arc<dyn DemandSource>,
     options: ScaleOptions,
     leases: BTreeSet<String>,
+    /// Jobs that were under way before this scaler, which may be the leases of one that has ended; `None` before the first
+    /// round.
+    earlier_jobs: Option<u64>,
     /// The number of the next lease.
     next: u64,
     sent_at: Option<Instant>,
 }
 
 impl Scaler {
-    /// A scaler without leases. Those of another scaler are not its own.
+    /// A scaler without leases. What another one has left counts until it has ended, so that a scaler which starts again does
+    /// not exceed its limits.
     #[must_use]
     pub fn new(endpoint: QueueEndpoint, source: Arc<dyn DemandSource>, options: ScaleOptions) -> Self {
-        Self { endpoint, source, options, leases: BTreeSet::new(), next: 0, sent_at: None }
+        Self { endpoint, source, options, leases: BTreeSet::new(), earlier_jobs: None, next: 0, sent_at: None }
     }
 
     /// Scales until `stop` becomes true. The leases continue, and end when there is no work.
@@ -105,8 +109,8 @@ impl Scaler {
     /// The cause, if the demand is not known, or RunPod refuses. Leases that were added before it remain.
     pub async fn round(&mut self) -> Result<Round, Cause> {
         self.forget_ended().await?;
-        let active = u32::try_from(self.leases.len()).unwrap_or(u32::MAX);
         let demand = self.source.demand().await?;
+        let active = self.count_active().await?;
         let wanted = leases_wanted(demand, self.options.limits);
         let mut round = Round { active, added: 0 };
         while active.saturating_add(round.added) < wanted {
@@ -123,7 +127,21 @@ impl Scaler {
         Ok(round)
     }
 
-    /// The number of leases under way, as the last round has counted them.
+    /// Leases under way: the own ones, and what is left of those before.
+    async fn count_active(&mut self) -> Result<u32, Cause> {
+        let own = u64::try_from(self.leases.len()).unwrap_or(u64::MAX);
+        let earlier = match self.earlier_jobs {
+            Some(0) => 0,
+            before => {
+                let others = self.endpoint.jobs_under_way().await?.saturating_sub(own);
+                before.map_or(others, |before| before.min(others))
+            }
+        };
+        self.earlier_jobs = Some(earlier);
+        Ok(u32::try_from(own.saturating_add(earlier)).unwrap_or(u32::MAX))
+    }
+
+    /// The number of own leases under way, as the last round has counted them.
     #[must_use]
     pub fn leases(&self) -> usize {
         self.leases.len()

@@ -30,7 +30,7 @@ use std::sync::atomic::Ordering;
 use greenroom_protocol::{Cause, Clock};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{interval, timeout};
+use tokio::time::{Instant, interval, timeout_at};
 
 pub use environment::{
     API_KEY, CPU_COUNT, ENDPOINT_ID, GET_JOB, PING, PING_INTERVAL, POD_HOSTNAME, POD_ID, POST_OUTPUT, POST_STREAM,
@@ -183,23 +183,14 @@ impl Worker {
             is_ending: self.env.end.subscribe(),
             timing: self.options.timing.clone(),
         };
-        // A task of its own takes the jobs, so that a host which is busy with its start does not delay them.
-        let mut taking = JoinSet::new();
-        taking.spawn(take_loop.run());
-        let mut jobs = match taking.join_next().await {
-            Some(Ok(jobs)) => jobs,
-            Some(Err(error)) => {
-                tracing::error!(error.message = %error, "the loop that takes jobs ended");
-                JoinSet::new()
-            }
-            None => JoinSet::new(),
-        };
+        let (mut jobs, signalled_at) = self.take_jobs(take_loop).await;
         let draining = async {
             while let Some(ended) = jobs.join_next().await {
                 report_end(ended);
             }
         };
-        let is_drained = timeout(self.options.timing.drain_timeout, draining).await.is_ok();
+        // The time that the last poll was open is a part of it: whoever sent the signal does not wait longer for that.
+        let is_drained = timeout_at(signalled_at + self.options.timing.drain_timeout, draining).await.is_ok();
         let unfinished = if is_drained { 0 } else { self.tracker.ids().len() };
         if unfinished > 0 {
             tracing::warn!(jobs.unfinished = unfinished, "jobs have not ended in time; RunPod delivers them again");
@@ -210,6 +201,30 @@ impl Worker {
             ping.finish().await;
         }
         Ok(self.report(unfinished))
+    }
+
+    /// Takes jobs until the worker shall end; returns those under way, and the moment of the signal.
+    async fn take_jobs(&self, take_loop: TakeLoop) -> (JoinSet<()>, Instant) {
+        // A task of its own takes the jobs, so that a host which is busy with its start does not delay them.
+        let mut taking = JoinSet::new();
+        taking.spawn(take_loop.run());
+        let mut signalled_at = None;
+        let taken = loop {
+            tokio::select! {
+                biased;
+                () = wait_true(self.env.end.subscribe()), if signalled_at.is_none() => signalled_at = Some(Instant::now()),
+                taken = taking.join_next() => break taken,
+            }
+        };
+        let jobs = match taken {
+            Some(Ok(jobs)) => jobs,
+            Some(Err(error)) => {
+                tracing::error!(error.message = %error, "the loop that takes jobs ended");
+                JoinSet::new()
+            }
+            None => JoinSet::new(),
+        };
+        (jobs, signalled_at.unwrap_or_else(Instant::now))
     }
 
     fn report(&self, unfinished: usize) -> WorkerReport {

@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use futures::StreamExt;
+use greenroom_client::{Observation, TransportError};
 use greenroom_integration_tests::terminal::CliHarness;
 use greenroom_integration_tests::wait::wait_until;
+use greenroom_protocol::event::RunEventKind;
 use greenroom_protocol::request::{KeyScope, Maintenance, NewKey};
 use greenroom_protocol::{AgentId, Clock, ErrorCode, Json, RunId, Status, StepId, UserId};
 use greenroom_supervisor::clock::WallClock;
@@ -98,6 +101,37 @@ async fn a_key_calls_only_what_its_scope_names_and_gives_no_further_keys() -> Re
     assert_eq!((cause.code, &cause.details["reasons"][0]["code"]), (ErrorCode::PolicyDenied, &json!("key_scope")));
     let guest = pod.pod.client(&UserId::new("guest")?).maintain(Maintenance::ListKeys).await?;
     assert_eq!(guest.error.map(|cause| cause.code), Some(ErrorCode::PolicyDenied));
+    pod.pod.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_ends_without_another_event_when_its_key_is_revoked() -> Result<()> {
+    let data = SingleData::new()?;
+    let pod = data.start().await?;
+    let run = start_signed(&pod, &token("alice", "agent_operator")?).await?;
+    let Maintenance::CreateKey(new) = new_key(KeyScope::default())? else { bail!("a key") };
+    let report = maintain(&pod.pod, Maintenance::CreateKey(NewKey { owner: UserId::new("admin")?, ..new })).await?;
+    let (key, id) = (report["api_key"].as_str().context("a key")?, report["key"].as_str().context("an id")?);
+    let client = pod.client(key)?;
+    let mut events = client.run(&run).watch();
+    ensure!(matches!(events.next().await, Some(Ok(_))), "the key may watch the run");
+    maintain(&pod.pod, Maintenance::RevokeKey { key: id.parse()? }).await?;
+    approve(&pod.pod, &run).await?;
+    let watched = async {
+        loop {
+            match events.next().await {
+                Some(Ok(Observation::Event(event))) => {
+                    ensure!(!matches!(event.kind, RunEventKind::RunEnded { .. }), "{event:?}");
+                }
+                Some(Ok(Observation::Text { .. } | Observation::Restarted { .. })) => {}
+                Some(Err(TransportError::Rejected(cause))) => return Ok(cause.code),
+                other => bail!("{other:?}"),
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(WAIT_MAX, watched).await??, ErrorCode::Unauthenticated);
+    wait_for_status(&pod.pod, &run, "success").await?;
     pod.pod.shutdown().await;
     Ok(())
 }

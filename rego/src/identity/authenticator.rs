@@ -87,6 +87,14 @@ impl Authenticator {
         Self { delegations: Some(verifier), ..self }
     }
 
+    /// True if a principal still exists, for what lasts longer than the request that was authenticated.
+    ///
+    /// # Errors
+    /// Those of the [`IdentityProvider`].
+    pub async fn has_principal(&self, id: &PrincipalId, now: Timestamp) -> Result<bool, Cause> {
+        Ok(self.identities.find_user(id, now).await?.is_some())
+    }
+
     /// Resolves the claimed identity of a received request.
     ///
     /// # Errors

@@ -88,7 +88,7 @@ pub(super) fn read_client_config(document: Value, options: &DeployOptions) -> Re
     let mut mappings = Mappings::default();
     mappings.add("name", "name", &config.name);
     if let Some(runtime) = &config.runtime {
-        mappings.without("runtime", &format!("the worker is one native program; {runtime} is not needed"));
+        mappings.without("runtime", &runtime_note(runtime));
     }
     if let Some(handler) = &config.handler {
         let note = format!("`greenroom runpod worker` is the handler, instead of {handler}");
@@ -158,6 +158,17 @@ impl Compute {
         mappings.add("compute.scale_strategy", "scaling", &note);
         let workers = Workers { min: self.min_instances, max: self.max_instances, idle_timeout: None };
         Ok((choices, workers, Scaling::RequestCount { request_count: REQUESTS_PER_WORKER }))
+    }
+}
+
+fn runtime_note(runtime: &str) -> String {
+    let note = format!("the worker is one native program; {runtime} is not needed");
+    if runtime.starts_with("python") {
+        format!(
+            "{note}, unless handlers of agents are in Python: then --image names the image whose tag ends with -python"
+        )
+    } else {
+        note
     }
 }
 

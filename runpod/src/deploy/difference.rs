@@ -8,6 +8,8 @@ use super::body::is_secret_reference;
 
 /// Members that an endpoint cannot change: another one has to be created.
 const IMMUTABLE: [&str; 2] = ["type", "name"];
+/// The kinds of processors, of which an endpoint has one for its life.
+const COMPUTE: [&str; 2] = ["cpu", "gpu"];
 /// The longest value that is shown.
 const VALUE_CHARS_MAX: usize = 100;
 
@@ -33,7 +35,8 @@ pub(super) fn compare(current: &Json, wanted: &Json) -> Difference {
         if is_same(found, value) && !has_strays {
             continue;
         }
-        if IMMUTABLE.contains(&name.as_str()) {
+        let is_other_compute = COMPUTE.contains(&name.as_str()) && is_absent(found) && has_compute(current);
+        if IMMUTABLE.contains(&name.as_str()) || is_other_compute {
             difference.immutable.push(format!("{name}: {} → {}", show(found), show(value)));
             continue;
         }
@@ -41,6 +44,15 @@ pub(super) fn compare(current: &Json, wanted: &Json) -> Difference {
         difference.patch.insert(name.clone(), value.clone());
     }
     difference
+}
+
+/// True if an endpoint has processors of one of both kinds.
+fn has_compute(endpoint: &Json) -> bool {
+    COMPUTE.iter().any(|kind| endpoint.get(kind).is_some_and(|found| !is_absent(found)))
+}
+
+fn is_absent(value: &Json) -> bool {
+    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
 }
 
 /// The lines of a new endpoint.
@@ -174,9 +186,13 @@ mod tests {
     }
 
     #[test]
-    fn the_type_of_an_endpoint_cannot_change() {
+    fn the_type_and_the_kind_of_processors_of_an_endpoint_cannot_change() {
         let difference = compare(&json!({ "type": "QUEUE" }), &json!({ "type": "LOAD_BALANCER" }));
         assert_eq!(difference.immutable, ["type: QUEUE → LOAD_BALANCER"]);
+        assert!(difference.patch.is_empty());
+        let current = json!({ "cpu": [], "gpu": { "pools": ["ADA_24"], "count": 1 } });
+        let difference = compare(&current, &json!({ "cpu": [{ "id": "cpu3c", "vcpuCount": 2 }] }));
+        assert_eq!(difference.immutable, [r#"cpu: [] → [{"id":"cpu3c","vcpuCount":2}]"#]);
         assert!(difference.patch.is_empty());
     }
 

@@ -73,7 +73,10 @@ async fn plan_collection(
 }
 
 /// The resources of a collection, which the API wraps in an object.
-async fn list(api: &RunPodApi, collection: &str, member: &str) -> Result<Vec<Json>, Cause> {
+///
+/// # Errors
+/// Those of reading; [`ErrorCode::Interrupted`] for another response.
+pub(super) async fn list(api: &RunPodApi, collection: &str, member: &str) -> Result<Vec<Json>, Cause> {
     let mut document = api.get(collection).await?;
     match document.get_mut(member).map(Json::take) {
         Some(Json::Array(items)) => Ok(items),

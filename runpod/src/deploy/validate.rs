@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::body::{CpuChoice, EndpointBody, EndpointType, Scaling, TemplateBody, is_secret_reference};
+use super::body::{CpuChoice, EndpointBody, EndpointType, GpuChoice, Scaling, TemplateBody, is_secret_reference};
 
 /// The flavours of processors.
 const FLAVOURS: [&str; 6] = ["cpu3c", "cpu3g", "cpu3m", "cpu5c", "cpu5g", "cpu5m"];
@@ -32,10 +32,7 @@ pub fn validate_endpoint(body: &EndpointBody) -> Vec<String> {
     }
     match (&body.cpu, &body.gpu) {
         (Some(choices), None) => check_cpu(choices, body.disk, &mut problems),
-        (None, Some(gpu)) if gpu.pools.is_empty() || gpu.count == 0 => {
-            problems.push("gpu: it names no pool, or no processor".to_owned());
-        }
-        (None, Some(_)) => {}
+        (None, Some(gpu)) => check_gpu(gpu, &mut problems),
         (Some(_), Some(_)) | (None, None) => problems.push("an endpoint has either `cpu` or `gpu`".to_owned()),
     }
     check_scaling(body, &mut problems);
@@ -105,6 +102,15 @@ fn check_cpu(choices: &[CpuChoice], disk: u32, problems: &mut Vec<String>) {
         if disk > vcpu_count.saturating_mul(disk_per_vcpu) {
             problems.push(format!("disk: {disk} GB are more than {disk_per_vcpu} for each processor of {id}"));
         }
+    }
+}
+
+fn check_gpu(gpu: &GpuChoice, problems: &mut Vec<String>) {
+    if gpu.pools.is_empty() || gpu.count == 0 {
+        problems.push("gpu: it names no pool, or no processor".to_owned());
+    }
+    if gpu.min_cuda_version.is_some() && !gpu.allowed_cuda_versions.is_empty() {
+        problems.push("gpu: it has either `allowedCudaVersions` or `minCudaVersion`".to_owned());
     }
 }
 

@@ -106,6 +106,22 @@ impl QueueEndpoint {
         })
     }
 
+    /// Counts the jobs of the endpoint that have not ended, whoever has sent them.
+    ///
+    /// # Errors
+    /// As [`QueueEndpoint::run`].
+    pub async fn jobs_under_way(&self) -> Result<u64, Cause> {
+        let received = self.send(Method::GET, "/health", None).await?;
+        if !received.status.is_success() {
+            return Err(self.refusal(&received));
+        }
+        let document: Json = serde_json::from_slice(&received.body).unwrap_or_default();
+        let count = |name: &str| document.get("jobs")?.get(name)?.as_u64();
+        let counts = count("inQueue").zip(count("inProgress"));
+        let sum = counts.map(|(waiting, running)| waiting.saturating_add(running));
+        sum.ok_or_else(|| Cause::new(ErrorCode::Interrupted, "the response of RunPod has no counts of jobs"))
+    }
+
     async fn send(&self, method: Method, path: &str, body: Option<&Json>) -> Result<Received, Cause> {
         let interrupted =
             |message: String| Cause::new(ErrorCode::Interrupted, format!("RunPod has not responded: {message}"));

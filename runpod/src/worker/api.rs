@@ -58,7 +58,7 @@ pub(super) enum Posted {
     Accepted,
     /// RunPod refuses it, and would again: the status; 0 if it could not be sent at all.
     Refused(u16),
-    /// RunPod has failed, or cannot take it now (408, 429, 5xx), and may name a delay.
+    /// RunPod has failed, or cannot take it now (408, 429, 5xx, a redirect, which is not followed), and may name a delay.
     Failed { status: u16, retry_after: Option<Duration> },
     /// The connection ended; RunPod may have it.
     Disconnected(String),
@@ -233,7 +233,7 @@ fn read_posted(received: &Received) -> Posted {
     let passes = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
     if status.is_success() {
         Posted::Accepted
-    } else if status.is_server_error() || passes {
+    } else if status.is_server_error() || status.is_redirection() || passes {
         Posted::Failed { status: status.as_u16(), retry_after: received.retry_after() }
     } else {
         Posted::Refused(status.as_u16())

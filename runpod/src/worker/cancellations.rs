@@ -26,7 +26,10 @@ pub(super) async fn poll_cancellations(api: &WorkerApi, tracker: &Tracker, timin
                 }
                 if is_news { Duration::ZERO } else { timing.stop_poll_delay }
             }
-            Some(Stop::Throttled(delay)) => delay.unwrap_or(timing.throttle_delay),
+            // A server that names no time at all is not polled without a pause.
+            Some(Stop::Throttled(delay)) => {
+                delay.map_or(timing.throttle_delay, |delay| delay.max(timing.stop_poll_delay))
+            }
             Some(Stop::Failed(message)) => {
                 tracing::warn!(error.message = message, "poll for cancellations failed");
                 timing.stop_poll_delay

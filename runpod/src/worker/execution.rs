@@ -130,14 +130,18 @@ impl JobHandler for ExecutionHandler {
             Ok(input) => JobInput::read(input),
             Err(message) => Err(Cause::new(ErrorCode::InvalidRequest, message.clone())),
         };
-        let result = match input {
+        match input {
             Ok(JobInput::Lease(lease)) => {
-                return JobResult::Returned(run_lease(&lease, self.lease_work.as_ref(), context).await);
+                JobResult::Returned(run_lease(&lease, self.lease_work.as_ref(), context).await)
             }
-            Ok(JobInput::Execution(execution)) => Box::pin(self.run(job, *execution, context)).await,
-            Err(cause) => Err(cause),
-        };
-        result.unwrap_or_else(|cause| JobResult::Failed(failure(&cause)))
+            Ok(JobInput::Execution(execution)) => {
+                let streams = execution.stream;
+                let result = Box::pin(self.run(job, *execution, context)).await;
+                let result = result.unwrap_or_else(|cause| JobResult::Failed(failure(&cause)));
+                if streams { end_stream(result) } else { result }
+            }
+            Err(cause) => JobResult::Failed(failure(&cause)),
+        }
     }
 }
 
@@ -163,7 +167,23 @@ struct Relay<'a> {
 }
 
 impl Relay<'_> {
-    async fn follow(mut self, mut progress: ProgressStream, client: &Client) -> Result<Reply, Cause> {
+    /// Follows it until its reply. A job may be cancelled at any moment, also while RunPod takes a part of its stream.
+    async fn follow(mut self, progress: ProgressStream, client: &Client) -> Result<Reply, Cause> {
+        let context = self.context;
+        let reply = tokio::select! {
+            reply = self.relay(progress) => Some(reply),
+            () = context.cancelled() => None,
+        };
+        match reply {
+            Some(reply) => reply,
+            None => {
+                self.cancel_run(client).await;
+                Err(cancelled())
+            }
+        }
+    }
+
+    async fn relay(&mut self, mut progress: ProgressStream) -> Result<Reply, Cause> {
         loop {
             let due_at = self.parts.due_at();
             tokio::select! {
@@ -177,10 +197,6 @@ impl Relay<'_> {
                     None => return Err(TransportError::ConnectionLost.into()),
                 },
                 () = sleep_until(due_at.unwrap_or_else(Instant::now)), if due_at.is_some() => self.flush().await?,
-                () = self.context.cancelled() => {
-                    self.cancel_run(client).await;
-                    return Err(cancelled());
-                }
             }
         }
     }
@@ -222,6 +238,14 @@ impl Relay<'_> {
         if let Err(error) = cancelling.await {
             tracing::warn!(run.id = %run, error.message = %error, "the run of a cancelled job was not cancelled");
         }
+    }
+}
+
+/// The result of a job that streams: its failure ends the stream too, as the SDK reports it.
+fn end_stream(result: JobResult) -> JobResult {
+    match result {
+        JobResult::Failed(failure) => JobResult::Failed(JobFailure { ends_stream: true, ..failure }),
+        JobResult::Returned(_) | JobResult::Streamed(_) | JobResult::StreamFailed(_) => result,
     }
 }
 

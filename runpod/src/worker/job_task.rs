@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::FutureExt;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::handler::{JobContext, JobHandler, wait_true};
 use super::job::Job;
@@ -46,13 +46,34 @@ pub(super) struct JobEnv {
     pub(super) end: watch::Sender<bool>,
 }
 
-/// Executes a job that was admitted, and sends its result. The permit is released at the end.
-pub(super) async fn run_job(env: Arc<JobEnv>, job: Job, admission: Admission, permit: Option<OwnedSemaphorePermit>) {
+/// The capacity that a job needs. A job that RunPod has sent beyond the capacity of the worker waits for that of another one.
+pub(super) struct JobCapacity {
+    permit: Option<OwnedSemaphorePermit>,
+    all: Arc<Semaphore>,
+}
+
+impl JobCapacity {
+    /// Takes capacity, if there is any.
+    pub(super) fn try_acquire(all: &Arc<Semaphore>) -> Self {
+        Self { permit: Arc::clone(all).try_acquire_owned().ok(), all: Arc::clone(all) }
+    }
+
+    /// Returns when there is capacity, which is released on drop.
+    async fn wait(&mut self) {
+        if self.permit.is_none() {
+            // The semaphore is never closed.
+            self.permit = Arc::clone(&self.all).acquire_owned().await.ok();
+        }
+    }
+}
+
+/// Executes a job that was admitted, and sends its result. The capacity is released at the end.
+pub(super) async fn run_job(env: Arc<JobEnv>, job: Job, admission: Admission, mut capacity: JobCapacity) {
     let result = match admission {
         Admission::UnderWay => {
             env.counters.repeated.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(job.id, "RunPod delivered a job that is under way");
-            return drop(permit);
+            return;
         }
         Admission::Finished(result) => {
             env.counters.repeated.fetch_add(1, Ordering::Relaxed);
@@ -60,30 +81,43 @@ pub(super) async fn run_job(env: Arc<JobEnv>, job: Job, admission: Admission, pe
             env.poster.send_result(&job.id, &result.body, result.is_stream).await;
             Some(result)
         }
-        Admission::New(is_cancelled) => run_new(&env, &job, is_cancelled).await,
+        Admission::New(is_cancelled) => {
+            tokio::select! {
+                biased;
+                () = capacity.wait() => {}
+                () = wait_true(is_cancelled.clone()) => {}
+            }
+            run_new(&env, &job, is_cancelled).await
+        }
     };
     env.tracker.remove(&job.id, result);
-    drop(permit);
+    drop(capacity);
 }
 
-/// Executes a job and sends its result; returns what a repetition of the job gets.
+/// Executes a job and sends its result; returns what a repetition of the job gets. A job that was cancelled before is not
+/// executed.
 async fn run_new(env: &JobEnv, job: &Job, is_cancelled: watch::Receiver<bool>) -> Option<SentResult> {
-    env.counters.executed.fetch_add(1, Ordering::Relaxed);
-    let finished = async {
-        let (done, is_stream) = execute(env, job, &is_cancelled).await?;
-        send(env, job, done, is_stream).await
-    };
-    // A result that is on its way is not sent again after a cancellation.
-    let result = tokio::select! {
-        result = finished => result,
-        () = after_cancellation(env, &is_cancelled) => None,
-    };
+    let was_cancelled = *is_cancelled.borrow();
+    let result = if was_cancelled { None } else { run_until_cancelled(env, job, &is_cancelled).await };
     if *is_cancelled.borrow() {
         env.counters.cancelled.fetch_add(1, Ordering::Relaxed);
         tracing::info!(job.id, "job was cancelled: it has no result");
         return None;
     }
     result
+}
+
+async fn run_until_cancelled(env: &JobEnv, job: &Job, is_cancelled: &watch::Receiver<bool>) -> Option<SentResult> {
+    env.counters.executed.fetch_add(1, Ordering::Relaxed);
+    let finished = async {
+        let (done, is_stream) = execute(env, job, is_cancelled).await?;
+        send(env, job, done, is_stream).await
+    };
+    // A result that is on its way is not sent again after a cancellation.
+    tokio::select! {
+        result = finished => result,
+        () = after_cancellation(env, is_cancelled) => None,
+    }
 }
 
 /// Returns when the job was cancelled and has had its time to end.

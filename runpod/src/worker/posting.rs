@@ -11,8 +11,8 @@ use super::backoff::{Backoff, ResultDelays};
 use super::resume::ConnectionProof;
 use super::timing::Timing;
 
-/// Attempts to send progress or a part of a stream.
-const PART_ATTEMPTS_MAX: u32 = 3;
+/// Attempts to send progress.
+const PROGRESS_ATTEMPTS_MAX: u32 = 3;
 
 /// How the attempts to send a result have ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,29 +68,36 @@ impl Poster {
     /// Sends progress; false if RunPod has not taken it.
     pub(super) async fn send_progress(&self, job: &str, body: &[u8]) -> bool {
         let mut delays = self.delays();
-        for _ in 0..PART_ATTEMPTS_MAX {
+        for attempt in 1..=PROGRESS_ATTEMPTS_MAX {
             self.proof.prove().await;
             let posted = self.api.post_done(job, body.to_vec(), false).await;
             if is_final(&posted) {
                 return posted == Posted::Accepted;
             }
-            sleep(delays.after(&posted)).await;
+            if attempt < PROGRESS_ATTEMPTS_MAX {
+                sleep(delays.after(&posted)).await;
+            }
         }
         false
     }
 
-    /// Sends a part of a stream; false if RunPod has not taken it.
+    /// Sends a part of a stream; false if RunPod refuses it, or has not taken it in time. A part is as important as a result:
+    /// without it, the stream has a gap.
     pub(super) async fn send_part(&self, job: &str, body: &[u8]) -> bool {
+        let started_at = Instant::now();
         let mut delays = self.delays();
-        for _ in 0..PART_ATTEMPTS_MAX {
+        loop {
             self.proof.prove().await;
             let posted = self.api.post_stream(job, body.to_vec()).await;
             if is_final(&posted) {
                 return posted == Posted::Accepted;
             }
-            sleep(delays.after(&posted)).await;
+            let delay = delays.after(&posted);
+            if started_at.elapsed().saturating_add(delay) > self.timing.part_attempts_max {
+                return false;
+            }
+            sleep(delay).await;
         }
-        false
     }
 
     const fn delays(&self) -> Delays {

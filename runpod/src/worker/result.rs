@@ -39,12 +39,20 @@ pub struct JobFailure {
     pub traceback: String,
     /// What the caller gets beside the error.
     pub output: Option<Json>,
+    /// True if it ends a stream, whether a part was sent or not.
+    pub ends_stream: bool,
 }
 
 impl JobFailure {
     /// A failure of this type without a traceback.
     pub fn new(error_type: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { error_type: error_type.into(), message: message.into(), traceback: String::new(), output: None }
+        Self {
+            error_type: error_type.into(),
+            message: message.into(),
+            traceback: String::new(),
+            output: None,
+            ends_stream: false,
+        }
     }
 
     /// The failure as a text: the JSON object that workers of the SDK send.
@@ -95,7 +103,7 @@ impl Done {
             JobResult::Returned(value) => (Self::from_value(value), false),
             JobResult::Failed(failure) => {
                 let done = Self::from_error(failure.to_text(reporter));
-                (Self { output: failure.output, ..done }, false)
+                (Self { output: failure.output, ..done }, failure.ends_stream)
             }
             JobResult::Streamed(value) => {
                 (Self { output: Some(value.unwrap_or_else(|| json!([]))), ..Self::default() }, true)
@@ -206,6 +214,8 @@ mod tests {
         assert_eq!(body(JobResult::Streamed(None)), (json!({ "output": [] }), true));
         assert_eq!(body(JobResult::Streamed(Some(json!(["a"])))), (json!({ "output": ["a"] }), true));
         assert_eq!(body(JobResult::StreamFailed("boom".to_owned())), (json!({ "error": "boom" }), true));
+        let failure = JobFailure { ends_stream: true, ..JobFailure::new("E", "m") };
+        assert!(body(JobResult::Failed(failure)).1);
         assert_eq!(stream_error(&json!({ "error": "no" })).as_deref(), Some("no"));
         assert_eq!(stream_error(&json!({ "error": { "code": 5 } })).as_deref(), Some(r#"{"code":5}"#));
         assert_eq!((stream_error(&json!({ "error": null })), stream_error(&json!("error"))), (None, None));

@@ -12,8 +12,9 @@ use super::api::{Take, WorkerApi};
 use super::backoff::Backoff;
 use super::handler::wait_true;
 use super::job::Job;
-use super::job_task::{JobEnv, run_job};
+use super::job_task::{JobCapacity, JobEnv, run_job};
 use super::timing::Timing;
+use super::tracker::Admission;
 
 /// The most jobs of one poll.
 const BATCH_MAX: usize = 128;
@@ -51,9 +52,12 @@ impl TakeLoop {
             let Some(taken) = self.poll().await else { break };
             let delay = match taken {
                 Take::Jobs(taken) => {
-                    delays.reset();
-                    self.start(taken, &mut jobs);
-                    continue;
+                    if self.start(taken, &mut jobs) {
+                        delays.reset();
+                        continue;
+                    }
+                    // RunPod repeats what is there already; a poll at once could bring the same again.
+                    delays.failed.next_delay()
                 }
                 Take::None => {
                     delays.reset();
@@ -61,7 +65,9 @@ impl TakeLoop {
                 }
                 Take::Empty => delays.failed.next_delay(),
                 Take::Parked => delays.parked.next_delay(),
-                Take::Throttled(delay) => delay.unwrap_or(self.timing.throttle_delay),
+                // A server that names no time at all is not polled without a pause.
+                Take::Throttled(Some(delay)) => delay.max(delays.failed.next_delay()),
+                Take::Throttled(None) => self.timing.throttle_delay,
                 Take::Failed(message) => {
                     tracing::error!(error.message = message, "poll for jobs failed");
                     delays.failed.next_delay()
@@ -80,7 +86,7 @@ impl TakeLoop {
         tokio::select! {
             biased;
             () = wait_true(self.is_ending.clone()) => false,
-            // Only this loop takes permits, so that the one which is returned here is available below.
+            // Jobs that wait for capacity are before this loop, so that the permit which is returned here is available below.
             permit = self.capacity.acquire() => permit.is_ok(),
         }
     }
@@ -97,14 +103,18 @@ impl TakeLoop {
         }
     }
 
-    /// Starts jobs. If RunPod sends more than were requested, they are started too.
-    fn start(&self, taken: Vec<Job>, jobs: &mut JoinSet<()>) {
+    /// Starts jobs; false if each of them is there already. If RunPod sends more than were requested, the others wait for
+    /// capacity.
+    fn start(&self, taken: Vec<Job>, jobs: &mut JoinSet<()>) -> bool {
+        let mut has_new = false;
         for job in taken {
-            let permit = Arc::clone(&self.capacity).try_acquire_owned().ok();
+            let capacity = JobCapacity::try_acquire(&self.capacity);
             let admission = self.env.tracker.admit(&job.id);
+            has_new |= matches!(admission, Admission::New(_));
             tracing::debug!(job.id, "job was taken");
-            jobs.spawn(run_job(Arc::clone(&self.env), job, admission, permit));
+            jobs.spawn(run_job(Arc::clone(&self.env), job, admission, capacity));
         }
+        has_new
     }
 }
 

@@ -13,6 +13,8 @@ pub struct Timing {
     pub result_delay_unit: Duration,
     /// How long a result is sent again and again: the longest life of a job without another setting.
     pub result_attempts_max: Duration,
+    /// How long a part of a stream is sent again and again. The model waits meanwhile.
+    pub part_attempts_max: Duration,
     /// The delay after a poll without a delay of its own, for cancellations.
     pub stop_poll_delay: Duration,
     /// The delay after too many requests, if RunPod names none.
@@ -23,7 +25,7 @@ pub struct Timing {
     pub parked_poll_delays: (Duration, Duration),
     /// How long a cancelled job may continue.
     pub cancel_grace: Duration,
-    /// How long the jobs under way may continue after the signal to end.
+    /// How long the jobs under way may continue after the signal to end; an open poll is a part of this time.
     pub drain_timeout: Duration,
     /// How long a poll stays open after the signal to end, or after a suspension. A job that it still brings is executed.
     pub drain_poll_timeout: Duration,
@@ -40,13 +42,14 @@ impl Default for Timing {
             post_timeout: Duration::from_secs(30),
             result_delay_unit: Duration::from_secs(1),
             result_attempts_max: Duration::from_secs(24 * 60 * 60),
+            part_attempts_max: Duration::from_secs(60),
             stop_poll_delay: Duration::from_secs(1),
             throttle_delay: Duration::from_secs(5),
             failed_poll_delays: (Duration::from_millis(250), Duration::from_secs(10)),
             parked_poll_delays: (Duration::from_millis(100), Duration::from_secs(2)),
             cancel_grace: Duration::from_secs(2),
-            // A container without another setting is killed ten seconds after the signal.
-            drain_timeout: Duration::from_secs(9),
+            // A container without another setting is killed ten seconds after the signal, and the pod needs some of them.
+            drain_timeout: Duration::from_secs(7),
             drain_poll_timeout: Duration::from_secs(2),
             resume_check_interval: Duration::from_secs(1),
             resume_retry_delay: Duration::from_millis(500),

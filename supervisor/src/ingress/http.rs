@@ -63,17 +63,18 @@ impl HttpTransport {
     }
 }
 
-/// The frames of a run for this watcher, whom the guard permits to watch it once, when the watch begins.
+/// The frames of a run for this watcher, whom the guard permits to watch it once, when the watch begins. They end when the
+/// watcher is revoked.
 async fn watch(transport: &HttpTransport, watch: Watch) -> Result<Frames, Cause> {
     let WatchedRun::Id(run) = watch.run else {
         return Err(Cause::new(ErrorCode::InvalidRequest, "over HTTP, a run is watched by its id"));
     };
     let query = Query::Events { run: run.clone(), after: watch.after };
     let received = transport.receive_query(query, watch.credential)?;
-    let Served { reply, .. } = transport.ingress.pipeline.serve(received, None).await;
+    let Served { reply, .. } = transport.ingress.pipeline.serve(received.clone(), None).await;
     match reply.error {
         Some(cause) => Err(cause),
-        None => Ok(transport.ingress.frames(&run, watch.after)),
+        None => transport.ingress.frames(received, &run, watch.after).await,
     }
 }
 

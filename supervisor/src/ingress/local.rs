@@ -23,6 +23,7 @@ use greenroom_registry::artifacts::{ArtifactOwner, ArtifactSource, single_chunk}
 use greenroom_rego::Authenticated;
 
 use super::watching::run_frames::{self, Frames};
+use super::watching::watcher::Watcher;
 use super::{answering, watching};
 use crate::cluster::step_texts::StepTexts;
 use crate::config::SettingsHash;
@@ -122,9 +123,16 @@ impl LocalIngress {
         watching::events(&self.stores, run, after)
     }
 
-    /// As [`LocalIngress::tail`], with the text that the models of the run write.
-    pub(crate) fn frames(&self, run: &RunId, after: EventNumber) -> Frames {
-        run_frames::frames(&self.stores, self.step_texts.as_ref(), run, after)
+    /// As [`LocalIngress::tail`], with the text that the models of the run write, until the caller of the request that was
+    /// permitted is revoked.
+    ///
+    /// # Errors
+    /// Those of the authenticator.
+    pub(crate) async fn frames(&self, request: Received, run: &RunId, after: EventNumber) -> Result<Frames, Cause> {
+        let authenticator = self.pipeline.authenticator.clone();
+        let principal = authenticator.authenticate(request).await?.principal().id.clone();
+        let watcher = Watcher { principal, authenticator, clock: Arc::clone(&self.clock) };
+        Ok(watcher.until_revoked(run_frames::frames(&self.stores, self.step_texts.as_ref(), run, after)))
     }
 
     /// The run that a request of this user with this name starts.

@@ -10,6 +10,7 @@ use greenroom_registry::Stores;
 use greenroom_registry::journal::Seq;
 
 pub(crate) mod run_frames;
+pub(crate) mod watcher;
 
 /// The events of a run after the one of this number, also later ones, until the run has ended.
 pub(crate) fn events(stores: &Stores, run: &RunId, after: EventNumber) -> Events {

@@ -37,6 +37,18 @@ pub(super) fn instructions(path: &str) -> Result<Vec<String>> {
     Ok(joined.lines().map(words).filter(|line| !line.is_empty()).collect())
 }
 
+/// The instructions of one stage of a Dockerfile, with the one that begins it; the last stage without a name is `""`.
+pub(super) fn target_instructions(path: &str, name: &str) -> Result<Vec<String>> {
+    let all = instructions(path)?;
+    let is_named = |line: &String| {
+        let target = line.strip_prefix("FROM ").map(|base| base.split(" AS ").nth(1).unwrap_or_default());
+        target == Some(name)
+    };
+    let begin = all.iter().rposition(is_named).with_context(|| format!("{path} has no stage `{name}`"))?;
+    let rest = all.iter().skip(begin + 1).take_while(|line| !line.starts_with("FROM "));
+    Ok(all.get(begin).into_iter().chain(rest).cloned().collect())
+}
+
 /// The rest of the last instruction with this name.
 pub(super) fn last_instruction(path: &str, name: &str) -> Result<String> {
     let all = instructions(path)?;

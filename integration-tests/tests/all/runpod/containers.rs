@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::container_files::{
     ENDPOINTS, SERVICES, check_command, document, environment, instructions, json_list, last_instruction, read, root,
-    settings, words,
+    settings, target_instructions, words,
 };
 
 #[test]
@@ -133,10 +133,8 @@ fn grafana_finds_its_data_and_its_dashboards() -> Result<()> {
 fn both_images_build_the_program_in_the_same_way() -> Result<()> {
     let build = |path: &str| -> Result<Vec<String>> {
         let all = instructions(path)?;
-        let stages: Vec<usize> = (0..all.len()).filter(|index| all[*index].starts_with("FROM ")).collect();
-        assert_eq!(stages.len(), 2, "{path}");
         ensure!(all.iter().any(|line| line == "COPY --from=build /greenroom /usr/local/bin/greenroom"), "{path}");
-        Ok(all[..stages[1]].to_vec())
+        target_instructions(path, "build")
     };
     assert_eq!(build("docker/Dockerfile")?, build(".runpod/Dockerfile")?);
     Ok(())
@@ -157,7 +155,12 @@ fn versions_are_those_of_the_tests() -> Result<()> {
     let image = compose["services"]["s3"]["image"].as_str().context("an image")?;
     ensure!(image.ends_with(&format!(":v{version}")), "{image}");
     let version = machine.lines().find_map(|line| line.strip_prefix("NATS_SERVER_VERSION=")).context("a version")?;
-    assert_eq!(compose["services"]["nats"]["image"], format!("nats:{version}"));
+    assert_eq!(compose["services"]["nats"]["image"], format!("nats:{version}-alpine"));
+    // A server of Qdrant has the minor version of its client.
+    let manifest: toml::Table = read("Cargo.toml")?.parse()?;
+    let client = manifest["workspace"]["dependencies"]["qdrant-client"]["version"].as_str().context("a version")?;
+    let image = compose["services"]["qdrant"]["image"].as_str().context("an image")?;
+    ensure!(image.starts_with(&format!("qdrant/qdrant:v{client}.")), "{image} for the client {client}");
     for (name, service) in compose["services"].as_object().context("services")? {
         let image = service["image"].as_str().context("an image")?;
         let tag = image.rsplit_once(':').with_context(|| format!("{name} has a tag"))?.1;
@@ -168,12 +171,70 @@ fn versions_are_those_of_the_tests() -> Result<()> {
 
 #[test]
 fn the_image_runs_as_a_user_without_rights_and_has_certificates() -> Result<()> {
-    let user: u32 = last_instruction("docker/Dockerfile", "USER")?.parse()?;
+    let dockerfile = "docker/Dockerfile";
+    let user: u32 = last_instruction(dockerfile, "USER")?.parse()?;
     assert_ne!(user, 0);
-    let runtime =
-        instructions("docker/Dockerfile")?.into_iter().rfind(|line| line.starts_with("RUN ")).context("RUN")?;
+    let program = target_instructions(dockerfile, "program")?;
+    let runtime = program.iter().find(|line| line.starts_with("RUN ")).context("RUN")?;
     ensure!(runtime.contains("ca-certificates") && runtime.contains("--no-install-recommends"), "{runtime}");
     ensure!(runtime.contains(&format!("--uid {user} ")), "{runtime}");
+    // A volume over a folder that does not exist belongs to root.
+    let volume = json_list(&last_instruction(dockerfile, "VOLUME")?)?;
+    let folder = format!("install --directory --owner=greenroom --mode=0700 {}", volume[0]);
+    ensure!(runtime.contains(&folder), "{runtime}");
+    let last = format!("USER {user}");
+    for name in ["program", "python"] {
+        let lines = target_instructions(dockerfile, name)?;
+        ensure!(lines.iter().rfind(|line| line.starts_with("USER ")) == Some(&last), "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_image_with_python_is_the_other_one_with_an_interpreter() -> Result<()> {
+    let dockerfile = "docker/Dockerfile";
+    let python = target_instructions(dockerfile, "python")?;
+    assert_eq!(python[0], "FROM program AS python");
+    let installed = python.iter().find(|line| line.starts_with("RUN ")).context("RUN")?;
+    ensure!(installed.contains(" python3 ") && installed.contains(" python3-venv "), "{installed}");
+    // Without a target, the image has no Python.
+    assert_eq!(target_instructions(dockerfile, "")?, ["FROM program"]);
+    let compose = document("docker/compose.yaml")?;
+    for service in ["pod-1", "pod-2"] {
+        assert_eq!(compose["services"][service]["build"]["target"], "python", "{service}");
+    }
+    Ok(())
+}
+
+#[test]
+fn each_container_ends_by_the_signal_that_the_program_drains_after() -> Result<()> {
+    for path in ["docker/Dockerfile", ".runpod/Dockerfile"] {
+        assert_eq!(last_instruction(path, "STOPSIGNAL")?, "SIGTERM", "{path}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_service_reports_its_health_and_those_that_need_it_wait_for_it() -> Result<()> {
+    let compose = document("docker/compose.yaml")?;
+    let services = compose["services"].as_object().context("services")?;
+    for (name, service) in services {
+        let probe = words(&service["healthcheck"]["test"]);
+        // The pods have the check of the image.
+        ensure!(!probe.is_empty() || name.starts_with("pod-"), "{name} has no check");
+        for (needed, condition) in service["depends_on"].as_object().into_iter().flatten() {
+            ensure!(services.contains_key(needed), "{name} needs {needed}");
+            assert_eq!(condition["condition"], "service_healthy", "{name} needs {needed}");
+        }
+    }
+    let command =
+        |name: &str| words(&services[name]["command"]).join(" ") + &words(&services[name]["entrypoint"]).join(" ");
+    let probe = |name: &str| words(&services[name]["healthcheck"]["test"]).join(" ");
+    ensure!(command("nats").contains("--http_port 8222") && probe("nats").ends_with("127.0.0.1:8222/healthz"));
+    let s3 = command("s3");
+    ensure!(s3.contains("--port :7070") && s3.contains("--health /healthz"), "{s3}");
+    ensure!(probe("s3").ends_with("127.0.0.1:7070/healthz"));
+    ensure!(probe("qdrant").contains("127.0.0.1/6333"), "the port of HTTP, and not that of the gRPC");
     Ok(())
 }
 

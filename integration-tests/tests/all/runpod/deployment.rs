@@ -109,6 +109,10 @@ async fn a_response_that_is_no_json_is_an_error() -> Result<()> {
     let runpod = FakeRunPod::start_with(|_| Reaction::Text(200, "text/html", "<html>".to_owned(), "")).await?;
     assert_eq!(api(&runpod)?.get("/serverless").await.unwrap_err().code, ErrorCode::Interrupted);
     assert!(make_plan(Some(&api(&runpod)?), &description(QUEUE)?).await.is_err());
+    // A response without the list is no account without endpoints.
+    let runpod = FakeRunPod::start_with(|_| Reaction::Json(200, json!({ "endpoint": [] }))).await?;
+    let status = read_status(&api(&runpod)?, &description(QUEUE)?).await;
+    assert_eq!(status.unwrap_err().code, ErrorCode::Interrupted);
     Ok(())
 }
 

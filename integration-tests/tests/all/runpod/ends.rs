@@ -2,6 +2,7 @@
 //! is not acknowledged.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -74,6 +75,36 @@ async fn a_job_that_does_not_end_in_time_is_not_acknowledged() -> Result<()> {
     };
     let ((), report) = worker.run_until(is_executed).await?;
     assert_eq!((report.unfinished, runpod.calls_of(CallKind::Done).len()), (1, 0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_poll_does_not_lengthen_the_time_of_the_jobs_under_way() -> Result<()> {
+    let polls = AtomicUsize::new(0);
+    let runpod = FakeRunPod::start_with(move |call| match call.kind {
+        CallKind::Take if polls.fetch_add(1, Ordering::SeqCst) > 0 => {
+            Reaction::After(WAIT_MAX * 10, Box::new(Reaction::Default))
+        }
+        CallKind::Take | CallKind::Done | CallKind::Stream | CallKind::Ping | CallKind::Stop | CallKind::Other => {
+            Reaction::Default
+        }
+    })
+    .await?;
+    runpod.add_job(json!({ "id": "endless", "input": { "sleep": 3_000 } }));
+    let mut options = test_options(2);
+    options.timing.drain_poll_timeout = Duration::from_secs(2);
+    options.timing.drain_timeout = Duration::from_millis(2_500);
+    let worker = DrivenWorker::new(&runpod.environment(), Arc::new(VerbHandler::default()), options)?;
+    let is_polling = async {
+        let has_polled = || async { (runpod.calls_of(CallKind::Take).len() >= 2).then_some(()) };
+        wait_until("a poll beside the job", WAIT_MAX, has_polled).await?;
+        Ok(Instant::now())
+    };
+    let (signalled_at, report) = worker.run_until(is_polling).await?;
+    let elapsed = signalled_at.elapsed();
+    // One after the other, both would take 4.5 s.
+    assert!(elapsed < Duration::from_secs(4), "{elapsed:?}");
+    assert_eq!(report.unfinished, 1);
     Ok(())
 }
 

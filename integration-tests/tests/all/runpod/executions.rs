@@ -114,14 +114,17 @@ async fn a_job_that_is_refused_or_fails_has_the_code_of_its_cause() -> Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_streams_ends_its_stream_with_the_reply() -> Result<()> {
+async fn a_job_that_streams_ends_its_stream_with_the_reply_or_its_failure() -> Result<()> {
     let (pod, runpod) = (fixture().await?, FakeRunPod::start().await?);
     runpod.add_job(job("s-u1", &json!({ "agent": AGENT, "inputs": { "text": "x" }, "stream": true })));
+    runpod.add_job(job("f-u1", &json!({ "agent": "no_such_agent", "inputs": {}, "stream": true })));
     let (worker, startup) = worker(&runpod)?;
     startup.send_replace(Startup::Ready(pod.client.clone()));
-    let (result, _) = worker.run_until(result_of(&runpod, "s-u1")).await?;
-    assert_eq!(result["output"]["outputs"]["text"], json!("done"));
-    let done = &runpod.calls_of(CallKind::Done)[0].target;
-    assert!(done.ends_with("&isStream=true"), "{done}");
+    worker.run_until(results(&runpod, 2)).await?;
+    assert_eq!(runpod.result("s-u1").unwrap()["output"]["outputs"]["text"], json!("done"));
+    assert!(runpod.result("f-u1").unwrap()["error"].is_string());
+    for call in runpod.calls_of(CallKind::Done) {
+        assert!(call.target.ends_with("&isStream=true"), "{}", call.target);
+    }
     Ok(())
 }

@@ -39,6 +39,42 @@ async fn a_result_is_delivered_after_dropped_connections() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_is_redirected_is_sent_again_to_the_same_address() -> Result<()> {
+    let attempts = AtomicUsize::new(0);
+    let runpod = FakeRunPod::start_with(move |call| match call.kind {
+        CallKind::Done if attempts.fetch_add(1, Ordering::SeqCst) < 2 => {
+            Reaction::Text(307, "text/html", "<html>".to_owned(), "location: /v2/stolen\r\n")
+        }
+        CallKind::Done | CallKind::Take | CallKind::Stream | CallKind::Ping | CallKind::Stop | CallKind::Other => {
+            Reaction::Default
+        }
+    })
+    .await?;
+    runpod.add_job(json!({ "id": "a", "input": { "ret": 1 } }));
+    let (result, report) = worker(&runpod, 1)?.run_until(result_of(&runpod, "a")).await?;
+    assert_eq!((result, report.accepted), (json!({ "output": 1 }), 1));
+    assert!(runpod.calls().iter().all(|call| !call.target.contains("stolen")), "no redirect is followed");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_a_stream_is_delivered_after_failures_as_a_result_is() -> Result<()> {
+    let attempts = AtomicUsize::new(0);
+    let runpod = FakeRunPod::start_with(move |call| match call.kind {
+        CallKind::Stream if attempts.fetch_add(1, Ordering::SeqCst) < 5 => Reaction::Json(502, json!({})),
+        CallKind::Stream | CallKind::Done | CallKind::Take | CallKind::Ping | CallKind::Stop | CallKind::Other => {
+            Reaction::Default
+        }
+    })
+    .await?;
+    runpod.add_job(json!({ "id": "a", "input": { "items": ["x", "y"] } }));
+    let (result, _) = worker(&runpod, 1)?.run_until(result_of(&runpod, "a")).await?;
+    assert_eq!(result, json!({ "output": [] }));
+    assert_eq!(runpod.parts("a"), [json!("x"), json!("y")]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_is_delivered_again_is_not_executed_again() -> Result<()> {
     let runpod = FakeRunPod::start().await?;
     let job = json!({ "id": "a", "input": { "sleep": 0.3, "ret": 1 } });

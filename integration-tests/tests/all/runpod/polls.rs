@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
+use async_trait::async_trait;
 use greenroom_integration_tests::runpod_api::{CallKind, FakeRunPod, KEY, Reaction};
 use greenroom_integration_tests::runpod_jobs::{DrivenWorker, VerbHandler, test_options};
+use greenroom_runpod::worker::{Job, JobContext, JobHandler, JobResult};
 use serde_json::{Value, json};
 
 use super::{result_of, results, worker};
@@ -75,6 +77,63 @@ async fn too_many_requests_are_followed_by_the_delay_that_runpod_names() -> Resu
     worker(&runpod, 1)?.run_until(result_of(&runpod, "last")).await?;
     let polls = runpod.calls_of(CallKind::Take);
     assert!(polls[1].at - polls[0].at >= Duration::from_secs(1));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_requests_without_a_delay_are_polls_farther_and_farther_apart() -> Result<()> {
+    let throttled = Reaction::Text(429, "application/json", "{}".to_owned(), "retry-after: 0\r\n");
+    let runpod = runpod_with(vec![throttled; 6]).await?;
+    worker(&runpod, 1)?.run_until(result_of(&runpod, "last")).await?;
+    let polls = runpod.calls_of(CallKind::Take);
+    // The delays are those after failures.
+    let elapsed = polls[6].at - polls[0].at;
+    assert!(elapsed >= Duration::from_millis(127), "{elapsed:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_every_poll_brings_is_executed_once_and_not_polled_for_without_a_pause() -> Result<()> {
+    let runpod = FakeRunPod::start_with(|call| match call.kind {
+        CallKind::Take => Reaction::Json(200, json!({ "id": "same", "input": { "sleep": 1, "ret": 1 } })),
+        CallKind::Done | CallKind::Stream | CallKind::Ping | CallKind::Stop | CallKind::Other => Reaction::Default,
+    })
+    .await?;
+    let (result, report) = worker(&runpod, 2)?.run_until(result_of(&runpod, "same")).await?;
+    assert_eq!((result, report.executed), (json!({ "output": 1 }), 1));
+    let polls = runpod.calls_of(CallKind::Take).len();
+    assert!(polls < 200, "{polls} polls during a second");
+    Ok(())
+}
+
+/// Executes jobs, and counts how many of them at once.
+#[derive(Default)]
+struct CountingHandler {
+    verbs: VerbHandler,
+    executing: AtomicUsize,
+    executing_max: AtomicUsize,
+}
+
+#[async_trait]
+impl JobHandler for CountingHandler {
+    async fn execute(&self, job: &Job, context: &JobContext) -> JobResult {
+        let executing = self.executing.fetch_add(1, Ordering::SeqCst) + 1;
+        self.executing_max.fetch_max(executing, Ordering::SeqCst);
+        let result = self.verbs.execute(job, context).await;
+        self.executing.fetch_sub(1, Ordering::SeqCst);
+        result
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_beyond_the_capacity_of_a_worker_wait_for_it() -> Result<()> {
+    let batch: Vec<Value> =
+        (0..8).map(|number| json!({ "id": format!("j{number}"), "input": { "sleep": 0.1, "ret": number } })).collect();
+    let runpod = runpod_with(vec![Reaction::Json(200, json!(batch))]).await?;
+    let handler = Arc::new(CountingHandler::default());
+    let worker = DrivenWorker::new(&runpod.environment(), handler.clone(), test_options(2))?;
+    worker.run_until(results(&runpod, 9)).await?;
+    assert_eq!(handler.executing_max.load(Ordering::SeqCst), 2);
     Ok(())
 }
 

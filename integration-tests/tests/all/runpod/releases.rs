@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use clap::Parser;
 use greenroom_integration_tests::terminal::binary;
+use greenroom_supervisor::cli::args::{Cli, Command as CliCommand, RunpodCommand};
 use serde_json::Value;
 
 fn read(path: &str) -> Result<String> {
@@ -85,7 +87,7 @@ fn the_installer_downloads_what_the_release_has_and_checks_it() -> Result<()> {
     ensure!(installer.starts_with("#!/bin/sh\n") && installer.contains("\nset -eu\n"));
     ensure!(script.contains("archive=greenroom-$version-$machine-linux.tar.gz"));
     ensure!(installer.contains("archive=greenroom-$version-$machine-linux.tar.gz"));
-    let (checked, extracted) = (installer.find("sha256sum --check"), installer.find("tar -xzf"));
+    let (checked, extracted) = (installer.find("sha256sum -c"), installer.find("tar -xzf"));
     ensure!(checked.is_some() && checked < extracted, "the checksum is compared before the archive is opened");
     let workflow = read(".github/workflows/release.yml")?;
     ensure!(workflow.contains("release/VERSION") && installer.contains("latest/download/VERSION"));
@@ -124,10 +126,41 @@ fn vulnerabilities_secrets_licences_and_sources_are_checked_and_reported() -> Re
     for part in [
         "cargo audit --deny warnings",
         "cargo deny --locked check advisories bans licenses sources",
+        "pip-audit==2.10.1 --requirement integration-tests/python/requirements.txt",
         "dependency-check-report",
     ] {
         ensure!(uses("dependency-check", part), "dependency-check: {part}");
     }
+    for part in ["--quiet --recursive actors/runtimes/src/python/greenroom", "bandit-report"] {
+        ensure!(uses("bandit", part), "bandit: {part}");
+    }
+    let requirements = read("integration-tests/python/requirements.txt")?;
+    let bandit = requirements.lines().find(|line| line.starts_with("bandit==")).context("a version of bandit")?;
+    ensure!(uses("bandit", bandit), "the version of the tests: {bandit}");
+    Ok(())
+}
+
+#[test]
+fn both_checkers_of_advisories_ignore_the_same_ones() -> Result<()> {
+    let ignored = |path: &str| -> Result<toml::Value> {
+        let table: toml::Table = read(path)?.parse()?;
+        Ok(table["advisories"]["ignore"].clone())
+    };
+    assert_eq!(ignored(".cargo/audit.toml")?, ignored("deny.toml")?);
+    Ok(())
+}
+
+#[test]
+fn a_release_pushes_the_image_that_a_deployment_names_without_another_one() -> Result<()> {
+    let workflow = read(".github/workflows/release.yml")?;
+    for part in ["image=ghcr.io/$(", "--target python --tag \"$image:$version-python\"", "packages: write"] {
+        ensure!(workflow.contains(part), "{part}");
+    }
+    let arguments = ["greenroom", "runpod", "deploy", "file.yaml"];
+    let CliCommand::Runpod(RunpodCommand::Deploy(deploy)) = Cli::try_parse_from(arguments)?.command else {
+        anyhow::bail!("another command");
+    };
+    assert_eq!(deploy.file.image, format!("ghcr.io/greenroom/greenroom:{}", env!("CARGO_PKG_VERSION")));
     Ok(())
 }
 
@@ -135,8 +168,9 @@ fn vulnerabilities_secrets_licences_and_sources_are_checked_and_reported() -> Re
 fn a_release_has_two_processors_components_checksums_and_a_provenance() -> Result<()> {
     let workflow = read(".github/workflows/release.yml")?;
     for part in [
-        "machine: x86_64",
-        "machine: aarch64",
+        // Their C library is older than that of Debian 12.
+        "runner: ubuntu-22.04, machine: x86_64",
+        "runner: ubuntu-22.04-arm, machine: aarch64",
         "cargo cyclonedx",
         "SHA256SUMS",
         "attest-build-provenance",

@@ -76,6 +76,24 @@ async fn what_waits_becomes_lease_jobs_within_the_limits_and_leases_end_without_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_scaler_that_starts_again_counts_the_leases_of_the_one_before() -> Result<()> {
+    let runpod = FakeRunPod::start().await?;
+    let waiting = Arc::new(Waiting::default());
+    waiting.0.store(1_000, Ordering::SeqCst);
+    let limits = ScaleLimits { min: 0, max: 3, work_per_worker: 1 };
+    assert_eq!(round(&mut scaler(&runpod, &waiting, limits)?).await?, Round { active: 0, added: 3 });
+    let mut second = scaler(&runpod, &waiting, limits)?;
+    assert_eq!(round(&mut second).await?, Round { active: 3, added: 0 });
+    let (_startup, is_started) = watch::channel(Startup::Loading);
+    let handler = Arc::new(ExecutionHandler::new(is_started, Arc::new(NoLeaseWork)));
+    let worker = DrivenWorker::new(&runpod.environment(), handler, test_options(4))?;
+    worker.run_until(results(&runpod, 3)).await?;
+    assert_eq!(round(&mut second).await?, Round { active: 0, added: 3 });
+    assert_eq!(round(&mut second).await?, Round { active: 3, added: 0 });
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lease_ends_when_the_worker_shall_end() -> Result<()> {
     let runpod = FakeRunPod::start().await?;
     runpod.add_job(json!({ "id": "l", "input": { "mode": "lease", "idle_s": 3_000 } }));

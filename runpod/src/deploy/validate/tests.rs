@@ -51,6 +51,10 @@ fn each_rule_of_a_queue_is_checked() {
         (json!({ "cpu": null }), "either `cpu` or `gpu`"),
         (json!({ "gpu": { "pools": ["ADA_24"] } }), "either `cpu` or `gpu`"),
         (json!({ "cpu": null, "gpu": { "pools": [] } }), "names no pool"),
+        (
+            json!({ "cpu": null, "gpu": { "pools": ["ADA_24"], "allowedCudaVersions": ["12.8"], "minCudaVersion": "12.8" } }),
+            "either `allowedCudaVersions` or `minCudaVersion`",
+        ),
         (json!({ "cpu": [] }), "names no kind"),
         (json!({ "cpu": [{ "id": "cpu9z", "vcpuCount": 2 }] }), "flavour"),
         (json!({ "cpu": [{ "id": "cpu3c", "vcpuCount": 1 }] }), "power of two"),

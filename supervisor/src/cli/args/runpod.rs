@@ -36,7 +36,7 @@ pub struct RunpodWorkerArgs {
     #[arg(long)]
     pub refresh_worker: bool,
     /// Price of one virtual processor for an hour, from the catalogue of the account, for the cost of each job
-    #[arg(long, value_name = "USD", env = "RUNPOD_VCPU_USD_PER_HOUR")]
+    #[arg(long, value_name = "USD", env = "RUNPOD_VCPU_USD_PER_HOUR", value_parser = parse_price)]
     pub vcpu_usd_per_hour: Option<f64>,
     /// Job as JSON, outside of RunPod; default: the file test_input.json
     #[arg(long, value_name = "JSON")]
@@ -108,4 +108,24 @@ pub struct HealthcheckArgs {
     /// Path that responds with success
     #[arg(long, value_name = "PATH", default_value = "/metrics")]
     pub path: String,
+}
+
+fn parse_price(text: &str) -> Result<f64, String> {
+    let price: Option<f64> = text.parse().ok();
+    let price = price.filter(|usd| usd.is_finite() && *usd >= 0.0);
+    price.ok_or_else(|| "write it as US dollars, such as 0.03".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_price;
+
+    #[test]
+    fn a_price_is_a_number_of_dollars() {
+        assert_eq!(parse_price("0.03"), Ok(0.03));
+        assert_eq!(parse_price("0"), Ok(0.0));
+        for other in ["", "-1", "NaN", "inf", "3 cents"] {
+            assert!(parse_price(other).is_err(), "{other}");
+        }
+    }
 }

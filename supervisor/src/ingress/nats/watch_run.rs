@@ -55,7 +55,7 @@ pub(super) async fn serve(
     };
     let lease = received.deadline().remaining(now).min(LEASE);
     let mut writer = FrameWriter::new(&ingress.connection, &ingress.metrics, reply_to);
-    let Served { reply, ticket } = Box::pin(ingress.pipeline().serve(received, None)).await;
+    let Served { reply, ticket } = Box::pin(ingress.pipeline().serve(received.clone(), None)).await;
     ingress.metrics.nats().count_reply(&reply);
     let tenant = ticket.as_ref().and_then(|ticket| ticket.tenant()).cloned();
     if let Some(cause) = reply.error {
@@ -67,8 +67,11 @@ pub(super) async fn serve(
     drop(ticket);
     writer.accept(ingress.pipeline().pod_name.clone(), Some(run.clone()));
     let watch = Watch { ingress, run: &run, kind, tenant, until: Instant::now() + lease };
-    let mut frames = ingress.local.frames(&run, after);
-    match watch.write_frames(&mut frames, &mut writer).await {
+    let end = match ingress.local.frames(received, &run, after).await {
+        Ok(mut frames) => watch.write_frames(&mut frames, &mut writer).await,
+        Err(cause) => WatchEnd::Cause(cause),
+    };
+    match end {
         WatchEnd::Reply(reply) => {
             writer.reply(*reply).await;
             None

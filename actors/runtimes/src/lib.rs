@@ -12,6 +12,7 @@
 //! tables    files → facts; charts, report: facts → pictures and pages
 //! wasm      agents that are WebAssembly components
 //! files     reads files within the configured directories
+//! json_bounds   how large JSON of handlers may be in memory
 //! model_server   a scripted server, for tests only
 //! ```
 //!
@@ -30,6 +31,7 @@ pub mod embeddings;
 pub mod files;
 pub mod http_service;
 pub mod http_tools;
+mod json_bounds;
 pub mod mcp;
 #[cfg(any(test, feature = "testing"))]
 pub mod model_server;

@@ -6,6 +6,7 @@
 //! ├── pool          processes that wait for the next call; the bound on those that work
 //! └── worker        one process: started, limited, killed
 //!     ├── exchange    one call, with its calls of the host
+//!     ├── watch       what is watched meanwhile; work_folder   its files
 //!     └── frames, messages   the protocol, over a pipe
 //! ```
 //!
@@ -26,6 +27,8 @@ mod output;
 mod packages;
 mod pool;
 pub mod settings;
+mod watch;
+mod work_folder;
 mod worker;
 
 use std::path::{Path, PathBuf};
@@ -59,6 +62,7 @@ pub struct PythonRuntime {
     settings: Settings,
     environment: SharedEnvironment,
     pool: Pool,
+    /// Numbers processes and executions.
     next_number: AtomicU64,
 }
 
@@ -123,7 +127,7 @@ impl PythonRuntime {
     }
 
     /// Makes the call in a process, which returns to the pool or is ended.
-    async fn call(&self, ctx: &ExecutionContext<'_>, key: WorkerKey, frame: &[u8]) -> Result<Values, Cause> {
+    async fn call(&self, ctx: &ExecutionContext<'_>, key: WorkerKey, frame: (u64, &[u8])) -> Result<Values, Cause> {
         let mut busy = self.worker(&key).await?;
         let mut output = Tail::default();
         let Some(worker) = busy.worker() else {
@@ -170,9 +174,10 @@ impl Runtime for PythonRuntime {
                 "no process for handlers in Python was free before the deadline; see `runtimes.python.workers_max`";
             return Err(Cause::new(ErrorCode::TimedOut, message));
         };
-        let frame = exchange::call_frame(ctx)?;
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let frame = exchange::call_frame(ctx, number)?;
         ctx.wait_lease().await?;
-        let outputs = Box::pin(self.call(ctx, key, &frame)).await?;
+        let outputs = Box::pin(self.call(ctx, key, (number, &frame))).await?;
         invocation.agent.validate_outputs(&invocation.invoke.inputs, outputs)
     }
 }
@@ -181,18 +186,16 @@ impl Runtime for PythonRuntime {
 async fn end_broken(mut busy: BusyWorker<'_>, error: &WorkerError, output: &mut Tail) -> Cause {
     let reason = match error {
         WorkerError::Frame(FrameError::Closed | FrameError::Pipe(_)) => StopReason::Died,
-        WorkerError::Frame(FrameError::TooLarge(_) | FrameError::Invalid(_)) | WorkerError::Unexpected => {
-            StopReason::Broken
-        }
+        WorkerError::Frame(FrameError::TooLarge(_) | FrameError::TooManyValues | FrameError::Invalid(_))
+        | WorkerError::Unexpected => StopReason::Broken,
         WorkerError::Files(_) => StopReason::Files,
     };
-    let exit = match (reason, busy.worker()) {
-        (StopReason::Died, Some(worker)) => worker.read_rest(output).await,
-        (_, Some(_) | None) => None,
-    };
+    if let (StopReason::Died, Some(worker)) = (reason, busy.worker()) {
+        worker.read_rest(output).await;
+    }
     busy.stop(reason);
     tracing::warn!(python.reason = reason.as_str(), "the process of a handler was ended");
-    exchange::worker_cause(error, exit.as_deref(), output)
+    exchange::worker_cause(error, output)
 }
 
 /// The file of the module.

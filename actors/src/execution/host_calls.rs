@@ -92,8 +92,8 @@ pub enum HostReply {
 }
 
 impl ExecutionContext<'_> {
-    /// Makes a call of the handler. `number` counts the calls of one attempt from 1, so that a repetition has the same
-    /// call keys.
+    /// Makes a call of the handler. `number` counts the calls of agents in one attempt from 1, so that a repetition has the
+    /// same call keys, however often it logs a line or reads the context; no other call uses it.
     ///
     /// # Errors
     /// The cause of the nested request, such as [`ErrorCode::PolicyDenied`] or [`ErrorCode::BudgetExceeded`];

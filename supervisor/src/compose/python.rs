@@ -1,6 +1,7 @@
 //! The runtime of handlers in Python, and the service that installs their packages.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use greenroom_actors::supervision::ChildKind;
 use greenroom_runtimes::python::PythonRuntime;
@@ -8,6 +9,9 @@ use greenroom_runtimes::python::events::WorkerObserver;
 
 use super::parts::PodParts;
 use crate::services::{Service, Services};
+
+/// How long after a preparation that has failed the next one begins: what it lacks, such as the network, may come back.
+const PREPARE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The runtime, without a process yet. If handlers need packages, a service prepares them now, so that no call has to wait
 /// for it longer than it takes; a call in a pod without that service prepares them itself.
@@ -21,10 +25,12 @@ pub(crate) fn start(services: &mut Services, parts: &PodParts) -> Arc<PythonRunt
         services.start(Service::droppable("python packages", ChildKind::Periodic, move || {
             let runtime = Arc::clone(&prepared);
             async move {
-                // Each call gets the same error, until the cause is removed.
-                if let Err(cause) = runtime.prepare().await {
+                // Each call gets the same error, until the cause is removed. A call cannot do that by itself: an installation
+                // may take longer than its deadline.
+                while let Err(cause) = runtime.prepare().await {
                     let output = cause.details.get("output").and_then(serde_json::Value::as_str).unwrap_or_default();
                     tracing::error!(error.message = cause.message, output, "handlers in Python cannot be executed");
+                    tokio::time::sleep(PREPARE_INTERVAL).await;
                 }
                 Ok(())
             }

@@ -6,18 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use greenroom_actors::concurrency::spawn_blocking;
 use greenroom_protocol::{Cause, ContentHash, ErrorCode};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::interpreter::Interpreter;
-use super::isolation::Isolation;
+use super::isolation::{EndedGroups, Isolation};
 use super::settings::Settings;
-use super::{command, interpreter, isolation, packages};
+use super::{command, interpreter, isolation, packages, work_folder};
 
 /// The module `greenroom`: the name of each file and its text.
-const MODULE: [(&str, &str); 4] = [
+const MODULE: [(&str, &str); 5] = [
     ("__init__.py", include_str!("greenroom/__init__.py")),
+    ("_calls.py", include_str!("greenroom/_calls.py")),
     ("_frames.py", include_str!("greenroom/_frames.py")),
     ("_limits.py", include_str!("greenroom/_limits.py")),
     ("_worker.py", include_str!("greenroom/_worker.py")),
@@ -40,6 +42,7 @@ pub(super) struct Environment {
     pub(super) packages: Option<PathBuf>,
     /// The folder of the working folders of processes.
     pub(super) workers: PathBuf,
+    pub(super) ended_groups: Arc<EndedGroups>,
     /// True once the log has what the machine lacks.
     pub(super) is_reported: AtomicBool,
 }
@@ -80,16 +83,20 @@ async fn prepare(settings: &Settings) -> Result<Environment, Cause> {
     let folder = std::path::absolute(&settings.folder).map_err(|error| unwritable(&settings.folder, &error))?;
     let interpreter = interpreter::describe(&settings.interpreter).await?;
     let library = write_module(&folder).map_err(|error| unwritable(&folder, &error))?;
+    let (folder, library) = (canonical(&folder)?, canonical(&library)?);
+    check_readable(&folder, &handlers, &interpreter)?;
     compile(&interpreter, &library).await;
     let packages = match requirements(settings, &handlers) {
         Some(file) => Some(packages::prepare(&file, &folder.join("packages"), &interpreter).await?),
         None => None,
     };
     let workers = folder.join("workers");
-    // What a pod that was killed has left; the folder belongs to this process.
-    let _ = std::fs::remove_dir_all(&workers);
+    remove_old(&workers).await;
     std::fs::create_dir_all(&workers).map_err(|error| unwritable(&workers, &error))?;
     let isolation = isolation::probe(settings.cgroup.as_deref()).await;
+    if let Some(parent) = &isolation.cgroup {
+        isolation::remove_old_groups(parent);
+    }
     Ok(Environment {
         interpreter,
         isolation,
@@ -97,8 +104,35 @@ async fn prepare(settings: &Settings) -> Result<Environment, Cause> {
         library,
         packages,
         workers,
+        ended_groups: Arc::default(),
         is_reported: AtomicBool::new(false),
     })
+}
+
+fn canonical(folder: &Path) -> Result<PathBuf, Cause> {
+    std::fs::canonicalize(folder).map_err(|error| unwritable(folder, &error))
+}
+
+/// Refuses folders that handlers read and that have the data directory in them: its records, and the keys of the pod.
+fn check_readable(folder: &Path, handlers: &Path, interpreter: &Interpreter) -> Result<(), Cause> {
+    let mut readable = [handlers].into_iter().chain(interpreter.folders.iter().map(PathBuf::as_path));
+    let Some(exposing) = readable.find(|readable| folder.starts_with(readable)) else { return Ok(()) };
+    let message = format!(
+        "handlers read the folder {}, and it contains {} of the data directory; use a folder of the handlers \
+         (`runtimes.python.handlers`), or a data directory, outside of it",
+        exposing.display(),
+        folder.display()
+    );
+    Err(Cause::new(ErrorCode::RuntimeUnavailable, message))
+}
+
+/// Removes what a pod that was killed has left; the folder belongs to this process.
+async fn remove_old(workers: &Path) {
+    let path = workers.to_owned();
+    let removed = spawn_blocking(move || work_folder::remove_tree(&path)).await;
+    if let Ok(Err(error)) = removed {
+        tracing::warn!(folder = %workers.display(), error.message = %error, "old working folders cannot be removed");
+    }
 }
 
 /// The requirements of the settings, or those beside the handlers if they exist.

@@ -10,6 +10,7 @@ use super::frames::{self, FrameError};
 use super::messages::{CallMessage, ExecutionMessage, FailureMessage, ReplyMessage, WorkerMessage};
 use super::output::Tail;
 use super::worker::{Worker, WorkerError};
+use crate::json_bounds;
 
 /// Calls of the host that one execution may make.
 const HOST_CALLS_MAX: u32 = 10_000;
@@ -31,21 +32,25 @@ pub(super) struct Ended {
 #[derive(Debug, Default)]
 struct HostCalls {
     number: u32,
+    /// Those of other agents, whose keys must be the same in a repetition, however often that logs a line.
+    agent_calls: u32,
     /// The last call that has failed, by the number that the process gave it.
     last_failure: Option<(u32, Cause)>,
 }
 
-/// The frame of a call.
+/// The frame of a call. Each message of the execution has its number, so that one which a thread of an earlier execution
+/// has sent is not taken for one of this.
 ///
 /// # Errors
 /// [`ErrorCode::PayloadTooLarge`] if the inputs do not fit into a frame.
-pub(super) fn call_frame(ctx: &ExecutionContext<'_>) -> Result<Vec<u8>, Cause> {
+pub(super) fn call_frame(ctx: &ExecutionContext<'_>, number: u64) -> Result<Vec<u8>, Cause> {
     let invocation = ctx.invocation();
     let key = invocation.key();
     let message = CallMessage {
         inputs: &invocation.invoke.inputs,
         context: &invocation.invoke.context,
         execution: ExecutionMessage {
+            number,
             agent: invocation.agent.id().as_str(),
             key: key.as_str(),
             timeout: ctx.time_left().as_secs_f64(),
@@ -57,7 +62,7 @@ pub(super) fn call_frame(ctx: &ExecutionContext<'_>) -> Result<Vec<u8>, Cause> {
             let message = format!("the inputs have {bytes} bytes as JSON, the limit of a handler is {max}");
             Cause::new(ErrorCode::PayloadTooLarge, message)
         }
-        FrameError::Closed | FrameError::Invalid(_) | FrameError::Pipe(_) => {
+        FrameError::Closed | FrameError::TooManyValues | FrameError::Invalid(_) | FrameError::Pipe(_) => {
             Cause::new(ErrorCode::Internal, error.to_string())
         }
     })
@@ -70,25 +75,28 @@ pub(super) fn call_frame(ctx: &ExecutionContext<'_>) -> Result<Vec<u8>, Cause> {
 pub(super) async fn call(
     worker: &mut Worker,
     ctx: &ExecutionContext<'_>,
-    frame: &[u8],
+    (current, frame): (u64, &[u8]),
     output: &mut Tail,
 ) -> Result<Ended, WorkerError> {
-    worker.send(frame).await?;
+    worker.send(frame, output).await?;
     let mut host = HostCalls::default();
     loop {
         match worker.receive(output).await? {
-            WorkerMessage::HostCall { number, call } => {
-                let reply = host.make(ctx, number, call).await?;
-                worker.send(&reply).await?;
+            WorkerMessage::HostCall { execution, number, call } if execution == current => {
+                let reply = worker.watch(host.make(ctx, number, call), output).await??;
+                worker.send(&reply, output).await?;
             }
-            WorkerMessage::Done { outputs, retire } => {
+            WorkerMessage::Done { execution, outputs, retire } if execution == current => {
                 return Ok(Ended { result: Ok(outputs), retire: retire.is_some() });
             }
-            WorkerMessage::Failed(failure) => {
+            WorkerMessage::Failed(failure) if failure.execution == current => {
                 let retire = failure.retire.is_some();
                 return Ok(Ended { result: Err(host.cause(ctx, failure, output)), retire });
             }
-            WorkerMessage::Ready { .. } => return Err(WorkerError::Unexpected),
+            WorkerMessage::Ready { .. }
+            | WorkerMessage::HostCall { .. }
+            | WorkerMessage::Done { .. }
+            | WorkerMessage::Failed(_) => return Err(WorkerError::Unexpected),
         }
     }
 }
@@ -119,14 +127,18 @@ impl HostCalls {
         }
         self.number += 1;
         let call: HostCall = serde_json::from_value(call).map_err(|error| {
-            Cause::new(ErrorCode::InvalidRequest, format!("the call of the host cannot be read: {error}"))
+            let problem = json_bounds::describe(&error);
+            Cause::new(ErrorCode::InvalidRequest, format!("the call of the host cannot be read: {problem}"))
         })?;
-        ctx.host_call(call, self.number).await
+        if matches!(call, HostCall::CallAgent { .. }) {
+            self.agent_calls += 1;
+        }
+        ctx.host_call(call, self.agent_calls).await
     }
 
     /// The cause of an exception: that of the call of the host whose failure it is, or one with the traceback.
     fn cause(self, ctx: &ExecutionContext<'_>, failure: FailureMessage, output: &Tail) -> Cause {
-        let FailureMessage { kind, message, traceback, host_call, is_definite, retire: _ } = failure;
+        let FailureMessage { kind, message, traceback, host_call, is_definite, execution: _, retire: _ } = failure;
         if let Some((_, cause)) = self.last_failure.filter(|(number, _)| Some(*number) == host_call) {
             return cause;
         }
@@ -155,13 +167,14 @@ pub(super) async fn log_output(ctx: &ExecutionContext<'_>, output: &Tail) {
 }
 
 /// The cause of a process that can serve no further call.
-pub(super) fn worker_cause(error: &WorkerError, exit: Option<&str>, output: &Tail) -> Cause {
-    let details = json!({ "output": output.text(), "exit": exit });
+pub(super) fn worker_cause(error: &WorkerError, output: &Tail) -> Cause {
+    let details = json!({ "output": output.text() });
     let (code, text) = match error {
         WorkerError::Frame(FrameError::Closed | FrameError::Pipe(_)) => {
             (ErrorCode::AgentCrashed, "the process of the handler ended during the call".to_owned())
         }
-        WorkerError::Frame(FrameError::TooLarge(_) | FrameError::Invalid(_)) | WorkerError::Unexpected => {
+        WorkerError::Frame(FrameError::TooLarge(_) | FrameError::TooManyValues | FrameError::Invalid(_))
+        | WorkerError::Unexpected => {
             (ErrorCode::AgentCrashed, format!("the process of the handler was ended: {error}"))
         }
         WorkerError::Files(_) => (ErrorCode::HandlerFailed, error.to_string()),

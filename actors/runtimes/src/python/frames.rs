@@ -5,6 +5,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use crate::json_bounds::{self, VALUES_MAX};
+
 /// Bytes of the JSON of one frame; a file of the largest size fits in it as Base64.
 pub(super) const FRAME_BYTES_MAX: usize = 96 * 1024 * 1024;
 /// Bytes of the length of a frame.
@@ -21,8 +23,11 @@ pub(super) enum FrameError {
     /// The frame is longer than allowed.
     #[error("a frame has {0} bytes, the limit is {FRAME_BYTES_MAX}")]
     TooLarge(usize),
+    /// The JSON of the frame would take too much memory.
+    #[error("a frame has more than {VALUES_MAX} values")]
+    TooManyValues,
     /// The frame is no message of the protocol.
-    #[error("a frame cannot be read: {0}")]
+    #[error("a frame cannot be read: {}", json_bounds::describe(.0))]
     Invalid(#[from] serde_json::Error),
     /// The pipe cannot be read or written.
     #[error("the pipe to the process failed: {0}")]
@@ -60,6 +65,9 @@ pub(super) async fn read<T: DeserializeOwned>(reader: &mut (impl AsyncRead + Unp
     if bytes.len() < length {
         return Err(FrameError::Closed);
     }
+    if json_bounds::has_too_many_values(&bytes) {
+        return Err(FrameError::TooManyValues);
+    }
     Ok(serde_json::from_slice(&bytes)?)
 }
 
@@ -75,6 +83,7 @@ async fn read_exact(reader: &mut (impl AsyncRead + Unpin), bytes: &mut [u8]) -> 
 mod tests {
     use serde_json::{Value, json};
 
+    use super::super::messages::WorkerMessage;
     use super::*;
 
     #[tokio::test]
@@ -93,5 +102,20 @@ mod tests {
         assert!(matches!(read::<Value>(&mut printed).await, Err(FrameError::TooLarge(_))), "text is no frame");
         let mut binary: &[u8] = &[0, 0, 0, 2, 0xff, 0xfe];
         assert!(matches!(read::<Value>(&mut binary).await, Err(FrameError::Invalid(_))));
+    }
+
+    #[tokio::test]
+    async fn a_frame_with_too_many_values_is_not_parsed() {
+        let mut large = Vec::new();
+        large.extend_from_slice(&u32::try_from(3 * VALUES_MAX).unwrap().to_be_bytes());
+        large.extend(b"[],".iter().cycle().take(3 * VALUES_MAX));
+        assert!(matches!(read::<Value>(&mut large.as_slice()).await, Err(FrameError::TooManyValues)));
+    }
+
+    #[tokio::test]
+    async fn what_a_frame_has_is_cut_in_the_error() {
+        let frame = encode(&json!({ "type": "x".repeat(1_000_000) })).unwrap();
+        let error = read::<WorkerMessage>(&mut frame.as_slice()).await.unwrap_err();
+        assert!(error.to_string().len() < 1_000, "{}", error.to_string().len());
     }
 }

@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::unistd::Uid;
@@ -106,37 +107,79 @@ fn check_cgroup(folder: &Path) -> Result<(), String> {
     if missing.is_empty() { Ok(()) } else { Err(format!("{} lacks {}", file.display(), missing.join(" and "))) }
 }
 
+/// The limits of a control group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct GroupLimits {
+    pub(super) memory_bytes: u64,
+    pub(super) processes: u32,
+}
+
+/// The groups whose processes were killed and had not ended yet: only an empty group can be removed.
+#[derive(Debug, Default)]
+pub(super) struct EndedGroups(Mutex<Vec<PathBuf>>);
+
+impl EndedGroups {
+    fn add(&self, folder: PathBuf) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(folder);
+    }
+
+    fn remove(&self) {
+        let mut folders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        folders.retain(|folder| std::fs::remove_dir(folder).is_err() && folder.is_dir());
+    }
+}
+
+/// Removes the empty groups of processes that another start of the pod has left.
+pub(super) fn remove_old_groups(parent: &Path) {
+    let Ok(entries) = std::fs::read_dir(parent) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"worker-")) {
+        // One that has processes is in use, and remains.
+        let _ = std::fs::remove_dir(entry.path());
+    }
+}
+
 /// The control group of one process; it is removed with everything in it.
 #[derive(Debug)]
-pub(super) struct ControlGroup(PathBuf);
+pub(super) struct ControlGroup {
+    folder: PathBuf,
+    ended: Arc<EndedGroups>,
+}
 
 impl ControlGroup {
     /// Creates a group with these limits.
     ///
     /// # Errors
     /// Those of the file system.
-    pub(super) fn create(parent: &Path, name: &str, memory_bytes: u64, processes: u32) -> std::io::Result<Self> {
-        let group = Self(parent.join(name));
-        std::fs::create_dir(&group.0)?;
-        std::fs::write(group.0.join("memory.max"), memory_bytes.to_string())?;
-        std::fs::write(group.0.join("pids.max"), processes.to_string())?;
+    pub(super) fn create(
+        parent: &Path,
+        name: &str,
+        limits: GroupLimits,
+        ended: &Arc<EndedGroups>,
+    ) -> std::io::Result<Self> {
+        ended.remove();
+        let folder = parent.join(name);
+        std::fs::create_dir(&folder)?;
+        let group = Self { folder, ended: Arc::clone(ended) };
+        std::fs::write(group.folder.join("memory.max"), limits.memory_bytes.to_string())?;
+        std::fs::write(group.folder.join("pids.max"), limits.processes.to_string())?;
         // A kernel without swap accounting does not have it.
-        let _ = std::fs::write(group.0.join("memory.swap.max"), "0");
-        let _ = std::fs::write(group.0.join("memory.oom.group"), "1");
+        let _ = std::fs::write(group.folder.join("memory.swap.max"), "0");
+        let _ = std::fs::write(group.folder.join("memory.oom.group"), "1");
         Ok(group)
     }
 
     /// Its folder.
     pub(super) fn folder(&self) -> &Path {
-        &self.0
+        &self.folder
     }
 }
 
 impl Drop for ControlGroup {
     fn drop(&mut self) {
-        // Both fail if it does not exist; a group whose processes have not ended yet remains, empty, until the next start.
-        let _ = std::fs::write(self.0.join("cgroup.kill"), "1");
-        let _ = std::fs::remove_dir(&self.0);
+        let _ = std::fs::write(self.folder.join("cgroup.kill"), "1");
+        if std::fs::remove_dir(&self.folder).is_err() {
+            self.ended.add(std::mem::take(&mut self.folder));
+        }
     }
 }
 
@@ -157,10 +200,33 @@ mod tests {
     #[test]
     fn a_group_has_its_limits() {
         let parent = tempfile::tempdir().unwrap();
-        let group = ControlGroup::create(parent.path(), "worker_1", 1024, 7).unwrap();
+        let (limits, ended) = (GroupLimits { memory_bytes: 1024, processes: 7 }, Arc::default());
+        let group = ControlGroup::create(parent.path(), "worker-1", limits, &ended).unwrap();
         assert_eq!(std::fs::read_to_string(group.folder().join("memory.max")).unwrap(), "1024");
         assert_eq!(std::fs::read_to_string(group.folder().join("pids.max")).unwrap(), "7");
-        assert!(ControlGroup::create(parent.path(), "worker_1", 1024, 7).is_err(), "two processes share no group");
+        assert!(
+            ControlGroup::create(parent.path(), "worker-1", limits, &ended).is_err(),
+            "two processes share no group"
+        );
+    }
+
+    #[test]
+    fn a_group_whose_processes_have_not_ended_is_removed_later() {
+        let (parent, ended) = (tempfile::tempdir().unwrap(), Arc::default());
+        let limits = GroupLimits { memory_bytes: 1024, processes: 7 };
+        let first = ControlGroup::create(parent.path(), "worker-1", limits, &ended).unwrap();
+        let folder = first.folder().to_owned();
+        // The files of this folder keep it, as processes keep a group.
+        drop(first);
+        assert!(folder.is_dir());
+        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::create_dir(&folder).unwrap();
+        let second = ControlGroup::create(parent.path(), "worker-2", limits, &ended).unwrap();
+        assert!(!folder.exists() && second.folder().is_dir());
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::create_dir(parent.path().join("other")).unwrap();
+        remove_old_groups(parent.path());
+        assert!(!folder.exists() && second.folder().is_dir() && parent.path().join("other").is_dir());
     }
 
     #[test]

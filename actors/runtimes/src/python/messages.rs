@@ -33,6 +33,8 @@ pub(super) struct LimitsMessage<'a> {
     pub(super) processes: Option<u32>,
     pub(super) cgroup: Option<&'a Path>,
     pub(super) network: bool,
+    /// The process sees no other ones than its own, because it has namespaces.
+    pub(super) namespaces: bool,
     pub(super) readable: &'a [&'a Path],
     pub(super) writable: &'a [&'a Path],
 }
@@ -49,6 +51,8 @@ pub(super) struct CallMessage<'a> {
 /// What a handler may know of its execution.
 #[derive(Debug, Serialize)]
 pub(super) struct ExecutionMessage<'a> {
+    /// The number of the execution, which each message of it has.
+    pub(super) number: u64,
     pub(super) agent: &'a str,
     pub(super) key: &'a str,
     /// In seconds.
@@ -110,6 +114,8 @@ pub(super) enum WorkerMessage {
     },
     /// The handler calls its host, and waits for the reply.
     HostCall {
+        /// The number of the execution that makes it.
+        execution: u64,
         /// The number of the call.
         number: u32,
         /// The call; it is decoded by itself, so that a wrong one is an error of the handler only.
@@ -117,6 +123,8 @@ pub(super) enum WorkerMessage {
     },
     /// The handler has returned.
     Done {
+        /// The number of the execution.
+        execution: u64,
         /// Its outputs, by name.
         outputs: Values,
         /// Why the process can serve no other call.
@@ -129,6 +137,8 @@ pub(super) enum WorkerMessage {
 /// An exception of a handler.
 #[derive(Debug, Deserialize)]
 pub(super) struct FailureMessage {
+    /// The number of the execution.
+    pub(super) execution: u64,
     /// The name of its class.
     pub(super) kind: String,
     pub(super) message: String,

@@ -93,6 +93,8 @@ impl Pool {
             recycled.push(worker);
         } else {
             let mut idle = self.lock();
+            // Those that no call takes any more, such as those of a module that has changed, end here.
+            recycled.extend(idle.extract_if(.., |(_, idle)| idle.age() >= self.age_max).map(|(_, idle)| idle));
             idle.push((key, worker));
             while idle.len() > self.idle_max {
                 unused.push(idle.remove(0).1);

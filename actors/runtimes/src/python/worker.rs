@@ -2,7 +2,6 @@
 //! started.
 
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::process::Stdio;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,10 +15,12 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use super::environment::Environment;
 use super::frames::{self, FrameError};
 use super::group::ProcessGroup;
-use super::isolation::ControlGroup;
+use super::isolation::{ControlGroup, GroupLimits};
 use super::messages::{LimitsMessage, StartMessage, WorkerMessage};
 use super::output::{self, Tail};
 use super::settings::{IsolationMode, Settings};
+use super::watch::Watch;
+use super::work_folder::{FilesExceeded, WorkFolder};
 
 /// How long a process may take until it is ready.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -27,8 +28,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 const END_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often the size of the working folder is looked at during a call.
 const FILES_INTERVAL: Duration = Duration::from_millis(500);
-/// Files of a working folder; more of them exceed the bound whatever their size.
-const FILES_MAX: usize = 10_000;
 /// File descriptors of a process.
 const OPEN_FILES_MAX: u32 = 256;
 /// Memory that a process needs to start, in MiB.
@@ -78,8 +77,8 @@ pub(super) enum WorkerError {
     #[error("the process has sent a message that is not expected")]
     Unexpected,
     /// Its files exceed their bound.
-    #[error("the handler has written more than {0} bytes, or more than {FILES_MAX} files")]
-    Files(u64),
+    #[error(transparent)]
+    Files(#[from] FilesExceeded),
 }
 
 /// A process that serves one call at a time. Dropping it kills the process and removes its folder.
@@ -92,11 +91,12 @@ pub(super) struct Worker {
     stderr: Option<ChildStderr>,
     buffer: Vec<u8>,
     ticks: Interval,
-    folder: PathBuf,
     file_bytes_max: u64,
     started_at: Instant,
     pub(super) calls: u32,
+    /// Ended before the folder is removed.
     cgroup: Option<ControlGroup>,
+    folder: WorkFolder,
 }
 
 impl Worker {
@@ -139,24 +139,23 @@ impl Worker {
 
     fn spawn(environment: &Environment, settings: &Settings, args: WorkerArgs<'_>) -> Result<Self, Cause> {
         let name = format!("worker-{}-{}", std::process::id(), args.number);
-        let folder = environment.workers.join(&name);
         let failed = |error: std::io::Error| {
             Cause::new(ErrorCode::RuntimeUnavailable, format!("a process cannot be started: {error}"))
         };
-        std::fs::create_dir(&folder).map_err(failed)?;
-        let memory_bytes = memory_bytes(args.memory_mib);
+        let folder = WorkFolder::create(&environment.workers, &name).map_err(failed)?;
+        let limits = GroupLimits { memory_bytes: memory_bytes(args.memory_mib), processes: settings.processes_max };
         let cgroup = environment.isolation.cgroup.as_deref();
-        let cgroup = cgroup.map(|parent| ControlGroup::create(parent, &name, memory_bytes, settings.processes_max));
+        let cgroup = cgroup.map(|parent| ControlGroup::create(parent, &name, limits, &environment.ended_groups));
         let cgroup = cgroup.transpose().map_err(failed)?;
         let mut command = environment.isolation.command(&environment.interpreter.executable, args.network);
         command
             .args(["-I", "-S", "-B", "-X", "utf8", "-c", PROGRAM])
             .arg(&environment.library)
-            .env("HOME", &folder)
-            .env("TMPDIR", &folder)
+            .env("HOME", folder.path())
+            .env("TMPDIR", folder.path())
             // Each arena of malloc reserves 64 MiB of the limit of memory.
             .env("MALLOC_ARENA_MAX", "2")
-            .current_dir(&folder)
+            .current_dir(folder.path())
             .stdin(Stdio::piped());
         let mut child = command.spawn().map_err(failed)?;
         let group = ProcessGroup::for_child(&child);
@@ -172,11 +171,11 @@ impl Worker {
             stdout,
             buffer: Vec::new(),
             ticks,
-            folder,
             file_bytes_max: settings.file_bytes_max,
             started_at: Instant::now(),
             calls: 0,
             cgroup,
+            folder,
         })
     }
 
@@ -189,8 +188,10 @@ impl Worker {
         output: &mut Tail,
     ) -> Result<Vec<String>, WorkerError> {
         let Environment { interpreter, isolation, handlers, library, packages, .. } = environment;
-        let folder = self.folder.clone();
-        let mut readable: Vec<&Path> = READABLE.into_iter().map(Path::new).collect();
+        let folder = self.folder.path().to_owned();
+        // Programs may be beside the data directory, such as in `/opt`; then they are not readable.
+        let has_no_data = |path: &&Path| !environment.workers.starts_with(path);
+        let mut readable: Vec<&Path> = READABLE.into_iter().map(Path::new).filter(has_no_data).collect();
         if args.network {
             readable.extend(READABLE_FOR_NETWORK.into_iter().map(Path::new));
         }
@@ -213,12 +214,13 @@ impl Worker {
                 processes: isolation.counts_processes.then_some(settings.processes_max),
                 cgroup: cgroup.as_deref(),
                 network: args.network,
+                namespaces: isolation.has_namespaces,
                 readable: &readable,
                 writable: &[folder.as_path(), Path::new("/dev/null")],
             },
         };
         let frame = frames::encode(&start)?;
-        self.send(&frame).await?;
+        self.send(&frame, output).await?;
         match self.receive(output).await? {
             WorkerMessage::Ready { in_effect } => Ok(in_effect),
             WorkerMessage::HostCall { .. } | WorkerMessage::Done { .. } | WorkerMessage::Failed(_) => {
@@ -237,47 +239,47 @@ impl Worker {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Writes a frame.
+    /// Writes a frame, and watches the process meanwhile, which need not read it.
     ///
     /// # Errors
-    /// [`FrameError::Pipe`] if the process has ended.
-    pub(super) async fn send(&mut self, frame: &[u8]) -> Result<(), WorkerError> {
-        self.stdin.write_all(frame).await.map_err(|error| WorkerError::Frame(FrameError::Pipe(error)))
+    /// [`FrameError::Pipe`] if the process has ended; those of [`Worker::watch`].
+    pub(super) async fn send(&mut self, frame: &[u8], output: &mut Tail) -> Result<(), WorkerError> {
+        let (pipe, watch) = self.pipes();
+        let written = watch.during(pipe.stdin.write_all(frame), output).await?;
+        written.map_err(|error| WorkerError::Frame(FrameError::Pipe(error)))
     }
 
-    /// Waits for a message, and reads meanwhile what the handler prints.
+    /// Waits for a message, and watches the process meanwhile.
     ///
     /// # Errors
     /// [`WorkerError`]; the process is of no use then.
     pub(super) async fn receive(&mut self, output: &mut Tail) -> Result<WorkerMessage, WorkerError> {
-        let Self { stdout, stderr, buffer, ticks, folder, file_bytes_max, .. } = self;
-        let mut frame = pin!(frames::read(stdout));
-        loop {
-            let printed = async {
-                match stderr.as_mut() {
-                    Some(reader) => output::read_some(reader, buffer, output).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                message = &mut frame => return Ok(message?),
-                _ = ticks.tick() => {
-                    if exceeds(folder, *file_bytes_max).await {
-                        return Err(WorkerError::Files(*file_bytes_max));
-                    }
-                }
-                has_more = printed => {
-                    if !has_more {
-                        *stderr = None;
-                    }
-                }
-            }
-        }
+        let (pipe, watch) = self.pipes();
+        Ok(watch.during(frames::read(pipe.stdout), output).await??)
     }
 
-    /// Reads what the process has printed before it has ended; returns how it has ended, if it has.
-    pub(super) async fn read_rest(&mut self, output: &mut Tail) -> Option<String> {
+    /// Waits for work of the host, and watches the process meanwhile: its threads may print and write files.
+    ///
+    /// # Errors
+    /// [`WorkerError::Files`]; the work is dropped then.
+    pub(super) async fn watch<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+        output: &mut Tail,
+    ) -> Result<T, WorkerError> {
+        Ok(self.pipes().1.during(work, output).await?)
+    }
+
+    fn pipes(&mut self) -> (Pipes<'_>, Watch<'_>) {
+        let Self { stdin, stdout, stderr, buffer, ticks, folder, file_bytes_max, .. } = self;
+        let watch = Watch { stderr, buffer, ticks, folder, file_bytes_max: *file_bytes_max };
+        (Pipes { stdin, stdout }, watch)
+    }
+
+    /// Reads what the process has printed before it has ended; its last line is how it has ended.
+    pub(super) async fn read_rest(&mut self, output: &mut Tail) {
+        // Its group has no number of its own once the process was collected.
+        self.kill();
         let Self { child, stderr, buffer, .. } = self;
         let reading = async {
             if let Some(reader) = stderr {
@@ -286,45 +288,32 @@ impl Worker {
         };
         // A process that the handler has started may hold the pipe open.
         let _ = tokio::time::timeout(END_TIMEOUT, reading).await;
-        let status = tokio::time::timeout(END_TIMEOUT, child.wait()).await.ok()?.ok()?;
-        Some(status.to_string())
+        let _ = tokio::time::timeout(END_TIMEOUT, child.wait()).await;
     }
-}
 
-impl Drop for Worker {
-    fn drop(&mut self) {
+    fn kill(&self) {
         // A process that was collected has no id any more, and its number may be that of another one.
         if let Some(group) = self.group.filter(|_| self.child.id().is_some()) {
             group.kill();
         }
-        // What cannot be removed now is removed at the next start of the pod.
-        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The pipes of the frames.
+struct Pipes<'a> {
+    stdin: &'a mut ChildStdin,
+    stdout: &'a mut ChildStdout,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
 const fn memory_bytes(memory_mib: u64) -> u64 {
     let mib = if memory_mib < MEMORY_MIB_MIN { MEMORY_MIB_MIN } else { memory_mib };
     mib.saturating_mul(1024 * 1024)
-}
-
-/// True if the files of a folder are too many or too large together.
-async fn exceeds(folder: &Path, bytes_max: u64) -> bool {
-    let (mut folders, mut bytes, mut files) = (vec![folder.to_owned()], 0_u64, 0_usize);
-    while let Some(folder) = folders.pop() {
-        let Ok(mut entries) = tokio::fs::read_dir(&folder).await else { continue };
-        while let Ok(Some(entry)) = entries.next_entry().await {
-            let Ok(metadata) = entry.metadata().await else { continue };
-            files += 1;
-            bytes = bytes.saturating_add(metadata.len());
-            if files > FILES_MAX || bytes > bytes_max {
-                return true;
-            }
-            if metadata.is_dir() {
-                folders.push(entry.path());
-            }
-        }
-    }
-    false
 }
 
 fn start_error(problem: &str, output: &Tail) -> Cause {

@@ -13,6 +13,7 @@ use super::host_port::{Host, HostCalls, HostPort};
 use super::interface::{ExecuteParameters, ExecuteResult};
 use super::output::Output;
 use super::store_state::{CallLimits, StoreState};
+use crate::json_bounds::{self, VALUES_MAX};
 
 /// Bytes of the outputs as JSON.
 const OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -96,6 +97,10 @@ async fn write_log(calls: &mut HostCalls<'_>, output: &Output, level: LogLevel) 
 fn parse_outputs(text: &str) -> Result<Values, Cause> {
     if text.len() > OUTPUT_BYTES_MAX {
         let message = format!("the component has returned {} bytes, more than {OUTPUT_BYTES_MAX}", text.len());
+        return Err(Cause::new(ErrorCode::InvalidOutput, message));
+    }
+    if json_bounds::has_too_many_values(text.as_bytes()) {
+        let message = format!("the component has returned more than {VALUES_MAX} values; store them as an artifact");
         return Err(Cause::new(ErrorCode::InvalidOutput, message));
     }
     serde_json::from_str(text).map_err(|error| output_error(text, &error))

@@ -8,6 +8,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::interface::Failure;
 use super::store_state::{CallLimits, InstanceLimit, TABLE_ELEMENTS_MAX};
+use crate::json_bounds;
 
 /// Bytes of a message of the engine.
 const MESSAGE_BYTES_MAX: usize = 512;
@@ -94,7 +95,8 @@ pub(super) fn failure_cause(failure: Failure, cause_of_call: impl Fn(ErrorCode) 
 /// The cause for a result that is no JSON object.
 pub(super) fn output_error(text: &str, error: &serde_json::Error) -> Cause {
     let excerpt = truncate_utf8(text, EXCERPT_BYTES_MAX);
-    let message = format!("the component has not returned a JSON object of its outputs: {error}: {excerpt:?}");
+    let problem = json_bounds::describe(error);
+    let message = format!("the component has not returned a JSON object of its outputs: {problem}: {excerpt:?}");
     Cause::new(ErrorCode::InvalidOutput, message)
 }
 
@@ -123,6 +125,14 @@ mod tests {
         }
         let long = failure_cause(failure("handler_failed", &"ä".repeat(10_000)), of_call);
         assert_eq!(long.message.len(), FAILURE_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_result_that_is_one_long_text_is_cut_in_the_message() {
+        let text = format!("\"{}\"", "x".repeat(1_000_000));
+        let error = serde_json::from_str::<greenroom_protocol::Values>(&text).unwrap_err();
+        let cause = output_error(&text, &error);
+        assert!(cause.message.len() < 1_000 && cause.message.contains("invalid type"), "{}", cause.message.len());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use wasmtime::component::{Linker, LinkerInstance};
 use super::host_port::HostPort;
 use super::interface::{Failure, FileContent, HOST_INTERFACE, Level};
 use super::store_state::StoreState;
+use crate::json_bounds::{self, VALUES_MAX};
 
 /// Bytes of a text in a message about it.
 const EXCERPT_BYTES_MAX: usize = 100;
@@ -116,8 +117,12 @@ fn unexpected_reply() -> Failure {
 
 /// Parses a text of the component as JSON.
 fn parse<T: serde::de::DeserializeOwned>(subject: &str, text: &str) -> Result<T, Cause> {
+    if json_bounds::has_too_many_values(text.as_bytes()) {
+        let message = format!("{subject}: more than {VALUES_MAX} values; store them as an artifact");
+        return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
+    }
     serde_json::from_str(text).map_err(|error| {
-        let excerpt = truncate_utf8(text, EXCERPT_BYTES_MAX);
-        Cause::new(ErrorCode::InvalidRequest, format!("{subject} cannot be read as JSON: {error}: {excerpt:?}"))
+        let (problem, excerpt) = (json_bounds::describe(&error), truncate_utf8(text, EXCERPT_BYTES_MAX));
+        Cause::new(ErrorCode::InvalidRequest, format!("{subject} cannot be read as JSON: {problem}: {excerpt:?}"))
     })
 }

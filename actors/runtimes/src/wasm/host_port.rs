@@ -20,7 +20,7 @@ const LOG_LINES_MAX: u32 = 1_000;
 /// What a component may call: the context of its execution.
 #[async_trait]
 pub(super) trait Host: Send + Sync {
-    /// Makes a call. `number` counts the calls of one attempt from 1.
+    /// Makes a call. `number` counts the calls of agents in one attempt from 1.
     async fn call(&self, call: HostCall, number: u32) -> Result<HostReply, Cause>;
 }
 
@@ -64,6 +64,8 @@ impl HostPort {
 pub(super) struct HostCalls<'a> {
     host: &'a dyn Host,
     calls: u32,
+    /// Those of other agents, whose keys must be the same in a repetition.
+    agent_calls: u32,
     log_lines: u32,
     /// The last cause of each code that a call has failed with.
     causes: BTreeMap<ErrorCode, Cause>,
@@ -71,7 +73,7 @@ pub(super) struct HostCalls<'a> {
 
 impl<'a> HostCalls<'a> {
     pub(super) const fn new(host: &'a dyn Host) -> Self {
-        Self { host, calls: 0, log_lines: 0, causes: BTreeMap::new() }
+        Self { host, calls: 0, agent_calls: 0, log_lines: 0, causes: BTreeMap::new() }
     }
 
     /// Drives the execution of a component to its end, and makes its calls meanwhile.
@@ -107,7 +109,10 @@ impl<'a> HostCalls<'a> {
                 return Err(Cause::new(ErrorCode::HandlerFailed, message));
             }
         }
-        let result = self.host.call(call, self.calls).await;
+        if matches!(call, HostCall::CallAgent { .. }) {
+            self.agent_calls = self.agent_calls.saturating_add(1);
+        }
+        let result = self.host.call(call, self.agent_calls).await;
         if let Err(cause) = &result {
             self.causes.insert(cause.code, cause.clone());
         }

@@ -172,6 +172,14 @@ async fn a_result_that_is_no_object_is_an_invalid_output() {
 }
 
 #[tokio::test]
+async fn a_result_with_more_values_than_the_host_has_memory_for_is_not_parsed() {
+    let many = json!({ "a": vec![0; crate::json_bounds::VALUES_MAX + 1] });
+    let cause = Fixture::new(&[Behavior::Echo]).failure(many).await;
+    assert_eq!(cause.code, ErrorCode::InvalidOutput, "{cause}");
+    assert!(cause.message.contains("more than 1000000 values"), "{cause}");
+}
+
+#[tokio::test]
 async fn a_component_has_no_variable_no_argument_and_no_folder() {
     let fixture = Fixture::new(&[]);
     fixture.write(

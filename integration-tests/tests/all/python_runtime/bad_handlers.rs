@@ -90,6 +90,23 @@ async fn a_handler_that_takes_too_much_fails_and_its_neighbours_do_not() -> Resu
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn folders_in_folders_end_a_handler_and_are_removed_however_deep_they_are() -> Result<()> {
+    let nest = "import os, time\ndef nest():\n    for _ in range(3000):\n        os.mkdir('deeper')\n        os.chdir('deeper')\n";
+    let waits = format!("{nest}def execute(inputs):\n    nest()\n    time.sleep(600)\n");
+    let returns = format!("{nest}def execute(inputs):\n    nest()\n    return {{'result': {{'nested': True}}}}\n");
+    let pod = start(60, &[("waits", waits.as_str()), ("returns", returns.as_str())]).await?;
+    let cause = pod.cause("waits", json!({})).await?;
+    assert!(cause.code == ErrorCode::HandlerFailed && cause.message.contains("cannot be counted"), "{cause}");
+    // It may be found before it returns.
+    let reply = pod.call("returns", json!({})).await?;
+    assert!(reply.error.is_none_or(|cause| cause.code == ErrorCode::HandlerFailed));
+    pod.wait_for_no_process().await?;
+    expect_good(&pod).await?;
+    pod.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_handler_prints_never_gets_into_the_frames() -> Result<()> {
     let bad = [(
         "prints",

@@ -7,9 +7,12 @@ Each call is made as the agent itself: the policy decides it, it is in the audit
 
 from __future__ import annotations
 
+import os
 from base64 import b64decode, b64encode
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+
+from greenroom._frames import FrameError, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,11 +117,15 @@ class Log:
 class Context:
     """The host, as one execution of a handler uses it."""
 
-    def __init__(self, execution: dict[str, Any], exchange: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    def __init__(self, execution: dict[str, Any], exchange: Callable[[bytes], dict[str, Any]]) -> None:
         """Create the context of one execution; ``exchange`` sends a frame and returns its reply."""
         self._exchange = exchange
+        self._execution: int = execution["number"]
+        self._process = os.getpid()
         self._lock = Lock()
         self._number = 0
+        self._is_ended = False
+        self._is_interrupted = False
         #: The id of the agent.
         self.agent: str = execution["agent"]
         #: The idempotency key of the execution, the same for each repetition.
@@ -136,13 +143,41 @@ class Context:
     def _call(self, call: dict[str, Any]) -> Any:
         # One call at a time: threads of a handler share the pipe to the host.
         with self._lock:
-            self._number += 1
-            number = self._number
-            reply = self._exchange({"type": "host_call", "number": number, "call": call})
+            self._check_usable()
+            number = self._number + 1
+            message = {"type": "host_call", "execution": self._execution, "number": number, "call": call}
+            try:
+                frame = encode(message)
+            except FrameError as error:
+                text = f"the call cannot be sent: {error}"
+                raise HostError("invalid_request", text) from None
+            self._number = number
+            # An exception from elsewhere, such as that of a signal, may leave half a frame or a reply in the pipe.
+            self._is_interrupted = True
+            reply = self._exchange(frame)
+            self._is_interrupted = False
         error = reply.get("error")
         if error is not None:
             raise HostError(error["code"], error["message"], number)
         return reply["file"] if "file" in reply else reply.get("value")
+
+    def _check_usable(self) -> None:
+        """Raise an error if a call could get into another execution, or its reply to another call."""
+        message = None
+        if os.getpid() != self._process:
+            message = "only the process of the execution calls its host, and not one that it has forked"
+        elif self._is_ended:
+            message = "the execution has ended, and with it the calls of its host"
+        elif self._is_interrupted:
+            message = "an earlier call of the host was interrupted, so no further one is possible"
+        if message is not None:
+            raise RuntimeError(message)
+
+    def _end(self) -> bool:
+        """End the calls, once one that a thread makes has its reply. False if the pipe may have a rest of one."""
+        with self._lock:
+            self._is_ended = True
+            return not self._is_interrupted
 
 
 class _Current:

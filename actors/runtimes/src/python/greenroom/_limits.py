@@ -1,26 +1,33 @@
 """The limits of a worker, which it sets before it imports anything of a handler.
 
-Resources are limited by ``setrlimit`` and a control group, files by Landlock, system calls by a filter of seccomp. Each
-of the last two needs a kernel that has it; ``restrict`` returns the names of what is in effect.
+Resources are limited by ``setrlimit`` and a control group, files by Landlock, system calls by a filter of seccomp
+(``_calls``). Each of the last two needs a kernel that has it; ``restrict`` returns the names of what is in effect.
 """
 
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
-import platform
 import resource
 from pathlib import Path
 from typing import Any
 
+from greenroom._calls import filter_calls
+
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
-_PR_SET_SECCOMP = 22
 _PR_SET_CHILD_SUBREAPER = 36
-_SECCOMP_MODE_FILTER = 2
+#: Descriptors that are closed at the start, on a kernel that closes them one by one.
+_DESCRIPTORS_MAX = 1 << 20
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def close_inherited() -> None:
+    """Close every descriptor but the standard ones: the pod may have inherited some that it does not know."""
+    opened = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    os.closerange(3, _DESCRIPTORS_MAX if opened == resource.RLIM_INFINITY else min(opened, _DESCRIPTORS_MAX))
 
 
 def limit_resources(limits: dict[str, Any]) -> None:
@@ -47,13 +54,30 @@ def restrict(limits: dict[str, Any]) -> list[str]:
     """Restrict files and system calls of this process and its children; return what is in effect."""
     if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return []
+    _drop_capabilities()
     in_effect = []
     if _restrict_files(limits):
         in_effect.append("files")
     # A process that no limit counts starts no other one.
-    if _filter_calls(network=limits["network"], forks=limits["processes"] is not None):
+    forks = limits["processes"] is not None
+    if filter_calls(network=limits["network"], forks=forks, alone=limits["namespaces"]):
         in_effect.append("calls")
     return in_effect
+
+
+class _CapabilityHeader(ctypes.Structure):
+    _fields_ = [("version", ctypes.c_uint32), ("process", ctypes.c_int)]
+
+
+def _drop_capabilities() -> None:
+    """Drop the capabilities that a process of root has without a namespace of users."""
+    header, none = _CapabilityHeader(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    _libc.capset(ctypes.byref(header), ctypes.byref(none))
+
+
+def set_readable(*, readable: bool) -> None:
+    """Let other processes of the same user read and write the memory of this one, or prevent it."""
+    _libc.prctl(_PR_SET_DUMPABLE, int(readable), 0, 0, 0)
 
 
 def adopt_orphans() -> None:
@@ -120,66 +144,3 @@ def _permit(ruleset: int, path: str, access: int) -> bool:
         return _libc.syscall(_ADD_RULE, ruleset, 1, ctypes.byref(rule), ctypes.c_uint32(0)) == 0
     finally:
         os.close(parent)
-
-
-# Seccomp: include/uapi/linux/seccomp.h and include/uapi/linux/filter.h.
-_LOAD, _EQUAL, _AT_LEAST, _HAS_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_ALLOW, _ERROR = 0x7FFF0000, 0x00050000
-_DENY, _NONE_LEFT, _UNKNOWN_CALL = _ERROR | errno.EACCES, _ERROR | errno.EAGAIN, _ERROR | errno.ENOSYS
-_AF_INET, _AF_INET6 = 2, 10
-#: The architecture, `socket`, `clone`, the other calls that fork, and those that would lead out of the limits: ptrace,
-#: process_vm_readv, process_vm_writev, unshare, setns, mount, bpf, perf_event_open, add_key, request_key, keyctl,
-#: userfaultfd, and those of io_uring, which opens sockets without `socket`.
-_CALLS = {
-    "x86_64": (
-        0xC000003E,
-        41,
-        56,
-        [57, 58],
-        [101, 310, 311, 272, 308, 165, 321, 298, 248, 249, 250, 323, 425, 426, 427],
-    ),
-    "aarch64": (0xC00000B7, 198, 220, [], [117, 270, 271, 97, 268, 40, 280, 241, 217, 218, 219, 282, 425, 426, 427]),
-}
-#: The first number of the other calls of x86_64, those of the ABI x32.
-_X32_CALLS = 0x40000000
-#: The call that has its flags in memory, where no filter reads them; without it, `clone` is used.
-_CLONE3 = 435
-_CLONE_THREAD = 0x00010000
-
-
-class _Instruction(ctypes.Structure):
-    _fields_ = [
-        ("code", ctypes.c_uint16),
-        ("if_true", ctypes.c_uint8),
-        ("if_false", ctypes.c_uint8),
-        ("value", ctypes.c_uint32),
-    ]
-
-
-class _Program(ctypes.Structure):
-    _fields_ = [("length", ctypes.c_uint16), ("filter", ctypes.POINTER(_Instruction))]
-
-
-def _filter_calls(*, network: bool, forks: bool) -> bool:
-    """Deny sockets and what would lead out of the limits; False on an architecture that is not known here."""
-    known = _CALLS.get(platform.machine())
-    if known is None:
-        return False
-    architecture, socket, clone, forking, denied = known
-    program = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, architecture), (_RETURN, 0, 0, _DENY)]
-    program += [(_LOAD, 0, 0, 0), (_AT_LEAST, 0, 1, _X32_CALLS), (_RETURN, 0, 0, _DENY)]
-    for call in denied:
-        program += [(_EQUAL, 0, 1, call), (_RETURN, 0, 0, _DENY)]
-    if not forks:
-        for call in forking:
-            program += [(_EQUAL, 0, 1, call), (_RETURN, 0, 0, _NONE_LEFT)]
-        program += [(_EQUAL, 0, 1, _CLONE3), (_RETURN, 0, 0, _UNKNOWN_CALL)]
-        program += [(_EQUAL, 0, 4, clone), (_LOAD, 0, 0, 16), (_HAS_BIT, 0, 1, _CLONE_THREAD)]
-        program += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _NONE_LEFT)]
-    program += [(_EQUAL, 1, 0, socket), (_RETURN, 0, 0, _ALLOW), (_LOAD, 0, 0, 16)]
-    for family in [_AF_INET, _AF_INET6] if network else []:
-        program += [(_EQUAL, 0, 1, family), (_RETURN, 0, 0, _ALLOW)]
-    program += [(_RETURN, 0, 0, _DENY)]
-    instructions = (_Instruction * len(program))(*program)
-    bpf = _Program(len(program), instructions)
-    return _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(bpf), 0, 0) == 0

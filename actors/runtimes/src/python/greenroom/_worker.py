@@ -6,6 +6,7 @@ second part ends, so that a handler that keeps the interpreter busy ends with it
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import gc
 import importlib
@@ -37,6 +38,7 @@ class HandlerError(Exception):
 
 def main() -> None:
     """Serve the host of this process."""
+    _limits.close_inherited()
     # What the handler prints must not get into the frames: the pipe moves to other descriptors.
     pipe = Pipe(os.dup(0), os.dup(1))
     null = os.open(os.devnull, os.O_RDONLY)
@@ -48,9 +50,12 @@ def main() -> None:
     limits = settings["limits"]
     _limits.limit_resources(limits)
     os.chdir(settings["work"])
+    # The first part has no restrictions, so the second one must not get into its memory.
+    _limits.set_readable(readable=False)
     worker = os.fork()
     if worker != 0:
         _wait_for_end(pipe.reader, worker)
+    _limits.set_readable(readable=True)
     _limits.die_with_parent()
     _limits.adopt_orphans()
     in_effect = _limits.restrict(limits)
@@ -69,8 +74,22 @@ def _wait_for_end(reader: int, worker: int) -> None:
     poll.register(ended, select.POLLIN)
     while not poll.poll(COLLECT_INTERVAL_MS):
         _collect_ended(worker)
+    _report_end(worker)
     os.killpg(0, 9)
     os._exit(1)
+
+
+def _report_end(worker: int) -> None:
+    """Print how the worker has ended, if it has: the host sees the end of this process only."""
+    found, status = os.waitpid(worker, os.WNOHANG)
+    if found != worker:
+        return
+    code = os.waitstatus_to_exitcode(status)
+    text = f"the process has ended with the exit code {code}" if code >= 0 else f"signal {-code} has ended the process"
+    # The pipe may be full, and what follows must not wait for it.
+    os.set_blocking(2, False)
+    with contextlib.suppress(OSError):
+        os.write(2, f"\n({text})\n".encode())
 
 
 def _collect_ended(worker: int) -> None:
@@ -93,19 +112,39 @@ def _serve(pipe: Pipe, settings: dict[str, Any]) -> None:
             call = pipe.receive()
         except EOFError:
             return
+        context = _context(pipe, call["execution"])
+        greenroom._Current.context = context
         try:
             if handler is None:
                 handler = _load(settings["module"], settings["function"])
-            reply = _execute(pipe, handler, call)
+            reply = _execute(handler, call, context)
         except BaseException as error:
             reply = _failure(error)
         if os.getpid() != process:
             # A process that the handler has forked must not serve, too.
             os._exit(1)
         greenroom._Current.context = None
+        is_in_step = context._end()
         _flush()
-        reply["retire"] = _clean(settings["work"], environment)
-        pipe.send(reply)
+        left = _clean(settings["work"], environment)
+        end = {"execution": call["execution"]["number"], "retire": left if is_in_step else "interrupted"}
+        pipe.send_bytes(_encode_reply(reply, end))
+
+
+def _context(pipe: Pipe, execution: dict[str, Any]) -> greenroom.Context:
+    def exchange(frame: bytes) -> dict[str, Any]:
+        pipe.send_bytes(frame)
+        return pipe.receive()
+
+    return greenroom.Context(execution, exchange)
+
+
+def _encode_reply(reply: dict[str, Any], end: dict[str, Any]) -> bytes:
+    try:
+        return encode({**reply, **end})
+    except FrameError as error:
+        message = f"the outputs of the handler cannot be sent: {error}"
+        return encode({**_failure(HandlerError(message)), **end})
 
 
 def _load(module: str, function: str) -> Callable[..., Any]:
@@ -117,24 +156,12 @@ def _load(module: str, function: str) -> Callable[..., Any]:
     return handler
 
 
-def _execute(pipe: Pipe, handler: Callable[..., Any], call: dict[str, Any]) -> dict[str, Any]:
-    def exchange(message: dict[str, Any]) -> dict[str, Any]:
-        pipe.send(message)
-        return pipe.receive()
-
-    context = greenroom.Context(call["execution"], exchange)
-    greenroom._Current.context = context
+def _execute(handler: Callable[..., Any], call: dict[str, Any], context: greenroom.Context) -> dict[str, Any]:
     outputs = _call(handler, call["inputs"], call["context"], context)
     if not isinstance(outputs, dict):
         message = f"the handler has returned {type(outputs).__name__} instead of a dict with its outputs"
         raise HandlerError(message)
-    reply = {"type": "done", "outputs": outputs}
-    try:
-        encode(reply)
-    except FrameError as error:
-        message = f"the outputs of the handler cannot be sent: {error}"
-        raise HandlerError(message) from None
-    return reply
+    return {"type": "done", "outputs": outputs}
 
 
 def _call(handler: Callable[..., Any], inputs: Any, context: Any, ctx: greenroom.Context) -> Any:
@@ -185,10 +212,8 @@ def _failure(error: BaseException) -> dict[str, Any]:
     return {
         "type": "failed",
         "kind": type(error).__name__,
-        "message": message[:MESSAGE_CHARS_MAX].encode(errors="replace").decode(),
-        "traceback": [
-            line[:MESSAGE_CHARS_MAX].encode(errors="replace").decode() for line in lines[-TRACEBACK_LINES_MAX:]
-        ],
+        "message": _bounded(message),
+        "traceback": [_bounded(line) for line in lines[-TRACEBACK_LINES_MAX:]],
         "host_call": error.number if isinstance(error, greenroom.HostError) else None,
         "is_definite": isinstance(error, HandlerError),
     }
@@ -210,6 +235,10 @@ def _clean(work: str, environment: dict[str, str]) -> str | None:
     if os.environ != environment:
         os.environ.clear()
         os.environ.update(environment)
+    # An alarm of this call must not ring in the next one.
+    signals = sys.modules.get("signal")
+    if signals is not None:
+        signals.setitimer(signals.ITIMER_REAL, 0)
     try:
         os.chdir(work)
         for entry in list(os.scandir(work)):
@@ -217,10 +246,10 @@ def _clean(work: str, environment: dict[str, str]) -> str | None:
                 shutil.rmtree(entry.path)
             else:
                 Path(entry.path).unlink()
-    except OSError:
+    except (OSError, RecursionError):
         return "files"
     threading = sys.modules.get("threading")
-    if threading is not None and threading.active_count() > 1:
+    if _thread._count() > 0 or (threading is not None and threading.active_count() > 1):
         return "threads"
     try:
         while os.waitpid(-1, os.WNOHANG)[0] != 0:

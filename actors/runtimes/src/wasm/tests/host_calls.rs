@@ -39,7 +39,8 @@ async fn each_function_of_the_host_is_called_with_the_values_of_the_component() 
         let host = RecordingHost::default();
         let found = fixture.execute(&format!("{number}.wasm"), inputs.clone(), &host).await;
         assert_eq!(found.unwrap(), outputs, "{behavior:?}");
-        assert_eq!(host.calls(), [(call, 1)], "{behavior:?}");
+        let number = u32::from(matches!(call, HostCall::CallAgent { .. }));
+        assert_eq!(host.calls(), [(call, number)], "{behavior:?}");
     }
 }
 
@@ -49,7 +50,7 @@ async fn an_artifact_is_opened_by_the_value_of_an_input() {
     let (artifact, host) = (json!({ "$artifact": { "name": "a.json" } }), RecordingHost::default());
     let outputs = fixture.execute("0.wasm", json!({ "file": artifact.clone() }), &host).await.unwrap();
     assert_eq!(outputs, json!({ "content": artifact.clone() }));
-    assert_eq!(host.calls(), [(HostCall::OpenArtifact { artifact }, 1)]);
+    assert_eq!(host.calls(), [(HostCall::OpenArtifact { artifact }, 0)]);
 }
 
 #[tokio::test]

@@ -7,13 +7,14 @@ use greenroom_protocol as protocol;
 use protocol::{ContentHash, PrincipalId, TenantId, Timestamp};
 use sqlx::sqlite::SqliteRow;
 
-use crate::agent_memory::decode::{decode_memories, decode_stored, decode_vectors};
+use crate::agent_memory::decode::{decode_memories, decode_stored, decode_stored_vectors, decode_vectors};
 use crate::agent_memory::embedder::EmbedderId;
-use crate::agent_memory::matrices::{BYTES_MAX, Matrices};
+use crate::agent_memory::matrices::Matrices;
 use crate::agent_memory::matrix::VectorRow;
-use crate::agent_memory::search::{self, PAGE_ROWS, RowPosition, StoredMemory, VectorRows};
+use crate::agent_memory::search::{self, RowPosition, StoredMemory, VectorRows};
 use crate::agent_memory::{
-    ForgetSelection, LIST_MAX, Memory, MemoryBatch, MemoryCount, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery,
+    ForgetSelection, LIST_MAX, Memory, MemoryBatch, MemoryCount, MemoryMatch, MemoryOwner, MemoryStore, StoredVectors,
+    VectorQuery,
 };
 use crate::error::StoreError;
 use crate::sqlite::columns::Columns as _;
@@ -32,6 +33,8 @@ const SELECT_NEWEST: &str = "SELECT tenant, id, at, expires_at, text, issuer, us
 const SELECT_BY_IDS: &str = "SELECT tenant, id, at, expires_at, text, vector, issuer, user, source, first_line, last_line \
                              FROM memories WHERE tenant = ?1 AND agent = ?2 AND embedder = ?3 \
                              AND id IN (SELECT unhex(value) FROM json_each(?4))";
+const SELECT_STORED_VECTORS: &str = "SELECT id, embedder, vector FROM memories WHERE tenant = ?1 AND agent = ?2 \
+                                     AND id IN (SELECT unhex(value) FROM json_each(?3))";
 const SELECT_VECTORS: &str = "SELECT id, version, at, expires_at, vector FROM memories \
                               WHERE tenant = ? AND agent = ? AND embedder = ? AND (version, id) > (?, ?) \
                               ORDER BY version, id LIMIT ?";
@@ -49,7 +52,7 @@ pub(super) struct SqliteAgentMemory {
 
 impl SqliteAgentMemory {
     pub(super) fn new(store: StoreHandle) -> Self {
-        Self { rows: SqliteRows(store), matrices: Matrices::new(BYTES_MAX) }
+        Self { rows: SqliteRows(store), matrices: Matrices::default() }
     }
 
     const fn store(&self) -> &StoreHandle {
@@ -86,6 +89,7 @@ impl VectorRows for SqliteRows {
         owner: &MemoryOwner,
         embedder: &EmbedderId,
         after: &RowPosition,
+        limit: u32,
     ) -> Result<Vec<VectorRow>, StoreError> {
         let rows = sqlx::query(SELECT_VECTORS)
             .bind(owner.tenant.as_str())
@@ -93,7 +97,7 @@ impl VectorRows for SqliteRows {
             .bind(embedder.as_str())
             .bind(after.version)
             .bind(after.id.as_slice())
-            .bind(PAGE_ROWS)
+            .bind(limit)
             .fetch_all(&self.0.readers)
             .await;
         decode_vectors(&rows.map_err(|error| sqlx_error(&error))?)
@@ -134,6 +138,21 @@ fn read_text(row: &SqliteRow) -> Result<String, StoreError> {
 impl MemoryStore for SqliteAgentMemory {
     async fn remember(&self, owner: &MemoryOwner, batch: &MemoryBatch, now: Timestamp) -> Result<(), StoreError> {
         self.store().queue.execute(Remember { owner: owner.clone(), batch: batch.clone(), now }).await
+    }
+
+    async fn find_vectors(
+        &self,
+        owner: &MemoryOwner,
+        embedder: &EmbedderId,
+        ids: &[ContentHash],
+    ) -> Result<StoredVectors, StoreError> {
+        let rows = sqlx::query(SELECT_STORED_VECTORS)
+            .bind(owner.tenant.as_str())
+            .bind(owner.agent.as_str())
+            .bind(serde_json::to_string(ids)?)
+            .fetch_all(&self.store().readers)
+            .await;
+        decode_stored_vectors(&rows.map_err(|error| sqlx_error(&error))?, embedder)
     }
 
     async fn recall(
@@ -177,5 +196,9 @@ impl MemoryStore for SqliteAgentMemory {
 
     async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
         delete::prune(self.store(), tenant, before, now).await
+    }
+
+    fn set_cache_bytes_max(&self, bytes_max: usize) {
+        self.matrices.set_bytes_max(bytes_max);
     }
 }

@@ -30,8 +30,9 @@ mod delete;
 const SELECT_NEWEST: &str = "SELECT tenant, id, at, expires_at, text, issuer, user, source, first_line, last_line \
                              FROM memories WHERE tenant = ? AND agent = ? AND (expires_at IS NULL OR expires_at > ?) \
                              ORDER BY at DESC, id DESC LIMIT ?";
+/// The sign keeps SQLite from reading all rows of the embedder by their index.
 const SELECT_BY_IDS: &str = "SELECT tenant, id, at, expires_at, text, vector, issuer, user, source, first_line, last_line \
-                             FROM memories WHERE tenant = ?1 AND agent = ?2 AND embedder = ?3 \
+                             FROM memories WHERE tenant = ?1 AND agent = ?2 AND +embedder = ?3 \
                              AND id IN (SELECT unhex(value) FROM json_each(?4))";
 const SELECT_STORED_VECTORS: &str = "SELECT id, embedder, vector FROM memories WHERE tenant = ?1 AND agent = ?2 \
                                      AND id IN (SELECT unhex(value) FROM json_each(?3))";
@@ -41,8 +42,13 @@ const SELECT_VECTORS: &str = "SELECT id, version, at, expires_at, vector FROM me
 const SELECT_IDS: &str = "SELECT id FROM memories WHERE tenant = ? AND agent = ? AND embedder = ?";
 const SELECT_VERSION: &str = "SELECT version FROM memory_owners WHERE tenant = ? AND agent = ?";
 const COUNT_VECTORS: &str = "SELECT COUNT(*) FROM memories WHERE tenant = ? AND agent = ? AND embedder = ?";
-const COUNT_MEMORIES: &str = "SELECT COUNT(*) AS memories, COUNT(source) AS of_documents FROM memories \
-                              WHERE tenant = ? AND agent = ? AND (expires_at IS NULL OR expires_at > ?)";
+/// Counts in indexes only: all, less the few that have expired.
+const COUNT_MEMORIES: &str = "SELECT (SELECT COUNT(*) FROM memories WHERE tenant = ?1 AND agent = ?2) \
+                              - (SELECT COUNT(*) FROM memories WHERE +tenant = ?1 AND +agent = ?2 \
+                              AND expires_at IS NOT NULL AND expires_at <= ?3) AS memories, \
+                              (SELECT COUNT(*) FROM memories WHERE tenant = ?1 AND agent = ?2 AND source IS NOT NULL) \
+                              - (SELECT COUNT(*) FROM memories WHERE +tenant = ?1 AND +agent = ?2 \
+                              AND expires_at IS NOT NULL AND expires_at <= ?3 AND +source IS NOT NULL) AS of_documents";
 
 /// The memories of agents.
 pub(super) struct SqliteAgentMemory {
@@ -200,5 +206,43 @@ impl MemoryStore for SqliteAgentMemory {
 
     fn set_cache_bytes_max(&self, bytes_max: usize) {
         self.matrices.set_bytes_max(bytes_max);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::{COUNT_MEMORIES, SELECT_BY_IDS, SELECT_STORED_VECTORS};
+
+    /// How SQLite executes a statement, a line for each table.
+    fn plan(statement: &str) -> Vec<String> {
+        let connection = Connection::open_in_memory().unwrap();
+        for migration in [
+            include_str!("../../migrations/sqlite/0001_stores.sql"),
+            include_str!("../../migrations/sqlite/0004_memories.sql"),
+        ] {
+            connection.execute_batch(migration).unwrap();
+        }
+        let mut explained = connection.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
+        let mut rows = explained.raw_query();
+        let mut lines = Vec::new();
+        while let Some(row) = rows.next().unwrap() {
+            lines.push(row.get::<_, String>("detail").unwrap());
+        }
+        lines.retain(|line| line.contains(" memories "));
+        lines
+    }
+
+    #[test]
+    fn memories_are_read_by_their_ids_and_counted_in_indexes_however_many_there_are() {
+        for statement in [SELECT_BY_IDS, SELECT_STORED_VECTORS] {
+            let plan = plan(statement);
+            assert!(plan.iter().all(|line| line.contains("(tenant=? AND agent=? AND id=?)")), "{plan:?}");
+            assert_eq!(plan.len(), 1);
+        }
+        let plan = plan(COUNT_MEMORIES);
+        let is_bounded = |line: &String| line.contains("COVERING INDEX") || line.contains("memories_by_expiry");
+        assert!(plan.len() == 4 && plan.iter().all(is_bounded), "{plan:?}");
     }
 }

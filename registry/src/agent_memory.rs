@@ -5,6 +5,8 @@
 //! The stores on SQL search exactly (`search.rs`). Qdrant ([`crate::qdrant`]) searches an index: it may miss a match, does
 //! not order equal ones, and a memory whose id is stored already replaces it. So the trait promises none of that.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
 use protocol::{AgentId, ContentHash, PrincipalId, TenantId, Timestamp};
@@ -24,12 +26,18 @@ use vector::UnitVector;
 
 /// Memories of one agent for one tenant by default, the chunks of documents included.
 pub const OWNER_MAX_DEFAULT: usize = 100_000;
+/// Bytes of the vectors that a process has in memory by default. 100,000 vectors of 256 dimensions take 69 MB of them.
+pub const CACHE_BYTES_DEFAULT: usize = 512 * 1024 * 1024;
 /// Memories of one list.
 pub const LIST_MAX: usize = 1_000;
 /// Memories of one write.
 pub const BATCH_MAX: usize = 256;
 /// Memories that one transaction deletes.
 pub(crate) const DELETED_MAX: u32 = 1_000;
+/// Writes of single memories for which the memories of their owner are counted once, at most.
+const EVICTION_INTERVAL_MAX: usize = 64;
+/// The share of its maximum by which an owner may have more until its memories are counted, as a divisor.
+const EXCESS_DIVISOR: usize = 1_000;
 
 /// The owner of memories. A query never finds the memories of another owner.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,6 +105,20 @@ pub struct MemoryBatch {
     pub owner_max: usize,
 }
 
+impl MemoryBatch {
+    /// The number of writes for which the memories of the owner are counted once. Counting 100,000 takes longer than the
+    /// write of one, so single ones are counted after as many as may be a thousandth too much.
+    pub(crate) fn eviction_interval(&self) -> u64 {
+        match self.memories.len() {
+            0 | 1 => (self.owner_max / EXCESS_DIVISOR).clamp(1, EVICTION_INTERVAL_MAX) as u64,
+            _ => 1,
+        }
+    }
+}
+
+/// Memories that are stored by their ids; with their vectors, if the embedder in question has computed these.
+pub type StoredVectors = HashMap<ContentHash, Option<UnitVector>>;
+
 /// A memory that matches a query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MemoryMatch {
@@ -148,12 +170,24 @@ pub enum ForgetSelection {
 #[async_trait]
 pub trait MemoryStore: Send + Sync {
     /// Stores memories, and waits until they are durable. Of a memory whose id is stored already, either remains; a part of
-    /// a document replaces it. If the owner has more than its maximum then, the oldest of what executions have remembered
-    /// are evicted, and never parts of documents.
+    /// a document replaces it, and of two parts one may remain that was remembered later. If the owner has more than its
+    /// maximum then, the oldest of what executions have remembered are evicted, and never parts of documents. An owner may
+    /// have a thousandth more than its maximum.
     ///
     /// # Errors
     /// [`StoreError`], and then nothing was stored, unless its outcome is not known.
     async fn remember(&self, owner: &MemoryOwner, batch: &MemoryBatch, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Those of these memories that are stored, at most [`BATCH_MAX`], with the vectors that this embedder has computed.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be read.
+    async fn find_vectors(
+        &self,
+        owner: &MemoryOwner,
+        embedder: &EmbedderId,
+        ids: &[ContentHash],
+    ) -> Result<StoredVectors, StoreError>;
 
     /// Finds the most similar memories, the most similar first.
     ///
@@ -206,6 +240,9 @@ pub trait MemoryStore: Send + Sync {
     async fn referenced_artifacts(&self) -> Result<std::collections::HashSet<ContentHash>, StoreError> {
         Ok(std::collections::HashSet::new())
     }
+
+    /// Sets how many bytes of vectors the store may have in memory. A store that has none there ignores it.
+    fn set_cache_bytes_max(&self, _bytes_max: usize) {}
 }
 
 /// Orders matches: the most similar first; of equals, the newest first.

@@ -27,6 +27,7 @@ pub mod idempotency;
 pub mod journal;
 pub mod ledger;
 pub mod maintenance;
+pub mod outage;
 pub mod qdrant;
 pub mod rate_windows;
 pub mod redis;

@@ -76,7 +76,7 @@ impl Qdrant {
     /// The memories of agents.
     #[must_use]
     pub fn memory_store(&self) -> Arc<dyn MemoryStore> {
-        Arc::new(QdrantMemory(Arc::clone(&self.0)))
+        Arc::new(QdrantMemory::new(Arc::clone(&self.0)))
     }
 }
 

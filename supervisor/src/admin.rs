@@ -113,10 +113,11 @@ impl AdminOps {
         let runs = self.stores.maintenance.prune_runs(Some(tenant), before).await.map_err(|error| error.cause())?;
         let keys = self.stores.maintenance.prune_keys(Some(tenant), before).await.map_err(|error| error.cause())?;
         self.record("runs", &format!("pruned {runs} runs and {keys} stored replies of the tenant {tenant}")).await?;
+        let memories = self.prune_memories(Some(tenant)).await?;
         let swept = self.sweep(Some(tenant)).await?;
         Ok(json!({
             "runs": runs, "stored_replies": keys, "artifacts": swept.artifacts, "artifact_bytes": swept.bytes,
-            "artifacts_unreferenced": swept.tombstones,
+            "artifacts_unreferenced": swept.tombstones, "memories": memories,
         }))
     }
 

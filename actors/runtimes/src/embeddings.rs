@@ -1,16 +1,19 @@
 //! Models that compute the vectors of texts, over HTTP: servers with OpenAI's API of embeddings, and Ollama.
 //!
 //! A call has a bounded time, a bounded reply and bounded retries. A call that is charged for is sent once more only if
-//! the server has certainly done nothing, so that no second charge is possible that nothing has reserved.
+//! the server has certainly done nothing, so that no second charge is possible that nothing has reserved. While a server
+//! counts as away ([`Outage`]), calls fail at once.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use greenroom_protocol::value::truncate_utf8;
 use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_registry::agent_memory::embedder::{Embedder, EmbedderId, Embeddings};
 use greenroom_registry::agent_memory::vector::UnitVector;
 use greenroom_registry::ledger::Reservation;
+use greenroom_registry::outage::Outage;
 use reqwest::Url;
 
 use crate::models::http::{ApiKey, CONNECT_TIMEOUT, Redactor, http_client, parse_base_url};
@@ -21,7 +24,7 @@ mod failure;
 use api::Reply;
 use failure::Failure;
 
-/// The longest time of one attempt.
+/// The longest time of one attempt. A call that has taken as long is not repeated.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Attempts of one call.
 const ATTEMPTS_MAX: u32 = 3;
@@ -29,6 +32,9 @@ const ATTEMPTS_MAX: u32 = 3;
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// The longest delay that a server may demand before the next attempt; one that demands more is not called again.
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
+/// Bytes of a text that a vector is computed of. Models refuse texts of more than about 8,000 tokens, and a token has a byte
+/// at least.
+const TEXT_BYTES_MAX: usize = 8_000;
 /// Texts of one call.
 const BATCH_MAX: usize = 64;
 /// Bytes of one reply: more than the numbers of [`BATCH_MAX`] large vectors take as text.
@@ -89,7 +95,8 @@ pub fn open(settings: EmbeddingSettings) -> Result<Arc<dyn Embedder>, Cause> {
         EmbeddingApi::Ollama => None,
     };
     let redactor = Redactor::new(settings.key.clone());
-    Ok(Arc::new(HttpEmbedder { http: http_client(CONNECT_TIMEOUT)?, id, url, charged_model, redactor, settings }))
+    let http = http_client(CONNECT_TIMEOUT)?;
+    Ok(Arc::new(HttpEmbedder { http, id, url, charged_model, redactor, outage: Outage::default(), settings }))
 }
 
 struct HttpEmbedder {
@@ -98,6 +105,8 @@ struct HttpEmbedder {
     url: Url,
     charged_model: Option<String>,
     redactor: Redactor,
+    /// Lets calls fail at once while the server is silent or cannot be reached.
+    outage: Outage<()>,
     settings: EmbeddingSettings,
 }
 
@@ -115,6 +124,28 @@ impl HttpEmbedder {
             return api::read_reply(self.settings.api, &text).map_err(Failure::Unreadable);
         }
         Err(Failure::from_response(status, &text, &headers, &self.redactor))
+    }
+
+    /// Sends texts until there are vectors, or no further attempt is due.
+    async fn call(&self, texts: &[String], is_charged: bool) -> Result<Embeddings, Failure> {
+        let texts: Vec<&str> = texts.iter().map(|text| truncate_utf8(text, TEXT_BYTES_MAX)).collect();
+        let body = api::request(&self.settings, &texts);
+        let started_at = Instant::now();
+        let mut attempt = 1;
+        loop {
+            let failure = match self.attempt(&body).await.and_then(|reply| self.vectors(reply, texts.len())) {
+                Ok(embeddings) => return Ok(embeddings),
+                Err(failure) => failure,
+            };
+            let is_retried = failure.is_retryable() && (!is_charged || failure.did_nothing());
+            let delay = failure.retry_after().unwrap_or_else(|| RETRY_DELAY * 2_u32.pow(attempt - 1));
+            let is_due = attempt < ATTEMPTS_MAX && delay <= RETRY_DELAY_MAX && started_at.elapsed() < ATTEMPT_TIMEOUT;
+            if !is_retried || !is_due {
+                return Err(failure);
+            }
+            tokio::time::sleep(delay).await;
+            attempt += 1;
+        }
     }
 
     /// The vectors of a reply, which must be as many as the texts, with the configured dimensions.
@@ -162,21 +193,13 @@ impl Embedder for HttpEmbedder {
         if self.charged_model.is_some() && reservation.is_none() {
             return Err(Cause::new(ErrorCode::Internal, "an embedding that is charged for has no reservation"));
         }
-        let body = api::request(&self.settings, texts);
-        let mut attempt = 1;
-        loop {
-            let failure = match self.attempt(&body).await.and_then(|reply| self.vectors(reply, texts.len())) {
-                Ok(embeddings) => return Ok(embeddings),
-                Err(failure) => failure,
-            };
-            let is_retried = failure.is_retryable() && (reservation.is_none() || failure.did_nothing());
-            let delay = failure.retry_after().unwrap_or_else(|| RETRY_DELAY * 2_u32.pow(attempt - 1));
-            if !is_retried || attempt >= ATTEMPTS_MAX || delay > RETRY_DELAY_MAX {
-                return Err(failure.cause(&self.id));
-            }
-            tokio::time::sleep(delay).await;
-            attempt += 1;
+        let attempt = self.outage.begin().map_err(|()| Failure::Paused.cause(&self.id))?;
+        let result = self.call(texts, reservation.is_some()).await;
+        match &result {
+            Err(failure) if failure.is_outage() => attempt.fail(()),
+            Ok(_) | Err(_) => attempt.succeed(),
         }
+        result.map_err(|failure| failure.cause(&self.id))
     }
 }
 

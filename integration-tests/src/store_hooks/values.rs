@@ -8,8 +8,10 @@ use std::path::Path;
 use async_trait::async_trait;
 use greenroom_protocol::{ArtifactRef, ContentHash, ContextKey, PrincipalId, RunId, TenantId, Timestamp};
 use greenroom_registry::StoreError;
+use greenroom_registry::agent_memory::embedder::EmbedderId;
 use greenroom_registry::agent_memory::{
-    ForgetSelection, Memory, MemoryBatch, MemoryCount, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery,
+    ForgetSelection, Memory, MemoryBatch, MemoryCount, MemoryMatch, MemoryOwner, MemoryStore, StoredVectors,
+    VectorQuery,
 };
 use greenroom_registry::artifacts::{
     ArtifactContent, ArtifactError, ArtifactInfo, ArtifactOwner, ArtifactSource, ArtifactStore, SweepReport,
@@ -117,6 +119,15 @@ impl DefinitionStore for Hooked<dyn DefinitionStore> {
 impl MemoryStore for Hooked<dyn MemoryStore> {
     async fn remember(&self, owner: &MemoryOwner, batch: &MemoryBatch, now: Timestamp) -> Result<(), StoreError> {
         self.write_through(self.inner.remember(owner, batch, now)).await
+    }
+
+    async fn find_vectors(
+        &self,
+        owner: &MemoryOwner,
+        embedder: &EmbedderId,
+        ids: &[ContentHash],
+    ) -> Result<StoredVectors, StoreError> {
+        self.inner.find_vectors(owner, embedder, ids).await
     }
 
     async fn recall(

@@ -9,6 +9,7 @@ use greenroom_integration_tests::script_server::{ScriptServer, ServerBehavior};
 use greenroom_protocol::Json;
 
 mod documents;
+mod retention;
 mod servers;
 
 const AGENT: &str = "remembering_agent";

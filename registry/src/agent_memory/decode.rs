@@ -3,9 +3,11 @@
 use greenroom_protocol as protocol;
 use protocol::{PrincipalId, Timestamp};
 
+use super::embedder::EmbedderId;
 use super::matrix::VectorRow;
 use super::search::StoredMemory;
-use super::{Memory, MemorySource};
+use super::vector::{UnitVector, numbers_of_bytes};
+use super::{Memory, MemorySource, StoredVectors};
 use crate::columns::Columns;
 use crate::error::StoreError;
 
@@ -34,6 +36,20 @@ pub(crate) fn decode_vectors<R: Columns>(rows: &[R]) -> Result<Vec<VectorRow>, S
             expires_at: optional_timestamp(row)?,
             vector: row.bytes("vector")?.to_vec(),
         })
+    };
+    rows.iter().map(decode).collect()
+}
+
+/// Decodes which memories are stored, with the vectors of one embedder.
+pub(crate) fn decode_stored_vectors<R: Columns>(
+    rows: &[R],
+    embedder: &EmbedderId,
+) -> Result<StoredVectors, StoreError> {
+    let decode = |row: &R| {
+        let is_own = row.text("embedder")? == embedder.as_str();
+        let bytes = row.bytes("vector")?;
+        let vector = is_own.then(|| UnitVector::from_stored(numbers_of_bytes(bytes).collect())).flatten();
+        Ok((row.hash("id")?, vector))
     };
     rows.iter().map(decode).collect()
 }

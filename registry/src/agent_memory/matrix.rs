@@ -3,6 +3,7 @@
 //! vectors has the exact matches, because the difference between both similarities is bounded.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 
 use greenroom_protocol as protocol;
 use protocol::{ContentHash, Timestamp};
@@ -15,9 +16,15 @@ const SCALE: f32 = 32_767.0;
 /// margin for the rounding of the exact one.
 const ERROR_MARGIN: f32 = 1.2;
 /// Bytes of a row beside its numbers, in the list and in the index by id.
-pub(crate) const ROW_BYTES: usize = 160;
+pub(crate) const ROW_BYTES: usize = 176;
 /// Bytes of a matrix without rows.
 pub(crate) const EMPTY_BYTES: usize = 1_024;
+/// The share of its rows by which a matrix grows, as a divisor: doubling would take twice the memory.
+const GROWTH_DIVISOR: usize = 8;
+/// Rows by which a matrix grows at least.
+const GROWTH_ROWS_MIN: usize = 64;
+/// Rows that the database may have no longer, beside as many as it had when they were compared last.
+const STALE_ROWS_MAX: usize = 4_096;
 /// The score of a row that cannot match.
 const NO_SCORE: i32 = i32::MIN;
 
@@ -40,7 +47,10 @@ pub(crate) struct VectorRow {
 #[derive(Debug, Clone, Copy)]
 struct RowInfo {
     id: ContentHash,
+    at: Timestamp,
     expires_at: Option<Timestamp>,
+    /// The same for rows whose stored vectors are equal. Its key is secret, so that no one can make it the same for others.
+    vector_hash: u64,
 }
 
 /// What a scan looks for.
@@ -63,6 +73,9 @@ pub(crate) struct Matrix {
     numbers: Vec<i16>,
     rows: Vec<RowInfo>,
     index: HashMap<ContentHash, usize>,
+    hasher: RandomState,
+    /// Its rows when it was compared with the database last.
+    compared_rows: usize,
     /// The version of the owner up to which it has the rows; `None` while it has none.
     pub(crate) version: Option<i64>,
 }
@@ -70,7 +83,20 @@ pub(crate) struct Matrix {
 impl Matrix {
     /// A matrix without rows.
     pub(crate) fn new(dimensions: usize) -> Self {
-        Self { dimensions, numbers: Vec::new(), rows: Vec::new(), index: HashMap::new(), version: None }
+        Self {
+            dimensions,
+            numbers: Vec::new(),
+            rows: Vec::new(),
+            index: HashMap::new(),
+            hasher: RandomState::new(),
+            compared_rows: 0,
+            version: None,
+        }
+    }
+
+    /// Drops all rows.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new(self.dimensions);
     }
 
     /// The bytes of this many rows.
@@ -95,7 +121,8 @@ impl Matrix {
         if numbers.len() != self.dimensions || self.dimensions == 0 {
             return;
         }
-        let info = RowInfo { id: row.id, expires_at: row.expires_at };
+        let vector_hash = self.hasher.hash_one(&row.vector);
+        let info = RowInfo { id: row.id, at: row.at, expires_at: row.expires_at, vector_hash };
         if let Some(at) = self.index.get(&row.id).copied() {
             let from = at * self.dimensions;
             if let (Some(stored), Some(known)) =
@@ -106,15 +133,51 @@ impl Matrix {
             }
             return;
         }
+        if self.rows.len() == self.rows.capacity() {
+            self.reserve((self.rows.len() / GROWTH_DIVISOR).max(GROWTH_ROWS_MIN));
+        }
         self.index.insert(row.id, self.rows.len());
         self.rows.push(info);
         self.numbers.extend(numbers);
     }
 
-    /// Releases the capacity that rows are not expected to need soon.
-    pub(crate) fn shrink(&mut self) {
-        self.numbers.shrink_to_fit();
-        self.rows.shrink_to_fit();
+    /// Reserves memory for this many further rows, and no more.
+    pub(crate) fn reserve(&mut self, rows: usize) {
+        self.rows.reserve_exact(rows);
+        self.numbers.reserve_exact(rows.saturating_mul(self.dimensions));
+    }
+
+    /// Reserves memory for the rows of this many bytes, see [`Matrix::bytes_of`].
+    pub(crate) fn reserve_bytes(&mut self, bytes: usize) {
+        self.reserve(bytes.checked_div(Self::bytes_of(1, self.dimensions)).unwrap_or(0));
+    }
+
+    /// The number of rows.
+    pub(crate) const fn row_count(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Records that the database has all rows, or had them a moment ago.
+    pub(crate) const fn set_compared(&mut self) {
+        self.compared_rows = self.rows.len();
+    }
+
+    /// True if so many rows were added since it was compared with the database that most may be stale.
+    pub(crate) const fn needs_comparison(&self) -> bool {
+        self.rows.len() > self.compared_rows.saturating_mul(2).saturating_add(STALE_ROWS_MAX)
+    }
+
+    /// Drops a row.
+    pub(crate) fn remove(&mut self, id: &ContentHash) {
+        let Some(last) = self.rows.len().checked_sub(1) else { return };
+        let Some(at) = self.index.remove(id) else { return };
+        self.rows.swap_remove(at);
+        if let Some(moved) = self.rows.get(at) {
+            self.index.insert(moved.id, at);
+            let from = last * self.dimensions;
+            self.numbers.copy_within(from..from + self.dimensions, at * self.dimensions);
+        }
+        self.numbers.truncate(last * self.dimensions);
     }
 
     /// Drops the rows that are not among these.
@@ -136,9 +199,10 @@ impl Matrix {
         }
         self.rows.truncate(length);
         self.numbers.truncate(length * self.dimensions);
+        self.set_compared();
     }
 
-    /// The memories among which all matches are, in no order.
+    /// The memories among which all matches are, in no order. Of those with equal vectors, only the newest can match.
     pub(crate) fn candidates(&self, scan: &Scan) -> Vec<ContentHash> {
         if self.dimensions == 0 || scan.vector.dimensions() != self.dimensions || scan.limit == 0 {
             return Vec::new();
@@ -156,7 +220,11 @@ impl Matrix {
             None => least,
         };
         let found = self.rows.iter().zip(scores).filter(|(_, score)| *score >= threshold && *score != NO_SCORE);
-        found.map(|(info, _)| info.id).collect()
+        let mut found: Vec<RowInfo> = found.map(|(info, _)| *info).collect();
+        if found.len() > scan.limit {
+            retain_newest_of_equal(&mut found, scan.limit);
+        }
+        found.into_iter().map(|info| info.id).collect()
     }
 
     /// The largest difference between the score of a row and that of its exact similarity.
@@ -164,6 +232,17 @@ impl Matrix {
         let dimensions = u16::try_from(self.dimensions).unwrap_or(u16::MAX);
         (ERROR_MARGIN * f32::from(dimensions).sqrt() * SCALE) as i32
     }
+}
+
+/// Drops rows beside which there are `limit` newer ones with the same vector.
+fn retain_newest_of_equal(rows: &mut Vec<RowInfo>, limit: usize) {
+    rows.sort_unstable_by(|one, other| (other.at, other.id).cmp(&(one.at, one.id)));
+    let mut newer: HashMap<u64, usize> = HashMap::new();
+    rows.retain(|row| {
+        let count = newer.entry(row.vector_hash).or_default();
+        *count += 1;
+        *count <= limit
+    });
 }
 
 /// The least score of the `limit` best ones; `None` if there are not so many.

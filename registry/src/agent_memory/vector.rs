@@ -28,6 +28,11 @@ impl UnitVector {
         Some(Self(numbers))
     }
 
+    /// A vector that was stored, which has the length one already; `None` if a number is not finite.
+    pub(crate) fn from_stored(numbers: Vec<f32>) -> Option<Self> {
+        numbers.iter().all(|number| number.is_finite()).then_some(Self(numbers))
+    }
+
     /// A vector of zeros without dimensions.
     pub(crate) const fn zero() -> Self {
         Self(Vec::new())
@@ -94,6 +99,8 @@ mod tests {
     fn a_stored_vector_is_read_back() {
         let vector = UnitVector::normalized((1..100_u8).map(f32::from).collect()).unwrap();
         assert_eq!(numbers_of_bytes(&vector.to_bytes()).collect::<Vec<_>>(), vector.as_slice());
+        assert_eq!(UnitVector::from_stored(numbers_of_bytes(&vector.to_bytes()).collect()), Some(vector));
+        assert_eq!(UnitVector::from_stored(vec![1.0, f32::NAN]), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::agent_memory::embedder::EmbedderId;
 use crate::agent_memory::vector::similarity;
 use crate::agent_memory::{
     ForgetSelection, LIST_MAX, Memory, MemoryBatch, MemoryCount, MemoryMatch, MemoryOwner, MemoryStore, NewMemory,
-    VectorQuery, best_first, newest_first,
+    StoredVectors, VectorQuery, best_first, newest_first,
 };
 use crate::error::StoreError;
 use crate::in_memory::shared::{Shared, lock};
@@ -74,13 +74,26 @@ impl MemoryStore for InMemoryAgentMemory {
         let memories = owners.entry(owner.clone()).or_default();
         memories.retain(|_, stored| stored.new.memory.is_unexpired(now));
         for new in &batch.memories {
-            if new.memory.source.is_some() || !memories.contains_key(&new.memory.id) {
+            let is_replaced = |stored: &Stored| new.memory.source.is_some() && new.memory.at >= stored.new.memory.at;
+            if memories.get(&new.memory.id).is_none_or(is_replaced) {
                 let stored = Stored { new: new.clone(), embedder: batch.embedder.clone() };
                 memories.insert(new.memory.id, stored);
             }
         }
         evict(memories, batch.owner_max);
         Ok(())
+    }
+
+    async fn find_vectors(
+        &self,
+        owner: &MemoryOwner,
+        embedder: &EmbedderId,
+        ids: &[ContentHash],
+    ) -> Result<StoredVectors, StoreError> {
+        let owners = lock(&self.owners);
+        let Some(memories) = owners.get(owner) else { return Ok(StoredVectors::new()) };
+        let vector = |stored: &Stored| (stored.embedder == *embedder).then(|| stored.new.vector.clone());
+        Ok(ids.iter().filter_map(|id| memories.get(id).map(|stored| (*id, vector(stored)))).collect())
     }
 
     async fn recall(

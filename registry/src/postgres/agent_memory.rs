@@ -7,13 +7,14 @@ use greenroom_protocol as protocol;
 use protocol::{ContentHash, PrincipalId, TenantId, Timestamp};
 use sqlx::postgres::PgRow;
 
-use crate::agent_memory::decode::{decode_memories, decode_stored, decode_vectors};
+use crate::agent_memory::decode::{decode_memories, decode_stored, decode_stored_vectors, decode_vectors};
 use crate::agent_memory::embedder::EmbedderId;
-use crate::agent_memory::matrices::{BYTES_MAX, Matrices};
+use crate::agent_memory::matrices::Matrices;
 use crate::agent_memory::matrix::VectorRow;
-use crate::agent_memory::search::{self, PAGE_ROWS, RowPosition, StoredMemory, VectorRows};
+use crate::agent_memory::search::{self, RowPosition, StoredMemory, VectorRows};
 use crate::agent_memory::{
-    ForgetSelection, LIST_MAX, Memory, MemoryBatch, MemoryCount, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery,
+    ForgetSelection, LIST_MAX, Memory, MemoryBatch, MemoryCount, MemoryMatch, MemoryOwner, MemoryStore, StoredVectors,
+    VectorQuery,
 };
 use crate::columns::{Columns as _, from_int};
 use crate::error::StoreError;
@@ -29,6 +30,8 @@ const SELECT_NEWEST: &str = "SELECT tenant, id, at, expires_at, text, issuer, us
 const SELECT_BY_IDS: &str = "SELECT tenant, id, at, expires_at, text, vector, issuer, user_id AS \"user\", source, \
                              first_line, last_line FROM memories WHERE tenant = $1 AND agent = $2 AND embedder = $3 \
                              AND id = ANY ($4)";
+const SELECT_STORED_VECTORS: &str =
+    "SELECT id, embedder, vector FROM memories WHERE tenant = $1 AND agent = $2 AND id = ANY ($3)";
 const SELECT_VECTORS: &str = "SELECT id, version, at, expires_at, vector FROM memories \
                               WHERE tenant = $1 AND agent = $2 AND embedder = $3 AND (version, id) > ($4, $5) \
                               ORDER BY version, id LIMIT $6";
@@ -46,7 +49,7 @@ pub(super) struct PostgresAgentMemory {
 
 impl PostgresAgentMemory {
     pub(super) fn new(store: StoreHandle) -> Self {
-        Self { rows: PostgresRows(store), matrices: Matrices::new(BYTES_MAX) }
+        Self { rows: PostgresRows(store), matrices: Matrices::default() }
     }
 
     const fn store(&self) -> &StoreHandle {
@@ -84,6 +87,7 @@ impl VectorRows for PostgresRows {
         owner: &MemoryOwner,
         embedder: &EmbedderId,
         after: &RowPosition,
+        limit: u32,
     ) -> Result<Vec<VectorRow>, StoreError> {
         let rows = sqlx::query(SELECT_VECTORS)
             .bind(owner.tenant.as_str())
@@ -91,7 +95,7 @@ impl VectorRows for PostgresRows {
             .bind(embedder.as_str())
             .bind(after.version)
             .bind(after.id.as_slice())
-            .bind(i64::from(PAGE_ROWS))
+            .bind(i64::from(limit))
             .fetch_all(&self.0.readers)
             .await;
         decode_vectors(&rows.map_err(|error| sqlx_error(&error))?)
@@ -113,16 +117,19 @@ impl VectorRows for PostgresRows {
         embedder: &EmbedderId,
         ids: &[ContentHash],
     ) -> Result<Vec<StoredMemory>, StoreError> {
-        let ids: Vec<Vec<u8>> = ids.iter().map(|id| id.as_bytes().to_vec()).collect();
         let rows = sqlx::query(SELECT_BY_IDS)
             .bind(owner.tenant.as_str())
             .bind(owner.agent.as_str())
             .bind(embedder.as_str())
-            .bind(ids)
+            .bind(bytes_of(ids))
             .fetch_all(&self.0.readers)
             .await;
         decode_stored(&rows.map_err(|error| sqlx_error(&error))?, read_text)
     }
+}
+
+fn bytes_of(ids: &[ContentHash]) -> Vec<Vec<u8>> {
+    ids.iter().map(|id| id.as_bytes().to_vec()).collect()
 }
 
 fn read_text(row: &PgRow) -> Result<String, StoreError> {
@@ -133,6 +140,21 @@ fn read_text(row: &PgRow) -> Result<String, StoreError> {
 impl MemoryStore for PostgresAgentMemory {
     async fn remember(&self, owner: &MemoryOwner, batch: &MemoryBatch, now: Timestamp) -> Result<(), StoreError> {
         write::remember(self.store(), owner, batch, now).await
+    }
+
+    async fn find_vectors(
+        &self,
+        owner: &MemoryOwner,
+        embedder: &EmbedderId,
+        ids: &[ContentHash],
+    ) -> Result<StoredVectors, StoreError> {
+        let rows = sqlx::query(SELECT_STORED_VECTORS)
+            .bind(owner.tenant.as_str())
+            .bind(owner.agent.as_str())
+            .bind(bytes_of(ids))
+            .fetch_all(&self.store().readers)
+            .await;
+        decode_stored_vectors(&rows.map_err(|error| sqlx_error(&error))?, embedder)
     }
 
     async fn recall(
@@ -176,5 +198,9 @@ impl MemoryStore for PostgresAgentMemory {
 
     async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
         write::prune(self.store(), tenant, before, now).await
+    }
+
+    fn set_cache_bytes_max(&self, bytes_max: usize) {
+        self.matrices.set_bytes_max(bytes_max);
     }
 }

@@ -1,6 +1,6 @@
 //! The connection to the server: it is made again whenever it is lost, and meanwhile each operation fails. An operation
-//! waits for [`OPERATION_TIMEOUT`] at most. The collection is created before the first operation, and again if something
-//! has deleted it.
+//! waits for [`OPERATION_TIMEOUT`] at most, and not at all while the server counts as away ([`Outage`]). The collection is
+//! created before the first operation, and again if something has deleted it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use super::collection::Collection;
 use super::error::QdrantError;
 use super::{QdrantObserver, QdrantParts};
 use crate::authorities::read_authorities;
+use crate::outage::Outage;
 
 /// The longest time of one operation.
 pub(super) const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -73,6 +74,8 @@ pub(super) struct Connection {
     is_prepared: AtomicBool,
     /// Lets one operation prepare, and the others wait for it.
     preparing: Mutex<()>,
+    /// Lets operations fail at once while the server is silent or cannot be reached.
+    outage: Outage<QdrantError>,
     /// True from the first failure until an operation succeeds.
     is_failing: AtomicBool,
 }
@@ -94,6 +97,7 @@ impl Connection {
             observer: parts.observer,
             is_prepared: AtomicBool::new(false),
             preparing: Mutex::new(()),
+            outage: Outage::default(),
             is_failing: AtomicBool::new(false),
         };
         if let Err(error) = limit_time(PREPARE_TIMEOUT, connection.prepare_once()).await {
@@ -113,7 +117,22 @@ impl Connection {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let result = limit_time(OPERATION_TIMEOUT, self.try_call(send)).await;
+        self.execute(self.try_call(send)).await
+    }
+
+    /// Executes an operation, unless the server counts as away.
+    async fn execute<T>(&self, work: impl Future<Output = Result<T, QdrantError>>) -> Result<T, QdrantError> {
+        let result = match self.outage.begin() {
+            Err(error) => Err(error),
+            Ok(attempt) => {
+                let result = limit_time(OPERATION_TIMEOUT, work).await;
+                match &result {
+                    Err(error) if error.is_outage() => attempt.fail(error.clone()),
+                    Ok(_) | Err(_) => attempt.succeed(),
+                }
+                result
+            }
+        };
         self.record(&result);
         result
     }
@@ -132,9 +151,7 @@ impl Connection {
                 names.filter(|name| name.starts_with(&self.collection.family) && *name != self.collection.name);
             Ok(others.chain([self.collection.name.clone()]).collect())
         };
-        let result = limit_time(OPERATION_TIMEOUT, list).await;
-        self.record(&result);
-        result
+        self.execute(list).await
     }
 
     /// Counts and logs an error that a reply has shown.
@@ -166,6 +183,10 @@ impl Connection {
             self.prepare_once().await?;
             sent = send(self.points.clone()).await.map_err(|status| QdrantError::from_status(&status));
         }
+        if matches!(sent, Err(QdrantError::Failed(_))) {
+            // Something else may have created the collection anew, with vectors of other dimensions.
+            self.check_collection().await?;
+        }
         sent.map(Response::into_inner)
     }
 
@@ -195,13 +216,19 @@ impl Connection {
                 return Err(failed(status));
             }
         }
-        let request = GetCollectionInfoRequest { collection_name: self.collection.name.clone() };
-        let info = collections.get(request).await.map_err(failed)?.into_inner();
-        self.collection.check(&info.result.unwrap_or_default())?;
+        self.check_collection().await?;
         for index in self.collection.indexes() {
             self.points.clone().create_field_index(index).await.map_err(failed)?;
         }
         Ok(())
+    }
+
+    /// Checks that the collection has the dimensions and the distance of the vectors.
+    async fn check_collection(&self) -> Result<(), QdrantError> {
+        let request = GetCollectionInfoRequest { collection_name: self.collection.name.clone() };
+        let info = self.collections.clone().get(request).await;
+        let info = info.map_err(|status| QdrantError::from_status(&status))?.into_inner();
+        self.collection.check(&info.result.unwrap_or_default())
     }
 
     async fn exists(&self) -> Result<bool, QdrantError> {

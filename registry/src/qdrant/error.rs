@@ -88,8 +88,22 @@ impl QdrantError {
     /// True if waiting does not help a pod that starts: an operator has to change the server or the configuration.
     pub(crate) const fn is_misconfiguration(&self) -> bool {
         match self {
-            Self::Untrusted(_) | Self::Rejected(_) | Self::Incompatible(_) | Self::Failed(_) => true,
-            Self::Unreachable(_) | Self::Timeout | Self::Missing(_) | Self::Full(_) => false,
+            Self::Untrusted(_) | Self::Rejected(_) | Self::Incompatible(_) => true,
+            // A server that fails, perhaps because it starts, does not prevent a pod from working without memory.
+            Self::Unreachable(_) | Self::Timeout | Self::Missing(_) | Self::Full(_) | Self::Failed(_) => false,
+        }
+    }
+
+    /// True if the server has not replied at all.
+    pub(super) const fn is_outage(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Timeout => true,
+            Self::Untrusted(_)
+            | Self::Rejected(_)
+            | Self::Missing(_)
+            | Self::Incompatible(_)
+            | Self::Full(_)
+            | Self::Failed(_) => false,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::qdrant_client::qdrant::{
     CountPoints, DeletePoints, Direction, Filter, OrderBy, PointId, PointsSelector, Query, QueryPoints, RetrievedPoint,
@@ -14,24 +15,33 @@ use protocol::{ContentHash, PrincipalId, TenantId, Timestamp};
 use super::connection::Connection;
 use super::error::QdrantError;
 use super::filters;
-use super::points::{artifacts_of, field, from_payload, to_point};
+use super::points::{artifacts_of, check_owner, field, from_payload, numbers_of, point_id, read_id, to_point};
 use crate::agent_memory::embedder::EmbedderId;
+use crate::agent_memory::vector::UnitVector;
 use crate::agent_memory::{
     DELETED_MAX, ForgetSelection, LIST_MAX, Memory, MemoryBatch, MemoryCount, MemoryMatch, MemoryOwner, MemoryStore,
-    VectorQuery, best_first, newest_first,
+    StoredVectors, VectorQuery, best_first, newest_first,
 };
 use crate::error::StoreError;
 
 /// The memories of agents.
-pub(super) struct QdrantMemory(pub(super) Arc<Connection>);
+pub(super) struct QdrantMemory {
+    connection: Arc<Connection>,
+    /// The writes of this pod.
+    writes: AtomicU64,
+}
 
 impl QdrantMemory {
+    pub(super) const fn new(connection: Arc<Connection>) -> Self {
+        Self { connection, writes: AtomicU64::new(0) }
+    }
+
     fn collection_name(&self) -> String {
-        self.0.collection.name.clone()
+        self.connection.collection.name.clone()
     }
 
     fn embedder(&self) -> &EmbedderId {
-        &self.0.collection.embedder
+        &self.connection.collection.embedder
     }
 
     /// Refuses vectors that something else has computed than what the collection is for.
@@ -39,7 +49,7 @@ impl QdrantMemory {
         if embedder == self.embedder() {
             return Ok(());
         }
-        let (name, own) = (&self.0.collection.name, self.embedder());
+        let (name, own) = (&self.connection.collection.name, self.embedder());
         Err(QdrantError::Incompatible(format!(
             "{name} has vectors of {own}, and those of {embedder} are not stored in it"
         )))
@@ -52,7 +62,7 @@ impl QdrantMemory {
             exact: Some(true),
             ..CountPoints::default()
         };
-        let counted = self.0.call(|mut points| {
+        let counted = self.connection.call(|mut points| {
             let request = request.clone();
             async move { points.count(request).await }
         });
@@ -60,7 +70,7 @@ impl QdrantMemory {
     }
 
     async fn scroll(&self, request: ScrollPoints) -> Result<ScrollResponse, QdrantError> {
-        let scrolled = self.0.call(|mut points| {
+        let scrolled = self.connection.call(|mut points| {
             let request = request.clone();
             async move { points.scroll(request).await }
         });
@@ -74,7 +84,7 @@ impl QdrantMemory {
             points: Some(PointsSelector::from(filter)),
             ..DeletePoints::default()
         };
-        let deleted = self.0.call(|mut points| {
+        let deleted = self.connection.call(|mut points| {
             let request = request.clone();
             async move { points.delete(request).await }
         });
@@ -109,10 +119,52 @@ impl QdrantMemory {
     /// As [`QdrantMemory::delete_all_of`], in the collections of all embedders.
     async fn delete_everywhere(&self, filter: &Filter) -> Result<u64, StoreError> {
         let mut deleted = 0;
-        for name in self.0.collection_names().await? {
-            deleted += self.delete_all_of(&name, filter).await?;
+        for name in self.connection.collection_names().await? {
+            match self.delete_all_of(&name, filter).await {
+                Ok(count) => deleted += count,
+                Err(error) if self.was_deleted(&name, &error) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(deleted)
+    }
+
+    /// True if the collection of another embedder was deleted while it was read.
+    fn was_deleted(&self, name: &str, error: &QdrantError) -> bool {
+        matches!(error, QdrantError::Missing(_)) && *name != *self.connection.collection.name
+    }
+
+    /// Collects the artifacts that the memories of one collection reference.
+    async fn add_artifacts(&self, name: &str, hashes: &mut HashSet<ContentHash>) -> Result<(), QdrantError> {
+        let mut offset = None;
+        loop {
+            let page = self
+                .scroll(ScrollPoints {
+                    collection_name: name.to_owned(),
+                    filter: Some(filters::with_artifacts()),
+                    offset,
+                    limit: Some(DELETED_MAX),
+                    with_payload: Some(vec![field::ARTIFACTS].into()),
+                    ..ScrollPoints::default()
+                })
+                .await?;
+            page.result.iter().for_each(|point| hashes.extend(artifacts_of(&point.payload)));
+            match page.next_page_offset {
+                Some(next) => offset = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// The id of a point and its vector, if the embedder of the collection has computed it.
+    fn stored_vector(
+        &self,
+        owner: &MemoryOwner,
+        point: &RetrievedPoint,
+    ) -> Result<(ContentHash, Option<UnitVector>), QdrantError> {
+        check_owner(owner, &point.payload)?;
+        let vector = numbers_of(point).and_then(UnitVector::from_stored);
+        Ok((read_id(&point.payload)?, vector))
     }
 
     /// Deletes the oldest of what executions have remembered, until the owner has its maximum.
@@ -128,7 +180,7 @@ impl QdrantMemory {
         if ids.is_empty() {
             return Ok(());
         }
-        self.delete(&self.0.collection.name, filters::among(ids, filter)).await
+        self.delete(&self.connection.collection.name, filters::among(ids, filter)).await
     }
 
     /// A list of points by the time at which they were remembered.
@@ -150,7 +202,7 @@ impl QdrantMemory {
     /// Counts and logs a reply that cannot be read.
     fn checked<T>(&self, decoded: Result<T, QdrantError>) -> Result<T, StoreError> {
         decoded.map_err(|error| {
-            self.0.on_failure(&error);
+            self.connection.on_failure(&error);
             error.into()
         })
     }
@@ -174,12 +226,38 @@ impl MemoryStore for QdrantMemory {
             points,
             ..UpsertPoints::default()
         };
-        let upserted = self.0.call(|mut points| {
+        let upserted = self.connection.call(|mut points| {
             let request = request.clone();
             async move { points.upsert(request).await }
         });
         upserted.await?;
-        Ok(self.evict(owner, batch.owner_max).await?)
+        if self.writes.fetch_add(1, Ordering::Relaxed).is_multiple_of(batch.eviction_interval()) {
+            self.evict(owner, batch.owner_max).await?;
+        }
+        Ok(())
+    }
+
+    async fn find_vectors(
+        &self,
+        owner: &MemoryOwner,
+        embedder: &EmbedderId,
+        ids: &[ContentHash],
+    ) -> Result<StoredVectors, StoreError> {
+        self.check_embedder(embedder)?;
+        if ids.is_empty() {
+            return Ok(StoredVectors::new());
+        }
+        let points = ids.iter().map(|id| point_id(owner, id)).collect();
+        let request = ScrollPoints {
+            collection_name: self.collection_name(),
+            filter: Some(filters::among(points, filters::all_of_owner(owner))),
+            limit: Some(u32::try_from(ids.len()).unwrap_or(u32::MAX)),
+            with_payload: Some(vec![field::TENANT, field::AGENT, field::MEMORY].into()),
+            with_vectors: Some(true.into()),
+            ..ScrollPoints::default()
+        };
+        let found = self.scroll(request).await?.result;
+        self.checked(found.iter().map(|point| self.stored_vector(owner, point)).collect())
     }
 
     async fn recall(
@@ -201,7 +279,7 @@ impl MemoryStore for QdrantMemory {
             with_payload: Some(WithPayloadSelector::from(true)),
             ..QueryPoints::default()
         };
-        let found = self.0.call(|mut points| {
+        let found = self.connection.call(|mut points| {
             let request = request.clone();
             async move { points.query(request).await }
         });
@@ -249,24 +327,10 @@ impl MemoryStore for QdrantMemory {
 
     async fn referenced_artifacts(&self) -> Result<HashSet<ContentHash>, StoreError> {
         let mut hashes = HashSet::new();
-        for collection_name in self.0.collection_names().await? {
-            let mut offset = None;
-            loop {
-                let page = self
-                    .scroll(ScrollPoints {
-                        collection_name: collection_name.clone(),
-                        filter: Some(filters::with_artifacts()),
-                        offset,
-                        limit: Some(DELETED_MAX),
-                        with_payload: Some(vec![field::ARTIFACTS].into()),
-                        ..ScrollPoints::default()
-                    })
-                    .await?;
-                page.result.iter().for_each(|point| hashes.extend(artifacts_of(&point.payload)));
-                match page.next_page_offset {
-                    Some(next) => offset = Some(next),
-                    None => break,
-                }
+        for name in self.connection.collection_names().await? {
+            match self.add_artifacts(&name, &mut hashes).await {
+                Err(error) if !self.was_deleted(&name, &error) => return Err(error.into()),
+                Ok(()) | Err(_) => {}
             }
         }
         Ok(hashes)

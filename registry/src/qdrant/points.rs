@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use ::qdrant_client::qdrant::point_id::PointIdOptions;
 use ::qdrant_client::qdrant::value::Kind;
-use ::qdrant_client::qdrant::{ListValue, PointId, PointStruct, Value, Vector, Vectors};
+use ::qdrant_client::qdrant::vector_output;
+use ::qdrant_client::qdrant::vectors_output::VectorsOptions;
+use ::qdrant_client::qdrant::{ListValue, PointId, PointStruct, RetrievedPoint, Value, Vector, Vectors};
 use greenroom_protocol as protocol;
 use protocol::{ContentHash, PrincipalId, Timestamp};
 
@@ -99,12 +101,7 @@ pub(super) fn to_point(owner: &MemoryOwner, embedder: &EmbedderId, new: &NewMemo
 /// # Errors
 /// [`QdrantError::Failed`] if a field is missing or has another type, or if it belongs to another owner.
 pub(super) fn from_payload(owner: &MemoryOwner, payload: &Payload) -> Result<Memory, QdrantError> {
-    if read_text(payload, field::TENANT)? != owner.tenant.as_str()
-        || read_text(payload, field::AGENT)? != owner.agent.as_str()
-    {
-        return Err(QdrantError::Failed("it has replied with a memory of another owner".to_owned()));
-    }
-    let invalid = |name: &str| QdrantError::Failed(format!("the field {name} of a point cannot be read"));
+    check_owner(owner, payload)?;
     let user = match (optional_text(payload, field::ISSUER), optional_text(payload, field::USER)) {
         (Some(issuer), Some(user)) => Some(PrincipalId {
             issuer: issuer.parse().map_err(|_| invalid(field::ISSUER))?,
@@ -121,13 +118,49 @@ pub(super) fn from_payload(owner: &MemoryOwner, payload: &Payload) -> Result<Mem
         last_line: line(field::LAST_LINE),
     });
     Ok(Memory {
-        id: read_text(payload, field::MEMORY)?.parse().map_err(|_| invalid(field::MEMORY))?,
+        id: read_id(payload)?,
         text: read_text(payload, field::TEXT)?.to_owned(),
         at: Timestamp::from_micros(optional_number(payload, field::AT).ok_or_else(|| invalid(field::AT))?),
         expires_at: optional_number(payload, field::EXPIRES_AT).map(Timestamp::from_micros),
         user,
         source,
     })
+}
+
+/// Checks that a payload belongs to this owner.
+///
+/// # Errors
+/// [`QdrantError::Failed`] if it does not.
+pub(super) fn check_owner(owner: &MemoryOwner, payload: &Payload) -> Result<(), QdrantError> {
+    if read_text(payload, field::TENANT)? == owner.tenant.as_str()
+        && read_text(payload, field::AGENT)? == owner.agent.as_str()
+    {
+        return Ok(());
+    }
+    Err(QdrantError::Failed("it has replied with a memory of another owner".to_owned()))
+}
+
+/// The id of the memory of a payload.
+///
+/// # Errors
+/// [`QdrantError::Failed`] if it has none.
+pub(super) fn read_id(payload: &Payload) -> Result<ContentHash, QdrantError> {
+    read_text(payload, field::MEMORY)?.parse().map_err(|_| invalid(field::MEMORY))
+}
+
+/// The numbers of the vector of a point, if it has one. The conversions of the client panic at some replies.
+pub(super) fn numbers_of(point: &RetrievedPoint) -> Option<Vec<f32>> {
+    match point.vectors.as_ref()?.vectors_options.as_ref()? {
+        VectorsOptions::Vector(output) => match output.vector.as_ref()? {
+            vector_output::Vector::Dense(dense) => Some(dense.data.clone()),
+            vector_output::Vector::Sparse(_) | vector_output::Vector::MultiDense(_) => None,
+        },
+        VectorsOptions::Vectors(_) => None,
+    }
+}
+
+fn invalid(name: &str) -> QdrantError {
+    QdrantError::Failed(format!("the field {name} of a point cannot be read"))
 }
 
 /// The hashes of artifacts in a payload.

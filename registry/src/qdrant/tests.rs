@@ -188,6 +188,21 @@ async fn an_empty_server_has_no_memories_and_a_deleted_collection_is_created_aga
 }
 
 #[tokio::test]
+async fn a_collection_that_something_creates_anew_with_another_dimension_is_named_as_the_reason() {
+    let (url, prefix) = (variable(URL_VARIABLE), prefix());
+    let connect = |dimensions| {
+        let (url, prefix) = (url.clone(), prefix.clone());
+        async move { Server::new(&url).connect(prefix, EmbedderId::hashed(), dimensions, &Arc::default()).await }
+    };
+    let qdrant = connect(DIMENSIONS).await.unwrap();
+    let store = qdrant.memory_store();
+    remember(&store, "before").await.unwrap();
+    qdrant.0.delete_collection().await;
+    connect(8).await.map(drop).unwrap();
+    assert_eq!(kind(remember(&store, "after").await), "qdrant_incompatible");
+}
+
+#[tokio::test]
 async fn the_artifacts_that_memories_reference_are_found_in_all_collections() {
     let url = variable(URL_VARIABLE);
     let qdrant = Server::new(&url).connect_hashed().await.unwrap();

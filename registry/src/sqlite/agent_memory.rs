@@ -7,13 +7,14 @@ use greenroom_protocol as protocol;
 use protocol::{ContentHash, PrincipalId, TenantId, Timestamp};
 use sqlx::sqlite::SqliteRow;
 
-use crate::agent_memory::decode::{decode_memories, decode_stored, decode_vectors};
+use crate::agent_memory::decode::{decode_memories, decode_stored, decode_stored_vectors, decode_vectors};
 use crate::agent_memory::embedder::EmbedderId;
-use crate::agent_memory::matrices::{BYTES_MAX, Matrices};
+use crate::agent_memory::matrices::Matrices;
 use crate::agent_memory::matrix::VectorRow;
-use crate::agent_memory::search::{self, PAGE_ROWS, RowPosition, StoredMemory, VectorRows};
+use crate::agent_memory::search::{self, RowPosition, StoredMemory, VectorRows};
 use crate::agent_memory::{
-    ForgetSelection, LIST_MAX, Memory, MemoryBatch, MemoryCount, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery,
+    ForgetSelection, LIST_MAX, Memory, MemoryBatch, MemoryCount, MemoryMatch, MemoryOwner, MemoryStore, StoredVectors,
+    VectorQuery,
 };
 use crate::error::StoreError;
 use crate::sqlite::columns::Columns as _;
@@ -29,17 +30,25 @@ mod delete;
 const SELECT_NEWEST: &str = "SELECT tenant, id, at, expires_at, text, issuer, user, source, first_line, last_line \
                              FROM memories WHERE tenant = ? AND agent = ? AND (expires_at IS NULL OR expires_at > ?) \
                              ORDER BY at DESC, id DESC LIMIT ?";
+/// The sign keeps SQLite from reading all rows of the embedder by their index.
 const SELECT_BY_IDS: &str = "SELECT tenant, id, at, expires_at, text, vector, issuer, user, source, first_line, last_line \
-                             FROM memories WHERE tenant = ?1 AND agent = ?2 AND embedder = ?3 \
+                             FROM memories WHERE tenant = ?1 AND agent = ?2 AND +embedder = ?3 \
                              AND id IN (SELECT unhex(value) FROM json_each(?4))";
+const SELECT_STORED_VECTORS: &str = "SELECT id, embedder, vector FROM memories WHERE tenant = ?1 AND agent = ?2 \
+                                     AND id IN (SELECT unhex(value) FROM json_each(?3))";
 const SELECT_VECTORS: &str = "SELECT id, version, at, expires_at, vector FROM memories \
                               WHERE tenant = ? AND agent = ? AND embedder = ? AND (version, id) > (?, ?) \
                               ORDER BY version, id LIMIT ?";
 const SELECT_IDS: &str = "SELECT id FROM memories WHERE tenant = ? AND agent = ? AND embedder = ?";
 const SELECT_VERSION: &str = "SELECT version FROM memory_owners WHERE tenant = ? AND agent = ?";
 const COUNT_VECTORS: &str = "SELECT COUNT(*) FROM memories WHERE tenant = ? AND agent = ? AND embedder = ?";
-const COUNT_MEMORIES: &str = "SELECT COUNT(*) AS memories, COUNT(source) AS of_documents FROM memories \
-                              WHERE tenant = ? AND agent = ? AND (expires_at IS NULL OR expires_at > ?)";
+/// Counts in indexes only: all, less the few that have expired.
+const COUNT_MEMORIES: &str = "SELECT (SELECT COUNT(*) FROM memories WHERE tenant = ?1 AND agent = ?2) \
+                              - (SELECT COUNT(*) FROM memories WHERE +tenant = ?1 AND +agent = ?2 \
+                              AND expires_at IS NOT NULL AND expires_at <= ?3) AS memories, \
+                              (SELECT COUNT(*) FROM memories WHERE tenant = ?1 AND agent = ?2 AND source IS NOT NULL) \
+                              - (SELECT COUNT(*) FROM memories WHERE +tenant = ?1 AND +agent = ?2 \
+                              AND expires_at IS NOT NULL AND expires_at <= ?3 AND +source IS NOT NULL) AS of_documents";
 
 /// The memories of agents.
 pub(super) struct SqliteAgentMemory {
@@ -49,7 +58,7 @@ pub(super) struct SqliteAgentMemory {
 
 impl SqliteAgentMemory {
     pub(super) fn new(store: StoreHandle) -> Self {
-        Self { rows: SqliteRows(store), matrices: Matrices::new(BYTES_MAX) }
+        Self { rows: SqliteRows(store), matrices: Matrices::default() }
     }
 
     const fn store(&self) -> &StoreHandle {
@@ -86,6 +95,7 @@ impl VectorRows for SqliteRows {
         owner: &MemoryOwner,
         embedder: &EmbedderId,
         after: &RowPosition,
+        limit: u32,
     ) -> Result<Vec<VectorRow>, StoreError> {
         let rows = sqlx::query(SELECT_VECTORS)
             .bind(owner.tenant.as_str())
@@ -93,7 +103,7 @@ impl VectorRows for SqliteRows {
             .bind(embedder.as_str())
             .bind(after.version)
             .bind(after.id.as_slice())
-            .bind(PAGE_ROWS)
+            .bind(limit)
             .fetch_all(&self.0.readers)
             .await;
         decode_vectors(&rows.map_err(|error| sqlx_error(&error))?)
@@ -134,6 +144,21 @@ fn read_text(row: &SqliteRow) -> Result<String, StoreError> {
 impl MemoryStore for SqliteAgentMemory {
     async fn remember(&self, owner: &MemoryOwner, batch: &MemoryBatch, now: Timestamp) -> Result<(), StoreError> {
         self.store().queue.execute(Remember { owner: owner.clone(), batch: batch.clone(), now }).await
+    }
+
+    async fn find_vectors(
+        &self,
+        owner: &MemoryOwner,
+        embedder: &EmbedderId,
+        ids: &[ContentHash],
+    ) -> Result<StoredVectors, StoreError> {
+        let rows = sqlx::query(SELECT_STORED_VECTORS)
+            .bind(owner.tenant.as_str())
+            .bind(owner.agent.as_str())
+            .bind(serde_json::to_string(ids)?)
+            .fetch_all(&self.store().readers)
+            .await;
+        decode_stored_vectors(&rows.map_err(|error| sqlx_error(&error))?, embedder)
     }
 
     async fn recall(
@@ -177,5 +202,47 @@ impl MemoryStore for SqliteAgentMemory {
 
     async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
         delete::prune(self.store(), tenant, before, now).await
+    }
+
+    fn set_cache_bytes_max(&self, bytes_max: usize) {
+        self.matrices.set_bytes_max(bytes_max);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::{COUNT_MEMORIES, SELECT_BY_IDS, SELECT_STORED_VECTORS};
+
+    /// How SQLite executes a statement, a line for each table.
+    fn plan(statement: &str) -> Vec<String> {
+        let connection = Connection::open_in_memory().unwrap();
+        for migration in [
+            include_str!("../../migrations/sqlite/0001_stores.sql"),
+            include_str!("../../migrations/sqlite/0004_memories.sql"),
+        ] {
+            connection.execute_batch(migration).unwrap();
+        }
+        let mut explained = connection.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
+        let mut rows = explained.raw_query();
+        let mut lines = Vec::new();
+        while let Some(row) = rows.next().unwrap() {
+            lines.push(row.get::<_, String>("detail").unwrap());
+        }
+        lines.retain(|line| line.contains(" memories "));
+        lines
+    }
+
+    #[test]
+    fn memories_are_read_by_their_ids_and_counted_in_indexes_however_many_there_are() {
+        for statement in [SELECT_BY_IDS, SELECT_STORED_VECTORS] {
+            let plan = plan(statement);
+            assert!(plan.iter().all(|line| line.contains("(tenant=? AND agent=? AND id=?)")), "{plan:?}");
+            assert_eq!(plan.len(), 1);
+        }
+        let plan = plan(COUNT_MEMORIES);
+        let is_bounded = |line: &String| line.contains("COVERING INDEX") || line.contains("memories_by_expiry");
+        assert!(plan.len() == 4 && plan.iter().all(is_bounded), "{plan:?}");
     }
 }

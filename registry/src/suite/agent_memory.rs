@@ -7,7 +7,7 @@ use super::*;
 use crate::agent_memory::embedder::{EmbedderId, hashed_vector};
 use crate::agent_memory::{
     ForgetSelection, LIST_MAX, Memory, MemoryBatch, MemoryCount, MemoryMatch, MemoryOwner, MemorySource, MemoryStore,
-    NewMemory, OWNER_MAX_DEFAULT, VectorQuery,
+    NewMemory, OWNER_MAX_DEFAULT, StoredVectors, VectorQuery,
 };
 use crate::qdrant::tests::shared_memory;
 
@@ -180,6 +180,63 @@ async fn a_document_that_is_read_again_replaces_its_parts() {
         let all = ForgetSelection::Source { name: "guide.md".into(), before: None };
         assert_eq!(test.store.forget(&writer, &all).await.unwrap(), 2);
         assert_eq!(test.texts(&writer, NOW).await, ["else"]);
+    }
+}
+
+#[tokio::test]
+async fn the_vectors_of_stored_memories_are_found_by_their_ids_for_their_owner_and_embedder_only() {
+    for test in TestMemory::each().await {
+        let writer = owner("acme", "writer");
+        let all = vec![part("guide.md", "first part", NOW), memory("second", NOW)];
+        test.remember_all(&writer, all.clone(), OWNER_MAX_DEFAULT).await;
+        let unknown = ContentHash::from_content(b"unknown");
+        let ids = [all[0].id, unknown, all[1].id];
+        let find = |owner: MemoryOwner, embedder: EmbedderId| {
+            let store = Arc::clone(&test.store);
+            async move { store.find_vectors(&owner, &embedder, &ids).await }
+        };
+        let expected: StoredVectors = all.iter().map(|memory| (memory.id, Some(hashed_vector(&memory.text)))).collect();
+        assert_eq!(find(writer.clone(), EmbedderId::hashed()).await.unwrap(), expected);
+        for other in [owner("other", "writer"), owner("acme", "reader")] {
+            assert!(find(other, EmbedderId::hashed()).await.unwrap().is_empty());
+        }
+        assert!(test.store.find_vectors(&writer, &EmbedderId::hashed(), &[]).await.unwrap().is_empty());
+        if test.is_exact {
+            let other = EmbedderId::new("openai", "text-embedding-3-small", 256).unwrap();
+            let expected: StoredVectors = all.iter().map(|memory| (memory.id, None)).collect();
+            assert_eq!(find(writer, other).await.unwrap(), expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_slow_reading_of_a_document_does_not_replace_the_parts_of_a_later_one() {
+    for test in TestMemory::each().await.into_iter().filter(|test| test.is_exact) {
+        let writer = owner("acme", "writer");
+        test.remember(&writer, part("guide.md", "the same part", later(1))).await;
+        test.remember(&writer, part("guide.md", "the same part", NOW)).await;
+        let replaced = ForgetSelection::Source { name: "guide.md".into(), before: Some(later(1)) };
+        assert_eq!(test.store.forget(&writer, &replaced).await.unwrap(), 0);
+        assert_eq!(test.store.list(&writer, 5, NOW).await.unwrap()[0].at, later(1));
+    }
+}
+
+#[tokio::test]
+async fn an_owner_has_a_thousandth_more_than_its_maximum_at_most() {
+    // Qdrant replies to one call at a time in tests.
+    for test in TestMemory::each().await.into_iter().filter(|test| test.is_exact) {
+        let writer = owner("acme", "writer");
+        let all: Vec<Memory> = (0..256).map(|number| memory(&format!("memory {number}"), NOW)).collect();
+        for number in 0..8 {
+            let texts = all.iter().map(|memory| self::memory(&format!("{} of {number}", memory.text), NOW)).collect();
+            test.remember_all(&writer, texts, 2_000).await;
+        }
+        assert_eq!(test.store.count(&writer, NOW).await.unwrap().memories, 2_000, "a batch is counted at once");
+        for number in 0..9 {
+            test.remember_all(&writer, vec![memory(&format!("single {number}"), later(number + 1))], 2_000).await;
+            let count = test.store.count(&writer, NOW).await.unwrap().memories;
+            assert!((2_000..=2_002).contains(&count), "{count}");
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! `greenroom memory`: lists, recalls, counts and forgets memories of an agent, and lets it remember documents, for the
 //! tenant of the user. Policy decides who may.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use greenroom_protocol::limits::MEMORY_DOCUMENT_BYTES_MAX;
@@ -97,12 +98,15 @@ fn name_of(file: &Path) -> String {
 /// Reads a text file with the rights of the user of this process.
 fn read_text(file: &Path) -> Result<String, Cause> {
     let invalid = |code: ErrorCode, problem: String| Cause::new(code, format!("{}: {problem}", file.display()));
-    let size = fs::metadata(file).map_err(|error| invalid(ErrorCode::InvalidInput, error.to_string()))?.len();
-    if size > MEMORY_DOCUMENT_BYTES_MAX as u64 {
-        let problem = format!("the document has {size} bytes, the limit is {MEMORY_DOCUMENT_BYTES_MAX}");
+    let unreadable = |error: std::io::Error| invalid(ErrorCode::InvalidInput, error.to_string());
+    let mut bytes = Vec::new();
+    // A device or a pipe has no size, and may have no end.
+    let mut bounded = File::open(file).map_err(unreadable)?.take(MEMORY_DOCUMENT_BYTES_MAX as u64 + 1);
+    bounded.read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() > MEMORY_DOCUMENT_BYTES_MAX {
+        let problem = format!("the document is too large, the limit is {MEMORY_DOCUMENT_BYTES_MAX} bytes");
         return Err(invalid(ErrorCode::PayloadTooLarge, problem));
     }
-    let bytes = fs::read(file).map_err(|error| invalid(ErrorCode::InvalidInput, error.to_string()))?;
     let not_text = "this is not a text in UTF-8; convert it to one first";
     String::from_utf8(bytes).map_err(|_| invalid(ErrorCode::InvalidInput, not_text.to_owned()))
 }

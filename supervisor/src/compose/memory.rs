@@ -18,6 +18,8 @@ pub(crate) struct MemoryServers {
     pub(crate) embedder: Arc<dyn Embedder>,
     /// Has the memories, if the configuration has its URL.
     qdrant: Option<Qdrant>,
+    /// Bytes of vectors that the store has in memory.
+    cache_bytes: usize,
 }
 
 impl MemoryServers {
@@ -25,7 +27,10 @@ impl MemoryServers {
     pub(crate) fn with_memories(&self, stores: Stores) -> Stores {
         match &self.qdrant {
             Some(qdrant) => Stores { memory: qdrant.memory_store(), ..stores },
-            None => stores,
+            None => {
+                stores.memory.set_cache_bytes_max(self.cache_bytes);
+                stores
+            }
         }
     }
 }
@@ -38,7 +43,7 @@ impl MemoryServers {
 pub(crate) async fn open(config: &Config, metrics: &Arc<Metrics>) -> Result<MemoryServers, Cause> {
     let embedder = open_embedder(config)?;
     let qdrant = connect(config, &embedder, metrics).await?;
-    Ok(MemoryServers { embedder, qdrant })
+    Ok(MemoryServers { embedder, qdrant, cache_bytes: config.memory.cache_bytes })
 }
 
 fn open_embedder(config: &Config) -> Result<Arc<dyn Embedder>, Cause> {

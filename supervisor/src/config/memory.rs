@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use greenroom_registry::agent_memory::OWNER_MAX_DEFAULT;
+use greenroom_registry::agent_memory::{CACHE_BYTES_DEFAULT, OWNER_MAX_DEFAULT};
 
 use super::reader::ConfigReader;
 use super::secret::Secret;
@@ -53,6 +53,12 @@ pub const SETTINGS: &[Setting] = &[
         &["GREENROOM_MEMORY_RETENTION_DAYS"],
         "days after which memories are deleted, parts of documents since they were read; default never",
     ),
+    Setting::number(
+        "memory.cache_mib",
+        &["GREENROOM_MEMORY_CACHE_MIB"],
+        "MiB of vectors that a pod has in memory; an agent whose vectors need more is searched in the database",
+    )
+    .or("512"),
 ];
 
 /// The address of OpenAI.
@@ -63,6 +69,10 @@ const OLLAMA_URL: &str = "http://127.0.0.1:11434/";
 const DIMENSIONS_MAX: usize = 8_192;
 /// The most memories of an owner.
 const OWNER_MAX: usize = 10_000_000;
+/// Bytes of a MiB.
+const MIB: usize = 1024 * 1024;
+/// The most MiB of vectors in memory.
+const CACHE_MIB_MAX: usize = 1024 * 1024;
 /// The words of `memory.embedder`.
 const EMBEDDERS: [(&str, EmbedderKind); 3] =
     [("hashed", EmbedderKind::Hashed), ("openai", EmbedderKind::OpenAi), ("ollama", EmbedderKind::Ollama)];
@@ -106,6 +116,8 @@ pub struct MemoryConfig {
     pub owner_max: usize,
     /// How long memories last; `None` for no bound.
     pub retention: Option<Duration>,
+    /// Bytes of vectors that a pod has in memory.
+    pub cache_bytes: usize,
 }
 
 /// The section.
@@ -120,7 +132,12 @@ pub(super) fn read(reader: &mut ConfigReader<'_>) -> MemoryConfig {
         reader.report("memory.retention_days: 0 days would delete every memory; unset it to have no bound".to_owned());
     }
     let retention = days.map(|days| Duration::from_secs(days.saturating_mul(24 * 60 * 60)));
-    MemoryConfig { embedding: read_embedding(reader, kind), owner_max, retention }
+    let cache_mib: usize = reader.get("memory.cache_mib").unwrap_or(CACHE_BYTES_DEFAULT / MIB);
+    if !(1..=CACHE_MIB_MAX).contains(&cache_mib) {
+        reader.report(format!("memory.cache_mib: {cache_mib} is not between 1 and {CACHE_MIB_MAX}"));
+    }
+    let cache_bytes = cache_mib.saturating_mul(MIB);
+    MemoryConfig { embedding: read_embedding(reader, kind), owner_max, retention, cache_bytes }
 }
 
 fn read_embedding(reader: &mut ConfigReader<'_>, kind: EmbedderKind) -> Option<EmbeddingConfig> {
@@ -180,7 +197,9 @@ mod tests {
     #[test]
     fn the_embedded_embedder_is_the_default_and_has_no_model() {
         let memory = read(&[]).unwrap();
-        assert_eq!(memory, MemoryConfig { embedding: None, owner_max: OWNER_MAX_DEFAULT, retention: None });
+        let cache_bytes = CACHE_BYTES_DEFAULT;
+        let expected = MemoryConfig { embedding: None, owner_max: OWNER_MAX_DEFAULT, retention: None, cache_bytes };
+        assert_eq!(memory, expected);
         let text = read(&[("GREENROOM_MEMORY_MODEL", "x")]).unwrap_err().to_string();
         assert!(text.contains("memory.model is set, but memory.embedder is `hashed`"), "{text}");
     }
@@ -207,10 +226,13 @@ mod tests {
             ("GREENROOM_MEMORY_MODEL", "other"),
             ("GREENROOM_MEMORY_OWNER_MAX", "0"),
             ("GREENROOM_MEMORY_RETENTION_DAYS", "0"),
+            ("GREENROOM_MEMORY_CACHE_MIB", "0"),
         ])
         .unwrap_err()
         .to_string();
-        for part in ["memory.dimensions is needed", "memory.owner_max: 0", "memory.retention_days: 0"] {
+        for part in
+            ["memory.dimensions is needed", "memory.owner_max: 0", "memory.retention_days: 0", "memory.cache_mib: 0"]
+        {
             assert!(text.contains(part), "{text}");
         }
         let text = read(&[("GREENROOM_MEMORY_EMBEDDER", "magic")]).unwrap_err().to_string();

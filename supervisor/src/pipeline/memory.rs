@@ -111,7 +111,7 @@ impl MemoryHandler {
         let request = self.request(grant, settlements)?;
         match write.change {
             MemoryChange::Remember { text, index_text: _, source: Some(source) } => {
-                self.ingest(&request, source, &text).await
+                self.ingest(&request, source, text).await
             }
             MemoryChange::Remember { text, index_text, source: None } => {
                 let key = write.key.unwrap_or_else(|| request.grant.effect_key());

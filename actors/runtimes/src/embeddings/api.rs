@@ -26,7 +26,7 @@ pub(super) fn endpoint(api: EmbeddingApi, base: &Url) -> Option<Url> {
 }
 
 /// The body of a request.
-pub(super) fn request(settings: &EmbeddingSettings, texts: &[String]) -> String {
+pub(super) fn request(settings: &EmbeddingSettings, texts: &[&str]) -> String {
     let mut body = json!({ "model": settings.model, "input": texts });
     if let Some(members) = body.as_object_mut() {
         if settings.api == EmbeddingApi::OpenAi {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_registry::agent_memory::embedder::EmbedderId;
+use greenroom_registry::outage::PAUSE;
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
@@ -20,6 +21,8 @@ pub(super) enum Failure {
     Unreachable,
     /// The connection broke off, or the server did not reply in time: what it has done is not known.
     Broken,
+    /// The server counts as away: nothing was sent.
+    Paused,
     /// The server has no capacity, and has done nothing.
     Overloaded {
         /// When it may be called again.
@@ -68,14 +71,29 @@ impl Failure {
     pub(super) const fn is_retryable(&self) -> bool {
         match self {
             Self::Unreachable | Self::Broken | Self::Overloaded { .. } | Self::Failed { .. } => true,
-            Self::Unauthorized | Self::Rejected { .. } | Self::Unreadable(_) => false,
+            Self::Paused | Self::Unauthorized | Self::Rejected { .. } | Self::Unreadable(_) => false,
+        }
+    }
+
+    /// True if the server has not replied.
+    pub(super) const fn is_outage(&self) -> bool {
+        match self {
+            Self::Unreachable | Self::Broken => true,
+            Self::Paused
+            | Self::Overloaded { .. }
+            | Self::Unauthorized
+            | Self::Rejected { .. }
+            | Self::Failed { .. }
+            | Self::Unreadable(_) => false,
         }
     }
 
     /// True if the server has certainly done no work, which is not charged for.
     pub(super) const fn did_nothing(&self) -> bool {
         match self {
-            Self::Unreachable | Self::Overloaded { .. } | Self::Unauthorized | Self::Rejected { .. } => true,
+            Self::Unreachable | Self::Paused | Self::Overloaded { .. } | Self::Unauthorized | Self::Rejected { .. } => {
+                true
+            }
             Self::Broken | Self::Failed { .. } | Self::Unreadable(_) => false,
         }
     }
@@ -86,6 +104,7 @@ impl Failure {
             Self::Overloaded { retry_after } => *retry_after,
             Self::Unreachable
             | Self::Broken
+            | Self::Paused
             | Self::Unauthorized
             | Self::Rejected { .. }
             | Self::Failed { .. }
@@ -101,6 +120,13 @@ impl Failure {
                 (ErrorCode::ModelOverloaded, "cannot be reached; check memory.base_url and the network".to_owned())
             }
             Self::Broken => (ErrorCode::ModelFailed, "did not reply in time, or the connection broke off".to_owned()),
+            Self::Paused => {
+                let cause = Cause::new(
+                    ErrorCode::ModelOverloaded,
+                    format!("the embedder {embedder} did not reply to the last calls, and is called again in a moment"),
+                );
+                return cause.with_details(serde_json::json!({ "uncharged": true })).with_retry_after(PAUSE);
+            }
             Self::Overloaded { retry_after } => {
                 let cause = Cause::new(ErrorCode::ModelOverloaded, format!("the embedder {embedder} has no capacity"));
                 let cause = cause.with_details(serde_json::json!({ "uncharged": true }));

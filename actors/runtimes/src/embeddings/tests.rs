@@ -124,6 +124,36 @@ async fn a_call_that_may_have_been_charged_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn a_server_that_does_not_reply_is_not_called_for_a_while() {
+    let server = ModelServer::start(|request| match request.number {
+        0..2 => vec![Step::Reset],
+        _ => vec![Step::Send(good())],
+    })
+    .await
+    .unwrap();
+    let embedder = open(settings(EmbeddingApi::OpenAi, server.url())).unwrap();
+    let reservation = reservation();
+    for _ in 0..2 {
+        let cause = embedder.embed(&texts(), Some(&reservation)).await.unwrap_err();
+        assert_eq!(cause.code, ErrorCode::ModelFailed, "{cause}");
+    }
+    let cause = embedder.embed(&texts(), Some(&reservation)).await.unwrap_err();
+    assert_eq!((cause.code, server.count()), (ErrorCode::ModelOverloaded, 2), "{cause}");
+    assert_eq!(cause.details["uncharged"], true);
+    assert!(cause.retry_after_ms.is_some());
+}
+
+#[tokio::test]
+async fn a_long_text_is_cut_to_what_models_accept() {
+    let server = server(|_| good()).await;
+    let embedder = open(settings(EmbeddingApi::OpenAi, server.url())).unwrap();
+    let texts = vec!["ä".repeat(30_000), "short".to_owned()];
+    embedder.embed(&texts, Some(&reservation())).await.unwrap();
+    let sent = server.requests()[0].body["input"].clone();
+    assert_eq!((sent[0].as_str().map(str::len), &sent[1]), (Some(TEXT_BYTES_MAX), &json!("short")));
+}
+
+#[tokio::test]
 async fn a_rejected_request_is_not_sent_again_and_its_key_is_never_repeated() {
     let message = json!({ "error": { "message": format!("the key {KEY} has no access\nto this") } }).to_string();
     for (status, code, text) in [

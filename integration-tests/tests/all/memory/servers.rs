@@ -121,6 +121,42 @@ async fn a_model_finds_synonyms_and_is_paid_from_the_budgets() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_reading_that_was_interrupted_is_completed_without_computing_a_vector_twice() -> Result<()> {
+    const AGENT: &str = "interrupted_agent";
+    // The second call fails, as if the server had stopped in the middle of the document.
+    let server = ModelServer::start(|request| match request.number {
+        1 => vec![Step::Send(response("500 Internal Server Error", "", "{}"))],
+        _ => vec![Step::Send(embeddings(request))],
+    })
+    .await?;
+    let (mut fixture, _models) = fixture(AGENT).await?;
+    use_model(&mut fixture, server.url());
+    let paragraphs: Vec<String> =
+        (0..80).map(|number| format!("Rule {number}. {}", "Every office has a rule of its own. ".repeat(30))).collect();
+    fixture.terminal.write_file("rules.txt", paragraphs.join("\n\n"))?;
+    let ingest = ["memory", "ingest", AGENT, "rules.txt"];
+    let error = fixture.terminal.run(&ingest).await?.expect_error(1)?;
+    assert_eq!(error["code"], "model_failed", "{error:#}");
+    let stored = fixture.terminal.run(&["memory", "count", AGENT]).await?.expect_success()?;
+    assert_eq!(stored["of_documents"], 64, "a batch: {stored:#}");
+
+    let completed = fixture.terminal.run(&ingest).await?.expect_success()?;
+    let parts = completed["documents"][0]["parts"].as_u64().context("parts")?;
+    assert!((65..128).contains(&parts), "{parts}");
+    // The memory has room for the document once, and it is read again all the same.
+    fixture.terminal.set_variable("GREENROOM_MEMORY_OWNER_MAX", &parts.to_string());
+    let repeated = fixture.terminal.run(&ingest).await?.expect_success()?;
+    assert_eq!((&repeated["documents"][0]["parts"], &repeated["documents"][0]["replaced"]), (&json!(parts), &json!(0)));
+    let counted = fixture.terminal.run(&["memory", "count", AGENT]).await?.expect_success()?;
+    assert_eq!((&counted["memories"], &counted["of_documents"]), (&json!(parts), &json!(parts)), "{counted:#}");
+    let sent: Vec<usize> =
+        server.requests().iter().map(|request| request.body["input"].as_array().map_or(0, Vec::len)).collect();
+    let remaining = usize::try_from(parts)? - 64;
+    assert_eq!(sent, [64, remaining, remaining], "one batch, the call that failed, and what was missing");
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_embedding_that_a_budget_does_not_cover_is_not_sent() -> Result<()> {
     const AGENT: &str = "without_budget_agent";
     let server = ModelServer::start(|request| vec![Step::Send(embeddings(request))]).await?;

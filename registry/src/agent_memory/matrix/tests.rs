@@ -86,6 +86,42 @@ fn a_row_that_was_replaced_is_found_by_its_new_vector_and_a_dropped_one_never() 
 }
 
 #[test]
+fn a_row_that_is_removed_leaves_the_others_with_their_vectors() {
+    let vectors: Vec<UnitVector> = (0..5).map(|number| unit(&[(number as f32).cos(), (number as f32).sin()])).collect();
+    for removed in 0..5 {
+        let mut matrix = matrix(&vectors);
+        matrix.remove(&id(removed));
+        matrix.remove(&id(removed));
+        assert_eq!(matrix.row_count(), 4);
+        for (number, vector) in vectors.iter().enumerate() {
+            let found = matrix.candidates(&scan(vector.clone(), 1, 0.999));
+            assert_eq!(found.contains(&id(number)), number != removed, "{number} without {removed}: {found:?}");
+        }
+        matrix.upsert(&row(removed, &vectors[removed]));
+        assert_eq!(matrix.candidates(&scan(vectors[removed].clone(), 1, 0.999)), [id(removed)]);
+    }
+    Matrix::new(2).remove(&id(0));
+}
+
+#[test]
+fn a_matrix_grows_by_a_part_of_its_size_and_may_be_stale_by_a_bounded_number_of_rows() {
+    let mut matrix = Matrix::new(2);
+    matrix.reserve_bytes(Matrix::bytes_of(1_000, 2));
+    let vector = unit(&[1.0, 0.0]);
+    for number in 0..1_001 {
+        matrix.upsert(&row(number, &vector));
+    }
+    assert!(matrix.bytes() < Matrix::bytes_of(1_200, 2), "{}", matrix.bytes());
+    matrix.set_compared();
+    for number in 0..6_098 {
+        matrix.upsert(&row(number, &vector));
+    }
+    assert!(!matrix.needs_comparison());
+    matrix.upsert(&row(9_999, &vector));
+    assert!(matrix.needs_comparison());
+}
+
+#[test]
 fn rows_that_have_expired_and_rows_of_other_dimensions_do_not_match() {
     let mut matrix = Matrix::new(2);
     matrix.upsert(&VectorRow { expires_at: Some(NOW), ..row(0, &unit(&[1.0, 0.0])) });

@@ -4,6 +4,7 @@ use greenroom_protocol as protocol;
 use protocol::{PrincipalId, TenantId, Timestamp};
 
 use crate::agent_memory::{DELETED_MAX, ForgetSelection, MemoryBatch, MemoryOwner};
+use crate::columns::from_int;
 use crate::error::StoreError;
 use crate::postgres::error::sqlx_error;
 use crate::postgres::handle::StoreHandle;
@@ -12,7 +13,8 @@ use crate::postgres::transaction::{begin, commit};
 /// Two pods that store for one owner do so one after the other: the row is locked until the commit.
 const NEXT_VERSION: &str = "INSERT INTO memory_owners AS o (tenant, agent, version) VALUES ($1, $2, 1) \
                             ON CONFLICT (tenant, agent) DO UPDATE SET version = o.version + 1 RETURNING version";
-/// A part of a document replaces what is stored under its id, and what an execution remembers does not.
+/// A part of a document replaces what is stored under its id, unless that was remembered later; what an execution remembers
+/// does not.
 const INSERT_MEMORIES: &str = "INSERT INTO memories (tenant, agent, id, at, expires_at, text, vector, embedder, version, \
                                issuer, user_id, source, first_line, last_line) \
                                SELECT $1, $2, n.id, n.at, n.expires_at, n.text, n.vector, $3, $4, n.issuer, n.user_id, \
@@ -25,7 +27,7 @@ const INSERT_MEMORIES: &str = "INSERT INTO memories (tenant, agent, id, at, expi
                                embedder = excluded.embedder, version = excluded.version, issuer = excluded.issuer, \
                                user_id = excluded.user_id, source = excluded.source, \
                                first_line = excluded.first_line, last_line = excluded.last_line \
-                               WHERE excluded.source IS NOT NULL";
+                               WHERE excluded.source IS NOT NULL AND excluded.at >= memories.at";
 const DELETE_EXPIRED: &str =
     "DELETE FROM memories WHERE tenant = $1 AND agent = $2 AND expires_at IS NOT NULL AND expires_at <= $3";
 /// Deletes the oldest memories over the limit that are no parts of documents.
@@ -116,9 +118,11 @@ pub(super) async fn remember(
         .map_err(|error| sqlx_error(&error))?;
     let expired = sqlx::query(DELETE_EXPIRED).bind(tenant).bind(agent).bind(now.as_micros());
     expired.execute(&mut *transaction).await.map_err(|error| sqlx_error(&error))?;
-    let owner_max = i64::try_from(batch.owner_max).unwrap_or(i64::MAX);
-    let evicted = sqlx::query(EVICT_OLDEST).bind(tenant).bind(agent).bind(owner_max);
-    evicted.execute(&mut *transaction).await.map_err(|error| sqlx_error(&error))?;
+    if from_int(version).is_multiple_of(batch.eviction_interval()) {
+        let owner_max = i64::try_from(batch.owner_max).unwrap_or(i64::MAX);
+        let evicted = sqlx::query(EVICT_OLDEST).bind(tenant).bind(agent).bind(owner_max);
+        evicted.execute(&mut *transaction).await.map_err(|error| sqlx_error(&error))?;
+    }
     commit(transaction).await
 }
 

@@ -70,3 +70,22 @@ async fn a_silent_server_delays_an_operation_by_its_bound_at_most() {
     until_available(&store).await;
     assert_eq!(store.list(&owner(), 5, NOW).await.unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn after_two_silent_operations_others_fail_at_once_until_the_server_is_tried_again() {
+    let (proxy, url) = proxied().await;
+    let store = Server::new(&url).connect_hashed().await.unwrap().memory_store();
+    remember(&store, "before the silence").await.unwrap();
+    proxy.set_silent(true);
+    let (owner, memory) = (owner(), Arc::clone(&store));
+    let silent = tokio::join!(store.list(&owner, 5, NOW), memory.list(&owner, 5, NOW));
+    assert_eq!([kind(silent.0), kind(silent.1)], ["qdrant_timeout"; 2]);
+    let started_at = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(kind(store.list(&owner, 5, NOW).await), "qdrant_timeout");
+    }
+    assert!(started_at.elapsed() < OPERATION_TIMEOUT / 2, "{:?}", started_at.elapsed());
+    proxy.set_silent(false);
+    until_available(&store).await;
+    assert_eq!(store.list(&owner, 5, NOW).await.unwrap().len(), 1);
+}

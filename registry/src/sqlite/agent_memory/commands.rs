@@ -12,7 +12,8 @@ use crate::sqlite::writer_state::WriterState;
 
 const NEXT_VERSION: &str = "INSERT INTO memory_owners (tenant, agent, version) VALUES (?, ?, 1) \
                             ON CONFLICT (tenant, agent) DO UPDATE SET version = version + 1";
-/// A part of a document replaces what is stored under its id, and what an execution remembers does not.
+/// A part of a document replaces what is stored under its id, unless that was remembered later; what an execution remembers
+/// does not.
 const INSERT_MEMORY: &str = "INSERT INTO memories (tenant, agent, id, at, expires_at, text, vector, embedder, version, \
                              issuer, user, source, first_line, last_line) \
                              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, \
@@ -22,15 +23,18 @@ const INSERT_MEMORY: &str = "INSERT INTO memories (tenant, agent, id, at, expire
                              expires_at = excluded.expires_at, text = excluded.text, vector = excluded.vector, \
                              embedder = excluded.embedder, version = excluded.version, issuer = excluded.issuer, \
                              user = excluded.user, source = excluded.source, first_line = excluded.first_line, \
-                             last_line = excluded.last_line WHERE excluded.source IS NOT NULL";
+                             last_line = excluded.last_line \
+                             WHERE excluded.source IS NOT NULL AND excluded.at >= memories.at";
 /// The signs let SQLite use the index of the few memories that expire.
 const DELETE_EXPIRED: &str = "DELETE FROM memories WHERE +tenant = ? AND +agent = ? AND expires_at IS NOT NULL \
                               AND expires_at <= ?";
-/// Deletes the oldest memories over the limit that are no parts of documents.
+/// Deletes the oldest memories over the limit that are no parts of documents. They are counted at one of so many writes.
 const EVICT_OLDEST: &str = "DELETE FROM memories WHERE tenant = ?1 AND agent = ?2 AND id IN \
                             (SELECT id FROM memories WHERE tenant = ?1 AND agent = ?2 AND source IS NULL \
-                            ORDER BY at, id LIMIT max(0, \
-                            (SELECT COUNT(*) FROM memories WHERE tenant = ?1 AND agent = ?2) - ?3))";
+                            ORDER BY at, id LIMIT CASE \
+                            WHEN (SELECT version FROM memory_owners WHERE tenant = ?1 AND agent = ?2) % ?4 = 0 \
+                            THEN max(0, (SELECT COUNT(*) FROM memories WHERE tenant = ?1 AND agent = ?2) - ?3) \
+                            ELSE 0 END)";
 const DELETE_ONE: &str =
     "DELETE FROM memories WHERE tenant = ?1 AND agent = ?2 AND id = ?3 AND (?4 IS NULL OR at < ?4)";
 
@@ -46,6 +50,7 @@ impl WriteCommand for Remember {
     type Error = StoreError;
 
     fn apply(self, _state: &mut WriterState, commit: &mut Commit) -> Result<(), StoreError> {
+        let interval = self.batch.eviction_interval();
         let Self { owner, batch: MemoryBatch { embedder, memories, owner_max }, now } = self;
         let owner_values: [SqlValue; 2] = [owner.tenant.as_str().into(), owner.agent.as_str().into()];
         commit.statements.add(NEXT_VERSION, owner_values.to_vec());
@@ -69,9 +74,9 @@ impl WriteCommand for Remember {
             ];
             commit.statements.add(INSERT_MEMORY, owner_values.iter().cloned().chain(values).collect());
         }
-        let with = |value: SqlValue| owner_values.iter().cloned().chain([value]).collect::<Vec<_>>();
-        commit.statements.add(DELETE_EXPIRED, with(now.as_micros().into()));
-        commit.statements.add(EVICT_OLDEST, with((owner_max as u64).into()));
+        let with = |values: Vec<SqlValue>| owner_values.iter().cloned().chain(values).collect::<Vec<_>>();
+        commit.statements.add(DELETE_EXPIRED, with(vec![now.as_micros().into()]));
+        commit.statements.add(EVICT_OLDEST, with(vec![(owner_max as u64).into(), interval.into()]));
         Ok(())
     }
 }

@@ -87,7 +87,7 @@ impl Credentials {
     }
 
     /// The parameters of the query.
-    pub(crate) fn query(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn query(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
         self.query.iter().map(|(name, value)| (name.as_str(), value.expose()))
     }
 

@@ -92,7 +92,7 @@ pub struct HttpTools {
     outbound: Outbound,
     apis: RwLock<BTreeMap<String, Arc<Api>>>,
     /// The number of APIs that were added.
-    added: watch::Sender<usize>,
+    api_count: watch::Sender<usize>,
 }
 
 /// The tools of one API.
@@ -109,13 +109,13 @@ impl HttpTools {
     /// The source without an API.
     #[must_use]
     pub fn new(outbound: Outbound) -> Self {
-        Self { outbound, apis: RwLock::default(), added: watch::Sender::new(0) }
+        Self { outbound, apis: RwLock::default(), api_count: watch::Sender::new(0) }
     }
 
     /// The number of APIs that were added, to wait for the next one.
     #[must_use]
-    pub fn added(&self) -> watch::Receiver<usize> {
-        self.added.subscribe()
+    pub fn api_count(&self) -> watch::Receiver<usize> {
+        self.api_count.subscribe()
     }
 
     /// Reads the document of an API, and adds its tools. Returns why operations of it are no tools.
@@ -152,7 +152,7 @@ impl HttpTools {
         };
         // It is changed in one step.
         self.apis.write().unwrap_or_else(PoisonError::into_inner).insert(settings.name.clone(), Arc::new(api));
-        self.added.send_modify(|added| *added = added.saturating_add(1));
+        self.api_count.send_modify(|count| *count = count.saturating_add(1));
         Ok(found.skipped)
     }
 

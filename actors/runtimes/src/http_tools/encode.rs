@@ -140,7 +140,7 @@ fn path_segment(operation: &Operation, pieces: &[Piece], arguments: &Values) -> 
                 if value.is_empty() {
                     return Err(invalid(&parameter.argument, "is empty, which would be another path"));
                 }
-                if leads_up(&value) {
+                if has_parent_segment(&value) {
                     return Err(invalid(&parameter.argument, "leads to another path"));
                 }
                 segment.push_str(&value);
@@ -156,7 +156,7 @@ fn path_segment(operation: &Operation, pieces: &[Piece], arguments: &Values) -> 
 }
 
 /// True if a value would lead to another path on a server that decodes it before it looks for the path.
-fn leads_up(value: &str) -> bool {
+fn has_parent_segment(value: &str) -> bool {
     let mut decoded = value.to_owned();
     for _ in 0..DECODINGS_MAX {
         decoded = percent_decode_str(&decoded).decode_utf8_lossy().into_owned();

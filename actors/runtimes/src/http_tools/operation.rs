@@ -20,7 +20,7 @@ use super::schema::SchemaReader;
 use crate::foreign::visible_text;
 use crate::outbound::client::is_json;
 
-use parameter::{Declared, Location, Parameter};
+use parameter::{Declaration, Location, Parameter};
 use template::PathTemplate;
 
 /// Maximum operations of a document.
@@ -158,7 +158,7 @@ fn read(root: &Json, located: &Located<'_>, id: &str) -> Result<Operation, Strin
     let path = PathTemplate::parse(located.path)?;
     for name in path.parameters() {
         let is_declared =
-            |one: &&mut Declared<'_>| one.parameter.location == Location::Path && one.parameter.name == name;
+            |one: &&mut Declaration<'_>| one.parameter.location == Location::Path && one.parameter.name == name;
         match declared.iter_mut().find(is_declared) {
             // A path without it is another path.
             Some(declared) => declared.parameter.is_required = true,
@@ -182,13 +182,13 @@ fn read(root: &Json, located: &Located<'_>, id: &str) -> Result<Operation, Strin
 }
 
 /// The parameters: those of the path, replaced by those of the operation with the same name and location.
-fn parameters<'a>(root: &'a Json, located: &Located<'a>) -> Result<Vec<Declared<'a>>, String> {
-    let mut all: Vec<Declared<'a>> = Vec::new();
+fn parameters<'a>(root: &'a Json, located: &Located<'a>) -> Result<Vec<Declaration<'a>>, String> {
+    let mut all: Vec<Declaration<'a>> = Vec::new();
     for owner in [located.item, located.operation] {
         let declared = owner.get("parameters").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
         for declared in declared {
             let declared = resolve(root, declared).ok_or("a parameter is elsewhere")?;
-            let Some(declared) = Declared::parse(declared)? else { continue };
+            let Some(declared) = Declaration::parse(declared)? else { continue };
             let (location, name) = (declared.parameter.location, &declared.parameter.name);
             all.retain(|other| other.parameter.location != location || other.parameter.name != *name);
             all.push(declared);
@@ -210,7 +210,7 @@ fn parameters<'a>(root: &'a Json, located: &Located<'a>) -> Result<Vec<Declared<
 type BodyAndSchema<'a> = (Option<Body>, Option<&'a Json>);
 
 /// The body in the first form that a tool can write.
-fn read_body<'a>(root: &'a Json, body: &'a Json, declared: &[Declared<'_>]) -> Result<BodyAndSchema<'a>, String> {
+fn read_body<'a>(root: &'a Json, body: &'a Json, declared: &[Declaration<'_>]) -> Result<BodyAndSchema<'a>, String> {
     let body = resolve(root, body).ok_or("its body is elsewhere")?;
     let is_required = body.get("required") == Some(&Json::Bool(true));
     let content = body.get("content").and_then(Json::as_object);
@@ -244,10 +244,15 @@ fn read_body<'a>(root: &'a Json, body: &'a Json, declared: &[Declared<'_>]) -> R
 }
 
 /// One object with all parameters and the body.
-fn arguments_schema(root: &Json, declared: &[Declared<'_>], body: Option<&Body>, body_schema: Option<&Json>) -> Json {
+fn arguments_schema(
+    root: &Json,
+    declared: &[Declaration<'_>],
+    body: Option<&Body>,
+    body_schema: Option<&Json>,
+) -> Json {
     let mut reader = SchemaReader::new(root);
     let (mut properties, mut required) = (Map::new(), Vec::new());
-    for Declared { parameter, schema, description } in declared {
+    for Declaration { parameter, schema, description } in declared {
         let mut schema = schema.map_or_else(|| json!({}), |schema| reader.read(schema));
         if let (Some(members), Some(description)) = (schema.as_object_mut(), description) {
             members.insert("description".to_owned(), description.clone().into());

@@ -4,6 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::outbound::Secret;
+
+/// Variables whose values are no secrets.
+const USUAL_VARIABLES: [&str; 3] = ["PATH", "HOME", "LANG"];
+/// A value of a variable of fewer bytes, such as `eu-1`, is no secret.
+const SECRET_BYTES_MIN: usize = 8;
+
 /// One server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSettings {
@@ -45,6 +52,22 @@ pub enum ServerAddress {
         /// Headers of each request, by their names.
         headers: BTreeMap<String, String>,
     },
+}
+
+impl ServerAddress {
+    /// The values that are never shown: those of headers, and those of variables that are no usual ones.
+    pub(super) fn secrets(&self) -> Vec<Secret> {
+        match self {
+            Self::Process { env, .. } => {
+                let is_secret = |(name, value): &(&String, &String)| {
+                    !USUAL_VARIABLES.contains(&name.as_str()) && value.len() >= SECRET_BYTES_MIN
+                };
+                env.iter().filter(is_secret).map(|(_, value)| Secret::new(value)).collect()
+            }
+            Self::Http { headers, .. } => headers.values().map(Secret::new).collect(),
+            Self::Unusable { .. } => Vec::new(),
+        }
+    }
 }
 
 impl fmt::Debug for ServerAddress {

@@ -27,7 +27,7 @@ pub(in super::super) struct Parameter {
 
 /// A parameter as a document declares it. Its schema remains there: many operations may refer to one.
 #[derive(Debug, PartialEq)]
-pub(super) struct Declared<'a> {
+pub(super) struct Declaration<'a> {
     pub(super) parameter: Parameter,
     /// `None` for any value.
     pub(super) schema: Option<&'a Json>,
@@ -69,7 +69,7 @@ pub(in super::super) enum Style {
     Json,
 }
 
-impl<'a> Declared<'a> {
+impl<'a> Declaration<'a> {
     /// Reads a parameter; `None` for one that is never sent.
     ///
     /// # Errors
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_parameter_has_the_style_of_its_location_by_default() {
-        let parse = |declared: Json| Declared::parse(&declared).unwrap().unwrap().parameter;
+        let parse = |declared: Json| Declaration::parse(&declared).unwrap().unwrap().parameter;
         let query = parse(json!({ "name": "q", "in": "query", "schema": { "type": "string" } }));
         assert_eq!((query.style, query.explodes, query.is_required), (Style::Form, true, false));
         let path = parse(json!({ "name": "p", "in": "path", "required": true }));
@@ -141,7 +141,7 @@ mod tests {
         let pipe = parse(json!({ "name": "q", "in": "query", "style": "pipeDelimited", "explode": false }));
         assert_eq!((pipe.style, pipe.explodes), (Style::PipeDelimited, false));
         let json = json!({ "name": "q", "in": "query", "content": { "application/json": { "schema": { "type": "object" } } } });
-        let json = Declared::parse(&json).unwrap().unwrap();
+        let json = Declaration::parse(&json).unwrap().unwrap();
         assert_eq!((json.parameter.style, json.schema), (Style::Json, Some(&json!({ "type": "object" }))));
     }
 
@@ -154,7 +154,7 @@ mod tests {
             json!({ "name": "a b", "in": "header" }),
             json!({ "name": "q", "in": "query", "style": "matrix" }),
         ] {
-            assert_eq!(Declared::parse(&declared), Ok(None), "{declared}");
+            assert_eq!(Declaration::parse(&declared), Ok(None), "{declared}");
         }
         for declared in [
             json!({ "name": "c", "in": "cookie", "required": true }),
@@ -165,7 +165,7 @@ mod tests {
             json!({ "name": "x".repeat(1_000), "in": "query" }),
             json!([]),
         ] {
-            assert!(Declared::parse(&declared).is_err(), "{declared}");
+            assert!(Declaration::parse(&declared).is_err(), "{declared}");
         }
     }
 }

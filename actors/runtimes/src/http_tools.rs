@@ -156,6 +156,12 @@ impl HttpTools {
         Ok(found.skipped)
     }
 
+    /// True if the tools of the API with this name are known.
+    #[must_use]
+    pub fn has_api(&self, name: &str) -> bool {
+        self.apis.read().unwrap_or_else(PoisonError::into_inner).contains_key(name)
+    }
+
     /// The names of all tools, with the scheme.
     #[must_use]
     pub fn names(&self) -> Vec<String> {

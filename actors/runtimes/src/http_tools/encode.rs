@@ -174,8 +174,8 @@ pub(super) fn add_query<'q>(url: &mut Url, added: impl Iterator<Item = (&'q str,
     if added.clone().next().is_none() {
         return;
     }
-    // Some servers read `name[x]` as a part of `name`.
-    let plain = |name: &str| name.split('[').next().unwrap_or_default().to_owned();
+    // Some servers read `name[x]` as a part of `name`, and `Name` as it.
+    let plain = |name: &str| name.split('[').next().unwrap_or_default().to_ascii_lowercase();
     let is_added = |pair: &&str| {
         let name = url::form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| plain(&name));
         name.is_some_and(|name| added.clone().any(|(known, _)| plain(known) == name))

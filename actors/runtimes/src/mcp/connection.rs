@@ -15,7 +15,7 @@ use rmcp::model::{
     ProtocolVersion, SubscriptionFilter,
 };
 use rmcp::service::{NotificationContext, RunningService, Subscription};
-use rmcp::transport::IntoTransport;
+use rmcp::transport::{IntoTransport, TransportAdapterIdentity};
 use rmcp::{ClientHandler, ClientLifecycleMode, Peer, RoleClient, serve_client_with_lifecycle};
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
@@ -105,7 +105,7 @@ impl Connection<'_> {
         let events = ClientEvents { shared: Arc::clone(self.shared) };
         let is_unread = Arc::<AtomicBool>::default();
         let transport = BoundedTransport::new(transport.into_transport(), Arc::clone(&is_unread));
-        let starting = serve_client_with_lifecycle(events, transport, lifecycle());
+        let starting = serve_client_with_lifecycle::<_, _, _, TransportAdapterIdentity>(events, transport, lifecycle());
         let running = match timeout(self.settings.start_timeout, Box::pin(starting)).await {
             Ok(Ok(running)) => running,
             Ok(Err(error)) => return End::NotConnected(self.reason(&error)),

@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn no_text_of_a_schema_is_hidden_from_people() {
-        let schema = json!({"properties": {"a": {"description": "x\u{e0041}y", "enum": ["\u{200b}z", 1], "default": "\u{1b}[0m"}}});
+        let hidden = json!({"description": "x\u{e0041}y", "enum": ["\u{200b}z", 1], "default": "\u{1b}[0m"});
+        let schema = json!({"properties": {"a": hidden}});
         let plain = json!({"properties": {"a": {"description": "xy", "enum": ["z", 1], "default": "[0m"}}});
         assert_eq!(visible_schema(&schema), plain);
     }

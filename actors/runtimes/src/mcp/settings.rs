@@ -92,6 +92,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn usual_and_short_values_of_variables_are_no_secrets() {
+        let env = [("HOME", "/home/ann"), ("MODE", "fast"), ("TOKEN", "planted-secret")];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let process = ServerAddress::Process { command: "server".into(), args: Vec::new(), env };
+        assert_eq!(process.secrets(), [Secret::new("planted-secret")]);
+        let headers = BTreeMap::from([("Authorization".to_owned(), "Bearer x".to_owned())]);
+        let http = ServerAddress::Http { url: "https://h/mcp".into(), headers };
+        assert_eq!(http.secrets(), [Secret::new("Bearer x")]);
+    }
+
+    #[test]
     fn no_value_of_a_variable_or_a_header_is_shown() {
         let values = || BTreeMap::from([("TOKEN".to_owned(), "planted-secret".to_owned())]);
         for address in [

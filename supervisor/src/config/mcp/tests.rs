@@ -36,7 +36,8 @@ fn a_process_inherits_three_variables_and_those_that_are_named() {
 
 #[test]
 fn headers_have_their_values_from_variables() {
-    let text = "[mcp.servers.tickets]\nurl = \"https://tools.example/mcp\"\nheaders_env = { Authorization = \"TICKETS_AUTH\" }\n";
+    let text = "[mcp.servers.tickets]\nurl = \"https://tools.example/mcp\"\n\
+                headers_env = { Authorization = \"TICKETS_AUTH\" }\n";
     let header = |variables: &[(&str, &str)]| {
         let config = loaded(text, variables).unwrap().config.mcp;
         let McpAddress::Http { headers, url } = config.servers[0].address.clone() else { panic!("{config:?}") };

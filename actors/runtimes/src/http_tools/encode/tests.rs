@@ -105,7 +105,7 @@ fn a_parameter_of_the_configuration_replaces_that_of_an_argument() {
     };
     assert_eq!(url(json!({})), "tenant=t+1&key=a%26b");
     assert_eq!(url(json!({ "tenant": "other", "filter": "a,b" })), "filter=a%2Cb&tenant=t+1&key=a%26b");
-    assert_eq!(url(json!({ "filter": { "tenant": "other", "tenant[]": 1, "x": 2 } })), "x=2&tenant=t+1&key=a%26b");
+    assert_eq!(url(json!({ "filter": { "Tenant": "other", "tenant[]": 1, "x": 2 } })), "x=2&tenant=t+1&key=a%26b");
     let mut plain = Url::parse("https://h/x").unwrap();
     add_query(&mut plain, std::iter::empty());
     assert_eq!(plain.as_str(), "https://h/x");

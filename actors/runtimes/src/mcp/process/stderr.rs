@@ -45,7 +45,8 @@ impl Lines {
     }
 }
 
-/// Logs the lines until the end, without secrets. Everything is read, whether or not it is logged, so that the process does not wait.
+/// Logs the lines until the end, without secrets. Everything is read, whether or not it is logged, so that the process does
+/// not wait.
 pub(in crate::mcp) async fn log_lines(server: &str, mut stderr: impl AsyncRead + Unpin, redaction: &Redaction) {
     let (mut lines, mut buffer) = (Lines::default(), vec![0; READ_BYTES]);
     let (mut window, mut logged, mut omitted) = (Instant::now(), 0_u32, 0_u64);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use greenroom_definitions::Agent;
+use greenroom_protocol::header::Traceparent;
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{
     CallTool, ContextRead, ContextWrite, Invoke, ResumeRun, SignalRun, StartRun, StartTeam,
@@ -269,7 +270,9 @@ impl Dispatcher {
         let timeout = grant.deadline().remaining(self.env.clock.now());
         let files = self.caller_files(&grant).await?;
         let CallTool { tool, arguments, key } = call;
-        let input = ToolInput { arguments, key: key.unwrap_or_else(|| grant.effect_key()) };
+        let key = key.unwrap_or_else(|| grant.effect_key());
+        let trace = Traceparent::for_call(grant.trace(), &key);
+        let input = ToolInput { arguments, key, trace };
         let result = tokio::time::timeout(timeout, self.env.call_tool(&tool, input, &files)).await;
         let deadline_error =
             |_| Cause::new(ErrorCode::TimedOut, format!("the tool {tool} did not return before the deadline"));

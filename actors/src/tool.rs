@@ -3,6 +3,7 @@
 
 use async_trait::async_trait;
 use greenroom_definitions::Catalogue;
+use greenroom_protocol::header::Traceparent;
 use greenroom_protocol::request::{CallOptions, CallTool};
 use greenroom_protocol::{CallKey, Cause, ErrorCode, Json, Request, Values};
 
@@ -47,6 +48,8 @@ pub struct ToolInput {
     /// The idempotency key, the same for every retry and for every repetition by the caller: a tool that changes
     /// something elsewhere passes it on, or stores it with the change.
     pub key: CallKey,
+    /// The trace of the call and its span, for what the tool calls elsewhere; `None` if the id of the trace has another form.
+    pub trace: Option<Traceparent>,
 }
 
 /// A source of tools. A definition names a tool as `SCHEME:NAME`.

@@ -1,4 +1,4 @@
-"""An MCP server that lies, changes its tools, gives orders, hangs, writes 100 MB or dies; the tests choose which.
+"""An MCP server that lies, changes its tools, gives orders, hangs, floods, writes 100 MB or dies; tests choose.
 
 It speaks the versions with a handshake over standard input and output, with the standard library alone.
 
@@ -16,6 +16,8 @@ Json = Any
 
 # Bytes of the message that no client should read whole.
 HUGE_BYTES = 100 * 1024 * 1024
+# Requests whose replies are not read.
+FLOOD = 200_000
 # Bytes of a schema that no model should read.
 LARGE_SCHEMA_BYTES = 1024 * 1024
 # Tools that no list should have.
@@ -73,13 +75,21 @@ class Server:
         schema = text_schema(*names) if self.behavior == "changes" else text_schema("text")
         return [{"name": "good", "description": "is good", "inputSchema": schema}]
 
-    def call(self) -> Json:
+    def flood(self) -> None:
+        """Send requests, and read none of their replies."""
+        for number in range(FLOOD):
+            self.write({"id": number, "method": "ping"})
+
+    def call(self, params: Json) -> Json:
         """Return the result of a call, if it has one."""
         self.calls += 1
         if self.behavior == "changes":
             self.write({"method": "notifications/tools/list_changed"})
-        elif self.behavior == "hangs":
+        elif self.behavior == "hangs" or (self.behavior == "hangs_once" and not self.marker.exists()):
+            self.marker.touch()
             time.sleep(3_600)
+        elif self.behavior == "floods":
+            self.flood()
         elif self.behavior == "writes":
             sys.stdout.write('{"jsonrpc":"2.0","id":0,"result":"' + "x" * HUGE_BYTES)
             sys.stdout.flush()
@@ -89,6 +99,8 @@ class Server:
             sys.exit(DEATH)
         elif self.behavior == "lies":
             return {"content": "no list"}
+        elif self.behavior == "repeats":
+            return {"content": [{"type": "text", "text": json.dumps(params.get("_meta"))}]}
         text = ORDERS if self.behavior == "orders" else "fine"
         return {"content": [{"type": "text", "text": text}]}
 
@@ -101,7 +113,7 @@ class Server:
         elif method == "tools/list":
             result = {"tools": self.tools()}
         elif method == "tools/call":
-            result = self.call()
+            result = self.call(request["params"])
         else:
             error = {"code": METHOD_NOT_FOUND, "message": ORDERS}
             self.write({"id": request["id"], "error": error})

@@ -30,7 +30,7 @@ pub use message::{McpMessage, McpNotification, McpReply, McpRequest};
 pub use selection::Selection;
 
 use message::{Refusal, RpcError};
-pub(crate) use version::is_known as is_known_version;
+pub(crate) use version::is_handshake as is_handshake_version;
 use version::{Dialect, ResultKind};
 
 /// What a client should know of all tools.

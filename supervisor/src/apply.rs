@@ -18,6 +18,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::compose::catalogue::{load_valid, with_policy};
+use crate::compose::host_names::HostNames;
 use crate::config::{Config, SourceLocation};
 use crate::generations::{bundle_files, definition_files, policy_bundle, read};
 use crate::sources::SourceReader;
@@ -35,7 +36,7 @@ pub(crate) struct Applier {
     pub(crate) active: watch::Receiver<Generations>,
     pub(crate) guard: GuardHandle,
     /// The names that definitions may use, except for those of the policy.
-    pub(crate) host_names: KnownNames,
+    pub(crate) host_names: HostNames,
     pub(crate) core: Arc<dyn CoreStore>,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -113,7 +114,7 @@ impl Applier {
 
     /// The names that definitions may use, with those of the current policy; of that of this pod, if none was applied.
     async fn known_names(&self, current: Generations) -> Result<KnownNames, Cause> {
-        let names = self.host_names.clone();
+        let names = self.host_names.current();
         if current.policy == self.active.borrow().policy {
             return Ok(with_policy(names, self.guard.active_policy().data()));
         }
@@ -128,7 +129,7 @@ impl Applier {
             return Ok(());
         }
         let generation = read(&*self.generations, GenerationKind::Catalogue, current.catalogue).await?;
-        let names = with_policy(self.host_names.clone(), policy.data());
+        let names = with_policy(self.host_names.current(), policy.data());
         match load_valid(definition_files(generation), names).await {
             Err(cause) if cause.code == ErrorCode::InvalidDefinition => {
                 let message = format!(

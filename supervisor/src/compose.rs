@@ -8,6 +8,7 @@ pub(crate) mod artifacts;
 pub(crate) mod blocking;
 pub mod catalogue;
 pub(crate) mod category_spawner;
+pub(crate) mod host_names;
 pub(crate) mod http;
 pub(crate) mod identities;
 pub(crate) mod in_service;
@@ -36,7 +37,6 @@ use greenroom_actors::execution::runtime::Runtime;
 use greenroom_actors::handler::Handler;
 use greenroom_actors::pipeline::PipelineHandle;
 use greenroom_actors::tool::{Tool, ToolSource};
-use greenroom_definitions::KnownNames;
 use greenroom_protocol::{Cause, Clock, IdGenerator, PodId};
 use greenroom_registry::redis::Redis;
 use greenroom_registry::{OpenedStores, Stores};
@@ -44,6 +44,7 @@ use tokio::sync::watch;
 
 use self::active::{ActiveParts, StartLoader};
 use self::actor_tree::ActorTree;
+use self::host_names::HostNames;
 use self::in_service::InService;
 use self::memory::MemoryServers;
 use self::outbound::OutboundParts;
@@ -105,7 +106,7 @@ pub async fn compose_with(
     let (redis, memory) = (redis::connect(config, &metrics), memory::open(config, &metrics));
     let (opened, redis, memory) = tokio::try_join!(opening, Box::pin(redis), Box::pin(memory))?;
     let stores = start_stores(&mut services, opened, (redis.as_ref(), &memory), wrap_stores, &metrics);
-    let loader = StartLoader::new(config, &sources, &stores, &host_names, is_repair || restores.is_some());
+    let loader = StartLoader::new(config, &sources, &stores, host_names.current(), is_repair || restores.is_some());
     let active = or_close(Box::pin(loader.load(&metrics)).await, &stores, &mut services, &*clock).await?;
     let ActiveParts { generations, policy, catalogue, in_service } = active;
     let readiness = Arc::default();
@@ -165,7 +166,7 @@ async fn start(parts: PodParts, mut services: Services, pod: PodStart) -> Result
     services.start(mcp::service(Arc::clone(&mcp)));
     let runtimes: Vec<Arc<dyn Runtime>> =
         vec![python::start(&mut services, &parts), Arc::new(wasm), Arc::new(outside.service)];
-    let tool_sources: Vec<Arc<dyn ToolSource>> = vec![Arc::new(outside.tools), mcp];
+    let tool_sources: Vec<Arc<dyn ToolSource>> = vec![outside.tools.clone(), mcp];
     let accounting = Accounting::new(&parts.stores, Arc::clone(&parts.clock));
     let env = actors::execution_env(&parts, (handlers, tools), (runtimes, tool_sources), accounting);
     let built = actors::spawn_tree(&parts, &env).await?;
@@ -174,6 +175,7 @@ async fn start(parts: PodParts, mut services: Services, pod: PodStart) -> Result
     services::start_key_releaser(&mut services, releaser);
     start_remote(cluster, &mut services, &built.tree, &pipeline, &parts).await?;
     let reloader = services::start_reloader(&mut services, &parts, built.spawner, in_service);
+    services.start(outbound::documents(outside.tools, outside.unavailable));
     let ingress = pipeline::ingress(&parts, pipeline);
     Ok(Pod { ingress, parts, tree: built.tree, services, nats: None, reloader, _lock: lock })
 }
@@ -184,9 +186,10 @@ async fn open_outside(
     metrics: &Metrics,
     handlers: &[Arc<dyn Handler>],
     tools: &[Arc<dyn Tool>],
-) -> Result<(OutboundParts, KnownNames), Cause> {
+) -> Result<(OutboundParts, HostNames), Cause> {
     let outside = outbound::open(config, metrics.outbound().clone()).await?;
-    let host_names = catalogue::host_names(config, handlers, tools, outside.tools.names());
+    let constant = catalogue::host_names(config, handlers, tools, []);
+    let host_names = HostNames::new(constant, Arc::clone(&outside.tools));
     Ok((outside, host_names))
 }
 

@@ -13,7 +13,7 @@ use greenroom_definitions::{Catalogue, KnownNames};
 use greenroom_protocol::{Cause, Clock, ContentHash, ErrorCode};
 use greenroom_registry::core::CoreStore;
 use greenroom_registry::generation_store::{GenerationKind, GenerationStore, Generations};
-use tokio::sync::watch::Sender;
+use tokio::sync::watch::{Receiver, Sender};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 
@@ -25,6 +25,7 @@ use crate::cached_definitions::CachedDefinitions;
 use crate::compose::blocking::run_blocking;
 use crate::compose::catalogue::{self, LoadTime};
 use crate::compose::category_spawner::CategorySpawner;
+use crate::compose::host_names::HostNames;
 use crate::compose::in_service::InService;
 use crate::config::source::load_users;
 use crate::readiness::Readiness;
@@ -50,7 +51,7 @@ pub struct Reloader {
     pub(crate) definitions: Arc<CachedDefinitions>,
     pub(crate) in_service: InService,
     /// The names that definitions may use, except for those of the policy.
-    pub(crate) host_names: KnownNames,
+    pub(crate) host_names: HostNames,
     pub(crate) spawner: CategorySpawner,
     pub(crate) guard: GuardHandle,
     pub(crate) core: Arc<dyn CoreStore>,
@@ -85,6 +86,7 @@ impl Reloader {
     /// Those of the operating system for the directories.
     pub async fn run(&self) -> Result<(), String> {
         let mut watch = Watch::start(self.directories(), self.user_file_path())?;
+        let mut names = self.host_names.changes();
         // The first round reads everything: it may have changed between start and first watch.
         let active = self.sources.policy.as_ref().filter(|source| source.location().path().is_some());
         let mut progress = Progress::new(active.map(|_| *self.guard.active_policy().hash()));
@@ -93,7 +95,7 @@ impl Reloader {
             let since;
             (look, since) = self.settled_look(look).await;
             let round = self.reload(look, &mut progress, since).await;
-            self.wait_changed(&mut watch, round, look).await?;
+            self.wait_changed((&mut watch, &mut names), round, look).await?;
         }
     }
 
@@ -110,12 +112,18 @@ impl Reloader {
     }
 
     /// Waits until something may have changed since the last look, or a load is to be repeated.
-    async fn wait_changed(&self, watch: &mut Watch, round: Round, last: Fingerprints) -> Result<(), String> {
+    async fn wait_changed(
+        &self,
+        (watch, names): (&mut Watch, &mut Receiver<usize>),
+        round: Round,
+        last: Fingerprints,
+    ) -> Result<(), String> {
         loop {
             let delay = if self.has_bucket() { Some(POLL_INTERVAL) } else { round.retry_delay() };
             tokio::select! {
                 changed = watch.wait_changed(delay) => changed?,
                 () = self.policy_changed.notified() => return Ok(()),
+                Ok(()) = names.changed() => return Ok(()),
             }
             if round == Round::Retry || !self.has_bucket() || self.look(last).await != last {
                 return Ok(());
@@ -229,7 +237,7 @@ impl Reloader {
 
     /// The names that definitions may use, with those of the active policy.
     fn known_names(&self) -> KnownNames {
-        catalogue::with_policy(self.host_names.clone(), self.guard.active_policy().data())
+        catalogue::with_policy(self.host_names.current(), self.guard.active_policy().data())
     }
 
     /// True if what was applied for every pod replaces the own source.

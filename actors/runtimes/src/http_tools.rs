@@ -9,8 +9,9 @@
 //! result       a response → the result of the tool
 //! ```
 //!
-//! A document is read when the pod starts, so an API cannot change its tools between two calls. What it says becomes the
-//! description of a tool and nothing else: where requests are sent, with which credentials, is up to the configuration.
+//! A document is read once, so an API cannot change its tools between two calls: when the pod starts, or later if it was not
+//! available then. What it says becomes the description of a tool and nothing else: where requests are sent, with which
+//! credentials, is up to the configuration.
 
 mod document;
 mod encode;
@@ -20,15 +21,19 @@ mod result;
 mod schema;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use greenroom_actors::concurrency::spawn_blocking;
 use greenroom_actors::handler::FileAccess;
 use greenroom_actors::tool::{ToolDescription, ToolInput, ToolSource};
 use greenroom_definitions::Catalogue;
+use greenroom_protocol::header::TRACEPARENT;
 use greenroom_protocol::{Cause, ErrorCode, Json};
 use reqwest::Method;
 use reqwest::header::{HeaderName, HeaderValue};
+use tokio::sync::watch;
 use url::Url;
 
 use crate::outbound::client::{Outbound, OutboundRequest};
@@ -82,10 +87,12 @@ impl OpenError {
     }
 }
 
-/// The tools of all APIs.
+/// The tools of all APIs. One may be added at any time; none is replaced.
 pub struct HttpTools {
     outbound: Outbound,
-    apis: BTreeMap<String, Api>,
+    apis: RwLock<BTreeMap<String, Arc<Api>>>,
+    /// The number of APIs that were added.
+    api_count: watch::Sender<usize>,
 }
 
 /// The tools of one API.
@@ -101,15 +108,21 @@ struct Api {
 impl HttpTools {
     /// The source without an API.
     #[must_use]
-    pub const fn new(outbound: Outbound) -> Self {
-        Self { outbound, apis: BTreeMap::new() }
+    pub fn new(outbound: Outbound) -> Self {
+        Self { outbound, apis: RwLock::default(), api_count: watch::Sender::new(0) }
+    }
+
+    /// The number of APIs that were added, to wait for the next one.
+    #[must_use]
+    pub fn api_count(&self) -> watch::Receiver<usize> {
+        self.api_count.subscribe()
     }
 
     /// Reads the document of an API, and adds its tools. Returns why operations of it are no tools.
     ///
     /// # Errors
     /// [`OpenError`] with the name of the API; the other APIs are not changed.
-    pub async fn open_api(&mut self, settings: &ApiSettings) -> Result<Vec<String>, OpenError> {
+    pub async fn open_api(&self, settings: &ApiSettings) -> Result<Vec<String>, OpenError> {
         let invalid = |problem: String| {
             let message = format!("tools.http.{}: {problem}", settings.name);
             OpenError::Invalid(Cause::new(ErrorCode::InvalidConfiguration, message))
@@ -117,8 +130,18 @@ impl HttpTools {
         check_name(&settings.name).map_err(invalid)?;
         let credentials = Credentials::new(&settings.credentials).map_err(invalid)?;
         let read = document::read(&self.outbound, settings, &credentials).await?;
-        let base = base_url(settings, &read).map_err(invalid)?;
-        let found = operation::find(&read.root, settings.operations.as_deref()).map_err(invalid)?;
+        // What is elsewhere may be another document at the next attempt.
+        let is_elsewhere = read.address.is_some();
+        let of_document = |problem: String| match invalid(problem) {
+            OpenError::Invalid(cause) if is_elsewhere => OpenError::Unavailable(cause),
+            error => error,
+        };
+        let base = base_url(settings, &read).map_err(of_document)?;
+        let (root, wanted) = (read.root, settings.operations.clone());
+        // A thread ends without a result only if the process ends.
+        let finding = spawn_blocking(move || operation::find(&root, wanted.as_deref()));
+        let found =
+            finding.await.unwrap_or_else(|_| Err("the document was not read".to_owned())).map_err(of_document)?;
         let api = Api {
             base,
             operations: found.operations,
@@ -127,23 +150,37 @@ impl HttpTools {
             is_internal: settings.is_internal,
             timeout: settings.timeout,
         };
-        self.apis.insert(settings.name.clone(), api);
+        // It is changed in one step.
+        self.apis.write().unwrap_or_else(PoisonError::into_inner).insert(settings.name.clone(), Arc::new(api));
+        self.api_count.send_modify(|count| *count = count.saturating_add(1));
         Ok(found.skipped)
     }
 
+    /// True if the tools of the API with this name are known.
+    #[must_use]
+    pub fn has_api(&self, name: &str) -> bool {
+        self.apis.read().unwrap_or_else(PoisonError::into_inner).contains_key(name)
+    }
+
     /// The names of all tools, with the scheme.
-    pub fn names(&self) -> impl Iterator<Item = String> {
-        self.operations().map(|(api, operation)| format!("http:{api}/{}", operation.id))
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.map_operations(|api, operation| format!("http:{api}/{}", operation.id))
     }
 
-    fn operations(&self) -> impl Iterator<Item = (&String, &Operation)> {
-        self.apis.iter().flat_map(|(name, api)| api.operations.values().map(move |operation| (name, operation)))
+    fn map_operations<T>(&self, map: impl Fn(&str, &Operation) -> T) -> Vec<T> {
+        let apis = self.apis.read().unwrap_or_else(PoisonError::into_inner);
+        let of_api = |(name, api): (&String, &Arc<Api>)| -> Vec<T> {
+            api.operations.values().map(|operation| map(name, operation)).collect()
+        };
+        apis.iter().flat_map(of_api).collect()
     }
 
-    fn find(&self, name: &str) -> Option<(&Api, &Operation)> {
+    /// The API of a name without its scheme, and the name of the operation, if the API has it.
+    fn find<'n>(&self, name: &'n str) -> Option<(Arc<Api>, &'n str)> {
         let (api, operation) = name.split_once('/')?;
-        let api = self.apis.get(api)?;
-        Some((api, api.operations.get(operation)?))
+        let api = self.apis.read().unwrap_or_else(PoisonError::into_inner).get(api).cloned()?;
+        api.operations.contains_key(operation).then_some((api, operation))
     }
 }
 
@@ -154,12 +191,13 @@ impl ToolSource for HttpTools {
     }
 
     fn list(&self, _: &Catalogue) -> Vec<ToolDescription> {
-        self.operations().map(|(api, operation)| describe(api, operation)).collect()
+        self.map_operations(describe)
     }
 
     fn describe(&self, name: &str, _: &Catalogue) -> Option<ToolDescription> {
-        let (api, _) = name.split_once('/')?;
-        self.find(name).map(|(_, operation)| describe(api, operation))
+        let (api_name, _) = name.split_once('/')?;
+        let (api, operation) = self.find(name)?;
+        Some(describe(api_name, api.operations.get(operation)?))
     }
 
     fn is_external(&self, name: &str) -> bool {
@@ -167,9 +205,9 @@ impl ToolSource for HttpTools {
     }
 
     async fn call(&self, name: &str, input: ToolInput, files: &FileAccess) -> Result<Json, Cause> {
-        let Some((api, operation)) = self.find(name) else {
-            return Err(Cause::new(ErrorCode::UnknownTool, format!("there is no tool `http:{name}`")));
-        };
+        let unknown = || Cause::new(ErrorCode::UnknownTool, format!("there is no tool `http:{name}`"));
+        let (api, operation) = self.find(name).ok_or_else(unknown)?;
+        let operation = api.operations.get(operation).ok_or_else(unknown)?;
         let encoded = encode::encode(operation, &api.base, &input.arguments)?;
         let mut headers = encoded.headers;
         headers.extend(api.credentials.headers().clone());
@@ -180,10 +218,11 @@ impl ToolSource for HttpTools {
         {
             headers.insert(HeaderName::from_static("idempotency-key"), key);
         }
-        let mut url = encoded.url;
-        if api.credentials.query().next().is_some() {
-            url.query_pairs_mut().extend_pairs(api.credentials.query());
+        if let Some(trace) = input.trace.and_then(|trace| HeaderValue::from_str(&trace.to_string()).ok()) {
+            headers.insert(HeaderName::from_static(TRACEPARENT), trace);
         }
+        let mut url = encoded.url;
+        encode::add_query(&mut url, api.credentials.query());
         let request = OutboundRequest {
             kind: CallKind::Tool,
             method: operation.method.clone(),

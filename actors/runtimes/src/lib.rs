@@ -7,6 +7,7 @@
 //! http_service   agents that are services elsewhere
 //! http_tools     operations of HTTP APIs as tools
 //! outbound       the requests of both, and where they may be sent
+//! foreign   what other parties write, before a model reads it
 //! mcp       tools of servers that speak the Model Context Protocol
 //! python    handlers in Python, in processes of their own
 //! tables    files → facts; charts, report: facts → pictures and pages
@@ -29,6 +30,7 @@ use greenroom_protocol::Cause;
 pub(crate) mod charts;
 pub mod embeddings;
 pub mod files;
+pub(crate) mod foreign;
 pub mod http_service;
 pub mod http_tools;
 mod json_bounds;

@@ -5,6 +5,7 @@
 //! server           one server: its state, its list, its calls; connected while the pod serves
 //! ├── state        what is known of it; callers wait for it
 //! ├── connection   one connection, from its start to its end
+//! ├── bounded_transport   ends a connection whose messages are not read
 //! ├── process      a server that is a process of this pod, with its group
 //! │   ├── bounded_lines   cuts a connection whose message is too long
 //! │   └── stderr          what the process writes to standard error, as lines of the log
@@ -32,6 +33,7 @@ use greenroom_definitions::Catalogue;
 use greenroom_protocol::{Cause, ErrorCode, Json};
 use tokio::sync::watch;
 
+mod bounded_transport;
 mod connection;
 mod http;
 pub mod observer;
@@ -156,7 +158,7 @@ impl ToolSource for McpTools {
 
     async fn call(&self, name: &str, input: ToolInput, files: &FileAccess) -> Result<Json, Cause> {
         let (server, tool) = self.require(name)?;
-        server.call(tool, input.arguments, files).await
+        server.call(tool, input, files).await
     }
 }
 

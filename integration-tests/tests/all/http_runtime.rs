@@ -73,7 +73,7 @@ fn allowed() -> HttpHostConfig {
     let headers = vec![("Authorization".to_owned(), Secret::new(format!("Bearer {TOKEN}")))];
     HttpHostConfig {
         secret: Some(Secret::new(SECRET)),
-        credentials: CredentialsConfig { headers, query: Vec::new() },
+        credentials: CredentialsConfig { headers, ..CredentialsConfig::default() },
         allow_private: true,
         internal: false,
     }

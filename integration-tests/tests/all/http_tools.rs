@@ -9,6 +9,7 @@ use greenroom_actors::model::ModelProvider;
 use greenroom_client::CallParams;
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::test_pod::{TestPod, start_configured_pod, text};
+use greenroom_protocol::header::Traceparent;
 use greenroom_protocol::request::Page;
 use greenroom_protocol::{AgentId, Json, Reply, Status, UserId};
 use greenroom_runtimes::model_server::{ModelServer, Step, response};
@@ -61,7 +62,7 @@ fn api(folder: &Path, document: &Json, base_url: &str) -> Result<HttpApiConfig> 
         document: path.display().to_string(),
         base_url: Some(base_url.to_owned()),
         operations: None,
-        credentials: CredentialsConfig { headers, query },
+        credentials: CredentialsConfig { headers, query, missing: Vec::new() },
         allow_private: true,
         internal: false,
         timeout_s: 5,
@@ -155,15 +156,16 @@ fn json_reply(body: &str) -> Vec<Step> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_is_one_encoded_request_of_the_agent_that_is_recorded() -> Result<()> {
     let server = ModelServer::start(|_| json_reply(r#"{"state": "open"}"#)).await?;
-    let arguments = json!({ "id": "../a b?c", "fields": ["x,y", "z"], "X-Region": "eu" });
+    let arguments = json!({ "id": "x/a b?c", "fields": ["x,y", "z"], "X-Region": "eu" });
     let pod = ToolPod::start(&server, "get_order", arguments, |_| ()).await?;
     let reply = pod.call().await?;
     assert_eq!(reply.status, Status::Success, "{reply:?}");
     let requests = server.requests();
     let [request] = requests.as_slice() else { panic!("one request: {requests:?}") };
-    assert_eq!(request.line, "GET /v1/orders/..%2Fa%20b%3Fc?fields=x%2Cy,z&tenant=t+1 HTTP/1.1");
+    assert_eq!(request.line, "GET /v1/orders/x%2Fa%20b%3Fc?fields=x%2Cy,z&tenant=t+1 HTTP/1.1");
     let header = |name: &str| request.headers.get(name).map(String::as_str).unwrap_or_default();
     assert_eq!((header("x-region"), header("authorization")), ("eu", format!("Bearer {TOKEN}").as_str()));
+    assert!(header("traceparent").parse::<Traceparent>().is_ok(), "{request:?}");
     assert!(request.key().is_empty(), "a request that reads has no key");
     assert_eq!(pod.tool_calls().await?, [None]);
     pod.shutdown().await;

@@ -4,7 +4,8 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
 
-use crate::id::TraceId;
+use crate::hash::ContentHash;
+use crate::id::{CallKey, TraceId};
 
 /// Characters of a header of version 00.
 const CHARS: usize = 55;
@@ -25,6 +26,15 @@ impl Traceparent {
     #[must_use]
     pub fn new(trace: TraceId, parent: NonZeroU64) -> Option<Self> {
         is_trace(trace.as_str()).then_some(Self { trace, parent, is_sampled: true })
+    }
+
+    /// A trace that is recorded, and the span of the call with this key, which is the same for each attempt; `None` as for
+    /// [`Self::new`].
+    #[must_use]
+    pub fn for_call(trace: &TraceId, key: &CallKey) -> Option<Self> {
+        let hash = ContentHash::from_content(key.as_str().as_bytes());
+        let span = hash.as_bytes().iter().take(8).fold(0, |span, byte| (span << 8) | u64::from(*byte));
+        Self::new(trace.clone(), NonZeroU64::new(span).unwrap_or(NonZeroU64::MIN))
     }
 
     /// The trace.
@@ -106,6 +116,15 @@ mod tests {
         assert_eq!(created.to_string().parse(), Ok(created));
         assert_eq!(Traceparent::new(TraceId::from_u128(0), parent), None);
         assert_eq!(Traceparent::new(TraceId::new("my-trace").unwrap(), parent), None);
+    }
+
+    #[test]
+    fn each_attempt_of_a_call_is_one_span() {
+        let trace = TraceId::from_u128(7);
+        let span = |key: &str| Traceparent::for_call(&trace, &CallKey::new(key).unwrap()).unwrap();
+        assert_eq!((span("a"), span("a").trace()), (span("a"), &trace));
+        assert_ne!(span("a").parent(), span("b").parent());
+        assert_eq!(Traceparent::for_call(&TraceId::new("my-trace").unwrap(), &CallKey::new("a").unwrap()), None);
     }
 
     #[test]

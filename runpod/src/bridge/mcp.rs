@@ -13,7 +13,7 @@ use super::incoming::{Head, Incoming};
 use super::problem::Problem;
 use super::respond;
 use crate::mcp::{
-    CallSettings, McpMessage, McpReply, McpRequest, McpServer, Selection, is_known_version, stated_version,
+    CallSettings, McpMessage, McpReply, McpRequest, McpServer, Selection, is_handshake_version, stated_version,
 };
 use crate::random::random_text;
 
@@ -68,22 +68,40 @@ fn written(reply: &McpReply) -> Result<Response, Problem> {
     respond::json(StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK), &reply.document)
 }
 
-/// The first header that is not what the body states. In the versions with a handshake, the body states no version, and the
-/// header has any that is known.
+/// The first header that is not what the body states, or is there twice: whatever is on the way decides by the headers. In
+/// the versions with a handshake, the body states no version, the header has any of them, and no header is required.
 fn contradicting_header(head: &Head, request: &McpRequest) -> Option<&'static str> {
-    let is_contradicting = |header: &str, stated: Option<&str>| {
-        let text = head.text(header);
-        text.is_some_and(|text| decoded(text).as_deref() != stated)
+    let version = stated_version(request);
+    let is_contradicting = |header: &str, stated: &str| match single(head, header) {
+        Ok(Some(text)) => decoded(text).as_deref() != Some(stated),
+        Ok(None) => version.is_some(),
+        Err(Ambiguous) => true,
     };
-    match (stated_version(request), head.text(VERSION_HEADER)) {
-        (Some(stated), Some(text)) if stated != text => return Some(VERSION_HEADER),
-        (None, Some(text)) if !is_known_version(text) => return Some(VERSION_HEADER),
-        (Some(_) | None, Some(_) | None) => {}
+    let has_wrong_version = match (version, single(head, VERSION_HEADER)) {
+        (Some(stated), Ok(text)) => text != Some(stated),
+        (None, Ok(text)) => text.is_some_and(|text| !is_handshake_version(text)),
+        (Some(_) | None, Err(Ambiguous)) => true,
+    };
+    if has_wrong_version {
+        return Some(VERSION_HEADER);
     }
-    if is_contradicting(METHOD_HEADER, Some(request.method.as_str())) {
+    if is_contradicting(METHOD_HEADER, &request.method) {
         return Some(METHOD_HEADER);
     }
-    is_contradicting(NAME_HEADER, request.name()).then_some(NAME_HEADER)
+    request.name().filter(|name| is_contradicting(NAME_HEADER, name)).map(|_| NAME_HEADER)
+}
+
+/// A header that is there twice, or is no text.
+struct Ambiguous;
+
+/// The text of a header, if it is there.
+fn single<'h>(head: &'h Head, name: &str) -> Result<Option<&'h str>, Ambiguous> {
+    let mut values = head.headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| Ambiguous),
+        (Some(_), Some(_)) => Err(Ambiguous),
+    }
 }
 
 /// The value of a header: a text that no header can have is in Base64.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use greenroom_client::{CallParams, Client};
+use greenroom_protocol::header::{TRACEPARENT, Traceparent};
 use greenroom_protocol::{Cause, ErrorCode, IdempotencyKey, Json, Reply, Status, TraceId, Values};
 use serde_json::{Map, json};
 
@@ -20,7 +21,7 @@ pub struct CallSettings {
     pub key: IdempotencyKey,
     /// The time for which the caller waits; `None` for that of every request.
     pub timeout: Option<Duration>,
-    /// The trace that the call belongs to.
+    /// The trace that the call belongs to; if absent, that of its message.
     pub trace: Option<TraceId>,
 }
 
@@ -45,6 +46,7 @@ pub(super) async fn call(
         Callee::Workflow(id) => client.workflow(id),
     };
     let CallSettings { key, timeout, trace } = settings;
+    let trace = trace.or_else(|| trace_of(&params));
     let mut call = call.params(CallParams { inputs, ..CallParams::default() }).idempotency_key(key);
     if let Some(timeout) = timeout {
         call = call.timeout(timeout);
@@ -56,6 +58,12 @@ pub(super) async fn call(
         Ok(reply) => result(&name, reply),
         Err(error) => failure(&name, Cause::from(error), None),
     }
+}
+
+/// The trace that a client writes beside the parameters.
+fn trace_of(params: &Map<String, Json>) -> Option<TraceId> {
+    let text = params.get("_meta")?.get(TRACEPARENT)?.as_str()?;
+    Some(text.parse::<Traceparent>().ok()?.trace().clone())
 }
 
 /// The result of a reply.

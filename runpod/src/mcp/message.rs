@@ -139,7 +139,7 @@ impl McpReply {
     /// The reply to a request whose header names something else than its body.
     #[must_use]
     pub fn header_mismatch(id: Json, header: &str) -> Self {
-        let message = format!("the header `{header}` is not what the body states");
+        let message = format!("the header `{header}` is missing, there twice, or not what the body states");
         Self::error(id, RpcError::new(HEADER_MISMATCH, message), true)
     }
 

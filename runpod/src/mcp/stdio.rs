@@ -118,7 +118,12 @@ impl<'s> StdioSession<'s> {
         }
         let progress = request.progress_token().map(|token| (token.clone(), 0));
         // The key of a call is that of its id: a client that repeats a request has one result.
-        let key = IdempotencyKey::new(format!("{}-{}", self.key, id.to_string().trim_matches('"')));
+        let key = match &id {
+            Json::String(text) => format!("{}-text-{text}", self.key),
+            // The text "1" is another id than the number.
+            number => format!("{}-{number}", self.key),
+        };
+        let key = IdempotencyKey::new(key);
         let Ok(key) = key.or_else(|_| IdempotencyKey::new(random_text())) else {
             let cause = Cause::new(ErrorCode::Internal, "the request has no key");
             return self.write(&McpReply::failed(id, &cause).document).await;

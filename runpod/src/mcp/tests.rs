@@ -135,6 +135,10 @@ async fn a_call_is_a_request_with_a_key_and_its_failure_is_a_result_with_a_code(
         assert_eq!((invoke.agent.as_str(), &invoke.inputs["text"]), ("writer", &json!("x")));
         assert_eq!(sent[0].idempotency_key.as_ref().unwrap().as_str(), "key-1");
     }
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let traced = json!({"name": "agent_writer", "_meta": {"traceparent": format!("00-{trace}-00f067aa0ba902b7-01")}});
+    respond(&pod, &server, "tools/call", traced).await;
+    assert_eq!(pod.sent.lock().unwrap().last().unwrap().trace.as_ref().unwrap().as_str(), trace);
     pod.failures.lock().unwrap().push_back(Cause::new(ErrorCode::PolicyDenied, "no"));
     let denied = respond(&pod, &server, "tools/call", call).await.document["result"].clone();
     assert_eq!(

@@ -42,9 +42,9 @@ pub(super) fn stated(params: &Map<String, Json>) -> Option<&str> {
     params.get("_meta")?.get(VERSION_KEY)?.as_str()
 }
 
-/// True if a client may use this version.
-pub(crate) fn is_known(version: &str) -> bool {
-    STATELESS.contains(&version) || HANDSHAKE.contains(&version)
+/// True for a version with a handshake.
+pub(crate) fn is_handshake(version: &str) -> bool {
+    HANDSHAKE.contains(&version)
 }
 
 impl Dialect {

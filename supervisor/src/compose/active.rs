@@ -46,7 +46,7 @@ pub(crate) struct StartLoader<'a> {
     sources: &'a OwnSources,
     stores: &'a Stores,
     /// The names that definitions may use, except for those of the policy.
-    host_names: &'a KnownNames,
+    host_names: KnownNames,
     in_service: InService,
     /// True for the pod of a command that replaces what cannot be loaded.
     is_repair: bool,
@@ -61,7 +61,7 @@ impl<'a> StartLoader<'a> {
         config: &'a Config,
         sources: &'a OwnSources,
         stores: &'a Stores,
-        host_names: &'a KnownNames,
+        host_names: KnownNames,
         is_repair: bool,
     ) -> Self {
         let in_service = InService::new(config, Arc::clone(&stores.definitions));

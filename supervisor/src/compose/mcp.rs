@@ -41,9 +41,7 @@ fn settings(server: &McpServerConfig) -> ServerSettings {
         values.into_iter().map(|(name, value)| (name, value.reveal().to_owned())).collect()
     };
     let address = match (missing.first(), address) {
-        (Some(variable), _) => {
-            ServerAddress::Unusable { reason: format!("the variable {variable}, which it needs, is not set") }
-        }
+        (Some(reason), _) => ServerAddress::Unusable { reason: reason.clone() },
         (None, McpAddress::Process { command, args, env }) => {
             ServerAddress::Process { command, args, env: reveal(env) }
         }

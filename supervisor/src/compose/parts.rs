@@ -8,7 +8,6 @@ use greenroom_actors::guard::GuardHandle;
 use greenroom_actors::observer::Observer;
 use greenroom_actors::pipeline::PipelineHandle;
 use greenroom_actors::remote::RemoteHosts;
-use greenroom_definitions::KnownNames;
 use greenroom_protocol::{Clock, IdGenerator, PodId};
 use greenroom_registry::Stores;
 use greenroom_registry::agent_memory::embedder::Embedder;
@@ -17,6 +16,7 @@ use greenroom_registry::rate_windows::RateWindows;
 use greenroom_rego::Authenticator;
 use tokio::sync::watch;
 
+use super::host_names::HostNames;
 use super::identities::ConfiguredIdentities;
 use super::overrides::RestorePod;
 use super::pod_nats::PodNats;
@@ -60,7 +60,7 @@ pub(crate) struct PodParts {
     /// The guard; its supervisor is a child of the actor tree.
     pub guard: GuardHandle,
     /// The names that definitions may use, except for those of the policy.
-    pub host_names: KnownNames,
+    pub host_names: HostNames,
     /// What replaces the embedded definitions and the embedded policy, until others are applied for every pod.
     pub sources: OwnSources,
     /// The generations that are active; zero for what is of an own source.

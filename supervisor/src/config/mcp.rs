@@ -1,7 +1,6 @@
 //! The tables `mcp.servers` of the file: servers whose tools agents may use, by their names.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 use greenroom_definitions::agent::{is_server_tool_name, is_tool_server_name};
@@ -32,7 +31,7 @@ pub struct McpServerConfig {
     pub name: String,
     /// How it is reached.
     pub address: McpAddress,
-    /// Variables of the pod that are not set, and that it needs.
+    /// What it needs and the pod lacks: each variable that is not set, with the member that names it.
     pub missing: Vec<String>,
     /// Longest time of one call.
     pub timeout: Duration,
@@ -80,9 +79,13 @@ struct ServerTable {
     pass_env: Vec<String>,
     #[serde(default)]
     url: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, Secret>,
     /// The variable of the pod with the value of each header.
     #[serde(default)]
-    headers: BTreeMap<String, String>,
+    headers_env: BTreeMap<String, String>,
+    /// The variable of the pod with the token of the header `Authorization`.
+    bearer_env: Option<String>,
     #[serde(default = "default_timeout")]
     timeout_s: u64,
     #[serde(default = "default_start_timeout")]
@@ -101,26 +104,14 @@ const fn default_start_timeout() -> u64 {
     30
 }
 
-/// The variables of the process.
-pub(super) struct Variables<'v>(pub(super) &'v [(OsString, OsString)]);
-
-impl Variables<'_> {
-    fn get(&self, name: &str) -> Option<&str> {
-        let found = self.0.iter().find(|(known, _)| known == OsStr::new(name));
-        found.and_then(|(_, value)| value.to_str()).filter(|value| !value.is_empty())
-    }
-}
-
 /// The servers, with the values of the variables that their tables name; a problem for each table that could not be used.
-///
-/// A variable that is not set is none: a command may be executed by a pod that has it.
-pub(super) fn read(reader: &mut ConfigReader<'_>, variables: &Variables<'_>) -> McpConfig {
+pub(super) fn read(reader: &mut ConfigReader<'_>) -> McpConfig {
     let tables: BTreeMap<String, ServerTable> = reader.get(TABLE).unwrap_or_default();
     let mut servers = Vec::new();
     for (name, table) in tables {
         let problems = problems(&name, &table);
         if problems.is_empty() {
-            servers.push(server(name, table, variables));
+            servers.push(server(reader, name, table));
         }
         for problem in problems {
             reader.report(problem);
@@ -153,7 +144,10 @@ fn problems(name: &str, table: &ServerTable) -> Vec<String> {
             !is_local && (!table.args.is_empty() || !table.env.is_empty() || !table.pass_env.is_empty()),
             "`args`, `env` and `pass_env` belong to `command`",
         ),
-        (is_local && !table.headers.is_empty(), "`headers` belong to `url`"),
+        (
+            is_local && (!table.headers.is_empty() || !table.headers_env.is_empty() || table.bearer_env.is_some()),
+            "`headers`, `headers_env` and `bearer_env` belong to `url`",
+        ),
         (!is_time(table.timeout_s), "`timeout_s` is between 1 and 3600"),
         (!is_time(table.start_timeout_s), "`start_timeout_s` is between 1 and 3600"),
         (
@@ -165,45 +159,68 @@ fn problems(name: &str, table: &ServerTable) -> Vec<String> {
     wrong.map(|(_, problem)| format!("{TABLE}.{name}: {problem}")).collect()
 }
 
-fn server(name: String, table: ServerTable, variables: &Variables<'_>) -> McpServerConfig {
-    let ServerTable { command, args, mut env, pass_env, url, headers, timeout_s, start_timeout_s, tools, internal } =
-        table;
-    let mut missing = Vec::new();
-    let mut value_of = |variable: &str| match variables.get(variable) {
-        Some(value) => Some(Secret::new(value)),
-        None => {
-            missing.push(variable.to_owned());
-            None
+fn server(reader: &mut ConfigReader<'_>, name: String, mut table: ServerTable) -> McpServerConfig {
+    let (key, mut missing) = (format!("{TABLE}.{name}"), Vec::new());
+    let address = match table.command.take() {
+        Some(command) => {
+            McpAddress::Process { command, env: environment(reader, &key, &mut table, &mut missing), args: table.args }
         }
-    };
-    let address = match (command, url) {
-        (Some(command), _) => {
-            for variable in pass_env {
-                if let Some(value) = value_of(&variable) {
-                    env.insert(variable, value);
-                }
-            }
-            for variable in INHERITED {
-                if let Some(value) = variables.get(variable) {
-                    env.entry(variable.to_owned()).or_insert_with(|| Secret::new(value));
-                }
-            }
-            McpAddress::Process { command, args, env }
-        }
-        (None, url) => {
-            let values = headers.into_iter().filter_map(|(header, variable)| Some((header, value_of(&variable)?)));
-            McpAddress::Http { headers: values.collect(), url: url.unwrap_or_default() }
-        }
+        None => McpAddress::Http {
+            headers: headers(reader, &key, &mut table, &mut missing),
+            url: table.url.unwrap_or_default(),
+        },
     };
     McpServerConfig {
         name,
         address,
         missing,
-        timeout: Duration::from_secs(timeout_s),
-        start_timeout: Duration::from_secs(start_timeout_s),
-        tools,
-        internal,
+        timeout: Duration::from_secs(table.timeout_s),
+        start_timeout: Duration::from_secs(table.start_timeout_s),
+        tools: table.tools,
+        internal: table.internal,
     }
+}
+
+/// The environment of a process: its own variables, those of the pod that are named, and those that every process has.
+fn environment(
+    reader: &mut ConfigReader<'_>,
+    key: &str,
+    table: &mut ServerTable,
+    missing: &mut Vec<String>,
+) -> BTreeMap<String, Secret> {
+    let mut env = std::mem::take(&mut table.env);
+    for variable in std::mem::take(&mut table.pass_env) {
+        if let Some(value) = reader.variable(&format!("{key}.pass_env"), &variable, missing) {
+            env.insert(variable, value);
+        }
+    }
+    for variable in INHERITED {
+        if let Some(value) = reader.find_variable(variable) {
+            env.entry(variable.to_owned()).or_insert(value);
+        }
+    }
+    env
+}
+
+/// The headers of each request.
+fn headers(
+    reader: &mut ConfigReader<'_>,
+    key: &str,
+    table: &mut ServerTable,
+    missing: &mut Vec<String>,
+) -> BTreeMap<String, Secret> {
+    let mut headers = std::mem::take(&mut table.headers);
+    if let Some(variable) = table.bearer_env.take()
+        && let Some(token) = reader.variable(&format!("{key}.bearer_env"), &variable, missing)
+    {
+        headers.insert("authorization".to_owned(), Secret::new(format!("Bearer {}", token.reveal())));
+    }
+    for (header, variable) in std::mem::take(&mut table.headers_env) {
+        if let Some(value) = reader.variable(&format!("{key}.headers_env.{header}"), &variable, missing) {
+            headers.insert(header, value);
+        }
+    }
+    headers
 }
 
 #[cfg(test)]

@@ -30,6 +30,8 @@ pub struct CredentialsConfig {
     pub headers: Vec<(String, Secret)>,
     /// Parameters of the query, by name.
     pub query: Vec<(String, Secret)>,
+    /// What the pod lacks, the secret that signs among it: each variable that is not set, with the member that names it.
+    pub missing: Vec<String>,
 }
 
 /// A host of services.
@@ -108,19 +110,14 @@ const fn default_timeout() -> u64 {
     CALL_TIMEOUT_SECS
 }
 
-/// The services and APIs; a problem for each variable that is not set.
+/// The services and APIs, with the values of the variables that their tables name.
 pub(super) fn read(reader: &mut ConfigReader<'_>) -> OutboundConfig {
-    let hosts = read_tables(reader, "runtimes.http.hosts", |reader, key, table: HostTable| HttpHostConfig {
-        secret: table.secret_env.and_then(|name| reader.variable(&format!("{key}.secret_env"), &name)),
-        credentials: read_credentials(
-            reader,
-            key,
-            table.bearer_env,
-            table.headers,
-            (table.headers_env, table.query_env),
-        ),
-        allow_private: table.allow_private,
-        internal: table.internal,
+    let hosts = read_tables(reader, "runtimes.http.hosts", |reader, key, table: HostTable| {
+        let variables = (table.headers_env, table.query_env);
+        let mut credentials = read_credentials(reader, key, table.bearer_env, table.headers, variables);
+        let (secret_key, missing) = (format!("{key}.secret_env"), &mut credentials.missing);
+        let secret = table.secret_env.and_then(|name| reader.variable(&secret_key, &name, missing));
+        HttpHostConfig { secret, credentials, allow_private: table.allow_private, internal: table.internal }
     });
     let apis = read_tables(reader, "tools.http", |reader, key, table: ApiTable| {
         if !(1..=CALL_TIMEOUT_SECS_MAX).contains(&table.timeout_s) {
@@ -163,21 +160,22 @@ fn read_credentials(
     headers: BTreeMap<String, Secret>,
     (headers_env, query_env): (BTreeMap<String, String>, BTreeMap<String, String>),
 ) -> CredentialsConfig {
-    let mut all: Vec<(String, Secret)> = headers.into_iter().collect();
+    let (mut all, mut missing): (Vec<(String, Secret)>, Vec<String>) = (headers.into_iter().collect(), Vec::new());
     if let Some(name) = bearer_env
-        && let Some(token) = reader.variable(&format!("{key}.bearer_env"), &name)
+        && let Some(token) = reader.variable(&format!("{key}.bearer_env"), &name, &mut missing)
     {
         all.push(("authorization".to_owned(), Secret::new(format!("Bearer {}", token.reveal()))));
     }
     let mut named = |member: &str, variables: BTreeMap<String, String>| -> Vec<(String, Secret)> {
         let value = |(header, name): (String, String)| {
-            let value = reader.variable(&format!("{key}.{member}.{header}"), &name)?;
+            let value = reader.variable(&format!("{key}.{member}.{header}"), &name, &mut missing)?;
             Some((header, value))
         };
         variables.into_iter().filter_map(value).collect()
     };
     all.extend(named("headers_env", headers_env));
-    CredentialsConfig { headers: all, query: named("query_env", query_env) }
+    let query = named("query_env", query_env);
+    CredentialsConfig { headers: all, query, missing }
 }
 
 #[cfg(test)]
@@ -233,10 +231,15 @@ query_env = { key = "CRM_KEY" }
     }
 
     #[test]
-    fn a_variable_that_is_not_set_and_an_unknown_member_are_problems() {
-        let problems = loaded(FILE, &VARIABLES[1..]).unwrap_err();
-        assert!(problems.contains("api.example.secret_env: the variable SCORES_SECRET is not set"), "{problems}");
+    fn a_variable_that_is_not_set_is_missing_and_an_unknown_member_is_a_problem() {
+        let outbound = loaded(FILE, &VARIABLES[1..2]).unwrap().config.outbound;
+        let missing = "runtimes.http.hosts.api.example.secret_env: the variable SCORES_SECRET is not set";
+        assert_eq!(outbound.hosts["api.example"].credentials.missing, [missing]);
+        let of_api = ["headers_env.X-Api-Key", "query_env.key"];
+        let of_api = of_api.map(|member| format!("tools.http.crm.{member}: the variable CRM_KEY is not set"));
+        assert_eq!(outbound.apis["crm"].credentials.missing, of_api);
         for (text, problem) in [
+            ("[runtimes.http.hosts.x]\nbearer_env = \"a secret\"\n", "this is no name of a variable"),
             ("[tools.http.crm]\n", "document"),
             ("[tools.http.crm]\ndocument = \"x\"\ntimeout_s = 0\n", "timeout_s"),
             ("[tools.http.crm]\ndocument = \"x\"\nbase = \"x\"\n", "base"),

@@ -28,13 +28,24 @@ impl<'a> ConfigReader<'a> {
         self
     }
 
-    /// The value of a variable that the member `key` of a table names; a problem if it is not set.
-    pub(super) fn variable(&mut self, key: &str, name: &str) -> Option<Secret> {
-        let value = self.environment?.get(name).filter(|value| !value.is_empty());
-        if value.is_none() {
-            self.report(format!("{key}: the variable {name} is not set"));
+    /// The value of a variable that the member `key` of a table names. One that is not set is no problem of the file, which
+    /// a command may read that needs none of it: it is added to `missing`, for whoever uses the table.
+    pub(super) fn variable(&mut self, key: &str, name: &str, missing: &mut Vec<String>) -> Option<Secret> {
+        // The text may be the secret itself, which no message repeats.
+        if !is_variable_name(name) {
+            self.report(format!("{key}: this is no name of a variable; write the name of the one that has the value"));
+            return None;
         }
-        value.map(Secret::new)
+        let value = self.find_variable(name);
+        if value.is_none() {
+            missing.push(format!("{key}: the variable {name} is not set"));
+        }
+        value
+    }
+
+    /// The value of a variable of the process; `None` if it is not set, or empty.
+    pub(super) fn find_variable(&self, name: &str) -> Option<Secret> {
+        self.environment?.get(name).filter(|value| !value.is_empty()).map(Secret::new)
     }
 
     /// The value of a key; `None` if it is not set or has the wrong type, which is a problem.
@@ -91,6 +102,12 @@ impl<'a> ConfigReader<'a> {
     pub(super) fn into_problems(self) -> Vec<String> {
         self.problems
     }
+}
+
+/// True for a name that a shell can set.
+fn is_variable_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// Describes an error of the `config` crate. It never has the value, which may be a secret.

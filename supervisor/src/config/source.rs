@@ -75,8 +75,7 @@ pub fn load<T: Into<OsString>>(
     let of_file = resolved::list(&of_file.cache, &mut Vec::new());
     let mut reader = ConfigReader::new(&merged).with_environment(&all_variables);
     let settings_file = file.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
-    let variables = mcp::Variables(&variables);
-    let config = read(&mut reader, &variables, settings_file, SettingsHash::new(&resolved, &of_file));
+    let config = read(&mut reader, settings_file, SettingsHash::new(&resolved, &of_file));
     problems.extend(reader.into_problems());
     problems.extend(config.iter().flat_map(|config| artifacts::missing_keys(&config.artifacts)));
     match config {
@@ -110,7 +109,7 @@ pub(crate) fn load_users(path: &Path) -> Result<ChangedUsers, ConfigError> {
     let mut problems = Vec::new();
     let resolved = resolved::list(&merged.cache, &mut problems);
     let mut reader = ConfigReader::new(&merged);
-    let config = read(&mut reader, &mcp::Variables(&[]), None, SettingsHash::new(&resolved, &resolved));
+    let config = read(&mut reader, None, SettingsHash::new(&resolved, &resolved));
     problems.extend(reader.into_problems());
     match config {
         Some(Config { users, settings_hash, .. }) if problems.is_empty() => Ok(ChangedUsers { users, settings_hash }),
@@ -162,12 +161,7 @@ fn check_syntax(path: &Path) -> Result<(), String> {
 }
 
 /// Reads every section; `None` only beside a problem.
-fn read(
-    reader: &mut ConfigReader<'_>,
-    variables: &mcp::Variables<'_>,
-    settings_file: Option<PathBuf>,
-    settings_hash: SettingsHash,
-) -> Option<Config> {
+fn read(reader: &mut ConfigReader<'_>, settings_file: Option<PathBuf>, settings_hash: SettingsHash) -> Option<Config> {
     let data_dir = pod::read_data_dir(reader);
     let (pod, user) = (pod::read_pod(reader), pod::read_user(reader));
     let admission = admission::read(reader);
@@ -191,7 +185,7 @@ fn read(
         guard_workers: guard::read(reader),
         wasm: wasm::read(reader),
         models: models::read(reader),
-        mcp: mcp::read(reader, variables),
+        mcp: mcp::read(reader),
         outbound: outbound::read(reader),
         http: http::read(reader),
         metrics: process::read_metrics(reader),

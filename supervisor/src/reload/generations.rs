@@ -52,14 +52,14 @@ impl Reloader {
     /// # Errors
     /// If the stores are closed.
     pub async fn follow(&self) -> Result<(), String> {
-        let mut current = self.generations.watch();
+        let (mut current, mut names) = (self.generations.watch(), self.host_names.changes());
         let (mut examined, mut since) = (Examined::default(), Instant::now());
         loop {
             let wanted = *current.borrow_and_update();
             let round = self.activate_generations(wanted, &mut examined, since).await;
             let next_report = self.readiness.report(self.metrics.generations(), Instant::now());
             let delay = [round.retry_delay(), next_report].into_iter().flatten().min();
-            if wait_changed(&mut current, delay).await? {
+            if wait_changed(&mut current, &mut names, delay).await? {
                 since = Instant::now();
             }
         }
@@ -158,8 +158,12 @@ impl Reloader {
     }
 }
 
-/// Waits for a change, at most this long if there is a delay. True if there is one.
-async fn wait_changed(current: &mut watch::Receiver<Generations>, delay: Option<Duration>) -> Result<bool, String> {
+/// Waits for a change of the generations or of the names, at most this long if there is a delay. True if there is one.
+async fn wait_changed(
+    current: &mut watch::Receiver<Generations>,
+    names: &mut watch::Receiver<usize>,
+    delay: Option<Duration>,
+) -> Result<bool, String> {
     let delayed = async {
         match delay {
             Some(delay) => tokio::time::sleep(delay).await,
@@ -168,6 +172,7 @@ async fn wait_changed(current: &mut watch::Receiver<Generations>, delay: Option<
     };
     tokio::select! {
         changed = current.changed() => changed.map(|()| true).map_err(|_| "the stores are closed".to_owned()),
+        Ok(()) = names.changed() => Ok(true),
         () = delayed => Ok(false),
     }
 }

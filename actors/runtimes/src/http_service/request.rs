@@ -1,6 +1,5 @@
 //! The body and the headers of a request to a service.
 
-use std::num::NonZeroU64;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -65,8 +64,7 @@ pub(super) fn headers(invocation: &Invocation, host: &Host, now: Timestamp, body
     let mut headers = host.credentials.headers().clone();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, application/problem+json"));
-    let parent = NonZeroU64::new(first_word(&hash)).unwrap_or(NonZeroU64::MIN);
-    let trace = Traceparent::new(invocation.grant.trace().clone(), parent);
+    let trace = Traceparent::for_call(invocation.grant.trace(), &key);
     // A key may have characters that no message id may have.
     let id = format!("msg_{hash}");
     let timestamp_s = now.as_micros().div_euclid(MICROS_PER_SECOND);
@@ -85,9 +83,4 @@ pub(super) fn headers(invocation: &Invocation, host: &Host, now: Timestamp, body
         }
     }
     headers
-}
-
-/// The first eight bytes of a hash, as a number.
-fn first_word(hash: &ContentHash) -> u64 {
-    hash.as_bytes().iter().take(8).fold(0, |word, byte| (word << 8) | u64::from(*byte))
 }

@@ -8,8 +8,8 @@ use greenroom_actors::concurrency::spawn_blocking;
 use greenroom_protocol::{Cause, ErrorCode, Json};
 use reqwest::Method;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
+use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Number};
 use tokio::io::AsyncReadExt as _;
 use url::Url;
@@ -24,8 +24,10 @@ use crate::outbound::failure::cause_from_status;
 pub(super) const DOCUMENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Maximum values of a document. The aliases of YAML can multiply what a small text has.
 const VALUES_MAX: usize = 1_000_000;
-/// Time to fetch a document.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum bytes of all texts of a document, the names of members among them, for the same reason.
+const TEXT_BYTES_MAX: usize = 4 * DOCUMENT_BYTES_MAX;
+/// Time to fetch a document. A pod that starts waits for it.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A document.
 pub(super) struct Document {
@@ -124,8 +126,8 @@ async fn fetch(
 fn parse(bytes: &[u8]) -> Result<Json, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let values = Cell::new(0);
-    let seed = BoundedValue { values: &values };
+    let read = ReadSize::default();
+    let seed = BoundedValue { read: &read };
     if text.trim_start().starts_with('{') {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let parsed = seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
@@ -156,18 +158,25 @@ pub(super) fn server_url(root: &Json) -> String {
     url
 }
 
+/// What was read of a document so far.
+#[derive(Default)]
+struct ReadSize {
+    values: Cell<usize>,
+    text_bytes: Cell<usize>,
+}
+
 /// Deserializes a value of which each part is counted, and whose objects have no member twice.
 #[derive(Clone, Copy)]
 struct BoundedValue<'a> {
-    values: &'a Cell<usize>,
+    read: &'a ReadSize,
 }
 
 impl<'de> DeserializeSeed<'de> for BoundedValue<'_> {
     type Value = Json;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
-        let count = self.values.get() + 1;
-        self.values.set(count);
+        let count = self.read.values.get() + 1;
+        self.read.values.set(count);
         if count > VALUES_MAX {
             return Err(D::Error::custom(format!("it has more than {VALUES_MAX} values")));
         }
@@ -198,7 +207,12 @@ impl<'de> Visitor<'de> for BoundedValue<'_> {
         Ok(Number::from_f64(value).map_or(Json::Null, Json::Number))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Json, E> {
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Json, E> {
+        let bytes = self.read.text_bytes.get().saturating_add(value.len());
+        self.read.text_bytes.set(bytes);
+        if bytes > TEXT_BYTES_MAX {
+            return Err(E::custom(format!("it has more than {TEXT_BYTES_MAX} bytes of text")));
+        }
         Ok(Json::String(value.to_owned()))
     }
 
@@ -224,7 +238,7 @@ impl<'de> Visitor<'de> for BoundedValue<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
         let mut members = Map::new();
-        while let Some(MemberName(name)) = map.next_key()? {
+        while let Some(name) = map.next_key_seed(MemberName(self))? {
             let value = map.next_value_seed(self)?;
             if members.contains_key(&name) {
                 return Err(A::Error::custom(format!("the member {name:?} is there twice")));
@@ -235,16 +249,17 @@ impl<'de> Visitor<'de> for BoundedValue<'_> {
     }
 }
 
-/// The name of a member. In YAML, the status of a response is a number.
-struct MemberName(String);
+/// Deserializes the name of a member. In YAML, the status of a response is a number.
+struct MemberName<'a>(BoundedValue<'a>);
 
-impl<'de> Deserialize<'de> for MemberName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let values = Cell::new(0);
-        match (BoundedValue { values: &values }).deserialize(deserializer)? {
-            Json::String(name) => Ok(Self(name)),
-            Json::Number(name) => Ok(Self(name.to_string())),
-            Json::Bool(name) => Ok(Self(name.to_string())),
+impl<'de> DeserializeSeed<'de> for MemberName<'_> {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        match deserializer.deserialize_any(self.0)? {
+            Json::String(name) => Ok(name),
+            Json::Number(name) => Ok(name.to_string()),
+            Json::Bool(name) => Ok(name.to_string()),
             Json::Null | Json::Array(_) | Json::Object(_) => Err(D::Error::custom("a member has no name")),
         }
     }

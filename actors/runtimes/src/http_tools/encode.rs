@@ -1,5 +1,6 @@
 //! Arguments → the address, the headers and the body of a request. A value never becomes more than the value that it is:
-//! it is percent-encoded in a path and a query, no value is a path segment that leads elsewhere, and none ends a header.
+//! it is percent-encoded in a path and a query, no value leads to another path, none ends a header, and none is a parameter
+//! that the configuration adds.
 
 use bytes::Bytes;
 use greenroom_protocol::{Cause, ErrorCode, Json, Values};
@@ -13,6 +14,8 @@ use super::operation::{Body, BodyForm, Operation};
 
 /// Maximum bytes of an address.
 const URL_BYTES_MAX: usize = 16 * 1024;
+/// How often a value is decoded before it is examined: each server on its way may decode it once.
+const DECODINGS_MAX: usize = 3;
 /// Maximum bytes of a body.
 const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// What a value is encoded from: everything but the unreserved characters of RFC 3986.
@@ -137,6 +140,9 @@ fn path_segment(operation: &Operation, pieces: &[Piece], arguments: &Values) -> 
                 if value.is_empty() {
                     return Err(invalid(&parameter.argument, "is empty, which would be another path"));
                 }
+                if has_parent_segment(&value) {
+                    return Err(invalid(&parameter.argument, "leads to another path"));
+                }
                 segment.push_str(&value);
                 argument = Some(&parameter.argument);
             }
@@ -147,6 +153,37 @@ fn path_segment(operation: &Operation, pieces: &[Piece], arguments: &Values) -> 
         Some(argument) => Err(invalid(argument, "leads to another path")),
         None => Ok(segment),
     }
+}
+
+/// True if a value would lead to another path on a server that decodes it before it looks for the path.
+fn has_parent_segment(value: &str) -> bool {
+    let mut decoded = value.to_owned();
+    for _ in 0..DECODINGS_MAX {
+        decoded = percent_decode_str(&decoded).decode_utf8_lossy().into_owned();
+        // Some servers cut what follows a semicolon.
+        let mut parts = decoded.split(['/', '\\']).map(|part| part.split(';').next());
+        if decoded.contains(['/', '\\']) && parts.any(|part| part == Some("..")) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Adds the parameters of the configuration, in place of those of the arguments with the same names.
+pub(super) fn add_query<'q>(url: &mut Url, added: impl Iterator<Item = (&'q str, &'q str)> + Clone) {
+    if added.clone().next().is_none() {
+        return;
+    }
+    // Some servers read `name[x]` as a part of `name`, and `Name` as it.
+    let plain = |name: &str| name.split('[').next().unwrap_or_default().to_ascii_lowercase();
+    let is_added = |pair: &&str| {
+        let name = url::form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| plain(&name));
+        name.is_some_and(|name| added.clone().any(|(known, _)| plain(known) == name))
+    };
+    let pairs: Vec<&str> = url.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).collect();
+    let others = pairs.into_iter().filter(|pair| !is_added(pair)).collect::<Vec<_>>().join("&");
+    url.set_query((!others.is_empty()).then_some(others.as_str()));
+    url.query_pairs_mut().extend_pairs(added);
 }
 
 fn query(operation: &Operation, arguments: &Values) -> Result<String, Cause> {

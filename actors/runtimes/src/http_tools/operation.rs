@@ -17,9 +17,10 @@ use serde_json::{Map, json};
 
 use super::references::resolve;
 use super::schema::SchemaReader;
+use crate::foreign::visible_text;
 use crate::outbound::client::is_json;
 
-use parameter::{Location, Parameter};
+use parameter::{Declaration, Location, Parameter};
 use template::PathTemplate;
 
 /// Maximum operations of a document.
@@ -30,6 +31,8 @@ const PARAMETERS_MAX: usize = 64;
 const ID_BYTES_MAX: usize = 128;
 /// Maximum bytes of the description of a tool.
 const DESCRIPTION_BYTES_MAX: usize = 1_000;
+/// Maximum bytes of the schemas of all operations, as compact JSON.
+const SCHEMA_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The methods of tools, as a document writes them.
 static METHODS: [(&str, Method); 6] = [
     ("get", Method::GET),
@@ -101,6 +104,7 @@ pub(super) fn find(root: &Json, wanted: Option<&[String]>) -> Result<FoundOperat
         return Err(format!("the document has no operation with the id `{missing}`"));
     }
     let mut found = FoundOperations { operations: BTreeMap::new(), skipped: Vec::new() };
+    let mut schema_bytes = 0_usize;
     for located in &located {
         let label = || format!("{} {}", located.method, truncate_utf8(located.path, ID_BYTES_MAX));
         let Some(id) = located.id else {
@@ -110,7 +114,12 @@ pub(super) fn find(root: &Json, wanted: Option<&[String]>) -> Result<FoundOperat
         if wanted.is_some_and(|wanted| wanted.iter().all(|wanted| wanted != id)) {
             continue;
         }
-        match read(root, located, id) {
+        let operation = read(root, located, id).and_then(|operation| {
+            schema_bytes = schema_bytes.saturating_add(operation.schema.to_string().len());
+            let problem = || format!("the operations before it have {SCHEMA_BYTES_MAX} bytes of schemas");
+            (schema_bytes <= SCHEMA_BYTES_MAX).then_some(operation).ok_or_else(problem)
+        });
+        match operation {
             Ok(operation) => drop(found.operations.insert(id.to_owned(), operation)),
             Err(problem) if wanted.is_some() => return Err(format!("the operation `{id}` can be no tool: {problem}")),
             Err(problem) => found.skipped.push(format!("{}: {problem}", label())),
@@ -145,50 +154,52 @@ fn read(root: &Json, located: &Located<'_>, id: &str) -> Result<Operation, Strin
     if id.is_empty() || id.len() > ID_BYTES_MAX || !id.chars().all(is_plain) {
         return Err("its id has other characters than letters, digits and `_-./`, or too many".to_owned());
     }
-    let mut parameters = parameters(root, located)?;
+    let mut declared = parameters(root, located)?;
     let path = PathTemplate::parse(located.path)?;
     for name in path.parameters() {
-        let is_declared = |one: &&mut Parameter| one.location == Location::Path && one.name == name;
-        match parameters.iter_mut().find(is_declared) {
+        let is_declared =
+            |one: &&mut Declaration<'_>| one.parameter.location == Location::Path && one.parameter.name == name;
+        match declared.iter_mut().find(is_declared) {
             // A path without it is another path.
-            Some(parameter) => parameter.is_required = true,
+            Some(declared) => declared.parameter.is_required = true,
             None => return Err(format!("the parameter `{name}` of its path is not declared")),
         }
     }
     let (body, body_schema) = match located.operation.get("requestBody") {
-        Some(body) => read_body(root, body, &parameters)?,
+        Some(body) => read_body(root, body, &declared)?,
         None => (None, None),
     };
-    let schema = arguments_schema(root, &parameters, body.as_ref(), body_schema);
+    let schema = arguments_schema(root, &declared, body.as_ref(), body_schema);
     Ok(Operation {
         id: id.to_owned(),
         description: description(located),
         method: located.method.clone(),
         path,
-        parameters,
+        parameters: declared.into_iter().map(|declared| declared.parameter).collect(),
         body,
         schema,
     })
 }
 
 /// The parameters: those of the path, replaced by those of the operation with the same name and location.
-fn parameters(root: &Json, located: &Located<'_>) -> Result<Vec<Parameter>, String> {
-    let mut all: Vec<Parameter> = Vec::new();
+fn parameters<'a>(root: &'a Json, located: &Located<'a>) -> Result<Vec<Declaration<'a>>, String> {
+    let mut all: Vec<Declaration<'a>> = Vec::new();
     for owner in [located.item, located.operation] {
         let declared = owner.get("parameters").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
         for declared in declared {
             let declared = resolve(root, declared).ok_or("a parameter is elsewhere")?;
-            let Some(parameter) = Parameter::parse(declared)? else { continue };
-            all.retain(|other| other.location != parameter.location || other.name != parameter.name);
-            all.push(parameter);
+            let Some(declared) = Declaration::parse(declared)? else { continue };
+            let (location, name) = (declared.parameter.location, &declared.parameter.name);
+            all.retain(|other| other.parameter.location != location || other.parameter.name != *name);
+            all.push(declared);
+            if all.len() > PARAMETERS_MAX {
+                return Err(format!("it has more than {PARAMETERS_MAX} parameters"));
+            }
         }
     }
-    if all.len() > PARAMETERS_MAX {
-        return Err(format!("it has more than {PARAMETERS_MAX} parameters"));
-    }
     // Parameters of two locations may have one name.
-    let names: Vec<String> = all.iter().map(|one| one.name.clone()).collect();
-    for parameter in &mut all {
+    let names: Vec<String> = all.iter().map(|one| one.parameter.name.clone()).collect();
+    for parameter in all.iter_mut().map(|declared| &mut declared.parameter) {
         if names.iter().filter(|name| **name == parameter.name).count() > 1 {
             parameter.argument = format!("{}_{}", parameter.location.as_str(), parameter.name);
         }
@@ -199,7 +210,7 @@ fn parameters(root: &Json, located: &Located<'_>) -> Result<Vec<Parameter>, Stri
 type BodyAndSchema<'a> = (Option<Body>, Option<&'a Json>);
 
 /// The body in the first form that a tool can write.
-fn read_body<'a>(root: &'a Json, body: &'a Json, parameters: &[Parameter]) -> Result<BodyAndSchema<'a>, String> {
+fn read_body<'a>(root: &'a Json, body: &'a Json, declared: &[Declaration<'_>]) -> Result<BodyAndSchema<'a>, String> {
     let body = resolve(root, body).ok_or("its body is elsewhere")?;
     let is_required = body.get("required") == Some(&Json::Bool(true));
     let content = body.get("content").and_then(Json::as_object);
@@ -226,19 +237,24 @@ fn read_body<'a>(root: &'a Json, body: &'a Json, parameters: &[Parameter]) -> Re
         };
     };
     let media_type = if media_type == "*/*" { "application/json".to_owned() } else { media_type };
-    let is_used = |name: &&str| parameters.iter().any(|one| one.argument == *name);
+    let is_used = |name: &&str| declared.iter().any(|one| one.parameter.argument == *name);
     let argument =
         BODY_NAMES.into_iter().find(|name| !is_used(name)).ok_or("its parameters have the names of a body")?;
     Ok((Some(Body { argument, is_required, media_type, form }), media.get("schema")))
 }
 
 /// One object with all parameters and the body.
-fn arguments_schema(root: &Json, parameters: &[Parameter], body: Option<&Body>, body_schema: Option<&Json>) -> Json {
+fn arguments_schema(
+    root: &Json,
+    declared: &[Declaration<'_>],
+    body: Option<&Body>,
+    body_schema: Option<&Json>,
+) -> Json {
     let mut reader = SchemaReader::new(root);
     let (mut properties, mut required) = (Map::new(), Vec::new());
-    for parameter in parameters {
-        let mut schema = SchemaReader::new(root).read(&parameter.schema);
-        if let (Some(members), Some(description)) = (schema.as_object_mut(), &parameter.description) {
+    for Declaration { parameter, schema, description } in declared {
+        let mut schema = schema.map_or_else(|| json!({}), |schema| reader.read(schema));
+        if let (Some(members), Some(description)) = (schema.as_object_mut(), description) {
             members.insert("description".to_owned(), description.clone().into());
         }
         properties.insert(parameter.argument.clone(), schema);
@@ -261,8 +277,8 @@ fn description(located: &Located<'_>) -> String {
     let text = |name: &str| located.operation.get(name).and_then(Json::as_str).map(str::trim).unwrap_or_default();
     let texts: Vec<&str> = [text("summary"), text("description")].into_iter().filter(|text| !text.is_empty()).collect();
     match texts.is_empty() {
-        true => truncate_utf8(&format!("{} {}", located.method, located.path), DESCRIPTION_BYTES_MAX).to_owned(),
-        false => truncate_utf8(&texts.join("\n\n"), DESCRIPTION_BYTES_MAX).to_owned(),
+        true => visible_text(&format!("{} {}", located.method, located.path), DESCRIPTION_BYTES_MAX),
+        false => visible_text(&texts.join("\n\n"), DESCRIPTION_BYTES_MAX),
     }
 }
 

@@ -1,11 +1,12 @@
 //! A response → the result of a tool: a value of JSON, a text, or an artifact. What a server writes is data; nothing here
-//! interprets it.
+//! interprets it: an object that looks like a reference to an artifact is none.
 
 use greenroom_actors::concurrency::spawn_blocking;
 use greenroom_actors::handler::FileAccess;
 use greenroom_protocol::{Cause, ErrorCode, Json};
 
 use super::operation::Operation;
+use crate::foreign::without_references;
 use crate::outbound::client::OutboundResponse;
 use crate::outbound::credentials::Credentials;
 use crate::outbound::failure::{OutboundError, cause_from_status};
@@ -40,7 +41,7 @@ pub(super) async fn read(
     let media_type = response.media_type();
     if response.body.len() <= VALUE_BYTES_MAX {
         if response.is_json() {
-            return parse(response.body, server).await;
+            return parse(response.body, server).await.map(without_references);
         }
         if is_text(&media_type)
             && let Ok(text) = std::str::from_utf8(&response.body)

@@ -2,19 +2,23 @@
 //! given. A reference that would not end is cut: what is below it is any object.
 
 use greenroom_protocol::Json;
-use greenroom_protocol::value::truncate_utf8;
 use serde_json::{Map, json};
 
 use super::references::target;
+use crate::foreign::{is_visible, visible_text};
 
 /// Maximum nesting of a schema.
 const DEPTH_MAX: usize = 12;
 /// Maximum schemas of one operation, each property being one.
 const SCHEMAS_MAX: usize = 1_000;
+/// Maximum bytes of all texts and names in the schemas of one operation: references multiply what a document has.
+const ALL_TEXT_BYTES_MAX: usize = 64 * 1024;
 /// Maximum bytes of a text of a schema.
 const TEXT_BYTES_MAX: usize = 500;
 /// Maximum values of an enumeration.
 const ENUM_VALUES_MAX: usize = 200;
+/// Bytes of a number, about.
+const NUMBER_BYTES: usize = 8;
 
 /// Members that are copied if they are no lists and no objects.
 const COPIED: [&str; 17] = [
@@ -41,6 +45,7 @@ const COPIED: [&str; 17] = [
 pub(super) struct SchemaReader<'a> {
     root: &'a Json,
     schemas_left: usize,
+    text_bytes_left: usize,
     /// The references that lead to the current schema.
     open: Vec<&'a str>,
 }
@@ -48,7 +53,7 @@ pub(super) struct SchemaReader<'a> {
 impl<'a> SchemaReader<'a> {
     /// A reader of schemas of this document.
     pub(super) const fn new(root: &'a Json) -> Self {
-        Self { root, schemas_left: SCHEMAS_MAX, open: Vec::new() }
+        Self { root, schemas_left: SCHEMAS_MAX, text_bytes_left: ALL_TEXT_BYTES_MAX, open: Vec::new() }
     }
 
     /// The schema without references.
@@ -72,6 +77,13 @@ impl<'a> SchemaReader<'a> {
         }
     }
 
+    /// Takes the bytes of a text or a name from what is left; false if that is less.
+    fn take(&mut self, bytes: usize) -> bool {
+        let left = self.text_bytes_left.checked_sub(bytes);
+        self.text_bytes_left = left.unwrap_or(self.text_bytes_left);
+        left.is_some()
+    }
+
     fn read_reference(&mut self, reference: &'a str, depth: usize) -> Json {
         if self.open.contains(&reference) {
             return json!({ "type": "object" });
@@ -89,7 +101,10 @@ impl<'a> SchemaReader<'a> {
             match members.get(name) {
                 Some(Json::String(text)) if text.len() > TEXT_BYTES_MAX && name != "description" => {}
                 Some(Json::String(text)) => {
-                    read.insert(name.to_owned(), truncate_utf8(text, TEXT_BYTES_MAX).into());
+                    let text = visible_text(text, TEXT_BYTES_MAX);
+                    if self.take(text.len()) {
+                        read.insert(name.to_owned(), text.into());
+                    }
                 }
                 Some(value @ (Json::Number(_) | Json::Bool(_))) => {
                     read.insert(name.to_owned(), value.clone());
@@ -105,60 +120,95 @@ impl<'a> SchemaReader<'a> {
         }
         for name in ["oneOf", "anyOf", "allOf", "prefixItems"] {
             if let Some(schemas) = members.get(name).and_then(Json::as_array) {
-                let schemas = schemas.iter().map(|schema| self.read_at(schema, depth + 1)).collect();
-                read.insert(name.to_owned(), Json::Array(schemas));
+                // A part of the alternatives would forbid the others.
+                if let Some(schemas) = self.read_all(schemas, depth) {
+                    read.insert(name.to_owned(), Json::Array(schemas));
+                }
             }
         }
         self.read_properties(members, depth, &mut read);
-        insert_type(members, &mut read);
+        self.insert_type(members, &mut read);
         correct_bounds(&mut read);
         Json::Object(read)
+    }
+
+    /// Each of these schemas; `None` if not all of them can be read.
+    fn read_all(&mut self, schemas: &'a [Json], depth: usize) -> Option<Vec<Json>> {
+        let mut read = Vec::new();
+        for schema in schemas {
+            if self.schemas_left == 0 {
+                return None;
+            }
+            read.push(self.read_at(schema, depth + 1));
+        }
+        Some(read)
     }
 
     /// The properties that a client may send, and which of them it must.
     fn read_properties(&mut self, members: &'a Map<String, Json>, depth: usize, read: &mut Map<String, Json>) {
         let Some(properties) = members.get("properties").and_then(Json::as_object) else { return };
         let mut sent = Map::new();
-        for (name, schema) in properties {
+        for (name, schema) in properties.iter().take(SCHEMAS_MAX) {
             // An object of which only a part fits would have required properties that no one describes.
             if self.schemas_left == 0 {
                 break;
             }
-            if schema.get("readOnly") != Some(&Json::Bool(true)) && name.len() <= TEXT_BYTES_MAX {
+            let is_sent = schema.get("readOnly") != Some(&Json::Bool(true)) && is_name(name);
+            if is_sent && self.take(name.len()) {
                 sent.insert(name.clone(), self.read_at(schema, depth + 1));
             }
         }
         let required = members.get("required").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
-        let required: Vec<&str> =
-            required.iter().filter_map(Json::as_str).filter(|name| sent.contains_key(*name)).collect();
+        let required: Vec<&str> = required
+            .iter()
+            .take(SCHEMAS_MAX)
+            .filter_map(Json::as_str)
+            .filter(|name| sent.contains_key(*name))
+            .collect();
         if !required.is_empty() {
             read.insert("required".to_owned(), required.into());
         }
         read.insert("properties".to_owned(), Json::Object(sent));
     }
+
+    /// The type and the enumeration. `nullable` is how version 3.0 writes a further type.
+    fn insert_type(&mut self, members: &Map<String, Json>, read: &mut Map<String, Json>) {
+        let nullable = members.get("nullable") == Some(&Json::Bool(true));
+        let kind = match members.get("type") {
+            Some(Json::String(kind)) if nullable && is_type(kind) => Some(json!([kind, "null"])),
+            Some(Json::String(kind)) if is_type(kind) => Some(json!(kind)),
+            Some(Json::Array(kinds))
+                if kinds.len() <= 7 && kinds.iter().all(|kind| kind.as_str().is_some_and(is_type)) =>
+            {
+                Some(Json::Array(kinds.clone()))
+            }
+            Some(_) | None => None,
+        };
+        read.extend(kind.map(|kind| ("type".to_owned(), kind)));
+        let values = members.get("enum").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+        if values.is_empty() || values.len() > ENUM_VALUES_MAX {
+            return;
+        }
+        let bytes = |value: &Json| match value {
+            Json::String(text) if text.len() <= TEXT_BYTES_MAX && text.chars().all(is_visible) => Some(text.len()),
+            Json::Null | Json::Bool(_) | Json::Number(_) => Some(NUMBER_BYTES),
+            Json::String(_) | Json::Array(_) | Json::Object(_) => None,
+        };
+        let bytes: Option<usize> = values.iter().map(bytes).sum();
+        if bytes.is_some_and(|bytes| self.take(bytes)) {
+            read.insert("enum".to_owned(), Json::Array(values.to_vec()));
+        }
+    }
 }
 
-/// The type and the enumeration. `nullable` is how version 3.0 writes a further type.
-fn insert_type(members: &Map<String, Json>, read: &mut Map<String, Json>) {
-    let nullable = members.get("nullable") == Some(&Json::Bool(true));
-    let kind = match members.get("type") {
-        Some(Json::String(kind)) if nullable => Some(json!([kind, "null"])),
-        Some(kind @ Json::String(_)) => Some(kind.clone()),
-        Some(Json::Array(kinds)) if kinds.len() <= 7 && kinds.iter().all(Json::is_string) => {
-            Some(Json::Array(kinds.clone()))
-        }
-        Some(_) | None => None,
-    };
-    read.extend(kind.map(|kind| ("type".to_owned(), kind)));
-    let values = members.get("enum").and_then(Json::as_array);
-    let is_small = |value: &Json| match value {
-        Json::String(text) => text.len() <= TEXT_BYTES_MAX,
-        Json::Null | Json::Bool(_) | Json::Number(_) => true,
-        Json::Array(_) | Json::Object(_) => false,
-    };
-    if let Some(values) = values.filter(|values| values.len() <= ENUM_VALUES_MAX && values.iter().all(is_small)) {
-        read.insert("enum".to_owned(), Json::Array(values.clone()));
-    }
+/// True for a name of a property that a person sees as it is.
+fn is_name(name: &str) -> bool {
+    name.len() <= TEXT_BYTES_MAX && name.chars().all(is_visible)
+}
+
+/// True for a type of JSON Schema.
+fn is_type(kind: &str) -> bool {
+    ["array", "boolean", "integer", "null", "number", "object", "string"].contains(&kind)
 }
 
 /// In version 3.0, `exclusiveMinimum: true` is a property of `minimum`.

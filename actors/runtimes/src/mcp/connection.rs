@@ -10,17 +10,17 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use greenroom_protocol::Json;
-use greenroom_protocol::value::truncate_utf8;
 use rmcp::model::{
     ClientCapabilities, ClientConfig, ClientRequest, Implementation, ListToolsRequest, PaginatedRequestParams,
     ProtocolVersion, SubscriptionFilter,
 };
 use rmcp::service::{NotificationContext, RunningService, Subscription};
-use rmcp::transport::IntoTransport;
+use rmcp::transport::{IntoTransport, TransportAdapterIdentity};
 use rmcp::{ClientHandler, ClientLifecycleMode, Peer, RoleClient, serve_client_with_lifecycle};
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
+use super::bounded_transport::BoundedTransport;
 use super::http::HttpServer;
 use super::observer::{McpEvent, McpObserver};
 use super::process::bounded_lines::BoundedLines;
@@ -28,6 +28,7 @@ use super::process::{MESSAGE_BYTES_MAX, ServerProcess, stderr};
 use super::settings::{ServerAddress, ServerSettings};
 use super::state::{LIST_AGE_MAX, Link, Shared};
 use super::tool_list::{ListReader, ToolList};
+use crate::outbound::credentials::Redaction;
 
 /// Pages of a list.
 const PAGES_MAX: usize = 64;
@@ -62,6 +63,7 @@ pub(super) struct Connection<'c> {
     pub(super) http: Option<&'c HttpServer>,
     pub(super) shared: &'c Arc<Shared>,
     pub(super) observer: &'c dyn McpObserver,
+    pub(super) redaction: &'c Redaction,
 }
 
 impl Connection<'_> {
@@ -72,7 +74,7 @@ impl Connection<'_> {
                 Ok((process, pipes)) => {
                     let is_exceeded = Arc::new(AtomicBool::new(false));
                     let stdout = BoundedLines::new(pipes.stdout, MESSAGE_BYTES_MAX, Arc::clone(&is_exceeded));
-                    let log = stderr::log_lines(&self.settings.name, pipes.stderr);
+                    let log = stderr::log_lines(&self.settings.name, pipes.stderr, self.redaction);
                     let serving = Box::pin(self.serve((stdout, pipes.stdin), is_exceeded));
                     let end = tokio::select! {
                         end = serving => end,
@@ -101,13 +103,15 @@ impl Connection<'_> {
         E: std::error::Error + Send + Sync + 'static,
     {
         let events = ClientEvents { shared: Arc::clone(self.shared) };
-        let starting = serve_client_with_lifecycle(events, transport, lifecycle());
+        let is_unread = Arc::<AtomicBool>::default();
+        let transport = BoundedTransport::new(transport.into_transport(), Arc::clone(&is_unread));
+        let starting = serve_client_with_lifecycle::<_, _, _, TransportAdapterIdentity>(events, transport, lifecycle());
         let running = match timeout(self.settings.start_timeout, Box::pin(starting)).await {
             Ok(Ok(running)) => running,
-            Ok(Err(error)) => return End::NotConnected(reason(&error)),
+            Ok(Err(error)) => return End::NotConnected(self.reason(&error)),
             Err(_elapsed) => return End::NotConnected(self.overdue("connect")),
         };
-        let link = Link { peer: running.peer().clone(), is_exceeded };
+        let link = Link { peer: running.peer().clone(), is_exceeded, is_unread };
         // Before the list is fetched, so that no change after it is missed.
         let changes = self.subscribe(&link.peer).await;
         if let Err(reason) = self.list(&link).await {
@@ -194,8 +198,8 @@ impl Connection<'_> {
         let params = PaginatedRequestParams::default().with_cursor(cursor);
         // Not through the library's cache, whose age the server decides.
         let request = ClientRequest::ListToolsRequest(ListToolsRequest::with_param(params));
-        let page = peer.send_request(request).await.map_err(|error| reason(&error))?;
-        serde_json::to_value(page).map_err(|error| reason(&error))
+        let page = peer.send_request(request).await.map_err(|error| self.reason(&error))?;
+        serde_json::to_value(page).map_err(|error| self.reason(&error))
     }
 
     /// Subscribes to changes, where the server sends them to subscribers only.
@@ -209,17 +213,16 @@ impl Connection<'_> {
         timeout(self.settings.start_timeout, peer.listen(filter)).await.ok()?.ok()
     }
 
+    /// An error in one short line, without secrets, and without addresses, whose queries may be secrets.
+    fn reason(&self, error: &dyn Display) -> String {
+        let text = self.redaction.redact(&error.to_string(), REASON_BYTES_MAX);
+        let words = text.split(' ').map(|word| if word.contains("://") { "(its address)" } else { word });
+        words.collect::<Vec<_>>().join(" ")
+    }
+
     fn overdue(&self, action: &str) -> String {
         format!("it did not {action} within {} seconds", self.settings.start_timeout.as_secs())
     }
-}
-
-/// An error in one short line, without addresses, whose queries may be secrets.
-fn reason(error: &dyn Display) -> String {
-    let text = error.to_string();
-    let words = truncate_utf8(&text, REASON_BYTES_MAX).split_whitespace();
-    let words = words.map(|word| if word.contains("://") { "(its address)" } else { word });
-    words.collect::<Vec<_>>().join(" ").chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// The newest protocol that the server has: the stateless one, or the ones before it.

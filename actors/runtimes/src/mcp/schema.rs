@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use greenroom_protocol::Json;
 
+use crate::foreign::{is_visible, visible_text};
+
 /// Bytes of a schema, as compact JSON.
 pub(super) const SCHEMA_BYTES_MAX: usize = 64 * 1024;
 /// Nested values of a schema.
@@ -30,7 +32,32 @@ pub(super) fn check(schema: &Json) -> Result<(), String> {
     if depth(schema) > DEPTH_MAX {
         return Err(format!("its schema is nested more than {DEPTH_MAX} deep"));
     }
+    if has_hidden_name(schema) {
+        return Err("its schema has a name with characters that are not visible".to_owned());
+    }
     References { root: schema, inspections: BTreeMap::from([("", Inspection::Open)]) }.inspect(schema, 0)
+}
+
+/// The schema without characters in its texts that are not visible.
+pub(super) fn visible_schema(schema: &Json) -> Json {
+    match schema {
+        Json::String(text) => Json::String(visible_text(text, SCHEMA_BYTES_MAX)),
+        Json::Array(items) => items.iter().map(visible_schema).collect(),
+        Json::Object(members) => {
+            Json::Object(members.iter().map(|(name, value)| (name.clone(), visible_schema(value))).collect())
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) => schema.clone(),
+    }
+}
+
+fn has_hidden_name(value: &Json) -> bool {
+    match value {
+        Json::Array(items) => items.iter().any(has_hidden_name),
+        Json::Object(members) => {
+            members.iter().any(|(name, value)| !name.chars().all(is_visible) || has_hidden_name(value))
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => false,
+    }
 }
 
 fn depth(value: &Json) -> usize {
@@ -115,6 +142,14 @@ mod tests {
     }
 
     #[test]
+    fn no_text_of_a_schema_is_hidden_from_people() {
+        let hidden = json!({"description": "x\u{e0041}y", "enum": ["\u{200b}z", 1], "default": "\u{1b}[0m"});
+        let schema = json!({"properties": {"a": hidden}});
+        let plain = json!({"properties": {"a": {"description": "xy", "enum": ["z", 1], "default": "[0m"}}});
+        assert_eq!(visible_schema(&schema), plain);
+    }
+
+    #[test]
     fn what_cannot_be_described_is_refused_with_its_reason() {
         let deep = (0..100).fold(json!({}), |inner, _| json!({"items": inner}));
         let chain: serde_json::Map<String, Json> =
@@ -135,6 +170,7 @@ mod tests {
             (json!({"properties": {"a": {"$ref": "https://evil.example/x.json"}}}), "another document"),
             (json!({"properties": {"a": {"$ref": "#/$defs/none"}}}), "reference to nothing"),
             (json!({"$dynamicRef": "#x"}), "`$dynamicRef`"),
+            (json!({"properties": {"a\u{e0041}": {}}}), "not visible"),
             (json!({"$defs": chain, "$ref": "#/$defs/d0"}), "references that lead to each other"),
         ] {
             let found = check(&schema).unwrap_err();

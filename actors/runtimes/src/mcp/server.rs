@@ -7,11 +7,11 @@ use std::time::Duration;
 use greenroom_actors::handler::FileAccess;
 use greenroom_actors::model::ToolSpec;
 use greenroom_actors::supervision::Backoff;
-use greenroom_actors::tool::ToolDescription;
-use greenroom_protocol::value::truncate_utf8;
-use greenroom_protocol::{Cause, ErrorCode, Json, Values};
+use greenroom_actors::tool::{ToolDescription, ToolInput};
+use greenroom_protocol::header::TRACEPARENT;
+use greenroom_protocol::{Cause, ErrorCode, Json};
 use rmcp::ServiceError;
-use rmcp::model::{CallToolRequestParams, CallToolResponse, ErrorCode as RpcCode};
+use rmcp::model::{CallToolRequestParams, CallToolResponse, ErrorCode as RpcCode, RequestMetaObject};
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -24,6 +24,8 @@ use super::report::{ServerReport, ServerStatus, ToolReport};
 use super::settings::{ServerAddress, ServerSettings};
 use super::state::{Link, Shared};
 use super::tool_result;
+use crate::foreign::visible_text;
+use crate::outbound::credentials::Redaction;
 
 /// Calls of one server at the same time.
 const CALLS_MAX: usize = 64;
@@ -33,6 +35,8 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), max: Durat
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 /// Bytes of the message of a server's error.
 const MESSAGE_MAX: usize = 1024;
+/// The member of `_meta` with the idempotency key of a call.
+const KEY_MEMBER: &str = "greenroom/idempotencyKey";
 
 /// One server.
 pub(super) struct Server {
@@ -41,6 +45,7 @@ pub(super) struct Server {
     shared: Arc<Shared>,
     calls: Semaphore,
     observer: Arc<dyn McpObserver>,
+    redaction: Redaction,
 }
 
 impl Server {
@@ -59,7 +64,8 @@ impl Server {
                 })?)
             }
         };
-        Ok(Self { settings, http, shared: Arc::new(Shared::new()), calls: Semaphore::new(CALLS_MAX), observer })
+        let (shared, redaction) = (Arc::new(Shared::new()), Redaction::new(settings.address.secrets()));
+        Ok(Self { settings, http, shared, calls: Semaphore::new(CALLS_MAX), observer, redaction })
     }
 
     /// True if a call of it is communication with something outside of this organisation.
@@ -83,6 +89,7 @@ impl Server {
                 http: self.http.as_ref(),
                 shared: &self.shared,
                 observer: &*self.observer,
+                redaction: &self.redaction,
             };
             let reason = match Box::pin(connection.run(&mut stop)).await {
                 End::Stopped => return self.shared.on_stopped(),
@@ -152,13 +159,13 @@ impl Server {
     /// [`ErrorCode::TimedOut`]; [`ErrorCode::Overloaded`]; [`ErrorCode::PayloadTooLarge`] if a message is too long;
     /// [`ErrorCode::InvalidInput`], [`ErrorCode::HandlerFailed`] and [`ErrorCode::InvalidOutput`] by what the server
     /// replies; those of artifacts.
-    pub(super) async fn call(&self, tool: &str, arguments: Values, files: &FileAccess) -> Result<Json, Cause> {
-        let result = self.try_call(tool, arguments, files).await;
+    pub(super) async fn call(&self, tool: &str, input: ToolInput, files: &FileAccess) -> Result<Json, Cause> {
+        let result = self.try_call(tool, input, files).await;
         self.observer.on_event(McpEvent::CallEnded(result.as_ref().err().map(|cause| cause.code)));
         result
     }
 
-    async fn try_call(&self, tool: &str, arguments: Values, files: &FileAccess) -> Result<Json, Cause> {
+    async fn try_call(&self, tool: &str, input: ToolInput, files: &FileAccess) -> Result<Json, Cause> {
         self.wait_fresh().await;
         let link = self.shared.link().ok_or_else(|| self.not_connected(tool))?;
         if !self.shared.list().tools.contains_key(tool) {
@@ -167,13 +174,14 @@ impl Server {
         let Ok(Ok(_call)) = timeout(self.settings.timeout, self.calls.acquire()).await else {
             return Err(self.cause(ErrorCode::Overloaded, tool, "waits for other calls of its server"));
         };
-        let arguments = arguments.into_iter().collect();
-        let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
+        let params = call_params(tool, input);
         // A call that is dropped is cancelled on the server.
         let response = match timeout(self.settings.timeout, Box::pin(link.peer.call_tool_once(params))).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(self.failed(tool, &link, &error)),
             Err(_elapsed) => {
+                // A server that does nothing any more is connected again, and one whose tool is slow is not.
+                self.shared.on_changed();
                 let message = format!("did not return within {} seconds", self.settings.timeout.as_secs());
                 return Err(self.cause(ErrorCode::TimedOut, tool, &message));
             }
@@ -184,7 +192,8 @@ impl Server {
         };
         let result = serde_json::to_value(result)
             .map_err(|_| self.cause(ErrorCode::InvalidOutput, tool, "returned a result that cannot be read"))?;
-        tool_result::convert(&format!("{}/{tool}", self.settings.name), &result, files).await
+        let converted = tool_result::convert(&format!("{}/{tool}", self.settings.name), &result, files).await;
+        converted.map_err(|cause| Cause { message: self.redaction.hide(&cause.message), ..cause })
     }
 
     /// What is known of it.
@@ -215,7 +224,7 @@ impl Server {
                     RpcCode::METHOD_NOT_FOUND => ErrorCode::UnknownTool,
                     _ => ErrorCode::HandlerFailed,
                 };
-                let text = truncate_utf8(&error.message, MESSAGE_MAX);
+                let text = visible_text(&self.redaction.redact(&error.message, MESSAGE_MAX), MESSAGE_MAX);
                 self.cause(code, tool, &format!("was refused by its server: {text}"))
             }
             ServiceError::TransportSend(error) if http::is_too_large(error) => {
@@ -227,9 +236,11 @@ impl Server {
             ServiceError::UnexpectedResponse => {
                 self.cause(ErrorCode::InvalidOutput, tool, "returned what is no result of a tool")
             }
-            _ => self
-                .cause(ErrorCode::Interrupted, tool, "was interrupted: its server has ended, or cannot be reached")
-                .with_retry_after(BACKOFF.first),
+            _ => {
+                self.shared.on_changed();
+                let message = "was interrupted: its server has ended, or cannot be reached";
+                self.cause(ErrorCode::Interrupted, tool, message).with_retry_after(BACKOFF.first)
+            }
         }
     }
 
@@ -251,4 +262,16 @@ impl Server {
         let message = format!("the tool `{server}/{tool}` {message}");
         Cause::new(code, message).with_details(json!({ "server": server, "tool": tool }))
     }
+}
+
+/// The call of a tool, with what a server may use to recognise a repetition, and the trace that the call belongs to.
+fn call_params(tool: &str, input: ToolInput) -> CallToolRequestParams {
+    let mut meta = RequestMetaObject::new();
+    meta.0.0.insert(KEY_MEMBER.to_owned(), json!(input.key.as_str()));
+    if let Some(trace) = input.trace {
+        meta.0.0.insert(TRACEPARENT.to_owned(), json!(trace.to_string()));
+    }
+    let mut params = CallToolRequestParams::new(tool.to_owned()).with_arguments(input.arguments.into_iter().collect());
+    params.meta = Some(meta);
+    params
 }

@@ -4,6 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::outbound::Secret;
+
+/// Variables whose values are no secrets.
+const USUAL_VARIABLES: [&str; 3] = ["PATH", "HOME", "LANG"];
+/// A value of a variable of fewer bytes, such as `eu-1`, is no secret.
+const SECRET_BYTES_MIN: usize = 8;
+
 /// One server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSettings {
@@ -47,6 +54,22 @@ pub enum ServerAddress {
     },
 }
 
+impl ServerAddress {
+    /// The values that are never shown: those of headers, and those of variables that are no usual ones.
+    pub(super) fn secrets(&self) -> Vec<Secret> {
+        match self {
+            Self::Process { env, .. } => {
+                let is_secret = |(name, value): &(&String, &String)| {
+                    !USUAL_VARIABLES.contains(&name.as_str()) && value.len() >= SECRET_BYTES_MIN
+                };
+                env.iter().filter(is_secret).map(|(_, value)| Secret::new(value)).collect()
+            }
+            Self::Http { headers, .. } => headers.values().map(Secret::new).collect(),
+            Self::Unusable { .. } => Vec::new(),
+        }
+    }
+}
+
 impl fmt::Debug for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -67,6 +90,17 @@ impl fmt::Debug for ServerAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn usual_and_short_values_of_variables_are_no_secrets() {
+        let env = [("HOME", "/home/ann"), ("MODE", "fast"), ("TOKEN", "planted-secret")];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let process = ServerAddress::Process { command: "server".into(), args: Vec::new(), env };
+        assert_eq!(process.secrets(), [Secret::new("planted-secret")]);
+        let headers = BTreeMap::from([("Authorization".to_owned(), "Bearer x".to_owned())]);
+        let http = ServerAddress::Http { url: "https://h/mcp".into(), headers };
+        assert_eq!(http.secrets(), [Secret::new("Bearer x")]);
+    }
 
     #[test]
     fn no_value_of_a_variable_or_a_header_is_shown() {

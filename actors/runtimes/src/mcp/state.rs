@@ -20,12 +20,20 @@ pub(super) struct Link {
     pub(super) peer: Peer<RoleClient>,
     /// True once the connection was cut because of a message that was too long.
     pub(super) is_exceeded: Arc<AtomicBool>,
+    /// True once the connection was cut because it does not read what is sent to it.
+    pub(super) is_unread: Arc<AtomicBool>,
 }
 
 impl Link {
     /// Why the connection has ended.
     pub(super) fn end_reason(&self) -> &'static str {
-        if self.is_exceeded.load(Ordering::Relaxed) { "it sent a message that is too long" } else { "it has ended" }
+        if self.is_exceeded.load(Ordering::Relaxed) {
+            "it sent a message that is too long"
+        } else if self.is_unread.load(Ordering::Relaxed) {
+            "it does not read what is sent to it"
+        } else {
+            "it has ended"
+        }
     }
 }
 
@@ -126,7 +134,8 @@ impl Shared {
         if state.link.is_some() { None } else { state.failure.clone() }
     }
 
-    /// The server has notified of a change of its list.
+    /// The server has notified of a change of its list, or is in doubt: the list is fetched, and a server that does not
+    /// send it is connected again.
     pub(super) fn on_changed(&self) {
         self.state.send_modify(|state| state.changes = state.changes.saturating_add(1));
         self.demand.notify_one();

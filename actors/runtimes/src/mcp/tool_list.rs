@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use greenroom_actors::tool::ToolDescription;
 use greenroom_definitions::agent::is_server_tool_name;
 use greenroom_protocol::Json;
-use greenroom_protocol::value::truncate_utf8;
 use serde::Serialize;
 use serde_json::json;
 
 use super::schema;
+use crate::foreign::visible_text;
 
 /// Tools of one server.
 pub(super) const TOOLS_MAX: usize = 1_000;
@@ -97,13 +97,14 @@ impl<'s> ListReader<'s> {
         }
         let input = tool.get("inputSchema").ok_or("it has no schema")?;
         schema::check(input)?;
-        let description = plain(tool.get("description").and_then(Json::as_str).unwrap_or_default());
+        let description = tool.get("description").and_then(Json::as_str).unwrap_or_default();
+        let description = visible_text(description, DESCRIPTION_BYTES_MAX);
         let bytes = input.to_string().len().saturating_add(description.len());
         if self.bytes.saturating_add(bytes) > LIST_BYTES_MAX {
             return Err(format!("the tools before it have {LIST_BYTES_MAX} bytes"));
         }
         self.bytes = self.bytes.saturating_add(bytes);
-        let mut parameters = input.clone();
+        let mut parameters = schema::visible_schema(input);
         if let Some(members) = parameters.as_object_mut() {
             // Not every API of models takes it.
             members.remove("$schema");
@@ -115,19 +116,10 @@ impl<'s> ListReader<'s> {
     fn skip(&mut self, name: &str, reason: String) {
         self.list.skipped_count = self.list.skipped_count.saturating_add(1);
         if self.list.skipped.len() < SKIPPED_MAX {
-            let tool = plain(truncate_utf8(name, SKIPPED_NAME_BYTES_MAX));
+            let tool = visible_text(name, SKIPPED_NAME_BYTES_MAX);
             self.list.skipped.push(SkippedTool { tool, reason });
         }
     }
-}
-
-/// A text of a server without control characters, and without characters that are not visible.
-fn plain(text: &str) -> String {
-    let is_plain = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
-    let is_visible =
-        |c: &char| !matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{e0000}'..='\u{e007f}');
-    let cut = truncate_utf8(text, DESCRIPTION_BYTES_MAX);
-    cut.chars().filter(is_plain).filter(is_visible).collect()
 }
 
 #[cfg(test)]

@@ -5,9 +5,11 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use greenroom_actors::handler::FileAccess;
-use greenroom_protocol::value::{ARTIFACT_MEMBER, truncate_utf8};
+use greenroom_protocol::value::truncate_utf8;
 use greenroom_protocol::{Cause, ErrorCode, Json};
 use serde_json::{Map, json};
+
+use crate::foreign::{visible_text, without_references};
 
 /// Parts of a result; further ones are omitted.
 const PARTS_MAX: usize = 100;
@@ -61,8 +63,8 @@ pub(super) async fn convert(tool: &str, result: &Json, files: &FileAccess) -> Re
 fn failure(tool: &str, parts: &[Json]) -> Cause {
     let texts: Vec<&str> = parts.iter().take(PARTS_MAX).filter_map(|part| part.get("text")?.as_str()).collect();
     let text = texts.join("\n");
-    let text = truncate_utf8(text.trim(), FAILURE_BYTES_MAX);
-    let message = match text {
+    let text = visible_text(text.trim(), FAILURE_BYTES_MAX);
+    let message = match text.as_str() {
         "" => format!("the tool `{tool}` reports a failure"),
         text => format!("the tool `{tool}` reports a failure: {text}"),
     };
@@ -86,7 +88,7 @@ impl Converter<'_> {
     async fn structured(&mut self, value: &Json) -> Result<Json, Cause> {
         let text = value.to_string();
         if self.takes_inline(text.len()) {
-            return Ok(without_references(value));
+            return Ok(without_references(value.clone()));
         }
         let artifact = self.store(text.as_bytes(), "json", "application/json").await?;
         Ok(json!({ "artifact": artifact }))
@@ -187,18 +189,6 @@ fn media_type(text: Option<&str>) -> String {
     let known = text.map(str::trim).filter(|text| text.len() <= MEDIA_TYPE_BYTES_MAX);
     let known = known.filter(|text| text.split_once('/').is_some_and(|(kind, sort)| is_word(kind) && is_word(sort)));
     known.unwrap_or(OCTETS).to_ascii_lowercase()
-}
-
-/// The value with another name in place of the one that would make a reference to an artifact of it.
-fn without_references(value: &Json) -> Json {
-    match value {
-        Json::Array(items) => items.iter().map(without_references).collect(),
-        Json::Object(members) => {
-            let rename = |name: &str| if name == ARTIFACT_MEMBER { "artifact".to_owned() } else { name.to_owned() };
-            Json::Object(members.iter().map(|(name, value)| (rename(name), without_references(value))).collect())
-        }
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => value.clone(),
-    }
 }
 
 #[cfg(test)]

@@ -7,14 +7,20 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The metadata services of clouds: AWS, Azure, Google Cloud and many others; Alibaba; Oracle; the host of Azure; AWS over
-/// IPv6.
-const METADATA: [IpAddr; 5] = [
+/// The metadata services of clouds: AWS, Azure, Google Cloud and many others; the containers and pods of AWS; Tencent;
+/// Scaleway; Alibaba; Oracle; the host of Azure; AWS, its pods and Google Cloud over IPv6.
+const METADATA: [IpAddr; 11] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 0, 23)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 42, 42)),
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0023)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254)),
 ];
 
 /// What an address is for.
@@ -165,6 +171,9 @@ mod tests {
         ("169.253.255.255", AddressClass::Public),
         ("169.254.0.0", AddressClass::LinkLocal),
         ("169.254.169.254", AddressClass::Metadata),
+        ("169.254.170.2", AddressClass::Metadata),
+        ("169.254.170.23", AddressClass::Metadata),
+        ("::ffff:169.254.170.2", AddressClass::Metadata),
         ("169.255.0.0", AddressClass::Public),
         ("172.15.255.255", AddressClass::Public),
         ("172.16.0.0", AddressClass::Private),
@@ -218,6 +227,8 @@ mod tests {
         ("5f00::1", AddressClass::Reserved),
         ("fc00::1", AddressClass::Private),
         ("fd00:ec2::254", AddressClass::Metadata),
+        ("fd00:ec2::23", AddressClass::Metadata),
+        ("fd20:ce::254", AddressClass::Metadata),
         ("fdff::1", AddressClass::Private),
         ("fe80::1", AddressClass::LinkLocal),
         ("febf::1", AddressClass::LinkLocal),

@@ -62,7 +62,51 @@ pub struct CredentialSettings {
 pub(crate) struct Credentials {
     headers: HeaderMap,
     query: Vec<(String, Secret)>,
+    redaction: Redaction,
+}
+
+/// Removes secrets from texts.
+#[derive(Default)]
+pub(crate) struct Redaction {
     secrets: Vec<Secret>,
+}
+
+impl Redaction {
+    /// Removes these secrets, and the last word of each: `Bearer TOKEN` is one header, and the token is the secret.
+    pub(crate) fn new(secrets: impl IntoIterator<Item = Secret>) -> Self {
+        let secrets = secrets.into_iter().filter(|secret| secret.0.len() >= REDACTED_BYTES_MIN);
+        Self { secrets: secrets.collect() }
+    }
+
+    /// The text without the secrets.
+    pub(crate) fn hide(&self, text: &str) -> String {
+        let mut hidden = text.to_owned();
+        for secret in &self.secrets {
+            let token = secret.expose().rsplit(' ').next().filter(|token| token.len() >= REDACTED_BYTES_MIN);
+            for part in [Some(secret.expose()), token].into_iter().flatten() {
+                hidden = hidden.replace(part, "***");
+            }
+        }
+        hidden
+    }
+
+    /// Removes the secrets from a text of a server, joins its lines and truncates it. The secrets are removed before it is
+    /// truncated, so that none is cut in half.
+    pub(crate) fn redact(&self, text: &str, bytes_max: usize) -> String {
+        // Bounds the work for a text of megabytes. The last word of the rest may be a half.
+        let part = truncate_utf8(text, bytes_max.saturating_mul(16));
+        let part = match part.len() < text.len() {
+            true => part.rsplit_once(char::is_whitespace).map_or(part, |(whole, _)| whole),
+            false => part,
+        };
+        let mut words = part.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+        let mut joined = words.next().unwrap_or_default().to_owned();
+        for word in words {
+            joined.push(' ');
+            joined.push_str(word);
+        }
+        truncate_utf8(&self.hide(&joined), bytes_max).to_owned()
+    }
 }
 
 impl Credentials {
@@ -77,8 +121,7 @@ impl Credentials {
             headers.append(header, value);
         }
         let secrets = settings.headers.iter().chain(&settings.query).map(|(_, secret)| secret.clone());
-        let secrets = secrets.filter(|secret| secret.0.len() >= REDACTED_BYTES_MIN).collect();
-        Ok(Self { headers, query: settings.query.clone(), secrets })
+        Ok(Self { headers, query: settings.query.clone(), redaction: Redaction::new(secrets) })
     }
 
     /// The headers.
@@ -87,29 +130,13 @@ impl Credentials {
     }
 
     /// The parameters of the query.
-    pub(crate) fn query(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn query(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
         self.query.iter().map(|(name, value)| (name.as_str(), value.expose()))
     }
 
-    /// Removes the secrets from a text of the server, joins its lines and truncates it. The secrets are removed before it
-    /// is truncated, so that none is cut in half.
+    /// As [`Redaction::redact`].
     pub(crate) fn redact(&self, text: &str, bytes_max: usize) -> String {
-        // Bounds the work for a text of megabytes; what is left is longer than any secret.
-        let text = truncate_utf8(text, bytes_max.saturating_mul(16));
-        let mut text = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
-        let mut joined = text.next().unwrap_or_default().to_owned();
-        for word in text {
-            joined.push(' ');
-            joined.push_str(word);
-        }
-        for secret in &self.secrets {
-            // `Bearer TOKEN` is one header, and the token is the secret.
-            let token = secret.expose().rsplit(' ').next().filter(|token| token.len() >= REDACTED_BYTES_MIN);
-            for part in [Some(secret.expose()), token].into_iter().flatten() {
-                joined = joined.replace(part, "***");
-            }
-        }
-        truncate_utf8(&joined, bytes_max).to_owned()
+        self.redaction.redact(text, bytes_max)
     }
 }
 
@@ -146,6 +173,8 @@ mod tests {
         let text = "you sent\n\tBearer token-1234,\u{7} token-1234 and query-secret, abc";
         assert_eq!(credentials.redact(text, 200), "you sent ***, *** and ***, abc");
         assert_eq!(credentials.redact("a long text", 4), "a lo");
+        let half = format!("{}token-1234", " ".repeat(20 * 16 - 5));
+        assert_eq!(credentials.redact(&half, 20), "", "no secret is cut in half");
         assert_eq!(credentials.redact("", 4), "");
         let settings = format!("{:?}", Secret::new("token-1234"));
         assert!(!settings.contains("1234") && !format!("{:?}", credentials.headers()).contains("1234"), "{settings}");

@@ -246,7 +246,7 @@ async fn a_tool_is_called_by_scheme_and_name() {
     let test_env = test_env(&model, vec![], 1);
     let tenant = greenroom_rego::testing::admin().id.tenant;
     let files = test_env.env.files.for_agent(&tenant, &test_env.agent("writer"), None);
-    let input = |arguments: Values| ToolInput { arguments, key: CallKey::new("req_1/tool[0]").unwrap() };
+    let input = |arguments: Values| ToolInput { arguments, key: CallKey::new("req_1/tool[0]").unwrap(), trace: None };
     let addends = Values::from([("a".into(), json!(2)), ("b".into(), json!(3))]);
     let sum = test_env.env.call_tool("native:adder", input(addends), &files).await;
     assert_eq!(sum.unwrap(), json!(5));

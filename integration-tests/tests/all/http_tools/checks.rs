@@ -2,15 +2,21 @@
 //! elsewhere and away starts without its tools.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
+use greenroom_integration_tests::terminal::COMMAND_WAIT_MAX;
 use greenroom_integration_tests::test_pod::start_configured_pod;
+use greenroom_integration_tests::wait::wait_until;
+use greenroom_protocol::Status;
 use greenroom_runtimes::model_server::{ModelServer, Step, response};
 use greenroom_supervisor::compose::{Overrides, catalogue};
 use greenroom_supervisor::config::{Config, HttpApiConfig};
+use serde_json::json;
 
-use super::{AGENT, api, document, write_tool_agent};
+use super::{AGENT, ToolPod, api, calls, document, write_tool_agent};
 
 /// Nothing listens at this address.
 const AWAY: &str = "http://127.0.0.1:9/openapi.json";
@@ -105,5 +111,35 @@ async fn a_pod_starts_without_the_tools_of_a_document_that_is_away() -> Result<(
     let code = called.error.map(|cause| cause.code.as_str());
     assert!(matches!(code, Some("unknown_agent" | "invalid_definition")), "the agent is out of service: {code:?}");
     Box::pin(pod.pod.shutdown()).await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_is_available_later_puts_its_agents_in_service_without_a_restart() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let definitions = DefinitionsDir::new(&folder.path().join("definitions"))?;
+    definitions.write_echo_agent("echo_agent")?;
+    write_tool_agent(&definitions, "get_order")?;
+    let (content, is_away) = (document().to_string(), Arc::new(AtomicBool::new(true)));
+    let is_away_now = Arc::clone(&is_away);
+    let server = ModelServer::start(move |_| match is_away_now.load(Ordering::Relaxed) {
+        true => vec![Step::Send(response("503 Service Unavailable", "", "{}"))],
+        false => vec![Step::Send(response("200 OK", "", &content))],
+    });
+    let server = server.await?;
+    let address = format!("{}/openapi.json", server.url());
+    let settings = HttpApiConfig { document: address, ..api(folder.path(), &document(), server.url())? };
+    let script = calls("get_order", json!({ "id": "7" }));
+    let mut pod = ToolPod::with_definitions(folder, &definitions, settings, script).await?;
+    pod.pod.pod.watch();
+    let early = pod.call().await?;
+    assert!(early.error.is_some(), "the agent is out of service: {early:?}");
+    is_away.store(false, Ordering::Relaxed);
+    wait_until("the agent is in service", COMMAND_WAIT_MAX, || async {
+        pod.call().await.ok().filter(|reply| reply.status == Status::Success).map(drop)
+    })
+    .await?;
+    assert_eq!(pod.tool_calls().await?, [None]);
+    pod.shutdown().await;
     Ok(())
 }

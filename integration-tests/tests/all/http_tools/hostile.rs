@@ -83,6 +83,7 @@ async fn arguments_that_fit_no_request_are_rejected_before_anything_is_sent() ->
     for (arguments, code) in [
         (json!({}), "missing_input"),
         (json!({ "id": ".." }), "invalid_input"),
+        (json!({ "id": "../admin" }), "invalid_input"),
         (json!({ "id": "7", "other": 1 }), "invalid_input"),
         (json!({ "id": "7", "X-Region": "a\r\nx: y" }), "invalid_input"),
         (json!({ "id": "x".repeat(20_000) }), "payload_too_large"),

@@ -1,4 +1,4 @@
-//! A server that lies, changes its tools, gives orders, hangs, writes 100 MB or dies: each is a bounded result with a code,
+//! A server that lies, changes its tools, gives orders, hangs, floods, writes 100 MB or dies: each is a bounded result with a code,
 //! which the model reads, and the agent continues.
 
 use std::path::Path;
@@ -95,6 +95,43 @@ async fn a_server_that_hangs_ends_the_call_and_not_the_agent() -> Result<()> {
     let since = Instant::now();
     let results = fixture.results().await?;
     ensure!(results[0].contains("timed_out") && since.elapsed() < PROMPT_MAX, "{results:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_connected_again() -> Result<()> {
+    let table = format!("{}start_timeout_s = 5\n", table("hangs_once")?);
+    let fixture = ToolFixture::start(&table, TOOL, json!({ "text": "x" }), 1).await?;
+    let (pod, client) = fixture.fixture.up().await?;
+    let reply = client.agent(AGENT).input("text", "hello").send().await?;
+    ensure!(reply.error.is_none() && fixture.tool_results()[0].contains("timed_out"), "{reply:?}");
+    wait_until("the server is connected again", COMMAND_WAIT_MAX, || async {
+        (pod.err().matches("an MCP server is connected").count() == 2).then_some(())
+    })
+    .await
+    .with_context(|| pod.err())
+}
+
+#[tokio::test]
+async fn a_server_that_reads_no_reply_is_disconnected() -> Result<()> {
+    let fixture = start("floods", 1).await?;
+    let (pod, client) = fixture.fixture.up().await?;
+    let reply = client.agent(AGENT).input("text", "hello").send().await?;
+    ensure!(reply.error.is_none(), "{reply:?}");
+    wait_until("the server is disconnected", COMMAND_WAIT_MAX, || async {
+        pod.err().contains("it does not read what is sent to it").then_some(())
+    })
+    .await
+    .with_context(|| pod.err())
+}
+
+#[tokio::test]
+async fn a_call_has_its_key_and_its_trace() -> Result<()> {
+    let fixture = start("repeats", 1).await?;
+    let results = fixture.results().await?;
+    for member in ["traceparent", "greenroom/idempotencyKey"] {
+        ensure!(results[0].contains(member), "{member}: {results:?}");
+    }
     Ok(())
 }
 

@@ -64,6 +64,10 @@ async fn headers_that_contradict_the_body_and_what_is_no_message_are_refused() {
         ("Mcp-Method: tools/call", stateless, 400, -32_020),
         ("Mcp-Name: agent_a", stateless, 400, -32_020),
         ("MCP-Protocol-Version: 1999-01-01", LIST, 400, -32_020),
+        ("MCP-Protocol-Version: 2026-07-28", LIST, 400, -32_020),
+        ("Mcp-Method: tools/call", LIST, 400, -32_020),
+        ("MCP-Protocol-Version: 2026-07-28", stateless, 400, -32_020),
+        ("Mcp-Method: tools/list", stateless, 400, -32_020),
         ("Mcp-Method: tools/list", "[]", 400, -32_600),
         ("Mcp-Method: tools/list", "{", 400, -32_700),
     ];
@@ -76,6 +80,12 @@ async fn headers_that_contradict_the_body_and_what_is_no_message_are_refused() {
         );
     }
     let headers = [KEY, "MCP-Protocol-Version: 2026-07-28", "Mcp-Method: tools/list"];
+    let twice = [headers.as_slice(), &["Mcp-Method: tools/call"]].concat();
+    assert_eq!(fixture.send("POST /mcp", &twice, stateless).await.status, 400);
+    let call = stateless.replace("tools/list", "tools/call").replace("\"_meta\"", "\"name\":\"agent_a\",\"_meta\"");
+    let unnamed = [KEY, "MCP-Protocol-Version: 2026-07-28", "Mcp-Method: tools/call"];
+    let response = fixture.send("POST /mcp", &unnamed, &call).await;
+    assert_eq!((response.status, &response.json()["error"]["code"]), (400, &json!(-32_020)), "{response:?}");
     let response = fixture.send("POST /mcp", &headers, stateless).await;
     assert_eq!((response.status, &response.json()["result"]["resultType"]), (200, &json!("complete")));
 }

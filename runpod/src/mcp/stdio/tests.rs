@@ -56,6 +56,22 @@ async fn requests_have_replies_and_the_end_of_the_client_ends_the_session() {
     .await;
 }
 
+#[tokio::test]
+async fn a_text_and_a_number_are_different_ids_and_an_id_is_one_key() {
+    let pod = Arc::new(Pod::default());
+    with_session(Arc::clone(&pod), async |mut client| {
+        for id in [json!(1), json!("1"), json!(1), json!("an id that no key can be \u{e4}")] {
+            let params = json!({"name": "agent_writer"});
+            client.send(json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params})).await;
+            assert_eq!(client.receive().await["id"], id);
+        }
+    })
+    .await;
+    let sent = pod.sent.lock().unwrap();
+    let keys: Vec<&str> = sent.iter().map(|envelope| envelope.idempotency_key.as_ref().unwrap().as_str()).collect();
+    assert!(keys.len() == 4 && keys[0] == keys[2] && keys[0] != keys[1] && keys[3] != keys[1], "{keys:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_call_that_lasts_has_progress_and_can_be_cancelled() {
     let pod = Arc::new(Pod { is_silent: true, ..Pod::default() });

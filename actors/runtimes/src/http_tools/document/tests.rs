@@ -43,6 +43,17 @@ fn aliases_do_not_multiply_a_small_text_beyond_the_bound() {
 }
 
 #[test]
+fn aliases_of_a_long_text_are_bounded_by_its_bytes() {
+    let long = "x".repeat(1024 * 1024);
+    let aliases = |count: usize| vec!["*a"; count].join(", ");
+    let document = |count: usize| format!("a: &a {long}\nb: [{}]\n", aliases(count));
+    assert!(parse(document(8).as_bytes()).is_ok());
+    assert!(parse(document(1_000).as_bytes()).unwrap_err().contains("bytes of text"));
+    let names = (0..1_000).map(|at| format!("- {{ *a : {at} }}\n")).collect::<String>();
+    assert!(parse(format!("- &a {long}\n{names}").as_bytes()).unwrap_err().contains("bytes of text"));
+}
+
+#[test]
 fn only_the_versions_3_0_and_3_1_are_read() {
     for version in ["3.0.0", "3.0.4", "3.1.0", "3.1.1"] {
         assert!(check_version(json!({ "openapi": version })).is_ok(), "{version}");

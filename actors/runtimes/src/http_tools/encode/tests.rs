@@ -37,10 +37,10 @@ fn a_value_of_a_path_is_one_segment_whatever_it_has() {
     let at = |segment: &str| format!("https://api.example/v1/orders/{segment}/x-1");
     assert_eq!(id("17"), at("17"));
     assert_eq!(id("a b"), at("a%20b"));
-    assert_eq!(id("../admin"), at("..%2Fadmin"));
-    assert_eq!(id("..\\admin"), at("..%5Cadmin"));
+    assert_eq!(id("a..b/..c"), at("a..b%2F..c"));
+    assert_eq!(id("./a\\b"), at(".%2Fa%5Cb"));
     assert_eq!(id("a/b?c=d#e"), at("a%2Fb%3Fc%3Dd%23e"));
-    assert_eq!(id("%2e%2e%2f"), at("%252e%252e%252f"));
+    assert_eq!(id("%2e%2e"), at("%252e%252e"));
     assert_eq!(id("a\tb\nc"), at("a%09b%0Ac"));
     assert_eq!(id("\u{e4}"), at("%C3%A4"));
     assert_eq!(id("@evil.example:80"), at("%40evil.example%3A80"));
@@ -53,7 +53,8 @@ fn a_value_of_a_path_is_one_segment_whatever_it_has() {
 #[test]
 fn a_value_that_leads_to_another_path_is_rejected() {
     let operation = path_operation();
-    for id in [json!(".."), json!("."), json!(""), json!([]), json!(null)] {
+    let up = ["../admin", "..\\admin", "a/../../b", "a/..", "/..", "..;x/admin", "%2e%2e%2fadmin", "%252e%252e/a"];
+    for id in up.map(|id| json!(id)).into_iter().chain([json!(".."), json!("."), json!(""), json!([]), json!(null)]) {
         let cause = encode_with(&operation, json!({ "id": id, "part": "x" })).unwrap_err();
         let code = if id.is_null() { ErrorCode::MissingInput } else { ErrorCode::InvalidInput };
         assert!(cause.code == code && cause.message.contains("`id`"), "{id}: {cause}");
@@ -91,6 +92,23 @@ fn a_query_is_written_in_the_style_of_its_parameter() {
     let content = json!({ "content": { "application/json": {} } });
     assert_eq!(query(content, json!({ "a": 1 })), "q=%7B%22a%22%3A1%7D");
     assert_eq!(query(json!({}), json!([])), "");
+}
+
+#[test]
+fn a_parameter_of_the_configuration_replaces_that_of_an_argument() {
+    let operation =
+        operation(json!([{ "name": "filter", "in": "query" }, { "name": "tenant", "in": "query" }]), "/x", None);
+    let url = |arguments: Json| {
+        let mut url = encode_with(&operation, arguments).unwrap().url;
+        add_query(&mut url, [("tenant", "t 1"), ("key", "a&b")].into_iter());
+        url.query().unwrap_or_default().to_owned()
+    };
+    assert_eq!(url(json!({})), "tenant=t+1&key=a%26b");
+    assert_eq!(url(json!({ "tenant": "other", "filter": "a,b" })), "filter=a%2Cb&tenant=t+1&key=a%26b");
+    assert_eq!(url(json!({ "filter": { "Tenant": "other", "tenant[]": 1, "x": 2 } })), "x=2&tenant=t+1&key=a%26b");
+    let mut plain = Url::parse("https://h/x").unwrap();
+    add_query(&mut plain, std::iter::empty());
+    assert_eq!(plain.as_str(), "https://h/x");
 }
 
 #[test]

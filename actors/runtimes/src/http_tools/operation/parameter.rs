@@ -1,10 +1,9 @@
 //! One parameter of an operation: where it is, and how its value is written there.
 
 use greenroom_protocol::Json;
-use greenroom_protocol::value::truncate_utf8;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName};
-use serde_json::json;
 
+use crate::foreign::{is_visible, visible_text};
 use crate::outbound::credentials::is_reserved;
 
 /// Maximum bytes of the name of a parameter.
@@ -13,7 +12,7 @@ const NAME_BYTES_MAX: usize = 128;
 const DESCRIPTION_BYTES_MAX: usize = 500;
 
 /// A parameter.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(in super::super) struct Parameter {
     /// Its name in requests.
     pub(in super::super) name: String,
@@ -24,7 +23,14 @@ pub(in super::super) struct Parameter {
     /// True if the items of a value are written one by one.
     pub(in super::super) explodes: bool,
     pub(in super::super) is_required: bool,
-    pub(super) schema: Json,
+}
+
+/// A parameter as a document declares it. Its schema remains there: many operations may refer to one.
+#[derive(Debug, PartialEq)]
+pub(super) struct Declaration<'a> {
+    pub(super) parameter: Parameter,
+    /// `None` for any value.
+    pub(super) schema: Option<&'a Json>,
     pub(super) description: Option<String>,
 }
 
@@ -63,16 +69,16 @@ pub(in super::super) enum Style {
     Json,
 }
 
-impl Parameter {
+impl<'a> Declaration<'a> {
     /// Reads a parameter; `None` for one that is never sent.
     ///
     /// # Errors
     /// Why the operation can be no tool.
-    pub(super) fn parse(declared: &Json) -> Result<Option<Self>, String> {
+    pub(super) fn parse(declared: &'a Json) -> Result<Option<Self>, String> {
         let text = |name: &str| declared.get(name).and_then(Json::as_str);
         let name = text("name").filter(|name| !name.is_empty()).ok_or("a parameter has no name")?;
-        if name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
-            return Err("a parameter has a name that is too long, or has control characters".to_owned());
+        if name.len() > NAME_BYTES_MAX || !name.chars().all(is_visible) {
+            return Err("a parameter has a name that is too long, or has characters that are not visible".to_owned());
         }
         let is_required = declared.get("required") == Some(&Json::Bool(true));
         let unsupported = |problem: &str| match is_required {
@@ -102,18 +108,11 @@ impl Parameter {
         };
         let explodes = declared.get("explode").and_then(Json::as_bool).unwrap_or(style == Style::Form);
         let media = declared.get("content").and_then(Json::as_object).and_then(|content| content.values().next());
-        let schema = media.unwrap_or(declared).get("schema").cloned().unwrap_or_else(|| json!({}));
-        let description = text("description").map(|text| truncate_utf8(text, DESCRIPTION_BYTES_MAX).to_owned());
-        Ok(Some(Self {
-            name: name.to_owned(),
-            argument: name.to_owned(),
-            location,
-            style,
-            explodes,
-            is_required,
-            schema,
-            description,
-        }))
+        let parameter =
+            Parameter { name: name.to_owned(), argument: name.to_owned(), location, style, explodes, is_required };
+        let schema = media.unwrap_or(declared).get("schema");
+        let description = text("description").map(|text| visible_text(text, DESCRIPTION_BYTES_MAX));
+        Ok(Some(Self { parameter, schema, description }))
     }
 }
 
@@ -128,21 +127,22 @@ fn is_ignored(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn a_parameter_has_the_style_of_its_location_by_default() {
-        let parse = |declared: Json| Parameter::parse(&declared).unwrap().unwrap();
+        let parse = |declared: Json| Declaration::parse(&declared).unwrap().unwrap().parameter;
         let query = parse(json!({ "name": "q", "in": "query", "schema": { "type": "string" } }));
         assert_eq!((query.style, query.explodes, query.is_required), (Style::Form, true, false));
         let path = parse(json!({ "name": "p", "in": "path", "required": true }));
         assert_eq!((path.style, path.explodes, path.is_required), (Style::Simple, false, true));
         let pipe = parse(json!({ "name": "q", "in": "query", "style": "pipeDelimited", "explode": false }));
         assert_eq!((pipe.style, pipe.explodes), (Style::PipeDelimited, false));
-        let json = parse(
-            json!({ "name": "q", "in": "query", "content": { "application/json": { "schema": { "type": "object" } } } }),
-        );
-        assert_eq!((json.style, &json.schema), (Style::Json, &json!({ "type": "object" })));
+        let json = json!({ "name": "q", "in": "query", "content": { "application/json": { "schema": { "type": "object" } } } });
+        let json = Declaration::parse(&json).unwrap().unwrap();
+        assert_eq!((json.parameter.style, json.schema), (Style::Json, Some(&json!({ "type": "object" }))));
     }
 
     #[test]
@@ -154,7 +154,7 @@ mod tests {
             json!({ "name": "a b", "in": "header" }),
             json!({ "name": "q", "in": "query", "style": "matrix" }),
         ] {
-            assert_eq!(Parameter::parse(&declared), Ok(None), "{declared}");
+            assert_eq!(Declaration::parse(&declared), Ok(None), "{declared}");
         }
         for declared in [
             json!({ "name": "c", "in": "cookie", "required": true }),
@@ -165,7 +165,7 @@ mod tests {
             json!({ "name": "x".repeat(1_000), "in": "query" }),
             json!([]),
         ] {
-            assert!(Parameter::parse(&declared).is_err(), "{declared}");
+            assert!(Declaration::parse(&declared).is_err(), "{declared}");
         }
     }
 }

@@ -78,6 +78,22 @@ fn only_the_wanted_operations_are_tools_and_each_of_them_must_be_one() {
 }
 
 #[test]
+fn operations_that_refer_to_one_large_schema_are_bounded_together() {
+    let properties: Map<String, Json> =
+        (0..120).map(|number| (format!("p{number}"), json!({ "description": "x".repeat(500) }))).collect();
+    let mut paths = Map::new();
+    for number in 0..500 {
+        let operation = json!({ "operationId": format!("o{number}"), "parameters": [{ "$ref": "#/large" }] });
+        paths.insert(format!("/{number}"), json!({ "get": operation }));
+    }
+    let mut root = document(Json::Object(paths));
+    root["large"] = json!({ "name": "q", "in": "query", "schema": { "type": "object", "properties": properties } });
+    let found = find(&root, None).unwrap();
+    assert!((200..300).contains(&found.operations.len()), "{}", found.operations.len());
+    assert!(found.skipped[0].contains("bytes of schemas"), "{:?}", found.skipped[0]);
+}
+
+#[test]
 fn ids_that_are_missing_or_unusable_are_no_tools_and_one_that_is_there_twice_is_a_problem() {
     let root = document(json!({
         "/a": { "get": {}, "put": { "operationId": 7 }, "post": { "operationId": "a b" }, "delete": { "operationId": "x".repeat(500) } },
@@ -96,6 +112,9 @@ fn a_document_with_too_much_is_refused_or_cut() {
     assert!(find(&document(Json::Object(many)), None).err().unwrap().contains("more than 2000 operations"));
     let parameters: Vec<Json> = (0..100).map(|number| json!({ "name": format!("p{number}"), "in": "query" })).collect();
     let root = document(json!({ "/a": { "get": { "operationId": "a", "parameters": parameters } } }));
+    assert!(find(&root, None).unwrap().skipped[0].contains("more than 64 parameters"));
+    let many: Vec<Json> = (0..100_000).map(|number| json!({ "name": format!("p{number}"), "in": "query" })).collect();
+    let root = document(json!({ "/a": { "parameters": many, "get": { "operationId": "a" } } }));
     assert!(find(&root, None).unwrap().skipped[0].contains("more than 64 parameters"));
     for paths in [json!(null), json!([]), json!({ "/a": 1 }), json!({ "/a": { "$ref": "#/paths/~1a" } })] {
         assert!(find(&document(paths), None).unwrap().operations.is_empty());

@@ -61,6 +61,32 @@ fn a_schema_that_doubles_at_each_level_is_cut() {
 }
 
 #[test]
+fn references_do_not_multiply_the_texts_and_the_lists_of_a_document() {
+    let text = "x".repeat(TEXT_BYTES_MAX);
+    let values: Vec<String> = (0..ENUM_VALUES_MAX).map(|at| format!("{at:0>400}")).collect();
+    let read_only = json!({ "readOnly": true });
+    let many: Map<String, Json> = (0..20_000).map(|at| (format!("p{at}"), read_only.clone())).collect();
+    let root = json!({
+        "leaf": { "type": "string", "description": text, "enum": values },
+        "wide": { "type": "object", "properties": many },
+        "node": { "anyOf": vec![json!({ "$ref": "#/leaf" }); 5_000] },
+        "root": { "oneOf": vec![json!({ "$ref": "#/node" }); 5_000], "items": { "$ref": "#/wide" } },
+    });
+    let schema = read(&root, "#/root");
+    assert!(schema.to_string().len() < 2 * ALL_TEXT_BYTES_MAX, "{}", schema.to_string().len());
+    assert!(schema.get("oneOf").is_none(), "a part of the alternatives is none of them");
+}
+
+#[test]
+fn what_only_a_model_would_read_is_left_out() {
+    let root = json!({ "a": {
+        "type": "obey the server", "description": "a\u{e0041}b",
+        "properties": { "x\u{200b}": {}, "y": { "enum": ["\u{2066}z"] } },
+    } });
+    assert_eq!(read(&root, "#/a"), json!({ "description": "ab", "properties": { "y": {} } }));
+}
+
+#[test]
 fn texts_and_lists_of_a_schema_are_bounded() {
     let long = "x".repeat(10_000);
     let values: Vec<String> = (0..1_000).map(|number| number.to_string()).collect();

@@ -5,6 +5,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::Instant;
 
+use crate::outbound::credentials::Redaction;
+
 /// Bytes of a line; what follows is not logged.
 const LINE_BYTES_MAX: usize = 1024;
 /// Lines within one window; further ones are counted.
@@ -43,8 +45,9 @@ impl Lines {
     }
 }
 
-/// Logs the lines until the end. Everything is read, whether or not it is logged, so that the process does not wait.
-pub(in crate::mcp) async fn log_lines(server: &str, mut stderr: impl AsyncRead + Unpin) {
+/// Logs the lines until the end, without secrets. Everything is read, whether or not it is logged, so that the process does
+/// not wait.
+pub(in crate::mcp) async fn log_lines(server: &str, mut stderr: impl AsyncRead + Unpin, redaction: &Redaction) {
     let (mut lines, mut buffer) = (Lines::default(), vec![0; READ_BYTES]);
     let (mut window, mut logged, mut omitted) = (Instant::now(), 0_u32, 0_u64);
     loop {
@@ -62,6 +65,7 @@ pub(in crate::mcp) async fn log_lines(server: &str, mut stderr: impl AsyncRead +
         for line in complete {
             if logged < LINES_MAX {
                 logged += 1;
+                let line = redaction.hide(&line);
                 tracing::info!(server.name = server, server.line = line, "an MCP server has written a line");
             } else {
                 omitted += 1;
@@ -92,6 +96,6 @@ mod tests {
     #[tokio::test]
     async fn a_process_that_writes_without_end_is_read_to_its_end() {
         let noise = vec![b'\n'; 3 * READ_BYTES + 1];
-        log_lines("noisy", &noise[..]).await;
+        log_lines("noisy", &noise[..], &Redaction::default()).await;
     }
 }

@@ -72,8 +72,11 @@ async fn each_example_is_what_the_tool_computes() {
     harness.files.store_artifact(STORED.as_bytes(), "pages.txt", "text/plain").await.unwrap();
     for (tool, (name, section)) in all().iter().zip(sections()) {
         let (arguments, expected) = example(section);
-        let input =
-            ToolInput { arguments: serde_json::from_value(arguments).unwrap(), key: CallKey::new("k").unwrap() };
+        let input = ToolInput {
+            arguments: serde_json::from_value(arguments).unwrap(),
+            key: CallKey::new("k").unwrap(),
+            trace: None,
+        };
         let result = tool.call(&input, &harness.files).await.unwrap();
         assert!(includes(&result, &expected), "{name}: {result:#}");
     }
@@ -86,8 +89,11 @@ async fn arguments_of_the_wrong_shape_are_rejected() {
         for arguments in
             [serde_json::json!({}), serde_json::json!({ "expression": 1, "table": 5, "values": {}, "x": [] })]
         {
-            let input =
-                ToolInput { arguments: serde_json::from_value(arguments).unwrap(), key: CallKey::new("k").unwrap() };
+            let input = ToolInput {
+                arguments: serde_json::from_value(arguments).unwrap(),
+                key: CallKey::new("k").unwrap(),
+                trace: None,
+            };
             assert!(Tool::call(&*tool, &input, &harness.files).await.is_err(), "{}", tool.name());
         }
     }
@@ -103,7 +109,7 @@ async fn each_beginning_of_a_text_is_computed_or_rejected() {
             for (end, _) in text.char_indices() {
                 let mut arguments = members.clone();
                 arguments.insert(member.clone(), Json::from(&text[..end]));
-                let input = ToolInput { arguments, key: CallKey::new("k").unwrap() };
+                let input = ToolInput { arguments, key: CallKey::new("k").unwrap(), trace: None };
                 let result = tool.call(&input, &harness.files).await;
                 let is_expected = result.as_ref().err().is_none_or(|cause| cause.code != ErrorCode::HandlerFailed);
                 assert!(is_expected, "{name}, {end} bytes of `{member}`: {result:?}");

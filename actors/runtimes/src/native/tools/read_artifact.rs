@@ -147,7 +147,7 @@ mod tests {
 
     async fn read(harness: &Harness, arguments: Json) -> Result<Json, Cause> {
         let arguments: Values = serde_json::from_value(arguments).unwrap();
-        ReadArtifact.call(&ToolInput { arguments, key: CallKey::new("k").unwrap() }, &harness.files).await
+        ReadArtifact.call(&ToolInput { arguments, key: CallKey::new("k").unwrap(), trace: None }, &harness.files).await
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ const SALES: &str = "Region;Order Date;Revenue;Customer No;Note\n\
 
 async fn call(harness: &Harness, arguments: Json) -> Result<Json, Cause> {
     let arguments: Values = serde_json::from_value(arguments).unwrap();
-    QueryTable::new().call(&ToolInput { arguments, key: CallKey::new("k").unwrap() }, &harness.files).await
+    QueryTable::new().call(&ToolInput { arguments, key: CallKey::new("k").unwrap(), trace: None }, &harness.files).await
 }
 
 async fn rows(table: &str, sql: &str) -> Result<Json, Cause> {

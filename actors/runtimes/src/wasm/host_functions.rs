@@ -4,7 +4,7 @@
 
 use greenroom_actors::execution::host_calls::{HostCall, HostReply};
 use greenroom_protocol::value::truncate_utf8;
-use greenroom_protocol::{Cause, ErrorCode, Json, Values};
+use greenroom_protocol::{Cause, ErrorCode, Json, Values, strict_json};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance};
 
@@ -116,7 +116,7 @@ fn unexpected_reply() -> Failure {
 
 /// Parses a text of the component as JSON.
 fn parse<T: serde::de::DeserializeOwned>(subject: &str, text: &str) -> Result<T, Cause> {
-    serde_json::from_str(text).map_err(|error| {
+    strict_json::from_str(text).map_err(|error| {
         let excerpt = truncate_utf8(text, EXCERPT_BYTES_MAX);
         Cause::new(ErrorCode::InvalidRequest, format!("{subject} cannot be read as JSON: {error}: {excerpt:?}"))
     })

@@ -54,7 +54,8 @@ use table::Row;
 /// `invalid_data`, with the line where there is one: no rows, a row of another width, a cell that is no figure
 /// in a column of numbers, a row without a date, or no column of numbers.
 pub(crate) fn classify(mut grid: Grid, settings: &ClassifySettings) -> Result<Table, Cause> {
-    let mut findings = Findings { notes: std::mem::take(&mut grid.notes), ..Findings::default() };
+    let (notes, warnings) = (std::mem::take(&mut grid.notes), std::mem::take(&mut grid.warnings));
+    let mut findings = Findings { notes, warnings, ..Findings::default() };
     let mut layout = layout::lay_out(grid, &mut findings)?;
     let labels = totals::label_rows(&layout.rows, &mut findings);
     let joined = date_parts::join(&mut layout, &labels, &settings.dates, &mut findings);

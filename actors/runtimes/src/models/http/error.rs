@@ -15,6 +15,9 @@ use crate::outbound::retry_after;
 
 /// Maximum characters of a provider's message.
 const MESSAGE_CHARS_MAX: usize = 300;
+/// The message for a redirection.
+const REDIRECTED: &str =
+    "it redirects to another address, which is not followed; the address of the provider has to be that one";
 /// Anthropic's status for "overloaded".
 const OVERLOADED: u16 = 529;
 
@@ -54,6 +57,8 @@ pub(super) fn from_response(status: StatusCode, body: &str, headers: &HeaderMap,
         400.. if reported.is_overflow() => reported.context_overflow(),
         408 | 504 => ModelError::TimedOut { phase: CallPhase::FirstToken },
         status @ 400..=499 => ModelError::Rejected { status, message },
+        // The request was read by no model.
+        status @ 300..=399 => ModelError::Rejected { status, message: REDIRECTED.to_owned() },
         status => ModelError::Failed { status: Some(status), message },
     }
 }

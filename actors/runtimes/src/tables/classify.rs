@@ -20,6 +20,7 @@ mod date_parts;
 mod decide;
 mod evidence;
 mod figure;
+mod figure_rows;
 mod findings;
 mod layout;
 mod meaning;
@@ -85,6 +86,9 @@ pub(crate) fn classify(mut grid: Grid, settings: &ClassifySettings) -> Result<Ta
         return Err(columns::no_numbers(&findings));
     }
     series::mark_running_totals(&mut series, &mut findings);
+    if dates.is_none() {
+        figure_rows::mark(&columns, &rows, &mut series, &mut findings);
+    }
     columns::note_date_columns(&columns, dates.as_ref(), &mut findings);
     let Findings { notes, warnings, undated } = findings;
     Ok(Table { columns, rows, dates, undated, series, notes, warnings })

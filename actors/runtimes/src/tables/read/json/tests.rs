@@ -183,3 +183,15 @@ fn a_page_of_a_longer_list_is_warned_of() {
         assert!(grid.warnings.is_empty(), "{members}: {:?}", grid.warnings);
     }
 }
+
+#[test]
+fn a_value_with_its_type_is_one_cell() {
+    let grid = grid(
+        "[{\"_id\":{\"$oid\":\"65a\"},\"d\":{\"$date\":\"2024-10-01T00:00:00Z\"},\"n\":{\"$numberDecimal\":\"1.250\"}},\
+         {\"_id\":{\"$oid\":\"65b\"},\"d\":{\"$date\":{\"$numberLong\":\"1730419200000\"}},\"n\":{\"$numberDouble\":\"NaN\"}},\
+         {\"_id\":\"c\",\"d\":null,\"n\":{\"$numberInt\":\"12\"}}]",
+    );
+    assert_eq!(grid.header.as_deref().unwrap(), ["_id", "d", "n"]);
+    assert_eq!(rows(&grid), ["\"65a\"|\"2024-10-01T00:00:00Z\"|1.250", "\"65b\"|1730419200000|\"NaN\"", "\"c\"||12"]);
+    assert_eq!(notes(&grid), "");
+}

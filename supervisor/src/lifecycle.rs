@@ -110,13 +110,13 @@ impl Listener {
         tokio::select! {
             _ = self.terminate.recv() => ProcessSignal::Terminate,
             _ = self.interrupt.recv() => ProcessSignal::Interrupt,
-            () = received(&mut self.hangup) => ProcessSignal::Hangup,
+            () = wait_for_signal(&mut self.hangup) => ProcessSignal::Hangup,
         }
     }
 }
 
 /// Waits for a signal; without one, for ever.
-async fn received(signal: &mut Option<Signal>) {
+async fn wait_for_signal(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => {
             signal.recv().await;

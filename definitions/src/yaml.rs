@@ -7,6 +7,7 @@ use serde_json::Number;
 use crate::problem::ProblemKind;
 
 mod build;
+mod comments;
 mod scalar;
 mod spaces;
 mod text;

@@ -223,6 +223,14 @@ impl RunningCommand {
         self.signal("INT")
     }
 
+    /// Sends SIGHUP, as a terminal does that is closed.
+    ///
+    /// # Errors
+    /// If the process has ended already.
+    pub fn hang_up(&self) -> anyhow::Result<()> {
+        self.signal("HUP")
+    }
+
     fn signal(&self, name: &str) -> anyhow::Result<()> {
         let id = self.child.borrow().id();
         send_signal(id, name).with_context(|| format!("greenroom {}: {}", self.arguments, self.err()))

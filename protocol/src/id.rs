@@ -45,9 +45,15 @@ pub enum IdError {
         /// The first character that is not allowed.
         found: char,
     },
+    /// The text has a character that a key may not have.
+    #[error("a key may have printable ASCII characters and no spaces, not {found:?}")]
+    KeyCharacter {
+        /// The first character that is not allowed.
+        found: char,
+    },
 }
 
-fn check(text: &str, max: usize, fits: fn(char) -> bool) -> Result<(), IdError> {
+fn check(text: &str, max: usize, check_character: fn(char) -> Result<(), IdError>) -> Result<(), IdError> {
     if text.is_empty() {
         return Err(IdError::Empty);
     }
@@ -57,19 +63,19 @@ fn check(text: &str, max: usize, fits: fn(char) -> bool) -> Result<(), IdError> 
     if matches!(text, "." | "..") {
         return Err(IdError::Dots { found: text.to_owned() });
     }
-    match text.chars().find(|c| !fits(*c)) {
-        Some(found) => Err(IdError::Character { found }),
-        None => Ok(()),
-    }
+    text.chars().try_for_each(check_character)
 }
 
-fn plain(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')
+fn plain(found: char) -> Result<(), IdError> {
+    if found.is_ascii_alphanumeric() || matches!(found, '_' | '-' | '.') {
+        return Ok(());
+    }
+    Err(IdError::Character { found })
 }
 
 /// A key may contain a path: `run/step[3]/2`.
-fn printable(c: char) -> bool {
-    c.is_ascii_graphic()
+fn printable(found: char) -> Result<(), IdError> {
+    if found.is_ascii_graphic() { Ok(()) } else { Err(IdError::KeyCharacter { found }) }
 }
 
 macro_rules! text_id {

@@ -23,6 +23,7 @@ pub mod raw_input;
 pub mod received;
 pub mod reply;
 pub mod request;
+pub mod strict_json;
 pub mod subject;
 pub mod time;
 pub mod value;

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Cause, ErrorCode};
 use crate::limits::{ENVELOPE_BYTES_MAX, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, PROTOCOL_VERSION_READ_MAX};
+use crate::strict_json;
 use crate::value::Json;
 
 mod members;
@@ -95,13 +96,14 @@ pub fn check_size(bytes: &[u8]) -> Result<(), Cause> {
 /// Reads a document whose version is known.
 ///
 /// # Errors
-/// [`ErrorCode::PayloadTooLarge`], before parsing; [`ErrorCode::InvalidRequest`] with the parser's message.
+/// [`ErrorCode::PayloadTooLarge`], before parsing; [`ErrorCode::InvalidRequest`] with the parser's message, or with the
+/// member that occurs twice or has a number of too many digits ([`strict_json`]).
 pub fn read<T: Document>(bytes: &[u8], reading: Reading) -> Result<T, Cause> {
     check_size(bytes)?;
     match reading {
-        Reading::Strict => serde_json::from_slice(bytes).map_err(|error| unreadable(&error)),
+        Reading::Strict => strict_json::from_slice(bytes).map_err(|error| unreadable(&error)),
         Reading::Lenient => {
-            let mut value: Json = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
+            let mut value: Json = strict_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
             remove_unknown_members::<T>(&mut value);
             serde_json::from_value(value).map_err(|error| unreadable(&error))
         }

@@ -85,7 +85,10 @@ pub enum ArtifactError {
         max: u64,
     },
     /// Its name or its media type is empty, too long or a path.
-    #[error("an artifact's name has no slash and at most {LABEL_BYTES_MAX} bytes")]
+    #[error(
+        "an artifact's name and its media type have 1 to {LABEL_BYTES_MAX} bytes and no control characters such as line \
+         ends, and its name no slash"
+    )]
     Label,
     /// The stored bytes do not match the hash.
     #[error("the artifact {hash} is damaged")]

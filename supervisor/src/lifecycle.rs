@@ -41,6 +41,8 @@ pub enum ProcessSignal {
     Interrupt,
     /// SIGTERM, as a service manager sends it.
     Terminate,
+    /// SIGHUP, as a terminal or a remote shell sends it when it is closed.
+    Hangup,
 }
 
 impl ProcessSignal {
@@ -50,6 +52,7 @@ impl ProcessSignal {
         match self {
             Self::Interrupt => 130,
             Self::Terminate => 143,
+            Self::Hangup => 129,
         }
     }
 }
@@ -59,6 +62,7 @@ impl fmt::Display for ProcessSignal {
         f.write_str(match self {
             Self::Interrupt => "SIGINT",
             Self::Terminate => "SIGTERM",
+            Self::Hangup => "SIGHUP",
         })
     }
 }
@@ -89,6 +93,8 @@ impl Signals {
 struct Listener {
     terminate: Signal,
     interrupt: Signal,
+    /// `None` if the process ignores hangups, or if that is unknown.
+    hangup: Option<Signal>,
 }
 
 impl Listener {
@@ -96,15 +102,39 @@ impl Listener {
         // With a limit on file sizes, a write beyond it then fails like a write to a full disk instead of
         // killing the process. The handler stays installed after the listener is dropped.
         drop(signal(SignalKind::from_raw(FILE_TOO_LARGE))?);
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let hangup = if inherits_hangup() { Some(signal(SignalKind::hangup())?) } else { None };
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())?, hangup })
     }
 
     async fn next(&mut self) -> ProcessSignal {
         tokio::select! {
             _ = self.terminate.recv() => ProcessSignal::Terminate,
             _ = self.interrupt.recv() => ProcessSignal::Interrupt,
+            () = wait_for_signal(&mut self.hangup) => ProcessSignal::Hangup,
         }
     }
+}
+
+/// Waits for a signal; without one, for ever.
+async fn wait_for_signal(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// True if this process was started to end at a hangup. One that `nohup` has started ignores it and must go on doing so,
+/// which a handler would change. Where the system does not state it, no handler is installed.
+fn inherits_hangup() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| is_hangup_ignored(&status) == Some(false))
+}
+
+/// Whether SIGHUP, the first signal, is one of those that a process ignores, by its status in `/proc`.
+fn is_hangup_ignored(status: &str) -> Option<bool> {
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    Some(u64::from_str_radix(ignored.trim(), 16).ok()? & 1 == 1)
 }
 
 /// Runs a command on a thread and offers it each signal. Returns its exit code, or that of a signal that it does
@@ -186,4 +216,19 @@ async fn run(mut pod: Pod, signals: &mut Signals) -> ShutdownReason {
         }
     }
     reason
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_ignores_hangups_is_recognised_by_its_status() {
+        let status = |ignored: &str| format!("Name:\tgreenroom\nSigBlk:\t0000000000000001\nSigIgn:\t{ignored}\n");
+        assert_eq!(is_hangup_ignored(&status("0000000000001001")), Some(true));
+        assert_eq!(is_hangup_ignored(&status("0000000000001000")), Some(false));
+        for unknown in ["", "SigIgn:", "SigIgn:\tx\n", "SigCgt:\t0000000000000001\n"] {
+            assert_eq!(is_hangup_ignored(unknown), None, "{unknown}");
+        }
+    }
 }

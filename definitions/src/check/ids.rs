@@ -32,6 +32,7 @@ pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
 
 fn repeated<'a, T>(all: &'a [Located<T>], kind: &str, member: &str, id: impl Fn(&'a T) -> &'a str) -> Vec<Problem> {
     let mut first: BTreeMap<&str, &Located<T>> = BTreeMap::new();
+    let mut folded: BTreeMap<String, &str> = BTreeMap::new();
     let mut problems = Vec::new();
     for definition in all {
         let id = id(&definition.value);
@@ -47,7 +48,15 @@ fn repeated<'a, T>(all: &'a [Located<T>], kind: &str, member: &str, id: impl Fn(
                     expected,
                 ));
             }
-            None => drop(first.insert(id, definition)),
+            None => {
+                first.insert(id, definition);
+                let similar = *folded.entry(id.to_ascii_lowercase()).or_insert(id);
+                if similar != id {
+                    let found = format!("the {kind} `{id}` differs from `{similar}` in capital letters only");
+                    let path = [PathSegment::Name(member)];
+                    problems.push(definition.warning(&path, ProblemKind::DuplicateId, found, "rename one of them"));
+                }
+            }
         }
     }
     problems

@@ -1,6 +1,6 @@
 //! Values on the command line: `--input max_length=500`.
 
-use greenroom_protocol::Json;
+use greenroom_protocol::{Json, strict_json};
 
 use super::FieldType;
 
@@ -17,22 +17,21 @@ pub fn parse_cli_value(kind: FieldType, text: &str) -> Result<Json, String> {
     match kind {
         FieldType::Text | FieldType::String | FieldType::File => Ok(Json::String(text.to_owned())),
         FieldType::Integer => trimmed.parse::<i64>().map(Json::from).map_err(|_| mismatch()),
-        FieldType::Number => match serde_json::from_str::<serde_json::Number>(trimmed) {
-            Ok(number) => Ok(Json::Number(number)),
-            Err(_) => Err(mismatch()),
-        },
+        FieldType::Number => parse_json(trimmed, Json::is_number, mismatch),
         FieldType::Boolean => match trimmed.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" | "1" => Ok(Json::Bool(true)),
             "false" | "no" | "off" | "0" => Ok(Json::Bool(false)),
             _ => Err(mismatch()),
         },
-        FieldType::Array if trimmed.starts_with('[') => parse_json(trimmed, Json::is_array).ok_or_else(mismatch),
+        FieldType::Array if trimmed.starts_with('[') => parse_json(trimmed, Json::is_array, mismatch),
         FieldType::Array if trimmed.is_empty() => Ok(Json::Array(Vec::new())),
         FieldType::Array => Ok(Json::Array(vec![Json::from(text)])),
-        FieldType::Object => parse_json(trimmed, Json::is_object).ok_or_else(mismatch),
+        FieldType::Object => parse_json(trimmed, Json::is_object, mismatch),
     }
 }
 
-fn parse_json(text: &str, fits: fn(&Json) -> bool) -> Option<Json> {
-    serde_json::from_str(text).ok().filter(fits)
+fn parse_json(text: &str, fits: fn(&Json) -> bool, mismatch: impl FnOnce() -> String) -> Result<Json, String> {
+    let value = serde_json::from_str(text).ok().filter(fits).ok_or_else(mismatch)?;
+    strict_json::check(text.as_bytes()).map_err(|error| format!("cannot be read: {error}"))?;
+    Ok(value)
 }

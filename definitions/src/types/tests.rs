@@ -317,6 +317,14 @@ fn a_typed_text_becomes_a_value_of_its_kind() {
     assert_eq!(parse_cli_value(FieldType::Array, "[1"), Err("must be an array, not \"[1\"".into()));
     assert_eq!(parse_cli_value(FieldType::Object, "{\"a\": 1}"), Ok(json!({"a": 1})));
     assert_eq!(parse_cli_value(FieldType::Object, "a"), Err("must be an object, not \"a\"".into()));
+    for (kind, text, member) in [
+        (FieldType::Object, "{\"a\": 1, \"a\": 2}", "`a` occurs twice"),
+        (FieldType::Array, "[{\"a\": 18446744073709551616}]", "`[0].a` is 18446744073709551616"),
+        (FieldType::Number, "-9223372036854775809", "the document is -9223372036854775809"),
+    ] {
+        let problem = parse_cli_value(kind, text).unwrap_err();
+        assert!(problem.contains(member), "{problem}");
+    }
 }
 
 proptest! {

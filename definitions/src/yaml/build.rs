@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 
+use super::comments::NumberedComments;
 use super::spaces::{self, PlainRole};
 use super::{ALIASES_MAX, DEPTH_MAX, MapEntry, NODES_MAX, Node, NodeValue, Position, TEXT_BYTES_MAX, YamlError};
 use super::{narrow, scalar, text};
@@ -46,7 +47,8 @@ impl Size {
 }
 
 #[derive(Default)]
-struct Builder {
+struct Builder<'t> {
+    comments: NumberedComments<'t>,
     open: Vec<Open>,
     /// Complete nodes with an anchor.
     anchors: BTreeMap<usize, (Node, Size)>,
@@ -76,7 +78,7 @@ pub fn parse_json(bytes: &[u8]) -> Result<Node, YamlError> {
 }
 
 fn parse_text(text: &str) -> Result<Node, YamlError> {
-    let mut builder = Builder::default();
+    let mut builder = Builder { comments: NumberedComments::find(text), ..Builder::default() };
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
         let (event, span) = match event {
@@ -116,7 +118,7 @@ fn position(marker: &Marker) -> Position {
     Position { line: narrow(marker.line()), column: narrow(marker.col() + 1) }
 }
 
-impl Builder {
+impl Builder<'_> {
     fn event(&mut self, event: Event<'_>, span: &Span) -> Result<(), YamlError> {
         let at = position(&span.start);
         match event {
@@ -126,7 +128,13 @@ impl Builder {
                 untagged(tag.is_some(), at)?;
                 let bytes = text.len();
                 let value = match style {
-                    ScalarStyle::Plain => self.plain(&text, at)?,
+                    ScalarStyle::Plain => {
+                        let value = self.plain(&text, at)?;
+                        if matches!(value, NodeValue::Text(_)) {
+                            self.comments.check(&span.end)?;
+                        }
+                        value
+                    }
                     ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => {
                         self.quoted.push(at.line.saturating_add(1)..line_after(&span.end));
                         NodeValue::Text(text.into_owned())

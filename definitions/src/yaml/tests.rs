@@ -89,3 +89,27 @@ proptest! {
         let _ = parse(&bytes);
     }
 }
+
+#[test]
+fn a_number_sign_that_cuts_a_text_is_an_error_where_it_is() {
+    for (text, column) in [("a: Rank #1 first", 9), ("- \u{e4}b \t #2", 8), ("a: x\n  y #3", 5), ("a: {b: c #4\n}", 10)]
+    {
+        let error = parse(text.as_bytes()).unwrap_err();
+        assert!(error.found.contains("is a comment here"), "{text}: {error:?}");
+        assert_eq!(error.at.column, column, "{text}: {error:?}");
+    }
+    for text in [
+        "a: 10 #1",
+        "a: text # 1",
+        "a: text #comment",
+        "a: 'Rank' #1",
+        "a: 'Rank #1 first'",
+        "a: |\n  Rank #1 first\n  b\n",
+        "a: C#1",
+        "a: {b: c} #1",
+        "#1\na: b",
+        "a: b\n#1",
+    ] {
+        assert!(parse(text.as_bytes()).is_ok(), "{text}: {:?}", parse(text.as_bytes()));
+    }
+}

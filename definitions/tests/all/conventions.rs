@@ -90,3 +90,15 @@ fn a_reference_to_a_definition_of_another_kind_names_the_kind() {
           another kind: team"]
     );
 }
+
+#[test]
+fn two_ids_that_differ_in_capital_letters_only_are_warned_of() {
+    let folder = Folder::new().with("agents/x.yaml", agent("x_y")).with("agents/y.yaml", agent("X_y"));
+    assert_eq!(
+        folder.problems(),
+        [
+            "agents/y.yaml:1:11: warning[duplicate_id]: the agent `X_y` differs from `x_y` in capital letters only; rename \
+             one of them"
+        ]
+    );
+}

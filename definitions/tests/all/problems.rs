@@ -180,8 +180,10 @@ fn an_implementation_fits_its_runtime() {
     );
     assert_eq!(
         changed("runtime: native", "runtime: http"),
-        ["agents/x.yaml:10:43: error[invalid_value]: the handler is no address: relative URL without a base; a service \
-             has an address such as `https://agents.example/score`"]
+        [
+            "agents/x.yaml:10:43: error[invalid_value]: the handler is no address: relative URL without a base; a service \
+             has an address such as `https://agents.example/score`"
+        ]
     );
     assert_eq!(
         changed("runtime: native, handler: native.echo", "runtime: python"),

@@ -56,7 +56,11 @@ async fn inputs_that_are_missing_or_mistyped_are_named() -> Result<()> {
             "given more than once, but is a text",
         ),
         (with(&["--input", "document=@nothing.txt"]), "path_not_allowed", "nothing.txt cannot be read"),
-        (with(&["--input", "document=x", "--max-cost-usd=-1"]), "invalid_input", "not an amount of money"),
+        (with(&["--input", "document=x", "--max-cost-usd", "-1"]), "invalid_request", "an amount is zero or more"),
+        (with(&["--input", "document=x", "--max-cost-usd", "1,50"]), "invalid_request", "such as 1.50"),
+        (with(&["--input", "document=x", "--max-cost-usd", "1e-9"]), "invalid_request", "six digits after the point"),
+        (with(&["--input", "document=x", "--max-cost-usd", "NaN"]), "invalid_request", "not an amount of money"),
+        (with(&["--input", "document=x", "--timeout", "-1"]), "invalid_request", "'--timeout <TIME>'"),
         (REPORT.to_vec(), "missing_input", "`inputs.data_source` (file) is missing"),
     ];
     for (words, code, text) in &cases {

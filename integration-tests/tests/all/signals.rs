@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM end every command, whatever it waits for. An interrupted command names the run that it
+//! SIGINT, SIGTERM and SIGHUP end every command, whatever it waits for. An interrupted command names the run that it
 //! waited for, and how to continue with it.
 
 use std::process::Command;
@@ -14,11 +14,16 @@ const WORKFLOW: &str = "one_call";
 
 /// Sends each signal to a command that has printed `ready` and never ends by itself.
 async fn expect_ended(terminal: &CliHarness, words: &[&str], ready: impl AsyncFn(&RunningCommand)) -> Result<()> {
-    for (code, signal) in [(130, "SIGINT"), (143, "SIGTERM")] {
+    let mut signals = vec![(130, "SIGINT"), (143, "SIGTERM")];
+    if !ignores_hangup()? {
+        signals.push((129, "SIGHUP"));
+    }
+    for (code, signal) in signals {
         let process = terminal.start(words)?;
         ready(&process).await;
         match signal {
             "SIGINT" => process.interrupt()?,
+            "SIGHUP" => process.hang_up()?,
             _ => process.terminate()?,
         }
         let output = process.wait().await?;
@@ -26,6 +31,13 @@ async fn expect_ended(terminal: &CliHarness, words: &[&str], ready: impl AsyncFn
         assert!(output.err.contains(signal), "the command names the signal: {output:?}");
     }
     Ok(())
+}
+
+/// True if these tests were started by `nohup`: the commands that they start ignore SIGHUP then, as they have to.
+fn ignores_hangup() -> Result<bool> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).context("the ignored signals")?;
+    Ok(u64::from_str_radix(ignored.trim(), 16)? & 1 == 1)
 }
 
 /// Creates a pipe that no process writes.

@@ -7,6 +7,9 @@ fn an_id_with_a_disallowed_character_or_length_is_rejected() {
     assert_eq!(AgentId::new(""), Err(IdError::Empty));
     assert_eq!(AgentId::new("a b"), Err(IdError::Character { found: ' ' }));
     assert!(matches!(AgentId::new("x".repeat(500)), Err(IdError::TooLong { .. })));
+    assert_eq!(IdempotencyKey::new("order 17"), Err(IdError::KeyCharacter { found: ' ' }));
+    assert_eq!(IdempotencyKey::new("order/17:\u{e9}"), Err(IdError::KeyCharacter { found: '\u{e9}' }));
+    assert!(IdempotencyKey::new("\"order/17:a=b\"").is_ok());
     assert!(serde_json::from_str::<AgentId>("\"../etc\"").is_err());
     assert_eq!(TenantId::new(".."), Err(IdError::Dots { found: "..".into() }));
     assert!(serde_json::from_str::<RunId>("\".\"").is_err());

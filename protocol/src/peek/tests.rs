@@ -89,3 +89,23 @@ fn what_the_type_alone_does_not_find_is_found_by_the_schema() {
         Envelope::decode(&document(PROTOCOL_VERSION_READ_MAX)).unwrap();
     }
 }
+
+#[test]
+fn a_member_that_occurs_twice_is_an_error_in_each_version() {
+    for version in [PROTOCOL_VERSION, PROTOCOL_VERSION_READ_MAX] {
+        let text = String::from_utf8(envelope(version, &Json::Null)).unwrap();
+        for (member, twice, path) in [
+            (r#"{"name":1}"#, r#"{"name":1,"name":2}"#, "request.inputs.any.name"),
+            (r#""inputs":{"any""#, r#""inputs":{"any":0,"any""#, "request.inputs.any"),
+            (r#""agent":"a""#, r#""agent":"a","agent":"b""#, "agent"),
+        ] {
+            assert!(text.contains(member), "{text}");
+            let cause = Envelope::decode(text.replace(member, twice).as_bytes()).unwrap_err();
+            assert_eq!(cause.code, ErrorCode::InvalidRequest, "{twice}");
+            assert!(cause.message.contains(path), "{cause}");
+        }
+        let digits = text.replace(r#"{"name":1}"#, "18446744073709551616");
+        let cause = Envelope::decode(digits.as_bytes()).unwrap_err();
+        assert!(cause.message.contains("request.inputs.any` is 18446744073709551616"), "{cause}");
+    }
+}

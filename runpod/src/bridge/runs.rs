@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use greenroom_protocol::subject::RunVerb;
-use greenroom_protocol::{Envelope, IngressSubject, Json, Request, RunId};
+use greenroom_protocol::{Envelope, IngressSubject, Json, Request, RunId, strict_json};
 use serde_json::{Map, json};
 
 use super::body::read_json;
@@ -72,7 +72,7 @@ async fn resolve_approval(incoming: Incoming, signal: &str) -> Result<Response, 
     let (run, headers) = (head.id::<RunId>(0)?, head.request_headers()?);
     head.query(&[])?;
     let received = read_json(&head.bridge, &head.headers, body).await?;
-    let mut members: Map<String, Json> = serde_json::from_slice(&received.bytes)
+    let mut members: Map<String, Json> = strict_json::from_slice(&received.bytes)
         .map_err(|error| Problem::invalid(format!("the body is an object with the member `step`: {error}")))?;
     if members.insert("signal".to_owned(), signal.into()).is_some() {
         return Err(Problem::invalid("the body has no member `signal`: the path names the signal"));

@@ -1,6 +1,6 @@
 //! One message of JSON-RPC: what a client sends, and the reply.
 
-use greenroom_protocol::{Cause, ErrorCode, Json};
+use greenroom_protocol::{Cause, ErrorCode, Json, strict_json};
 use serde_json::{Map, json};
 
 /// Codes of JSON-RPC and of the protocol.
@@ -63,6 +63,9 @@ impl McpMessage {
         let id = message.remove("id");
         let known_id = id.clone().filter(|id| id.is_string() || id.is_i64() || id.is_u64());
         let reply_id = known_id.clone().unwrap_or_default();
+        if let Err(ambiguity) = strict_json::check(bytes) {
+            return Err(invalid(reply_id, &ambiguity.to_string()));
+        }
         if message.get("jsonrpc").is_none_or(|version| version != "2.0") {
             return Err(invalid(reply_id, "`jsonrpc` is not \"2.0\""));
         }
@@ -256,6 +259,11 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#, INVALID_REQUEST, json!(null)),
             (r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#, INVALID_REQUEST, json!(null)),
             (r#"{"jsonrpc":"2.0","id":2,"method":"ping","params":[]}"#, INVALID_REQUEST, json!(2)),
+            (
+                r#"{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"arguments":{"a":1,"a":2}}}"#,
+                INVALID_REQUEST,
+                json!(3),
+            ),
         ] {
             let reply = McpMessage::read(text.as_bytes()).unwrap_err();
             assert_eq!((reply.status, &reply.document["error"]["code"]), (400, &json!(code)), "{text}");

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use greenroom_protocol::Json;
+use greenroom_protocol::{Json, strict_json};
 use serde_json::value::RawValue;
 
 /// The longest id.
@@ -41,7 +41,7 @@ impl Job {
         if !is_id(&id) {
             return Err("the id of the job cannot be in an address".to_owned());
         }
-        let input = serde_json::from_str(input.get()).map_err(|error| format!("the input cannot be read: {error}"));
+        let input = strict_json::from_str(input.get()).map_err(|error| format!("the input cannot be read: {error}"));
         let others = members.iter().filter(|(name, _)| !matches!(name.as_str(), "id" | "input"));
         let others = others.filter_map(|(name, value)| Some((name.clone(), serde_json::from_str(value.get()).ok()?)));
         Ok(Self { id, input, members: others.collect() })
@@ -116,7 +116,8 @@ mod tests {
     fn a_job_whose_input_cannot_be_read_still_has_its_id() {
         let deep = format!(r#"{{"id":"deep","input":{}{}}}"#, "[".repeat(9_000), "]".repeat(9_000));
         let surrogate = r#"{"id":"s","input":"\ud800"}"#;
-        for text in [deep.as_str(), surrogate] {
+        let twice = r#"{"id":"twice","input":{"inputs":{"a":1,"a":2}}}"#;
+        for text in [deep.as_str(), surrogate, twice] {
             assert!(read_one(text).unwrap().input.is_err(), "{}", &text[..12]);
         }
         let huge = format!(r#"{{"id":"huge","input":{}}}"#, "9".repeat(400));

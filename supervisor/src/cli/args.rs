@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use greenroom_protocol::{AgentId, IdempotencyKey, TeamId, WorkflowId};
+use greenroom_protocol::{AgentId, IdempotencyKey, MicroUsd, TeamId, WorkflowId};
 
 mod approval_target;
 mod audit;
@@ -12,6 +12,7 @@ mod cluster;
 mod keys;
 mod mcp;
 mod memory;
+mod money;
 mod runpod;
 mod runs;
 
@@ -251,10 +252,10 @@ pub struct CallArgs {
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
     /// Maximum cost
-    #[arg(long, value_name = "USD")]
-    pub max_cost_usd: Option<f64>,
+    #[arg(long, value_name = "USD", allow_negative_numbers = true, value_parser = money::parse_usd)]
+    pub max_cost_usd: Option<MicroUsd>,
     /// Timeout of the request, such as `90s`
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
     pub timeout: Option<humantime::Duration>,
     /// Repeating a request with the same key returns the first reply
     #[arg(long, value_name = "KEY")]

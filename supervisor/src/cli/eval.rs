@@ -30,12 +30,7 @@ const EARLIER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// [`ErrorCode::UnknownAgent`] and the like; [`ErrorCode::UnknownRecord`] for an unknown category;
 /// [`ErrorCode::InvalidInput`] if a kept result cannot be read.
 pub async fn eval(session: &Session, arguments: EvalArgs, output: Output) -> Result<u8, Cause> {
-    let budget = arguments.max_cost_usd.map(|usd| {
-        let invalid =
-            || Cause::new(ErrorCode::InvalidInput, format!("--max-cost-usd: {usd} is not an amount of money"));
-        MicroUsd::from_usd(usd).ok_or_else(invalid)
-    });
-    let mut budget = Budget { left: budget.transpose()? };
+    let mut budget = Budget { left: arguments.max_cost_usd };
     let before = match &arguments.compare {
         Some(path) => Some(read_earlier(path).await?),
         None => None,

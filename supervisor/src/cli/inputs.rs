@@ -4,13 +4,10 @@
 mod file_source;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 
 use greenroom_protocol::raw_input::{RawFile, RawInput, RawItem};
-use greenroom_protocol::{Cause, ErrorCode, Json, Values};
-use serde::Deserializer as _;
-use serde::de::{Error as _, MapAccess, Visitor};
+use greenroom_protocol::{Cause, ErrorCode, Values, strict_json};
 
 use self::file_source::FileSource;
 use super::session::Session;
@@ -52,32 +49,9 @@ async fn read_object(path: PathBuf) -> Result<Values, Cause> {
     parse_object(&text).map_err(|error| invalid(format!("this is not a JSON object of inputs: {error}")))
 }
 
-/// Parses an object whose members are all different: which of two values is meant is unknown. Some programs begin a file
-/// with a byte order mark.
+/// Parses an object. Some programs begin a file with a byte order mark.
 fn parse_object(text: &str) -> serde_json::Result<Values> {
-    struct Members;
-    impl<'de> Visitor<'de> for Members {
-        type Value = Values;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a JSON object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Values, A::Error> {
-            let mut values = Values::new();
-            while let Some((name, value)) = map.next_entry::<String, Json>()? {
-                if values.contains_key(&name) {
-                    return Err(A::Error::custom(format!("it has the input `{name}` twice")));
-                }
-                values.insert(name, value);
-            }
-            Ok(values)
-        }
-    }
-    let mut parser = serde_json::Deserializer::from_str(text.trim_start_matches('\u{feff}'));
-    let values = parser.deserialize_map(Members)?;
-    parser.end()?;
-    Ok(values)
+    strict_json::from_str(text.trim_start_matches('\u{feff}'))
 }
 
 /// Parses values of the context, which have no declared type.
@@ -144,10 +118,12 @@ mod tests {
     #[test]
     fn a_file_of_inputs_is_one_object_with_different_members() {
         let values = parse_object("\u{feff}{\"a\": 1, \"b\": {\"a\": 2}}\n").unwrap();
-        assert_eq!((&values["a"], &values["b"]["a"]), (&Json::from(1), &Json::from(2)));
+        assert_eq!(serde_json::to_value(&values).unwrap(), serde_json::json!({ "a": 1, "b": { "a": 2 } }));
         for (text, problem) in [
-            ("{\"a\": 1, \"a\": 2}", "the input `a` twice"),
-            ("[1]", "a JSON object"),
+            ("{\"a\": 1, \"a\": 2}", "`a` occurs twice"),
+            ("{\"b\": [{\"a\": 1, \"a\": 2}]}", "`b[0].a` occurs twice"),
+            ("{\"id\": 18446744073709551616}", "`id` is 18446744073709551616"),
+            ("[1]", "expected a map"),
             ("{} {}", "trailing"),
             ("", "EOF"),
         ] {

@@ -14,9 +14,7 @@ use greenroom_definitions::parse_inline_team;
 use greenroom_protocol::event::{EventNumber, RunEventKind, WatchedRun};
 use greenroom_protocol::limits::INLINE_TEAM_BYTES_MAX;
 use greenroom_protocol::request::{CallOptions, InlineTeam, TeamRef};
-use greenroom_protocol::{
-    Cause, Clock, Deadline, ErrorCode, Json, MicroUsd, Reply, RequestId, RunId, TeamId, WorkflowId,
-};
+use greenroom_protocol::{Cause, Clock, Deadline, ErrorCode, Json, Reply, RequestId, RunId, TeamId, WorkflowId};
 
 use super::args::{CallArgs, RunCommand, StartArgs};
 use super::inputs::{context, inputs};
@@ -89,12 +87,6 @@ async fn finish(session: &Session, reply: &Reply, dir: Option<ReportDir>, output
 
 /// Adds the arguments of the command to a call; their files are uploaded.
 async fn prepare<'c>(session: &Session, arguments: CallArgs, call: Call<'c>) -> Result<Call<'c>, Cause> {
-    let cost_max = match arguments.max_cost_usd {
-        None => None,
-        Some(usd) => Some(MicroUsd::from_usd(usd).ok_or_else(|| {
-            Cause::new(ErrorCode::InvalidInput, format!("--max-cost-usd: {usd} is not an amount of money"))
-        })?),
-    };
     let timeout = arguments.timeout.map_or(RUN_TIMEOUT, Duration::from);
     let mut call = call.deadline(Deadline::after(WallClock.now(), timeout));
     if let Some(key) = arguments.idempotency_key {
@@ -107,7 +99,7 @@ async fn prepare<'c>(session: &Session, arguments: CallArgs, call: Call<'c>) -> 
     let params = CallParams {
         inputs: values,
         context: context(&arguments.context)?,
-        options: CallOptions { model: arguments.model, cost_max },
+        options: CallOptions { model: arguments.model, cost_max: arguments.max_cost_usd },
         detach: false,
     };
     Ok(call.params(params))

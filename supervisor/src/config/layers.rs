@@ -94,9 +94,10 @@ pub(super) fn read_environment<T: Into<OsString>>(
             continue;
         }
         match value.into().into_string() {
-            // A secret that was made from a file ends with the line end of the file, which no setting may have.
+            // A secret that was made from a file ends with the line end of the file, which no setting may have. One that was
+            // to be removed may be a space: it is no key.
             Ok(value) => match value.trim_end_matches(['\r', '\n']) {
-                "" => {}
+                value if value.trim().is_empty() => {}
                 value => drop(environment.insert(name, value.to_owned())),
             },
             Err(_) if known.contains(&name.as_str()) => {

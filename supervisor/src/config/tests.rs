@@ -58,7 +58,8 @@ fn a_variable_that_no_setting_reads_is_a_warning() {
 
 #[test]
 fn the_line_end_of_a_variable_is_no_part_of_it() {
-    let variables = [("OPENAI_API_KEY", "sk-1\n"), ("GREENROOM_GUARD_WORKERS", "3\r\n"), ("GREENROOM_POD", "\n")];
+    let ours = [("GREENROOM_GUARD_WORKERS", "3\r\n"), ("GREENROOM_POD", "\n")];
+    let variables = [&[("OPENAI_API_KEY", "sk-1\n"), ("ANTHROPIC_API_KEY", " \t\n")][..], &ours].concat();
     let loaded = load(&Flags::default(), environment(&variables).into_iter()).unwrap().config;
     let key = loaded.models.providers.iter().find_map(|provider| provider.api_key.as_ref()).unwrap();
     assert_eq!((key.reveal(), loaded.guard_workers), ("sk-1", 3));

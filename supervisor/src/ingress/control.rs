@@ -107,7 +107,7 @@ async fn refuse(stream: &mut Connection, cause: Cause) {
 
 async fn serve_connection(mut stream: Connection, ingress: LocalIngress) {
     let outcome = loop {
-        let request = tokio::time::timeout(REQUEST_READ_MAX, frame::read::<ControlRequest>(&mut stream)).await;
+        let request = tokio::time::timeout(REQUEST_READ_MAX, frame::read_request(&mut stream)).await;
         let handled = match request {
             Ok(Ok(Some(request))) => handle_request(&mut stream, &ingress, request).await,
             Ok(Ok(None)) | Err(_) => break Ok(()),

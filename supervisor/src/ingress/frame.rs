@@ -5,7 +5,7 @@ use std::io;
 
 use bytes::BufMut;
 use greenroom_protocol::event::{EventNumber, RunEvent, WatchedRun};
-use greenroom_protocol::{ArtifactRef, Cause, Envelope, Reply, UserId};
+use greenroom_protocol::{ArtifactRef, Cause, Envelope, Reply, UserId, strict_json};
 use greenroom_registry::artifacts::ARTIFACT_BYTES_MAX;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -167,6 +167,17 @@ pub async fn read<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin + Send
     }
 }
 
+/// Reads one request; `None` if the peer has closed the connection.
+///
+/// # Errors
+/// As [`read`], also if a member of the request occurs twice.
+pub async fn read_request(from: &mut (impl AsyncRead + Unpin + Send)) -> io::Result<Option<ControlRequest>> {
+    match read_raw(from).await? {
+        Some(bytes) => Ok(Some(strict_json::from_slice(&bytes)?)),
+        None => Ok(None),
+    }
+}
+
 /// Reads one frame of raw bytes.
 ///
 /// # Errors
@@ -209,10 +220,25 @@ mod tests {
         let run = WatchedRun::Id(RunId::new("run_1").unwrap());
         let request = ControlRequest::Watch { user: UserId::new("admin").unwrap(), run, after: EventNumber::new(7, 1) };
         let writer = tokio::spawn(async move { write(&mut client, &request).await });
-        let read_back: Option<ControlRequest> = read(&mut server).await.unwrap();
+        let read_back = read_request(&mut server).await.unwrap();
         assert!(matches!(read_back, Some(ControlRequest::Watch { after, .. }) if after == EventNumber::new(7, 1)));
         writer.await.unwrap().unwrap();
-        assert!(read::<ControlRequest>(&mut server).await.unwrap().is_none());
+        assert!(read_request(&mut server).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_request_with_a_member_that_occurs_twice_is_no_request() {
+        let text = r#"{"request":"send","user":"admin","envelope":{"version":1,"request":
+            {"verb":"invoke","agent":"a","inputs":{"document":"x","document":"y"}}}}"#;
+        let mut written = Vec::new();
+        write_raw(&mut written, text.as_bytes()).await.unwrap();
+        let error = read_request(&mut &written[..]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert!(error.to_string().contains("`envelope.request.inputs.document` occurs twice"), "{error}");
+        let single = text.replace(r#""document":"x","#, "");
+        let mut written = Vec::new();
+        write_raw(&mut written, single.as_bytes()).await.unwrap();
+        assert!(matches!(read_request(&mut &written[..]).await.unwrap(), Some(ControlRequest::Send { .. })));
     }
 
     #[test]

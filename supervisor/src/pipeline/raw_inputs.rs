@@ -10,7 +10,7 @@ use greenroom_definitions::types::{ValueType, parse_cli_value};
 use greenroom_definitions::{Field, FieldType, Workflow};
 use greenroom_protocol::limits::DOCUMENT_BYTES_MAX;
 use greenroom_protocol::raw_input::{RawFile, RawInput, RawItem};
-use greenroom_protocol::{Cause, ErrorCode, Json, Request, WorkflowId};
+use greenroom_protocol::{Cause, ErrorCode, Json, Request, WorkflowId, strict_json};
 use greenroom_registry::artifacts::{ArtifactOwner, ArtifactStore};
 use greenroom_rego::Authenticated;
 
@@ -146,7 +146,13 @@ pub(crate) fn parse(name: &str, text: &str, kind: Option<FieldType>) -> Result<J
     match kind {
         Some(kind) => parse_cli_value(kind, text)
             .map_err(|problem| Cause::new(ErrorCode::InvalidInput, format!("the input {name} {problem}"))),
-        None if text.starts_with(['[', '{']) => Ok(serde_json::from_str(text).unwrap_or_else(|_| Json::from(text))),
+        None if text.starts_with(['[', '{']) => match serde_json::from_str(text) {
+            Ok(value) => match strict_json::check(text.as_bytes()) {
+                Ok(()) => Ok(value),
+                Err(error) => Err(Cause::new(ErrorCode::InvalidInput, format!("the value of {name}: {error}"))),
+            },
+            Err(_) => Ok(Json::from(text)),
+        },
         None => Ok(Json::from(text)),
     }
 }
@@ -179,5 +185,18 @@ mod tests {
         assert_eq!(parse("year", "2024", None).unwrap(), "2024");
         assert_eq!(parse("list", "[1, 2]", None).unwrap(), serde_json::json!([1, 2]));
         assert_eq!(parse("odd", "[not json", None).unwrap(), "[not json");
+    }
+
+    #[test]
+    fn a_value_that_can_be_read_in_two_ways_is_rejected_with_its_member() {
+        let twice = "[{\"id\": 1, \"id\": 2}]";
+        for kind in [None, Some(FieldType::Array)] {
+            let error = parse("rows", twice, kind).unwrap_err();
+            assert_eq!(error.code, ErrorCode::InvalidInput);
+            assert!(error.message.contains("rows") && error.message.contains("`[0].id` occurs twice"), "{error}");
+        }
+        let error = parse("id", "18446744073709551616", Some(FieldType::Number)).unwrap_err();
+        assert!(error.message.contains("more digits than a number can have"), "{error}");
+        assert_eq!(parse("id", "18446744073709551616", Some(FieldType::Text)).unwrap(), "18446744073709551616");
     }
 }

@@ -1,7 +1,7 @@
 //! The response of a service: `{"outputs": {NAME: VALUE}}` with the status 200, or an error status.
 
 use greenroom_actors::concurrency::spawn_blocking;
-use greenroom_protocol::{Cause, ErrorCode, Values};
+use greenroom_protocol::{Cause, ErrorCode, Values, strict_json};
 use serde::Deserialize;
 
 use crate::outbound::client::OutboundResponse;
@@ -44,10 +44,14 @@ pub(super) async fn read_outputs(
     parsed.map_err(|problem| OutboundError::Unreadable(problem).cause(server))
 }
 
-/// Parses a body; a problem names the position and never quotes the body.
+/// Parses a body; a problem names the position, or the member that occurs twice or has a number of too many digits, and
+/// quotes nothing else of the body.
 fn parse(body: &[u8]) -> Result<Values, String> {
     match serde_json::from_slice::<ServiceReply>(body) {
-        Ok(reply) => Ok(reply.outputs),
+        Ok(reply) => match strict_json::check(body) {
+            Ok(()) => Ok(reply.outputs),
+            Err(ambiguity) => Err(ambiguity.to_string()),
+        },
         Err(error) if error.is_data() => {
             Err(r#"it is not `{"outputs": {…}}` with the outputs of the agent by name"#.to_owned())
         }
@@ -69,6 +73,8 @@ mod tests {
         for body in ["", "{", "not json", "\u{0}", r#"{"outputs": {"a": 01}}"#] {
             assert!(parse(body.as_bytes()).unwrap_err().contains("no JSON at line"), "{body}");
         }
+        let twice = parse(br#"{"outputs": {"text": "x", "text": "y"}}"#).unwrap_err();
+        assert!(twice.contains("`outputs.text` occurs twice"), "{twice}");
         let deep = format!("{{\"outputs\": {{\"a\": {}1{}}}}}", "[".repeat(10_000), "]".repeat(10_000));
         assert!(parse(deep.as_bytes()).unwrap_err().contains("no JSON"));
     }

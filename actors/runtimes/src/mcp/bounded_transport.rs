@@ -119,7 +119,10 @@ mod tests {
             drop(transport.send(message()));
         }
         assert!(futures::poll!(std::pin::pin!(transport.receive())).is_pending());
-        let waiting: Vec<_> = (0..=WAITING_MAX).map(|_| transport.send(message())).collect();
+        let mut waiting = Vec::new();
+        for _ in 0..=WAITING_MAX {
+            waiting.push(transport.send(message()));
+        }
         assert!(transport.receive().await.is_none() && is_unread.load(Ordering::Relaxed));
         assert_eq!(waiting.len(), WAITING_MAX + 1);
     }

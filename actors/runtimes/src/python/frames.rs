@@ -1,6 +1,7 @@
 //! The frames of the protocol: a length of four bytes, most significant first, and JSON. The other side is
 //! `greenroom/_frames.py`.
 
+use greenroom_protocol::strict_json;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -68,7 +69,7 @@ pub(super) async fn read<T: DeserializeOwned>(reader: &mut (impl AsyncRead + Unp
     if json_bounds::has_too_many_values(&bytes) {
         return Err(FrameError::TooManyValues);
     }
-    Ok(serde_json::from_slice(&bytes)?)
+    Ok(strict_json::from_slice(&bytes)?)
 }
 
 async fn read_exact(reader: &mut (impl AsyncRead + Unpin), bytes: &mut [u8]) -> Result<(), FrameError> {

@@ -20,6 +20,7 @@ mod date_parts;
 mod decide;
 mod evidence;
 mod figure;
+mod figure_rows;
 mod findings;
 mod layout;
 mod meaning;
@@ -54,7 +55,8 @@ use table::Row;
 /// `invalid_data`, with the line where there is one: no rows, a row of another width, a cell that is no figure
 /// in a column of numbers, a row without a date, or no column of numbers.
 pub(crate) fn classify(mut grid: Grid, settings: &ClassifySettings) -> Result<Table, Cause> {
-    let mut findings = Findings { notes: std::mem::take(&mut grid.notes), ..Findings::default() };
+    let (notes, warnings) = (std::mem::take(&mut grid.notes), std::mem::take(&mut grid.warnings));
+    let mut findings = Findings { notes, warnings, ..Findings::default() };
     let mut layout = layout::lay_out(grid, &mut findings)?;
     let labels = totals::label_rows(&layout.rows, &mut findings);
     let joined = date_parts::join(&mut layout, &labels, &settings.dates, &mut findings);
@@ -84,6 +86,9 @@ pub(crate) fn classify(mut grid: Grid, settings: &ClassifySettings) -> Result<Ta
         return Err(columns::no_numbers(&findings));
     }
     series::mark_running_totals(&mut series, &mut findings);
+    if dates.is_none() {
+        figure_rows::mark(&columns, &rows, &mut series, &mut findings);
+    }
     columns::note_date_columns(&columns, dates.as_ref(), &mut findings);
     let Findings { notes, warnings, undated } = findings;
     Ok(Table { columns, rows, dates, undated, series, notes, warnings })

@@ -28,6 +28,8 @@ pub(crate) struct Grid {
     pub(crate) rows: Vec<GridRow>,
     /// How the file was read, as far as another reading was possible.
     pub(crate) notes: Vec<Note>,
+    /// What may be wrong with the file as a whole.
+    pub(crate) warnings: Vec<Note>,
 }
 
 /// Kinds of files.

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 
 use greenroom_actors::execution::host_calls::{HostCall, LogLevel};
-use greenroom_protocol::{Cause, ErrorCode, Values};
+use greenroom_protocol::{Cause, ErrorCode, Values, strict_json};
 use wasmtime::Store;
 
 use super::call_error::{CallFailure, failure_cause, output_error};
@@ -103,5 +103,5 @@ fn parse_outputs(text: &str) -> Result<Values, Cause> {
         let message = format!("the component has returned more than {VALUES_MAX} values; store them as an artifact");
         return Err(Cause::new(ErrorCode::InvalidOutput, message));
     }
-    serde_json::from_str(text).map_err(|error| output_error(text, &error))
+    strict_json::from_str(text).map_err(|error| output_error(text, &error))
 }

@@ -4,7 +4,7 @@
 
 use greenroom_actors::execution::host_calls::{HostCall, HostReply};
 use greenroom_protocol::value::truncate_utf8;
-use greenroom_protocol::{Cause, ErrorCode, Json, Values};
+use greenroom_protocol::{Cause, ErrorCode, Json, Values, strict_json};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance};
 
@@ -121,7 +121,7 @@ fn parse<T: serde::de::DeserializeOwned>(subject: &str, text: &str) -> Result<T,
         let message = format!("{subject}: more than {VALUES_MAX} values; store them as an artifact");
         return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
     }
-    serde_json::from_str(text).map_err(|error| {
+    strict_json::from_str(text).map_err(|error| {
         let (problem, excerpt) = (json_bounds::describe(&error), truncate_utf8(text, EXCERPT_BYTES_MAX));
         Cause::new(ErrorCode::InvalidRequest, format!("{subject} cannot be read as JSON: {problem}: {excerpt:?}"))
     })

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use greenroom_protocol::{AgentId, WorkflowId};
+use greenroom_protocol::{AgentId, MicroUsd, WorkflowId};
+
+use super::money::parse_usd;
 
 /// Commands of `agents`.
 #[derive(Debug, Subcommand)]
@@ -89,8 +91,8 @@ pub struct EvalArgs {
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
     /// Maximum cost of all examples together; the rest is skipped once it is used up
-    #[arg(long, value_name = "USD")]
-    pub max_cost_usd: Option<f64>,
+    #[arg(long, value_name = "USD", allow_negative_numbers = true, value_parser = parse_usd)]
+    pub max_cost_usd: Option<MicroUsd>,
     /// Timeout of one example, such as `90s`
     #[arg(long, value_name = "TIME", default_value = "5m")]
     pub timeout: humantime::Duration,

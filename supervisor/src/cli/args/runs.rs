@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use greenroom_protocol::event::{EventNumber, RunStatus};
-use greenroom_protocol::{ContentHash, EventName, IdempotencyKey, Json, RunId, WorkflowId};
+use greenroom_protocol::{ContentHash, EventName, IdempotencyKey, Json, RunId, WorkflowId, strict_json};
 
 use super::approval_target::ApprovalTarget;
 
@@ -128,7 +128,7 @@ fn parse_status(text: &str) -> Result<RunStatus, String> {
 }
 
 fn parse_json(text: &str) -> Result<Json, String> {
-    serde_json::from_str(text)
+    strict_json::from_str(text)
         .map_err(|error| format!("this is no JSON: {error}; put a text into quotes, as '\"text\"'"))
 }
 

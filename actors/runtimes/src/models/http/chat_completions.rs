@@ -13,6 +13,7 @@
 //! | servers that cut texts by UTF-16 units | half of a surrogate pair in one chunk, half in the next | `surrogates` joins them |
 //! | Groq, Moonshot | the count in `x_groq`, in the choice | read there |
 //! | Mistral | content as a list of typed parts | read |
+//! | servers of something else, at a wrong address | a page with status 200 | no model was called: one attempt, no cost |
 //! | DeepSeek, vLLM, OpenRouter | reasoning in a member of its own | written, but no part of the answer |
 //!
 //! The bytes and the time of an answer are bounded here: nothing of it is buffered beyond its bound.
@@ -84,7 +85,20 @@ pub(super) async fn send(
         let body = error_body(response, until).await;
         return Err(error::from_response(status, &body, &headers, &endpoint.redactor()));
     }
-    answer::open(response, call, first_event_at, deadline, endpoint.redactor()).await
+    let is_page = is_page(&response);
+    match answer::open(response, call, first_event_at, deadline, endpoint.redactor()).await {
+        Err(ModelError::MalformedResponse { .. }) if is_page => Err(ModelError::Rejected {
+            status: status.as_u16(),
+            message: "the server sent a page (text/html) and no answer; check the address of the provider".to_owned(),
+        }),
+        outcome => outcome,
+    }
+}
+
+/// True if the server calls its response a page, as a server of another service does. Some stream an answer so too.
+fn is_page(response: &Response) -> bool {
+    let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    media_type.trim_start().to_ascii_lowercase().starts_with("text/html")
 }
 
 /// The beginning of the body of an error response, as far as it arrives in time.

@@ -3,6 +3,8 @@
 
 mod context_limit;
 
+use std::time::Duration;
+
 use greenroom_actors::model::{CallPhase, ModelError};
 use greenroom_protocol::Json;
 use reqwest::StatusCode;
@@ -13,6 +15,9 @@ use crate::outbound::retry_after;
 
 /// Maximum characters of a provider's message.
 const MESSAGE_CHARS_MAX: usize = 300;
+/// The message for a redirection.
+const REDIRECTED: &str =
+    "it redirects to another address, which is not followed; the address of the provider has to be that one";
 /// Anthropic's status for "overloaded".
 const OVERLOADED: u16 = 529;
 
@@ -44,14 +49,16 @@ pub(super) fn from_response(status: StatusCode, body: &str, headers: &HeaderMap,
     let reported = Reported::parse(&serde_json::from_str(body).unwrap_or(Json::Null));
     let message = redactor.redact(&reported.message, MESSAGE_CHARS_MAX);
     match status.as_u16() {
-        429 if reported.kind.contains("insufficient_quota") => ModelError::Rejected { status: 429, message },
+        429 if reported.is_quota() => ModelError::Rejected { status: 429, message },
         status @ (429 | 503 | OVERLOADED) => {
-            ModelError::Overloaded { status, retry_after: retry_after::parse(headers) }
+            ModelError::Overloaded { status, retry_after: retry_after::parse(headers).or(reported.retry_after) }
         }
         status @ (401 | 403) => ModelError::Unauthorized { status },
         400.. if reported.is_overflow() => reported.context_overflow(),
         408 | 504 => ModelError::TimedOut { phase: CallPhase::FirstToken },
         status @ 400..=499 => ModelError::Rejected { status, message },
+        // The request was read by no model.
+        status @ 300..=399 => ModelError::Rejected { status, message: REDIRECTED.to_owned() },
         status => ModelError::Failed { status: Some(status), message },
     }
 }
@@ -61,11 +68,14 @@ pub(super) fn from_event(body: &Json, redactor: &Redactor) -> ModelError {
     let reported = Reported::parse(body);
     let message = redactor.redact(&reported.message, MESSAGE_CHARS_MAX);
     let mentions = |word: &str| reported.kind.contains(word);
+    let retry_after = reported.retry_after;
     match reported.status {
         _ if reported.is_overflow() => reported.context_overflow(),
-        _ if mentions("overloaded") => ModelError::Overloaded { status: OVERLOADED, retry_after: None },
-        _ if mentions("rate_limit") => ModelError::Overloaded { status: 429, retry_after: None },
-        Some(status @ (429 | 503 | OVERLOADED)) => ModelError::Overloaded { status, retry_after: None },
+        _ if reported.is_quota() => ModelError::Rejected { status: 429, message },
+        _ if mentions("overloaded") => ModelError::Overloaded { status: OVERLOADED, retry_after },
+        _ if mentions("rate_limit") => ModelError::Overloaded { status: 429, retry_after },
+        Some(status @ (429 | 503 | OVERLOADED)) => ModelError::Overloaded { status, retry_after },
+        Some(408 | 504) => ModelError::TimedOut { phase: CallPhase::FirstToken },
         _ if mentions("authentication") || mentions("permission") => ModelError::Unauthorized { status: 401 },
         Some(status @ (401 | 403)) => ModelError::Unauthorized { status },
         _ if mentions("invalid_request") => ModelError::Rejected { status: 400, message },
@@ -86,6 +96,8 @@ struct Reported {
     requested: Option<u64>,
     /// The limit of the model, likewise.
     limit: Option<u64>,
+    /// The delay of a retry, which Google's endpoints state here and in no header.
+    retry_after: Option<Duration>,
 }
 
 impl Reported {
@@ -113,7 +125,13 @@ impl Reported {
             status: status.and_then(|status| u16::try_from(status).ok()),
             requested: number("n_prompt_tokens"),
             limit: number("n_ctx"),
+            retry_after: retry_delay(inner),
         }
+    }
+
+    /// True if there is no money left for the call, which no retry changes.
+    fn is_quota(&self) -> bool {
+        self.kind.contains("insufficient_quota")
     }
 
     fn is_overflow(&self) -> bool {
@@ -124,6 +142,13 @@ impl Reported {
         let (requested, limit) = context_limit::read(&self.message);
         ModelError::ContextOverflow { requested: self.requested.or(requested), limit: self.limit.or(limit) }
     }
+}
+
+/// The delay of `google.rpc.RetryInfo`, such as `"34.07s"`.
+fn retry_delay(error: &Json) -> Option<Duration> {
+    let details = error.get("details")?.as_array()?;
+    let text = details.iter().find_map(|detail| detail.get("retryDelay")?.as_str())?;
+    retry_after::from_seconds(text.strip_suffix('s')?.parse().ok()?)
 }
 
 /// True if a member of a stream's event is empty: gateways put `"error": null` and the like into every event.

@@ -23,12 +23,21 @@ impl UsageRecord {
     }
 }
 
-/// A count: a whole number that is not negative, also if it is written as `12.0`.
+/// A count: a whole number that is not negative, also if it is written as `12.0` or `"12"`.
 fn count(document: &Json, path: &str) -> Option<u64> {
     let value = document.pointer(path)?;
     let rounded = || value.as_f64().filter(|number| number.fract() == 0.0 && (0.0..=1e15).contains(number));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked")]
-    value.as_u64().or_else(|| rounded().map(|number| number as u64))
+    value.as_u64().or_else(|| rounded().map(|number| number as u64)).or_else(|| value.as_str()?.parse().ok())
+}
+
+/// Drops cached tokens that are more than the input that has them: they are not credible, and the whole input has its
+/// full price.
+const fn without_excess(counts: TokenCounts) -> TokenCounts {
+    if counts.cache_read.saturating_add(counts.cache_write) > counts.input {
+        return TokenCounts { cache_read: 0, cache_write: 0, ..counts };
+    }
+    counts
 }
 
 /// Reads a count of OpenAI's chat completions: cached tokens are part of the prompt, reasoning is part of the
@@ -41,13 +50,13 @@ pub(super) fn chat_completions(usage: &Json) -> Option<TokenCounts> {
     if reasoning > 0 && count(usage, "/total_tokens") == input.checked_add(output)?.checked_add(reasoning) {
         output += reasoning;
     }
-    Some(TokenCounts {
+    Some(without_excess(TokenCounts {
         input,
         output,
         cache_read: cached.iter().find_map(|path| count(usage, path)).unwrap_or_default(),
         cache_write: count(usage, "/prompt_tokens_details/cache_write_tokens").unwrap_or_default(),
         reasoning,
-    })
+    }))
 }
 
 /// Reads the tokens of a request to Anthropic: what was read from the cache and written to it is beside the rest.
@@ -70,13 +79,13 @@ pub(super) fn gemini(usage: &Json) -> Option<TokenCounts> {
     let prompt = count(usage, "/promptTokenCount")?;
     let written = count(usage, "/candidatesTokenCount").unwrap_or_default();
     let reasoning = count(usage, "/thoughtsTokenCount").unwrap_or_default();
-    Some(TokenCounts {
+    Some(without_excess(TokenCounts {
         input: prompt.saturating_add(count(usage, "/toolUsePromptTokenCount").unwrap_or_default()),
         output: written.saturating_add(reasoning),
         cache_read: count(usage, "/cachedContentTokenCount").unwrap_or_default(),
         cache_write: 0,
         reasoning,
-    })
+    }))
 }
 
 /// Reads the last line of Ollama.
@@ -136,6 +145,13 @@ mod tests {
             assert_eq!(chat_completions(&json!({ "prompt_tokens": 1000, "completion_tokens": wrong })), None);
         }
         assert_eq!(chat_completions(&json!({ "prompt_tokens": 10.0, "completion_tokens": 2 })), Some(counts(10, 2)));
+        for (prompt, completion) in [(json!("10"), json!(2)), (json!(10), json!("2"))] {
+            let texts = json!({ "prompt_tokens": prompt, "completion_tokens": completion });
+            assert_eq!(chat_completions(&texts), Some(counts(10, 2)), "{texts}");
+        }
+        let excess =
+            json!({ "prompt_tokens": 10, "completion_tokens": 2, "prompt_tokens_details": { "cached_tokens": 11 } });
+        assert_eq!(chat_completions(&excess), Some(counts(10, 2)), "no more is cached than was read");
         let absurd = json!({ "prompt_tokens": 9_223_372_036_854_775_808_u64, "completion_tokens": u64::MAX });
         assert_eq!(chat_completions(&absurd), Some(counts(1 << 63, u64::MAX)), "judged where the call is settled");
     }

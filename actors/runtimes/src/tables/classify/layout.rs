@@ -38,7 +38,7 @@ pub(super) struct Layout {
 /// # Errors
 /// `invalid_data` if there are no rows, or with the line of a row whose width is not that of the header.
 pub(super) fn lay_out(grid: Grid, findings: &mut Findings) -> Result<Layout, Cause> {
-    let Grid { source, header, mut rows, notes: _ } = grid;
+    let Grid { source, header, mut rows, notes: _, warnings: _ } = grid;
     if let Some(stated_names) = header {
         if rows.is_empty() {
             return Err(unreadable("the file has no records"));

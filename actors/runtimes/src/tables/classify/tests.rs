@@ -257,3 +257,24 @@ fn parts_of_dates_are_joined_only_if_they_are_the_dates_of_the_table() {
     let totals = table("Year,Month,n\n2024,1,5\n2024,2,6\nTotal,,11\n");
     assert_eq!(sums(&totals), [("n", None, "11".to_owned())]);
 }
+
+#[test]
+fn figures_below_each_other_are_not_added_up() {
+    let statement = "Item,2023,2024\nRevenue,100,150\nCost of goods sold,40,60\nGross profit,60,90\nHeadcount,7,9\n";
+    let by_month = ",Jan 2024,Feb 2024\nUmsatz,1,2\nKosten,4,5\n";
+    let plain = "figure,amount,note\nRevenue,100,a\nCosts,40,b\nother,7,c\n";
+    for text in [statement, by_month, plain] {
+        let table = table(text);
+        assert!(table.series.iter().all(|series| series.additivity == Additivity::None), "{text}");
+        assert_reported(&table, &["different figures", "in line 2", "in line 3"]);
+    }
+    for text in [
+        "region,2023,2024\nNorth,100,150\nSouth,200,250\n",
+        "department,amount\nSales,100\nCost control,40\nHR,7\nIT,9\n",
+        "product,2023,2024\nSales kit,100,150\nSales book,40,60\n",
+        "date,item,amount\n2024-01-01,Revenue,5\n2024-01-02,Cost,6\n",
+    ] {
+        let table = table(text);
+        assert!(table.series.iter().all(|series| series.additivity == Additivity::Additive), "{text}");
+    }
+}

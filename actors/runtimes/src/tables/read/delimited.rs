@@ -35,7 +35,7 @@ pub(super) fn read(text: &str) -> Result<Grid, Cause> {
     if rows.is_empty() {
         return Err(unreadable("the file has no rows"));
     }
-    Ok(Grid { source: GridSource::Delimited { delimiter }, header: None, rows, notes })
+    Ok(Grid { source: GridSource::Delimited { delimiter }, header: None, rows, notes, warnings: Vec::new() })
 }
 
 #[cfg(test)]

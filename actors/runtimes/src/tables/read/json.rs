@@ -16,10 +16,11 @@ use crate::tables::grid::{Grid, GridRow, GridSource, ROWS_MAX, RowCollector, too
 use crate::tables::note::{Note, invalid, unreadable};
 
 mod lists;
+mod pages;
 mod records;
 mod value;
 
-use lists::Content;
+use lists::{Choice, Content};
 use value::Lines;
 
 /// True if the text begins like JSON. A header such as `[Date],[Revenue]` does not.
@@ -42,9 +43,10 @@ pub(super) fn read(text: &str, table: Option<&str>) -> Result<Grid, Cause> {
     let mut lines = Lines::new(text);
     if let [document] = documents.as_slice() {
         if value::is_object(document)
-            && let Some((content, notes)) = lists::choose(document, table, &mut lines)?
+            && let Some(Choice { content, notes, warnings }) = lists::choose(document, table, &mut lines)?
         {
-            return read_content(GridSource::Json, content, notes, &mut lines);
+            let grid = read_content(GridSource::Json, content, notes, &mut lines)?;
+            return Ok(Grid { warnings, ..grid });
         }
         if value::is_list(document) {
             reject_table_name(table)?;
@@ -127,7 +129,7 @@ fn read_content(
     if rows.is_empty() {
         return Err(unreadable("all records of the file are empty"));
     }
-    Ok(Grid { source, header, rows, notes })
+    Ok(Grid { source, header, rows, notes, warnings: Vec::new() })
 }
 
 fn read_columns(

@@ -114,7 +114,7 @@ fn grid(content: SheetContent, mut notes: Vec<Note>) -> Result<Grid, Cause> {
         return Err(unreadable(format!("the sheet {} has no rows", preview(&name))));
     }
     notes.extend(own);
-    Ok(Grid { source: GridSource::Workbook { sheet: name }, header: None, rows, notes })
+    Ok(Grid { source: GridSource::Workbook { sheet: name }, header: None, rows, notes, warnings: Vec::new() })
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
 //! Classifications that need no server.
 
-use greenroom_actors::model::ModelError;
+use std::time::Duration;
+
+use greenroom_actors::model::{CallPhase, ModelError};
+use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use serde_json::json;
 
-use super::{Redactor, Reported, from_event, is_blank};
+use super::{Redactor, Reported, from_event, from_response, is_blank};
 
 fn event(body: &serde_json::Value) -> ModelError {
     from_event(body, &Redactor::for_key("sk-1"))
@@ -47,8 +51,32 @@ fn an_error_event_has_its_class() {
     assert_eq!(event(&overloaded), ModelError::Overloaded { status: 429, retry_after: None });
     let rejected = json!({ "object": "error", "type": "BadRequestError", "code": 400, "message": "no" });
     assert_eq!(event(&rejected), ModelError::Rejected { status: 400, message: "no".into() });
+    let slow = json!({ "error": { "code": 504, "message": "slow", "status": "DEADLINE_EXCEEDED" } });
+    assert_eq!(event(&slow), ModelError::TimedOut { phase: CallPhase::FirstToken });
+    let quota =
+        json!({ "error": { "code": "insufficient_quota", "type": "insufficient_quota", "message": "no money" } });
+    assert_eq!(event(&quota), ModelError::Rejected { status: 429, message: "no money".into() });
     let failed = json!({ "error": { "message": "boom" } });
     assert_eq!(event(&failed), ModelError::Failed { status: None, message: "boom".into() });
+}
+
+#[test]
+fn the_delay_of_a_retry_is_read_from_the_body_if_no_header_states_it() {
+    let body = json!({ "error": { "code": 429, "status": "RESOURCE_EXHAUSTED", "message": "busy", "details": [
+        { "@type": "type.googleapis.com/google.rpc.QuotaFailure" },
+        { "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.5s" },
+    ] } });
+    let after = |millis| ModelError::Overloaded { status: 429, retry_after: Some(Duration::from_millis(millis)) };
+    assert_eq!(event(&body), after(34_500));
+    let respond = |headers: &HeaderMap| {
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        from_response(status, &body.to_string(), headers, &Redactor::for_key("sk-1"))
+    };
+    assert_eq!(respond(&HeaderMap::new()), after(34_500));
+    let header = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("2"))]);
+    assert_eq!(respond(&header), after(2_000), "the header comes first");
+    let broken = json!({ "error": { "code": 429, "details": [{ "retryDelay": "soon" }] } });
+    assert_eq!(event(&broken), ModelError::Overloaded { status: 429, retry_after: None });
 }
 
 #[test]

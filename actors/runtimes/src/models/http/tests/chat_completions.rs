@@ -201,3 +201,19 @@ async fn comments_do_not_count_as_an_answer() {
     let phase = greenroom_actors::model::CallPhase::FirstToken;
     assert_eq!(answer.error, Some(ModelError::TimedOut { phase }));
 }
+
+#[tokio::test]
+async fn a_page_is_a_rejection_and_a_stream_with_its_media_type_is_an_answer() {
+    let respond = |body: &str| {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: Text/HTML; charset=utf-8\r\nconnection: close\r\n\r\n";
+        steps(vec![Step::Send(head.to_owned()), Step::Send(body.to_owned())])
+    };
+    for body in ["<!doctype html><html><body>Welcome</body></html>\n", ""] {
+        let answer = respond(body).await;
+        let is_rejection = matches!(&answer.error, Some(ModelError::Rejected { status: 200, message })
+            if message.contains("text/html"));
+        assert!(is_rejection, "{body}: {answer:?}");
+    }
+    let answer = respond(&(text("a") + &stop("stop") + DONE)).await;
+    assert_eq!((answer.text.as_str(), answer.error), ("a", None));
+}

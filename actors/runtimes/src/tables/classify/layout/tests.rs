@@ -7,7 +7,13 @@ use crate::tables::grid::{Cell, Grid, GridRow, GridSource};
 fn grid(text: &str) -> Grid {
     let rows = (1_u64..).zip(text.lines()).filter(|(_, line)| !line.is_empty());
     let rows = rows.map(|(line, text)| GridRow { line, cells: text.split(',').map(Cell::from_text).collect() });
-    Grid { source: GridSource::Delimited { delimiter: b',' }, header: None, rows: rows.collect(), notes: Vec::new() }
+    Grid {
+        source: GridSource::Delimited { delimiter: b',' },
+        header: None,
+        rows: rows.collect(),
+        notes: Vec::new(),
+        warnings: Vec::new(),
+    }
 }
 
 fn read(text: &str) -> (Layout, Findings) {

@@ -4,6 +4,7 @@ use greenroom_protocol::{Cause, ErrorCode};
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::pages::Pages;
 use super::value::{self, Lines};
 use crate::tables::grid::{Cell, list};
 use crate::tables::note::{Note, invalid, preview, unreadable};
@@ -22,6 +23,17 @@ pub(super) struct Candidate<'a> {
     pub(super) path: String,
     /// Its values.
     pub(super) content: Content<'a>,
+}
+
+/// The table of a document.
+#[derive(Debug)]
+pub(super) struct Choice<'a> {
+    /// Its values.
+    pub(super) content: Content<'a>,
+    /// How it was chosen.
+    pub(super) notes: Vec<Note>,
+    /// Why it may not be the whole table.
+    pub(super) warnings: Vec<Note>,
 }
 
 /// The values of a table.
@@ -70,14 +82,17 @@ pub(super) fn choose<'a>(
     document: &'a RawValue,
     table: Option<&str>,
     lines: &mut Lines<'_>,
-) -> Result<Option<(Content<'a>, Vec<Note>)>, Cause> {
+) -> Result<Option<Choice<'a>>, Cause> {
     let mut found = Found::default();
     found.search(document, "", 0, lines)?;
     let names: Vec<String> = found.candidates.iter().map(|candidate| candidate.path.clone()).collect();
     if let Some(table) = table {
         let requested = found.candidates.into_iter().find(|candidate| candidate.path == table);
         return match requested {
-            Some(candidate) => Ok(Some((candidate.content, Vec::new()))),
+            Some(candidate) => {
+                let warnings = found.pages.warning(candidate.content.len()).into_iter().collect();
+                Ok(Some(Choice { content: candidate.content, notes: Vec::new(), warnings }))
+            }
             None if names.is_empty() => Err(super::no_table(table, "the JSON document has no list of records")),
             None => Err(super::no_table(table, &format!("the JSON document has {}", list_names(&names)))),
         };
@@ -106,7 +121,8 @@ pub(super) fn choose<'a>(
             "The lists {columns} of the JSON document have equal lengths and are the columns."
         )));
     }
-    Ok(Some((candidate.content, notes)))
+    let warnings = found.pages.warning(candidate.content.len()).into_iter().collect();
+    Ok(Some(Choice { content: candidate.content, notes, warnings }))
 }
 
 fn list_names(names: &[String]) -> String {
@@ -133,6 +149,8 @@ struct Found<'a> {
     empty_list: Option<String>,
     /// An object in the document.
     inner_object: Option<String>,
+    /// What is beside the lists.
+    pages: Pages,
 }
 
 impl<'a> Found<'a> {
@@ -141,6 +159,7 @@ impl<'a> Found<'a> {
         let before = self.candidates.len();
         let mut scalars: Vec<(String, Vec<&'a RawValue>)> = Vec::new();
         for (name, member) in &members {
+            let parent = path.rsplit('.').next().unwrap_or_default();
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             if value::is_object(member) {
                 self.inner_object.get_or_insert_with(|| path.clone());
@@ -157,6 +176,8 @@ impl<'a> Found<'a> {
                         self.other_lists.push(path);
                     }
                 }
+            } else {
+                self.pages.add(parent, name, &path, member);
             }
         }
         self.add_header(before, &members, path);

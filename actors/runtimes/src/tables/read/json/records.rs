@@ -44,15 +44,20 @@ impl Columns {
     fn read(&mut self, row: &mut Row, object: &RawValue, prefix: &str, depth: usize) -> Result<(), Cause> {
         for (name, member) in value::members(object, row.line)? {
             let name = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
-            if value::is_object(member) && depth < DEPTH_MAX {
-                self.read(row, member, &name, depth + 1)?;
-                self.objects.insert(name);
-                continue;
-            }
-            if value::is_list(member) || value::is_object(member) {
-                self.lists.insert(name.clone());
-            }
-            let cell = value::cell(member, row.line)?;
+            let cell = match value::typed_cell(member, row.line)? {
+                Some(cell) => cell,
+                None if value::is_object(member) && depth < DEPTH_MAX => {
+                    self.read(row, member, &name, depth + 1)?;
+                    self.objects.insert(name);
+                    continue;
+                }
+                None => {
+                    if value::is_list(member) || value::is_object(member) {
+                        self.lists.insert(name.clone());
+                    }
+                    value::cell(member, row.line)?
+                }
+            };
             let index = self.index(name, row.line, row.is_first, row.first_line)?;
             row.set(index, cell).map_err(|()| {
                 let name = self.names.get(index).map_or("", String::as_str);

@@ -153,3 +153,45 @@ fn one_object_of_plain_values_is_one_record() {
     let grid = grid("{\"date\":\"2024-01-01\",\n\"n\":1}");
     assert_eq!(rows(&grid), ["\"2024-01-01\"|1"]);
 }
+
+#[test]
+fn a_page_of_a_longer_list_is_warned_of() {
+    let records = "[{\"d\":\"2024-10-01\",\"n\":1},{\"d\":\"2024-11-01\",\"n\":2}]";
+    for (members, reason) in [
+        ("\"count\":120,\"next\":null", "its \"count\" is 120"),
+        ("\"next\":\"http://x/?page=2\"", "it has \"next\""),
+        ("\"@odata.nextLink\":\"http://x\"", "it has \"@odata.nextLink\""),
+        ("\"_links\":{\"next\":{\"href\":\"/2\"}}", "it has \"_links.next.href\""),
+        ("\"paging\":{\"has_more\":true}", "it has \"paging.has_more\""),
+        ("\"pageInfo\":{\"hasNextPage\":true,\"endCursor\":\"x\"}", "it has \"pageInfo.hasNextPage\""),
+        ("\"totalSize\":3,\"done\":false", "its \"totalSize\" is 3"),
+        ("\"startAt\":0,\"maxResults\":2,\"total\":9", "its \"total\" is 9"),
+    ] {
+        let grid = grid(&format!("{{{members},\"items\":{records}}}"));
+        let [warning] = grid.warnings.as_slice() else { panic!("{members}: {:?}", grid.warnings) };
+        assert!(warning.message.contains(reason), "{members}: {}", warning.message);
+        assert!(warning.message.contains("the figures are those of 2 records"), "{}", warning.message);
+    }
+    for members in [
+        "\"count\":2,\"next\":null,\"previous\":\"http://x\"",
+        "\"total\":300",
+        "\"total\":2,\"page\":1,\"per_page\":100",
+        "\"has_more\":false,\"next_cursor\":\"\",\"done\":true",
+        "\"source\":\"x\",\"limit\":100",
+    ] {
+        let grid = grid(&format!("{{{members},\"items\":{records}}}"));
+        assert!(grid.warnings.is_empty(), "{members}: {:?}", grid.warnings);
+    }
+}
+
+#[test]
+fn a_value_with_its_type_is_one_cell() {
+    let grid = grid(
+        "[{\"_id\":{\"$oid\":\"65a\"},\"d\":{\"$date\":\"2024-10-01T00:00:00Z\"},\"n\":{\"$numberDecimal\":\"1.250\"}},\
+         {\"_id\":{\"$oid\":\"65b\"},\"d\":{\"$date\":{\"$numberLong\":\"1730419200000\"}},\"n\":{\"$numberDouble\":\"NaN\"}},\
+         {\"_id\":\"c\",\"d\":null,\"n\":{\"$numberInt\":\"12\"}}]",
+    );
+    assert_eq!(grid.header.as_deref().unwrap(), ["_id", "d", "n"]);
+    assert_eq!(rows(&grid), ["\"65a\"|\"2024-10-01T00:00:00Z\"|1.250", "\"65b\"|1730419200000|\"NaN\"", "\"c\"||12"]);
+    assert_eq!(notes(&grid), "");
+}

@@ -153,6 +153,36 @@ pub(super) fn cell(value: &RawValue, line: u64) -> Result<Cell, Cause> {
     }
 }
 
+/// The cell of a value with its type, as MongoDB exports it: `{"$numberDecimal": "1.5"}`, `{"$date": "2024-10-01T00:00:00Z"}`.
+/// `None` for any other value.
+///
+/// # Errors
+/// As [`cell`].
+pub(super) fn typed_cell(value: &RawValue, line: u64) -> Result<Option<Cell>, Cause> {
+    const NUMBERS: [&str; 4] = ["$numberDecimal", "$numberDouble", "$numberInt", "$numberLong"];
+    const OTHERS: [&str; 3] = ["$date", "$oid", "$uuid"];
+    if !is_object(value) || !value.get().contains("\"$") {
+        return Ok(None);
+    }
+    let members = members(value, line)?;
+    let [(name, inner)] = members.as_slice() else { return Ok(None) };
+    if OTHERS.contains(&name.as_str()) {
+        return match typed_cell(inner, line)? {
+            Some(cell) => Ok(Some(cell)),
+            None => cell(inner, line).map(Some),
+        };
+    }
+    if !NUMBERS.contains(&name.as_str()) {
+        return Ok(None);
+    }
+    Ok(Some(match cell(inner, line)? {
+        Cell::Text(text) if serde_json::from_str::<serde_json::Number>(&text).is_ok() => {
+            plain_decimal(&text).map_or(Cell::Text(text), Cell::Number)
+        }
+        other => other,
+    }))
+}
+
 /// Rewrites a JSON number without an exponent: `1.5e3` → `1500`.
 fn plain_decimal(text: &str) -> Option<String> {
     let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else { return Some(text.to_owned()) };

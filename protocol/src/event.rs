@@ -359,9 +359,9 @@ fn requested_tools(key: &StepKey, suspended: &SuspendedCall) -> RunEventKind {
     let item = key.index.map(|index| format!("[{index}]")).unwrap_or_default();
     let calls = suspended.calls.iter().map(|PendingToolCall { call, tool, arguments }| {
         let arguments = arguments.to_string();
-        let shown = truncate_utf8(&arguments, PROMPT_ARGUMENTS_BYTES_MAX);
-        let more = if shown.len() < arguments.len() { " …" } else { "" };
-        format!("call {call}: {tool} {shown}{more}")
+        let excerpt = truncate_utf8(&arguments, PROMPT_ARGUMENTS_BYTES_MAX);
+        let more = if excerpt.len() < arguments.len() { " …" } else { "" };
+        format!("call {call}: {tool} {excerpt}{more}")
     });
     let calls: Vec<String> = calls.collect();
     let prompt = format!("{}{item} wants to use tools\n{}", key.step, calls.join("\n"));

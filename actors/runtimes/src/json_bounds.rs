@@ -35,8 +35,8 @@ fn separators_outside_texts(document: &[u8]) -> usize {
 /// What the parser says, within a bound: it repeats a text where it expects another value, however long that is.
 pub(crate) fn describe(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let shown = truncate_utf8(&text, MESSAGE_BYTES_MAX);
-    if shown.len() < text.len() { format!("{shown} … (cut)") } else { text }
+    let excerpt = truncate_utf8(&text, MESSAGE_BYTES_MAX);
+    if excerpt.len() < text.len() { format!("{excerpt} … (cut)") } else { text }
 }
 
 #[cfg(test)]

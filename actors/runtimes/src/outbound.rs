@@ -5,6 +5,7 @@
 //! client        one request: checks the address, follows redirects on the same host, reads a bounded response
 //! address       the classes of IP addresses
 //! resolver      names → the addresses that may be connected to
+//! response      a response with its whole body
 //! credentials   headers and parameters with secrets, and their redaction
 //! failure       failures and error statuses → causes
 //! retry_after   the delay that a server demands
@@ -21,6 +22,7 @@ pub(crate) mod credentials;
 pub(crate) mod failure;
 pub(crate) mod observer;
 mod resolver;
+pub(crate) mod response;
 pub(crate) mod retry_after;
 
 pub use address::AddressClass;

@@ -48,14 +48,14 @@ pub(super) async fn fit(
     let read_on = reader.map(|reader| {
         format!("call `{reader}` with this `artifact`, unchanged, and `offset` {}, to read on", excerpt.len())
     });
-    let shown = json!({
+    let output = json!({
         "excerpt": excerpt,
         "artifact": artifact.to_json(),
         "total_bytes": content.len(),
         "next_offset": excerpt.len(),
         "note": format!("the result is too large for one message; {}", read_on.as_deref().unwrap_or("this is its beginning")),
     });
-    FittedResult { result: CallResult { content: shown.to_string(), is_error }, artifact: Some(artifact.hash) }
+    FittedResult { result: CallResult { content: output.to_string(), is_error }, artifact: Some(artifact.hash) }
 }
 
 /// Cuts a result, and marks it.

@@ -165,8 +165,8 @@ impl Fixture {
 /// Waits until the run waits for an approval, and returns it.
 async fn pending(client: &Client, run: &RunId) -> Result<PendingApproval> {
     wait_until("the run waits for an approval", WAIT_MAX, || async {
-        let shown = client.run_record(run.clone()).await.ok()?;
-        let record = shown.outputs.get("run")?;
+        let reply = client.run_record(run.clone()).await.ok()?;
+        let record = reply.outputs.get("run")?;
         let is_waiting = record.get("status")? == RunStatus::WaitingApproval.as_str();
         let first: &Json = record.get("pending_approvals")?.get(0)?;
         serde_json::from_value(first.clone()).ok().filter(|_| is_waiting)

@@ -153,6 +153,7 @@ impl Matrix {
     }
 
     /// The number of rows.
+    #[cfg(test)]
     pub(crate) const fn row_count(&self) -> usize {
         self.rows.len()
     }

@@ -45,9 +45,9 @@ impl Transport for Pod {
             self.sent.lock().unwrap().push(envelope);
             return std::future::pending().await;
         }
-        let is_gone = matches!(&envelope.request, Request::Query(Query::Agent { id }) if id.as_str() == "gone");
-        let gone = is_gone.then(|| Cause::new(ErrorCode::UnknownAgent, "there is no agent gone"));
-        let error = if is_call { self.failures.lock().unwrap().pop_front() } else { gone };
+        let is_unknown = matches!(&envelope.request, Request::Query(Query::Agent { id }) if id.as_str() == "gone");
+        let unknown = is_unknown.then(|| Cause::new(ErrorCode::UnknownAgent, "there is no agent gone"));
+        let error = if is_call { self.failures.lock().unwrap().pop_front() } else { unknown };
         let outputs: Values = serde_json::from_value(outputs(&envelope.request)).unwrap();
         self.sent.lock().unwrap().push(envelope);
         let status = error.as_ref().map_or(Status::Success, Status::from_cause);

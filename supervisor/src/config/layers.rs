@@ -7,10 +7,8 @@ use std::path::PathBuf;
 use config::{Map, Source, Value, ValueKind};
 use greenroom_definitions::problem::did_you_mean;
 
+use super::reader::Environment;
 use super::settings::{self, CONFIG_FILE_VARIABLE, OUR_PREFIX, Setting, SettingKind};
-
-/// The variables of the environment that are set.
-pub(super) type Environment = BTreeMap<String, String>;
 
 /// The flags of the command line; they override every other layer.
 #[derive(Debug, Clone, Default)]

@@ -1,12 +1,15 @@
 //! Reads typed values out of the merged layers and collects their problems.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
 use serde::de::DeserializeOwned;
 
-use super::layers::Environment;
 use super::secret::{Secret, mask_credentials};
+
+/// The variables of the environment that are set.
+pub(super) type Environment = BTreeMap<String, String>;
 
 /// A reader over the merged layers. It collects problems instead of failing at the first one.
 pub(super) struct ConfigReader<'a> {

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use config::{File, FileFormat};
 
+use super::layers;
 pub use super::layers::Flags;
-use super::layers::{self, Environment};
-use super::reader::{self, ConfigReader};
+use super::reader::{self, ConfigReader, Environment};
 pub use super::resolved::ResolvedSetting;
 use super::settings::CONFIG_FILE_VARIABLE;
 use super::settings_hash::{SettingsHash, is_of_the_pod};

@@ -338,7 +338,7 @@ fn a_bucket_is_configured_with_its_keys_which_are_masked() {
 fn a_bucket_that_cannot_be_used_is_a_problem_of_its_setting() {
     for (name, value, problem) in [
         ("S3_ACCESS_KEY_ID", "", "s3.access_key_id is not"),
-        ("S3_SECRET_ACCESS_KEY", "hunter2\n", "s3.secret_access_key: it contains"),
+        ("S3_SECRET_ACCESS_KEY", "hunter2\nhunter2", "s3.secret_access_key: it contains"),
         ("S3_BUCKET", "ai-agents/artifacts", "s3.bucket"),
         ("S3_REGION", "eu west", "s3.region"),
         ("S3_ENDPOINT", "127.0.0.1:9000", "s3.endpoint"),

@@ -28,11 +28,13 @@ use greenroom_rego::{AgentFacts, Authenticated, Caller, Facts, NameSet, Relation
 
 mod callers;
 mod error;
+mod relation;
 mod sizes;
 mod usage;
 
 pub use error::FactError;
 
+use relation::{is_own_tenant, tenant_relation};
 use sizes::{largest, text_bytes};
 
 /// Collects facts.
@@ -377,21 +379,6 @@ fn has_tool(agent: &Agent, tool: &str) -> bool {
 
 fn with_personal_data(capabilities: &NameSet) -> NameSet {
     capabilities.iter().chain([PERSONAL_DATA]).collect()
-}
-
-fn is_own_tenant(request: &Authenticated, record: &RunRecord) -> bool {
-    record.owner.tenant == request.principal().id.tenant
-}
-
-/// How the innermost run of the call chain relates to the user's tenant. The grants of the chain have its tenant.
-fn tenant_relation(request: &Authenticated) -> Relation {
-    match (request.run(), request.run_tenant()) {
-        (None, _) => Relation { without_run: true, ..Relation::default() },
-        (Some(_), Some(tenant)) => {
-            Relation { own_tenant: *tenant == request.principal().id.tenant, ..Relation::default() }
-        }
-        (Some(_), None) => Relation::default(),
-    }
 }
 
 /// Logs the call of an agent that something has replaced.

@@ -4,9 +4,9 @@ use greenroom_actors::concurrency::spawn_blocking;
 use greenroom_protocol::{Cause, ErrorCode, Values, strict_json};
 use serde::Deserialize;
 
-use crate::outbound::client::OutboundResponse;
 use crate::outbound::credentials::Credentials;
 use crate::outbound::failure::{OutboundError, cause_from_status};
+use crate::outbound::response::OutboundResponse;
 
 /// Bytes of a body above which it is parsed on a blocking thread.
 const INLINE_PARSE_BYTES_MAX: usize = 256 * 1024;

@@ -18,7 +18,7 @@ use serde_json::{Map, json};
 use super::references::resolve;
 use super::schema::SchemaReader;
 use crate::foreign::visible_text;
-use crate::outbound::client::is_json;
+use crate::outbound::response::is_json;
 
 use parameter::{Declaration, Location, Parameter};
 use template::PathTemplate;

@@ -7,9 +7,9 @@ use greenroom_protocol::{Cause, ErrorCode, Json};
 
 use super::operation::Operation;
 use crate::foreign::without_references;
-use crate::outbound::client::OutboundResponse;
 use crate::outbound::credentials::Credentials;
 use crate::outbound::failure::{OutboundError, cause_from_status};
+use crate::outbound::response::OutboundResponse;
 
 /// Maximum bytes of a value or a text; more is stored as an artifact.
 const VALUE_BYTES_MAX: usize = 1024 * 1024;

@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn usual_and_short_values_of_variables_are_no_secrets() {
-        let env = [("HOME", "/home/ann"), ("MODE", "fast"), ("TOKEN", "planted-secret")];
+        let env = [("HOME", "/srv/ann"), ("MODE", "fast"), ("TOKEN", "planted-secret")];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let process = ServerAddress::Process { command: "server".into(), args: Vec::new(), env };
         assert_eq!(process.secrets(), [Secret::new("planted-secret")]);

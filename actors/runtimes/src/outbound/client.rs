@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, LOCATION};
 use reqwest::{Method, StatusCode};
 use url::{Host, Url};
 
@@ -12,6 +12,7 @@ use super::address::AddressClass;
 use super::failure::OutboundError;
 use super::observer::{CallKind, CallOutcome, OutboundObserver};
 use super::resolver::CheckedResolver;
+use super::response::OutboundResponse;
 
 /// Timeout of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,13 +57,6 @@ pub(crate) struct OutboundRequest {
     pub(crate) timeout: Duration,
     /// Maximum bytes of the body of the response.
     pub(crate) bytes_max: usize,
-}
-
-/// A response with its whole body.
-pub(crate) struct OutboundResponse {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Vec<u8>,
 }
 
 impl Outbound {
@@ -210,26 +204,6 @@ async fn read(mut response: reqwest::Response, bytes_max: usize) -> Result<Outbo
         body.extend_from_slice(&chunk);
     }
     Ok(OutboundResponse { status, headers, body })
-}
-
-impl OutboundResponse {
-    /// The media type of the body in lower case, without its parameters; empty if there is none.
-    pub(crate) fn media_type(&self) -> String {
-        let value = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-    }
-
-    /// True if the body is JSON, by its media type.
-    pub(crate) fn is_json(&self) -> bool {
-        is_json(&self.media_type())
-    }
-}
-
-/// True for a media type of JSON.
-pub(crate) fn is_json(media_type: &str) -> bool {
-    media_type == "application/json"
-        || (media_type.starts_with("application/") && media_type.ends_with("+json"))
-        || media_type == "text/json"
 }
 
 #[cfg(test)]

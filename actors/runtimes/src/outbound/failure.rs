@@ -10,10 +10,10 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use super::address::AddressClass;
-use super::client::OutboundResponse;
 use super::credentials::Credentials;
 use super::observer::CallOutcome;
 use super::resolver::RefusedAddress;
+use super::response::OutboundResponse;
 use super::retry_after;
 
 /// Maximum bytes of a server's text in a message.

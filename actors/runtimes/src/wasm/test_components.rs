@@ -94,23 +94,8 @@ impl Behavior<'_> {
                     key.len()
                 ),
             ),
-            Self::OpenArtifact => execute(
-                none,
-                // The inputs are `{"file":` … `}`.
-                "(call $open-artifact (i32.add (local.get $inputs) (i32.const 8)) \
-                 (i32.sub (local.get $inputs_bytes) (i32.const 9)) (i32.const 64)) (if (result i32) \
-                 (i32.load8_u (i32.const 64)) (then (i32.const 64)) (else (call $ok (i32.load (i32.const 84)) \
-                 (i32.load (i32.const 88)))))",
-            ),
-            Self::StoreArtifact => execute(
-                &format!("{}{}{}", data(1024, "stored.json"), data(2048, "application/json"), data(3072, "{\"file\":")),
-                "(call $store-artifact (i32.const 1024) (i32.const 11) (i32.const 2048) (i32.const 16) \
-                 (local.get $inputs) (local.get $inputs_bytes) (i32.const 64)) (if (result i32) \
-                 (i32.load8_u (i32.const 64)) (then (i32.const 64)) (else \
-                 (memory.copy (i32.const 3080) (i32.load (i32.const 68)) (i32.load (i32.const 72))) \
-                 (i32.store8 offset=3080 (i32.load (i32.const 72)) (i32.const 125)) \
-                 (call $ok (i32.const 3072) (i32.add (i32.const 9) (i32.load (i32.const 72))))))",
-            ),
+            Self::OpenArtifact => open_artifact(none),
+            Self::StoreArtifact => store_artifact(),
             Self::Log(lines) => execute(
                 none,
                 &format!(
@@ -135,6 +120,30 @@ impl Behavior<'_> {
     pub fn component(self) -> Result<Vec<u8>, wat::Error> {
         wat::parse_str(self.text())
     }
+}
+
+/// Opens the file of the inputs, which are `{"file":` … `}`, and returns its content.
+fn open_artifact(none: &str) -> String {
+    execute(
+        none,
+        "(call $open-artifact (i32.add (local.get $inputs) (i32.const 8)) \
+         (i32.sub (local.get $inputs_bytes) (i32.const 9)) (i32.const 64)) (if (result i32) \
+         (i32.load8_u (i32.const 64)) (then (i32.const 64)) (else (call $ok (i32.load (i32.const 84)) \
+         (i32.load (i32.const 88)))))",
+    )
+}
+
+/// Stores the inputs, and returns the reference.
+fn store_artifact() -> String {
+    execute(
+        &format!("{}{}{}", data(1024, "stored.json"), data(2048, "application/json"), data(3072, "{\"file\":")),
+        "(call $store-artifact (i32.const 1024) (i32.const 11) (i32.const 2048) (i32.const 16) \
+         (local.get $inputs) (local.get $inputs_bytes) (i32.const 64)) (if (result i32) \
+         (i32.load8_u (i32.const 64)) (then (i32.const 64)) (else \
+         (memory.copy (i32.const 3080) (i32.load (i32.const 68)) (i32.load (i32.const 72))) \
+         (i32.store8 offset=3080 (i32.load (i32.const 72)) (i32.const 125)) \
+         (call $ok (i32.const 3072) (i32.add (i32.const 9) (i32.load (i32.const 72))))))",
+    )
 }
 
 /// A component from any text.

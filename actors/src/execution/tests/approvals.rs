@@ -150,8 +150,8 @@ async fn a_call_without_a_decision_waits_again_and_a_call_that_is_wrong_never_wa
     assert_eq!(model.calls().len(), 2, "the model has corrected its call");
     let undecided = StepApprovals { conversation: Some(waiting.conversation.clone()), decisions: Vec::new() };
     let cause = step(&test_env, Some(undecided), &UsageMeter::default()).await.unwrap_err();
-    let again = SuspendedCall::from_cause(&cause).unwrap();
-    assert_eq!((again.calls, model.calls().len()), (waiting.calls, 2));
+    let next = SuspendedCall::from_cause(&cause).unwrap();
+    assert_eq!((next.calls, model.calls().len()), (waiting.calls, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -160,9 +160,9 @@ async fn large_arguments_are_shown_as_an_artifact() {
     let model = ScriptedModel::new("play", true, vec![turn(&[("adder", json!({ "a": long }))])]);
     let test_env = test_env(&model, vec![]);
     let waiting = suspended(&test_env).await;
-    let shown = greenroom_protocol::ArtifactRef::from_json(&waiting.calls[0].arguments).unwrap();
+    let artifact = greenroom_protocol::ArtifactRef::from_json(&waiting.calls[0].arguments).unwrap();
     let tenant = greenroom_rego::testing::admin().id.tenant;
-    let stored = test_env.stores.artifacts.get(&tenant, &shown.hash, 1 << 20).await.unwrap().unwrap();
+    let stored = test_env.stores.artifacts.get(&tenant, &artifact.hash, 1 << 20).await.unwrap().unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&stored).unwrap(), json!({ "a": long }));
 }
 

@@ -227,12 +227,12 @@ async fn a_long_result_becomes_an_artifact_that_the_model_may_read() {
     let [Part::ToolResult { content, is_error: false, .. }] = model_requests[1].messages[2].parts.as_slice() else {
         panic!("one result")
     };
-    let shown: Value = serde_json::from_str(content).unwrap();
+    let result: Value = serde_json::from_str(content).unwrap();
     let whole = json!(long).to_string();
-    assert_eq!((&shown["total_bytes"], content.len() < 16_384), (&json!(whole.len()), true));
-    let excerpt = shown["excerpt"].as_str().unwrap();
-    assert!(whole.starts_with(excerpt) && shown["next_offset"] == json!(excerpt.len()), "{}", excerpt.len());
-    let artifact = ArtifactRef::from_json(&shown["artifact"]).unwrap();
+    assert_eq!((&result["total_bytes"], content.len() < 16_384), (&json!(whole.len()), true));
+    let excerpt = result["excerpt"].as_str().unwrap();
+    assert!(whole.starts_with(excerpt) && result["next_offset"] == json!(excerpt.len()), "{}", excerpt.len());
+    let artifact = ArtifactRef::from_json(&result["artifact"]).unwrap();
     let tenant = greenroom_rego::testing::admin().id.tenant;
     let stored = test_env.stores.artifacts.get(&tenant, &artifact.hash, 1 << 20).await.unwrap().unwrap();
     assert_eq!(stored, whole.into_bytes());

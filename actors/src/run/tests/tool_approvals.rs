@@ -95,8 +95,8 @@ async fn an_approval_of_a_call_outlives_the_pod_and_the_step_continues_with_it()
     assert_eq!((calls.len(), calls[0].agent.as_str()), (1, "payer"), "nothing else is repeated");
     let reply = harness.stores.runs.reply(&run).await.unwrap().unwrap();
     assert_eq!(reply.outputs["out"], "approved by admin", "{reply:?}");
-    let again = harness.signal(&run, approve(call().call)).await.error.unwrap();
-    assert_eq!(again.code, ErrorCode::RunNotActive);
+    let repeated = harness.signal(&run, approve(call().call)).await.error.unwrap();
+    assert_eq!(repeated.code, ErrorCode::RunNotActive);
 }
 
 #[tokio::test(start_paused = true)]

@@ -159,7 +159,7 @@ async fn a_server_that_dies_interrupts_the_call_and_is_started_again() -> Result
     .with_context(|| pod.err())?;
     ensure!(pod.err().matches("an MCP server has written a line").count() < 100, "the lines of a server are bounded");
     ensure!(!pod.err().contains("panicked"), "{}", pod.err());
-    let again = client.agent(AGENT).input("text", "hello").send().await?;
-    ensure!(again.error.is_none(), "the neighbours do not notice: {again:?}");
+    let next = client.agent(AGENT).input("text", "hello").send().await?;
+    ensure!(next.error.is_none(), "the neighbours do not notice: {next:?}");
     Ok(())
 }

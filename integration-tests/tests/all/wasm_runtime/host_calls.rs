@@ -84,7 +84,7 @@ async fn a_component_stores_an_artifact_and_another_one_opens_it() -> Result<()>
 
 #[tokio::test]
 async fn members_of_a_team_share_its_context_within_their_definitions() -> Result<()> {
-    const CONTEXT: &str = "  - name: facts\n    type: object\n  - name: tone\n    type: text\n";
+    const CONTEXT: &str = "  - name: facts\n    type: text\n  - name: tone\n    type: text\n";
     let folder = Folder::new()?;
     folder.write_agent(
         "writing_agent",

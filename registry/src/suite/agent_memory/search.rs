@@ -33,7 +33,7 @@ async fn remember_many(store: &Arc<dyn MemoryStore>, owner: &MemoryOwner, number
 /// The texts that are most similar to a vector, with their similarities.
 async fn recall(store: &Arc<dyn MemoryStore>, owner: &MemoryOwner, vector: &UnitVector) -> Vec<(String, f32)> {
     let embedder = EmbedderId::hashed();
-    let query = VectorQuery { vector, embedder: &embedder, limit: 10, min_similarity: 0.0 };
+    let query = VectorQuery { vector, embedder: &embedder, limit: 10, min_similarity: -1.0 };
     let found = store.recall(owner, query, NOW).await.unwrap();
     found.into_iter().map(|found| (found.memory.text, found.similarity)).collect()
 }

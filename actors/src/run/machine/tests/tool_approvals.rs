@@ -48,6 +48,12 @@ fn waits_once(tools: &'static [&'static str]) -> Script {
     })
 }
 
+/// The first call of the step `pay` waits for these tools, and each other one completes.
+fn pay_waits_once(tools: &'static [&'static str]) -> Script {
+    let (waits, pay) = (waits_once(tools), step_id("pay"));
+    Box::new(move |key, attempt| if key.step == pay { waits(key, attempt) } else { completed_call(key) })
+}
+
 fn resolution(call: Option<ToolCallId>, approved: bool, reason: Option<&str>) -> Event {
     let (step, by, reason) = (step_id("pay"), admin(), reason.map(str::to_owned));
     let calls = call.into_iter().collect();
@@ -64,34 +70,31 @@ fn waiting(tools: &'static [&'static str]) -> Simulation {
         {"id": "pay", "agent": "x", "retry": {"max_attempts": 3, "delay": 1.0}},
         {"id": "after", "agent": "x", "depends_on": ["pay"]},
     ])));
-    let waits = waits_once(tools);
-    let pay = step_id("pay");
-    simulation.script =
-        Box::new(move |key, attempt| if key.step == pay { waits(key, attempt) } else { completed_call(key) });
+    simulation.script = pay_waits_once(tools);
     simulation.start().complete(0);
     simulation
 }
 
 #[test]
 fn a_step_waits_for_a_decision_about_each_call_and_continues_with_all_of_them() {
-    let mut simulation = waiting(&["transfer", "book"]);
+    let mut simulation = waiting(&["transfer", "record"]);
     assert!(simulation.open.is_empty() && simulation.state.is_paused());
     assert_eq!(simulation.state.run_status(), RunStatus::WaitingApproval);
     assert_eq!(simulation.state.usage().decisions, 3, "what the execution has used is booked when it ends");
     let waits = simulation.state.pending_approvals();
     let tools: Vec<&str> = waits[0].calls.iter().map(|call| call.tool.as_str()).collect();
-    assert_eq!((waits.len(), tools), (1, vec!["native:transfer", "native:book"]));
-    let (transfer, book) = (call_id(&key("pay"), "transfer"), call_id(&key("pay"), "book"));
+    assert_eq!((waits.len(), tools), (1, vec!["native:transfer", "native:record"]));
+    let (transfer, record) = (call_id(&key("pay"), "transfer"), call_id(&key("pay"), "record"));
     simulation.process(&resolution(Some(transfer.clone()), true, None));
     assert!(simulation.open.is_empty(), "the other call is not decided");
     assert_eq!(simulation.state.pending_approvals()[0].calls.len(), 1);
-    let again =
+    let repeated =
         require_awaiting_approval(&simulation.state, &step_id("pay"), std::slice::from_ref(&transfer)).unwrap_err();
-    assert_eq!(again.code, ErrorCode::UnknownStep, "it is decided once");
-    simulation.process(&resolution(Some(book.clone()), false, Some("too much")));
+    assert_eq!(repeated.code, ErrorCode::UnknownStep, "it is decided once");
+    simulation.process(&resolution(Some(record.clone()), false, Some("too much")));
     assert_eq!(simulation.calls, [(key("pay"), 1), (key("pay"), 1)], "the same attempt continues");
     let suspension = simulation.state.suspension(&key("pay")).unwrap();
-    let decisions = vec![decision(transfer, true, None), decision(book, false, Some("too much"))];
+    let decisions = vec![decision(transfer, true, None), decision(record, false, Some("too much"))];
     assert_eq!(suspension.approvals(), StepApprovals { conversation: Some(conversation("first")), decisions });
     let remaining: Vec<u32> = simulation
         .entries()
@@ -107,7 +110,7 @@ fn a_step_waits_for_a_decision_about_each_call_and_continues_with_all_of_them() 
 
 #[test]
 fn one_decision_about_a_step_is_one_about_all_its_calls() {
-    let mut simulation = waiting(&["transfer", "book"]);
+    let mut simulation = waiting(&["transfer", "record"]);
     assert!(require_awaiting_approval(&simulation.state, &step_id("pay"), &[]).is_ok());
     assert!(require_awaiting_approval(&simulation.state, &step_id("after"), &[]).is_err());
     simulation.process(&Event::Approved { step: step_id("pay"), by: admin() });
@@ -128,7 +131,7 @@ fn waiting_survives_a_crash_at_every_entry() {
     let (calls, entries) = (simulation.calls.len(), simulation.journal.len());
     for crash in 1..entries {
         let mut next =
-            simulation.crashed_after(crash, waits_once(&["transfer"]), Box::new(|_| evaluation_with_items(None)));
+            simulation.crashed_after(crash, pay_waits_once(&["transfer"]), Box::new(|_| evaluation_with_items(None)));
         let was_suspended = next.entries().any(|entry| matches!(entry, Entry::ToolApprovalRequested { .. }));
         if was_suspended {
             next.script = Box::new(|key, _| completed_call(key));
@@ -167,7 +170,7 @@ fn a_step_may_wait_again_and_each_time_has_a_number() {
     let mut simulation = waiting(&["transfer"]);
     simulation.process(&resolution(None, true, None));
     assert_eq!(simulation.state.suspension(&key("pay")).unwrap().number(), 1);
-    simulation.script = Box::new(|key, _| suspended(key, &["book"], "second"));
+    simulation.script = Box::new(|key, _| suspended(key, &["record"], "second"));
     simulation.complete(0);
     let suspension = simulation.state.suspension(&key("pay")).unwrap();
     let approvals = StepApprovals { conversation: Some(conversation("second")), decisions: Vec::new() };

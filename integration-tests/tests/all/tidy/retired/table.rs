@@ -253,6 +253,8 @@ pub(super) const CONTEXTS: &[Context] = &[
     context("answer", "supervisor/src/ingress/nats/", &["AnswerEvent"], "a model answers a model request"),
     context("turn", "actors/src/execution", &[], "a conversation with a model has turns"),
     context("turns", "actors/src/execution", &[], "a conversation with a model has turns"),
+    context("turn", "protocol/", &["TurnCall"], "a call of a turn of a conversation with a model"),
+    context("turns", "protocol/", &["turns"], "a conversation with a model has turns"),
     context("turns", "", &["max_turns", "TooManyTurns", "too_many_turns", "turns_max", "TURNS_DEFAULT"], "a model's"),
     context("visit", "rego/src/instance/", &["visit_seq"], "serde's word for reading a sequence"),
     context("Cast", "supervisor/src/cluster/", &["Cast"], "ractor's word for a message without a reply"),

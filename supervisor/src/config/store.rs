@@ -154,3 +154,25 @@ pub(super) fn read(reader: &mut ConfigReader<'_>, data_dir: &Path) -> StoreConfi
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_named_for_the_programs_of_its_server_with_its_user_and_without_its_password() {
+        for (url, expected, has_password) in [
+            ("postgres://u:pw@h:5433/d?sslmode=verify-full", "postgres://u@h:5433/d?sslmode=verify-full", true),
+            ("postgresql://u:p%40w@h/d", "postgresql://u@h/d", true),
+            ("postgres://u@h/d?statement-cache-capacity=100&sslmode=prefer", "postgres://u@h/d?sslmode=prefer", false),
+            ("postgres://h/d?user=u&password=pw&options[search_path]=x", "postgres://h/d?user=u", true),
+            ("postgres:///d?host=/run/postgresql", "postgres:///d?host=/run/postgresql", false),
+            ("postgres://u:pw@h:port/d?password=pw", "postgres://***@h:port/d", true),
+        ] {
+            let store = StoreConfig::Postgres { url: Secret::new(url) };
+            let expected = ServerDatabase { url: expected.to_owned(), has_password };
+            assert_eq!(store.server_database(), Some(expected));
+        }
+        assert_eq!(StoreConfig::Memory.server_database(), None);
+    }
+}

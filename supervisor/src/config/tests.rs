@@ -135,23 +135,6 @@ fn a_database_of_postgresql_is_a_store_whose_password_is_never_shown() {
 }
 
 #[test]
-fn a_database_is_named_for_the_programs_of_its_server_with_its_user_and_without_its_password() {
-    for (url, expected, has_password) in [
-        ("postgres://u:pw@h:5433/d?sslmode=verify-full", "postgres://u@h:5433/d?sslmode=verify-full", true),
-        ("postgresql://u:p%40w@h/d", "postgresql://u@h/d", true),
-        ("postgres://u@h/d?statement-cache-capacity=100&sslmode=prefer", "postgres://u@h/d?sslmode=prefer", false),
-        ("postgres://h/d?user=u&password=pw&options[search_path]=x", "postgres://h/d?user=u", true),
-        ("postgres:///d?host=/run/postgresql", "postgres:///d?host=/run/postgresql", false),
-    ] {
-        let loaded = load(&Flags::default(), environment(&[("DATABASE_URL", url)]).into_iter()).unwrap();
-        let database = loaded.config.store.server_database().unwrap();
-        assert_eq!((database.url.as_str(), database.has_password), (expected, has_password));
-    }
-    let loaded = load(&Flags::default(), environment(&[("DATABASE_URL", "sqlite:x.db")]).into_iter()).unwrap();
-    assert_eq!(loaded.config.store.server_database(), None);
-}
-
-#[test]
 fn a_secret_is_masked_wherever_it_is_printed() {
     let (_dir, flags) = file("[[users]]\nname = \"robot\"\napi_key = \"hunter2\"\n");
     let loaded = load(&flags, environment(&[("OPENAI_API_KEY", "sk-live")]).into_iter()).unwrap();

@@ -162,7 +162,7 @@ pub async fn open_sqlite(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
 /// [`StoreError::Version`] if it is newer, [`StoreError::Corrupt`] if it lacks functions; [`StoreError`] if it belongs to
 /// other pods, or does not contain the audit record that this pod signed last.
 pub async fn open_postgres(url: &str, parts: StoreParts) -> Result<OpenedStores, StoreError> {
-    postgres::open(url, postgres::LANES, parts).await
+    postgres::open(url, postgres::lane_count(), parts).await
 }
 
 /// The name of a pod that uses a PostgreSQL database; `None` if no pod does. The lease of a pod that was killed is waited

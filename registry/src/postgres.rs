@@ -63,10 +63,17 @@ mod tick;
 mod transaction;
 mod unit;
 
-/// Lanes of a pod: as many batches of units are in flight at once.
-pub(crate) const LANES: usize = 4;
+/// Lanes of a pod on a machine with many processors.
+const LANES_MAX: usize = 4;
 /// How long the lease of a pod lasts that has not ticked yet.
 const JOIN_LEASE: Duration = Duration::from_secs(10);
+
+/// Lanes of a pod: as many batches of units are in flight at once. With fewer lanes a batch has more units, and so a unit
+/// costs less; one lane writes more than two processors can do with what it has written.
+pub(crate) fn lane_count() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (processors / 2).clamp(1, LANES_MAX)
+}
 
 /// Migrates the schema of a database, and returns its version.
 pub(crate) async fn migrate(url: &str) -> Result<i64, StoreError> {

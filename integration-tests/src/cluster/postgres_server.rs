@@ -55,6 +55,8 @@ pub struct PostgresServer {
     is_root: bool,
     port: u16,
     folder: TempDir,
+    /// Further settings of the program.
+    settings: String,
 }
 
 impl PostgresServer {
@@ -63,10 +65,19 @@ impl PostgresServer {
     /// # Errors
     /// If the programs are missing, or the server does not start.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// As [`PostgresServer::start`], with further settings (`NAME=VALUE`).
+    ///
+    /// # Errors
+    /// As [`PostgresServer::start`].
+    pub async fn start_with(settings: &[&str]) -> anyhow::Result<Self> {
         let programs = find_programs()?;
         let is_root = fs::metadata("/proc/self")?.uid() == 0;
         let port = reserve_port()?;
-        let server = Self { programs, is_root, port, folder: tempfile::tempdir()? };
+        let settings = settings.iter().map(|setting| format!(" -c {setting}")).collect();
+        let server = Self { programs, is_root, port, folder: tempfile::tempdir()?, settings };
         if is_root {
             let mut command = Command::new("chown");
             command.arg(SERVER_USER).arg(server.folder.path());
@@ -101,7 +112,7 @@ impl PostgresServer {
     /// If it does not.
     pub async fn start_again(&self) -> anyhow::Result<()> {
         let folder = self.folder.path().display();
-        let options = format!("-h 127.0.0.1 -p {} -k {folder} {SETTINGS}", self.port);
+        let options = format!("-h 127.0.0.1 -p {} -k {folder} {SETTINGS}{}", self.port, self.settings);
         let mut command = self.command("pg_ctl");
         command.args(["start", "--silent", "--wait", "--timeout", SERVER_WAIT_SECONDS, "--options", &options, "--log"]);
         command.arg(self.log());

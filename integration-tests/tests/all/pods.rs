@@ -24,6 +24,7 @@ use self::shared_database::{PodProcess, SharedDatabase, WAIT_MAX};
 mod agent_memory;
 mod contexts;
 mod events;
+mod lost_servers;
 mod server_restart;
 mod shared_database;
 mod wrong_clocks;

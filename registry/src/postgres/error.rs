@@ -17,6 +17,8 @@ pub(super) enum Failure {
     Retry(StoreError),
     /// It was rolled back.
     Rejected(StoreError),
+    /// It was rolled back, because something that it takes as a whole cannot be taken.
+    NotTaken(StoreError),
     /// It may have been committed.
     Unknown(StoreError),
 }
@@ -36,6 +38,8 @@ impl Failure {
         };
         match (database.code(), database.severity()) {
             ("40001" | "40P01", _) => Self::Retry(failure),
+            // Of `greenroom_commit_plain_v1`.
+            ("GR002", _) => Self::NotTaken(failure),
             (_, PgSeverity::Error) => Self::Rejected(failure),
             // The server has ended the connection, maybe after the commit.
             (_, _) => Self::Unknown(failure),
@@ -62,7 +66,7 @@ pub(super) fn overdue() -> sqlx::Error {
 /// the outcome is unknown.
 pub(super) fn write_error(error: &sqlx::Error) -> StoreError {
     match Failure::from_error(error) {
-        Failure::Retry(error) | Failure::Rejected(error) => error,
+        Failure::Retry(error) | Failure::Rejected(error) | Failure::NotTaken(error) => error,
         Failure::Unknown(_) => StoreError::OutcomeUnknown,
     }
 }

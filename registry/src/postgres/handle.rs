@@ -11,7 +11,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 
 use crate::audit::{AuditSeq, EntrySubject, OpenAuditEntry};
-use crate::core::{PendingUnit, UnitError};
+use crate::core::{PendingUnit, Receipts, UnitError};
 use crate::error::StoreError;
 use crate::group_commit::{COMMIT_WAIT_MAX, CommandSender, SubmittedCommand};
 use crate::idempotency::{ReservedKey, StoredKey};
@@ -70,6 +70,12 @@ impl StoreHandle {
         unit: QueuedUnit,
         needed: Option<OwnedRequest>,
     ) -> Result<PendingUnit, StoreError> {
+        if let Some((root, fence)) = unit.released_tree()
+            && !self.leases.is_owner(root, fence)
+        {
+            // The tree has ended by a unit of this pod that is durable, or is released already: nothing is left to write.
+            return Ok(PendingUnit::resolved(Ok(Receipts::default())));
+        }
         let wait_max = (!unit.outlasts_outage).then_some(COMMIT_WAIT_MAX);
         let submitted: Result<SubmittedCommand<_, UnitError>, UnitError> = match needed {
             Some(request) => {

@@ -1,9 +1,11 @@
 //! A lane: one connection, and one batch of units in flight. It takes what is queued, leaves units that change the same
 //! thing to the next batch, and sends nothing while it does not know whether a batch was committed.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
+use greenroom_protocol::ContentHash;
+use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
 use crate::audit::head::HeadKind;
@@ -20,11 +22,13 @@ use crate::postgres::unit::run::ChangeRun;
 use crate::runs::RunRecord;
 
 use batch::{KnownLease, LaneBatch, UnitRecords};
-use records::RecordCache;
-use result::{Committed, Tails};
+use plain::PlainBatch;
+use records::{NextRun, RecordCache};
+use result::{Committed, PlainCommitted, Tails, TipRow};
 
 mod batch;
 mod finish;
+mod plain;
 mod records;
 mod result;
 mod units_json;
@@ -35,12 +39,14 @@ pub(super) const SIGN_INTERVAL: Duration = Duration::from_secs(10);
 const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long a lane waits after a batch that has failed.
 const FAILURE_DELAY: Duration = Duration::from_millis(200);
+/// Principals of which a lane remembers that they are stored.
+const STORED_PRINCIPALS_MAX: usize = 10_000;
 
-/// A batch that is durable: its result, and for each unit its records in the chain and the record of its run.
+/// A batch that is durable: its result, and for each unit its records in the chain and its run.
 struct Written {
     committed: Committed,
     records: Vec<UnitRecords>,
-    runs: Vec<Option<RunRecord>>,
+    runs: Vec<Option<NextRun>>,
 }
 
 /// A lane.
@@ -50,6 +56,8 @@ pub(super) struct Lane {
     chain: LaneChain,
     tails: Tails,
     records: RecordCache,
+    /// The hashes of principals that are stored.
+    principals: HashSet<ContentHash>,
     queue: VecDeque<LaneCommand>,
     /// What remains of a batch that has failed.
     retained: Vec<QueuedUnit>,
@@ -62,9 +70,9 @@ impl Lane {
     pub(super) fn new(store: StoreHandle, lane: i32, chain: u64) -> Result<Self, StoreError> {
         let link = Link::new(store.options.clone(), store.pod.id, lane);
         let chain = LaneChain::new(chain, store.signer.for_chain(&store.database, chain));
-        let (tails, records) = (result::tails()?, RecordCache::default());
+        let (tails, records, principals) = (result::tails()?, RecordCache::default(), HashSet::new());
         let (queue, retained, is_closing) = (VecDeque::new(), Vec::new(), false);
-        Ok(Self { store, link, chain, tails, records, queue, retained, is_closing })
+        Ok(Self { store, link, chain, tails, records, principals, queue, retained, is_closing })
     }
 
     /// Writes until the store is closed.
@@ -225,7 +233,7 @@ impl Lane {
     /// Sends a batch.
     async fn try_write(&mut self, units: &[QueuedUnit]) -> Result<Written, StoreError> {
         self.prefetch(units).await?;
-        let runs: Vec<_> = units.iter().map(|unit| self.next_record(unit)).collect();
+        let runs: Vec<_> = units.iter().map(|unit| self.next_run(unit)).collect();
         let mut batch = LaneBatch::new(self.chain.chain, self.chain.tip, &self.tails);
         let mut records = Vec::with_capacity(units.len());
         for (index, (unit, run)) in units.iter().zip(&runs).enumerate() {
@@ -240,11 +248,20 @@ impl Lane {
             };
             records.push(batch.add(index, unit, run.as_ref(), lease)?);
         }
-        let result = self.link.execute(&batch).await?;
-        let committed = serde_json::from_str(&result).map_err(|error| {
-            tracing::error!(error = %error, "the result of a batch cannot be read");
-            StoreError::OutcomeUnknown
-        })?;
+        if let Some(plain) = PlainBatch::new(&batch, &self.principals)
+            && let Some(result) = self.link.execute_whole(&plain).await?
+        {
+            let PlainCommitted { numbers } = parse_result(&result)?;
+            let tip = TipRow { number: batch.tip.number, hash: batch.tip.hash };
+            let (refused, created, claimed) = (Vec::new(), plain.created(numbers), Vec::new());
+            let stored: Vec<_> = plain.principals().collect();
+            if self.principals.len().saturating_add(stored.len()) > STORED_PRINCIPALS_MAX {
+                self.principals.clear();
+            }
+            self.principals.extend(stored);
+            return Ok(Written { committed: Committed { refused, created, claimed, tip: Some(tip) }, records, runs });
+        }
+        let committed = parse_result(&self.link.execute(&batch).await?)?;
         Ok(Written { committed, records, runs })
     }
 
@@ -274,18 +291,27 @@ impl Lane {
         self.records.prefetch(self.link.reader().await?, runs).await
     }
 
-    /// The record of a unit's run after the unit, if the unit fits what is known of the run.
-    fn next_record(&self, unit: &QueuedUnit) -> Option<RunRecord> {
+    /// The run of a unit after the unit, if the unit fits what is known of the run.
+    fn next_run(&self, unit: &QueuedUnit) -> Option<NextRun> {
         match &unit.run {
             Some(ChangeRun::Create(create)) => {
-                Some(RunRecord::with_entries(&create.new, &create.entries.changes, unit.at))
+                let record = RunRecord::with_entries(&create.new, &create.entries.changes, unit.at);
+                Some(NextRun { number: None, record })
             }
             Some(ChangeRun::Append { run, fence, after, entries }) => {
-                let mut record = self.records.at(run, *fence, *after)?.clone();
+                let (number, mut record) = self.records.at(run, *fence, *after)?.clone();
                 record.append(&entries.changes, unit.at);
-                Some(record)
+                Some(NextRun { number: Some(number), record })
             }
             Some(ChangeRun::Claim { .. } | ChangeRun::Release { .. }) | None => None,
         }
     }
+}
+
+/// Reads the result of a batch, which is committed.
+fn parse_result<T: DeserializeOwned>(result: &str) -> Result<T, StoreError> {
+    serde_json::from_str(result).map_err(|error| {
+        tracing::error!(error = %error, "the result of a batch cannot be read");
+        StoreError::OutcomeUnknown
+    })
 }

@@ -1,13 +1,17 @@
 //! The connection of one lane: it sends one batch at a time, and knows of each whether it was committed.
 //!
-//! If the connection is lost, the batch may have been committed or not, or may still be. A new connection inserts the
-//! batch's id as void. That waits for the transaction of the batch; if the id is new then, the batch never can be
-//! committed, and is sent again under another id. If it is not new, the batch was committed, and its result is read.
+//! If the connection is lost, the batch may have been committed or not, or may still be. A new connection makes the
+//! batch's id void: it inserts the id into `batches`, or raises the last id in the row of the lane's chain, wherever the
+//! function of the batch records its outcome. Both functions do that in the same transaction as everything else, so either
+//! the id is void first, and the batch never can be committed and is sent again under another id; or the batch is first,
+//! and its result is read. A transaction that has recorded its outcome and has not ended is waited for.
 
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::Postgres;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection};
+use sqlx::query::Query;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::columns::Columns as _;
@@ -38,10 +42,18 @@ const RESOLVE_DELAY_MAX: Duration = Duration::from_secs(2);
 /// The reply to a batch of a pod that is dead, and to one whose id is void.
 const DEAD: &str = r#"{"state":"dead"}"#;
 const VOID: &str = r#"{"state":"void"}"#;
+/// The reply to a batch that is taken as a whole, if a part of it is not taken.
+const REFUSED: &str = r#"{"state":"refused"}"#;
 
 const INSERT_VOID: &str =
     "INSERT INTO batches (pod, lane, batch, void) VALUES ($1, $2, $3, true) ON CONFLICT DO NOTHING";
 const SELECT_RESULT: &str = "SELECT result FROM batches WHERE pod = $1 AND lane = $2 AND batch = $3 AND NOT void";
+const RAISE_BATCH: &str = "UPDATE audit_chains SET batch = $2, result = NULL WHERE chain = $1 AND batch < $2";
+const SELECT_CHAIN_RESULT: &str =
+    "SELECT result FROM audit_chains WHERE chain = $1 AND batch = $2 AND result IS NOT NULL";
+
+/// A statement whose arguments are its own.
+type Statement = Query<'static, Postgres, PgArguments>;
 
 /// The id of a batch.
 #[derive(Debug, Clone, Copy)]
@@ -51,10 +63,24 @@ pub(super) struct BatchId {
     pub(super) batch: i64,
 }
 
+/// Where the outcome of a batch is recorded.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum OutcomeRow {
+    /// A row of `batches`.
+    Batch,
+    /// The row of this chain, which belongs to the lane.
+    Chain(i64),
+}
+
 /// A batch: one call of a function, which is a transaction of its own and returns a text.
 pub(super) trait BatchCall: Sync {
     /// Calls the function.
     fn call<'c>(&'c self, connection: &'c mut PgConnection, id: BatchId) -> BoxFuture<'c, Result<String, sqlx::Error>>;
+
+    /// Where the function records the outcome.
+    fn outcome_row(&self) -> OutcomeRow {
+        OutcomeRow::Batch
+    }
 }
 
 /// The connection of one lane.
@@ -68,6 +94,12 @@ impl Link {
     /// A link that connects with its first batch.
     pub(super) const fn new(options: PgConnectOptions, pod: i64, lane: i32) -> Self {
         Self { options, connection: None, last: BatchId { pod, lane, batch: 0 } }
+    }
+
+    /// As [`Self::execute`], for a batch that is taken as a whole or not at all; `None` if it is not taken.
+    pub(super) async fn execute_whole(&mut self, batch: &dyn BatchCall) -> Result<Option<String>, StoreError> {
+        let result = self.execute(batch).await?;
+        Ok((result != REFUSED).then_some(result))
     }
 
     /// Executes a batch exactly once, and returns its result.
@@ -96,6 +128,7 @@ impl Link {
                     }
                     return Err(error);
                 }
+                Failure::NotTaken(_) => return Ok(REFUSED.to_owned()),
                 Failure::Retry(error) => {
                     retries += 1;
                     if retries > RETRIES_MAX {
@@ -106,7 +139,7 @@ impl Link {
                 Failure::Unknown(error) => {
                     tracing::warn!(error = %error, "a batch has lost its connection, and its outcome is resolved");
                     self.connection = None;
-                    if let Some(result) = self.resolve(id).await? {
+                    if let Some(result) = self.resolve(id, batch.outcome_row()).await? {
                         return Ok(result);
                     }
                 }
@@ -140,12 +173,12 @@ impl Link {
     }
 
     /// Resolves the outcome of a batch: its result if it was committed; `None` if it never can be.
-    async fn resolve(&mut self, id: BatchId) -> Result<Option<String>, StoreError> {
+    async fn resolve(&mut self, id: BatchId, row: OutcomeRow) -> Result<Option<String>, StoreError> {
         let until = Instant::now() + RESOLVE_WAIT_MAX;
         let mut delay = RECONNECT_DELAY;
         loop {
             let attempt = match self.connect(BATCH_TIMEOUT).await {
-                Ok(connection) => timeout(BATCH_TIMEOUT, try_resolve(connection, id)).await,
+                Ok(connection) => timeout(BATCH_TIMEOUT, try_resolve(connection, id, row)).await,
                 Err(error) => Ok(Err(error)),
             };
             match attempt {
@@ -164,13 +197,26 @@ impl Link {
 }
 
 /// Makes the id of a batch void, unless the batch was committed; then its result is returned.
-pub(super) async fn try_resolve(connection: &mut PgConnection, id: BatchId) -> Result<Option<String>, StoreError> {
+pub(super) async fn try_resolve(
+    connection: &mut PgConnection,
+    id: BatchId,
+    row: OutcomeRow,
+) -> Result<Option<String>, StoreError> {
     let BatchId { pod, lane, batch } = id;
-    let inserted = sqlx::query(INSERT_VOID).bind(pod).bind(lane).bind(batch).execute(&mut *connection).await;
-    if inserted.map_err(|error| sqlx_error(&error))?.rows_affected() == 1 {
+    let (make_void, select): (Statement, Statement) = match row {
+        OutcomeRow::Batch => {
+            let select = sqlx::query(SELECT_RESULT).bind(pod).bind(lane).bind(batch);
+            (sqlx::query(INSERT_VOID).bind(pod).bind(lane).bind(batch), select)
+        }
+        OutcomeRow::Chain(chain) => {
+            (sqlx::query(RAISE_BATCH).bind(chain).bind(batch), sqlx::query(SELECT_CHAIN_RESULT).bind(chain).bind(batch))
+        }
+    };
+    let changed = make_void.execute(&mut *connection).await;
+    if changed.map_err(|error| sqlx_error(&error))?.rows_affected() == 1 {
         return Ok(None);
     }
-    let row = sqlx::query(SELECT_RESULT).bind(pod).bind(lane).bind(batch).fetch_optional(connection).await;
+    let row = select.fetch_optional(connection).await;
     match row.map_err(|error| sqlx_error(&error))? {
         Some(row) => Ok(Some(row.text("result")?.to_owned())),
         // An earlier attempt has made it void.

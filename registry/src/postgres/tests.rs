@@ -12,6 +12,7 @@ mod many_chains;
 mod nudge;
 mod outage;
 mod owners;
+mod plain;
 mod pods;
 mod prune;
 mod refusals;
@@ -20,7 +21,7 @@ mod silence;
 use greenroom_protocol as protocol;
 use protocol::{AgentId, CallKey, ContentHash, MicroUsd, PriceBasis};
 
-use super::link::{BatchId, try_resolve};
+use super::link::{BatchId, OutcomeRow, try_resolve};
 use super::maintenance::ARTIFACT_REFERENCES;
 use crate::audit::signer::Signer;
 use crate::core::Unit;
@@ -136,7 +137,7 @@ async fn a_batch_whose_id_is_void_is_never_committed() {
     let pod = database.count("SELECT id FROM pods").await;
     let id = BatchId { pod, lane: 0, batch: 1_000 };
     for _ in 0..2 {
-        assert_eq!(try_resolve(&mut connection, id).await.unwrap(), None);
+        assert_eq!(try_resolve(&mut connection, id, OutcomeRow::Batch).await.unwrap(), None);
     }
     let call = "SELECT greenroom_accounts_v2((SELECT id FROM pods), 0, 1000, '{}') LIKE '%void%' AS x";
     assert_eq!(database.count("SELECT count(*) FROM batches WHERE void").await, 1);
@@ -146,7 +147,7 @@ async fn a_batch_whose_id_is_void_is_never_committed() {
     let committed = BatchId { batch: 1_001, ..id };
     let call = "SELECT greenroom_accounts_v2((SELECT id FROM pods), 0, 1001, '{}')";
     let result: String = sqlx::query_scalar(call).fetch_one(&mut connection).await.unwrap();
-    assert_eq!(try_resolve(&mut connection, committed).await.unwrap(), Some(result));
+    assert_eq!(try_resolve(&mut connection, committed, OutcomeRow::Batch).await.unwrap(), Some(result));
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use crate::idempotency::StoredKey;
 use crate::ledger::reservation::SettlementRecord;
 use crate::ledger::waiting::OwnedRequest;
 use crate::ledger::{Amount, ReserveTicket, Settled};
+use crate::runs::Fence;
 
 use run::ChangeRun;
 
@@ -195,6 +196,21 @@ impl QueuedUnit {
             && self.event.is_none()
             && self.closing.is_none()
             && self.key_reply.is_none()
+    }
+
+    /// The tree and the fence of its owner, if it does nothing but release that tree, which has not failed.
+    pub(super) fn released_tree(&self) -> Option<(&RunId, Fence)> {
+        let is_other = self.key.is_some()
+            || self.reservation.is_some()
+            || self.opening.is_some()
+            || self.event.is_some()
+            || self.closing.is_some()
+            || !self.settled.is_empty()
+            || self.key_reply.is_some();
+        match &self.run {
+            Some(ChangeRun::Release { root, fence, failed_until: None }) if !is_other => Some((root, *fence)),
+            Some(_) | None => None,
+        }
     }
 
     /// True if no caller waits for its requests any more.

@@ -121,6 +121,11 @@ impl Leases {
         expires_at.is_some_and(|expires_at| expires_at > now)
     }
 
+    /// True if the owner with this fence has the tree, whether or not its lease has expired.
+    pub(crate) fn is_owner(&self, root: &RunId, fence: Fence) -> bool {
+        self.owners().lease_mut(root, fence).is_some()
+    }
+
     /// When the last owner that has written to a run of the tree was active; `None` if it was none of this process.
     pub(crate) fn last_activity(&self, root: &RunId) -> Option<OwnerActivity> {
         self.owners().leases.get(root).and_then(|lease| lease.last_activity)

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_registry::SyncMode;
+use url::Url;
 
 use super::reader::ConfigReader;
 use super::secret::{Secret, mask_credentials};
@@ -54,6 +55,35 @@ pub enum StoreConfig {
     },
 }
 
+/// The database of a server, as the programs of the server need it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerDatabase {
+    /// Its URL with the user and without the password, and without the parameters that only this program knows.
+    pub url: String,
+    /// The URL of the configuration has a password.
+    pub has_password: bool,
+}
+
+impl ServerDatabase {
+    /// Reads a URL of PostgreSQL; `None` if it is none.
+    fn parse(url: &str) -> Option<Self> {
+        let mut parsed = Url::parse(url).ok()?;
+        let mut has_password = parsed.password().is_some();
+        if has_password {
+            parsed.set_password(None).ok()?;
+        }
+        let is_password = |parameter: &str| parameter == "password" || parameter.starts_with("password=");
+        let is_own =
+            |parameter: &str| parameter.starts_with("statement-cache-capacity") || parameter.starts_with("options[");
+        let query = parsed.query().unwrap_or_default().to_owned();
+        has_password |= query.split('&').any(is_password);
+        let remains = |parameter: &&str| !parameter.is_empty() && !is_password(parameter) && !is_own(parameter);
+        let parameters: Vec<&str> = query.split('&').filter(remains).collect();
+        parsed.set_query(Some(parameters.join("&")).filter(|query| !query.is_empty()).as_deref());
+        Some(Self { url: parsed.into(), has_password })
+    }
+}
+
 /// A place that this version can store in.
 pub enum SupportedStore<'a> {
     /// In this process.
@@ -97,6 +127,16 @@ impl StoreConfig {
             }
         }
     }
+
+    /// The database of a server, for the programs of that server; `None` if the store is none.
+    #[must_use]
+    pub fn server_database(&self) -> Option<ServerDatabase> {
+        match self {
+            Self::Postgres { url } => ServerDatabase::parse(url.reveal())
+                .or_else(|| Some(ServerDatabase { url: self.database()?, has_password: true })),
+            Self::Memory | Self::Sqlite { .. } | Self::Unsupported { .. } => None,
+        }
+    }
 }
 
 /// The configured store.
@@ -112,5 +152,27 @@ pub(super) fn read(reader: &mut ConfigReader<'_>, data_dir: &Path) -> StoreConfi
             let origin = reader.origin("store.url");
             StoreConfig::Unsupported { problem: format!("store.url ({origin}): {problem}") }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_named_for_the_programs_of_its_server_with_its_user_and_without_its_password() {
+        for (url, expected, has_password) in [
+            ("postgres://u:pw@h:5433/d?sslmode=verify-full", "postgres://u@h:5433/d?sslmode=verify-full", true),
+            ("postgresql://u:p%40w@h/d", "postgresql://u@h/d", true),
+            ("postgres://u@h/d?statement-cache-capacity=100&sslmode=prefer", "postgres://u@h/d?sslmode=prefer", false),
+            ("postgres://h/d?user=u&password=pw&options[search_path]=x", "postgres://h/d?user=u", true),
+            ("postgres:///d?host=/run/postgresql", "postgres:///d?host=/run/postgresql", false),
+            ("postgres://u:pw@h:port/d?password=pw", "postgres://***@h:port/d", true),
+        ] {
+            let store = StoreConfig::Postgres { url: Secret::new(url) };
+            let expected = ServerDatabase { url: expected.to_owned(), has_password };
+            assert_eq!(store.server_database(), Some(expected));
+        }
+        assert_eq!(StoreConfig::Memory.server_database(), None);
     }
 }

@@ -11,21 +11,21 @@ use super::{create_database, harness};
 
 const RESTORE: [&str; 3] = ["db", "restore", "copy.dump"];
 const ECHO: [&str; 5] = ["run", "agent", "echo_agent", "--input", "text=hello"];
+const PASSWORD: &str = "hunter2";
 /// Debian has the programs of the newest version of the server in a folder that is in no path.
 const FIND_PROGRAMS: &str = "PATH=$(printf '%s:' $(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -rV))$PATH";
 /// Changes what a record of the audit says.
 const TAMPER: &str =
     "UPDATE audit SET record = replace(record, 'echo_agent', 'other_agent') WHERE record LIKE '%echo_agent%'";
 
-/// Executes a command that the product has printed: with the credentials of the server, which it does not print.
-async fn execute(terminal: &CliHarness, report: &Json, url: &str) -> Result<()> {
+/// Executes a command that the product has printed, as it was printed: it has the user, and not the password, which is in
+/// a variable as its note demands.
+async fn execute(terminal: &CliHarness, report: &Json) -> Result<()> {
     let printed = report["command"].as_str().context("a command")?;
-    let (_, rest) = printed.split_once("--dbname=").context("a database")?;
-    let masked = rest.split(' ').next().unwrap_or_default();
-    // The parameters of the driver are none of the programs.
-    let server = url.split('?').next().unwrap_or_default();
-    let command = printed.replace(masked, &format!("'{server}'"));
-    let ended = terminal.run_shell(&format!("{FIND_PROGRAMS} && {command}")).await?;
+    ensure!(printed.contains("://greenroom@") && !report.to_string().contains(PASSWORD), "{report:#}");
+    let note = report["note"].as_str().context("a note about the password")?;
+    ensure!(note.contains("PGPASSWORD") && note.contains(".pgpass"), "{note}");
+    let ended = terminal.run_shell(&format!("{FIND_PROGRAMS} && PGPASSWORD={PASSWORD} {printed}")).await?;
     ensure!(ended.code == 0, "{printed}: {ended:?}");
     Ok(())
 }
@@ -36,12 +36,17 @@ async fn audited_records(terminal: &CliHarness) -> Result<Json> {
 
 #[tokio::test]
 async fn a_database_is_copied_and_restored_by_the_printed_commands_and_checked() -> Result<()> {
-    let url = create_database("copied").await?;
+    let options: PgConnectOptions = create_database("copied").await?.parse()?;
+    // The server of the tests trusts this user, whatever the password is.
+    let url = options.username("greenroom").password(PASSWORD).to_url_lossy().to_string();
     let terminal = harness(&url)?;
     terminal.run(&["db", "migrate"]).await?.expect_success()?;
     terminal.run(&ECHO).await?.expect_success()?;
     let backup = terminal.run(&["db", "backup", "copy.dump"]).await?.expect_success()?;
-    execute(&terminal, &backup, &url).await?;
+    let table = terminal.run(&["db", "backup", "copy.dump", "-o", "table"]).await?;
+    let lines: Vec<_> = table.out.lines().collect();
+    assert!(lines[0].starts_with("# ") && lines[1].starts_with("pg_dump "), "{table:?}");
+    execute(&terminal, &backup).await?;
     let copied = audited_records(&terminal).await?;
     terminal.run(&ECHO).await?.expect_success()?;
     ensure!(audited_records(&terminal).await? != copied, "the second request is in the audit");
@@ -49,7 +54,7 @@ async fn a_database_is_copied_and_restored_by_the_printed_commands_and_checked()
     // Until the command is executed, the database is newer than the copy, and checked as it is.
     let restore = terminal.run(&RESTORE).await?.expect_success()?;
     assert_eq!(restore["check"]["ok"], true, "{restore:#}");
-    execute(&terminal, &restore, &url).await?;
+    execute(&terminal, &restore).await?;
     let restored = terminal.run(&RESTORE).await?.expect_success()?;
     assert_eq!((&restored["check"]["ok"], &restored["check"]["audit"]["valid"]), (&true.into(), &true.into()));
     let records = &restored["check"]["audit"]["records"];

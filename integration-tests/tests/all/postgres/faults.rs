@@ -4,11 +4,13 @@
 //! A full disk of the server is simulated: a trigger raises the error that PostgreSQL has for `ENOSPC` (53100). A real one
 //! needs a small file system, which only root can mount. A limit on the size of files (`ulimit -f`) is no full disk for
 //! the server: its `EFBIG` has the code of an internal error, except for a short write, which version 16 and newer try
-//! again.
+//! again. A database that is read-only and a server without a free connection are real: `default_transaction_read_only`
+//! and `max_connections`.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use greenroom_integration_tests::cluster::postgres_server::PostgresServer;
 use greenroom_integration_tests::cluster::proxy::{Link, Proxy};
 use greenroom_integration_tests::terminal::{COMMAND_WAIT_MAX, RunningCommand};
 use greenroom_integration_tests::wait::wait_until;
@@ -140,6 +142,31 @@ async fn a_start_on_a_database_that_cannot_be_used_names_the_remedy() -> Result<
     execute(&url, &["ALTER FUNCTION without_greenroom_sweep RENAME TO greenroom_sweep_v1"]).await?;
     harness(&url)?.run(&LIST).await?.expect_success()?;
     Ok(())
+}
+
+#[tokio::test]
+async fn a_server_whose_connections_are_all_in_use_refuses_a_start_and_serves_the_pod_that_has_some() -> Result<()> {
+    let server = PostgresServer::start_with(&["max_connections=20"]).await?;
+    let url = server.url();
+    let pod = PodOnDatabase::start(&url).await?;
+    pod.terminal.run(&ECHO).await?.expect_success()?;
+    let options: PgConnectOptions = url.parse()?;
+    let mut others = Vec::new();
+    let refusal = loop {
+        match options.connect().await {
+            Ok(connection) => others.push(connection),
+            Err(error) => break error,
+        }
+    };
+    let code = refusal.as_database_error().and_then(|error| Some(error.code()?.into_owned()));
+    assert_eq!(code.as_deref(), Some("53300"), "{refusal}");
+    let error = harness(&url)?.run(&LIST).await?.expect_error(1)?;
+    expect_refusal(&error, "no_connections", "raise `max_connections`");
+    let served = || async { pod.terminal.run(&ECHO).await.ok()?.expect_success().ok() };
+    wait_until("the pod serves by the connections that it has", COMMAND_WAIT_MAX, served).await?;
+    assert!(options.connect().await.is_err(), "no connection has become free");
+    drop(others);
+    pod.end().await
 }
 
 #[tokio::test]

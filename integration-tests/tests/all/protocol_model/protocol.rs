@@ -41,6 +41,8 @@ pub(super) struct Defects {
     pub(super) batch_without_lock: bool,
     /// A batch whose acknowledgement was lost is sent again under another id at once.
     pub(super) retry_without_resolving: bool,
+    /// A batch whose id becomes void while its transaction runs is committed all the same.
+    pub(super) commit_of_void: bool,
     /// A tree is claimed as soon as the lease of its owner has expired.
     pub(super) claim_without_death: bool,
     /// A claim does not raise the fence.
@@ -66,6 +68,7 @@ impl Defects {
         settlement_by_amount: false,
         batch_without_lock: false,
         retry_without_resolving: false,
+        commit_of_void: false,
         claim_without_death: false,
         claim_without_fence: false,
         death_without_observation: false,

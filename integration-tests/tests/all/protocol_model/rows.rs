@@ -74,9 +74,9 @@ pub(super) enum Outcome {
 pub(super) enum Phase {
     /// On its way: the database may execute it at any time, whatever its sender does meanwhile.
     Sent,
-    /// Its transaction has locked the row of its pod and has inserted its id.
+    /// Its transaction has locked the row of its pod.
     Locked,
-    /// The result is on its way to the lane, and in `batches`.
+    /// The result is on its way to the lane, and recorded.
     Ended(Outcome),
 }
 
@@ -89,7 +89,7 @@ pub(super) struct Batch {
     pub(super) phase: Phase,
 }
 
-/// Which batch of a pod: the one of its lane, or an earlier one that only a defect sends again without resolving it.
+/// Which batch of a pod: the one of its lane, or an earlier one that only a defect leaves after it was sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BatchRole {
     Current,

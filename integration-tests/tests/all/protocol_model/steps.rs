@@ -13,7 +13,7 @@ pub(super) enum Step {
     PassTime,
     StopDatabase,
     StartDatabase,
-    /// The first statements of the batch of a pod: its row is locked, its id inserted.
+    /// The first statement of the batch of a pod: its row is locked.
     LockBatch(RowId, BatchRole),
     /// The same, if the pod is dead.
     RefuseBatch(RowId, BatchRole),
@@ -33,9 +33,9 @@ pub(super) enum Step {
     Submit(ProcessId, Unit),
     ReceiveBatch(ProcessId, Outcome),
     LoseBatch(ProcessId),
-    /// The id is inserted as void, and the batch sent under another one.
+    /// The id becomes void, and the batch is sent under another one.
     VoidBatch(ProcessId),
-    /// The id was there already, so the result is read.
+    /// The outcome was recorded already, so it is read.
     ReadBatch(ProcessId),
     RetryBatch(ProcessId),
     /// The cleaner repeats a closing whose outcome its lane does not know.
@@ -211,7 +211,8 @@ impl<'s> Steps<'s> {
         if process.lane == Lane::Unknown {
             self.repeat_closing(id, batch);
         }
-        match (process.lane, batch.phase) {
+        let phase = batch.phase;
+        match (process.lane, phase) {
             (Lane::Idle, _) => {}
             (Lane::Waiting, phase) => {
                 match phase {
@@ -232,9 +233,17 @@ impl<'s> Steps<'s> {
                     pod::retry_batch(next, id, batch);
                 });
             }
-            (Lane::Unknown, Phase::Sent) => self.add(Step::VoidBatch(id), |next| pod::retry_batch(next, id, batch)),
-            // The insertion of the id waits for the transaction.
-            (Lane::Unknown, Phase::Locked) => {}
+            // A transaction that has not recorded its outcome yet finds the id void when it does, and is rolled back: that
+            // it holds its locks until then only delays others. One that has recorded it is waited for, so the void comes
+            // before the commit or not at all.
+            (Lane::Unknown, Phase::Sent | Phase::Locked) => {
+                let row = process.row;
+                let remains = (phase == Phase::Locked && self.model.defects.commit_of_void).then_some(batch);
+                self.add(Step::VoidBatch(id), |next| {
+                    next.row_mut(row).set_batch(BatchRole::Unresolved, remains);
+                    pod::retry_batch(next, id, batch);
+                });
+            }
             (Lane::Unknown, Phase::Ended(_)) => {
                 self.add(Step::ReadBatch(id), |next| next.process_mut(id).lane = Lane::Waiting);
             }

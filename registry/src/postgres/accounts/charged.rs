@@ -16,7 +16,7 @@ use crate::postgres::connection::{STATEMENT_TIMEOUT, in_time};
 use crate::postgres::ledger::open::OpenReservations;
 use crate::postgres::ledger::settled::SettledJson;
 
-const SELECT_CHARGED: &str = "SELECT greenroom_charged_v2($1, $2, $3)::text";
+const SELECT_CHARGED: &str = "SELECT greenroom_charged_v3($1, $2, $3)";
 
 /// What is read: the names of the budgets, and the settlements in them that may not be durable yet.
 pub(in crate::postgres) struct ChargedQuery {
@@ -41,7 +41,8 @@ impl ChargedQuery {
         connection: &mut PgConnection,
         pod: i64,
     ) -> Result<ChargedRows, StoreError> {
-        let query = sqlx::query_scalar(SELECT_CHARGED).bind(pod).bind(Json(&self.accounts)).bind(Json(&self.settling));
+        let accounts = self.accounts.as_slice();
+        let query = sqlx::query_scalar(SELECT_CHARGED).bind(pod).bind(accounts).bind(Json(&self.settling));
         let text: String = in_time(STATEMENT_TIMEOUT, query.fetch_one(connection)).await?;
         Ok(serde_json::from_str(&text)?)
     }

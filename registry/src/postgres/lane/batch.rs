@@ -12,6 +12,7 @@ use crate::cluster::JOURNAL_VERSION_MIN;
 use crate::columns::to_int;
 use crate::error::StoreError;
 use crate::journal::Seq;
+use crate::postgres::lane::records::NextRun;
 use crate::postgres::lane::result::Tails;
 use crate::postgres::lane::units_json::{
     AppendJson, ClaimJson, ClosedJson, CreateJson, FreedJson, InterruptedJson, KeyJson, OpenedJson, ReleaseJson,
@@ -27,32 +28,34 @@ use crate::runs::{OwnerActivity, RunRecord};
 
 /// Journal entries, one element each.
 #[derive(Default)]
-struct EntryColumns<'b> {
-    units: Vec<i32>,
+pub(super) struct EntryColumns<'b> {
+    pub(super) units: Vec<i32>,
     runs: Vec<&'b str>,
-    seqs: Vec<i64>,
-    times: Vec<i64>,
-    texts: Vec<&'b str>,
+    pub(super) seqs: Vec<i64>,
+    pub(super) times: Vec<i64>,
+    pub(super) texts: Vec<&'b str>,
 }
 
 /// Replies under keys, one element each.
 #[derive(Default)]
-struct ReplyColumns<'b> {
-    keys: Vec<&'b str>,
-    tenants: Vec<&'b str>,
-    times: Vec<i64>,
-    texts: Vec<Option<&'b str>>,
+pub(super) struct ReplyColumns<'b> {
+    pub(super) keys: Vec<&'b str>,
+    pub(super) tenants: Vec<&'b str>,
+    pub(super) times: Vec<i64>,
+    pub(super) texts: Vec<Option<&'b str>>,
 }
 
 /// Records of the chain, one element each.
 #[derive(Default)]
-struct RecordColumns<'b> {
+pub(super) struct RecordColumns<'b> {
     numbers: Vec<i64>,
-    hashes: Vec<Vec<u8>>,
-    times: Vec<i64>,
-    requests: Vec<Option<&'b str>>,
-    tenants: Vec<Option<&'b str>>,
-    texts: Vec<String>,
+    pub(super) hashes: Vec<Vec<u8>>,
+    pub(super) times: Vec<i64>,
+    pub(super) requests: Vec<Option<&'b str>>,
+    pub(super) tenants: Vec<Option<&'b str>>,
+    /// True for one that opens an entry which remains open.
+    pub(super) opens: Vec<bool>,
+    pub(super) texts: Vec<String>,
 }
 
 /// The records that a unit has appended to the chain.
@@ -73,13 +76,14 @@ pub(in crate::postgres) struct KnownLease {
 
 /// A batch of units.
 pub(in crate::postgres) struct LaneBatch<'b> {
-    chain: u64,
-    tip: ChainTip,
+    pub(super) chain: u64,
+    /// The tip of the chain after the records of the batch.
+    pub(super) tip: ChainTip,
     tails: &'b Tails,
-    units: UnitsJson<'b>,
-    entries: EntryColumns<'b>,
-    replies: ReplyColumns<'b>,
-    records: RecordColumns<'b>,
+    pub(super) units: UnitsJson<'b>,
+    pub(super) entries: EntryColumns<'b>,
+    pub(super) replies: ReplyColumns<'b>,
+    pub(super) records: RecordColumns<'b>,
 }
 
 /// The number of a unit in its batch.
@@ -95,18 +99,18 @@ impl<'b> LaneBatch<'b> {
         Self { chain, tip, tails, units, entries, replies, records }
     }
 
-    /// Adds a unit. `record` is that of its run after the unit, `lease` that of the tree that it claims.
+    /// Adds a unit. `next` is its run after the unit, `lease` that of the tree that it claims.
     pub(in crate::postgres) fn add(
         &mut self,
         index: usize,
         unit: &'b QueuedUnit,
-        record: Option<&'b RunRecord>,
+        next: Option<&'b NextRun>,
         lease: KnownLease,
     ) -> Result<UnitRecords, StoreError> {
         let (number, at) = (unit_number(index), unit.at.as_micros());
         if unit.refusal.is_none() {
             if let Some(change) = &unit.run {
-                self.add_change(number, change, record, unit, lease);
+                self.add_change(number, change, next, unit, lease);
             }
             if let Some(key) = &unit.key {
                 let (hash, (key, tenant)) = (&key.request_hash, &key.key);
@@ -127,11 +131,11 @@ impl<'b> LaneBatch<'b> {
         &mut self,
         unit: i32,
         change: &'b ChangeRun,
-        record: Option<&'b RunRecord>,
+        next: Option<&'b NextRun>,
         queued: &'b QueuedUnit,
         lease: KnownLease,
     ) {
-        let at = queued.at;
+        let (at, record) = (queued.at, next.map(|next| &next.record));
         match change {
             ChangeRun::Create(create) => {
                 if let Some(record) = record {
@@ -150,6 +154,8 @@ impl<'b> LaneBatch<'b> {
                     pending: record.map_or(0, |record| record.pending_approvals),
                     updated: record.map_or(0, |record| record.updated.as_micros()),
                     progress: StatusChange::are_progress(&entries.changes),
+                    root: record.map_or(run, |record| &record.root),
+                    number: next.and_then(|next| next.number),
                 });
                 if entries.releases_key {
                     self.units.freed.push(FreedJson { unit, run });
@@ -199,6 +205,7 @@ impl<'b> LaneBatch<'b> {
             fence: record.fence.0,
             pod: &record.pod,
             unowned: new.is_unowned,
+            journal_version: new.journal_version,
         });
         if new.journal_version > JOURNAL_VERSION_MIN {
             let version = new.journal_version;
@@ -223,13 +230,13 @@ impl<'b> LaneBatch<'b> {
         let mut records = UnitRecords::default();
         let at = queued.at;
         if let Some((event, subject)) = &queued.opening {
-            let number = self.append(event, Some(subject), at);
+            let number = self.append(event, Some(subject), at, queued.refusal.is_none());
             records.opened = Some(number);
             match &queued.refusal {
                 Some(error) => {
                     let opened = AuditSeq::in_chain(self.chain, number);
                     let closing = CloseEntry::refused(opened, subject.clone(), at, error);
-                    self.append(&closing.event(self.chain)?, Some(subject), at);
+                    self.append(&closing.event(self.chain)?, Some(subject), at, false);
                 }
                 None => {
                     let (request, tenant, written_at) = (&subject.request, &subject.tenant, at.to_string());
@@ -242,7 +249,7 @@ impl<'b> LaneBatch<'b> {
             }
         }
         if let Some(event) = &queued.event {
-            records.event = Some(self.append(event, None, at));
+            records.event = Some(self.append(event, None, at, false));
         }
         if let Some(closing) = &queued.closing {
             self.add_closing(closing)?;
@@ -255,7 +262,7 @@ impl<'b> LaneBatch<'b> {
         let (event, chain, number) = (closing.event(self.chain)?, opened.chain(), opened.number());
         match end {
             EntryEnd::Closed(_) | EntryEnd::Interrupted => {
-                self.append(&event, Some(subject), *at);
+                self.append(&event, Some(subject), *at, false);
                 self.units.closed.push(ClosedJson { chain, number });
             }
             // The database decides whether it is open, and links the record.
@@ -272,14 +279,15 @@ impl<'b> LaneBatch<'b> {
         Ok(())
     }
 
-    /// Appends a record to the chain.
-    fn append(&mut self, event: &EventJson, subject: Option<&'b EntrySubject>, at: Timestamp) -> u64 {
+    /// Appends a record to the chain. `opens` is true if it opens an entry which remains open.
+    fn append(&mut self, event: &EventJson, subject: Option<&'b EntrySubject>, at: Timestamp, opens: bool) -> u64 {
         let ChainRow { number, hash, record } = self.tip.append(at, event);
         self.records.numbers.push(to_int(number));
         self.records.hashes.push(hash.as_bytes().to_vec());
         self.records.times.push(at.as_micros());
         self.records.requests.push(subject.map(|subject| subject.request.as_str()));
         self.records.tenants.push(subject.map(|subject| subject.tenant.as_str()));
+        self.records.opens.push(opens);
         self.records.texts.push(record);
         number
     }

@@ -8,14 +8,16 @@ use protocol::{RunId, Timestamp};
 
 use crate::audit::AuditSeq;
 use crate::audit::chain::ChainTip;
+use crate::columns::to_int;
 use crate::core::{Receipts, UnitError};
 use crate::error::StoreError;
 use crate::journal::{Receipt, Seq};
 use crate::postgres::command::LaneCommand;
 use crate::postgres::lane::batch::{UnitRecords, unit_number};
+use crate::postgres::lane::records::NextRun;
 use crate::postgres::lane::result::{ClaimedRow, Committed, CreatedRow, RefusedUnit, TipRow};
 use crate::postgres::lane::{Lane, Written};
-use crate::postgres::runs::row::select_open_runs;
+use crate::postgres::runs::row::select_numbered;
 use crate::postgres::unit::run::{ChangeRun, CreateRun};
 use crate::postgres::unit::{CloseEntry, QueuedUnit};
 use crate::runs::leases::NewLease;
@@ -23,8 +25,8 @@ use crate::runs::{ClaimedTree, RunRecord};
 
 /// What the database has decided about the requests of a taken unit.
 struct Taken {
-    /// The record of its run after it.
-    record: Option<RunRecord>,
+    /// Its run after it.
+    next: Option<NextRun>,
     /// The number of the run that it has created.
     created: Option<u64>,
     claimed: Option<ClaimedRow>,
@@ -45,7 +47,7 @@ impl Lane {
         let mut repeated = Vec::new();
         let settled = units.iter().flat_map(|unit| &unit.settled);
         self.store.reservations.forget(settled.map(|record| record.reservation.id));
-        for (index, ((mut unit, records), record)) in units.into_iter().zip(records).zip(runs).enumerate() {
+        for (index, ((mut unit, records), next)) in units.into_iter().zip(records).zip(runs).enumerate() {
             let number = unit_number(index);
             let mut receipts = std::mem::take(&mut unit.receipts);
             self.add_permits(&mut receipts, &unit, records);
@@ -58,7 +60,7 @@ impl Lane {
                     continue;
                 }
             };
-            let taken = Taken { record, created: created.get(&number).copied(), claimed: claimed.remove(&number) };
+            let taken = Taken { next, created: created.get(&number).copied(), claimed: claimed.remove(&number) };
             let reply = unit.reply.take();
             let result = match refusal {
                 Some(error) => {
@@ -119,22 +121,23 @@ impl Lane {
         taken: Taken,
     ) -> Result<Receipts, UnitError> {
         let at = unit.at;
-        let Taken { record, created, claimed } = taken;
+        let Taken { next, created, claimed } = taken;
         match unit.run.take() {
-            Some(ChangeRun::Create(create)) => self.on_created(&create, record, created, at, &mut receipts)?,
+            Some(ChangeRun::Create(create)) => self.on_created(&create, next, created, at, &mut receipts)?,
             Some(ChangeRun::Append { run, fence, after, entries }) => {
                 let through = after.plus(entries.texts.len() as u64);
-                let root = record.as_ref().map_or_else(|| self.store.root_of(&run), |record| record.root.clone());
+                let record = next.as_ref().map(|next| &next.record);
+                let root = record.map_or_else(|| self.store.root_of(&run), |record| record.root.clone());
                 self.store.leases.on_written(&root, fence);
                 // An owner whose lease expired keeps the tree as long as no other owner has claimed it.
                 let _ = self.store.leases.renew(&root, fence, None, at);
-                if record.as_ref().is_some_and(|record| record.status.is_terminal()) {
+                if record.is_some_and(|record| record.status.is_terminal()) {
                     self.store.leases.remove_run(&root, fence);
                     self.store.leases.forget_ended(&root, fence);
                     self.store.remove_root(&run);
                 }
-                if let Some(record) = record {
-                    self.records.insert(record);
+                if let Some(NextRun { number: Some(number), record }) = next {
+                    self.records.insert(number, record);
                 }
                 self.store.journal_notifiers.notify(&run);
                 receipts.journal = Some(Receipt::new(run, after, through));
@@ -159,12 +162,12 @@ impl Lane {
     fn on_created(
         &mut self,
         create: &CreateRun,
-        record: Option<RunRecord>,
+        next: Option<NextRun>,
         number: Option<u64>,
         at: Timestamp,
         receipts: &mut Receipts,
     ) -> Result<(), UnitError> {
-        let (Some(record), Some(number)) = (record, number) else { return Err(undecided()) };
+        let (Some(NextRun { record, .. }), Some(number)) = (next, number) else { return Err(undecided()) };
         let (run, fence) = (record.run.clone(), record.fence);
         match create.new.caller() {
             _ if record.status.is_terminal() => {}
@@ -184,34 +187,36 @@ impl Lane {
             self.store.journal_notifiers.notify(&run);
             receipts.journal = Some(Receipt::new(run, Seq(0), record.seq));
         }
-        self.records.insert(record);
+        self.records.insert(to_int(number), record);
         Ok(())
     }
 
     /// Reads the runs of a tree that was claimed.
     async fn claimed_tree(&mut self, root: &RunId, row: &ClaimedRow) -> Result<ClaimedTree, StoreError> {
-        let runs = match self.open_runs(root).await {
-            Ok(runs) => runs,
+        let numbered = match self.open_runs(root).await {
+            Ok(numbered) => numbered,
             Err(error) => {
                 // This pod owns the tree; it is found by the next recovery.
                 self.store.leases.add_unclaimed([row.number]);
                 return Err(error);
             }
         };
-        for record in &runs {
+        let mut runs = Vec::with_capacity(numbered.len());
+        for (number, record) in numbered {
             self.store.add_root(&record.run, root);
-            self.records.insert(record.clone());
+            self.records.insert(number, record.clone());
+            runs.push(record);
         }
         Ok(ClaimedTree { fence: row.fence(), failures: row.failures, runs, last_activity: row.last_activity() })
     }
 
-    async fn open_runs(&mut self, root: &RunId) -> Result<Vec<RunRecord>, StoreError> {
-        if let Ok(runs) = select_open_runs(self.link.reader().await?, root).await {
+    async fn open_runs(&mut self, root: &RunId) -> Result<Vec<(i64, RunRecord)>, StoreError> {
+        if let Ok(runs) = select_numbered(self.link.reader().await?, root).await {
             return Ok(runs);
         }
         // The connection may have been lost since the batch.
         self.link.disconnect();
-        let runs = select_open_runs(self.link.reader().await?, root).await;
+        let runs = select_numbered(self.link.reader().await?, root).await;
         runs.inspect_err(|_| self.link.disconnect())
     }
 }

@@ -16,14 +16,21 @@ use crate::runs::{Fence, RunRecord};
 /// Records that are cached between batches.
 const CACHED_RECORDS_MAX: usize = 50_000;
 
-/// The records of the runs that a lane writes.
+/// The record of a run after a unit.
+pub(in crate::postgres) struct NextRun {
+    /// The number of the run; none if the unit creates it.
+    pub(in crate::postgres) number: Option<i64>,
+    pub(in crate::postgres) record: RunRecord,
+}
+
+/// The records of the runs that a lane writes, with their numbers.
 #[derive(Default)]
-pub(in crate::postgres) struct RecordCache(HashMap<RunId, RunRecord>);
+pub(in crate::postgres) struct RecordCache(HashMap<RunId, (i64, RunRecord)>);
 
 impl RecordCache {
-    /// The record of a run, if it is that after this entry of this owner.
-    pub(in crate::postgres) fn at(&self, run: &RunId, fence: Fence, after: Seq) -> Option<&RunRecord> {
-        self.0.get(run).filter(|record| record.fence == fence && record.seq == after)
+    /// The number and the record of a run, if it is that after this entry of this owner.
+    pub(in crate::postgres) fn at(&self, run: &RunId, fence: Fence, after: Seq) -> Option<&(i64, RunRecord)> {
+        self.0.get(run).filter(|(_, record)| record.fence == fence && record.seq == after)
     }
 
     /// Reads runs that are not cached as they have to be.
@@ -35,13 +42,14 @@ impl RecordCache {
         let reading = sqlx::query(select_records!("WHERE r.run = ANY ($1)")).bind(runs).fetch_all(connection);
         let rows = in_time(STATEMENT_TIMEOUT, reading).await?;
         for row in &rows {
-            self.insert(decode_record(row)?.1);
+            let (number, record) = decode_record(row)?;
+            self.insert(number, record);
         }
         Ok(())
     }
 
     /// Stores the record of a run that may be written again. A run that has ended is not.
-    pub(in crate::postgres) fn insert(&mut self, record: RunRecord) {
+    pub(in crate::postgres) fn insert(&mut self, number: i64, record: RunRecord) {
         if record.status.is_terminal() {
             self.0.remove(&record.run);
             return;
@@ -49,6 +57,6 @@ impl RecordCache {
         if self.0.len() >= CACHED_RECORDS_MAX {
             self.0.clear();
         }
-        self.0.insert(record.run.clone(), record);
+        self.0.insert(record.run.clone(), (number, record));
     }
 }

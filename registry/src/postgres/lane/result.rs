@@ -129,6 +129,14 @@ pub(in crate::postgres) struct Committed {
     pub(in crate::postgres) tip: Option<TipRow>,
 }
 
+/// The result of a plain batch, all of whose units are taken.
+#[derive(Debug, Deserialize)]
+pub(in crate::postgres) struct PlainCommitted {
+    /// The numbers of the runs that it has created, in the order of their ids.
+    #[serde(default)]
+    pub(in crate::postgres) numbers: Vec<u64>,
+}
+
 /// For each reason the event that closes an entry whose unit is not taken, from behind the number of its record.
 pub(in crate::postgres) type Tails = BTreeMap<&'static str, String>;
 

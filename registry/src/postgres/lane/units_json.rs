@@ -20,6 +20,11 @@ pub(super) struct AppendJson<'b> {
     pub(super) pending: u32,
     pub(super) updated: i64,
     pub(super) progress: bool,
+    /// The root of its tree, and its number, if that is known.
+    #[serde(skip)]
+    pub(super) root: &'b RunId,
+    #[serde(skip)]
+    pub(super) number: Option<i64>,
 }
 
 /// A new run.
@@ -49,6 +54,9 @@ pub(super) struct CreateJson<'b> {
     pub(super) pod: &'b PodId,
     /// Its tree has no owner.
     pub(super) unowned: bool,
+    /// The version of its journal.
+    #[serde(skip)]
+    pub(super) journal_version: u32,
 }
 
 /// The version of the journal of a run, if it is not the first one.

@@ -36,9 +36,18 @@ pub(in crate::postgres) async fn select_open_runs(
     executor: impl PgExecutor<'_>,
     root: &RunId,
 ) -> Result<Vec<RunRecord>, StoreError> {
+    let numbered = select_numbered(executor, root).await?;
+    Ok(numbered.into_iter().map(|(_, record)| record).collect())
+}
+
+/// As [`select_open_runs`], with the numbers of the runs.
+pub(in crate::postgres) async fn select_numbered(
+    executor: impl PgExecutor<'_>,
+    root: &RunId,
+) -> Result<Vec<(i64, RunRecord)>, StoreError> {
     let reading = sqlx::query(select_records!("WHERE r.root = $1 AND NOT r.ended ORDER BY r.number"))
         .bind(root.as_str())
         .fetch_all(executor);
     let rows = in_time(STATEMENT_TIMEOUT, reading).await?;
-    rows.iter().map(|row| Ok(decode_record(row)?.1)).collect()
+    rows.iter().map(decode_record).collect()
 }

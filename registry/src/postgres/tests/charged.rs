@@ -35,7 +35,7 @@ async fn what_was_charged_is_read_by_a_new_connection_after_a_lost_one() {
     let run = Budget::Run(run_id(1));
     assert_eq!(ledger.charged(&run).await.unwrap(), Charged::default());
     let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-                     WHERE datname = current_database() AND query LIKE '%greenroom_charged_v2%' \
+                     WHERE datname = current_database() AND query LIKE '%greenroom_charged_v3%' \
                      AND pid <> pg_backend_pid()";
     stores.test_database().execute(terminate).await;
     assert_eq!(ledger.charged(&run).await.unwrap(), Charged::default());

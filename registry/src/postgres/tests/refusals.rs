@@ -165,7 +165,8 @@ async fn a_database_without_a_function_is_refused_and_reported_by_the_check() {
     let database = TestDatabase::migrated().await;
     let stores = open_pod(&database.url(), "pod_a", 1).await.unwrap();
     let drop_function = "DO $$ DECLARE f regprocedure; BEGIN FOR f IN SELECT oid::regprocedure FROM pg_proc \
-                         WHERE proname = 'greenroom_commit_v2' LOOP EXECUTE 'DROP FUNCTION ' || f; END LOOP; END $$";
+                         WHERE proname IN ('greenroom_commit_v2', 'greenroom_commit_plain_v1') \
+                         LOOP EXECUTE 'DROP FUNCTION ' || f; END LOOP; END $$";
     let mut connection = connect(&parse_url(&database.url()).unwrap()).await.unwrap();
     check_functions(&mut connection).await.unwrap();
     database.execute(drop_function).await;

@@ -4,25 +4,30 @@
 use std::path::Path;
 
 use greenroom_protocol::Cause;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::admin::check_json;
 use crate::cli::output::Output;
 use crate::cli::runs::format_report;
 use crate::compose::stores::existing_signer;
 use crate::config::Config;
-use crate::config::store::SupportedStore;
+use crate::config::store::{ServerDatabase, SupportedStore};
 use crate::pipeline::store_failure::name_store;
+
+/// What a user has to know of a command for a database whose URL has a password.
+const PASSWORD_NOTE: &str = "the command does not contain the password: set PGPASSWORD to it, or add it to the file .pgpass of your home folder";
 
 /// Prints the command that copies the database.
 #[must_use]
 pub fn backup(config: &Config, to: &Path, output: Output) -> u8 {
-    let database = config.store.database().unwrap_or_default();
-    let command = format!("pg_dump --format=custom --file={} --dbname={database}", to.display());
+    let Some(database) = config.store.server_database() else { return 0 };
+    let command = format!("pg_dump --format=custom --file={} --dbname={}", quote_path(to), quote(&database.url));
     // A key of the configuration is in no file of the data directory.
     let key_file = config.audit_key.is_none().then(|| config.audit_key_file());
     let report = json!({ "command": command, "copy_too": key_file.into_iter().collect::<Vec<_>>() });
-    output.document(&report, || command.clone());
+    let report = with_note(report, &database);
+    // A shell that executes what is printed ignores the note.
+    output.document(&report, || if database.has_password { format!("# {PASSWORD_NOTE}\n{command}") } else { command });
     0
 }
 
@@ -33,12 +38,59 @@ pub fn backup(config: &Config, to: &Path, output: Output) -> u8 {
 /// Those of the store and of the audit key.
 pub async fn restore(config: &Config, from: &Path, output: Output) -> Result<u8, Cause> {
     let SupportedStore::Postgres(url) = config.store.supported()? else { return Ok(0) };
+    let Some(database) = config.store.server_database() else { return Ok(0) };
     let key = existing_signer(config)?.map(|signer| signer.chain_key().clone().without_head_file());
     let checked = greenroom_registry::examine_postgres(url, key.as_ref()).await;
     let checked = checked.map_err(|error| name_store(error.cause(), &config.store, None))?;
-    let database = config.store.database().unwrap_or_default();
-    let command = format!("pg_restore --clean --if-exists --dbname={database} {}", from.display());
-    let report = json!({ "command": command, "check": check_json(&checked) });
+    let dbname = quote(&database.url);
+    let command = format!("pg_restore --clean --if-exists --dbname={dbname} {}", quote_path(from));
+    let report = with_note(json!({ "command": command, "check": check_json(&checked) }), &database);
     output.document(&report, || format_report(&report));
     Ok(u8::from(!checked.is_ok()))
+}
+
+/// Adds the note to a report, if the URL of the database has a password.
+fn with_note(mut report: Value, database: &ServerDatabase) -> Value {
+    if let Some(members) = report.as_object_mut().filter(|_| database.has_password) {
+        members.insert("note".to_owned(), PASSWORD_NOTE.into());
+    }
+    report
+}
+
+fn quote_path(path: &Path) -> String {
+    quote(&path.display().to_string())
+}
+
+/// A word of a command as a shell reads it.
+fn quote(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:@%+,=".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_a_shell_would_change_is_quoted() {
+        for (word, quoted) in [
+            ("postgres://u@h:5432/d", "postgres://u@h:5432/d"),
+            ("postgres://u@h/d?sslmode=require&user=x", "'postgres://u@h/d?sslmode=require&user=x'"),
+            ("a copy.dump", "'a copy.dump'"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quote(word), quoted);
+        }
+    }
+
+    #[test]
+    fn the_note_about_the_password_is_in_the_report_of_a_url_that_has_one() {
+        let database = |has_password| ServerDatabase { url: "postgres://u@h/d".to_owned(), has_password };
+        assert_eq!(with_note(json!({}), &database(true)), json!({ "note": PASSWORD_NOTE }));
+        assert_eq!(with_note(json!({}), &database(false)), json!({}));
+    }
 }

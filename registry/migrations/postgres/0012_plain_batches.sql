@@ -15,7 +15,7 @@ ALTER TABLE audit_chains ADD COLUMN batch bigint NOT NULL DEFAULT 0, ADD COLUMN 
 --   new:       the runs that are created, sorted by the bytes of their ids; this pod owns the tree of each unless it is
 --              `unowned`
 --   principal: the owners of the new runs that may not be stored yet
---   entry:     entries of journals: of the run with this number, or else of the run with this place among the new ones
+--   entry:     entries of journals: of the run with this number, or else of the new run at this position
 --   record:    records of the chain; `opens` is true for one that opens an entry
 --   closed:    the entries that are closed, each by the record that has opened it
 --   key:       keys to reserve, for a run or for a request of this pod

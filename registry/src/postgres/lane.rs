@@ -254,11 +254,11 @@ impl Lane {
             let PlainCommitted { numbers } = parse_result(&result)?;
             let tip = TipRow { number: batch.tip.number, hash: batch.tip.hash };
             let (refused, created, claimed) = (Vec::new(), plain.created(numbers), Vec::new());
-            let stored: Vec<_> = plain.principals().collect();
-            if self.principals.len().saturating_add(stored.len()) > STORED_PRINCIPALS_MAX {
+            let new_principals: Vec<_> = plain.principals().collect();
+            if self.principals.len().saturating_add(new_principals.len()) > STORED_PRINCIPALS_MAX {
                 self.principals.clear();
             }
-            self.principals.extend(stored);
+            self.principals.extend(new_principals);
             return Ok(Written { committed: Committed { refused, created, claimed, tip: Some(tip) }, records, runs });
         }
         let committed = parse_result(&self.link.execute(&batch).await?)?;

@@ -71,9 +71,9 @@ fn expect_context(pod: &PodProcess, run: &RunId) -> Result<()> {
 }
 
 /// Waits until a pod serves the requests of a user, or denies them because their number is not known.
-fn wait_answered(pod: &PodProcess, is_denied: bool) -> Result<()> {
+fn wait_replied(pod: &PodProcess, is_denied: bool) -> Result<()> {
     let (client, agent) = (pod.client()?, AgentId::new("draft_agent")?);
-    let answered = || async {
+    let replied = || async {
         let params = CallParams { inputs: text("hello"), ..CallParams::default() };
         let reply = client.run_agent(agent.clone(), params).await.ok()?;
         let is_expected = match &reply.error {
@@ -82,7 +82,7 @@ fn wait_answered(pod: &PodProcess, is_denied: bool) -> Result<()> {
         };
         is_expected.then_some(())
     };
-    pod.block_on(wait_until(if is_denied { "requests are denied" } else { "requests are served" }, WAIT_MAX, answered))
+    pod.block_on(wait_until(if is_denied { "requests are denied" } else { "requests are served" }, WAIT_MAX, replied))
 }
 
 fn wait_lapsed(pod: &PodProcess) -> Result<()> {
@@ -161,7 +161,7 @@ fn check_end(database: &SharedDatabase, row: Row, pods: &[&PodProcess], run: &Ru
     ensure!(database.calls() == 2 + deaths, "{} calls", database.calls());
     let is_denied = row.redis == Some(OnRedisLoss::Deny) && row.loses_redis && !row.redis_returns;
     for pod in pods {
-        wait_answered(pod, is_denied)?;
+        wait_replied(pod, is_denied)?;
         ensure!(pod.block_on(pod.pod().stores().audit.verify())?.is_valid(), "the audit is valid");
     }
     Ok(())

@@ -41,8 +41,8 @@ pub(super) struct PlainBatch<'p> {
 }
 
 impl<'p> PlainBatch<'p> {
-    /// The batch, if it is plain. The principals that are `stored` already are left out.
-    pub(super) fn new(batch: &'p LaneBatch<'p>, stored: &HashSet<ContentHash>) -> Option<Self> {
+    /// The batch, if it is plain. Principals that are stored already are left out.
+    pub(super) fn new(batch: &'p LaneBatch<'p>, stored_principals: &HashSet<ContentHash>) -> Option<Self> {
         let units = &batch.units;
         if !is_plain(units) {
             return None;
@@ -62,7 +62,7 @@ impl<'p> PlainBatch<'p> {
             appends: AppendColumns::new(&units.appends, &numbers),
             new_runs: NewRunColumns::new(&creates),
             creators,
-            principals: PrincipalColumns::new(&creates, stored),
+            principals: PrincipalColumns::new(&creates, stored_principals),
             entry_runs,
             closed: units.closed.iter().map(|closed| (to_int(closed.chain), to_int(closed.number))).unzip(),
             keys: KeyColumns::new(&units.keys),

@@ -28,8 +28,8 @@ async fn commit_empty(connection: &mut PgConnection, batch: i64) -> Result<Strin
     sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await
 }
 
-/// The only chain of the database as the place of outcomes, and the id of a batch of its lane.
-async fn outcome_of(database: &TestDatabase, batch: i64) -> (BatchId, OutcomeRow) {
+/// The row with the outcomes of the only lane, and the id of a batch of it.
+async fn read_outcome_row(database: &TestDatabase, batch: i64) -> (BatchId, OutcomeRow) {
     let pod = database.count("SELECT pod FROM audit_chains").await;
     let chain = database.count("SELECT chain FROM audit_chains").await;
     (BatchId { pod, lane: 0, batch }, OutcomeRow::Chain(chain))
@@ -40,7 +40,7 @@ async fn a_plain_batch_whose_number_is_void_is_never_committed_and_one_that_was_
     let stores = TestStores::postgres().await;
     let database = stores.test_database();
     let mut connection = database.connect().await;
-    let (void, row) = outcome_of(database, 1_000).await;
+    let (void, row) = read_outcome_row(database, 1_000).await;
     for _ in 0..2 {
         assert_eq!(try_resolve(&mut connection, void, row).await.unwrap(), None);
     }
@@ -49,7 +49,7 @@ async fn a_plain_batch_whose_number_is_void_is_never_committed_and_one_that_was_
         assert!(error.to_string().contains("is void"), "{error}");
     }
     let result = commit_empty(&mut connection, 1_001).await.unwrap();
-    let (committed, row) = outcome_of(database, 1_001).await;
+    let (committed, row) = read_outcome_row(database, 1_001).await;
     for _ in 0..2 {
         assert_eq!(try_resolve(&mut connection, committed, row).await.unwrap(), Some(result.clone()));
     }
@@ -60,7 +60,7 @@ async fn a_plain_batch_whose_number_is_void_is_never_committed_and_one_that_was_
 async fn the_number_of_a_plain_batch_can_become_void_while_its_transaction_runs_which_then_writes_nothing() {
     let stores = TestStores::postgres().await;
     let database = stores.test_database();
-    let (id, row) = outcome_of(database, 1_000).await;
+    let (id, row) = read_outcome_row(database, 1_000).await;
     let (mut own, mut blocking) = (database.connect().await, database.connect().await);
     // The transaction waits before its outcome.
     let mut blocker = blocking.begin().await.unwrap();
@@ -83,7 +83,7 @@ async fn the_number_of_a_plain_batch_can_become_void_while_its_transaction_runs_
 async fn the_outcome_of_a_plain_batch_that_has_not_ended_is_waited_for() {
     let stores = TestStores::postgres().await;
     let database = stores.test_database();
-    let (id, row) = outcome_of(database, 1_000).await;
+    let (id, row) = read_outcome_row(database, 1_000).await;
     let mut own = database.connect().await;
     // The outcome is recorded, and the transaction has not ended.
     let mut transaction = own.begin().await.unwrap();

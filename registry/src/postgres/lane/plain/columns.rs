@@ -148,10 +148,10 @@ pub(super) struct PrincipalColumns<'p> {
 
 impl<'p> PrincipalColumns<'p> {
     /// The owners of these runs that are not stored yet.
-    pub(super) fn new(creates: &[&'p CreateJson<'_>], stored: &HashSet<ContentHash>) -> Self {
+    pub(super) fn new(creates: &[&'p CreateJson<'_>], stored_principals: &HashSet<ContentHash>) -> Self {
         let (mut columns, mut added) = (Self::default(), HashSet::new());
         for create in creates {
-            if stored.contains(&create.principal) || !added.insert(create.principal) {
+            if stored_principals.contains(&create.principal) || !added.insert(create.principal) {
                 continue;
             }
             columns.hashes.push(create.principal.as_bytes());
@@ -170,7 +170,7 @@ impl<'p> PrincipalColumns<'p> {
     }
 }
 
-/// The run of each entry of a journal: its number, or its place among the new runs.
+/// The run of each entry of a journal: its number, or its position among the new runs.
 #[derive(Default)]
 pub(super) struct EntryRunColumns {
     numbers: Vec<Option<i64>>,

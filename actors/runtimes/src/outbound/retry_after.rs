@@ -65,7 +65,7 @@ mod tests {
         let at = |retry: &'static str| delay(&[("date", "Wed, 21 Oct 2015 07:28:00 GMT"), ("retry-after", retry)]);
         assert_eq!(at("Wed, 21 Oct 2015 07:28:30 GMT"), Some(30_000));
         assert_eq!(at("Wed, 21 Oct 2015 07:27:30 GMT"), Some(0), "a time that has passed");
-        assert_eq!(at("Wed, 21 Oct 2115 07:28:30 GMT"), day);
+        assert_eq!(at("Mon, 21 Oct 2115 07:28:30 GMT"), day);
         assert_eq!(delay(&[("retry-after", "Wed, 21 Oct 2015 07:28:30 GMT")]), None, "the server's time is unknown");
     }
 }

@@ -176,7 +176,7 @@ async fn an_output_that_the_host_cannot_read_is_an_exception_and_the_process_ser
     let (_root, settings) = folder(text);
     let mut worker = start(&environment(&settings).await, &settings, 1).await;
     for (number, words) in
-        ["nested deeper", "more digits than the host", "surrogates", "more than 1000000 values"].into_iter().enumerate()
+        ["nested deeper", "65 bits", "surrogates", "more than 1000000 values"].into_iter().enumerate()
     {
         let (message, output) = call(&mut worker, json!({ "number": number })).await;
         let Ok(WorkerMessage::Failed(failure)) = message else { panic!("{message:?} {output:?}") };

@@ -178,7 +178,7 @@ async fn an_exception_is_an_error_with_the_last_lines_of_its_traceback() -> Resu
         ("exits", ErrorCode::HandlerFailed, "SystemExit: enough"),
         ("returns", ErrorCode::HandlerFailed, "returned list instead of a dict"),
         ("infinite", ErrorCode::HandlerFailed, "outputs of the handler cannot be sent"),
-        ("huge", ErrorCode::HandlerFailed, "18446744073709551616 has more digits than the host can hold"),
+        ("huge", ErrorCode::HandlerFailed, "an integer has 65 bits, the limit is 64"),
         ("broken", ErrorCode::HandlerFailed, "SyntaxError"),
         ("nameless", ErrorCode::HandlerFailed, "has no function execute"),
         ("incomplete", ErrorCode::InvalidOutput, "result"),

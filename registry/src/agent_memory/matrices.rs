@@ -167,7 +167,7 @@ mod tests {
         }
         let entries = matrices.entries();
         assert_eq!(entries.bytes, entries.by_key.values().map(|entry| entry.bytes).sum::<usize>());
-        assert_eq!(entries.by_key.len(), 3);
+        assert!(entries.bytes <= 100_000 && !entries.by_key.is_empty(), "{}", entries.bytes);
     }
 
     #[tokio::test]

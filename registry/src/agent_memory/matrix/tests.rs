@@ -51,7 +51,8 @@ proptest! {
             .map(|(number, row)| (similarity(query.as_slice(), row.as_slice()).unwrap(), id(number)))
             .filter(|(similarity, _)| *similarity >= min_similarity)
             .collect();
-        exact.sort_by(|one, other| other.0.total_cmp(&one.0));
+        // All are of one time, and then the id decides among equals.
+        exact.sort_by(|one, other| other.0.total_cmp(&one.0).then_with(|| other.1.cmp(&one.1)));
         exact.truncate(limit);
         let candidates = matrix(&rows).candidates(&scan(query, limit, min_similarity));
         for (similarity, id) in exact {

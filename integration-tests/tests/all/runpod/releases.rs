@@ -126,10 +126,12 @@ fn vulnerabilities_secrets_licences_and_sources_are_checked_and_reported() -> Re
     for part in [
         "cargo audit --deny warnings",
         "cargo deny --locked check advisories bans licenses sources",
-        "pip-audit==2.10.1 --requirement integration-tests/python/requirements.txt",
         "dependency-check-report",
     ] {
         ensure!(uses("dependency-check", part), "dependency-check: {part}");
+    }
+    for part in ["pip-audit==2.10.1 pip-audit --requirement integration-tests/python/requirements.txt", "npm audit"] {
+        ensure!(uses("test-packages", part), "test-packages: {part}");
     }
     for part in ["--quiet --recursive actors/runtimes/src/python/greenroom", "bandit-report"] {
         ensure!(uses("bandit", part), "bandit: {part}");

@@ -120,8 +120,8 @@ async fn members_of_a_team_share_its_context_within_their_definitions() -> Resul
     };
     let reply = run("letter").await?;
     assert_eq!(reply.status, Status::Success, "{reply:?}");
-    let outputs = serde_json::to_string(&reply.outputs)?;
-    ensure!(outputs.contains(r#"{"text":"hello"}"#), "{outputs}");
+    // At the end of its step, the first output of the agent replaces what it has written under a key that it provides.
+    ensure!(reply.outputs.get("facts") == Some(&json!("hello")), "{:?}", reply.outputs);
     let reply = run("denied_letter").await?;
     let cause = cause(&reply)?;
     assert_eq!((cause.code.as_str(), &cause.details["cause"]["code"]), ("step_failed", &json!("policy_denied")));

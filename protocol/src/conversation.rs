@@ -217,7 +217,7 @@ mod tests {
         let cause = suspended.clone().into_cause();
         assert!(cause.message.contains("`native:pay`"), "{cause}");
         assert_eq!(SuspendedCall::from_cause(&cause), Some(suspended));
-        let other = Cause { code: ErrorCode::HandlerFailed, ..cause.clone() };
+        let other = Cause { code: ErrorCode::HandlerFailed, ..cause };
         assert_eq!(SuspendedCall::from_cause(&other), None, "a handler cannot suspend its step");
         assert_eq!(SuspendedCall::from_cause(&Cause::new(ErrorCode::ApprovalRequired, "no")), None);
     }

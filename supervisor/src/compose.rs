@@ -44,6 +44,7 @@ use tokio::sync::watch;
 
 use self::active::{ActiveParts, StartLoader};
 use self::actor_tree::ActorTree;
+use self::actors::{ForeignCode, NativeCode};
 use self::host_names::HostNames;
 use self::in_service::InService;
 use self::memory::MemoryServers;
@@ -96,12 +97,12 @@ pub async fn compose_with(
         is_repair,
         creates_runs_unowned,
     } = overrides;
-    let (handlers, tools) = with_built_in(handlers, tools);
+    let native = with_built_in(handlers, tools);
     let sources = OwnSources::open(config)?;
     let (pod, clock) = (PodId::for_start(&config.pod, ids.next_id()), pod_clock(clock));
     let mut services = Services::new();
     let metrics = services::start_metrics(&mut services, metrics)?;
-    let (outside, host_names) = Box::pin(open_outside(config, &metrics, &handlers, &tools)).await?;
+    let (outside, host_names) = Box::pin(open_outside(config, &metrics, &native)).await?;
     let opening = Box::pin(stores::open(config, &pod, &clock, &ids, restores.as_ref()));
     let (redis, memory) = (redis::connect(config, &metrics), memory::open(config, &metrics));
     let (opened, redis, memory) = tokio::try_join!(opening, Box::pin(redis), Box::pin(memory))?;
@@ -143,13 +144,12 @@ pub async fn compose_with(
         clock,
         ids,
     };
-    Box::pin(start(parts, services, PodStart { handlers, tools, outside, evaluator, cluster, in_service, lock })).await
+    Box::pin(start(parts, services, PodStart { native, outside, evaluator, cluster, in_service, lock })).await
 }
 
 /// What a pod is started with, beside what its parts share.
 struct PodStart {
-    handlers: Vec<Arc<dyn Handler>>,
-    tools: Vec<Arc<dyn Tool>>,
+    native: NativeCode,
     outside: OutboundParts,
     evaluator: Option<WrapEvaluator>,
     cluster: ClusterRuntime,
@@ -159,7 +159,7 @@ struct PodStart {
 
 /// Starts the actors and the pipeline of a pod, and what runs beside them.
 async fn start(parts: PodParts, mut services: Services, pod: PodStart) -> Result<Pod, Cause> {
-    let PodStart { handlers, tools, outside, evaluator, cluster, in_service, lock } = pod;
+    let PodStart { native, outside, evaluator, cluster, in_service, lock } = pod;
     let (wasm, ticker) = wasm::open(&parts.config).await?;
     services::start_ticker(&mut services, ticker);
     let mcp = mcp::open(&parts.config, parts.metrics.mcp().clone())?;
@@ -168,7 +168,7 @@ async fn start(parts: PodParts, mut services: Services, pod: PodStart) -> Result
         vec![python::start(&mut services, &parts), Arc::new(wasm), Arc::new(outside.service)];
     let tool_sources: Vec<Arc<dyn ToolSource>> = vec![outside.tools.clone(), mcp];
     let accounting = Accounting::new(&parts.stores, Arc::clone(&parts.clock));
-    let env = actors::execution_env(&parts, (handlers, tools), (runtimes, tool_sources), accounting);
+    let env = actors::execution_env(&parts, native, ForeignCode { runtimes, tool_sources }, accounting);
     let built = actors::spawn_tree(&parts, &env).await?;
     services::start_cluster(&mut services, &parts, &built.runs);
     let (pipeline, releaser) = pipeline::build(&parts, &env, built.dispatcher, built.runs, evaluator)?;
@@ -184,11 +184,10 @@ async fn start(parts: PodParts, mut services: Services, pod: PodStart) -> Result
 async fn open_outside(
     config: &Config,
     metrics: &Metrics,
-    handlers: &[Arc<dyn Handler>],
-    tools: &[Arc<dyn Tool>],
+    native: &NativeCode,
 ) -> Result<(OutboundParts, HostNames), Cause> {
     let outside = outbound::open(config, metrics.outbound().clone()).await?;
-    let constant = catalogue::host_names(config, handlers, tools, []);
+    let constant = catalogue::host_names(config, &native.handlers, &native.tools, []);
     let host_names = HostNames::new(constant, Arc::clone(&outside.tools));
     Ok((outside, host_names))
 }
@@ -225,11 +224,11 @@ async fn start_remote(
 }
 
 /// The handlers and tools of this release, with others.
-fn with_built_in(
-    handlers: Vec<Arc<dyn Handler>>,
-    tools: Vec<Arc<dyn Tool>>,
-) -> (Vec<Arc<dyn Handler>>, Vec<Arc<dyn Tool>>) {
-    ([greenroom_runtimes::handlers(), handlers].concat(), [greenroom_runtimes::tools(), tools].concat())
+fn with_built_in(handlers: Vec<Arc<dyn Handler>>, tools: Vec<Arc<dyn Tool>>) -> NativeCode {
+    NativeCode {
+        handlers: [greenroom_runtimes::handlers(), handlers].concat(),
+        tools: [greenroom_runtimes::tools(), tools].concat(),
+    }
 }
 
 /// The clock of a pod on a machine with these clocks.

@@ -2,6 +2,7 @@
 //! stored numbers would need, which is what its time consists of. The scan finds candidates. Whoever reads their stored
 //! vectors has the exact matches, because the difference between both similarities is bounded.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
@@ -237,7 +238,7 @@ impl Matrix {
 
 /// Drops rows beside which there are `limit` newer ones with the same vector.
 fn retain_newest_of_equal(rows: &mut Vec<RowInfo>, limit: usize) {
-    rows.sort_unstable_by(|one, other| (other.at, other.id).cmp(&(one.at, one.id)));
+    rows.sort_unstable_by_key(|row| Reverse((row.at, row.id)));
     let mut newer: HashMap<u64, usize> = HashMap::new();
     rows.retain(|row| {
         let count = newer.entry(row.vector_hash).or_default();

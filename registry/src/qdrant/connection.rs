@@ -100,7 +100,7 @@ impl Connection {
             outage: Outage::default(),
             is_failing: AtomicBool::new(false),
         };
-        if let Err(error) = limit_time(PREPARE_TIMEOUT, connection.prepare_once()).await {
+        if let Err(error) = limit_time(PREPARE_TIMEOUT, Box::pin(connection.prepare_once())).await {
             connection.on_failure(&error);
             if error.is_misconfiguration() {
                 return Err(error);
@@ -125,7 +125,8 @@ impl Connection {
         let result = match self.outage.begin() {
             Err(error) => Err(error),
             Ok(attempt) => {
-                let result = limit_time(OPERATION_TIMEOUT, work).await;
+                // The requests of the client are large futures, and their callers need not be.
+                let result = limit_time(OPERATION_TIMEOUT, Box::pin(work)).await;
                 match &result {
                     Err(error) if error.is_outage() => attempt.fail(error.clone()),
                     Ok(_) | Err(_) => attempt.succeed(),

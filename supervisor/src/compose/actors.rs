@@ -35,13 +35,31 @@ pub(crate) struct BuiltTree {
     pub spawner: CategorySpawner,
 }
 
+/// The handlers and tools that are compiled in.
+pub(crate) struct NativeCode {
+    /// The handlers.
+    pub handlers: Vec<Arc<dyn Handler>>,
+    /// The tools.
+    pub tools: Vec<Arc<dyn Tool>>,
+}
+
+/// The code of others: what executes it, and the tools that it provides.
+pub(crate) struct ForeignCode {
+    /// The runtimes.
+    pub runtimes: Vec<Arc<dyn Runtime>>,
+    /// The sources of tools.
+    pub tool_sources: Vec<Arc<dyn ToolSource>>,
+}
+
 /// What all executions of this pod share.
 pub(crate) fn execution_env(
     parts: &PodParts,
-    (handlers, tools): (Vec<Arc<dyn Handler>>, Vec<Arc<dyn Tool>>),
-    (runtimes, tool_sources): (Vec<Arc<dyn Runtime>>, Vec<Arc<dyn ToolSource>>),
+    native: NativeCode,
+    foreign: ForeignCode,
     accounting: Accounting,
 ) -> Arc<ExecutionEnv> {
+    let NativeCode { handlers, tools } = native;
+    let ForeignCode { runtimes, tool_sources } = foreign;
     let files = files::open(parts.config.files_roots.clone());
     let files = FileSources::new(files, Arc::clone(&parts.stores.artifacts), Arc::clone(&parts.stores.runs));
     let (native, native_tools) = register_native(handlers, tools, accounting.clone());

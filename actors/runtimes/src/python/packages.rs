@@ -80,7 +80,7 @@ fn environment_name(content: &[u8], interpreter: &Interpreter) -> String {
 /// Installs with `uv` if the machine has it, else with `venv` and pip of the interpreter.
 async fn install(requirements: &Path, environment: &Path, interpreter: &Interpreter) -> Result<(), FailedStep> {
     // A relative path in the requirements begins at their folder.
-    let folder = requirements.parent().unwrap_or(Path::new("/"));
+    let folder = requirements.parent().unwrap_or_else(|| Path::new("/"));
     let (uv, executable, python) = (Path::new("uv"), &interpreter.executable, environment.join("bin").join("python"));
     let mut creation = command::command(uv);
     creation.args(["venv", "--python"]).arg(executable).arg(environment);

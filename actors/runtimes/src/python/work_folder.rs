@@ -249,7 +249,7 @@ mod tests {
         fs::write(work.join(".0/file"), "content").unwrap();
         symlink(&outside, work.join("link")).unwrap();
         for closed in ["closed/inner", "closed", ""] {
-            fs::set_permissions(work.join(closed), Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(work.join(closed), Permissions::from_mode(0o0)).unwrap();
         }
         remove_tree(&work).unwrap();
         assert!(!work.exists() && outside.join("file").exists());

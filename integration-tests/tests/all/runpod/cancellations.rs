@@ -148,8 +148,9 @@ impl Transport for EndlessRun {
     }
 
     fn stream(self: Arc<Self>, _: Envelope) -> ProgressStream {
-        let run = Some(RunId::new("run_1").unwrap());
-        let accepted = Progress::Accepted { pod: PodId::new("pod").unwrap(), run };
+        let ids = (PodId::new("pod"), RunId::new("run_1"));
+        let (Ok(pod), Ok(run)) = ids else { return stream::empty().boxed() };
+        let accepted = Progress::Accepted { pod, run: Some(run) };
         let first = [Ok(accepted), Ok(Progress::Text("once".to_owned()))];
         stream::iter(first).chain(stream::pending()).boxed()
     }

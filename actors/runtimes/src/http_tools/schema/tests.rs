@@ -51,7 +51,8 @@ fn a_reference_to_itself_is_any_object_and_one_to_elsewhere_is_anything() {
 
 #[test]
 fn a_schema_that_doubles_at_each_level_is_cut() {
-    let level = |next: String| json!({ "type": "object", "properties": { "a": { "$ref": next.clone() }, "b": { "$ref": next } } });
+    let level =
+        |next: String| json!({ "type": "object", "properties": { "a": { "$ref": next }, "b": { "$ref": next } } });
     let mut root = json!({ "n40": { "type": "string" } });
     for number in 0..40 {
         root[format!("n{number}")] = level(format!("#/n{}", number + 1));

@@ -64,10 +64,10 @@ async fn a_denied_call_is_a_result_that_the_component_can_pass_on() {
         Behavior::StoreArtifact,
     ];
     let fixture = Fixture::new(&behaviors);
-    for number in 0..behaviors.len() {
+    for (number, behavior) in behaviors.iter().enumerate() {
         let host = RecordingHost::with_denial(denial.clone());
         let cause = fixture.execute(&format!("{number}.wasm"), json!({ "file": "a" }), &host).await.unwrap_err();
-        assert_eq!(cause, denial, "{:?}", behaviors[number]);
+        assert_eq!(cause, denial, "{behavior:?}");
     }
 }
 

@@ -124,7 +124,7 @@ async fn members_of_a_team_share_its_context_within_their_definitions() -> Resul
     ensure!(reply.outputs.get("facts") == Some(&json!("hello")), "{:?}", reply.outputs);
     let reply = run("denied_letter").await?;
     let cause = cause(&reply)?;
-    assert_eq!((cause.code.as_str(), &cause.details["cause"]["code"]), ("step_failed", &json!("policy_denied")));
+    assert_eq!((cause.code.as_str(), &cause.details["step"]), ("policy_denied", &json!("write")));
     // Outside of a team there is nothing to write.
     let reply = call(&client, "writing_agent", "hello").await?;
     assert_eq!(super::cause(&reply)?.code.as_str(), "unknown_run");

@@ -15,6 +15,7 @@
 use greenroom_protocol::Cause;
 
 mod cells;
+mod classified_grid;
 mod columns;
 mod date_parts;
 mod decide;
@@ -45,6 +46,7 @@ pub(crate) use typed::{TypedColumn, TypedTable, TypedValues, typed_table};
 
 use super::grid::Grid;
 use super::note::unreadable;
+use classified_grid::{ClassifiedGrid, classify_grid};
 use columns::Classification;
 use findings::Findings;
 use table::Row;
@@ -54,17 +56,10 @@ use table::Row;
 /// # Errors
 /// `invalid_data`, with the line where there is one: no rows, a row of another width, a cell that is no figure
 /// in a column of numbers, a row without a date, or no column of numbers.
-pub(crate) fn classify(mut grid: Grid, settings: &ClassifySettings) -> Result<Table, Cause> {
-    let (notes, warnings) = (std::mem::take(&mut grid.notes), std::mem::take(&mut grid.warnings));
-    let mut findings = Findings { notes, warnings, ..Findings::default() };
-    let mut layout = layout::lay_out(grid, &mut findings)?;
-    let labels = totals::label_rows(&layout.rows, &mut findings);
-    let joined = date_parts::join(&mut layout, &labels, &settings.dates, &mut findings);
-    let classified = columns::classify(&layout, &labels, joined.as_ref(), settings, &mut findings)?;
-    let data = totals::find_data(&layout.rows, &labels, &classified.keys(), &mut findings);
-    classified.check_returned(&layout, &labels, &data)?;
-    let data = classified.drop_undated(&layout, data, &mut findings)?;
-    let dates = classified.dates(&layout, &data, &mut findings)?;
+pub(crate) fn classify(grid: Grid, settings: &ClassifySettings) -> Result<Table, Cause> {
+    let ClassifiedGrid { layout, classification, data, mut findings } = classify_grid(grid, settings)?;
+    let data = classification.drop_undated(&layout, data, &mut findings)?;
+    let dates = classification.dates(&layout, &data, &mut findings)?;
     let mut rows: Vec<Row> = layout
         .rows
         .iter()
@@ -77,7 +72,7 @@ pub(crate) fn classify(mut grid: Grid, settings: &ClassifySettings) -> Result<Ta
     if rows.is_empty() {
         return Err(unreadable("the file has no rows of data besides its totals"));
     }
-    let Classification { mut columns, mut numbers, .. } = classified;
+    let Classification { mut columns, mut numbers, .. } = classification;
     for column in &mut numbers {
         column.retain(&data);
     }

@@ -7,14 +7,13 @@ use greenroom_protocol::Cause;
 use jiff::civil::{Date, Time};
 
 use super::cells::text_of;
+use super::classified_grid::{ClassifiedGrid, classify_grid};
 use super::columns::Classification;
-use super::date_parts;
 use super::findings::Findings;
-use super::layout::{self, Layout};
+use super::layout::Layout;
 use super::numbers::Numbers;
 use super::settings::ClassifySettings;
 use super::table::Kind;
-use super::{columns, totals};
 use crate::tables::dates::{self, DateVerdict};
 use crate::tables::decimal::Decimal;
 use crate::tables::grid::{Cell, Grid};
@@ -58,20 +57,14 @@ pub(crate) enum TypedValues {
 ///
 /// # Errors
 /// As [`super::classify`], except that a column of numbers and the dates of the rows are not required.
-pub(crate) fn typed_table(mut grid: Grid, settings: &ClassifySettings) -> Result<TypedTable, Cause> {
-    let mut findings = Findings { notes: std::mem::take(&mut grid.notes), ..Findings::default() };
-    let mut layout = layout::lay_out(grid, &mut findings)?;
-    let labels = totals::label_rows(&layout.rows, &mut findings);
-    let joined = date_parts::join(&mut layout, &labels, &settings.dates, &mut findings);
-    let classified = columns::classify(&layout, &labels, joined.as_ref(), settings, &mut findings)?;
-    let data = totals::find_data(&layout.rows, &labels, &classified.keys(), &mut findings);
-    classified.check_returned(&layout, &labels, &data)?;
+pub(crate) fn typed_table(grid: Grid, settings: &ClassifySettings) -> Result<TypedTable, Cause> {
+    let ClassifiedGrid { layout, classification, data, mut findings } = classify_grid(grid, settings)?;
     let rows = data.iter().filter(|is_data| **is_data).count();
     if rows == 0 {
         return Err(unreadable("the file has no rows of data besides its totals"));
     }
     let source = Source { layout: &layout, data: &data, settings };
-    let Classification { columns: decided, numbers, .. } = classified;
+    let Classification { columns: decided, numbers, .. } = classification;
     let mut columns = Vec::with_capacity(decided.len());
     for (index, column) in decided.into_iter().enumerate() {
         let figures = numbers.iter().find(|numbers| numbers.column == index);

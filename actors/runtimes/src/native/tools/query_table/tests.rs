@@ -65,6 +65,17 @@ async fn a_table_without_numbers_can_be_queried_and_figures_of_several_units_kee
 }
 
 #[tokio::test]
+async fn a_document_that_is_one_page_of_a_longer_list_is_named_as_such() {
+    let harness = harness();
+    let page = br#"{"value": [{"id": 1, "amount": 10}, {"id": 2, "amount": 20}], "total_count": 70}"#;
+    let page = harness.files.store_artifact(page, "page.json", "application/json").await.unwrap();
+    let result = call(&harness, json!({ "file": page.to_json(), "sql": "SELECT sum(amount) FROM data" })).await.unwrap();
+    assert_eq!(result["rows"], json!([[30]]));
+    let notes = result["tables"][0]["notes"].to_string();
+    assert!(notes.contains("may be one page of a longer list"), "{notes}");
+}
+
+#[tokio::test]
 async fn files_are_joined_by_the_names_of_their_tables() {
     let harness = harness();
     let orders = b"customer,amount\n1,10\n2,20\n1,5\n";

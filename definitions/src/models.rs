@@ -216,6 +216,14 @@ impl Models {
         let tier_model = self.models.get(&self.tiers.get(&tier)?.model)?;
         tier_model.price.map(|price| Priced { price, assumed: true })
     }
+
+    /// Returns the price of a call of a language model, as [`Models::price`] does. A model that neither has a tier nor
+    /// stands for one is assumed to cost what the tier `standard` does, because a text that was written is never free.
+    /// `None` if the tier has no price.
+    #[must_use]
+    pub fn call_price(&self, model: &ModelRef, stands_for: Option<Tier>) -> Option<Priced> {
+        self.price(model, stands_for.or(Some(Tier::Standard)))
+    }
 }
 
 #[cfg(test)]

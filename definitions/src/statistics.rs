@@ -135,7 +135,7 @@ pub fn estimated_cost_usd(catalogue: &Catalogue, agent: &Agent) -> Option<f64> {
         return None;
     }
     let chain = catalogue.models().chain(&agent.model(), &implementation.fallback_models);
-    let price = catalogue.models().price(chain.first()?, agent.model().tier())?.price;
+    let price = catalogue.models().call_price(chain.first()?, agent.model().tier())?.price;
     let longest = agent.spec().examples.iter().filter_map(|example| {
         let inputs = agent.validate_inputs(example.inputs.clone()).ok()?;
         Some(agent.prompt().render_user(&inputs, &greenroom_protocol::Values::new()).ok()?.chars().count())

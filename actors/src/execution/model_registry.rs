@@ -24,12 +24,12 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// The basis of its price: its own, or that of its tier.
+    /// The basis of its price: its own, or that of its tier. A cost without any price is assumed to be nothing.
     #[must_use]
     pub const fn basis(&self) -> PriceBasis {
         match self.price {
-            Some(Priced { assumed: true, .. }) => PriceBasis::Assumed,
-            Some(Priced { assumed: false, .. }) | None => PriceBasis::Listed,
+            Some(Priced { assumed: false, .. }) => PriceBasis::Listed,
+            Some(Priced { assumed: true, .. }) | None => PriceBasis::Assumed,
         }
     }
 }
@@ -97,7 +97,7 @@ impl ModelRegistry {
         for substitute in [&self.default_model, &self.offline_model].into_iter().flatten() {
             if chain.is_empty() {
                 refs = vec![substitute.clone()];
-                chain = self.available(models, &refs, tier.or(Some(Tier::Standard)), is_allowed);
+                chain = self.available(models, &refs, tier, is_allowed);
             }
         }
         if chain.is_empty() {
@@ -124,7 +124,7 @@ impl ModelRegistry {
         let provider = Arc::clone(self.providers.get(model.provider())?);
         let spec = models.model(model);
         let price = match provider.disclaimer() {
-            None => models.price(model, tier),
+            None => models.call_price(model, tier),
             Some(_) => Some(Priced::FREE),
         };
         Some(Candidate {

@@ -2,7 +2,7 @@
 
 use crate::agent::{Agent, RuntimeKind};
 use crate::definition_set::{DefinitionSet, Located};
-use crate::models::Models;
+use crate::models::{ModelRef, Models};
 use crate::problem::{Problem, ProblemKind};
 use crate::yaml::PathSegment;
 
@@ -31,12 +31,11 @@ pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
         let name = model.to_string();
         let path = [PathSegment::Name("models"), PathSegment::Name(&name)];
         if models.price(model, None).is_none() {
-            let expected = "its calls fail if a budget applies";
             problems.push(file.warning(
                 &path,
                 ProblemKind::NoPrice,
                 format!("the model `{model}` has no price"),
-                expected,
+                consequence(models, model),
             ));
         }
         for other in spec.fallback.iter().filter(|other| other.tier().is_none() && models.model(other).is_none()) {
@@ -51,16 +50,23 @@ pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
         let named = model.into_iter().chain(&spec.fallback_models);
         for model in named.filter(|model| model.tier().is_none() && models.price(model, None).is_none()) {
             let path = [PathSegment::Name("implementation"), PathSegment::Name("model")];
-            let expected = "its calls fail if a budget applies";
             problems.push(definition.warning(
                 &path,
                 ProblemKind::NoPrice,
                 format!("the model `{model}` has no price"),
-                expected,
+                consequence(models, model),
             ));
         }
     }
     problems
+}
+
+/// What the calls of a model without a price cost.
+fn consequence(models: &Models, model: &ModelRef) -> &'static str {
+    match models.call_price(model, None) {
+        Some(_) => "its calls are assumed to cost what the tier `standard` does",
+        None => "its calls fail if a budget applies",
+    }
 }
 
 /// Warns if the limit exceeds the maximum of a model, since its provider rejects such a request.

@@ -59,3 +59,15 @@ fn a_model_without_a_price_has_the_assumed_price_of_its_tier() {
     assert_eq!(models.price(&model("vllm.local"), None), None);
     assert_eq!(models.price(&model("vllm.local"), Some(Tier::Large)), None);
 }
+
+#[test]
+fn a_call_of_a_model_without_a_tier_has_the_assumed_price_of_the_standard_tier() {
+    let mut models = models();
+    let standard = Some(Priced { price: Price::new(3.0, 15.0), assumed: true });
+    assert_eq!(models.call_price(&model("vllm.local"), None), standard);
+    assert_eq!(models.call_price(&model("openai.mid"), None), standard);
+    assert_eq!(models.call_price(&model("anthropic.sonnet"), None).map(|found| found.assumed), Some(false));
+    assert_eq!(models.call_price(&model("vllm.local"), Some(Tier::Large)), None, "that tier has no price");
+    models.tiers.clear();
+    assert_eq!(models.call_price(&model("vllm.local"), None), None, "no tier has a price");
+}

@@ -138,8 +138,8 @@ fn unknown_names_have_suggestions_from_the_known_names() {
         changed("runtime: native, handler: native.echo", "runtime: llm, model: antropic.x"),
         [
             "agents/x.yaml:10:40: error[unknown_name]: there is no provider `antropic`; did you mean `anthropic`?",
-            "agents/x.yaml:10:40: warning[no_price]: the model `antropic.x` has no price; its calls fail if a budget \
-             applies",
+            "agents/x.yaml:10:40: warning[no_price]: the model `antropic.x` has no price; its calls are assumed to cost \
+             what the tier `standard` does",
         ]
     );
     assert_eq!(

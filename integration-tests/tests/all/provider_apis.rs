@@ -219,3 +219,19 @@ async fn gemini_and_ollama_are_called_through_a_table_of_the_configuration() {
         assert!(outcome.is_estimated(), "half an answer is incomplete: {api}: {:#}", outcome.reply);
     }
 }
+
+#[tokio::test]
+async fn a_model_that_no_file_describes_is_charged_at_the_assumed_price_of_the_standard_tier() {
+    let server = ScriptServer::start(|_| ServerBehavior::Good).await.expect("a server");
+    let fixture = ModelFixture::with_custom_provider(server.url(), "gemini").expect("a fixture");
+    fixture.write_llm_agent(AGENT, 60, 1_000).expect("a file");
+    let outcome = call_agent(&fixture, &server, CUSTOM_MODEL).await;
+    outcome.expect_success(1);
+    let metadata = &outcome.reply["metadata"];
+    assert_eq!((&metadata["price"], &metadata["model"]), (&json!("assumed"), &json!(CUSTOM_MODEL)), "{metadata:#}");
+    assert!(metadata["cost_micro_usd"].as_u64() > Some(0), "{metadata:#}");
+    let costs = fixture.terminal.run(&["costs"]).await.expect("an end").expect_success().expect("the costs");
+    assert_eq!(costs["total_micro_usd"], metadata["cost_micro_usd"], "{costs:#}");
+    let row = &costs["costs"][0];
+    assert_eq!((&row["calls_assumed"], &row["assumed_micro_usd"]), (&json!(1), &costs["total_micro_usd"]), "{costs:#}");
+}

@@ -56,10 +56,10 @@ impl Accounting {
     }
 }
 
-/// The basis of a price: that of the model, or that of its tier.
+/// The basis of a price: that of the model, or that of its tier. A cost without any price is assumed to be nothing.
 const fn basis(price: Option<Priced>) -> PriceBasis {
     match price {
-        Some(Priced { assumed: true, .. }) => PriceBasis::Assumed,
-        Some(Priced { assumed: false, .. }) | None => PriceBasis::Listed,
+        Some(Priced { assumed: false, .. }) => PriceBasis::Listed,
+        Some(Priced { assumed: true, .. }) | None => PriceBasis::Assumed,
     }
 }

@@ -67,17 +67,43 @@ async fn each_limit_above_a_call_applies() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_price_a_budget_refuses_and_no_budget_does_not() {
-    let spec = json!({"implementation": {"runtime": "llm", "model": "free.of_price"}});
+async fn a_model_without_a_price_and_without_a_tier_has_that_of_the_standard_tier_and_is_bounded_by_it() {
+    // One is listed without a price, the other is not listed.
+    for name in ["free.of_price", "free.unlisted"] {
+        let spec = json!({"implementation": {"runtime": "llm", "model": name}});
+        let model = ScriptedModel::new("free", true, vec![text_answer(GOOD, 10, 1)]);
+        let test_env = limited(spec, &model);
+        let mut capped = invoke("writer", "x");
+        capped.options.cost_max = Some(MicroUsd(100));
+        let job = test_env.invocation_for(testing::admin(), capped, None).await;
+        let error = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
+        assert_eq!((error.code, model.calls().len()), (ErrorCode::BudgetExceeded, 0), "{name}");
+        let meter = UsageMeter::default();
+        execute(test_env.env.clone(), test_env.invocation("writer", "x").await, meter.clone()).await.unwrap();
+        assert_eq!((meter.total().cost, meter.total().price), (MicroUsd(12), PriceBasis::Assumed), "{name}");
+        let rows = test_env.ledger.costs(None).await.unwrap();
+        let assumed = rows.iter().map(|row| row.assumed).sum::<MicroUsd>();
+        assert_eq!((assumed, total_cost(&*test_env.ledger).await), (MicroUsd(12), MicroUsd(12)), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn if_no_tier_has_a_price_a_budget_refuses_and_a_call_without_one_is_marked() {
     let model = ScriptedModel::new("free", true, vec![text_answer(GOOD, 10, 1)]);
-    let test_env = limited(spec, &model);
+    let test_env = TestEnv::new(TestEnvOptions {
+        agents: vec![agent("writer", json!({"implementation": {"runtime": "llm", "model": "free.of_price"}}))],
+        providers: vec![model.clone()],
+        models: json!({"tiers": {}, "models": {"free.of_price": {"context_tokens": 1000}}}),
+        ..TestEnvOptions::default()
+    });
     let mut capped = invoke("writer", "x");
     capped.options.cost_max = Some(MicroUsd(1_000_000));
     let job = test_env.invocation_for(testing::admin(), capped, None).await;
     let error = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
     assert_eq!((error.code, model.calls().len()), (ErrorCode::PriceUnknown, 0));
-    let job = test_env.invocation("writer", "x").await;
-    assert!(execute(test_env.env.clone(), job, UsageMeter::default()).await.is_ok());
+    let meter = UsageMeter::default();
+    execute(test_env.env.clone(), test_env.invocation("writer", "x").await, meter.clone()).await.unwrap();
+    assert_eq!((meter.total().cost, meter.total().price), (MicroUsd(0), PriceBasis::Assumed));
 }
 
 #[tokio::test(start_paused = true)]

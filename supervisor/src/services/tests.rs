@@ -127,8 +127,8 @@ async fn a_service_that_the_pod_works_without_is_started_again_after_the_cooldow
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_rows_of_the_watcher_and_of_periodic_work_start_it_again_after_their_cooldown() {
-    for kind in [ChildKind::Watcher, ChildKind::Periodic] {
+async fn the_rows_of_what_a_pod_works_without_start_it_again_after_their_cooldown() {
+    for kind in [ChildKind::Watcher, ChildKind::Periodic, ChildKind::Metrics, ChildKind::ToolServers] {
         let (service, starts) = unreliable(kind);
         let policy = kind.restart_policy();
         let OnMaxRestarts::OpenCircuit { cooldown } = policy.on_max_restarts else { panic!("a cooldown") };
@@ -136,9 +136,9 @@ async fn the_rows_of_the_watcher_and_of_periodic_work_start_it_again_after_their
         let mut services = Services::new();
         services.start(service);
         tokio::time::sleep(cooldown).await;
-        assert_eq!(starts.load(Ordering::SeqCst), round, "the start and its restarts");
+        assert_eq!(starts.load(Ordering::SeqCst), round, "the start and the restarts of {kind:?}");
         tokio::time::sleep(cooldown).await;
-        assert_eq!(starts.load(Ordering::SeqCst), 2 * round, "the cooldown is over");
+        assert_eq!(starts.load(Ordering::SeqCst), 2 * round, "the cooldown of {kind:?} is over");
         services.stop(Phase::Ingress, WAIT_MAX).await;
     }
 }

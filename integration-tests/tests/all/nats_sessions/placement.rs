@@ -1,5 +1,7 @@
 //! Agents that are placed by labels: two whole pods on one PostgreSQL database, with sessions over NATS between them.
 
+mod restarts;
+
 use std::fs;
 use std::path::Path;
 use std::pin::pin;

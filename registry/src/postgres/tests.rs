@@ -1,5 +1,6 @@
 //! Tests that need a server of PostgreSQL: several pods on one database, death, lost outcomes, tampering, schemas.
 
+mod abandoned;
 mod agent_memory;
 mod audit;
 mod charged;

@@ -1,4 +1,5 @@
 //! Pruning in pieces, each a transaction of its own: one that breaks off leaves a valid database, and is resumed.
+//! And what is swept by its age.
 
 use futures::future::join_all;
 
@@ -83,4 +84,75 @@ async fn runs_and_a_long_journal_are_pruned_in_pieces() {
     assert!(stores.stores.runs.reply(&run_id(301)).await.unwrap().is_some(), "its last entry remains to the end");
     assert_eq!(stores.stores.maintenance.prune_runs(None, later).await.unwrap(), 1);
     assert_eq!(database.count("SELECT count(*) FROM journal").await, 0);
+}
+
+/// One call of the function that removes what nothing reads any more: on the day 10,000 and in the minute 1,000,000, with
+/// executions of two days, runs of thirty and periods of four hundred.
+const SWEEP: &str = "SELECT greenroom_sweep_v1(10000, 1000000, 2, 30, 400)";
+
+/// The names in a column, in the order of their bytes.
+async fn names(database: &TestDatabase, sql: &'static str) -> Vec<String> {
+    sqlx::query_scalar(sql).fetch_all(&mut database.connect().await).await.unwrap()
+}
+
+#[tokio::test]
+async fn old_budgets_days_minutes_and_pods_are_swept_except_for_what_is_in_use() {
+    let database = TestDatabase::migrated().await;
+    database
+        .execute(
+            r#"INSERT INTO accounts (account, day, reserved_cost) VALUES
+               ('{"Execution":"old"}', 9998, 0), ('{"Execution":"recent"}', 9999, 0),
+               ('{"Execution":"reserved"}', 9000, 60), ('{"Run":"old"}', 9970, 0), ('{"Run":"recent"}', 9971, 0),
+               ('{"Run":"reserved"}', 9000, 60), ('{"Tenant":"acme"}', 1, 0)"#,
+        )
+        .await;
+    database
+        .execute(
+            "INSERT INTO account_days (account, day, tokens_input, tokens_output, cost) \
+             VALUES ('of_the_period', 9601, 0, 0, 0), ('old', 9600, 0, 0, 0)",
+        )
+        .await;
+    database
+        .execute(
+            "INSERT INTO usage_minutes (minute, issuer, tenant, user_id, requests, queries, tokens, cost) \
+             VALUES (1000000, 'local', 'acme', 'old', 1, 1, 1, 1), (1000001, 'local', 'acme', 'recent', 1, 1, 1, 1)",
+        )
+        .await;
+    database
+        .execute(
+            "INSERT INTO pods (pod, store, version, reads_from, reads_to, renewed_at, expires_at, active_at, dead, cleaned) \
+             SELECT name, 'store', '1.0.0', 1, 1, now() - age, now() - age, 0, dead, cleaned \
+             FROM (VALUES ('alive', interval '8 days', false, false), ('old', interval '8 days', true, true), \
+                   ('open', interval '8 days', true, false), ('recent', interval '6 days', true, true)) \
+                  AS pod (name, age, dead, cleaned)",
+        )
+        .await;
+    database.execute(SWEEP).await;
+    assert_eq!(
+        names(&database, r#"SELECT account FROM accounts ORDER BY account COLLATE "C""#).await,
+        [
+            r#"{"Execution":"recent"}"#,
+            r#"{"Execution":"reserved"}"#,
+            r#"{"Run":"recent"}"#,
+            r#"{"Run":"reserved"}"#,
+            r#"{"Tenant":"acme"}"#
+        ]
+    );
+    assert_eq!(names(&database, "SELECT account FROM account_days").await, ["of_the_period"]);
+    assert_eq!(names(&database, "SELECT user_id FROM usage_minutes").await, ["recent"]);
+    assert_eq!(names(&database, r#"SELECT pod FROM pods ORDER BY pod COLLATE "C""#).await, ["alive", "open", "recent"]);
+}
+
+#[tokio::test]
+async fn one_sweep_removes_a_bounded_number_of_rows_and_the_next_one_continues() {
+    let database = TestDatabase::migrated().await;
+    database
+        .execute(
+            r#"INSERT INTO accounts (account, day) SELECT '{"Execution":"' || n || '"}', 1 FROM generate_series(1, 700) AS n"#,
+        )
+        .await;
+    for left in [200, 0] {
+        database.execute(SWEEP).await;
+        assert_eq!(database.count("SELECT count(*) FROM accounts").await, left);
+    }
 }

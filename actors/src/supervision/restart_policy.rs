@@ -61,7 +61,7 @@ pub enum OnMaxRestarts {
     Escalate,
     /// The run that it serves ends, with a retryable cause.
     EndRun,
-    /// It is not started again, and its work ends as failed.
+    /// It is not started again. Its work has not ended: it is dead until a user retries or cancels it.
     GiveUp,
     /// The pod stops with an exit code of its own.
     StopPod,

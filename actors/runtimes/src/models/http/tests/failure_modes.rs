@@ -133,6 +133,20 @@ async fn an_end_without_its_marker_is_an_end() {
     );
 }
 
+/// genai passes on the data of events only, so the document cannot be read here. Chat completions read it.
+#[tokio::test]
+async fn one_document_instead_of_events_is_a_malformed_response_of_an_api_that_genai_reads() {
+    let anthropic = "{\"type\":\"message\",\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"whole\"}],\
+                     \"stop_reason\":\"end_turn\",\"usage\":{\"input_tokens\":25,\"output_tokens\":7}}";
+    let gemini = "{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"whole\"}]},\"finishReason\":\"STOP\"}],\
+                  \"usageMetadata\":{\"promptTokenCount\":25,\"candidatesTokenCount\":7}}";
+    for (api, document) in [(Api::Anthropic, anthropic), (Api::Gemini, gemini)] {
+        let answer = call(api, status("200 OK", "", document)).await;
+        assert!(matches!(answer.error, Some(ModelError::MalformedResponse { .. })), "{api:?} {answer:?}");
+        assert_eq!((answer.text.as_str(), answer.stop, answer.usage), ("", None, None), "{api:?}");
+    }
+}
+
 #[tokio::test]
 async fn garbage_and_wrong_types_are_malformed_responses() {
     for api in Api::ALL {

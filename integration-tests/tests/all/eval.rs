@@ -4,8 +4,11 @@ use std::fs;
 
 use anyhow::Result;
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
-use greenroom_integration_tests::terminal::CliHarness;
-use serde_json::json;
+use greenroom_integration_tests::model_fixture::ModelFixture;
+use greenroom_integration_tests::script_server::{RecordedRequest, ScriptServer, ServerBehavior};
+use greenroom_integration_tests::terminal::{COMMAND_WAIT_MAX, CliHarness};
+use greenroom_integration_tests::wait::wait_until;
+use serde_json::{Value, json};
 
 /// An agent that returns its input, with two examples: one that holds, and one of which `expect` decides.
 fn agent(expect: &str) -> String {
@@ -67,6 +70,63 @@ async fn a_budget_of_nothing_runs_nothing() -> Result<()> {
     let result = terminal.run(&words).await?.expect_success()?;
     assert_eq!(result["skipped"], 2);
     assert_eq!(result["results"][0]["skipped"], "the budget is used up");
+    Ok(())
+}
+
+/// The examples of an agent of a model, by their names and texts.
+fn examples(texts: &[(&str, &str)]) -> String {
+    let example = |(name, text): &(&str, &str)| {
+        format!("  - {{ name: {name}, inputs: {{ text: {text} }}, expect: [{{ path: text, contains: done }}] }}\n")
+    };
+    format!("examples:\n{}", texts.iter().map(example).collect::<String>())
+}
+
+#[tokio::test]
+async fn an_example_that_the_rest_of_the_budget_does_not_cover_is_skipped_and_a_shorter_one_runs() -> Result<()> {
+    let server = ScriptServer::start(|_| ServerBehavior::Good).await?;
+    let fixture = ModelFixture::with_openai(server.url())?;
+    // Each byte may be a token of 3 millionths, so a call of the long one may cost more than all of the budget.
+    let long = "x".repeat(4_000);
+    let texts = [("short", "hello"), ("long", long.as_str()), ("last", "again")];
+    fixture.write_llm_agent_with("llm_agent", 60, 200, &examples(&texts))?;
+    let words = ["eval", "--max-cost-usd", "0.012"];
+    let kept = ["--keep", "kept.json", "--junit", "junit.xml"];
+    let result = fixture.terminal.run(&[&words[..], &kept].concat()).await?.expect_success()?;
+    assert_eq!(json!([result["passed"], result["failed"], result["skipped"]]), json!([2, 0, 1]), "{result:#}");
+    let long = &result["results"][1];
+    let reason = "a call could cost more than the";
+    assert!(long["verdict"] == "skipped" && long["skipped"].as_str().is_some_and(|text| text.starts_with(reason)));
+    assert_eq!(server.count(), 2, "the call of the long one was not sent");
+    let junit = fs::read_to_string(fixture.terminal.folder().join("junit.xml"))?;
+    assert!(junit.contains(&format!("<skipped message=\"{reason}")) && junit.contains("failures=\"0\""), "{junit}");
+    let compared = fixture.terminal.run(&[&words[..], &["--compare", "kept.json", "-o", "table"]].concat()).await?;
+    assert!(compared.code == 0 && compared.out.contains(reason), "{compared:?}");
+    assert!(compared.out.contains("no difference"), "{compared:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_interrupted_evaluation_keeps_what_has_ended() -> Result<()> {
+    let silent = |request: &RecordedRequest| match request.body.to_string().contains("hold") {
+        true => ServerBehavior::Silence,
+        false => ServerBehavior::Good,
+    };
+    let server = ScriptServer::start(silent).await?;
+    let fixture = ModelFixture::with_openai(server.url())?;
+    fixture.write_llm_agent_with("llm_agent", 60, 200, &examples(&[("first", "hello"), ("second", "hold")]))?;
+    let process = fixture.terminal.start(&["eval", "--keep", "kept.json"])?;
+    let is_called = || async { (server.count() == 2).then_some(()) };
+    wait_until("the second example is in flight", COMMAND_WAIT_MAX, is_called).await?;
+    process.interrupt()?;
+    let output = process.wait().await?;
+    assert!(output.code == 130 && output.err.contains("kept.json has the 1 examples that have ended"), "{output:?}");
+    let kept: Value = serde_json::from_str(&fs::read_to_string(fixture.terminal.folder().join("kept.json"))?)?;
+    assert_eq!(kept["incomplete"], true, "{kept:#}");
+    assert_eq!(json!([kept["results"][0]["verdict"], kept["results"][1]]), json!(["passed", null]), "{kept:#}");
+    fixture.write_llm_agent_with("llm_agent", 60, 200, &examples(&[("first", "hello"), ("second", "hello")]))?;
+    let compared = fixture.terminal.run(&["eval", "--compare", "kept.json"]).await?.expect_success()?;
+    let comparison = &compared["comparison"];
+    assert_eq!(json!([comparison["added"], comparison["incomplete_before"]]), json!([[], true]), "{comparison:#}");
     Ok(())
 }
 

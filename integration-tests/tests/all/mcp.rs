@@ -3,6 +3,7 @@
 mod filesystem;
 mod hostile;
 mod official_client;
+mod over_http;
 
 use std::path::Path;
 

@@ -2,6 +2,7 @@
 //! expect of the outputs.
 
 mod junit;
+mod kept_result;
 mod outcome;
 mod selection;
 
@@ -12,6 +13,7 @@ use greenroom_definitions::expectation::failures;
 use greenroom_definitions::{AgentSpec, agent::Example};
 use greenroom_protocol::request::CallOptions;
 use greenroom_protocol::{AgentId, Cause, Clock, Deadline, ErrorCode, Json, MicroUsd, Values};
+use kept_result::KeptResult;
 use outcome::{Evaluation, ExampleResult, Verdict};
 
 use super::args::EvalArgs;
@@ -36,18 +38,15 @@ pub async fn eval(session: &Session, arguments: EvalArgs, output: Output) -> Res
         None => None,
     };
     let agents = agents(session, &arguments).await?;
-    let mut evaluation = Evaluation { model: arguments.model.clone(), results: Vec::new() };
+    let mut kept = KeptResult::new(arguments.model.clone(), arguments.keep.clone(), output);
     for spec in &agents {
         for (number, example) in spec.examples.iter().enumerate() {
             let result = evaluate(session, spec, (number, example), &arguments, &mut budget).await?;
             output.note(&result.line());
-            evaluation.results.push(result);
+            kept.add(result);
         }
     }
-    if let Some(path) = &arguments.keep {
-        let text = serde_json::to_string_pretty(&evaluation).map_err(internal)?;
-        write(path, text + "\n").await?;
-    }
+    let evaluation = kept.finish().await?;
     if let Some(path) = &arguments.junit {
         write(path, junit::to_xml(&evaluation)).await?;
     }
@@ -73,7 +72,16 @@ impl Budget {
     }
 
     fn spend(&mut self, cost: MicroUsd) {
-        self.left = self.left.map(|left| MicroUsd(left.0.saturating_sub(cost.0)));
+        self.left = self.left.map(|left| left.saturating_sub(cost));
+    }
+
+    /// Why an example counts as not run whose execution ended with this cause: what was left did not cover a call of it.
+    /// `None` for another cause, and for another limit, such as that of the agent or of the user.
+    fn reason_to_skip(&self, cause: &Cause) -> Option<String> {
+        let left = self.left.filter(|_| cause.code == ErrorCode::BudgetExceeded)?;
+        let is_own = cause.details.get("budget").and_then(Json::as_str) == Some("execution")
+            && cause.details.get("max_micro_usd").and_then(Json::as_u64) == Some(left.0);
+        is_own.then(|| format!("a call could cost more than the ${:.5} that are left of the budget", left.as_usd()))
     }
 }
 
@@ -133,6 +141,7 @@ async fn evaluate(
     let deadline = Deadline::after(WallClock.now(), arguments.timeout.into());
     let client = session.client();
     let reply = client.agent(&spec.agent_id).params(params).deadline(deadline).send().await?;
+    let unaffordable = reply.error.as_ref().and_then(|cause| budget.reason_to_skip(cause));
     budget.spend(reply.metadata.cost);
     result.cost_micro_usd = reply.metadata.cost.0;
     result.duration_ms = reply.metadata.duration_ms;
@@ -141,9 +150,15 @@ async fn evaluate(
         None => Ok(&reply.outputs),
         Some(cause) => Err(cause.code),
     };
-    result.failures = failures(&example.expect, end);
-    result.verdict = if result.failures.is_empty() { Verdict::Passed } else { Verdict::Failed };
-    if result.verdict == Verdict::Failed {
+    let failures = failures(&example.expect, end);
+    if failures.is_empty() {
+        result.verdict = Verdict::Passed;
+    } else if unaffordable.is_some() {
+        // The example says nothing about the agent, although a part of it may have been paid for.
+        result.skipped = unaffordable;
+    } else {
+        result.verdict = Verdict::Failed;
+        result.failures = failures;
         result.error = reply.error.map(|cause| format!("{}: {}", cause.code, cause.message));
         result.outputs = Some(serde_json::to_value(&reply.outputs).map_err(internal)?);
     }
@@ -170,4 +185,30 @@ async fn write(path: &Path, text: String) -> Result<(), Cause> {
     let (path, name) = (path.to_owned(), path.display().to_string());
     let written = run_blocking(move || std::fs::write(path, text)).await?;
     written.map_err(|error| Cause::new(ErrorCode::PathNotAllowed, format!("{name}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: ErrorCode, budget: &str, max: u64) -> Cause {
+        Cause::new(code, "refused").with_details(serde_json::json!({ "budget": budget, "max_micro_usd": max }))
+    }
+
+    #[test]
+    fn only_what_is_left_of_the_budget_itself_skips_an_example() {
+        let budget = Budget { left: Some(MicroUsd(7_050)) };
+        let reason = budget.reason_to_skip(&refused(ErrorCode::BudgetExceeded, "execution", 7_050));
+        assert_eq!(reason.as_deref(), Some("a call could cost more than the $0.00705 that are left of the budget"));
+        for other in [
+            refused(ErrorCode::BudgetExceeded, "execution", 500),
+            refused(ErrorCode::BudgetExceeded, "user", 7_050),
+            refused(ErrorCode::TimedOut, "execution", 7_050),
+            Cause::new(ErrorCode::BudgetExceeded, "without details"),
+        ] {
+            assert_eq!(budget.reason_to_skip(&other), None, "{other}");
+        }
+        let unlimited = Budget { left: None };
+        assert_eq!(unlimited.reason_to_skip(&refused(ErrorCode::BudgetExceeded, "execution", 7_050)), None);
+    }
 }

@@ -14,7 +14,7 @@ use super::{AGENT, ToolFixture, python, server_table};
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/hostile_mcp.py");
 const TOOL: &str = "hostile/good";
 /// Longest time of a call that is not waited for: far below that of a hanging server.
-const PROMPT_MAX: Duration = Duration::from_secs(30);
+pub(super) const PROMPT_MAX: Duration = Duration::from_secs(30);
 
 /// The table of a server with this behavior, whose calls take a second at most.
 fn table(behavior: &str) -> Result<String> {

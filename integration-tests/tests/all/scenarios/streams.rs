@@ -87,6 +87,33 @@ async fn a_token_reads_the_events_of_its_run_and_of_no_other() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_reader_continues_with_a_new_token_and_gets_each_event_once() -> Result<()> {
+    let up = shared().await?;
+    let (run, whole) = ended_run(&up).await?;
+    let issue = async || -> Result<String> {
+        let issued = up.post(&format!("/v1/runs/{run}/events-token"), &[], "").await?;
+        Ok(issued.json()?["url"].as_str().context("a URL")?.to_owned())
+    };
+    let (first, second) = (issue().await?, issue().await?);
+    ensure!(first != second, "each token is another one");
+    let read = rows(&send_to(up.addr, &format!("GET {first}"), None, &[], "").await?.text())?;
+    // As if the first token were over after these events.
+    let last = read.windows(2).position(|pair| pair[0].seq != pair[1].seq).context("two entries")?;
+    let after = &read[last].id;
+    let by_query = send_to(up.addr, &format!("GET {second}&after={after}"), None, &[], "").await?;
+    let header = format!("Last-Event-ID: {after}");
+    let by_header = send_to(up.addr, &format!("GET {second}"), None, &[&header], "").await?;
+    for rest in [by_query, by_header] {
+        let joined = [&read[..=last], &rows(&rest.text())?[..]].concat();
+        assert_eq!(numbers_and_kinds(&joined), numbers_and_kinds(&whole));
+    }
+    let end = &read.last().context("events")?.id;
+    let ended = send_to(up.addr, &format!("GET {second}&after={end}"), None, &[], "").await?;
+    assert_eq!(ended.status, 204, "{ended:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_text_of_a_model_arrives_before_the_reply_over_the_network() -> Result<()> {
     let model = ScriptServer::start(|_| ServerBehavior::Good).await?;
     let up = start_with_model(&model, 200).await?;

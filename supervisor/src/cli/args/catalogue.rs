@@ -90,7 +90,7 @@ pub struct EvalArgs {
     /// Model instead of those of the definitions: PROVIDER.NAME or a tier
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
-    /// Maximum cost of all examples together; the rest is skipped once it is used up
+    /// Maximum cost of all examples together; what does not fit is skipped
     #[arg(long, value_name = "USD", allow_negative_numbers = true, value_parser = parse_usd)]
     pub max_cost_usd: Option<MicroUsd>,
     /// Timeout of one example, such as `90s`

@@ -85,7 +85,7 @@ mod tests {
             outputs: Some(json!({ "x": "<b>" })),
             ..ExampleResult::new(&agent, 2, None)
         };
-        let xml = to_xml(&Evaluation { model: None, results: vec![passed, skipped, failed] });
+        let xml = to_xml(&Evaluation { results: vec![passed, skipped, failed], ..Evaluation::default() });
         assert!(xml.contains("tests=\"3\" failures=\"1\" skipped=\"1\" time=\"1.050\""), "{xml}");
         assert!(xml.contains("name=\"b &amp; c\"") && xml.contains("message=\"no &lt;file&gt;\""), "{xml}");
         assert!(xml.contains("]]&gt;\u{fffd}") && xml.contains("&lt;b&gt;") && !xml.contains('\u{7}'), "{xml}");

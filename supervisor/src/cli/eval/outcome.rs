@@ -87,10 +87,13 @@ impl ExampleResult {
 }
 
 /// The result of an evaluation, as it is kept.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Evaluation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) model: Option<String>,
+    /// True if the evaluation did not end: an example that is missing was not run.
+    #[serde(default, rename = "incomplete", skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_incomplete: bool,
     pub(super) results: Vec<ExampleResult>,
 }
 
@@ -101,12 +104,14 @@ pub(super) struct Comparison {
     pub(super) broken: Vec<String>,
     /// Examples that failed before and pass now.
     pub(super) fixed: Vec<String>,
-    /// Examples that are only in this evaluation.
+    /// Examples that are only in this evaluation; none if the earlier one is incomplete.
     pub(super) added: Vec<String>,
     /// Examples that are only in the earlier one.
     pub(super) removed: Vec<String>,
     /// The cost of the earlier one.
     pub(super) cost_micro_usd_before: u64,
+    /// True if the earlier one did not end.
+    pub(super) incomplete_before: bool,
 }
 
 impl Evaluation {
@@ -124,7 +129,8 @@ impl Evaluation {
         self.results.iter().map(|result| (format!("{} · {}", result.agent, result.example), result.verdict)).collect()
     }
 
-    /// Compares this evaluation with an earlier one. An example that was skipped in one of both is not compared.
+    /// Compares this evaluation with an earlier one. An example that was skipped in one of both is not compared, nor is one
+    /// that an incomplete evaluation did not come to.
     pub(super) fn compare(&self, before: &Self) -> Comparison {
         let (now, earlier) = (self.by_name(), before.by_name());
         let changed = |from: Verdict, to: Verdict| -> Vec<String> {
@@ -132,12 +138,14 @@ impl Evaluation {
                 |(name, verdict): &(&String, &Verdict)| **verdict == to && earlier.get(*name) == Some(&from);
             now.iter().filter(is_changed).map(|(name, _)| name.clone()).collect()
         };
+        let is_added = |name: &&String| !before.is_incomplete && !earlier.contains_key(*name);
         Comparison {
             broken: changed(Verdict::Passed, Verdict::Failed),
             fixed: changed(Verdict::Failed, Verdict::Passed),
-            added: now.keys().filter(|name| !earlier.contains_key(*name)).cloned().collect(),
+            added: now.keys().filter(is_added).cloned().collect(),
             removed: earlier.keys().filter(|name| !now.contains_key(*name)).cloned().collect(),
             cost_micro_usd_before: before.cost_micro_usd(),
+            incomplete_before: before.is_incomplete,
         }
     }
 
@@ -166,11 +174,18 @@ impl Evaluation {
                     "verdict": result.verdict.as_str(),
                     "usd": format!("{:.5}", MicroUsd(result.cost_micro_usd).as_usd()),
                     "ms": result.duration_ms,
+                    "reason": result.skipped,
                 })
             })
             .collect();
-        let columns =
-            [("agent", "AGENT"), ("example", "EXAMPLE"), ("verdict", "VERDICT"), ("usd", "USD"), ("ms", "MS")];
+        let columns = [
+            ("agent", "AGENT"),
+            ("example", "EXAMPLE"),
+            ("verdict", "VERDICT"),
+            ("usd", "USD"),
+            ("ms", "MS"),
+            ("reason", "REASON"),
+        ];
         let mut text = table(&rows, &columns) + "\n";
         for result in self.results.iter().filter(|result| result.verdict == Verdict::Failed) {
             text.push_str(&format!("\n{} · {}\n", result.agent, result.example));
@@ -196,7 +211,8 @@ impl Evaluation {
 
 fn format_comparison(comparison: &Comparison) -> String {
     let before = MicroUsd(comparison.cost_micro_usd_before).as_usd();
-    let mut text = format!("compared with the kept result, which cost ${before:.4}:\n");
+    let state = if comparison.incomplete_before { " and is incomplete" } else { "" };
+    let mut text = format!("compared with the kept result, which cost ${before:.4}{state}:\n");
     let lists = [
         ("fails now", &comparison.broken),
         ("passes now", &comparison.fixed),
@@ -222,7 +238,7 @@ mod tests {
             cost_micro_usd: 500,
             ..ExampleResult::new(&AgentId::new(*agent).unwrap(), number, Some("first"))
         });
-        Evaluation { model: None, results: results.collect() }
+        Evaluation { results: results.collect(), ..Evaluation::default() }
     }
 
     #[test]
@@ -250,6 +266,24 @@ mod tests {
         );
         assert_eq!(comparison.cost_micro_usd_before, 2_000);
         assert!(format_comparison(&now.compare(&now)).contains("no difference"));
+    }
+
+    #[test]
+    fn an_example_that_an_incomplete_evaluation_did_not_come_to_is_not_new() {
+        let before = Evaluation { is_incomplete: true, ..evaluation(&[("a", Verdict::Passed)]) };
+        let text = serde_json::to_string(&before).unwrap();
+        assert!(text.contains("\"incomplete\":true"), "{text}");
+        let earlier: Evaluation = serde_json::from_str(&text).unwrap();
+        let comparison = evaluation(&[("a", Verdict::Failed), ("b", Verdict::Passed)]).compare(&earlier);
+        assert_eq!((comparison.broken.len(), comparison.added.len()), (1, 0));
+        assert!(format_comparison(&comparison).contains("is incomplete"));
+    }
+
+    #[test]
+    fn an_example_that_was_skipped_shows_the_reason() {
+        let mut evaluation = evaluation(&[("a", Verdict::Skipped)]);
+        evaluation.results[0].skipped = Some("the budget is used up".to_owned());
+        assert!(evaluation.format(None).contains("the budget is used up"));
     }
 
     #[test]

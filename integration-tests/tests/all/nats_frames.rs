@@ -1,6 +1,8 @@
 //! What crosses pods while a model writes: two whole pods on one PostgreSQL database and one NATS server. The text of a run
 //! reaches its watchers on either of them, and the answer of an agent on another pod reaches its caller.
 
+mod generations;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;

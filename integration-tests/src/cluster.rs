@@ -56,7 +56,7 @@ use tempfile::TempDir;
 use crate::definitions_dir::DefinitionsDir;
 use exits::ProcessId;
 use fault::PODS;
-use foreign::{ForeignCluster, nats_variables};
+use foreign::{ForeignCluster, jetstream_variables, nats_variables};
 use pod_process::{PodProcess, PodProgram};
 use proxy::Proxy;
 use servers::Servers;
@@ -93,6 +93,10 @@ impl Cluster {
         let mut shared = variables.clone();
         shared.push(("REDIS_URL".to_owned(), servers.redis_url.clone()));
         shared.extend(servers.s3.iter().cloned());
+        if servers.own.as_ref().is_some_and(|own| own.nats.is_some()) {
+            // A server of a script may have the copy of another database, from a cluster before.
+            shared.extend(jetstream_variables());
+        }
         let database = create_database(&servers.postgres).await?;
         let (pods, links, nats_links) = (Vec::new(), Vec::new(), Vec::new());
         let mut cluster = Self { pods, links, nats_links, foreign: None, database, folder };

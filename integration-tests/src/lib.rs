@@ -12,6 +12,7 @@ pub mod definitions_dir;
 pub mod delegations;
 pub mod fuzz;
 pub mod http_pod;
+pub mod jetstream;
 pub mod model_fixture;
 pub mod nats_pod;
 pub mod nats_server;

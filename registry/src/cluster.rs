@@ -46,6 +46,8 @@ pub struct Announcements {
     pub trees: u64,
     /// Messages that were sent to runs.
     pub messages: u64,
+    /// Definitions and policies that were applied for every pod.
+    pub generations: u64,
 }
 
 /// What there is to do for a pod.

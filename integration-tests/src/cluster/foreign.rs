@@ -17,6 +17,8 @@ use super::requests::{CALL_MAX, Requests, client_of};
 use super::workload::{ADMIN, PLAIN, start_key};
 use crate::test_pod::text;
 
+/// Bytes of texts that JetStream stores for a cluster: little of what a server of the harness has.
+const STREAM_BYTES_MAX: &str = "4194304";
 /// What the subjects of the second cluster begin with, and its secret.
 const PREFIX: &str = "foreign";
 const SECRET: &str = "planted-secret-of-the-second-cluster";
@@ -44,6 +46,7 @@ impl ForeignCluster {
         mut variables: Vec<(String, String)>,
     ) -> anyhow::Result<Self> {
         variables.extend(nats_variables(nats_url, PREFIX, SECRET));
+        variables.extend(jetstream_variables());
         variables.push(("DATABASE_URL".to_owned(), database.to_url_lossy().to_string()));
         let mut pod = PodProcess::new(folder, FOREIGN_POD, PodProgram::Product, variables)?;
         let migrated = pod.command(&["db", "migrate"]).await?;
@@ -87,5 +90,12 @@ impl ForeignCluster {
 #[must_use]
 pub fn nats_variables(url: &str, prefix: &str, secret: &str) -> [(String, String); 3] {
     [("NATS_URL", url), ("GREENROOM_NATS_PREFIX", prefix), ("GREENROOM_CLUSTER_SECRET", secret)]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+}
+
+/// The variables of a pod that stores texts and a copy of the root chain of the audit in JetStream.
+#[must_use]
+pub fn jetstream_variables() -> [(String, String); 2] {
+    [("GREENROOM_NATS_STREAM_BYTES_MAX", STREAM_BYTES_MAX), ("GREENROOM_NATS_AUDIT_REPLICAS", "1")]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
 }

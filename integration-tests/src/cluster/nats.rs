@@ -4,16 +4,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
-use async_nats::jetstream;
-use async_nats::jetstream::context::PublishErrorKind;
-use async_nats::jetstream::stream::Config;
+use anyhow::{Context, ensure};
 use futures::StreamExt;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::jetstream;
 use crate::nats_server::NatsServer;
 use crate::wait::wait_until;
 
@@ -23,13 +21,9 @@ const STORE_BYTES_MAX: usize = 64 * 1024 * 1024;
 const PENDING_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// What a message of the harness has; a server accepts twice as much.
 const MESSAGE_BYTES: usize = 512 * 1024;
-/// Messages that do not fit into the space of JetStream.
-const FILLING_MESSAGES: usize = 4 * STORE_BYTES_MAX / MESSAGE_BYTES;
 /// Messages that neither the server nor the buffers of the system keep for a subscriber.
 const FLOOD_MESSAGES: usize = 96;
-/// The stream that fills JetStream, and its subject. No pod subscribes to it, and none to that of the flood.
-const FILLING_STREAM: &str = "chaos_filling";
-const FILLING_SUBJECT: &str = "chaos.filling";
+/// The subject of the flood, to which no pod subscribes.
 const FLOOD_SUBJECT: &str = "chaos.flood";
 /// What the protocol begins with: everything is subscribed to, and the server confirms it.
 const SUBSCRIBE_ALL: &[u8] = b"CONNECT {\"verbose\":false,\"name\":\"slow consumer\"}\r\nSUB > 1\r\nPING\r\n";
@@ -111,17 +105,7 @@ impl OwnNats {
     /// # Errors
     /// If it has space for everything.
     pub async fn fill_jetstream(&self) -> anyhow::Result<()> {
-        let jetstream = jetstream::new(async_nats::connect(self.url()).await?);
-        let subjects = vec![FILLING_SUBJECT.to_owned()];
-        jetstream.create_stream(Config { name: FILLING_STREAM.to_owned(), subjects, ..Config::default() }).await?;
-        for _ in 0..FILLING_MESSAGES {
-            let acknowledgement = jetstream.publish(FILLING_SUBJECT, vec![b'x'; MESSAGE_BYTES].into()).await?;
-            if let Err(error) = acknowledgement.await {
-                ensure!(error.kind() != PublishErrorKind::TimedOut, "JetStream does not reply: {error}");
-                return Ok(());
-            }
-        }
-        bail!("JetStream has space for {FILLING_MESSAGES} messages of {MESSAGE_BYTES} bytes")
+        jetstream::fill_jetstream(&self.url(), STORE_BYTES_MAX).await
     }
 
     /// Gives JetStream its space back.
@@ -129,9 +113,7 @@ impl OwnNats {
     /// # Errors
     /// If the server does not reply.
     pub async fn empty_jetstream(&self) -> anyhow::Result<()> {
-        let jetstream = jetstream::new(async_nats::connect(self.url()).await?);
-        jetstream.delete_stream(FILLING_STREAM).await?;
-        Ok(())
+        jetstream::empty_jetstream(&self.url()).await
     }
 
     /// Subscribes to everything without reading any of it, and returns once the server has disconnected the subscriber.

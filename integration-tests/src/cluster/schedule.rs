@@ -27,7 +27,8 @@ const NATS_AWAY: Duration = Duration::from_millis(1_500);
 const NATS_LINK_SHORT: Duration = Duration::from_millis(3_500);
 const NATS_LINK_LONG: Duration = Duration::from_secs(8);
 const JETSTREAM_FULL_SHORT: Duration = Duration::from_secs(2);
-const JETSTREAM_FULL_LONG: Duration = Duration::from_secs(10);
+/// Longer than the interval in which the root chain of the audit is copied.
+const JETSTREAM_FULL_LONG: Duration = Duration::from_secs(12);
 
 /// Runs that are started together, and the fault that follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,6 +26,7 @@ mod readme;
 mod refusals;
 mod slow_consumer;
 mod stores;
+mod wake_ups;
 
 async fn pod_and_caller(prefix: &str) -> Result<(NatsPod, Caller)> {
     let url = shared_url()?;

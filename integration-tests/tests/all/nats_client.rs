@@ -9,20 +9,37 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt};
-use greenroom_client::{ActorRef, AgentMessage, Client, Observation, Progress};
+use greenroom_client::{ActorRef, AgentMessage, Client, ContextMessage, Observation, Progress, RunMessage, Team};
 use greenroom_integration_tests::model_fixture::ModelFixture;
 use greenroom_integration_tests::nats_server::NatsServer;
 use greenroom_integration_tests::script_server::{ScriptServer, ServerBehavior};
 use greenroom_integration_tests::terminal::RunningCommand;
 use greenroom_integration_tests::test_pod::text;
 use greenroom_integration_tests::wait::wait_until;
+use greenroom_protocol::error::ErrorClass;
 use greenroom_protocol::event::RunEventKind;
-use greenroom_protocol::{AgentId, ArtifactRef, ContentHash, ErrorCode, RunId, Status, Values};
+use greenroom_protocol::request::ContextChange;
+use greenroom_protocol::{AgentId, ArtifactRef, ContentHash, ContextKey, ErrorCode, RunId, Status, StepId, Values};
 use serde::Deserialize;
+use serde_json::json;
 
 const ECHO: &str = "echo_agent";
 const AGENT: &str = "llm_agent";
 const WORKFLOW: &str = "one_call";
+/// A workflow that a user continues by an approval and an event.
+const LETTER: &str = "letter";
+const LETTER_WORKFLOW: &str = "\
+workflow_id: letter
+name: Letter
+description: Awaits an approval and a payment
+version: \"1.0.0\"
+inputs:
+  - { name: text, type: text, required: true }
+steps:
+  - { id: sign, approval: { prompt: \"Sign?\" } }
+  - { id: payment, wait_for: { event: paid, timeout: 3600 }, depends_on: [sign] }
+  - { id: send, agent: echo_agent, depends_on: [payment], inputs: { text: \"${inputs.text}\" }, outputs: [text] }
+";
 /// Longer than any call, and than the silence after which a client gives a pod up.
 const WAIT_MAX: Duration = Duration::from_secs(90);
 
@@ -58,6 +75,7 @@ impl Fixture {
         fixture.definitions.write_echo_agent(ECHO)?;
         fixture.write_llm_agent(AGENT, 60, 200)?;
         fixture.definitions.write_row_workflow(WORKFLOW, AGENT, 1)?;
+        fixture.definitions.write_workflow(LETTER, LETTER_WORKFLOW)?;
         let (pod, _) = fixture.up().await?;
         let client = server.client().await?;
         Ok(Self { client, model, holds, pod, fixture, server })
@@ -95,6 +113,57 @@ async fn calls_over_nats_have_typed_outputs_and_coded_refusals() -> Result<()> {
     let stranger = fixture.server.client_with_key("wrong").await?;
     let denied = stranger.agent(ECHO).input("text", "x").execute().await;
     assert_eq!(refused(denied), Some(ErrorCode::Unauthenticated));
+    Ok(())
+}
+
+/// Starts a team whose run awaits an approval.
+async fn start_letter(client: &Client) -> Result<RunId> {
+    let team = Team::new("Letters").agents([ECHO]).shared_context(json!({ "tone": "kind" }));
+    let accepted = team.workflow(client, LETTER).input("text", "hello").detach().reply().await?;
+    let run = RunId::new(&accepted.id).with_context(|| format!("{accepted:?}"))?;
+    let is_waiting = || async {
+        let record = client.run_record(run.clone()).await.ok()?;
+        (record.outputs.get("run")?["status"] == "waiting_approval").then_some(())
+    };
+    wait_until("the run awaits an approval", WAIT_MAX, is_waiting).await?;
+    Ok(run)
+}
+
+/// Waits until a run has ended, and returns its status.
+async fn status_at_end(client: &Client, run: &RunId) -> Result<Status> {
+    let watch = client.run(run).watch().try_collect::<Vec<_>>();
+    let observations = tokio::time::timeout(WAIT_MAX, watch).await??;
+    let Some(Observation::Event(last)) = observations.last() else { anyhow::bail!("{observations:?}") };
+    let RunEventKind::RunEnded { reply } = &last.kind else { anyhow::bail!("{last:?}") };
+    Ok(reply.status)
+}
+
+#[tokio::test]
+async fn runs_and_the_context_of_a_team_take_typed_messages_over_nats() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    let client = &fixture.client;
+    let (run, sign, tone) = (start_letter(client).await?, StepId::new("sign")?, ContextKey::new("tone")?);
+    let context = ActorRef::<ContextMessage>::new(client.clone(), run.clone());
+    assert_eq!(context.call(ContextMessage::Read(vec![tone.clone()])).await?["tone"], "kind");
+    // Only the members of the team write.
+    let write = ContextMessage::Write { key: tone.clone(), expect: None, change: ContextChange::Put(json!("rude")) };
+    let denied = context.call(write).await.err().and_then(|error| error.code());
+    assert_eq!(denied.map(ErrorCode::class), Some(ErrorClass::Denied), "{denied:?}");
+    assert_eq!(context.call(ContextMessage::Read(vec![tone])).await?["tone"], "kind");
+
+    let of_run = |run: &RunId| ActorRef::<RunMessage>::new(client.clone(), run.clone());
+    of_run(&run).call(RunMessage::Approve(sign.clone())).await?;
+    of_run(&run).call(RunMessage::Event { name: "paid".to_owned(), data: json!({ "amount": 3 }) }).await?;
+    assert_eq!(status_at_end(client, &run).await?, Status::Success);
+    let approved_twice = of_run(&run).call(RunMessage::Approve(sign.clone())).await.err();
+    assert_eq!(approved_twice.and_then(|error| error.code()), Some(ErrorCode::RunNotActive));
+
+    let rejected = start_letter(client).await?;
+    of_run(&rejected).cast(RunMessage::Reject(sign)).await?;
+    assert_ne!(status_at_end(client, &rejected).await?, Status::Success, "a rejected step fails its run");
+    let cancelled = start_letter(client).await?;
+    of_run(&cancelled).call(RunMessage::Cancel).await?;
+    assert_eq!(status_at_end(client, &cancelled).await?, Status::Cancelled);
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! What crosses pods while a model writes: two whole pods on one PostgreSQL database and one NATS server. The text of a run
 //! reaches its watchers on either of them, and the answer of an agent on another pod reaches its caller.
 
+mod generations;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,10 +14,12 @@ use futures::{StreamExt, TryStreamExt};
 use greenroom_client::nats::ConnectOptions;
 use greenroom_client::{Client, Credential, Observation, Observations, Progress};
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
+use greenroom_integration_tests::jetstream::{empty_jetstream, fill_jetstream, wait_root_copied};
 use greenroom_integration_tests::nats_server::NatsServer;
 use greenroom_integration_tests::test_pod::{StoreKind, test_config};
 use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::event::{EventNumber, RunEventKind};
+use greenroom_protocol::subject::DEFAULT_PREFIX;
 use greenroom_protocol::{ErrorCode, PodId, RunId, Status};
 use greenroom_registry::migrate_postgres;
 use greenroom_runtimes::models::scripted::{Script, Scripted, ScriptedCall, ScriptedReply};
@@ -32,6 +36,8 @@ use crate::postgres::create_database;
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Watches of one run: the queue group gives each pod some of them.
 const WATCHES: usize = 24;
+/// What JetStream may store.
+const JETSTREAM_BYTES_MAX: usize = 8 * 1024 * 1024;
 const ADMIN_KEY: &str = "planted-admin-key";
 const USERS: &str = "\
 [[users]]
@@ -89,7 +95,9 @@ impl Pods {
 
     async fn start_with(name: &str, settings: Settings) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let configuration = format!("jetstream {{ store_dir: {:?} }}\n", folder.path().join("jetstream"));
+        let store = folder.path().join("jetstream");
+        let configuration =
+            format!("jetstream {{\n  store_dir: {store:?}\n  max_file_store: {JETSTREAM_BYTES_MAX}\n}}\n");
         let (url, server) = (create_database(name).await?, NatsServer::start_with(&configuration).await?);
         migrate_postgres(&url).await?;
         fs::create_dir(folder.path().join("artifacts"))?;
@@ -328,4 +336,43 @@ async fn a_root_chain_that_is_rewritten_differs_from_its_copy() -> Result<()> {
     connection.execute("UPDATE audit_root SET hash = sha256(hash)").await?;
     let differs = || async { (metric(&pods.plain, "audit_root_differs") > 0.0).then_some(()) };
     wait_until("the difference is noticed", WAIT_MAX, differs).await
+}
+
+/// The number of the last record of the root chain.
+async fn last_root(pods: &Pods) -> Result<u64> {
+    let mut connection = PgConnection::connect(&pods.url).await?;
+    let number: i64 =
+        sqlx::query_scalar("SELECT coalesce(max(number), 0) FROM audit_root").fetch_one(&mut connection).await?;
+    Ok(u64::try_from(number)?)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_jetstream_is_full_the_pods_answer_and_what_it_lacks_is_copied_afterwards() -> Result<()> {
+    let settings = Settings { stream_bytes_max: 1024 * 1024, audit_replicas: 1, ..Settings::default() };
+    let pods = Pods::start_with("full", settings).await?;
+    let url = pods.server.url();
+    wait_root_copied(&url, DEFAULT_PREFIX, 1, WAIT_MAX).await?;
+    // The first attempt of a pod may have been before it was connected.
+    let is_copied = || async { (metric(&pods.plain, "audit_root_copy_failed") == 0.0).then_some(()) };
+    wait_until("the pod copies", WAIT_MAX, is_copied).await?;
+    fill_jetstream(&url, JETSTREAM_BYTES_MAX).await?;
+
+    let accepted = pods.client.workflow("signed").input("text", "x").detach().timeout(WAIT_MAX).reply().await?;
+    let run = RunId::new(accepted.id)?;
+    let watch = timeout(WAIT_MAX, until_requested(pods.client.run(&run).watch())).await??;
+    pods.client.run(&run).approve("sign").timeout(WAIT_MAX).reply().await?;
+    let rest: Vec<Observation> = timeout(WAIT_MAX, watch.try_collect()).await??;
+    assert_eq!(written(&rest), PIECES.concat(), "the text passes NATS without JetStream");
+    // The requests have entries, so that the root chain has a record that is not copied.
+    let has_failed = || async { (metric(&pods.plain, "audit_root_copy_failed") > 0.0).then_some(()) };
+    wait_until("the copy fails", WAIT_MAX, has_failed).await?;
+    let reply = pods.client.agent("talker_agent").input("text", "x").timeout(WAIT_MAX).reply().await?;
+    assert_eq!(reply.status, Status::Success, "{reply:?}");
+
+    let last = last_root(&pods).await?;
+    empty_jetstream(&url).await?;
+    wait_root_copied(&url, DEFAULT_PREFIX, last, WAIT_MAX).await?;
+    wait_until("the copy is continued", WAIT_MAX, is_copied).await?;
+    assert_eq!(metric(&pods.plain, "audit_root_differs"), 0.0);
+    Ok(())
 }

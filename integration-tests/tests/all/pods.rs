@@ -45,6 +45,17 @@ fn ensure_success(reply: &Reply) -> Result<()> {
     Ok(())
 }
 
+/// The value of a metric of a pod.
+fn metric(pod: &PodProcess, name: &str) -> f64 {
+    let page = pod.pod().metrics().render();
+    page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or_default()
+}
+
+/// Waits until a metric of a pod is more than 0.
+async fn wait_counted(pod: &PodProcess, name: &str) -> Result<()> {
+    wait_until(name, WAIT_MAX, || async { (metric(pod, name) > 0.0).then_some(()) }).await
+}
+
 /// Approves the step that signs a letter, by a request to this pod.
 fn sign(pod: &PodProcess, run: &RunId) -> Result<Reply> {
     let client = pod.client()?;
@@ -242,6 +253,26 @@ fn a_pod_whose_lease_has_lapsed_begins_nothing_until_it_is_renewed() -> Result<(
     prevented.end()?;
     ensure_success(&a.wait_ended(&run)?)?;
     assert_eq!((database.calls(), a.count_resumptions(&run)?), (2, 0), "it is still the owner");
+    a.block_on(wait_counted(&a, "pod_lease_lapses"))
+}
+
+#[test]
+fn a_reply_for_a_tree_that_its_pod_owns_no_more_is_fenced_and_counted() -> Result<()> {
+    let database = SharedDatabase::create("fenced", [replying("draft"), replying("send")])?;
+    let (a, mut b) = (database.start("pod_a")?, database.start("pod_b")?);
+    let paused = database.pause_replies();
+    let run = a.start_detached("letter")?;
+    database.wait_calls(1)?;
+    assert_eq!(metric(&a, "fenced_writes"), 0.0);
+    // As after a release whose acknowledgement was lost.
+    database.execute("UPDATE trees SET holder = NULL")?;
+    drop(paused);
+    a.block_on(wait_counted(&a, "fenced_writes"))?;
+    assert_eq!(a.count_entries(&run, |entry| matches!(entry, Entry::StepDone { .. }))?, 0, "it has written nothing");
+    b.recover();
+    ensure_success(&b.wait_ended(&run)?)?;
+    assert_eq!((database.calls(), b.count_resumptions(&run)?), (3, 1), "the next owner has repeated the call");
+    assert_eq!(metric(&b, "fenced_writes"), 0.0);
     Ok(())
 }
 
@@ -264,7 +295,7 @@ fn a_pod_whose_machine_was_suspended_begins_nothing_until_its_lease_is_renewed()
     prevented.end()?;
     ensure_success(&a.wait_ended(&run)?)?;
     assert_eq!((database.calls(), a.count_resumptions(&run)?), (2, 0), "it is still the owner");
-    Ok(())
+    a.block_on(wait_counted(&a, "pod_lease_lapses"))
 }
 
 #[test]

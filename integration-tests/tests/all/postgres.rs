@@ -53,6 +53,53 @@ async fn a_database_is_migrated_by_a_command_and_then_used_like_any_other_store(
     Ok(())
 }
 
+/// Executes a statement past the pods.
+async fn execute(url: &str, sql: &'static str) -> Result<()> {
+    let options: PgConnectOptions = url.parse()?;
+    options.connect().await?.execute(sql).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_format_is_finalized_by_a_command_once_every_pod_reads_it() -> Result<()> {
+    const FINALIZE: [&str; 2] = ["cluster", "finalize"];
+    const FINALIZE_AS_TEXT: [&str; 4] = ["cluster", "finalize", "-o", "table"];
+    let url = create_database("finalized").await?;
+    let terminal = harness(&url)?;
+    terminal.run(&["db", "migrate"]).await?.expect_success()?;
+    let unchanged = terminal.run(&FINALIZE).await?.expect_success()?;
+    assert_eq!((&unchanged["state"], &unchanged["journal_version"]), (&"unchanged".into(), &2.into()), "{unchanged:#}");
+
+    let up = terminal.start(&["up"])?;
+    up.wait_for_output("greenroom is up").await?;
+    // As if the pod were of the release that has written version 1.
+    execute(&url, "UPDATE cluster_format SET journal_version = 1").await?;
+    execute(&url, "UPDATE pods SET reads_to = 1").await?;
+    let refused = terminal.run(&FINALIZE).await?;
+    let document = refused.json()?;
+    assert_eq!((refused.code, &document["state"]), (1, &"refused".into()), "{refused:?}");
+    assert_eq!(document["pods"].as_array().map(Vec::len), Some(1), "{refused:?}");
+    let text = terminal.run(&FINALIZE_AS_TEXT).await?;
+    let expected = "not finalized: these pods do not read the format of this release: ";
+    assert!(text.code == 1 && text.out.starts_with(expected), "{text:?}");
+
+    up.terminate()?;
+    assert_eq!(up.wait().await?.code, 0);
+    let done = terminal.run(&FINALIZE).await?.expect_success()?;
+    assert_eq!((&done["state"], &done["journal_version"]), (&"done".into(), &2.into()), "{done:#}");
+    assert!(done["finalized_at"].is_i64(), "{done:#}");
+    let text = terminal.run(&FINALIZE_AS_TEXT).await?;
+    assert!(text.code == 0 && text.out.starts_with("journals of version 2 may be written already"), "{text:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_file_has_no_format_to_finalize() -> Result<()> {
+    let error = CliHarness::open()?.run(&["cluster", "finalize"]).await?.expect_error(2)?;
+    assert_eq!(error["code"], "invalid_input", "{error:#}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_chains_of_all_starts_are_exported_and_verified_with_the_public_key() -> Result<()> {
     let terminal = harness(&create_database("exported").await?)?;

@@ -93,6 +93,7 @@ impl GenerationStore for PostgresGenerations {
         delete_old(&mut transaction, kind, number).await?;
         commit(transaction).await?;
         raise(&self.0.generations, next);
+        self.0.announcements.send_modify(|announced| announced.generations += 1);
         Ok(Some(number))
     }
 }

@@ -203,6 +203,10 @@ impl Tick {
     }
 
     fn on_renewed(&mut self, sent_at: BootTime) {
+        // No attempt need have failed since the lease has lapsed.
+        if self.store.clock.boot_time() >= self.renewed_until && !self.has_lapsed {
+            self.lapses += 1;
+        }
         // The lease began when the database renewed it, which is not before the call was sent.
         self.renewed_until = sent_at.saturating_add(LEASE.saturating_sub(LEASE_MARGIN));
         let had_failed = std::mem::take(&mut self.has_failed) | std::mem::take(&mut self.has_lapsed);

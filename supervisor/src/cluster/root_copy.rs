@@ -1,6 +1,7 @@
 //! Copies the root chain of the audit to a stream of JetStream from which no message can be deleted. Who can change the
-//! database can rewrite the root chain; then it differs from its copy, which is in the log and in a metric. Each pod copies
-//! what is missing: the number of a record is the number of its message, so the server takes each of them once.
+//! database can rewrite the root chain; then it differs from its copy, which is in the log and in a metric, as is a copy
+//! that cannot be continued. Each pod copies what is missing: the number of a record is the number of its message, so the
+//! server takes each of them once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,7 +82,10 @@ impl RootCopy {
     async fn run(&self) -> Result<(), String> {
         let context = async_nats::jetstream::new(self.connection.client());
         loop {
-            match self.copy(&context).await {
+            let copied = self.copy(&context).await;
+            let has_failed = matches!(copied, Err(CopyError::Server(_) | CopyError::Store(_)));
+            self.metrics.nats().set_root_copy_failed(has_failed);
+            match copied {
                 Ok(()) => self.metrics.nats().set_root_differs(false),
                 Err(error @ CopyError::Differs(_)) => {
                     self.metrics.nats().set_root_differs(true);

@@ -1,6 +1,6 @@
 //! Wake-ups between pods: after a tree was created without an owner, one pod looks for it at once; after a message was sent
-//! to a run, every pod does, because the sender does not know which one owns the run. A wake-up has no content, and a lost
-//! one costs the time until the next tick.
+//! to a run, every pod does, because the sender does not know which one owns the run, and so it is after definitions or a
+//! policy were applied, which all pods use. A wake-up has no content, and a lost one costs the time until the next tick.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +22,8 @@ use crate::services::Service;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::WakeUp;
 
-/// The subjects of wake-ups: to one pod, and to all.
+/// The subjects of wake-ups: to one pod, and to all. The latter is named after what was the first reason for one; a pod of
+/// an earlier release knows it.
 const TREES: &str = "wake";
 const MESSAGES: &str = "wake.messages";
 /// The shortest time between two wake-ups of this pod; what is announced meanwhile has one wake-up.
@@ -86,7 +87,7 @@ impl Wake {
                         trees_sent += 1;
                         self.send(TREES, trees_sent);
                     }
-                    if current.messages != sent.messages {
+                    if (current.messages, current.generations) != (sent.messages, sent.generations) {
                         messages_sent += 1;
                         self.send(MESSAGES, messages_sent);
                     }

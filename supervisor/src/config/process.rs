@@ -20,7 +20,7 @@ pub const SETTINGS: &[Setting] = &[
         &["GREENROOM_DRAIN_TIMEOUT_S"],
         "seconds a shutdown waits for requests in flight",
     )
-    .or("30"),
+    .or("25"),
 ];
 
 /// Where metrics are served; `None` if they are not.

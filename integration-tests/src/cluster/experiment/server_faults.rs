@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use greenroom_protocol::subject::DEFAULT_PREFIX;
 use tokio::time::sleep;
 
 use super::Experiment;
@@ -13,7 +14,13 @@ use crate::cluster::postgres_server::StopMode;
 use crate::cluster::proxy::Link;
 use crate::cluster::servers::OwnServers;
 use crate::cluster::starvation::DatabaseAbsence;
+use crate::jetstream::wait_root_copied;
 use crate::wait::wait_until;
+
+/// The number of the last record of the root chain of the audit.
+const LAST_ROOT: &str = "SELECT coalesce(max(number), 0) FROM audit_root";
+/// Longest wait for its copy: a pod tries every ten seconds.
+const COPY_WAIT_MAX: Duration = Duration::from_secs(90);
 
 impl Experiment<'_> {
     pub(super) fn own_servers(&mut self) -> anyhow::Result<&mut OwnServers> {
@@ -57,10 +64,13 @@ impl Experiment<'_> {
     }
 
     pub(super) async fn fill_jetstream(&mut self, lasts: Duration) -> anyhow::Result<()> {
-        let nats = self.own_nats()?;
-        nats.fill_jetstream().await?;
+        self.own_nats()?.fill_jetstream().await?;
         sleep(lasts).await;
-        nats.empty_jetstream().await
+        let last: i64 = sqlx::query_scalar(LAST_ROOT).fetch_one(&self.cluster.pool()).await?;
+        let nats = self.own_nats()?;
+        nats.empty_jetstream().await?;
+        // What the pods could not copy is made up for.
+        wait_root_copied(&nats.url(), DEFAULT_PREFIX, u64::try_from(last)?, COPY_WAIT_MAX).await
     }
 
     /// Waits until every pod, and that of the second cluster, serves over NATS, if the pods use it.

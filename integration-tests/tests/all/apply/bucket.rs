@@ -5,13 +5,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use greenroom_integration_tests::terminal::CliHarness;
+use greenroom_integration_tests::wait::wait_until;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::{ObjectStore, PutOptions, PutPayload};
 use serde_json::json;
 
-use super::{Host, OWN, write_definitions};
+use super::{Host, OWN, WAIT_MAX, write_definitions};
 use crate::artifacts::s3_variables;
-use crate::reload::bundle_with_wider_role;
+use crate::reload::{SHIPPED, bundle_with_wider_role};
 
 /// The files of the definitions that [`write_definitions`] writes.
 const FILES: [&str; 4] = ["categories.yaml", "capabilities.yaml", "models.yaml", "agents/business_ops/echo_agent.yaml"];
@@ -95,6 +96,30 @@ async fn the_objects_of_a_bucket_are_watched_until_they_are_applied() -> Result<
     let host = host.restart().await?;
     assert_eq!((host.description().await?, host.exit_code_of_operator().await?), (json!("Later"), 0));
     Ok(())
+}
+
+#[tokio::test]
+async fn a_policy_in_a_bucket_is_watched_and_a_broken_one_does_not_replace_it() -> Result<()> {
+    const BUNDLE: &str = "policies/guard.tar.gz";
+    let mut terminal = CliHarness::open()?;
+    for (name, value) in s3_variables()? {
+        terminal.set_variable(name, &value);
+    }
+    let bucket = Bucket::open(&terminal)?;
+    bucket.put(BUNDLE, fs::read(SHIPPED)?).await?;
+    write_definitions(&terminal, "definitions", OWN)?;
+    terminal.add_options(&["--definitions", "definitions", "--policy", &format!("{}/policies", bucket.url)]);
+    let host = Host::start(terminal).await?;
+    assert_eq!(host.exit_code_of_operator().await?, 3);
+    bucket.put(BUNDLE, bundle_with_wider_role()?).await?;
+    host.wait_for_operator(0).await?;
+
+    bucket.put(BUNDLE, b"no bundle".to_vec()).await?;
+    let is_rejected = || async { host.up.err().contains("reload rejected, keeping the active version").then_some(()) };
+    wait_until("the broken policy is rejected", WAIT_MAX, is_rejected).await.with_context(|| host.up.err())?;
+    assert_eq!(host.exit_code_of_operator().await?, 0, "it keeps the last one");
+    bucket.put(BUNDLE, fs::read(SHIPPED)?).await?;
+    host.wait_for_operator(3).await
 }
 
 #[tokio::test]

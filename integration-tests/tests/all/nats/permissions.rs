@@ -2,6 +2,7 @@
 //! them: whoever may publish the cluster's own traffic changes nothing without its secret.
 
 use anyhow::Result;
+use async_nats::jetstream::stream::Config;
 use async_nats::{Client, ConnectOptions, HeaderMap, Subscriber};
 use futures::{FutureExt as _, StreamExt as _};
 use greenroom_integration_tests::nats_server::NatsServer;
@@ -111,6 +112,48 @@ async fn a_customer_publishes_nothing_but_requests() -> Result<()> {
     assert_eq!(alice.echo("x").await?.status, Status::Success);
     assert!(!has_received(&mut replies) && !has_received(&mut internal));
     assert!(connect_with_wrong_password(&server).await.is_err());
+    pod.pod.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_neither_reads_nor_changes_what_jetstream_stores() -> Result<()> {
+    const STREAM: &str = "stored";
+    const SUBJECT: &str = "greenroom.internal.stored";
+    let store = tempfile::tempdir()?;
+    let configuration = format!("{CONFIGURATION}\njetstream {{\n  store_dir: {:?}\n}}\n", store.path());
+    let server = NatsServer::start_with(&configuration).await?;
+    let pod = start(&server.url_of("pod", "change-me-pod"), "greenroom").await?;
+    let (alice, between_pods) = (customer(&server, "alice").await?, customer(&server, "pod").await?);
+    let jetstream = async_nats::jetstream::new(between_pods.client.clone());
+    let config = Config { name: STREAM.to_owned(), subjects: vec![SUBJECT.to_owned()], ..Config::default() };
+    let stream = jetstream.create_stream(config).await?;
+    jetstream.publish(SUBJECT, "a text of the pods".into()).await?.await?;
+
+    let inbox = alice.client.new_inbox();
+    let mut received = Vec::new();
+    for subject in [inbox.as_str(), "$JS.API.>", "$JS.EVENT.>", SUBJECT] {
+        received.push(alice.client.subscribe(subject.to_owned()).await?);
+    }
+    for (api, body) in [
+        ("INFO", ""),
+        ("STREAM.NAMES", ""),
+        ("STREAM.INFO.stored", ""),
+        ("STREAM.MSG.GET.stored", r#"{"seq":1}"#),
+        ("DIRECT.GET.stored", r#"{"seq":1}"#),
+        ("CONSUMER.CREATE.stored", r#"{"stream_name":"stored","config":{"deliver_subject":"_INBOX_alice.x"}}"#),
+        ("STREAM.CREATE.taken", r#"{"name":"taken","subjects":["greenroom.v1.>"]}"#),
+        ("STREAM.PURGE.stored", ""),
+        ("STREAM.DELETE.stored", ""),
+    ] {
+        alice.client.publish_with_reply(format!("$JS.API.{api}"), inbox.clone(), body.into()).await?;
+    }
+    alice.client.publish(SUBJECT, "forged".into()).await?;
+    settle(&alice).await?;
+    // The server replies to the pods after it has processed what came before.
+    assert_eq!(stream.get_info().await?.state.messages, 1, "nothing is added or removed");
+    assert!(jetstream.get_stream("taken").await.is_err(), "no stream takes the requests");
+    assert!(!received.iter_mut().any(has_received), "alice receives something of JetStream");
     pod.pod.shutdown().await;
     Ok(())
 }

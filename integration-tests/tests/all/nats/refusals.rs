@@ -87,6 +87,7 @@ async fn a_body_or_a_header_that_cannot_be_read_is_rejected() -> Result<()> {
     let both = r#"{"version":1,"deadline":"2100-01-01T00:00:00Z","request":{"verb":"query","query":"agents"}}"#;
     let doubled = caller.with("Greenroom-Deadline", "2100-01-01T00:00:00Z");
     assert_eq!(doubled.code("requests", both).await?, ErrorCode::InvalidRequest);
+    assert!(pod.shows("nats_requests{outcome=\"rejected\"} 21"), "{}", pod.pod.metrics().render());
     assert_eq!(caller.echo("still served").await?.status, Status::Success);
     pod.pod.shutdown().await;
     Ok(())
@@ -103,6 +104,7 @@ async fn an_odd_id_or_a_wildcard_in_a_subject_is_rejected() -> Result<()> {
     assert_eq!(caller.code(&format!("agents.{long}.execute"), BODY).await?, ErrorCode::InvalidRequest);
     // A dot of an id is escaped, and the id is looked up then.
     assert_eq!(caller.code("agents.no%2Eagent.execute", BODY).await?, ErrorCode::UnknownAgent);
+    assert!(pod.shows("nats_requests{outcome=\"rejected\"} 9"), "{}", pod.pod.metrics().render());
     pod.pod.shutdown().await;
     Ok(())
 }

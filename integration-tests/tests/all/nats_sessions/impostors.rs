@@ -6,7 +6,7 @@ mod target;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, Message};
 use futures::StreamExt as _;
 use greenroom_integration_tests::delegations;
 use greenroom_protocol::{Clock as _, ContentHash, ErrorCode, Json, Status, Timestamp};
@@ -21,6 +21,11 @@ use greenroom_integration_tests::session_pod::{Network, SessionPod};
 
 /// How long a subject is listened to without a message.
 const QUIET: Duration = Duration::from_millis(200);
+
+/// The code in the headers of a reply.
+fn code_of(reply: &Message) -> Option<&str> {
+    Some(reply.headers.as_ref()?.get("Greenroom-Code")?.as_str())
+}
 
 /// A change of what a delegation states, and the reason for which it is refused then.
 type Forgery = (&'static str, fn(&mut Json));
@@ -155,10 +160,33 @@ async fn an_unsigned_message_and_a_foreign_token_are_refused_counted_and_logged(
         headers.insert("Authorization", token);
         let request = async_nats::Request::new().headers(headers).payload("{\"inputs\":{\"text\":\"x\"}}".into());
         let reply = stranger.send_request(format!("greenroom.v1.agents.{ECHO}.execute"), request).await?;
-        let code = reply.headers.as_ref().and_then(|headers| headers.get("Greenroom-Code")).map(|code| code.as_str());
-        assert_eq!(code, Some("unauthenticated"), "{token}");
+        assert_eq!(code_of(&reply), Some("unauthenticated"), "{token}");
         attempt.expect_recorded(("error.code", "unauthenticated")).await.with_context(|| token.to_owned())?;
     }
     ensure!(!target.log().contains("planted-unknown"), "no credential is in the log");
+    target.expect_serving().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_cannot_be_read_is_refused_counted_and_logged() -> Result<()> {
+    const BODY: &str = "{\"inputs\":{\"text\":\"x\"}}";
+    let target = Target::start().await?;
+    let stranger = async_nats::connect(target.server.url()).await?;
+    for (rest, version, body) in [
+        ("agents.echo_agent.execute", "1", "\0\u{1}garbage"),
+        ("agents.echo_agent.execute", "1", "{\"inputs\":{\"te"),
+        ("agents.echo_agent.execute", "99", BODY),
+        ("agents.a%b.execute", "1", BODY),
+        ("agents.*.execute", "1", BODY),
+        ("requests", "1", r#"{"version":99,"request":{"verb":"query","query":"agents"}}"#),
+    ] {
+        let attempt = Attempt::begin(&target, "nats_requests{outcome=\"rejected\"}")?;
+        let mut headers = HeaderMap::new();
+        headers.insert("Greenroom-Version", version);
+        let request = async_nats::Request::new().headers(headers).payload(body.into());
+        let reply = stranger.send_request(format!("greenroom.v1.{rest}"), request).await?;
+        assert_eq!(code_of(&reply), Some("invalid_request"), "{rest} {version} {body}");
+        attempt.expect_recorded(("error.code", "invalid_request")).await.with_context(|| rest.to_owned())?;
+    }
     target.expect_serving().await
 }

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use greenroom_client::Client;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::{IdempotencyKey, Json, Reply, RunId, Status};
 use serde_json::json;
 
-use super::shared_database::{PodProcess, SharedDatabase};
-use super::{ensure_success, replying};
+use super::shared_database::SharedDatabase;
+use super::{ensure_success, replying, wait_counted};
 
-fn publish(pod: &PodProcess, run: &RunId, key: &str, data: Json) -> Result<Reply> {
-    let client = pod.client()?;
+async fn publish(client: &Client, run: &RunId, key: &str, data: Json) -> Result<Reply> {
     let publishing = client.run(run).publish("paid", data).idempotency_key(IdempotencyKey::new(key)?);
-    Ok(pod.block_on(publishing.send())?)
+    Ok(publishing.send().await?)
 }
 
 fn is_wait(entry: &Entry) -> bool {
@@ -30,10 +30,16 @@ fn an_event_that_another_pod_receives_reaches_its_run_once() -> Result<()> {
     let (a, b) = (database.start("pod_a")?, database.start("pod_b")?);
     let run = a.start_detached("paid_letter")?;
     b.wait_entry(&run, is_wait)?;
-    for _ in 0..2 {
-        let published = publish(&b, &run, "payment_1", json!("3 USD"))?;
-        ensure!(published.status == Status::Success, "{published:?}");
-    }
+    let client = b.client()?;
+    let publishing = async {
+        for _ in 0..2 {
+            let published = publish(&client, &run, "payment_1", json!("3 USD")).await?;
+            ensure!(published.status == Status::Success, "{published:?}");
+        }
+        anyhow::Ok(())
+    };
+    // The owner finds the message with a tick, and shows it until the next one.
+    a.block_on(async { tokio::try_join!(publishing, wait_counted(&a, "run_inbox_messages")) })?;
     let reply = b.wait_ended(&run)?;
     ensure_success(&reply)?;
     assert_eq!((b.count_entries(&run, is_received)?, b.count_resumptions(&run)?), (1, 0));
@@ -49,7 +55,8 @@ fn a_parked_run_is_woken_by_an_event() -> Result<()> {
     b.recover();
     let run = a.start_detached("paid_letter")?;
     database.wait_count("SELECT count(*) FROM trees WHERE parked AND holder IS NULL", 1)?;
-    ensure!(publish(&a, &run, "payment_1", json!("3 USD"))?.status == Status::Success);
+    let published = a.block_on(publish(&a.client()?, &run, "payment_1", json!("3 USD")))?;
+    ensure!(published.status == Status::Success, "{published:?}");
     ensure_success(&a.wait_ended(&run)?)?;
     assert_eq!((b.count_resumptions(&run)?, database.calls()), (1, 2), "no call was repeated");
     database.wait_count("SELECT count(*) FROM inbox", 0)

@@ -19,13 +19,16 @@ async fn the_tick_of_every_pod_finds_what_one_has_applied() {
     let b = open_pod(&database.url(), "pod_b", 1).await.unwrap();
     let (first, second) = (&a.stores.generations, &b.stores.generations);
     let mut current = second.watch();
+    let (of_first, of_second) = (a.stores.cluster.watch_announcements(), b.stores.cluster.watch_announcements());
     assert_eq!(first.apply(new("1"), Generations::default()).await.unwrap(), Some(1));
+    assert_eq!(of_first.borrow().generations, 1, "it is announced to the other pods");
     let found = tokio::time::timeout(MINUTE, current.wait_for(|current| current.catalogue == 1)).await;
     assert_eq!(*found.unwrap().unwrap(), Generations { catalogue: 1, policy: 0 });
     let read = second.get(GenerationKind::Catalogue, 1).await.unwrap().unwrap();
     assert_eq!(read.files, new("1").files);
     // The other one was checked against nothing.
     assert_eq!(second.apply(new("2"), Generations::default()).await.unwrap(), None);
+    assert_eq!(of_second.borrow().generations, 0);
     // A pod that starts later reads it before its first tick.
     let c = open_pod(&database.url(), "pod_c", 1).await.unwrap();
     assert_eq!(c.stores.generations.current_generations().await.unwrap().catalogue, 1);

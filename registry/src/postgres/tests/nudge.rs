@@ -45,7 +45,7 @@ async fn what_a_pod_leaves_to_others_is_announced() {
     a.create_run(1).await;
     assert!(b.stores.cluster.send(&run_id(1), "m1", "{}", NOW).await.unwrap());
     b.stores.cluster.announce_tree();
-    wait_until(async || *announced.borrow() == Announcements { trees: 1, messages: 1 }).await;
+    wait_until(async || *announced.borrow() == Announcements { trees: 1, messages: 1, generations: 0 }).await;
     assert!(!b.stores.cluster.send(&run_id(9), "m2", "{}", NOW).await.unwrap(), "there is no such run");
     assert_eq!(announced.borrow().messages, 1);
     let other = TestStores::postgres().await;

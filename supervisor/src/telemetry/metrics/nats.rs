@@ -79,6 +79,7 @@ pub struct NatsMetrics {
     text_lag: Histogram,
     event_lag: Histogram,
     root_differs: Gauge,
+    root_copy_failed: Gauge,
 }
 
 impl NatsMetrics {
@@ -87,6 +88,7 @@ impl NatsMetrics {
             ("nats_connected", "1 while the pod is connected to NATS"),
             ("nats_requests_under_way", "messages of callers that this pod serves at the moment, without watches"),
             ("audit_root_differs", "1 while the root chain of the audit differs from its copy in JetStream"),
+            ("audit_root_copy_failed", "1 while the root chain of the audit cannot be copied to JetStream"),
             ("nats_watches", "watches of runs that this pod serves at the moment"),
         ] {
             recorder.describe_gauge(name.into(), None, help.into());
@@ -116,6 +118,7 @@ impl NatsMetrics {
             dropped: DroppedMessage::ALL.map(|kind| (kind, counter("nats_dropped", "message", kind.as_str()))).into(),
             wake_ups: WakeUp::ALL.map(|kind| (kind, counter("nats_wake_ups", "event", kind.as_str()))).into(),
             root_differs: gauge("audit_root_differs"),
+            root_copy_failed: gauge("audit_root_copy_failed"),
             text_lag: recorder.register_histogram(&Key::from_static_name("nats_text_lag"), &METADATA),
             event_lag: recorder.register_histogram(&Key::from_static_name("nats_event_lag"), &METADATA),
         };
@@ -123,6 +126,7 @@ impl NatsMetrics {
         metrics.under_way.set(0.0);
         metrics.watches.set(0.0);
         metrics.root_differs.set(0.0);
+        metrics.root_copy_failed.set(0.0);
         metrics
     }
 
@@ -194,6 +198,11 @@ impl NatsMetrics {
         self.root_differs.set(f64::from(u8::from(differs)));
     }
 
+    /// Shows whether the root chain of the audit could not be copied, so that JetStream has less of it.
+    pub fn set_root_copy_failed(&self, has_failed: bool) {
+        self.root_copy_failed.set(f64::from(u8::from(has_failed)));
+    }
+
     /// Counts wake-ups.
     pub fn count_wake_ups(&self, kind: WakeUp, count: u64) {
         if let Some((_, counter)) = self.wake_ups.iter().find(|(known, _)| *known == kind) {
@@ -230,6 +239,7 @@ mod tests {
         }
         nats.count_dropped(DroppedMessage::Delta);
         nats.count_wake_ups(WakeUp::Missed, 3);
+        nats.set_root_copy_failed(true);
         nats.begin_request();
         nats.begin_request();
         nats.end_request();
@@ -244,6 +254,8 @@ mod tests {
             "nats_wake_ups{event=\"missed\"} 3",
             "nats_requests_under_way 1",
             "nats_connected 0",
+            "audit_root_differs 0",
+            "audit_root_copy_failed 1",
         ] {
             assert!(page.contains(line), "{line} is missing in\n{page}");
         }

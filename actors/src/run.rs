@@ -55,6 +55,7 @@ mod task;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tree;
+mod uncancelled_creation;
 mod user_signal;
 mod values;
 

@@ -248,6 +248,13 @@ impl HostedRuns {
         }
     }
 
+    /// True if the run that calls this one still needs it.
+    pub(super) fn needs_inner(&self, caller: &RunId, run: &RunId) -> bool {
+        let all = self.all();
+        let state = all.inner.get(caller).and_then(|inner| inner.get(run));
+        all.runs.contains_key(caller) && state.is_some_and(|state| !matches!(state, InnerRun::Unneeded { .. }))
+    }
+
     /// Records that the start of a run was dropped before its actor was activated. Returns the cause by which it has
     /// to end in the store, if its caller does not need it any more.
     pub(super) fn drop_start(&self, parent: &RunId, run: &RunId) -> Option<Cause> {

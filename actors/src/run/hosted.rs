@@ -13,7 +13,7 @@ use greenroom_registry::runs::Fence;
 use ractor::{ActorId, ActorRef};
 use tokio::sync::watch;
 
-use super::context::LastVersion;
+use super::context::ContextChanges;
 use super::machine::CallWaits;
 use super::message::{Progress, RunMsg};
 use super::tree::RunTree;
@@ -23,8 +23,8 @@ use super::tree::RunTree;
 pub(super) struct HostedRun {
     pub(super) actor: ActorRef<RunMsg>,
     pub(super) progress: watch::Receiver<Progress>,
-    /// The last version of the context of the team that was formed for it.
-    pub(super) context: Option<Arc<LastVersion>>,
+    /// The changes of the context of the team that was formed for it.
+    pub(super) context: Option<Arc<ContextChanges>>,
     pub(super) started: Arc<RunStarted>,
     pub(super) tree: Arc<RunTree>,
 }

@@ -110,7 +110,7 @@ impl RunSupervisor {
         let (started, tree, caller) = (args.ctx.started.clone(), args.ctx.tree.clone(), args.caller.clone());
         let (progress_sender, progress) = watch::channel(Progress::default());
         let (actor, start) = RunActor::new(args, progress_sender, self.runs.clone());
-        let context = start.context_version();
+        let context = start.context_changes();
         let result = Actor::spawn_linked(None, actor, start, myself.get_cell()).await;
         let result = match result {
             Ok((actor, _)) => {

@@ -117,6 +117,8 @@ pub enum Event {
         until: Option<Timestamp>,
         /// The id of a write that another pod has sent.
         id: Option<EventId>,
+        /// The request of the handler of an agent that writes it.
+        request: Option<EventId>,
     },
     /// A timer has fired.
     TimerFired {

@@ -21,7 +21,7 @@ use super::loops::Loops;
 use super::machine::{Decision, Event, State};
 use super::message::{FirstAction, RunArgs};
 use super::pinned::PinnedDefinitions;
-use super::uncancelled_creation::{CreationEnd, UncancelledCreation};
+use super::uncancelled_creation::UncancelledCreation;
 use crate::concurrency::OwnedTickets;
 use crate::dispatcher::RunTicket;
 use crate::pipeline::{CommitSignal, commit_signal};
@@ -48,7 +48,7 @@ pub(super) struct Creation {
 }
 
 /// A creation whose first calls have begun. Nothing of it is submitted yet.
-struct BegunCreation {
+struct DecidedCreation {
     new: NewRun,
     key: Option<DedupKey>,
     context: Option<ContextData>,
@@ -76,16 +76,16 @@ impl RunsHandle {
         audit_entry: &mut PendingAuditEntry,
     ) -> Result<RunOfRequest, Cause> {
         let caller = creation.inner.as_ref().map(|inner| inner.caller().run.clone());
-        let (run, begun) = (creation.new.id().clone(), self.begin_creation(grant, creation));
+        let (run, decided) = (creation.new.id().clone(), self.decide_creation(grant, creation));
         // The entry belongs to the work until that has ended: its opening must not be abandoned before the run.
-        let creating = self.clone().complete_creation(begun, audit_entry.take());
+        let creating = self.clone().complete_creation(decided, audit_entry.take());
         let (created, returned) = UncancelledCreation::new(self.clone(), run, caller, creating).await;
         *audit_entry = returned;
         created
     }
 
     /// Decides the start of a run, and begins its first calls.
-    fn begin_creation(&self, grant: &Grant, creation: Creation) -> BegunCreation {
+    fn decide_creation(&self, grant: &Grant, creation: Creation) -> DecidedCreation {
         let Creation { new, key, pinned, context, inner, ticket, now } = creation;
         let (run, started) = (new.id().clone(), Arc::clone(&new.started));
         let mut decision = decide_with_outputs(&pinned, &State::default(), &Event::Started(started.clone()), now);
@@ -103,21 +103,30 @@ impl RunsHandle {
         let calls = FirstCalls::take(&ctx, &mut decision, &commit);
         // A run without a ticket of its own is a part of the work that has started it.
         let tickets = ticket.map_or_else(OwnedTickets::of_task, |own| OwnedTickets::default().with(own));
-        BegunCreation { new, key, context, inner, tickets, now, decision, ctx, calls, signal }
+        DecidedCreation { new, key, context, inner, tickets, now, decision, ctx, calls, signal }
     }
 
     /// Completes a creation, and returns the audit entry of its request.
-    async fn complete_creation(self, begun: BegunCreation, mut audit_entry: PendingAuditEntry) -> CreationEnd {
-        let created = self.create_begun(begun, &mut audit_entry).await;
+    async fn complete_creation(
+        self,
+        decided: DecidedCreation,
+        mut audit_entry: PendingAuditEntry,
+    ) -> (Result<RunOfRequest, Cause>, PendingAuditEntry) {
+        let run = decided.new.id().clone();
+        let created = self.create_decided(decided, &mut audit_entry).await;
+        if let Err(cause) = &created {
+            // Its caller may have gone.
+            tracing::debug!(run.id = %run, cause = %cause, "a run was not started");
+        }
         (created, audit_entry)
     }
 
-    async fn create_begun(
+    async fn create_decided(
         &self,
-        begun: BegunCreation,
+        decided: DecidedCreation,
         audit_entry: &mut PendingAuditEntry,
     ) -> Result<RunOfRequest, Cause> {
-        let BegunCreation { new, key, context, inner, tickets, now, decision, ctx, mut calls, signal } = begun;
+        let DecidedCreation { new, key, context, inner, tickets, now, decision, ctx, mut calls, signal } = decided;
         let run = new.id().clone();
         let (core, timing) = (&self.env().stores.core, calls.commit_timing());
         let creating = core.create_run_within(new, key.as_ref(), decision.entries(), timing, now);

@@ -11,44 +11,39 @@ use std::task::{Context, Poll};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use greenroom_protocol::{Cause, RunId};
-use greenroom_registry::core::PendingAuditEntry;
+use greenroom_protocol::RunId;
 
-use super::create::RunOfRequest;
 use super::handle::RunsHandle;
 use super::message::{ContinuedCreation, RunSupervisorMsg};
 use crate::concurrency::OwnedTickets;
 
-/// The end of a creation, and the audit entry of its request.
-pub(super) type CreationEnd = (Result<RunOfRequest, Cause>, PendingAuditEntry);
-
 /// A creation that is under way, as its caller awaits it.
-pub(super) struct UncancelledCreation {
+pub(super) struct UncancelledCreation<T: Send + 'static> {
     runs: RunsHandle,
     run: RunId,
     /// The run that calls it.
     caller: Option<RunId>,
     /// None once it has ended.
-    work: Option<BoxFuture<'static, CreationEnd>>,
+    work: Option<BoxFuture<'static, T>>,
 }
 
-impl UncancelledCreation {
+impl<T: Send + 'static> UncancelledCreation<T> {
     /// The work holds the tickets of the current task, whoever continues it.
     pub(super) fn new(
         runs: RunsHandle,
         run: RunId,
         caller: Option<RunId>,
-        work: impl Future<Output = CreationEnd> + Send + 'static,
+        work: impl Future<Output = T> + Send + 'static,
     ) -> Self {
         let work = OwnedTickets::of_task().scope(work).boxed();
         Self { runs, run, caller, work: Some(work) }
     }
 }
 
-impl Future for UncancelledCreation {
-    type Output = CreationEnd;
+impl<T: Send + 'static> Future for UncancelledCreation<T> {
+    type Output = T;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CreationEnd> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         // Taken, because work that panics is not continued.
         let Some(mut work) = self.work.take() else { return Poll::Pending };
         let polled = work.poll_unpin(cx);
@@ -59,7 +54,7 @@ impl Future for UncancelledCreation {
     }
 }
 
-impl Drop for UncancelledCreation {
+impl<T: Send + 'static> Drop for UncancelledCreation<T> {
     fn drop(&mut self) {
         let Some(work) = self.work.take() else { return };
         if let Some(caller) = &self.caller
@@ -68,13 +63,8 @@ impl Drop for UncancelledCreation {
             // The drop of its start ends the run in the store.
             return;
         }
-        let run = self.run.clone();
-        let ended_run = run.clone();
-        let work = work.map(move |(created, _audit_entry)| {
-            if let Err(cause) = created {
-                tracing::info!(run.id = %ended_run, cause = %cause, "a run whose caller has gone was not started");
-            }
-        });
-        self.runs.notify_supervisor(RunSupervisorMsg::ContinueCreation(ContinuedCreation { run, work: work.boxed() }));
+        tracing::debug!(run.id = %self.run, "the creation of a run continues without its caller");
+        let continued = ContinuedCreation { run: self.run.clone(), work: work.map(drop).boxed() };
+        self.runs.notify_supervisor(RunSupervisorMsg::ContinueCreation(continued));
     }
 }

@@ -55,6 +55,7 @@ mod task;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tree;
+mod uncancelled_creation;
 mod user_signal;
 mod values;
 
@@ -66,7 +67,7 @@ use greenroom_protocol::{AgentId, Cause, Clock, IdGenerator, PodId, RunId, TeamI
 use greenroom_registry::Stores;
 use greenroom_rego::Authenticator;
 
-pub(crate) use context::initial_context;
+pub(crate) use context::{handler_write_id, initial_context};
 pub use handle::RunsHandle;
 pub(crate) use handle::into_reply;
 pub use message::{RunInfo, RunSupervisorInfo};

@@ -158,7 +158,7 @@ codes! {
     AgentCrashed = "agent_crashed", Failed, 500, retry true;
     /// The agent exceeded its restart limit; new calls fail until its cooldown ends.
     AgentCircuitOpen = "agent_circuit_open", Failed, 503, retry true;
-    /// The agent's handler rejected its inputs.
+    /// A handler, a component, a service or a tool has failed, or has rejected its inputs.
     HandlerFailed = "handler_failed", Failed, 500, retry false;
     /// An external service could not be reached, failed, or its response cannot be read.
     ServiceFailed = "service_failed", Failed, 502, retry true;

@@ -342,6 +342,10 @@ pub enum Entry {
         /// The id of the write, by which a repetition is recognised, if another pod has sent it to the owner of the run.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<EventId>,
+        /// The request of the handler of an agent that has written it, the same for each write of this key by one call. Absent
+        /// for all other writes, and in a journal of a release without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<EventId>,
     },
     /// The run resumed after its process ended.
     RunResumed {

@@ -160,20 +160,21 @@ pub struct StartTeam {
 pub enum Signal {
     /// Cancels the run and compensates its finished steps.
     Cancel,
-    /// Approves a step that awaits approval, or the calls of tools for which it waits.
+    /// Approves a step that awaits approval, or a call of a tool for which it waits.
     Approve {
         /// The step.
         step: StepId,
-        /// One call of a tool; without it, all for which the step waits.
+        /// The call of a tool; without it, the step itself, before its start. A decision that names no call decides none:
+        /// another one may have come to wait since the sender has looked.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         call: Option<ToolCallId>,
     },
-    /// Rejects a step that awaits approval, which fails it, or the calls of tools for which it waits, which the agent
-    /// then reads as their result.
+    /// Rejects a step that awaits approval, which fails it, or a call of a tool for which it waits, which the agent then
+    /// reads as its result.
     Reject {
         /// The step.
         step: StepId,
-        /// One call of a tool; without it, all for which the step waits.
+        /// The call of a tool; without it, the step itself, before its start.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         call: Option<ToolCallId>,
         /// Why, for the agent and for the readers of the run; at most [`crate::limits::REASON_BYTES_MAX`] bytes.

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::log_lines::{LOG_LINES_MAX, LineFate};
 use super::runtime::ExecutionContext;
 use crate::handler::File;
+use crate::run::handler_write_id;
 
 /// Maximum size in bytes of a file or an artifact that a handler opens.
 pub const OPENED_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -159,8 +160,10 @@ impl ExecutionContext<'_> {
             let message = "no team has called the agent, and only the context of a team can be written";
             Cause::new(ErrorCode::UnknownRun, message)
         })?;
+        // By this id the end of the step finds that the handler has written the key.
+        let id = handler_write_id(&self.invocation.key(), &key);
         let write = ContextWrite { run, key, expect: None, change: ContextChange::Put(value), ttl_ms: None };
-        outputs(self.issue_request(Request::ContextWrite(write)).await)?;
+        outputs(self.issue_request_with_id(id, Request::ContextWrite(write)).await)?;
         Ok(HostReply::Json(Json::Null))
     }
 

@@ -84,7 +84,11 @@ impl ExecutionContext<'_> {
 
     /// Issues a nested request as the agent itself, waits for its reply and adds its usage.
     pub async fn issue_request(&self, request: Request) -> Reply {
-        let id = RequestId::from_u128(self.env.ids.next_id());
+        self.issue_request_with_id(RequestId::from_u128(self.env.ids.next_id()), request).await
+    }
+
+    /// As [`ExecutionContext::issue_request`], for a request that each attempt of the call makes under the same id.
+    pub(super) async fn issue_request_with_id(&self, id: RequestId, request: Request) -> Reply {
         let request = self.invocation.grant.issue_request(id, request);
         let settlements = self.invocation.settlements.clone();
         let scope = CallScope { settlements, ..CallScope::default() };

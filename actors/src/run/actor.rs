@@ -23,7 +23,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
 
 use super::call_origins::CallOrigins;
-use super::context::{LastVersion, RunContext};
+use super::context::{ContextChanges, RunContext};
 use super::effects::{EffectContext, EffectOutcome};
 use super::handle::RunsHandle;
 use super::hosted::InnerEnd;
@@ -59,9 +59,9 @@ pub(super) struct RunActorState {
 }
 
 impl RunActorState {
-    /// The last version of the context, which is shared with its readers.
-    pub(super) fn context_version(&self) -> Option<Arc<LastVersion>> {
-        self.context.as_ref().map(|context| context.last().clone())
+    /// The changes of the context, which are shared with its readers.
+    pub(super) fn context_changes(&self) -> Option<Arc<ContextChanges>> {
+        self.context.as_ref().map(|context| context.changes().clone())
     }
 }
 
@@ -86,11 +86,15 @@ impl RunActor {
             None => started.retry_budget,
         };
         let budget = ctx.env.budgets.open(&started.root, retries);
+        let context = context.map(|data| {
+            let (env, run, handler_writes) = (ctx.env.clone(), started.run.clone(), state.handler_writes());
+            RunContext::new(env, run, ctx.tree.fence(), data, handler_writes.as_ref().clone())
+        });
         let state = RunActorState {
             machine: state,
             seq,
             tasks: LinkedTasks::default(),
-            context: context.map(|data| RunContext::new(ctx.env.clone(), started.run.clone(), ctx.tree.fence(), data)),
+            context,
             children: HashMap::new(),
             reported_waits: None,
             park_timer: LinkedTasks::default(),

@@ -2,14 +2,17 @@
 //! order, the journal has it, and what members and users read is a view that the actor writes after the receipt. The runs
 //! that this run calls in the same team read the view too, and their writes are requests to it.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use greenroom_definitions::named_values::Names;
 use greenroom_protocol::journal::{Entry, RunStarted};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{ContextChange, ContextWrite};
-use greenroom_protocol::{Cause, ContextKey, ErrorCode, EventId, Json, Outcome, RunId, Timestamp, Values};
+use greenroom_protocol::{
+    CallKey, Cause, ContextKey, ErrorCode, EventId, Json, Outcome, RequestId, RunId, Timestamp, Values,
+};
 use greenroom_registry::context::{ContextData, ContextPut, Snapshot, Version, ViewError};
 use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::Fence;
@@ -27,27 +30,48 @@ const REPLAY_ENTRIES_MAX: u32 = 1_000;
 /// The initial values belong to the first entry of the run.
 const INITIAL_VERSION: Version = Version(1);
 
-/// The version of the last change, which every read of the view carries.
+/// What is known of the changes of a context without its values.
 #[derive(Debug)]
-pub(super) struct LastVersion(watch::Sender<u64>);
+pub(super) struct ContextChanges {
+    /// The version of the last change, which every read of the view carries.
+    last: watch::Sender<u64>,
+    /// The requests of handlers that have written values, also before the run was resumed.
+    handler_writes: Mutex<BTreeSet<EventId>>,
+}
 
-impl LastVersion {
-    fn new(version: Version) -> Self {
-        Self(watch::Sender::new(version.0))
+impl ContextChanges {
+    fn new(version: Version, handler_writes: BTreeSet<EventId>) -> Self {
+        Self { last: watch::Sender::new(version.0), handler_writes: Mutex::new(handler_writes) }
     }
 
-    pub(super) fn get(&self) -> Version {
-        Version(*self.0.borrow())
+    pub(super) fn last(&self) -> Version {
+        Version(*self.last.borrow())
     }
 
     /// Notifies of each change, once it is in the view.
     pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
-        self.0.subscribe()
+        self.last.subscribe()
     }
 
-    fn set(&self, version: Version) {
-        self.0.send_replace(version.0);
+    /// True if the handler of this call has written the key itself. What it has written is durable before it learns so.
+    pub(super) fn is_written_by(&self, call: &CallKey, key: &ContextKey) -> bool {
+        let request = EventId::for_request(&handler_write_id(call, key));
+        self.handler_writes.lock().unwrap_or_else(PoisonError::into_inner).contains(&request)
     }
+
+    fn add_handler_write(&self, request: &EventId) {
+        self.handler_writes.lock().unwrap_or_else(PoisonError::into_inner).insert(request.clone());
+    }
+
+    fn set_last(&self, version: Version) {
+        self.last.send_replace(version.0);
+    }
+}
+
+/// The id of the request by which the handler of a call writes a key of the context: each attempt of the call has the same,
+/// so the end of its step finds in the journal that it has.
+pub(crate) fn handler_write_id(call: &CallKey, key: &ContextKey) -> RequestId {
+    call.child(&format!("context[{key}]")).request_id(1)
 }
 
 /// The context of a run, as its actor has it.
@@ -56,7 +80,7 @@ pub(super) struct RunContext {
     run: RunId,
     fence: Fence,
     data: ContextData,
-    last: Arc<LastVersion>,
+    changes: Arc<ContextChanges>,
 }
 
 /// The context with which a team's run starts.
@@ -101,13 +125,20 @@ pub(super) async fn replay_context(
 }
 
 impl RunContext {
-    pub(super) fn new(env: Arc<RunEnv>, run: RunId, fence: Fence, data: ContextData) -> Self {
-        let last = Arc::new(LastVersion::new(data.version()));
-        Self { env, run, fence, data, last }
+    /// The context of a run whose handlers have made these writes.
+    pub(super) fn new(
+        env: Arc<RunEnv>,
+        run: RunId,
+        fence: Fence,
+        data: ContextData,
+        handler_writes: BTreeSet<EventId>,
+    ) -> Self {
+        let changes = Arc::new(ContextChanges::new(data.version(), handler_writes));
+        Self { env, run, fence, data, changes }
     }
 
-    pub(super) const fn last(&self) -> &Arc<LastVersion> {
-        &self.last
+    pub(super) const fn changes(&self) -> &Arc<ContextChanges> {
+        &self.changes
     }
 
     /// Claims the view, at the start of the actor and whenever the view has lost something.
@@ -149,15 +180,18 @@ impl RunContext {
         let before = self.data.version();
         let mut changes = Vec::new();
         for (seq, entry) in (after.0.saturating_add(1)..).zip(entries) {
-            if let Entry::ContextChanged { key, change, until, .. } = entry {
+            if let Entry::ContextChanged { key, change, until, request, .. } = entry {
                 changes.push((key.clone(), self.data.apply(Version(seq), at, key, change, *until)));
+                if let Some(request) = request {
+                    self.changes.add_handler_write(request);
+                }
             }
         }
         if changes.is_empty() {
             return Ok(());
         }
         let applied = self.env.stores.context.apply(&self.run, self.fence, before, &changes, at).await;
-        self.last.set(self.data.version());
+        self.changes.set_last(self.data.version());
         match applied {
             Err(ViewError::Lost) => self.claim_view().await,
             applied => applied,
@@ -171,15 +205,22 @@ impl RunContext {
         }
     }
 
-    /// The event of a permitted write, with its id if another pod has sent it.
-    pub(super) fn write_event(&self, write: ContextWrite, id: Option<EventId>, now: Timestamp) -> Result<Event, Cause> {
+    /// The event of a permitted write, with its id if another pod has sent it, and with its request if the handler of an
+    /// agent writes.
+    pub(super) fn write_event(
+        &self,
+        write: ContextWrite,
+        id: Option<EventId>,
+        request: Option<EventId>,
+        now: Timestamp,
+    ) -> Result<Event, Cause> {
         if write.run != self.run {
             return Err(Cause::new(ErrorCode::Internal, "the permit is for another context"));
         }
         let put = context_put(write, now);
         self.check(&put, now)?;
         let ContextPut { key, change, until, .. } = put;
-        Ok(Event::ContextWritten { key, change, until, id })
+        Ok(Event::ContextWritten { key, change, until, id, request })
     }
 }
 

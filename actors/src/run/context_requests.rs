@@ -9,7 +9,7 @@ use greenroom_registry::context::ViewError;
 use greenroom_rego::{Caller, Permitted};
 
 use super::RunEnv;
-use super::context::{LastVersion, no_context_error, outcome, snapshot_outcome};
+use super::context::{ContextChanges, no_context_error, outcome, snapshot_outcome};
 use super::handle::RunsHandle;
 use super::message::{FailedRead, ReadFailure, RunMsg};
 
@@ -23,12 +23,12 @@ impl RunsHandle {
     pub(crate) async fn read_context(&self, permit: Permitted<ContextRead>) -> Result<Outcome, Cause> {
         let deadline = permit.grant().deadline();
         let (_, ContextRead { run, keys }) = permit.redeem();
-        let Ok(last) = self.context_version(&run) else {
+        let Ok(changes) = self.context_changes(&run) else {
             return self.read_foreign_context(&run, &keys, deadline).await;
         };
         let RunEnv { stores, clock, .. } = &**self.env();
         let now = clock.now();
-        let read = stores.context.read(&run, &keys, last.get(), now);
+        let read = stores.context.read(&run, &keys, changes.last(), now);
         let failure = match tokio::time::timeout(deadline.remaining(now), read).await {
             Ok(Ok(snapshot)) => return Ok(snapshot_outcome(snapshot)),
             Ok(Err(ViewError::Lost)) => ReadFailure::Lost,
@@ -50,7 +50,7 @@ impl RunsHandle {
     /// another version than expected; as [`RunsHandle::read_context`].
     pub(crate) async fn write_context(&self, permit: Permitted<ContextWrite>) -> Result<Outcome, Cause> {
         let run = permit.request().run.clone();
-        if self.context_version(&run).is_err() {
+        if self.context_changes(&run).is_err() {
             return self.write_foreign_context(permit).await;
         }
         if matches!(permit.grant().caller(), Caller::Workflow { run: caller, .. } if *caller == run) {
@@ -62,7 +62,7 @@ impl RunsHandle {
         written.ok_or_else(|| no_context_error(&run))?
     }
 
-    fn context_version(&self, run: &RunId) -> Result<Arc<LastVersion>, Cause> {
+    fn context_changes(&self, run: &RunId) -> Result<Arc<ContextChanges>, Cause> {
         let hosted = self.hosted_runs().find(run);
         hosted.and_then(|hosted| hosted.context).ok_or_else(|| no_context_error(run))
     }

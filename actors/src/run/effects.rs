@@ -28,6 +28,7 @@ use tokio::time::Instant;
 
 use super::RunEnv;
 use super::artifacts::RunArtifacts;
+use super::context::ContextChanges;
 use super::loops::Loops;
 use super::machine::{CallResult, CallTarget, Event, Suspension};
 use super::offload::{offload_large, store_result};
@@ -65,6 +66,8 @@ pub(super) struct Call {
     pub(super) origin: Option<Seq>,
     /// What the agent continues with, if it waited for approvals of its tools.
     pub(super) suspension: Option<Suspension>,
+    /// The changes of the context of the team, if one has the run.
+    pub(super) team_context: Option<Arc<ContextChanges>>,
 }
 
 impl Call {
@@ -153,9 +156,9 @@ async fn try_call(
     costs.usage.add(&reply.usage());
     let outputs = outputs_of(reply)?;
     let Some(agent) = agent else { return Ok((outputs, ProvidedValues::new())) };
-    let outputs = step_outputs(step, &agent, outputs);
+    // The outputs of the agent: its step may have the first one under the name of a key too.
     let provided = ctx.permit_provided(call, &agent, &outputs, &mut costs.usage).await?;
-    Ok((outputs, provided))
+    Ok((step_outputs(step, &agent, outputs), provided))
 }
 
 /// Calls the agent that compensates a step.

@@ -124,7 +124,7 @@ fn begin_call(
     let inputs = CallInputs { values, list: None, list_values: None };
     let origin = origins.map(|origins| origins.of_call(&key));
     let task = Task::Call(key.clone(), attempt);
-    let call = Call { key, attempt, target, call, idle: None, origin, suspension: None };
+    let call = Call { key, attempt, target, call, idle: None, origin, suspension: None, team_context: None };
     let work = effects::call(ctx.clone(), call, inputs, commit.clone()).boxed();
     Some(FirstCall { task, work: Work::Running(work) })
 }

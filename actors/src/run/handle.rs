@@ -1,7 +1,7 @@
 //! The handle that starts, signals and awaits runs.
 //!
 //! The store I/O of a start happens in the caller's task, so that a thousand starts share group commits; the run
-//! supervisor only starts actors. The work of a run is in `actor`.
+//! supervisor only starts actors, and continues the creations whose callers have gone. The work of a run is in `actor`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};

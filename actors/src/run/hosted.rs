@@ -13,7 +13,7 @@ use greenroom_registry::runs::Fence;
 use ractor::{ActorId, ActorRef};
 use tokio::sync::watch;
 
-use super::context::LastVersion;
+use super::context::ContextChanges;
 use super::machine::CallWaits;
 use super::message::{Progress, RunMsg};
 use super::tree::RunTree;
@@ -23,8 +23,8 @@ use super::tree::RunTree;
 pub(super) struct HostedRun {
     pub(super) actor: ActorRef<RunMsg>,
     pub(super) progress: watch::Receiver<Progress>,
-    /// The last version of the context of the team that was formed for it.
-    pub(super) context: Option<Arc<LastVersion>>,
+    /// The changes of the context of the team that was formed for it.
+    pub(super) context: Option<Arc<ContextChanges>>,
     pub(super) started: Arc<RunStarted>,
     pub(super) tree: Arc<RunTree>,
 }
@@ -246,6 +246,13 @@ impl HostedRuns {
                 Ok(hosted)
             }
         }
+    }
+
+    /// True if the run that calls this one still needs it.
+    pub(super) fn needs_inner(&self, caller: &RunId, run: &RunId) -> bool {
+        let all = self.all();
+        let state = all.inner.get(caller).and_then(|inner| inner.get(run));
+        all.runs.contains_key(caller) && state.is_some_and(|state| !matches!(state, InnerRun::Unneeded { .. }))
     }
 
     /// Records that the start of a run was dropped before its actor was activated. Returns the cause by which it has

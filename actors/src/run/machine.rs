@@ -49,7 +49,7 @@ mod suspension;
 mod tests;
 mod wait;
 
-pub use approval::{is_awaiting_approval, require_awaiting_approval};
+pub use approval::require_awaiting_approval;
 pub(crate) use completion::terminated_reply;
 pub use counts::CallWaits;
 pub use decide::{Decision, decide};

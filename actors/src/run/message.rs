@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
+use futures::future::BoxFuture;
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::request::ContextWrite;
 use greenroom_protocol::{Cause, ContextKey, Outcome, Reply, RunId, Timestamp};
@@ -147,6 +148,8 @@ pub struct RunInfo {
 pub(super) enum RunSupervisorMsg {
     /// Start the actor of this run.
     Activate(Box<RunArgs>, oneshot::Sender<Result<(), Cause>>),
+    /// Complete the creation of a run whose caller has gone.
+    ContinueCreation(ContinuedCreation),
     /// Renew the lease of this tree until it is dropped.
     RenewLease(Weak<RunTree>),
     /// Release the lease of a tree, because it was dropped.
@@ -164,6 +167,12 @@ pub(super) enum RunSupervisorMsg {
 }
 
 impl ractor::Message for RunSupervisorMsg {}
+
+/// The creation of a run that its caller has dropped.
+pub(super) struct ContinuedCreation {
+    pub(super) run: RunId,
+    pub(super) work: BoxFuture<'static, ()>,
+}
 
 /// A run of a claimed tree, until the request that resumes it is permitted.
 pub(super) struct PendingResume {
@@ -185,6 +194,8 @@ pub(super) struct UnneededRun {
 /// Identifies a linked task of the run supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum SupervisorTask {
+    /// The creation with this number: a request and its repetition may both create one run.
+    Create(u64),
     Lease(RunId, Fence),
     Release(RunId, Fence),
     Fail(RunId),

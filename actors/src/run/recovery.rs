@@ -77,6 +77,21 @@ impl RecoveryReport {
     }
 }
 
+/// Removes what a resumption has not taken, also if its caller has gone: a tree that remained there would be owned by
+/// this pod, and nothing would resume it.
+struct UntakenResume<'r> {
+    runs: &'r RunsHandle,
+    run: &'r RunId,
+}
+
+impl Drop for UntakenResume<'_> {
+    fn drop(&mut self) {
+        let removed = self.runs.pending_resumes().remove(self.run);
+        // Dropped without the lock, because a tree that is dropped sends a message.
+        drop(removed);
+    }
+}
+
 /// A tree that was due and that this pod owns now.
 struct OwnedDueTree {
     tree: Arc<RunTree>,
@@ -289,9 +304,10 @@ impl RunsHandle {
         };
         let request = authenticator.recover(recovery).await?;
         self.pending_resumes().insert(run.clone(), pending);
+        let untaken = UntakenResume { runs: self, run };
         // A run that cannot be read must not end the round of recovery for all others.
         let handled = AssertUnwindSafe(pipeline.handle(request)).catch_unwind().await;
-        self.pending_resumes().remove(run);
+        drop(untaken);
         let reply = handled.map_err(|_| Cause::new(ErrorCode::Internal, "the resumption of the run panicked"))?;
         match (reply.status, reply.error) {
             (Status::Success, _) => Ok(()),

@@ -63,7 +63,7 @@ impl RunsHandle {
         if signal.is_recorded(&state) {
             return Ok(status_to_reply(&record.run, record.status));
         }
-        let signal = signal.for_state(&state);
+        let signal = signal.for_owner();
         let body = MessageBody::Signal(signal.clone()).to_text()?;
         signal.event(&state)?;
         let sent = stores.cluster.send(&record.run, id.as_str(), &body, clock.now()).await;

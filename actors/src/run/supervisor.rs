@@ -14,7 +14,9 @@ use super::RunEnv;
 use super::actor::RunActor;
 use super::handle::RunsHandle;
 use super::hosted::{Activation, HostedRun, not_started_error};
-use super::message::{Progress, RunArgs, RunMsg, RunSupervisorInfo, RunSupervisorMsg, SupervisorTask, UnneededRun};
+use super::message::{
+    ContinuedCreation, Progress, RunArgs, RunMsg, RunSupervisorInfo, RunSupervisorMsg, SupervisorTask, UnneededRun,
+};
 use super::tree::{RunTree, renew_lease};
 use crate::supervision::linked_tasks::UNBOUNDED;
 use crate::supervision::{ChildEvent, ExitKind, LinkedTasks, TaskOutcome};
@@ -40,6 +42,8 @@ struct RunSupervisor {
 struct RunSupervisorState {
     runs: HashMap<ActorId, RunId>,
     tasks: LinkedTasks<SupervisorTask>,
+    /// Number of creations that it has continued.
+    creations: u64,
 }
 
 impl Actor for RunSupervisor {
@@ -60,6 +64,7 @@ impl Actor for RunSupervisor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             RunSupervisorMsg::Activate(args, port) => self.host(&myself, state, *args, port).await,
+            RunSupervisorMsg::ContinueCreation(creation) => self.continue_creation(&myself, state, creation),
             RunSupervisorMsg::RenewLease(tree) => self.renew_lease(&myself, state, tree),
             RunSupervisorMsg::ReleaseLease(root, fence) => self.release_lease(&myself, state, root, fence),
             RunSupervisorMsg::TreeLost(root, fence) => self.runs.hosted_runs().stop_tree(&root, fence),
@@ -105,7 +110,7 @@ impl RunSupervisor {
         let (started, tree, caller) = (args.ctx.started.clone(), args.ctx.tree.clone(), args.caller.clone());
         let (progress_sender, progress) = watch::channel(Progress::default());
         let (actor, start) = RunActor::new(args, progress_sender, self.runs.clone());
-        let context = start.context_version();
+        let context = start.context_changes();
         let result = Actor::spawn_linked(None, actor, start, myself.get_cell()).await;
         let result = match result {
             Ok((actor, _)) => {
@@ -127,6 +132,26 @@ impl RunSupervisor {
         };
         // If the caller has dropped its request, the run continues.
         let _ = port.send(result);
+    }
+
+    /// Completes the creation of a run whose caller has gone. It requests the activation of the run like every creation.
+    fn continue_creation(
+        &self,
+        myself: &ActorRef<RunSupervisorMsg>,
+        state: &mut RunSupervisorState,
+        creation: ContinuedCreation,
+    ) {
+        let ContinuedCreation { run, work } = creation;
+        state.creations = state.creations.wrapping_add(1);
+        let (task, me) = (SupervisorTask::Create(state.creations), myself.clone());
+        state.tasks.spawn(task.clone(), UNBOUNDED, work, move |outcome| {
+            if let TaskOutcome::Panicked(message) = outcome {
+                tracing::error!(run.id = %run, "the creation of a run panicked");
+                tracing::debug!(run.id = %run, panic.message = %message, "the creation of a run panicked");
+            }
+            // If the supervisor has stopped, its tasks have too.
+            let _ = me.send_message(RunSupervisorMsg::TaskEnded(task));
+        });
     }
 
     /// Renews the lease of a tree for as long as this pod uses the tree.

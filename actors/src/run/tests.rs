@@ -6,6 +6,7 @@ mod context;
 mod costs;
 mod crash;
 mod dead;
+mod disconnected;
 mod first_calls;
 mod foreign_context;
 pub(crate) mod harness;

@@ -6,17 +6,16 @@ use greenroom_protocol::{Cause, ErrorCode, EventId, ToolCallId, UserId};
 use greenroom_rego::{Grant, Permitted};
 use serde::{Deserialize, Serialize};
 
-use super::machine::{
-    Event, Phase, State, ToolResolution, is_awaiting_approval, require_awaiting_approval, require_event_capacity,
-};
+use super::machine::{Event, Phase, State, ToolResolution, require_awaiting_approval, require_event_capacity};
 
-/// What waited for a decision when a signal without the id of a call was received.
+/// What a decision without the id of a call is about, as it is sent to the pod that owns the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Subject {
     /// The step, before its start.
     Step,
-    /// These calls of its tools.
+    /// These calls of its tools, for which the step waited when a pod of an earlier build received the signal. Such a
+    /// signal is read and not sent any more.
     Calls(Vec<ToolCallId>),
 }
 
@@ -29,7 +28,7 @@ pub(super) struct UserSignal {
     /// The id of an event: that of its request, or that of its idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     event: Option<EventId>,
-    /// What a decision is about, if it was sent to another pod: it decides nothing that waits later.
+    /// What a decision is about, if it was sent by another pod: it decides nothing that waits later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     subject: Option<Subject>,
 }
@@ -52,18 +51,11 @@ impl UserSignal {
         (grant, Self { signal, by, event, subject: None })
     }
 
-    /// The same signal, about what waits for a decision in this state only: it is delivered later, perhaps twice, and the
-    /// step may then wait for a decision that its sender has not considered.
-    pub(super) fn for_state(self, state: &State) -> Self {
+    /// The same signal, as it is sent to another pod: it is delivered later, perhaps twice, and to a pod of an earlier build
+    /// a decision without a call is one about all calls for which the step waits then.
+    pub(super) fn for_owner(self) -> Self {
         let subject = match &self.signal {
-            Signal::Approve { step, call: None } | Signal::Reject { step, call: None, .. } => {
-                Some(match is_awaiting_approval(state, step) {
-                    true => Subject::Step,
-                    false => {
-                        Subject::Calls(state.pending_tool_calls(step).map(|pending| pending.call.clone()).collect())
-                    }
-                })
-            }
+            Signal::Approve { call: None, .. } | Signal::Reject { call: None, .. } => Some(Subject::Step),
             Signal::Approve { call: Some(_), .. }
             | Signal::Reject { call: Some(_), .. }
             | Signal::Cancel
@@ -111,25 +103,21 @@ impl UserSignal {
     }
 }
 
-/// The event of a decision about a step before its start, or about calls of its tools.
+/// The event of a decision about a step before its start, or about the calls that it names.
 fn decision(state: &State, subject: Option<Subject>, decided: ToolResolution) -> Result<Event, Cause> {
-    let (is_about_step, calls) = match subject {
-        Some(Subject::Step) => (true, Vec::new()),
-        Some(Subject::Calls(calls)) => (false, calls),
-        None => (decided.calls.is_empty() && is_awaiting_approval(state, &decided.step), decided.calls),
+    let ToolResolution { step, calls: named, approved, by, reason } = decided;
+    let calls = match subject {
+        Some(Subject::Calls(calls)) => calls,
+        Some(Subject::Step) | None => named,
     };
-    require_awaiting_approval(state, &decided.step, &calls)?;
-    let ToolResolution { step, approved, by, reason, .. } = decided;
-    if !is_about_step {
-        return Ok(Event::ToolCallsResolved(ToolResolution { step, calls, approved, by, reason }));
-    }
-    if !is_awaiting_approval(state, &step) {
-        return Err(Cause::new(
-            ErrorCode::UnknownStep,
-            format!("the step `{step}` does not wait before its start any more"),
-        ));
-    }
-    Ok(if approved { Event::Approved { step, by } } else { Event::Rejected { step, by, reason } })
+    require_awaiting_approval(state, &step, &calls)?;
+    Ok(if !calls.is_empty() {
+        Event::ToolCallsResolved(ToolResolution { step, calls, approved, by, reason })
+    } else if approved {
+        Event::Approved { step, by }
+    } else {
+        Event::Rejected { step, by, reason }
+    })
 }
 
 fn require_running(state: &State) -> Result<(), Cause> {

@@ -1,6 +1,7 @@
 //! Teams as actors: members, shared context, end and restarts.
 
 mod failures;
+mod handler_writes;
 mod nested;
 mod parked;
 

@@ -178,6 +178,7 @@ fn run_entries() -> Vec<Entry> {
             change: ContextChange::Append("a".into()),
             until: Some(at(60)),
             id: None,
+            request: None,
         },
         Entry::EventReceived {
             id: id("key_01"),

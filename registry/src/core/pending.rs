@@ -86,6 +86,11 @@ impl PendingAuditEntry {
         Self(EntryState::Resolved(Err(AuditError::Store(StoreError::Full))))
     }
 
+    /// Takes the entry for work that outlives its caller. What remains counts as not opened, until the entry is put back.
+    pub const fn take(&mut self) -> Self {
+        std::mem::replace(self, Self(EntryState::Resolved(Err(AuditError::Store(StoreError::Closed)))))
+    }
+
     /// True if it is known that the entry could not be opened.
     #[must_use]
     pub const fn has_failed(&self) -> bool {

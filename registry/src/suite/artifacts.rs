@@ -140,7 +140,8 @@ async fn journals_replies_and_contexts_reference_artifacts_until_pruned() {
         stores.core.finish_key(reserved.unwrap(), &reply, NOW).await.unwrap();
         let fence = fixture.create_run(2).await;
         let change = ContextChange::Put(serde_json::json!({ "files": [artifact("shared").to_json()] }));
-        let changed = Entry::ContextChanged { key: ContextKey::new("notes").unwrap(), change, until: None, id: None };
+        let key = ContextKey::new("notes").unwrap();
+        let changed = Entry::ContextChanged { key, change, until: None, id: None, request: None };
         let _ = fixture.append(&run_id(2), fence, Seq(0), &[changed], NOW).await.unwrap();
 
         let referenced = stores.maintenance.referenced_artifacts().await.unwrap();

@@ -186,7 +186,7 @@ pub const ROUTES: &[Route] = &[
             "/v1/runs/{run_id}/approve",
             "approve_step",
             "runs",
-            "Approves a step that awaits approval, or calls of tools for which it waits.",
+            "Approves a step that awaits approval, or a call of a tool for which it waits.",
             || post(runs::approve),
         )
     },
@@ -198,7 +198,7 @@ pub const ROUTES: &[Route] = &[
             "/v1/runs/{run_id}/reject",
             "reject_step",
             "runs",
-            "Rejects a step that awaits approval, which fails it, or calls of tools for which it waits.",
+            "Rejects a step that awaits approval, which fails it, or a call of a tool for which it waits.",
             || post(runs::reject),
         )
     },

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use greenroom_protocol::RunId;
 use greenroom_protocol::conversation::PendingToolCall;
 use greenroom_protocol::event::{RunEvent, RunEventKind};
 use greenroom_protocol::journal::{PendingApproval, WaitTarget};
-use greenroom_protocol::{RunId, StepId};
 
 use super::output::{Output, print_note};
 
@@ -71,7 +71,7 @@ pub fn line(event: &RunEvent) -> Option<String> {
         }
         RunEventKind::ApprovalRequested { step, prompt, until } => {
             let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
-            format!("  ? {step} awaits approval{until}: {prompt}\n{}", approval_commands(&event.run, step))
+            format!("  ? {step} awaits approval{until}: {prompt}\n{}", approval_commands(&event.run, step.as_str()))
         }
         RunEventKind::CallAwaitsApproval { step, index, approvals, waits } => {
             let approvals = approvals.iter().map(pending_lines);
@@ -100,20 +100,25 @@ pub fn line(event: &RunEvent) -> Option<String> {
     })
 }
 
-/// The calls of tools that wait for an approval, if it is for such calls, and the commands that resolve it.
+/// The calls of tools that wait for an approval, if it is for such calls, and the commands that resolve it: they name the
+/// calls that are shown.
 #[must_use]
 pub fn pending_lines(approval: &PendingApproval) -> String {
     let PendingApproval { run, step, index, since: _, until: _, calls } = approval;
+    if calls.is_empty() {
+        return approval_commands(run, step.as_str());
+    }
     let item = index.map(|index| format!("[{index}]")).unwrap_or_default();
-    let calls = calls
+    let lines = calls
         .iter()
         .map(|PendingToolCall { call, tool, arguments }| format!("    {step}{item}/{call} calls {tool} {arguments}\n"));
-    format!("{}{}", calls.collect::<String>(), approval_commands(run, step))
+    let targets: Vec<String> = calls.iter().map(|pending| format!("{step}/{}", pending.call)).collect();
+    format!("{}{}", lines.collect::<String>(), approval_commands(run, &targets.join(" ")))
 }
 
-/// The commands that resolve an approval.
-pub fn approval_commands(run: &RunId, step: &StepId) -> String {
-    format!("    greenroom runs approve {run} {step}\n    greenroom runs reject {run} {step}")
+/// The commands that resolve approvals of these steps or calls.
+pub fn approval_commands(run: &RunId, targets: &str) -> String {
+    format!("    greenroom runs approve {run} {targets}\n    greenroom runs reject {run} {targets}")
 }
 
 /// The command, on a line of its own, that publishes the event for which a step waits.
@@ -131,7 +136,7 @@ fn format_duration(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use greenroom_protocol::journal::SkipReason;
-    use greenroom_protocol::{CallKey, Timestamp, WrittenVersion};
+    use greenroom_protocol::{CallKey, StepId, Timestamp, WrittenVersion};
 
     use super::*;
 
@@ -182,7 +187,7 @@ mod tests {
         };
         let text = pending_lines(&approval);
         assert!(text.contains(&format!("pay[2]/{id} calls native:pay {{\"amount\":3}}")), "{text}");
-        assert!(text.contains("greenroom runs approve run_1 pay\n"), "{text}");
+        assert!(text.contains(&format!("greenroom runs approve run_1 pay/{id}\n")), "{text}");
     }
 
     #[test]

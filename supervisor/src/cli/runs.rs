@@ -41,13 +41,13 @@ pub async fn runs(session: &Session, command: RunsCommand, output: Output) -> Re
         RunsCommand::Watch { run, after } => watch(session, &run, after, output).await,
         RunsCommand::Report { run, out } => report(session, &run, &out, output).await,
         RunsCommand::Cancel { run } => print_signalled(&client.cancel(run).await?, Signal::Cancel, output),
-        RunsCommand::Approve { run, step: ApprovalTarget { step, call } } => {
-            let signal = Signal::Approve { step, call };
-            print_signalled(&client.run(&run).signal(signal.clone()).send().await?, signal, output)
+        RunsCommand::Approve { run, targets } => {
+            let approve = |ApprovalTarget { step, call }| Signal::Approve { step, call };
+            decide(session, &run, targets.into_iter().map(approve).collect(), output).await
         }
-        RunsCommand::Reject { run, step: ApprovalTarget { step, call }, reason } => {
-            let signal = Signal::Reject { step, call, reason };
-            print_signalled(&client.run(&run).signal(signal.clone()).send().await?, signal, output)
+        RunsCommand::Reject { run, targets, reason } => {
+            let reject = |ApprovalTarget { step, call }| Signal::Reject { step, call, reason: reason.clone() };
+            decide(session, &run, targets.into_iter().map(reject).collect(), output).await
         }
         RunsCommand::Dead(command) => dead(session, command, output).await,
         RunsCommand::Publish { run, event: name, data, idempotency_key } => {
@@ -71,6 +71,20 @@ pub async fn runs(session: &Session, command: RunsCommand, output: Output) -> Re
             Ok(0)
         }
     }
+}
+
+/// Sends decisions one after the other, up to the first one that is refused. Each names what it is about, so none decides
+/// what has come to wait since the user has looked.
+async fn decide(session: &Session, run: &RunId, decisions: Vec<Signal>, output: Output) -> Result<u8, Cause> {
+    let client = session.client();
+    for signal in decisions {
+        let reply = client.run(run).signal(signal.clone()).send().await?;
+        let code = print_signalled(&reply, signal, output)?;
+        if code != 0 {
+            return Ok(code);
+        }
+    }
+    Ok(0)
 }
 
 /// Formats the record of a run, with what it waits for.

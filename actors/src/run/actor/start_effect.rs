@@ -1,5 +1,6 @@
 //! Starts the effects of a run: each is one linked task that ends in one message.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_protocol::journal::StepKey;
@@ -10,6 +11,7 @@ use tokio::sync::watch;
 use super::waits::CalledRun;
 use super::{RunActor, RunActorState};
 use crate::pipeline::CommitWaiter;
+use crate::run::context::ContextChanges;
 use crate::run::effects::{self, AwaitedValue, Call, CallInputs, EffectContext, EffectOutcome, await_context};
 use crate::run::evaluate::evaluate_step;
 use crate::run::first_calls::FirstCalls;
@@ -45,21 +47,20 @@ impl RunActor {
                 let idle = self.register_called_run(state, &key, &target, &call, attempt);
                 let origin = state.call_origins.as_ref().map(|origins| origins.of_call(&key));
                 let origin = origin.filter(|_| matches!(target, CallTarget::Agent { .. }));
-                let suspension = next.suspension(&key).cloned();
-                let call = Call { key: key.clone(), attempt, target, call, idle, origin, suspension };
+                let (suspension, team_context) = (next.suspension(&key).cloned(), self.team_context());
+                let call = Call { key: key.clone(), attempt, target, call, idle, origin, suspension, team_context };
                 let work = effects::call(self.running_context(next), call, inputs, commit.clone());
                 self.spawn_task(myself, state, Task::Call(key, attempt), work);
             }
             Effect::AwaitContext { key, attempt, context } => {
-                let hosted = self.ctx.started.team_run.as_ref().and_then(|run| self.runs.hosted_runs().find(run));
-                let awaited = AwaitedValue { context, last: hosted.and_then(|hosted| hosted.context) };
+                let awaited = AwaitedValue { context, changes: self.team_context() };
                 let work = await_context(self.running_context(next), key.clone(), attempt, awaited);
                 self.spawn_task(myself, state, Task::Call(key, attempt), work);
             }
             Effect::Compensate { key, attempt, target, call, after } => {
                 let Some(inputs) = self.compensation_inputs(next, &key) else { return };
-                let (idle, origin, suspension) = (None, None, None);
-                let call = Call { key: key.clone(), attempt, target, call, idle, origin, suspension };
+                let (idle, origin, suspension, team_context) = (None, None, None, None);
+                let call = Call { key: key.clone(), attempt, target, call, idle, origin, suspension, team_context };
                 let work = effects::compensate(self.compensating_context(next), call, after, inputs);
                 self.spawn_task(myself, state, Task::Compensate(key, attempt), work);
             }
@@ -95,6 +96,12 @@ impl RunActor {
             let (task, work) = call.into_task();
             self.spawn_task(myself, state, task, work);
         }
+    }
+
+    /// The changes of the context of the team, which this run has itself, or one that has called it; none without a team.
+    fn team_context(&self) -> Option<Arc<ContextChanges>> {
+        let team_run = self.ctx.started.team_run.as_ref()?;
+        self.runs.hosted_runs().find(team_run)?.context
     }
 
     /// The context of an effect of the running run: its requests have the deadline that the run has now.

@@ -3,7 +3,7 @@
 use greenroom_protocol::request::ContextWrite;
 use greenroom_protocol::{Cause, ErrorCode, EventId, Values};
 use greenroom_registry::context::{Snapshot, ViewError};
-use greenroom_rego::Permitted;
+use greenroom_rego::{Caller, Permitted};
 use ractor::{ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
@@ -23,8 +23,10 @@ impl RunActor {
         permit: Permitted<ContextWrite>,
         port: WritePort,
     ) -> Result<(), ActorProcessingErr> {
-        let (_, write) = permit.redeem();
-        let event = self.write_event(state, write, None);
+        let (grant, write) = permit.redeem();
+        let is_handler = matches!(grant.caller(), Caller::Agent { .. });
+        let request = is_handler.then(|| EventId::for_request(grant.request_id()));
+        let event = self.write_event(state, write, None, request);
         self.write(myself, state, event, port).await
     }
 
@@ -41,7 +43,7 @@ impl RunActor {
             let _ = port.send(Ok(outcome(Values::new())));
             return Ok(());
         }
-        let event = self.write_event(state, write, Some(id));
+        let event = self.write_event(state, write, Some(id), None);
         self.write(myself, state, event, port).await
     }
 
@@ -73,10 +75,16 @@ impl RunActor {
         processed.map(drop)
     }
 
-    fn write_event(&self, state: &RunActorState, write: ContextWrite, id: Option<EventId>) -> Result<Event, Cause> {
+    fn write_event(
+        &self,
+        state: &RunActorState,
+        write: ContextWrite,
+        id: Option<EventId>,
+        request: Option<EventId>,
+    ) -> Result<Event, Cause> {
         let context = state.context.as_ref().ok_or_else(|| no_context_error(self.run()))?;
         require_active(&state.machine)?;
-        context.write_event(write, id, self.ctx.env.clock.now())
+        context.write_event(write, id, request, self.ctx.env.clock.now())
     }
 
     /// Replies with the values that the run has itself, because its view could not be read. A view that was lost is

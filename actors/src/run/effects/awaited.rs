@@ -11,7 +11,7 @@ use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{Cause, ContextKey, Deadline, ErrorCode, Json, RunId, Values};
 
 use super::{EffectContext, EffectOutcome, ProvidedValues};
-use crate::run::context::{LastVersion, lease_lost_error};
+use crate::run::context::{ContextChanges, lease_lost_error};
 use crate::run::machine::{CallResult, Event};
 use crate::run::offload::store_result;
 use crate::run::values::fetch;
@@ -23,8 +23,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 pub(in crate::run) struct AwaitedValue {
     /// Its key.
     pub(in crate::run) context: ContextKey,
-    /// The last version of the context; none if no team has the run.
-    pub(in crate::run) last: Option<Arc<LastVersion>>,
+    /// The changes of the context of the team; none if no team has the run.
+    pub(in crate::run) changes: Option<Arc<ContextChanges>>,
 }
 
 /// Waits until the context has the value.
@@ -56,13 +56,13 @@ async fn value(
     awaited: &AwaitedValue,
     usage: &mut Usage,
 ) -> Result<Json, Cause> {
-    let AwaitedValue { context, last } = awaited;
+    let AwaitedValue { context, changes } = awaited;
     let Some(team_run) = &ctx.started.team_run else { return initial_value(ctx, context).await };
-    let last = last.as_ref().ok_or_else(lease_lost_error)?;
-    let (mut changes, call) = (last.subscribe(), ctx.child_key(&key.step, "wait"));
+    let known = changes.as_ref().ok_or_else(lease_lost_error)?;
+    let (mut versions, call) = (known.subscribe(), ctx.child_key(&key.step, "wait"));
     for number in 1_u32.. {
         // Each judged read is audited, so there is one only if the view has the value, or cannot be read.
-        if may_have(ctx, team_run, context, last).await {
+        if may_have(ctx, team_run, context, known).await {
             let deadline = Deadline::after(ctx.env.clock.now(), READ_TIMEOUT);
             // The run has waited, and its own deadline moves when it continues.
             let reading = ctx.with_deadline(deadline);
@@ -71,15 +71,15 @@ async fn value(
                 return Ok(value);
             }
         }
-        changes.changed().await.map_err(|_closed| lease_lost_error())?;
+        versions.changed().await.map_err(|_closed| lease_lost_error())?;
     }
     Err(Cause::new(ErrorCode::Internal, "the context changed too often"))
 }
 
 /// True if the view has the value, or if that is not known.
-async fn may_have(ctx: &EffectContext, team_run: &RunId, context: &ContextKey, last: &LastVersion) -> bool {
+async fn may_have(ctx: &EffectContext, team_run: &RunId, context: &ContextKey, known: &ContextChanges) -> bool {
     let keys = [context.clone()];
-    let read = ctx.env.stores.context.read(team_run, &keys, last.get(), ctx.env.clock.now()).await;
+    let read = ctx.env.stores.context.read(team_run, &keys, known.last(), ctx.env.clock.now()).await;
     match read {
         Ok(snapshot) => snapshot.values.contains_key(context),
         Err(_) => true,

@@ -41,8 +41,9 @@ impl EffectContext {
         Ok(values.remove(key.as_str()))
     }
 
-    /// The outputs that a member provides to its team: the output named like the key, or else the first output. Each
-    /// write is permitted and audited by itself; the run of the team records the values together with the end of the
+    /// The outputs that a member provides to its team: the output named like the key, or else the first output, unless its
+    /// handler has written the key itself in this call. The journal has that, so a step that is repeated after a crash
+    /// keeps what its handler wrote before. Each write is permitted and audited by itself; the run of the team records the values together with the end of the
     /// step. If a run above this one has the context, it has recorded each value once its write is permitted, and
     /// nothing is returned: a step that is repeated after a crash writes the same keys again.
     pub(super) async fn permit_provided(
@@ -59,7 +60,9 @@ impl EffectContext {
         };
         // The run writes what the agent provides, so the agent's policies bind the write.
         let policies: NameSet = agent.spec().policies.iter().collect();
-        for (key, value) in team_outputs(agent, outputs) {
+        let is_written =
+            |key: &ContextKey| call.team_context.as_ref().is_some_and(|changes| changes.is_written_by(&call.call, key));
+        for (key, value) in team_outputs(agent, outputs, is_written) {
             let value = offload_if_large(key.as_str(), value, self.artifacts()).await?;
             let write_key = call.call.child(key.as_str());
             let (run, change) = (team_run.clone(), ContextChange::Put(value.clone()));
@@ -87,8 +90,15 @@ impl EffectContext {
     }
 }
 
-fn team_outputs(agent: &Agent, outputs: &Values) -> ProvidedValues {
+fn team_outputs(agent: &Agent, outputs: &Values, is_written: impl Fn(&ContextKey) -> bool) -> ProvidedValues {
     let first = agent.spec().outputs.first().and_then(|field| outputs.get(&field.name));
-    let of_key = |key: &ContextKey| Some((key.clone(), outputs.get(key.as_str()).or(first)?.clone()));
+    let of_key = |key: &ContextKey| {
+        let value = match outputs.get(key.as_str()) {
+            Some(named) => named,
+            None if is_written(key) => return None,
+            None => first?,
+        };
+        Some((key.clone(), value.clone()))
+    };
     agent.spec().collaboration.provides_to_team.iter().filter_map(of_key).collect()
 }

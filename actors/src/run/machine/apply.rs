@@ -40,7 +40,7 @@ impl State {
             }
             Entry::StepDone { key, result, usage, .. } => self.complete(key, result, usage),
             // The context is a fold of its own (`run::context`); no decision of the machine depends on its values.
-            Entry::ContextChanged { id, .. } => self.add_write(id.as_ref()),
+            Entry::ContextChanged { id, request, .. } => self.add_write(id.as_ref(), request.as_ref()),
             Entry::RunGivenUp { .. } | Entry::RunReopened { .. } => {}
             Entry::StepSkipped { key, .. } => self.set_status(key, StepStatus::Skipped),
             Entry::StepRetried { key, attempt, at: retry_at, usage, .. } => {
@@ -154,9 +154,12 @@ impl State {
     }
 
     /// The id of a write that another pod has sent.
-    fn add_write(&mut self, id: Option<&EventId>) {
+    fn add_write(&mut self, id: Option<&EventId>, request: Option<&EventId>) {
         if let Some(id) = id {
             Arc::make_mut(&mut self.writes).insert(id.clone());
+        }
+        if let Some(request) = request {
+            Arc::make_mut(&mut self.handler_writes).insert(request.clone());
         }
     }
 

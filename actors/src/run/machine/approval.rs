@@ -10,20 +10,21 @@ use super::effect::{Effect, TimerId};
 use super::scheduling::step_key;
 use super::state::{Phase, State, StepStatus};
 
-/// Steps that the message of a refused approval names; `details` has all of them.
+/// Steps and calls that the message of a refused approval names; `details` has all of them.
 const PENDING_NAMED_MAX: usize = 5;
 
-/// Checks that a step awaits approval, or that it waits for a decision about one of these calls of tools; without any,
-/// about a call.
+/// Checks that a step waits for a decision about one of these calls of tools; without any, that it awaits approval before
+/// it starts. A decision that names no call is about none: by the time at which it is read, the step may wait for a call
+/// that the person who decides has not seen.
 ///
 /// # Errors
-/// [`ErrorCode::RunNotActive`] if the run no longer accepts approvals; [`ErrorCode::UnknownStep`] if the step does
-/// not await approval. If other steps await one, also of a run that this one called, the cause names them.
+/// [`ErrorCode::RunNotActive`] if the run no longer accepts approvals; [`ErrorCode::UnknownStep`] if nothing of that waits.
+/// The cause names what waits instead, also in a run that this one called.
 pub fn require_awaiting_approval(state: &State, step: &StepId, calls: &[ToolCallId]) -> Result<(), Cause> {
     match state.phase() {
         Phase::Running if calls.is_empty() && is_awaiting_approval(state, step) => Ok(()),
         Phase::Running if state.awaits_tool_decision(step, calls) => Ok(()),
-        Phase::Running => Err(not_awaiting(step, calls, &state.pending_approvals())),
+        Phase::Running => Err(not_awaiting(state, step, calls)),
         Phase::New | Phase::Compensating { .. } | Phase::Ended(_) => {
             Err(Cause::new(ErrorCode::RunNotActive, "the run does not wait for a person any more"))
         }
@@ -31,13 +32,19 @@ pub fn require_awaiting_approval(state: &State, step: &StepId, calls: &[ToolCall
 }
 
 /// True if a step awaits approval before it starts.
-#[must_use]
-pub fn is_awaiting_approval(state: &State, step: &StepId) -> bool {
+fn is_awaiting_approval(state: &State, step: &StepId) -> bool {
     matches!(state.step_status(&step_key(step)), StepStatus::AwaitingApproval { .. })
 }
 
-fn not_awaiting(step: &StepId, calls: &[ToolCallId], pending: &[PendingApproval]) -> Cause {
+fn not_awaiting(state: &State, step: &StepId, calls: &[ToolCallId]) -> Cause {
+    let pending = state.pending_approvals();
+    let is_own = |approval: &PendingApproval| state.started().is_some_and(|started| started.run == approval.run);
+    let waits_for_calls =
+        pending.iter().any(|approval| is_own(approval) && approval.step == *step && !approval.calls.is_empty());
     let message = match calls {
+        [] if waits_for_calls => {
+            format!("the step `{step}` waits for decisions about calls of tools, and a decision names the call")
+        }
         [] => format!("the run has no step `{step}` that waits for a person"),
         [call] => format!("no call `{call}` of the step `{step}` waits for a person"),
         [_, ..] => format!("none of the {} calls of the step `{step}` waits for a person any more", calls.len()),
@@ -45,10 +52,18 @@ fn not_awaiting(step: &StepId, calls: &[ToolCallId], pending: &[PendingApproval]
     if pending.is_empty() {
         return Cause::new(ErrorCode::UnknownStep, message);
     }
-    let steps = pending.iter().map(|approval| format!("`{}` of {}", approval.step, approval.run));
-    let steps: Vec<String> = steps.take(PENDING_NAMED_MAX).collect();
-    Cause::new(ErrorCode::UnknownStep, format!("{message}; these wait: {}", steps.join(", ")))
+    let targets: Vec<String> = pending.iter().flat_map(targets).take(PENDING_NAMED_MAX).collect();
+    Cause::new(ErrorCode::UnknownStep, format!("{message}; these wait: {}", targets.join(", ")))
         .with_details(serde_json::json!({ "pending_approvals": pending }))
+}
+
+/// What a decision about a pending approval names: the step, or each of the calls for which it waits.
+fn targets(approval: &PendingApproval) -> Vec<String> {
+    let PendingApproval { run, step, calls, .. } = approval;
+    match calls.as_slice() {
+        [] => vec![format!("`{step}` of {run}")],
+        calls => calls.iter().map(|pending| format!("`{step}/{}` of {run}", pending.call)).collect(),
+    }
 }
 
 impl DecisionBuilder<'_> {

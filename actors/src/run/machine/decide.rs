@@ -117,8 +117,8 @@ pub fn decide(state: &State, plan: &Plan, event: &Event, now: Timestamp) -> Deci
         Event::Compensated { key, attempt, cause, usage } => {
             builder.on_compensated(key, *attempt, cause.as_ref(), usage)
         }
-        Event::ContextWritten { key, change, until, id } => {
-            builder.on_context_written(key, change, *until, id.as_ref())
+        Event::ContextWritten { key, change, until, id, request } => {
+            builder.on_context_written(key, change, *until, id.as_ref(), request.as_ref())
         }
         Event::RetryTaken => builder.on_nested_retry(),
         Event::TimerFired { timer } => builder.on_timer_fired(timer),
@@ -201,7 +201,7 @@ impl<'a> DecisionBuilder<'a> {
         match result {
             CallResult::Completed { result, hash, usage, provided } => {
                 for (key, value) in provided {
-                    self.on_context_written(key, &ContextChange::Put(value.clone()), None, None);
+                    self.on_context_written(key, &ContextChange::Put(value.clone()), None, None, None);
                 }
                 self.record(Entry::StepDone {
                     key: key.clone(),
@@ -233,13 +233,14 @@ impl<'a> DecisionBuilder<'a> {
         change: &ContextChange,
         until: Option<Timestamp>,
         id: Option<&EventId>,
+        request: Option<&EventId>,
     ) {
         match self.next.phase() {
             Phase::New | Phase::Ended(_) => {}
             Phase::Running | Phase::Compensating { .. } => {
                 if !id.is_some_and(|id| self.next.has_written(id)) {
-                    let (key, change, id) = (key.clone(), change.clone(), id.cloned());
-                    self.record(Entry::ContextChanged { key, change, until, id });
+                    let (key, change, id, request) = (key.clone(), change.clone(), id.cloned(), request.cloned());
+                    self.record(Entry::ContextChanged { key, change, until, id, request });
                 }
             }
         }

@@ -56,7 +56,7 @@ pub struct StepEvaluation {
 pub struct ToolResolution {
     /// The step.
     pub step: StepId,
-    /// The calls, of which those that do not wait are ignored; if it has none, all for which the step and its items wait.
+    /// The calls, of which those that do not wait are ignored.
     pub calls: Vec<ToolCallId>,
     /// True if they may be made.
     pub approved: bool,
@@ -117,6 +117,8 @@ pub enum Event {
         until: Option<Timestamp>,
         /// The id of a write that another pod has sent.
         id: Option<EventId>,
+        /// The request of the handler of an agent that writes it.
+        request: Option<EventId>,
     },
     /// A timer has fired.
     TimerFired {

@@ -164,6 +164,8 @@ pub struct State {
     pub(super) events: Arc<ReceivedEvents>,
     /// The writes of its context that other pods have sent.
     pub(super) writes: Arc<BTreeSet<EventId>>,
+    /// The requests of handlers that have written its context.
+    pub(super) handler_writes: Arc<BTreeSet<EventId>>,
     /// The calls in flight whose runs await approvals or events.
     pub(super) waiting_calls: BTreeMap<StepKey, Arc<CallWaits>>,
     /// The steps that wait for decisions about calls of tools, or continue with them.
@@ -221,6 +223,12 @@ impl State {
     #[must_use]
     pub fn has_written(&self, id: &EventId) -> bool {
         self.writes.contains(id)
+    }
+
+    /// The requests of handlers of agents that have written its context, each the same for all writes of a key by one call.
+    #[must_use]
+    pub const fn handler_writes(&self) -> &Arc<BTreeSet<EventId>> {
+        &self.handler_writes
     }
 
     /// The remaining retries of its steps.

@@ -22,20 +22,11 @@ impl State {
         self.suspended.get(key).map(Arc::as_ref)
     }
 
-    /// True if a step, or one of its items, waits for a decision about one of these calls of tools; without any, about a
-    /// call.
+    /// True if a step, or one of its items, waits for a decision about one of these calls of tools.
     #[must_use]
     pub fn awaits_tool_decision(&self, step: &StepId, calls: &[ToolCallId]) -> bool {
-        self.pending_tool_calls(step).any(|pending| calls.is_empty() || calls.contains(&pending.call))
-    }
-
-    /// The calls of tools about which a step, or one of its items, waits for a decision.
-    pub(in crate::run) fn pending_tool_calls<'s>(
-        &'s self,
-        step: &'s StepId,
-    ) -> impl Iterator<Item = &'s PendingToolCall> {
-        let suspended = self.awaiting_suspensions().filter(move |(key, _)| key.step == *step);
-        suspended.flat_map(|(_, suspension)| suspension.pending())
+        let mut suspended = self.awaiting_suspensions().filter(|(key, _)| key.step == *step);
+        suspended.any(|(_, suspension)| suspension.pending().any(|pending| calls.contains(&pending.call)))
     }
 
     /// The steps that wait for decisions about calls of tools, as pending approvals.
@@ -95,7 +86,7 @@ impl DecisionBuilder<'_> {
             return;
         }
         let ToolResolution { step, calls, approved, by, reason } = resolution;
-        let is_named = |pending: &&PendingToolCall| calls.is_empty() || calls.contains(&pending.call);
+        let is_named = |pending: &&PendingToolCall| calls.contains(&pending.call);
         let suspended = self.next.awaiting_suspensions().filter(|(key, _)| key.step == *step);
         let resolved = suspended.filter_map(|(key, suspension)| {
             let calls: Vec<ToolCallId> =

@@ -41,7 +41,8 @@ async fn each_change_is_an_entry_whose_number_is_its_version() {
         let last = journal(&harness, &run).await.pop().unwrap();
         assert_eq!(written.outputs["version"], json!(last.seq.0));
         let change = ContextChange::Append(json!(item));
-        assert_eq!(last.entry, Entry::ContextChanged { key: key("notes"), change, until: None, id: None });
+        let (key, until, id, request) = (key("notes"), None, None, None);
+        assert_eq!(last.entry, Entry::ContextChanged { key, change, until, id, request });
     }
     assert_eq!(read(&harness, &run).await.outputs["notes"], json!(["a", "b"]));
 }

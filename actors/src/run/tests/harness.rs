@@ -3,6 +3,7 @@
 
 mod definitions;
 mod delayed_store;
+mod handlers;
 mod pipeline;
 mod recorders;
 mod rejecting_store;
@@ -18,7 +19,7 @@ use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::{Signal, SignalRun};
 use greenroom_protocol::{
     BootTime, Cause, Clock, Credential, Envelope, ErrorCode, IdGenerator, IdempotencyKey, PodId, PrincipalId, Received,
-    Reply, Request, RequestId, RunId, TenantId, Timestamp, UserId, Values,
+    Reply, Request, RunId, TenantId, Timestamp, UserId,
 };
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::journal::Seq;
@@ -30,7 +31,7 @@ use crate::category::CategoryConfig;
 use crate::dispatcher::{RunAdmission, RunTicket, RunVacancy};
 use crate::execution::{Accounting, ExecutionEnv, ExecutionEnvParts, ModelRegistry, register_native};
 use crate::failure::RetryBudgets;
-use crate::handler::{File, FileAccess, FileReader, FileSources, Handler, HandlerInput, HandlerMode};
+use crate::handler::{File, FileReader, FileSources};
 use crate::observer::{ActorEvent, Observer};
 use crate::pipeline::{PipelineHandle, RequestPipeline};
 use crate::run::{LEASE, PARK_DELAY, RecoveryReport, RunEnv, RunsHandle};
@@ -43,6 +44,7 @@ pub(crate) use definitions::{
     workflow,
 };
 pub(crate) use delayed_store::delayed;
+use handlers::{TestHandler, WritingRuntime};
 pub(crate) use pipeline::{FakePipeline, Gate};
 pub(crate) use recorders::RecordedDeltas;
 pub(crate) use rejecting_store::rejecting;
@@ -132,31 +134,6 @@ impl IdentityProvider for Users {
     }
 }
 
-/// The handler of a team's members, with the same script.
-struct TestHandler(Script);
-
-#[async_trait]
-impl Handler for TestHandler {
-    fn name(&self) -> &'static str {
-        "native.test"
-    }
-    fn mode(&self) -> HandlerMode {
-        HandlerMode::Async
-    }
-    async fn run(&self, work: &HandlerInput, _: &FileAccess) -> Result<Values, Cause> {
-        let call = RecordedCall {
-            agent: work.agent.id().to_string(),
-            inputs: work.inputs.clone(),
-            context: work.context.clone(),
-            key: work.key.to_string(),
-            request: RequestId::from_u128(0),
-            attempt: 0,
-            approvals: None,
-        };
-        (self.0)(call).await
-    }
-}
-
 struct NoFiles;
 
 #[async_trait]
@@ -214,9 +191,10 @@ impl Harness {
         pipeline.bind(&shared).unwrap();
         let accounting = Accounting::new(&stores, clock.clone());
         let files = FileSources::new(Arc::new(NoFiles), stores.artifacts.clone(), stores.runs.clone());
-        let (runtime, _) = register_native(vec![Arc::new(TestHandler(script))], Vec::new(), accounting.clone());
+        let writing = Arc::new(WritingRuntime(script.clone()));
+        let (native, _) = register_native(vec![Arc::new(TestHandler(script))], Vec::new(), accounting.clone());
         let execution_env = ExecutionEnv::new(ExecutionEnvParts {
-            runtimes: vec![Arc::new(runtime)],
+            runtimes: vec![Arc::new(native), writing],
             tool_sources: Vec::new(),
             files,
             models: ModelRegistry::new(Vec::new()),

@@ -6,7 +6,7 @@ use greenroom_protocol::conversation::{PendingToolCall, SuspendedCall};
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::Signal;
-use greenroom_protocol::{ArtifactRef, CallKey, Cause, ContentHash, ErrorCode, Status, ToolCallId};
+use greenroom_protocol::{ArtifactRef, CallKey, Cause, ContentHash, ErrorCode, RunId, Status, ToolCallId};
 use serde_json::json;
 
 use super::harness::{
@@ -32,6 +32,11 @@ fn definitions() -> TestDefinitions {
 
 fn call() -> PendingToolCall {
     call_with_key("run/pay/tool[0]")
+}
+
+/// The call for which the agent waits after the first one.
+fn second_call() -> PendingToolCall {
+    call_with_key("run/pay/turn[2]/tool[0]")
 }
 
 fn call_with_key(key: &str) -> PendingToolCall {
@@ -65,7 +70,7 @@ fn waits_twice() -> Script {
         None => Ok(values(json!({ "out": call.agent }))),
         Some(approvals) if approvals.conversation.is_none() => Err(suspended(self::call())),
         Some(approvals) if approvals.decisions.iter().any(|decision| decision.call == self::call().call) => {
-            Err(suspended(call_with_key("run/pay/turn[2]/tool[0]")))
+            Err(suspended(second_call()))
         }
         Some(_) => Ok(values(json!({ "out": "paid" }))),
     })
@@ -104,7 +109,7 @@ async fn a_rejected_call_does_not_fail_the_step() {
     let harness = Harness::new(definitions(), waits_once()).await;
     let run = run_id(&harness.request(detached("w", json!({}))).await);
     until_state(&harness, &run, RunStatus::WaitingApproval).await;
-    let reject = Signal::Reject { step: step("pay"), call: None, reason: Some("too much".into()) };
+    let reject = Signal::Reject { step: step("pay"), call: Some(call().call), reason: Some("too much".into()) };
     assert_eq!(harness.signal(&run, reject).await.status, Status::Success);
     until_state(&harness, &run, RunStatus::Success).await;
     let reply = harness.stores.runs.reply(&run).await.unwrap().unwrap();
@@ -114,29 +119,75 @@ async fn a_rejected_call_does_not_fail_the_step() {
     assert_ne!(requests[0].request, requests[1].request, "the continuation is a request of its own");
 }
 
-/// A message is removed after it was recorded; a pod may die between the two.
+/// The agent waits for another call than the one that the person has seen.
 #[tokio::test(start_paused = true)]
-async fn an_approval_that_is_delivered_twice_approves_nothing_that_waits_since() {
-    let (stores, clock) = stores();
-    let (cluster, stores) = SharedCluster::over(stores);
-    let harness = Harness::open("pod_1", vec![definitions()], waits_twice(), stores, clock).await;
-    let run = start_unowned(&harness, "w").await;
-    assert_eq!(recover_due(&harness).await.resumed, 1);
+async fn a_decision_is_about_the_call_that_it_names_and_not_about_what_waits_when_it_is_read() {
+    let harness = Harness::new(definitions(), waits_twice()).await;
+    let run = run_id(&harness.request(detached("w", json!({}))).await);
     until_state(&harness, &run, RunStatus::WaitingApproval).await;
-    until_parked(&harness, &cluster, &run).await;
-    let all = || Signal::Approve { step: step("pay"), call: None };
-    assert_eq!(harness.signal(&run, all()).await.status, Status::Success);
-    let messages = cluster.messages();
-    let [message] = messages.as_slice() else { panic!("{messages:?}") };
-    assert_eq!(recover_due(&harness).await.resumed, 1);
-    harness.runs.deliver(message).await.unwrap();
+    let (first, second) = (call().call, second_call().call);
+    refuse_without_a_call(&harness, &run, &first).await;
+    assert_eq!(harness.signal(&run, approve(first.clone())).await.status, Status::Success);
     until_entry(&harness, &run, 2, |entry| matches!(entry, Entry::ToolApprovalRequested { .. })).await;
 
-    harness.runs.deliver(message).await.unwrap();
-    assert_eq!(cluster.messages(), [], "it has no effect, and is removed");
-    let is_decision = |entry: &&Entry| matches!(entry, Entry::ToolApprovalResolved { .. });
-    assert_eq!(harness.entries(&run).await.iter().filter(is_decision).count(), 1);
-    assert_eq!(harness.signal(&run, all()).await.status, Status::Success);
+    let stale = harness.signal(&run, approve(first)).await.error.unwrap();
+    assert_eq!(stale.code, ErrorCode::UnknownStep);
+    assert!(stale.message.contains(&format!("`pay/{second}` of {run}")), "it names what waits now: {stale}");
+    refuse_without_a_call(&harness, &run, &second).await;
+    assert_eq!(decisions(&harness, &run).await, 1);
+    assert_eq!(harness.signal(&run, approve(second)).await.status, Status::Success);
     until_state(&harness, &run, RunStatus::Success).await;
-    assert_eq!(harness.entries(&run).await.iter().filter(is_decision).count(), 2);
+}
+
+/// A decision about the step `pay` that names no call is refused, and the refusal names the call that waits.
+async fn refuse_without_a_call(harness: &Harness, run: &RunId, waiting: &ToolCallId) {
+    let (pay, reason) = (step("pay"), None);
+    for decision in
+        [Signal::Approve { step: pay.clone(), call: None }, Signal::Reject { step: pay, call: None, reason }]
+    {
+        let refused = harness.signal(run, decision).await.error.unwrap();
+        assert_eq!(refused.code, ErrorCode::UnknownStep);
+        assert!(refused.message.contains(&format!("`pay/{waiting}` of {run}")), "{refused}");
+        assert_eq!(refused.details["pending_approvals"][0]["calls"][0]["call"], json!(waiting), "{refused:?}");
+    }
+}
+
+/// How many decisions about calls of tools the journal has.
+async fn decisions(harness: &Harness, run: &RunId) -> usize {
+    let is_decision = |entry: &&Entry| matches!(entry, Entry::ToolApprovalResolved { .. });
+    harness.entries(run).await.iter().filter(is_decision).count()
+}
+
+/// A message is removed after it was recorded; a pod may die between the two. A pod of an earlier build names the calls
+/// that waited beside a decision that names none.
+#[tokio::test(start_paused = true)]
+async fn an_approval_that_is_delivered_twice_approves_nothing_that_waits_since() {
+    for is_earlier_build in [false, true] {
+        let (stores, clock) = stores();
+        let (cluster, stores) = SharedCluster::over(stores);
+        let harness = Harness::open("pod_1", vec![definitions()], waits_twice(), stores, clock).await;
+        let run = start_unowned(&harness, "w").await;
+        assert_eq!(recover_due(&harness).await.resumed, 1);
+        until_state(&harness, &run, RunStatus::WaitingApproval).await;
+        until_parked(&harness, &cluster, &run).await;
+        refuse_without_a_call(&harness, &run, &call().call).await;
+        assert_eq!(harness.signal(&run, approve(call().call)).await.status, Status::Success);
+        let messages = cluster.messages();
+        let [message] = messages.as_slice() else { panic!("{messages:?}") };
+        let mut message = message.clone();
+        if is_earlier_build {
+            let (signal, subject) = (json!({ "signal": "approve", "step": "pay" }), json!({ "calls": [call().call] }));
+            message.body = json!({ "signal": signal, "by": "admin", "subject": subject }).to_string();
+        }
+        assert_eq!(recover_due(&harness).await.resumed, 1);
+        harness.runs.deliver(&message).await.unwrap();
+        until_entry(&harness, &run, 2, |entry| matches!(entry, Entry::ToolApprovalRequested { .. })).await;
+
+        harness.runs.deliver(&message).await.unwrap();
+        assert_eq!(cluster.messages(), [], "it has no effect, and is removed");
+        assert_eq!(decisions(&harness, &run).await, 1);
+        assert_eq!(harness.signal(&run, approve(second_call().call)).await.status, Status::Success);
+        until_state(&harness, &run, RunStatus::Success).await;
+        assert_eq!(decisions(&harness, &run).await, 2);
+    }
 }

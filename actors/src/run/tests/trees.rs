@@ -20,7 +20,8 @@ use greenroom_registry::{StoreError, Stores};
 use serde_json::json;
 
 use super::harness::{
-    Gate, Harness, Script, TestDefinitions, agent, detached, names, run_id, start, stores, until, values, workflow,
+    Gate, Harness, Script, TestDefinitions, agent, delayed, detached, names, run_id, start, stores, until, values,
+    workflow,
 };
 use super::signals::until_state;
 use crate::run::LEASE;
@@ -188,6 +189,22 @@ async fn a_team_of_a_step_ends_with_the_run_that_called_it() {
         harness.events.count(|event| matches!(event, crate::observer::ActorEvent::TeamDisbanded(_))) == 1
     })
     .await;
+}
+
+/// The team's actor starts the run of the step. While it fails, the tree has an owner, so no recovery resumes the run.
+#[tokio::test(start_paused = true)]
+async fn a_called_run_whose_team_fails_while_it_is_created_starts_and_ends() {
+    let ((all, clock), gate) = (stores(), Gate::closed());
+    let creates_inner = |unit: &Unit<'_>| unit.created().is_some_and(|run| run.tree_fence.is_some());
+    let all = delayed(all, gate.clone(), creates_inner);
+    let definitions = nested(json!({"team": "team"}), waiting_step());
+    let harness = Harness::open("pod_1", vec![definitions], names(), all, clock).await;
+    let run = run_id(&harness.request(detached("outer", json!({}))).await);
+    until("the inner run is in the store", || gate.arrived() == 1).await;
+    harness.restart_team_supervisor().await;
+    gate.open();
+    until_state(&harness, &run, RunStatus::Success).await;
+    assert_eq!(inner_statuses(&harness).await, [RunStatus::Success]);
 }
 
 /// Appends entries to a run without an actor, as its owner.

@@ -84,7 +84,7 @@ async fn a_component_stores_an_artifact_and_another_one_opens_it() -> Result<()>
 
 #[tokio::test]
 async fn members_of_a_team_share_its_context_within_their_definitions() -> Result<()> {
-    const CONTEXT: &str = "  - name: facts\n    type: text\n  - name: tone\n    type: text\n";
+    const CONTEXT: &str = "  - name: facts\n    type: object\n  - name: tone\n    type: text\n";
     let folder = Folder::new()?;
     folder.write_agent(
         "writing_agent",
@@ -120,8 +120,8 @@ async fn members_of_a_team_share_its_context_within_their_definitions() -> Resul
     };
     let reply = run("letter").await?;
     assert_eq!(reply.status, Status::Success, "{reply:?}");
-    // At the end of its step, the first output of the agent replaces what it has written under a key that it provides.
-    ensure!(reply.outputs.get("facts") == Some(&json!("hello")), "{:?}", reply.outputs);
+    // At the end of its step, the first output of the agent does not replace what it has written under a key by itself.
+    ensure!(reply.outputs.get("facts") == Some(&json!({ "text": "hello" })), "{:?}", reply.outputs);
     let reply = run("denied_letter").await?;
     let cause = cause(&reply)?;
     assert_eq!((cause.code.as_str(), &cause.details["step"]), ("policy_denied", &json!("write")));

@@ -12,7 +12,7 @@ use greenroom_protocol::{StepId, ToolCallId};
 pub struct ApprovalTarget {
     /// The step.
     pub step: StepId,
-    /// One call of a tool; without it, all that wait.
+    /// One call of a tool; without it, the step itself, before its start.
     pub call: Option<ToolCallId>,
 }
 

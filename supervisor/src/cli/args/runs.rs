@@ -60,19 +60,21 @@ pub enum RunsCommand {
     /// List dead runs, or have one continued
     #[command(subcommand)]
     Dead(DeadCommand),
-    /// Approve a step that awaits approval, or the calls of tools for which it waits
+    /// Approve steps that await approval, or calls of tools for which steps wait
     Approve {
         /// Run id
         run: RunId,
-        /// Step id; with `/CALL`, one of the calls of tools for which the step waits
-        step: ApprovalTarget,
+        /// Step id; with `/CALL`, one of the calls of tools for which the step waits, as `runs show` prints it
+        #[arg(required = true, value_name = "STEP")]
+        targets: Vec<ApprovalTarget>,
     },
-    /// Reject a step that awaits approval, or the calls of tools for which it waits
+    /// Reject steps that await approval, or calls of tools for which steps wait
     Reject {
         /// Run id
         run: RunId,
-        /// Step id; with `/CALL`, one of the calls of tools for which the step waits
-        step: ApprovalTarget,
+        /// Step id; with `/CALL`, one of the calls of tools for which the step waits, as `runs show` prints it
+        #[arg(required = true, value_name = "STEP")]
+        targets: Vec<ApprovalTarget>,
         /// Why, for the readers of the run and for the agent whose call is rejected
         #[arg(long)]
         reason: Option<String>,

@@ -25,6 +25,11 @@ fn call_id(step: &StepKey, tool: &str) -> ToolCallId {
     pending(step, tool).call
 }
 
+/// The call of the tool `transfer` by the agent of the step `pay`.
+fn transfer() -> ToolCallId {
+    call_id(&key("pay"), "transfer")
+}
+
 fn conversation(name: &str) -> ArtifactRef {
     let hash = ContentHash::from_content(name.as_bytes());
     ArtifactRef { hash, bytes: 1, media_type: "application/json".into(), name: "conversation.json".into() }
@@ -54,9 +59,9 @@ fn pay_waits_once(tools: &'static [&'static str]) -> Script {
     Box::new(move |key, attempt| if key.step == pay { waits(key, attempt) } else { completed_call(key) })
 }
 
-fn resolution(call: Option<ToolCallId>, approved: bool, reason: Option<&str>) -> Event {
+fn resolution<const N: usize>(calls: [ToolCallId; N], approved: bool, reason: Option<&str>) -> Event {
     let (step, by, reason) = (step_id("pay"), admin(), reason.map(str::to_owned));
-    let calls = call.into_iter().collect();
+    let calls = calls.into();
     Event::ToolCallsResolved(ToolResolution { step, calls, approved, by, reason })
 }
 
@@ -85,13 +90,13 @@ fn a_step_waits_for_a_decision_about_each_call_and_continues_with_all_of_them() 
     let tools: Vec<&str> = waits[0].calls.iter().map(|call| call.tool.as_str()).collect();
     assert_eq!((waits.len(), tools), (1, vec!["native:transfer", "native:record"]));
     let (transfer, record) = (call_id(&key("pay"), "transfer"), call_id(&key("pay"), "record"));
-    simulation.process(&resolution(Some(transfer.clone()), true, None));
+    simulation.process(&resolution([transfer.clone()], true, None));
     assert!(simulation.open.is_empty(), "the other call is not decided");
     assert_eq!(simulation.state.pending_approvals()[0].calls.len(), 1);
     let repeated =
         require_awaiting_approval(&simulation.state, &step_id("pay"), std::slice::from_ref(&transfer)).unwrap_err();
     assert_eq!(repeated.code, ErrorCode::UnknownStep, "it is decided once");
-    simulation.process(&resolution(Some(record.clone()), false, Some("too much")));
+    simulation.process(&resolution([record.clone()], false, Some("too much")));
     assert_eq!(simulation.calls, [(key("pay"), 1), (key("pay"), 1)], "the same attempt continues");
     let suspension = simulation.state.suspension(&key("pay")).unwrap();
     let decisions = vec![decision(transfer, true, None), decision(record, false, Some("too much"))];
@@ -109,16 +114,24 @@ fn a_step_waits_for_a_decision_about_each_call_and_continues_with_all_of_them() 
 }
 
 #[test]
-fn one_decision_about_a_step_is_one_about_all_its_calls() {
+fn a_decision_is_about_the_calls_that_it_names_and_about_no_other() {
     let mut simulation = waiting(&["transfer", "record"]);
-    assert!(require_awaiting_approval(&simulation.state, &step_id("pay"), &[]).is_ok());
+    let (transfer, record) = (call_id(&key("pay"), "transfer"), call_id(&key("pay"), "record"));
+    let unnamed = require_awaiting_approval(&simulation.state, &step_id("pay"), &[]).unwrap_err();
+    assert_eq!(unnamed.code, ErrorCode::UnknownStep);
+    for call in [&transfer, &record] {
+        assert!(unnamed.message.contains(&format!("`pay/{call}` of run_1")), "{unnamed}");
+    }
     assert!(require_awaiting_approval(&simulation.state, &step_id("after"), &[]).is_err());
     simulation.process(&Event::Approved { step: step_id("pay"), by: admin() });
-    assert!(simulation.open.is_empty(), "the step does not wait before its start");
-    simulation.process(&resolution(None, true, None));
+    simulation.process(&resolution([], true, None));
+    assert!(simulation.open.is_empty(), "the step does not wait before its start, and no call was named");
+    let both = || [transfer.clone(), record.clone()];
+    assert!(require_awaiting_approval(&simulation.state, &step_id("pay"), &both()).is_ok());
+    simulation.process(&resolution(both(), true, None));
     let approvals = simulation.state.suspension(&key("pay")).unwrap().approvals();
     assert_eq!(approvals.decisions.iter().filter(|decision| decision.approved).count(), 2);
-    simulation.process(&resolution(None, false, None));
+    simulation.process(&resolution(both(), false, None));
     assert_eq!(simulation.calls.len(), 2, "a decision that comes twice has no effect");
     assert_eq!(simulation.run_to_end().status, Status::Success);
 }
@@ -126,7 +139,7 @@ fn one_decision_about_a_step_is_one_about_all_its_calls() {
 #[test]
 fn waiting_survives_a_crash_at_every_entry() {
     let mut simulation = waiting(&["transfer"]);
-    simulation.process(&resolution(None, true, None));
+    simulation.process(&resolution([transfer()], true, None));
     simulation.run_to_end();
     let (calls, entries) = (simulation.calls.len(), simulation.journal.len());
     for crash in 1..entries {
@@ -140,8 +153,8 @@ fn waiting_survives_a_crash_at_every_entry() {
         for _ in 0..10 {
             if !next.open.is_empty() {
                 next.complete(0);
-            } else if next.state.awaits_tool_decision(&step_id("pay"), &[]) {
-                next.process(&resolution(None, true, None));
+            } else if next.state.awaits_tool_decision(&step_id("pay"), &[transfer()]) {
+                next.process(&resolution([transfer()], true, None));
             }
         }
         assert_eq!(next.reply.as_ref().unwrap().status, Status::Success, "after {crash} entries");
@@ -154,7 +167,7 @@ fn waiting_survives_a_crash_at_every_entry() {
 #[test]
 fn a_later_attempt_continues_from_the_same_conversation() {
     let mut simulation = waiting(&["transfer"]);
-    simulation.process(&resolution(None, true, None));
+    simulation.process(&resolution([transfer()], true, None));
     simulation.script = Box::new(|_, _| failed_call(ErrorCode::ModelOverloaded));
     simulation.complete(0);
     simulation.script = Box::new(|key, _| completed_call(key));
@@ -168,14 +181,14 @@ fn a_later_attempt_continues_from_the_same_conversation() {
 #[test]
 fn a_step_may_wait_again_and_each_time_has_a_number() {
     let mut simulation = waiting(&["transfer"]);
-    simulation.process(&resolution(None, true, None));
+    simulation.process(&resolution([transfer()], true, None));
     assert_eq!(simulation.state.suspension(&key("pay")).unwrap().number(), 1);
     simulation.script = Box::new(|key, _| suspended(key, &["record"], "second"));
     simulation.complete(0);
     let suspension = simulation.state.suspension(&key("pay")).unwrap();
     let approvals = StepApprovals { conversation: Some(conversation("second")), decisions: Vec::new() };
     assert_eq!((suspension.number(), suspension.approvals()), (2, approvals));
-    simulation.process(&resolution(Some(call_id(&key("pay"), "transfer")), true, None));
+    simulation.process(&resolution([transfer()], true, None));
     assert!(simulation.open.is_empty(), "the decision about another call is none about this one");
 }
 
@@ -203,9 +216,10 @@ fn items_of_a_list_wait_each_for_itself_within_the_bound_of_the_list() {
     let waits = simulation.state.pending_approvals();
     assert_eq!(waits.iter().map(|wait| wait.index).collect::<Vec<_>>(), [Some(0), Some(1)]);
     assert_ne!(waits[0].calls[0].call, waits[1].calls[0].call, "a call names its item");
-    simulation.process(&resolution(Some(call_id(&item("pay", 1), "transfer")), true, None));
+    simulation.process(&resolution([call_id(&item("pay", 1), "transfer")], true, None));
     assert_eq!(simulation.calls.last(), Some(&(item("pay", 1), 1)));
     simulation.complete(0).complete(0);
-    simulation.process(&resolution(None, true, None)).complete(0).complete(0);
+    let others = [0, 2].map(|index| call_id(&item("pay", index), "transfer"));
+    simulation.process(&resolution(others, true, None)).complete(0).complete(0);
     assert_eq!(simulation.run_to_end().status, Status::Success);
 }

@@ -129,7 +129,8 @@ impl RunWatch {
     }
 
     fn read(&mut self, frame: Frame) -> Step {
-        if !frame.is_last() {
+        // A pod that works may still refuse the watch. One that is accepted is renewed long before an outage is over.
+        if !frame.is_last() && !matches!(frame, Frame::Working { .. }) {
             self.received_at = Instant::now();
         }
         if !self.order.accepts(&frame) {

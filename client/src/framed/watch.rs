@@ -42,7 +42,7 @@ pub(crate) struct RunWatch {
     order: FrameOrder,
     frames: Option<FrameStream>,
     renewed_at: Instant,
-    /// The time of the newest frame.
+    /// The time of the newest frame that only a watch has which is permitted.
     received_at: Instant,
     backoff: Backoff,
     is_done: bool,

@@ -65,6 +65,8 @@ use servers::Servers;
 const POD_NAMES: [&str; PODS] = ["pod-a", "pod-b", "pod-c"];
 /// The secret of the cluster.
 const SECRET: &str = "planted-secret-of-the-cluster";
+/// The pods with the label that some agents need, if the pods receive their requests over NATS.
+const LABELLED_PODS: usize = 2;
 /// Connections of the harness itself.
 const CONNECTIONS_MAX: u32 = 3;
 /// Number of databases that this process has created.
@@ -125,6 +127,9 @@ impl Cluster {
             let url = format!("nats://127.0.0.1:{}", nats_link.port());
             variables.extend(nats_variables(&url, DEFAULT_PREFIX, SECRET));
             self.nats_links.push(nats_link);
+            if self.pods.len() < LABELLED_PODS {
+                variables.push(("GREENROOM_CLUSTER_LABELS".to_owned(), workload::LABEL.to_owned()));
+            }
         }
         let is_last = self.pods.len() + 1 == POD_NAMES.len();
         let program = if is_last { PodProgram::ShiftedClock } else { PodProgram::Product };

@@ -42,7 +42,7 @@ pub(crate) struct RunWatch {
     order: FrameOrder,
     frames: Option<FrameStream>,
     renewed_at: Instant,
-    /// The time of the newest frame.
+    /// The time of the newest frame that only a watch has which is permitted.
     received_at: Instant,
     backoff: Backoff,
     is_done: bool,
@@ -129,7 +129,8 @@ impl RunWatch {
     }
 
     fn read(&mut self, frame: Frame) -> Step {
-        if !frame.is_last() {
+        // A pod that works may still refuse the watch. One that is accepted is renewed long before an outage is over.
+        if !frame.is_last() && !matches!(frame, Frame::Working { .. }) {
             self.received_at = Instant::now();
         }
         if !self.order.accepts(&frame) {

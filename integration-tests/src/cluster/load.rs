@@ -39,7 +39,9 @@ impl UserClients {
     const fn for_kind(&self, kind: RunKind) -> &Client {
         match kind {
             RunKind::Paid => &self.payer,
-            RunKind::Row | RunKind::Signed | RunKind::Nested | RunKind::Items | RunKind::Team => &self.admin,
+            RunKind::Row | RunKind::Signed | RunKind::Nested | RunKind::Items | RunKind::Team | RunKind::Placed => {
+                &self.admin
+            }
         }
     }
 }

@@ -24,6 +24,8 @@ const CLOCK_SHIFT: Duration = Duration::from_secs(40);
 /// How long NATS is away, for all pods and for one, and how long JetStream is full. A client sends its request again after
 /// three seconds.
 const NATS_AWAY: Duration = Duration::from_millis(1_500);
+/// How long it is away until pods take the sessions with each other for lost, which they do after 15 s, and dial in vain.
+const NATS_AWAY_LONG: Duration = Duration::from_secs(19);
 const NATS_LINK_SHORT: Duration = Duration::from_millis(3_500);
 const NATS_LINK_LONG: Duration = Duration::from_secs(8);
 const JETSTREAM_FULL_SHORT: Duration = Duration::from_secs(2);
@@ -80,7 +82,7 @@ impl Schedule {
             Fault::FillJetStream { lasts: JETSTREAM_FULL_SHORT },
             Fault::RollingRestart,
         ]);
-        Self::shuffled(seed, choices, faults, RUNS_SHORT)
+        Self::shuffled(seed, choices, faults, RUNS_SHORT).with_placed()
     }
 
     /// This many runs, and several faults of every kind that needs no NATS.
@@ -102,12 +104,13 @@ impl Schedule {
         faults.extend([
             Fault::RestartNats { away: Duration::ZERO },
             Fault::RestartNats { away: NATS_AWAY },
+            Fault::RestartNats { away: NATS_AWAY_LONG },
             Fault::SlowConsumer,
             Fault::FillJetStream { lasts: JETSTREAM_FULL_LONG },
             Fault::RollingRestart,
             Fault::RollingRestart,
         ]);
-        Self::shuffled(seed, choices, faults, runs)
+        Self::shuffled(seed, choices, faults, runs).with_placed()
     }
 
     /// This many runs of one kind, and a pod that is killed while they run.
@@ -121,6 +124,11 @@ impl Schedule {
     #[must_use]
     pub fn runs(&self) -> usize {
         self.faults.iter().map(|scheduled| scheduled.runs).sum()
+    }
+
+    /// The same with runs that call agents on pods with a label.
+    fn with_placed(self) -> Self {
+        Self { workload: Workload::MixedWithPlaced, ..self }
     }
 
     /// Divides the runs over the faults, in any order.

@@ -17,6 +17,11 @@ const ROW_STEPS: u64 = 5;
 const ROW: &str = "row";
 /// The agent that calls the model.
 const THINKER: &str = "thinker";
+/// The same on the pods with a label, which not every pod has, and what the steps begin with that call it.
+const PLACED: &str = "placed";
+const PLACED_STEP: &str = "placed_";
+/// That label.
+pub const LABEL: &str = "gpu";
 /// An agent that returns its input, and does not call the model.
 pub const WRITER: &str = "writer";
 /// A workflow of that agent.
@@ -27,8 +32,10 @@ const PLAIN_STEPS: usize = 2;
 /// The kinds of runs that there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Workload {
-    /// All kinds.
+    /// All kinds that need no label.
     Mixed,
+    /// All kinds. The pods call each other over NATS.
+    MixedWithPlaced,
     /// Those of [`RunKind::Row`] only.
     Rows,
 }
@@ -48,6 +55,8 @@ pub enum RunKind {
     Items,
     /// It belongs to a team, whose context its steps write and read.
     Team,
+    /// It calls the model in two steps on a pod with a label, wherever the run is.
+    Placed,
 }
 
 impl Workload {
@@ -56,12 +65,13 @@ impl Workload {
     pub const fn kind(self, number: usize) -> RunKind {
         match (self, number % 10) {
             (Self::Rows, _) => RunKind::Row,
-            (Self::Mixed, 1 | 6) => RunKind::Team,
-            (Self::Mixed, 2) => RunKind::Signed,
-            (Self::Mixed, 3) => RunKind::Nested,
-            (Self::Mixed, 4) => RunKind::Paid,
-            (Self::Mixed, 7) => RunKind::Items,
-            (Self::Mixed, _) => RunKind::Row,
+            (Self::MixedWithPlaced, 5 | 8) => RunKind::Placed,
+            (Self::Mixed | Self::MixedWithPlaced, 1 | 6) => RunKind::Team,
+            (Self::Mixed | Self::MixedWithPlaced, 2) => RunKind::Signed,
+            (Self::Mixed | Self::MixedWithPlaced, 3) => RunKind::Nested,
+            (Self::Mixed | Self::MixedWithPlaced, 4) => RunKind::Paid,
+            (Self::Mixed | Self::MixedWithPlaced, 7) => RunKind::Items,
+            (Self::Mixed | Self::MixedWithPlaced, _) => RunKind::Row,
         }
     }
 
@@ -83,6 +93,7 @@ impl RunKind {
             Self::Nested => "nested",
             Self::Items => "items",
             Self::Team => "letter",
+            Self::Placed => PLACED,
         }
     }
 
@@ -91,7 +102,7 @@ impl RunKind {
     pub const fn team(self) -> Option<&'static str> {
         match self {
             Self::Team => Some("letters"),
-            Self::Row | Self::Paid | Self::Signed | Self::Nested | Self::Items => None,
+            Self::Row | Self::Paid | Self::Signed | Self::Nested | Self::Items | Self::Placed => None,
         }
     }
 }
@@ -118,7 +129,7 @@ implementation:
 "#;
 
 /// The workflows that take a text and return one: the id, the last step, and all steps.
-const WORKFLOWS: [(&str, &str, &str); 4] = [
+const WORKFLOWS: [(&str, &str, &str); 5] = [
     (
         "signed",
         "send",
@@ -133,6 +144,21 @@ const WORKFLOWS: [(&str, &str, &str); 4] = [
         r#"
   - { id: inner, workflow: inner, inputs: { text: "${inputs.text}" }, outputs: [text] }
   - { id: last, agent: thinker, inputs: { text: "${steps.inner.outputs.text}" }, outputs: [text] }"#,
+    ),
+    (
+        PLACED,
+        "placed_second",
+        r#"
+  - id: placed_first
+    agent: placed
+    inputs: { text: "${inputs.text}" }
+    outputs: [text]
+    retry: { max_attempts: 8, delay: 0.2, max_delay: 2 }
+  - id: placed_second
+    agent: placed
+    inputs: { text: "${steps.placed_first.outputs.text}" }
+    outputs: [text]
+    retry: { max_attempts: 8, delay: 0.2, max_delay: 2 }"#,
     ),
     (
         "inner",
@@ -179,7 +205,9 @@ pub fn write_definitions(dir: &DefinitionsDir) -> anyhow::Result<()> {
     let writer = "runtime: native\n  handler: native.echo\n  timeout: 60\ncollaboration:\n  provides_to_team: [facts]";
     dir.write_agent(WRITER, "business_ops", writer)?;
     dir.write_row_workflow(PLAIN, WRITER, PLAIN_STEPS)?;
-    fs::write(dir.dir().join("agents/business_ops").join(format!("{THINKER}.yaml")), AGENT)?;
+    let agents = dir.dir().join("agents/business_ops");
+    fs::write(agents.join(format!("{THINKER}.yaml")), AGENT)?;
+    fs::write(agents.join(format!("{PLACED}.yaml")), placed_agent())?;
     dir.write_row_workflow(ROW, THINKER, usize::try_from(ROW_STEPS)?)?;
     for (id, last, steps) in WORKFLOWS {
         let input = "inputs: [{ name: text, type: text, required: true }]";
@@ -188,6 +216,20 @@ pub fn write_definitions(dir: &DefinitionsDir) -> anyhow::Result<()> {
     }
     dir.write_workflow("letter", LETTER)?;
     dir.write_team("letters", LETTERS)
+}
+
+/// The agent that calls the model, for pods with the label.
+fn placed_agent() -> String {
+    let placement = format!("implementation:\n  placement: {{ labels: [{LABEL}] }}\n");
+    let named =
+        AGENT.replace("agent_id: thinker", &format!("agent_id: {PLACED}")).replace("name: Thinker", "name: Placed");
+    named.replace("implementation:\n", &placement)
+}
+
+/// True if the call with this key may be executed by another pod than the owner of its run.
+#[must_use]
+pub fn is_placed(key: &str) -> bool {
+    key.split('/').nth(1).is_some_and(|step| step.starts_with(PLACED_STEP))
 }
 
 /// The idempotency key of the request that starts the run with this number.

@@ -17,6 +17,7 @@ mod combinations;
 mod credentials;
 mod discovery;
 mod drain;
+mod first_frame;
 mod fixture;
 mod limits;
 mod operator;

@@ -1,10 +1,10 @@
 //! What crosses pods while a model writes: two whole pods on one PostgreSQL database and one NATS server. The text of a run
 //! reaches its watchers on either of them, and the answer of an agent on another pod reaches its caller.
 
+mod failover;
 mod generations;
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -66,9 +66,7 @@ struct Pods {
     plain: Pod,
     gpu: Pod,
     client: Client,
-    url: String,
-    server: NatsServer,
-    _folder: TempDir,
+    cluster: Cluster,
 }
 
 /// What differs between tests.
@@ -94,6 +92,25 @@ impl Pods {
     }
 
     async fn start_with(name: &str, settings: Settings) -> Result<Self> {
+        let cluster = Cluster::create(name, settings).await?;
+        let (plain, gpu) = (cluster.start("plain").await?, cluster.start("gpu").await?);
+        let client = cluster.client().await?;
+        Ok(Self { plain, gpu, client, cluster })
+    }
+}
+
+/// What the pods of a test have in common.
+struct Cluster {
+    url: String,
+    server: NatsServer,
+    definitions: DefinitionsDir,
+    settings: Settings,
+    folder: TempDir,
+}
+
+impl Cluster {
+    /// Creates a database and definitions, and starts a server.
+    async fn create(name: &str, settings: Settings) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let store = folder.path().join("jetstream");
         let configuration =
@@ -107,57 +124,55 @@ impl Pods {
                       system: You answer.\n    user: \"{{ inputs.text }}\"";
         definitions.write_agent("gpu_agent", "business_ops", placed)?;
         definitions.write_workflow("signed", SIGNED)?;
-        let config = SharedConfig { url: &url, server: &server, definitions: &definitions, settings };
-        let plain = start(folder.path(), "plain", &config).await?;
-        let gpu = start(folder.path(), "gpu", &config).await?;
+        Ok(Self { url, server, definitions, settings, folder })
+    }
+
+    /// A client of the administrator.
+    async fn client(&self) -> Result<Client> {
         let options = ConnectOptions::default().credential(Credential::ApiKey(ADMIN_KEY.to_owned()));
-        let client = Client::connect_with(&server.url(), options).await?;
-        Ok(Self { plain, gpu, client, url, server, _folder: folder })
+        Ok(Client::connect_with(&self.server.url(), options).await?)
     }
-}
 
-/// What the pods have in common.
-struct SharedConfig<'c> {
-    url: &'c str,
-    server: &'c NatsServer,
-    definitions: &'c DefinitionsDir,
-    settings: Settings,
-}
+    /// Starts a pod as `greenroom pod` does; the name is its label too, unless it is `plain`.
+    async fn start(&self, name: &str) -> Result<Pod> {
+        let mut pod = self.assemble(name).await?;
+        pod.serve_nats().await.map_err(|cause| anyhow::anyhow!("{cause}"))?;
+        pod.recover();
+        Ok(pod)
+    }
 
-/// Starts a pod as `greenroom pod` does; the name is its label too, unless it is `plain`.
-async fn start(folder: &Path, name: &str, shared: &SharedConfig<'_>) -> Result<Pod> {
-    let SharedConfig { url, server, definitions, settings: Settings { gap_ms, stream_bytes_max, audit_replicas } } =
-        *shared;
-    let (dir, key) = (folder.join(name), folder.join("audit.key"));
-    fs::create_dir(&dir)?;
-    let mut config = test_config(&dir, StoreKind::Memory, Some(definitions.dir()))?;
-    config.store = StoreConfig::Postgres { url: Secret::new(url) };
-    config.pod = PodId::new(name)?;
-    config.users = toml::from_str(USERS)?;
-    config.artifacts.shared = true;
-    if name != "plain" {
-        config.labels = vec![name.to_owned()];
+    /// Assembles a pod that takes no requests over NATS, and no runs of others.
+    async fn assemble(&self, name: &str) -> Result<Pod> {
+        let Settings { gap_ms, stream_bytes_max, audit_replicas } = self.settings;
+        let (dir, key) = (self.folder.path().join(name), self.folder.path().join("audit.key"));
+        fs::create_dir(&dir)?;
+        let mut config = test_config(&dir, StoreKind::Memory, Some(self.definitions.dir()))?;
+        config.store = StoreConfig::Postgres { url: Secret::new(&self.url) };
+        config.pod = PodId::new(name)?;
+        config.users = toml::from_str(USERS)?;
+        config.artifacts.shared = true;
+        if name != "plain" {
+            config.labels = vec![name.to_owned()];
+        }
+        // Pods of one database have one key of the audit, and one folder of artifacts.
+        std::os::unix::fs::symlink(self.folder.path().join("artifacts"), config.artifacts_dir())?;
+        if key.exists() {
+            fs::copy(&key, config.audit_key_file())?;
+        }
+        config.nats = Some(NatsConfig { stream_bytes_max, audit_replicas, ..NatsConfig::for_url(self.server.url()) });
+        config.cluster =
+            ClusterConfig { name: "frames".to_owned(), secret: Some(Secret::new("planted cluster secret of frames")) };
+        let pieces = PIECES.map(str::to_owned).into();
+        let reply = ScriptedReply::Text { pieces, gap_ms };
+        let model = Scripted::new(Script { calls: vec![ScriptedCall { reply, ..ScriptedCall::default() }] });
+        let overrides = Overrides { providers: vec![Arc::new(model)], uses_nats: true, ..Overrides::default() };
+        let pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides).await;
+        let pod = pod.context("the pod cannot be assembled")?;
+        if !key.exists() {
+            fs::copy(config.audit_key_file(), &key)?;
+        }
+        Ok(pod)
     }
-    // Pods of one database have one key of the audit, and one folder of artifacts.
-    std::os::unix::fs::symlink(folder.join("artifacts"), config.artifacts_dir())?;
-    if key.exists() {
-        fs::copy(&key, config.audit_key_file())?;
-    }
-    config.nats = Some(NatsConfig { stream_bytes_max, audit_replicas, ..NatsConfig::for_url(server.url()) });
-    config.cluster =
-        ClusterConfig { name: "frames".to_owned(), secret: Some(Secret::new("planted cluster secret of frames")) };
-    let pieces = PIECES.map(str::to_owned).into();
-    let reply = ScriptedReply::Text { pieces, gap_ms };
-    let model = Scripted::new(Script { calls: vec![ScriptedCall { reply, ..ScriptedCall::default() }] });
-    let overrides = Overrides { providers: vec![Arc::new(model)], uses_nats: true, ..Overrides::default() };
-    let pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides).await;
-    let mut pod = pod.context("the pod cannot be assembled")?;
-    if !key.exists() {
-        fs::copy(config.audit_key_file(), &key)?;
-    }
-    pod.serve_nats().await.map_err(|cause| anyhow::anyhow!("{cause}"))?;
-    pod.recover();
-    Ok(pod)
 }
 
 /// The value of a metric of a pod.
@@ -323,7 +338,7 @@ fn written(observations: &[Observation]) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_root_chain_that_is_rewritten_differs_from_its_copy() -> Result<()> {
     let pods = Pods::start_with("root_copy", Settings { audit_replicas: 1, ..Settings::default() }).await?;
-    let jetstream = async_nats::jetstream::new(async_nats::connect(pods.server.url()).await?);
+    let jetstream = async_nats::jetstream::new(async_nats::connect(pods.cluster.server.url()).await?);
     let copied = || async {
         let stream = jetstream.get_stream("greenroom_audit_root").await.ok()?;
         (stream.get_info().await.ok()?.state.last_sequence > 0).then_some(stream)
@@ -332,7 +347,7 @@ async fn a_root_chain_that_is_rewritten_differs_from_its_copy() -> Result<()> {
     ensure!(stream.delete_message(1).await.is_err() && stream.purge().await.is_err(), "the copy can be changed");
     assert_eq!(metric(&pods.plain, "audit_root_differs"), 0.0);
     // As a person does it who can write to the database: a root chain that is consistent, and another one.
-    let mut connection = PgConnection::connect(&pods.url).await?;
+    let mut connection = PgConnection::connect(&pods.cluster.url).await?;
     connection.execute("UPDATE audit_root SET hash = sha256(hash)").await?;
     let differs = || async { (metric(&pods.plain, "audit_root_differs") > 0.0).then_some(()) };
     wait_until("the difference is noticed", WAIT_MAX, differs).await

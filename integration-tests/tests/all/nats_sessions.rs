@@ -7,6 +7,7 @@
 mod faults;
 mod impostors;
 mod placement;
+mod teams;
 
 use std::time::Duration;
 

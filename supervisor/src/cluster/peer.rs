@@ -9,6 +9,7 @@
 //! ```
 
 pub mod executions;
+mod kept_replies;
 pub mod outcome;
 pub mod service;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::violation::Violation;
 use crate::cluster::history::{Event, History, OutageKind, PodFault, Record, RunJournal};
 use crate::cluster::moment::{Moment, Window};
+use crate::cluster::workload::is_placed;
 
 /// How long a process that was frozen, or had no time, may need to send the rest of a request after it continues.
 const THAWED_SEND_MAX: Duration = Duration::from_secs(5);
@@ -26,12 +27,14 @@ struct RecordedCall<'h> {
     /// How often the next owner has continued the run while the call was in flight.
     resumptions: usize,
     retries: usize,
+    /// True if any pod may have executed the call, and not only the owner of its run.
+    is_placed: bool,
 }
 
 impl RecordedCall<'_> {
-    /// True if the pod of the fault owned the call, which was in flight.
+    /// True if the pod of the fault owned the call, or may have executed it, while it was in flight.
     fn is_in_flight_at(&self, fault: &PodFault) -> bool {
-        fault.trees.iter().any(|tree| tree.root == self.root)
+        (self.is_placed || fault.trees.iter().any(|tree| tree.root == self.root))
             && self.started.absent_at <= fault.at
             && self.ended.is_none_or(|ended| fault.at <= ended.present_at)
     }
@@ -80,7 +83,9 @@ fn check_call(history: &History, key: &str, call: &RecordedCall<'_>, arrivals: &
     findings.violations.extend(repeated.iter().copied().map(violation));
 
     let deaths = history.deadly_faults().filter(|fault| call.is_in_flight_at(fault)).count();
-    let calls_max = 1 + call.retries + deaths.min(call.resumptions);
+    // The owner that lives has another pod repeat a call whose pod has died, and its run is not resumed.
+    let deaths_max = if call.is_placed { deaths } else { deaths.min(call.resumptions) };
+    let calls_max = 1 + call.retries + deaths_max;
     if arrivals.len() > calls_max {
         let calls = arrivals.len();
         findings.violations.push(Violation::RepeatedTooOften { key: key.to_owned(), calls, calls_max });
@@ -88,7 +93,8 @@ fn check_call(history: &History, key: &str, call: &RecordedCall<'_>, arrivals: &
     let orphans = arrivals.len().saturating_sub(1 + call.retries);
     findings.repeated_in_flight += orphans.saturating_sub(repeated.len());
     let end = history.journals.get(call.root).and_then(RunJournal::end);
-    if orphans > 0 && end.is_some_and(|end| !end.is_estimated) {
+    // The owner does not know what a pod has paid that died with its call.
+    if orphans > 0 && !call.is_placed && end.is_some_and(|end| !end.is_estimated) {
         findings.violations.push(Violation::OrphanNotEstimated { run: call.root.to_owned(), key: key.to_owned() });
     }
 }
@@ -110,7 +116,8 @@ fn add_record<'h>(calls: &mut BTreeMap<&'h str, RecordedCall<'h>>, root: &'h str
     match &record.event {
         Event::CallStarted(key) => {
             let started = record.window;
-            let call = RecordedCall { root, started, ended: None, resumptions: 0, retries: 0 };
+            let is_placed = is_placed(key);
+            let call = RecordedCall { root, started, ended: None, resumptions: 0, retries: 0, is_placed };
             calls.entry(key).or_insert(call);
         }
         Event::CallEnded(key) => {

@@ -95,6 +95,38 @@ fn a_call_in_flight_at_a_death_may_be_repeated_once() {
     assert_eq!(report.resumption.unwrap().max, Duration::from_secs(4));
 }
 
+/// A call that another pod than the owner of its run may have executed, and that has arrived twice.
+fn placed_history() -> History {
+    const KEY: &str = "run_1/placed_first";
+    let records = vec![
+        record(1, 100, Event::Other),
+        record(2, 400, Event::CallStarted(KEY.to_owned())),
+        record(3, 5_400, Event::CallEnded(KEY.to_owned())),
+        record(4, 5_420, end_with(None)),
+    ];
+    let death = death(7, "pod-a-1", Window { absent_at: at(4_400), present_at: at(4_420) });
+    History {
+        journals: [(RUN.to_owned(), run_journal(RUN, records))].into(),
+        calls: vec![call(KEY, 420), call(KEY, 5_010)],
+        faults: vec![PodFault { trees: Vec::new(), ..fault(OutageKind::Kill, None) }],
+        deaths: vec![death],
+        ..history()
+    }
+}
+
+#[test]
+fn a_placed_call_may_be_repeated_after_the_death_of_any_pod_and_after_none_only_once_it_is_retried() {
+    let mut history = placed_history();
+    expect_none(&history);
+    (history.faults, history.deaths) = (Vec::new(), Vec::new());
+    let key = "run_1/placed_first".to_owned();
+    expect_only(&history, &Violation::RepeatedTooOften { key: key.clone(), calls: 2, calls_max: 1 });
+    journal(&mut history)[2].seq = 4;
+    journal(&mut history)[3].seq = 5;
+    journal(&mut history).insert(2, record(3, 4_000, Event::CallRetried(key)));
+    expect_none(&history);
+}
+
 #[test]
 fn a_run_that_has_not_ended_is_found() {
     let mut history = history();

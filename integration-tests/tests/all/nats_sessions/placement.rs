@@ -19,7 +19,7 @@ use greenroom_protocol::{AgentId, ErrorCode, PodId, Reply, Status, UserId, Workf
 use greenroom_registry::migrate_postgres;
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose::{Overrides, compose_with};
-use greenroom_supervisor::config::{ClusterConfig, NatsConfig, Secret, StoreConfig};
+use greenroom_supervisor::config::{ClusterConfig, Config, NatsConfig, Secret, StoreConfig};
 use greenroom_supervisor::pod::Pod;
 use tempfile::TempDir;
 
@@ -75,8 +75,8 @@ impl Pods {
         definitions.write_agent("gpu_agent", "business_ops", placed)?;
         definitions.write_workflow("both", WORKFLOW)?;
         definitions.write_workflow("waiting", WAITING)?;
-        let plain = start(folder.path(), "plain", &url, &network, &definitions).await?;
-        let gpu = start(folder.path(), "gpu", &url, &network, &definitions).await?;
+        let plain = start(folder.path(), "plain", &url, &network, &definitions, |_| {}).await?;
+        let gpu = start(folder.path(), "gpu", &url, &network, &definitions, |_| {}).await?;
         Ok(Self { plain, gpu, _server: server, _folder: folder })
     }
 
@@ -96,8 +96,15 @@ impl Pods {
     }
 }
 
-/// Starts a pod; the name is its label too, unless it is `plain`.
-async fn start(folder: &Path, name: &str, url: &str, network: &Network, definitions: &DefinitionsDir) -> Result<Pod> {
+/// Starts a pod; the name is its label too, unless it is `plain`. Tests may change its configuration.
+pub(super) async fn start(
+    folder: &Path,
+    name: &str,
+    url: &str,
+    network: &Network,
+    definitions: &DefinitionsDir,
+    change: impl FnOnce(&mut Config),
+) -> Result<Pod> {
     let (dir, key) = (folder.join(name), folder.join("audit.key"));
     fs::create_dir(&dir)?;
     let mut config = test_config(&dir, StoreKind::Memory, Some(definitions.dir()))?;
@@ -116,6 +123,7 @@ async fn start(folder: &Path, name: &str, url: &str, network: &Network, definiti
     }
     config.nats = Some(NatsConfig { prefix: network.prefix.clone(), ..NatsConfig::for_url(&network.url) });
     config.cluster = ClusterConfig { name: network.cluster.clone(), secret: Some(Secret::new(&network.secret)) };
+    change(&mut config);
     let overrides = Overrides { uses_nats: true, ..Overrides::default() };
     let pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides).await;
     let pod = pod.context("the pod cannot be assembled")?;
@@ -125,7 +133,8 @@ async fn start(folder: &Path, name: &str, url: &str, network: &Network, definiti
     Ok(pod)
 }
 
-fn executions(pod: &Pod) -> Option<f64> {
+/// The successful executions of agents by a pod.
+pub(super) fn executions(pod: &Pod) -> Option<f64> {
     let page = pod.metrics().render();
     let line = "agent_execution_time_count{status=\"success\"} ";
     page.lines().find_map(|other| other.strip_prefix(line)?.parse().ok())

@@ -1,5 +1,6 @@
 //! The executions of other pods' calls that are under way here, by the key of the call: a pod that has lost its reply, or
-//! a new owner of the run, calls again with the same key and joins the execution instead of starting a second one.
+//! a new owner of the run, calls again with the same key and joins the execution instead of starting a second one. If it
+//! has succeeded meanwhile, the caller has its reply.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,15 +9,18 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use greenroom_protocol::{CallKey, ContentHash};
 
+use super::kept_replies::KeptReplies;
+
 /// The work of an execution, which ends in the bytes of its reply.
 pub type Work = BoxFuture<'static, Arc<[u8]>>;
 /// A call, and the hash of its request: another request with the same key is another execution.
-type Key = (CallKey, ContentHash);
+pub(super) type Key = (CallKey, ContentHash);
 
-/// The executions under way.
+/// The executions under way, and the replies of those that have succeeded.
 #[derive(Default)]
 pub struct Executions {
     by_key: Mutex<HashMap<Key, WeakShared<Work>>>,
+    replies: Mutex<KeptReplies>,
 }
 
 /// One caller of an execution.
@@ -29,12 +33,15 @@ pub struct Joined {
 }
 
 impl Executions {
-    /// Joins the execution with this key, or starts it.
+    /// Joins the execution with this key, or starts it. One that has succeeded has its reply.
     #[must_use]
     pub fn join(self: &Arc<Self>, key: CallKey, request: ContentHash, start: impl FnOnce() -> Work) -> Joined {
         let key = (key, request);
         let mut executions = self.executions();
-        let running = executions.get(&key).and_then(WeakShared::upgrade);
+        let running = executions.get(&key).and_then(WeakShared::upgrade).or_else(|| {
+            let reply = self.replies().get(&key)?;
+            Some(std::future::ready(reply).boxed().shared())
+        });
         let is_repeated = running.is_some();
         let execution = running.unwrap_or_else(|| start().shared());
         if let (false, Some(weak)) = (is_repeated, execution.downgrade()) {
@@ -43,13 +50,23 @@ impl Executions {
         Joined { executions: Arc::clone(self), key, execution: Some(execution), is_repeated }
     }
 
+    /// Keeps the reply of an execution that has succeeded. One that has failed is repeated by a further call, so its reply
+    /// is not kept. The execution itself calls this, so that no call is between the execution and its reply.
+    pub fn keep(&self, key: CallKey, request: ContentHash, reply: Arc<[u8]>) {
+        self.replies().insert((key, request), reply);
+    }
+
     fn executions(&self) -> MutexGuard<'_, HashMap<Key, WeakShared<Work>>> {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn replies(&self) -> MutexGuard<'_, KeptReplies> {
+        self.replies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Joined {
-    /// True if another caller has started the execution.
+    /// True if another caller has started the execution, which may have ended.
     #[must_use]
     pub const fn is_repeated(&self) -> bool {
         self.is_repeated
@@ -112,6 +129,29 @@ mod tests {
         reply_tx.send(Arc::from(&b"done"[..])).unwrap();
         let (first, second) = tokio::join!(first.wait(), second.wait());
         assert_eq!((&*first, &*second, &*other.wait().await), (&b"done"[..], &b"done"[..], &b"other"[..]));
+        assert!(executions.executions().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_call_of_an_execution_that_has_succeeded_has_its_reply() {
+        let executions = Arc::new(Executions::default());
+        let (call, request) = key("run/step");
+        let (keeper, kept) = (Arc::clone(&executions), (call.clone(), request));
+        let start = || -> Work {
+            Box::pin(async move {
+                let reply: Arc<[u8]> = Arc::from(&b"done"[..]);
+                keeper.keep(kept.0, kept.1, Arc::clone(&reply));
+                reply
+            })
+        };
+        assert_eq!(&*executions.join(call.clone(), request, start).wait().await, b"done");
+        let repeated = executions.join(call.clone(), request, || panic!("it has succeeded"));
+        assert!(repeated.is_repeated());
+        assert_eq!(&*repeated.wait().await, b"done");
+        let reply: Arc<[u8]> = Arc::from(&b"other"[..]);
+        let other = ContentHash::from_content(b"another request");
+        let other = executions.join(call, other, || std::future::ready(reply).boxed());
+        assert_eq!((other.is_repeated(), &*other.wait().await), (false, &b"other"[..]));
         assert!(executions.executions().is_empty());
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use greenroom_protocol::{
     CallKey, Cause, Clock, ContentHash, ErrorCode, IdGenerator, IngressKind, PodId, Received, Request, RequestId,
+    Status,
 };
 use tokio::sync::mpsc;
 
@@ -57,7 +58,8 @@ impl PipelineService {
     async fn execute(&self, received: Received, key: CallKey, hash: ContentHash) -> Result<Arc<[u8]>, Cause> {
         let mut unexecuted = Some(received);
         let publisher = AnswerPublisher::new(self.texts.clone(), &self.pipeline.pod, &key);
-        let joined = self.executions.join(key, hash, || self.start(unexecuted.take(), publisher));
+        let keeper = Keeper { executions: Arc::clone(&self.executions), key: key.clone(), hash };
+        let joined = self.executions.join(key, hash, || self.start(unexecuted.take(), publisher, keeper));
         if let Some(received) = unexecuted {
             let trace = received.trace().clone();
             let request = self.pipeline.authenticator.authenticate(received).await?;
@@ -66,15 +68,26 @@ impl PipelineService {
         Ok(joined.wait().await)
     }
 
-    fn start(&self, received: Option<Received>, publisher: AnswerPublisher) -> Work {
+    fn start(&self, received: Option<Received>, publisher: AnswerPublisher, keeper: Keeper) -> Work {
         let pipeline = Arc::clone(&self.pipeline);
         Box::pin(async move {
             let Some(received) = received else { return Arc::default() };
             let (sink, events) = mpsc::channel(EVENTS_MAX);
             let served = publisher.publish_while(pipeline.serve(received, Some(sink)), events).await;
-            Arc::from(reply_bytes(&served.reply))
+            let reply: Arc<[u8]> = Arc::from(reply_bytes(&served.reply));
+            if served.reply.status == Status::Success {
+                keeper.executions.keep(keeper.key, keeper.hash, Arc::clone(&reply));
+            }
+            reply
         })
     }
+}
+
+/// Keeps the reply of one execution.
+struct Keeper {
+    executions: Arc<Executions>,
+    key: CallKey,
+    hash: ContentHash,
 }
 
 #[async_trait]

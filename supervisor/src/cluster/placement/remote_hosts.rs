@@ -1,5 +1,6 @@
 //! Sends invocations to pods with labels, and repeats them with the same key where that is right: a pod at its limit
 //! refuses at once, and is never waited for; a pod whose session is lost may execute the call, and a repetition joins it.
+//! As long as the lease of that pod lives, no other one is called: two of them would execute the call, and both be paid.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -70,6 +71,8 @@ enum Attempt {
     Ended(Box<ExecutionResult>),
     /// The pod does not execute the call now; another one may.
     Refused(Cause),
+    /// The pod has not received this attempt. It may execute an earlier one.
+    Unreached(Cause),
     /// The pod may execute the call, and its reply is lost: a repetition joins the execution.
     Lost(Cause),
 }
@@ -140,9 +143,19 @@ impl PlacedCalls {
                 result => Attempt::Ended(Box::new(result.map_err(|failure| *failure))),
             },
             Err(CallError::TimedOut) => ended(deadline_error()),
-            Err(error @ (CallError::Dial(_) | CallError::NotReady)) => Attempt::Refused(repeated(pod, &error)),
+            Err(error @ (CallError::Dial(_) | CallError::NotReady)) => Attempt::Unreached(repeated(pod, &error)),
             Err(error @ CallError::Lost) => Attempt::Lost(repeated(pod, &error)),
         }
+    }
+
+    /// Waits until pods are called again. False, at once, if the deadline of the call would be over by then.
+    async fn pause(&self, call: &RemoteCall, delay: &mut Duration) -> bool {
+        if call.grant.deadline().remaining(self.clock.now()) <= *delay {
+            return false;
+        }
+        tokio::time::sleep(*delay).await;
+        *delay = (*delay * 2).min(RETRY_DELAY_MAX);
+        true
     }
 }
 
@@ -165,6 +178,12 @@ fn deadline_error() -> Cause {
     Cause::new(ErrorCode::TimedOut, "the deadline passed before another pod had executed the call")
 }
 
+/// The cause of a call whose deadline is over while the pod that may have executed it is alive and away.
+fn lost_error(pod: &PodId, last: &Cause) -> Cause {
+    let message = format!("the deadline passed, and the pod {pod} may have executed the call: {}", last.message);
+    Cause::new(ErrorCode::TimedOut, message)
+}
+
 #[async_trait]
 impl RemoteHosts for PlacedCalls {
     fn host(&self, labels: &[String]) -> Host {
@@ -176,39 +195,48 @@ impl RemoteHosts for PlacedCalls {
 
     async fn invoke(&self, labels: &[String], call: RemoteCall) -> ExecutionResult {
         let (mut tried, mut delay) = (Vec::new(), RETRY_DELAY_MIN);
-        let (mut refusal, mut lost) = (None, None);
+        let (mut refusal, mut lost): (Option<Cause>, Option<PodId>) = (None, None);
         loop {
-            let joined: Option<PodId> = lost.take().filter(|pod| self.is_live(pod));
-            let Some(pod) = joined.clone().or_else(|| self.choose(labels, &tried)) else {
+            // Once its lease is over, a pod that may have executed the call has died, and the effect may be done again.
+            lost = lost.filter(|pod| self.is_live(pod));
+            let Some(pod) = lost.clone().or_else(|| self.choose(labels, &tried)) else {
                 if tried.is_empty() {
                     return Err(refusal.unwrap_or_else(|| no_pod_error(labels)).into());
                 }
                 // All of them have refused.
-                let left = call.grant.deadline().remaining(self.clock.now());
-                if left <= delay {
+                if !self.pause(&call, &mut delay).await {
                     return Err(refusal.unwrap_or_else(deadline_error).into());
                 }
-                tokio::time::sleep(delay).await;
-                delay = (delay * 2).min(RETRY_DELAY_MAX);
                 tried.clear();
                 continue;
             };
-            match Box::pin(self.attempt(&pod, &call)).await {
+            let cause = match Box::pin(self.attempt(&pod, &call)).await {
                 Attempt::Ended(result) => return *result,
-                // Once: if its session is lost again, another pod executes the call, with the same key.
-                Attempt::Lost(cause) if joined.is_none() => {
+                Attempt::Lost(cause) => {
                     if let Some(sink) = &call.sink {
                         // What follows may be of another execution.
                         let _ = sink.send(AnswerEvent::Restarted).await;
                     }
-                    refusal = Some(cause);
-                    lost = Some(pod);
+                    let is_first = lost.replace(pod.clone()).is_none();
+                    if is_first {
+                        refusal = Some(cause);
+                        continue;
+                    }
+                    cause
                 }
-                Attempt::Lost(cause) | Attempt::Refused(cause) => {
+                Attempt::Unreached(cause) if lost.is_some() => cause,
+                Attempt::Refused(cause) | Attempt::Unreached(cause) => {
+                    // A pod that replies that it does not execute the call has not joined an earlier attempt.
+                    lost = None;
                     refusal = Some(cause);
                     tried.push(pod);
+                    continue;
                 }
+            };
+            if !self.pause(&call, &mut delay).await {
+                return Err(lost_error(&pod, &cause).into());
             }
+            refusal = Some(cause);
         }
     }
 }

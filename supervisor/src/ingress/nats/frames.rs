@@ -82,8 +82,13 @@ impl<'w> FrameWriter<'w> {
         if !self.text.is_empty() {
             self.send_text();
         } else if self.sent_at.elapsed() >= SILENCE_MAX {
-            self.try_send(&Frame::Working { at: clock.now() });
+            self.work(clock);
         }
+    }
+
+    /// Sends that the pod works.
+    pub(super) fn work(&mut self, clock: &dyn Clock) {
+        self.try_send(&Frame::Working { at: clock.now() });
     }
 
     /// Sends the reply, and ends the stream.

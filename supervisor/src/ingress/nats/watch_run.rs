@@ -1,10 +1,12 @@
 //! Serves a watch of a run. It is judged like any other request, and then reads the journal. NATS does not report that a
 //! reader has disconnected, so a watch has a lease: it ends after a while, and its reader requests the next one with the
-//! number of its newest event, from any pod.
+//! number of its newest event, from any pod. A judgement that takes long does not delay the first frame, without which the
+//! reader would send its message again.
 
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
 use greenroom_protocol::event::{EventNumber, RunEventKind};
 use greenroom_protocol::request::Query;
 use greenroom_protocol::{
@@ -23,6 +25,8 @@ use crate::pipeline::Served;
 
 /// How long a watch lasts. A reader that requests the next one after 60 seconds has no gap.
 const LEASE: Duration = Duration::from_secs(75);
+/// After this time without a judgement, a frame tells the reader that the pod works. Readers have one within a second.
+const JUDGEMENT_QUICK: Duration = Duration::from_millis(500);
 /// Bytes of a message beside the reply in an event.
 const ENVELOPE_BYTES: usize = 4 * 1024;
 /// When the reader may request the next watch after one that has ended because the pod shuts down.
@@ -55,7 +59,7 @@ pub(super) async fn serve(
     };
     let lease = received.deadline().remaining(now).min(LEASE);
     let mut writer = FrameWriter::new(&ingress.connection, &ingress.metrics, reply_to);
-    let Served { reply, ticket } = Box::pin(ingress.pipeline().serve(received.clone(), None)).await;
+    let Served { reply, ticket } = judge(ingress, received.clone(), &mut writer).await;
     ingress.metrics.nats().count_reply(&reply);
     let tenant = ticket.as_ref().and_then(|ticket| ticket.tenant()).cloned();
     if let Some(cause) = reply.error {
@@ -84,6 +88,22 @@ pub(super) async fn serve(
             let code = cause.code;
             writer.refuse(cause).await;
             Some(code)
+        }
+    }
+}
+
+/// Has the pipeline judge a watch. Meanwhile its reader learns that the pod works, and not yet that it is permitted.
+async fn judge(ingress: &NatsIngress, received: Received, writer: &mut FrameWriter<'_>) -> Served {
+    let mut serving: BoxFuture<'_, Served> = ingress.pipeline().serve(received, None).boxed();
+    let mut due_at = Instant::now() + JUDGEMENT_QUICK;
+    loop {
+        tokio::select! {
+            biased;
+            served = &mut serving => return served,
+            () = tokio::time::sleep_until(due_at) => {
+                writer.work(ingress.clock());
+                due_at = writer.due_at();
+            }
         }
     }
 }

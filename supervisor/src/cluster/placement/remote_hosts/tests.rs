@@ -15,6 +15,7 @@ use greenroom_rego::{Resource, testing};
 use super::*;
 use crate::cluster::keys::ClusterSecret;
 use crate::cluster::peer::outcome::reply_bytes;
+use crate::cluster::session::dial::DialError;
 
 /// A clock that follows the paused clock of the runtime.
 struct TokioClock(tokio::time::Instant);
@@ -103,6 +104,7 @@ fn invoke() -> Invoke {
 
 struct Harness {
     placed: PlacedCalls,
+    pods: LivePods,
     script: Arc<Script>,
     call: RemoteCall,
 }
@@ -121,12 +123,12 @@ async fn harness(pods: Vec<PodInfo>, replies: Vec<Scripted>) -> Harness {
     let placed = PlacedCalls::new(PlacedCallsParts {
         pod: own.clone(),
         labels: vec!["eu".to_owned()],
-        pods: live,
+        pods: live.clone(),
         issuer: DelegationIssuer::new(&secret, own, clock.clone(), ids).unwrap(),
         transport: script.clone(),
         clock,
     });
-    Harness { placed, script, call }
+    Harness { placed, pods: live, script, call }
 }
 
 impl Harness {
@@ -161,12 +163,53 @@ async fn a_pod_that_refuses_is_followed_by_another_one_with_the_same_key() {
     assert!(tokens[0] != tokens[1] && tokens[1] != tokens[2], "each attempt has a delegation of its own");
 }
 
-#[tokio::test]
-async fn a_lost_reply_is_first_looked_for_where_the_call_may_be_executed() {
-    let lost = || Err(CallError::Lost);
-    let harness = harness(vec![pod("a", &["gpu"]), pod("b", &["gpu"])], vec![lost(), lost(), Ok(reply(None))]).await;
+fn lost() -> Scripted {
+    Err(CallError::Lost)
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_pod_that_may_execute_the_call_lives_no_other_one_is_called() {
+    let unreached = || Err(CallError::NotReady);
+    let dial = Err(CallError::Dial(DialError::NoPod));
+    let replies = vec![lost(), lost(), unreached(), dial, unreached(), lost(), Ok(reply(None))];
+    let harness = harness(vec![pod("a", &["gpu"]), pod("b", &["gpu"])], replies).await;
     harness.invoke().await.unwrap();
-    assert_eq!(harness.called(), ["a", "a", "b"]);
+    assert_eq!(harness.called(), ["a"; 7]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_the_lease_of_the_pod_that_may_execute_the_call_is_over_another_one_is_called() {
+    let mut replies = vec![lost()];
+    replies.extend((0..1_000).map(|_| Err(CallError::NotReady)));
+    let harness = harness(vec![pod("a", &["gpu"]), pod("b", &["gpu"])], replies).await;
+    let dies = async {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let called = harness.called();
+        assert!(called.len() > 10 && called.iter().all(|pod| pod == "a"), "{called:?}");
+        *harness.script.replies.lock().unwrap() = vec![Ok(reply(None))].into();
+        harness.pods.set(vec![pod("b", &["gpu"])]);
+    };
+    let (result, ()) = tokio::join!(harness.invoke(), dies);
+    result.unwrap();
+    assert_eq!(harness.called().last().map(String::as_str), Some("b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_has_lost_the_call_and_refuses_it_is_followed_by_another_one() {
+    let harness = harness(vec![pod("a", &["gpu"]), pod("b", &["gpu"])], vec![lost(), refusal(), Ok(reply(None))]).await;
+    harness.invoke().await.unwrap();
+    assert_eq!(harness.called(), ["a", "a", "b"], "it would have joined an execution");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_may_execute_the_call_and_stays_away_is_named_when_the_deadline_is_over() {
+    let mut replies = vec![lost()];
+    replies.extend((0..10_000).map(|_| Err(CallError::NotReady)));
+    let harness = harness(vec![pod("a", &["gpu"]), pod("b", &["gpu"])], replies).await;
+    let cause = harness.invoke().await.unwrap_err().cause;
+    assert_eq!(cause.code, ErrorCode::TimedOut);
+    assert!(cause.message.contains("the pod a may have executed the call"), "{cause}");
+    assert!(harness.called().iter().all(|pod| pod == "a"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -355,7 +355,7 @@ async fn a_root_chain_that_is_rewritten_differs_from_its_copy() -> Result<()> {
 
 /// The number of the last record of the root chain.
 async fn last_root(pods: &Pods) -> Result<u64> {
-    let mut connection = PgConnection::connect(&pods.url).await?;
+    let mut connection = PgConnection::connect(&pods.cluster.url).await?;
     let number: i64 =
         sqlx::query_scalar("SELECT coalesce(max(number), 0) FROM audit_root").fetch_one(&mut connection).await?;
     Ok(u64::try_from(number)?)
@@ -365,7 +365,7 @@ async fn last_root(pods: &Pods) -> Result<u64> {
 async fn while_jetstream_is_full_the_pods_answer_and_what_it_lacks_is_copied_afterwards() -> Result<()> {
     let settings = Settings { stream_bytes_max: 1024 * 1024, audit_replicas: 1, ..Settings::default() };
     let pods = Pods::start_with("full", settings).await?;
-    let url = pods.server.url();
+    let url = pods.cluster.server.url();
     wait_root_copied(&url, DEFAULT_PREFIX, 1, WAIT_MAX).await?;
     // The first attempt of a pod may have been before it was connected.
     let is_copied = || async { (metric(&pods.plain, "audit_root_copy_failed") == 0.0).then_some(()) };

@@ -26,6 +26,8 @@ mod readme;
 mod refusals;
 mod slow_consumer;
 mod stores;
+mod unread_connection;
+mod unread_watches;
 
 async fn pod_and_caller(prefix: &str) -> Result<(NatsPod, Caller)> {
     let url = shared_url()?;

@@ -40,7 +40,7 @@ pub struct McpServerConfig {
     pub start_timeout: Duration,
     /// The tools that agents may use; `None` for all.
     pub tools: Option<Vec<String>>,
-    /// True if calls of it stay within this organisation.
+    /// True if calls of it stay within this organization.
     pub internal: bool,
 }
 

@@ -43,7 +43,7 @@ pub struct HttpHostConfig {
     pub credentials: CredentialsConfig,
     /// True if it may be in a network of the operator, and need not have TLS.
     pub allow_private: bool,
-    /// True if requests to it stay within this organisation.
+    /// True if requests to it stay within this organization.
     pub internal: bool,
 }
 
@@ -60,7 +60,7 @@ pub struct HttpApiConfig {
     pub credentials: CredentialsConfig,
     /// True if it may be in a network of the operator, and need not have TLS.
     pub allow_private: bool,
-    /// True if requests to it stay within this organisation.
+    /// True if requests to it stay within this organization.
     pub internal: bool,
     /// Seconds of one call.
     pub timeout_s: u64,

@@ -275,7 +275,7 @@ pub trait ModelProvider: Send + Sync {
     /// Its name, the part before the first dot of a model's name.
     fn name(&self) -> &str;
 
-    /// True if requests leave this organisation, as the configuration of the provider states; the rule
+    /// True if requests leave this organization, as the configuration of the provider states; the rule
     /// `deny_external_models` depends on it.
     fn is_external(&self) -> bool;
 

@@ -122,6 +122,13 @@ impl UpProcess {
         Ok(())
     }
 
+    /// The id of the process; `None` once it was killed.
+    #[must_use]
+    pub fn process(&self) -> Option<String> {
+        let process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        process.as_ref().map(RunningCommand::id)
+    }
+
     /// What it has logged.
     #[must_use]
     pub fn log(&self) -> String {

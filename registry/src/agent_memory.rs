@@ -39,6 +39,11 @@ const EVICTION_INTERVAL_MAX: usize = 64;
 /// The share of its maximum by which an owner may have more until its memories are counted, as a divisor.
 const EXCESS_DIVISOR: usize = 1_000;
 
+/// The rows of a list of at most `limit` memories.
+pub(crate) fn listed_max(limit: usize) -> i64 {
+    i64::try_from(limit.min(LIST_MAX)).unwrap_or(i64::MAX)
+}
+
 /// The owner of memories. A query never finds the memories of another owner.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemoryOwner {

@@ -11,6 +11,7 @@ use greenroom_protocol as protocol;
 use crate::qdrant::error::QdrantError;
 use crate::redis::error::RedisError;
 
+pub(crate) mod migration;
 mod outage;
 mod s3_fault;
 mod server_fault;

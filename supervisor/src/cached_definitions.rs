@@ -4,7 +4,8 @@
 //! its hash, compiled once, and cached.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -20,84 +21,75 @@ const PINNED_VERSIONS_MAX: usize = 256;
 pub struct CachedDefinitions {
     current: ArcSwap<Catalogue>,
     store: Arc<dyn DefinitionStore>,
-    pinned: Mutex<PinnedVersions>,
+    agents: PinnedVersions<Agent>,
+    workflows: PinnedVersions<Workflow>,
+    teams: PinnedVersions<Team>,
+    /// Teams that requests contained. The hash is that of the definition in the request, and not that of the team.
+    inline_teams: PinnedVersions<Team>,
 }
 
-#[derive(Default)]
-struct PinnedVersions {
-    agents: HashMap<ContentHash, Arc<Agent>>,
-    workflows: HashMap<ContentHash, Arc<Workflow>>,
-    teams: HashMap<ContentHash, Arc<Team>>,
-    inline_teams: HashMap<ContentHash, Arc<Team>>,
+/// The versions of one kind that were read.
+struct PinnedVersions<T> {
+    /// Rebuilds a definition from its stored body.
+    from_body: fn(&str) -> Result<T, Cause>,
+    cached: Mutex<HashMap<ContentHash, Arc<T>>>,
+}
+
+impl<T> PinnedVersions<T> {
+    fn new(from_body: fn(&str) -> Result<T, Cause>) -> Self {
+        Self { from_body, cached: Mutex::default() }
+    }
+
+    /// The version with this hash; `unknown` if it is not stored.
+    async fn get(
+        &self,
+        store: &dyn DefinitionStore,
+        version: &ContentHash,
+        unknown: impl FnOnce() -> Cause,
+    ) -> Result<Arc<T>, Cause> {
+        let cached = self.lock().get(version).cloned();
+        if let Some(definition) = cached {
+            return Ok(definition);
+        }
+        let body = store.get(version).await.map_err(|error| error.cause())?.ok_or_else(unknown)?;
+        let definition = Arc::new((self.from_body)(&body)?);
+        let mut cached = self.lock();
+        // A full cache is cleared: a version that is needed again costs one read.
+        if cached.len() >= PINNED_VERSIONS_MAX {
+            cached.clear();
+        }
+        cached.insert(*version, Arc::clone(&definition));
+        Ok(definition)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ContentHash, Arc<T>>> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl CachedDefinitions {
     /// Definitions with this catalogue active.
     #[must_use]
     pub fn new(catalogue: Arc<Catalogue>, store: Arc<dyn DefinitionStore>) -> Self {
-        Self { current: ArcSwap::new(catalogue), store, pinned: Mutex::default() }
+        Self {
+            current: ArcSwap::new(catalogue),
+            store,
+            agents: PinnedVersions::new(Agent::from_body),
+            workflows: PinnedVersions::new(Workflow::from_body),
+            teams: PinnedVersions::new(Team::from_body),
+            inline_teams: PinnedVersions::new(Team::from_inline_body),
+        }
     }
 
     /// Makes another catalogue active.
     pub fn swap(&self, catalogue: Arc<Catalogue>) {
         self.current.store(catalogue);
     }
+}
 
-    async fn pinned_agent(&self, id: &AgentId, version: &ContentHash) -> Result<Arc<Agent>, Cause> {
-        if let Some(agent) = self.with_pinned(|pinned| pinned.agents.get(version).cloned()) {
-            return Ok(agent);
-        }
-        let body = self.body(version).await?.ok_or_else(|| {
-            Cause::new(ErrorCode::UnknownAgent, format!("the version {} of {id} is not stored", version.short()))
-        })?;
-        let agent = Arc::new(Agent::from_body(&body)?);
-        self.with_pinned(|pinned| cache(&mut pinned.agents, *version, Arc::clone(&agent)));
-        Ok(agent)
-    }
-
-    async fn pinned_workflow(&self, id: &WorkflowId, version: &ContentHash) -> Result<Arc<Workflow>, Cause> {
-        if let Some(workflow) = self.with_pinned(|pinned| pinned.workflows.get(version).cloned()) {
-            return Ok(workflow);
-        }
-        let body = self.body(version).await?.ok_or_else(|| {
-            Cause::new(ErrorCode::UnknownWorkflow, format!("the version {} of {id} is not stored", version.short()))
-        })?;
-        let workflow = Arc::new(Workflow::from_body(&body)?);
-        self.with_pinned(|pinned| cache(&mut pinned.workflows, *version, Arc::clone(&workflow)));
-        Ok(workflow)
-    }
-
-    async fn pinned_team(&self, id: &TeamId, version: &ContentHash) -> Result<Arc<Team>, Cause> {
-        if let Some(team) = self.with_pinned(|pinned| pinned.teams.get(version).cloned()) {
-            return Ok(team);
-        }
-        let body = self.body(version).await?.ok_or_else(|| {
-            Cause::new(ErrorCode::UnknownTeam, format!("the version {} of {id} is not stored", version.short()))
-        })?;
-        let team = Arc::new(Team::from_body(&body)?);
-        self.with_pinned(|pinned| cache(&mut pinned.teams, *version, Arc::clone(&team)));
-        Ok(team)
-    }
-
-    /// A team that a request contained. The hash is that of the definition in the request, and not that of the team.
-    async fn inline_team(&self, id: &TeamId, hash: &ContentHash) -> Result<Arc<Team>, Cause> {
-        if let Some(team) = self.with_pinned(|pinned| pinned.inline_teams.get(hash).cloned()) {
-            return Ok(team);
-        }
-        let unknown = || Cause::new(ErrorCode::UnknownTeam, format!("the team {id} is not stored"));
-        let body = self.body(hash).await?.ok_or_else(unknown)?;
-        let team = Arc::new(Team::from_inline_body(&body)?);
-        self.with_pinned(|pinned| cache(&mut pinned.inline_teams, *hash, Arc::clone(&team)));
-        Ok(team)
-    }
-
-    async fn body(&self, version: &ContentHash) -> Result<Option<String>, Cause> {
-        self.store.get(version).await.map_err(|error| error.cause())
-    }
-
-    fn with_pinned<T>(&self, access: impl FnOnce(&mut PinnedVersions) -> T) -> T {
-        access(&mut self.pinned.lock().unwrap_or_else(PoisonError::into_inner))
-    }
+/// The cause for a version that is not stored.
+fn not_stored(code: ErrorCode, id: &impl Display, version: &ContentHash) -> Cause {
+    Cause::new(code, format!("the version {} of {id} is not stored", version.short()))
 }
 
 #[async_trait]
@@ -111,7 +103,10 @@ impl DefinitionResolver for CachedDefinitions {
         let Some(version) = version else { return catalogue.require_agent(id).cloned() };
         match catalogue.agent(id).filter(|agent| agent.hash() == *version) {
             Some(agent) => Ok(Arc::clone(agent)),
-            None => self.pinned_agent(id, version).await,
+            None => {
+                let unknown = || not_stored(ErrorCode::UnknownAgent, id, version);
+                self.agents.get(&*self.store, version, unknown).await
+            }
         }
     }
 
@@ -120,7 +115,10 @@ impl DefinitionResolver for CachedDefinitions {
         let Some(version) = version else { return catalogue.require_workflow(id).cloned() };
         match catalogue.workflow(id).filter(|workflow| workflow.hash() == *version) {
             Some(workflow) => Ok(Arc::clone(workflow)),
-            None => self.pinned_workflow(id, version).await,
+            None => {
+                let unknown = || not_stored(ErrorCode::UnknownWorkflow, id, version);
+                self.workflows.get(&*self.store, version, unknown).await
+            }
         }
     }
 
@@ -128,21 +126,19 @@ impl DefinitionResolver for CachedDefinitions {
         let catalogue = self.catalogue();
         let Some(version) = version else {
             return match id.content_hash().filter(|_| catalogue.team(id).is_none()) {
-                Some(hash) => self.inline_team(id, &hash).await,
+                Some(hash) => {
+                    let unknown = || Cause::new(ErrorCode::UnknownTeam, format!("the team {id} is not stored"));
+                    self.inline_teams.get(&*self.store, &hash, unknown).await
+                }
                 None => catalogue.require_team(id).cloned(),
             };
         };
         match catalogue.team(id).filter(|team| team.hash() == *version) {
             Some(team) => Ok(Arc::clone(team)),
-            None => self.pinned_team(id, version).await,
+            None => {
+                let unknown = || not_stored(ErrorCode::UnknownTeam, id, version);
+                self.teams.get(&*self.store, version, unknown).await
+            }
         }
     }
-}
-
-/// Caches a version. A full cache is cleared: a version that is needed again costs one read.
-fn cache<T>(versions: &mut HashMap<ContentHash, T>, version: ContentHash, definition: T) {
-    if versions.len() >= PINNED_VERSIONS_MAX {
-        versions.clear();
-    }
-    versions.insert(version, definition);
 }

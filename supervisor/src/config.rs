@@ -27,6 +27,7 @@ mod reader;
 pub mod redis;
 mod resolved;
 pub mod secret;
+mod secret_headers;
 pub mod setting;
 pub mod settings;
 mod settings_hash;

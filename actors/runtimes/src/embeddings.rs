@@ -75,7 +75,7 @@ pub struct EmbeddingSettings {
     pub base_url: String,
     /// The key of the server.
     pub key: Option<ApiKey>,
-    /// True if texts that are sent to it stay within this organisation.
+    /// True if texts that are sent to it stay within this organization.
     pub internal: bool,
 }
 

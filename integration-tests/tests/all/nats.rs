@@ -27,6 +27,8 @@ mod readme;
 mod refusals;
 mod slow_consumer;
 mod stores;
+mod unread_connection;
+mod unread_watches;
 mod wake_ups;
 
 async fn pod_and_caller(prefix: &str) -> Result<(NatsPod, Caller)> {

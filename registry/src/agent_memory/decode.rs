@@ -7,12 +7,17 @@ use super::embedder::EmbedderId;
 use super::matrix::VectorRow;
 use super::search::StoredMemory;
 use super::vector::{UnitVector, numbers_of_bytes};
-use super::{Memory, MemorySource, StoredVectors};
+use super::{Memory, MemoryCount, MemorySource, StoredVectors};
 use crate::columns::Columns;
 use crate::error::StoreError;
 
 /// Reads the text of a memory, whose column has another type in each database.
 pub(crate) type ReadText<R> = fn(&R) -> Result<String, StoreError>;
+
+/// Decodes how many memories an owner has.
+pub(crate) fn decode_count(row: &impl Columns) -> Result<MemoryCount, StoreError> {
+    Ok(MemoryCount { memories: row.number("memories")?, of_documents: row.number("of_documents")? })
+}
 
 /// Decodes memories.
 pub(crate) fn decode_memories<R: Columns>(rows: &[R], text: ReadText<R>) -> Result<Vec<Memory>, StoreError> {

@@ -89,7 +89,7 @@ pub trait Embedder: Send + Sync {
     /// needs a reservation.
     fn charged_model(&self) -> Option<&str>;
 
-    /// True if texts leave this organisation.
+    /// True if texts leave this organization.
     fn is_external(&self) -> bool;
 
     /// Computes the vectors of texts, at most [`Embedder::batch_max`]; the same text has the same vector.

@@ -12,7 +12,7 @@ use crate::ledger::reserve::{LockLedger, wait_for_budgets};
 use crate::ledger::state::LedgerState;
 use crate::ledger::usage::day_of;
 use crate::ledger::{
-    Amount, Budget, Charged, CostRow, Ledger, Periods, RequestKind, Reservation, ReservationRequest, ReserveError,
+    Budget, Charged, CostRow, Ledger, Periods, RequestKind, Reservation, ReservationRequest, ReserveError,
     ReserveTicket, Settled, Settlement, UsageSummary,
 };
 
@@ -62,13 +62,9 @@ impl Ledger for InMemoryLedger {
     }
 
     fn settle(&self, reservation: Reservation, settlement: Settlement, now: Timestamp) -> Settled {
-        let upper_bound = reservation.upper_bound();
-        let Some(record) = self.0.ledger().state.settle(reservation.into_id(), settlement, now) else {
-            return Settled::new(Amount::default(), None, None);
-        };
+        let record = self.0.ledger().state.settle(reservation.into_id(), settlement, now);
         let shared = self.0.clone();
-        let write = move |record| shared.ledger().write(record);
-        Settled::new(settlement.amount(upper_bound), Some(record), Some(Box::new(write)))
+        Settled::new(record, move |record| shared.ledger().write(record))
     }
 
     async fn charged(&self, budget: &Budget) -> Result<Charged, StoreError> {

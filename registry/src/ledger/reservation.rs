@@ -159,13 +159,14 @@ pub struct Settled {
 }
 
 impl Settled {
-    /// The settlement of an open reservation; without a record, of one that is not open any more.
-    pub(crate) const fn new(
-        amount: Amount,
+    /// The settlement of an open reservation, which `write` writes if no unit takes it; without a record, of one that is not
+    /// open any more.
+    pub(crate) fn new(
         record: Option<SettlementRecord>,
-        on_drop: Option<OnSettlementDropped>,
+        write: impl FnOnce(SettlementRecord) + Send + Sync + 'static,
     ) -> Self {
-        Self { amount, record, on_drop }
+        let amount = record.as_ref().map(SettlementRecord::amount).unwrap_or_default();
+        Self { amount, record, on_drop: Some(Box::new(write)) }
     }
 
     /// The amount that was charged.

@@ -5,21 +5,24 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
 use protocol::{ContentHash, PrincipalId, TenantId, Timestamp};
-use sqlx::postgres::PgRow;
+use sqlx::Postgres;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
 
-use crate::agent_memory::decode::{decode_memories, decode_stored, decode_stored_vectors, decode_vectors};
+use crate::agent_memory::decode::{
+    decode_count, decode_memories, decode_stored, decode_stored_vectors, decode_vectors,
+};
 use crate::agent_memory::embedder::EmbedderId;
 use crate::agent_memory::matrices::Matrices;
 use crate::agent_memory::matrix::VectorRow;
 use crate::agent_memory::search::{self, RowPosition, StoredMemory, VectorRows};
 use crate::agent_memory::{
-    ForgetSelection, LIST_MAX, Memory, MemoryBatch, MemoryCount, MemoryMatch, MemoryOwner, MemoryStore, StoredVectors,
-    VectorQuery,
+    ForgetSelection, Memory, MemoryBatch, MemoryCount, MemoryMatch, MemoryOwner, MemoryStore, StoredVectors,
+    VectorQuery, listed_max,
 };
-use crate::columns::{Columns as _, from_int};
+use crate::columns::Columns as _;
 use crate::error::StoreError;
 use crate::postgres::columns::text_of_bytes;
-use crate::postgres::error::sqlx_error;
 use crate::postgres::handle::StoreHandle;
 
 mod write;
@@ -37,7 +40,8 @@ const SELECT_VECTORS: &str = "SELECT id, version, at, expires_at, vector FROM me
                               ORDER BY version, id LIMIT $6";
 const SELECT_IDS: &str = "SELECT id FROM memories WHERE tenant = $1 AND agent = $2 AND embedder = $3";
 const SELECT_VERSION: &str = "SELECT version FROM memory_owners WHERE tenant = $1 AND agent = $2";
-const COUNT_VECTORS: &str = "SELECT count(*) FROM memories WHERE tenant = $1 AND agent = $2 AND embedder = $3";
+const COUNT_VECTORS: &str =
+    "SELECT count(*) AS vectors FROM memories WHERE tenant = $1 AND agent = $2 AND embedder = $3";
 const COUNT_MEMORIES: &str = "SELECT count(*) AS memories, count(source) AS of_documents FROM memories \
                               WHERE tenant = $1 AND agent = $2 AND (expires_at IS NULL OR expires_at > $3)";
 
@@ -60,26 +64,21 @@ impl PostgresAgentMemory {
 /// The rows of the database.
 struct PostgresRows(StoreHandle);
 
+/// A query about the memories of an owner, whose tenant and agent are its first values.
+fn of_owner(sql: &'static str, owner: &MemoryOwner) -> Query<'static, Postgres, PgArguments> {
+    sqlx::query(sql).bind(owner.tenant.as_str()).bind(owner.agent.as_str())
+}
+
 #[async_trait]
 impl VectorRows for PostgresRows {
     async fn version(&self, owner: &MemoryOwner) -> Result<i64, StoreError> {
-        let row = sqlx::query(SELECT_VERSION)
-            .bind(owner.tenant.as_str())
-            .bind(owner.agent.as_str())
-            .fetch_optional(&self.0.readers)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
+        let row = self.0.read_row(of_owner(SELECT_VERSION, owner)).await?;
         row.map_or(Ok(0), |row| row.int("version"))
     }
 
     async fn count_vectors(&self, owner: &MemoryOwner, embedder: &EmbedderId) -> Result<u64, StoreError> {
-        let count = sqlx::query_scalar::<_, i64>(COUNT_VECTORS)
-            .bind(owner.tenant.as_str())
-            .bind(owner.agent.as_str())
-            .bind(embedder.as_str())
-            .fetch_one(&self.0.readers)
-            .await;
-        count.map(from_int).map_err(|error| sqlx_error(&error))
+        let row = self.0.read_row(of_owner(COUNT_VECTORS, owner).bind(embedder.as_str())).await?;
+        row.map_or(Ok(0), |row| row.number("vectors"))
     }
 
     async fn vectors_after(
@@ -89,26 +88,17 @@ impl VectorRows for PostgresRows {
         after: &RowPosition,
         limit: u32,
     ) -> Result<Vec<VectorRow>, StoreError> {
-        let rows = sqlx::query(SELECT_VECTORS)
-            .bind(owner.tenant.as_str())
-            .bind(owner.agent.as_str())
+        let query = of_owner(SELECT_VECTORS, owner)
             .bind(embedder.as_str())
             .bind(after.version)
             .bind(after.id.as_slice())
-            .bind(i64::from(limit))
-            .fetch_all(&self.0.readers)
-            .await;
-        decode_vectors(&rows.map_err(|error| sqlx_error(&error))?)
+            .bind(i64::from(limit));
+        decode_vectors(&self.0.read_rows(query).await?)
     }
 
     async fn ids(&self, owner: &MemoryOwner, embedder: &EmbedderId) -> Result<HashSet<ContentHash>, StoreError> {
-        let rows = sqlx::query(SELECT_IDS)
-            .bind(owner.tenant.as_str())
-            .bind(owner.agent.as_str())
-            .bind(embedder.as_str())
-            .fetch_all(&self.0.readers)
-            .await;
-        rows.map_err(|error| sqlx_error(&error))?.iter().map(|row| row.hash("id")).collect()
+        let rows = self.0.read_rows(of_owner(SELECT_IDS, owner).bind(embedder.as_str())).await?;
+        rows.iter().map(|row| row.hash("id")).collect()
     }
 
     async fn by_ids(
@@ -117,14 +107,8 @@ impl VectorRows for PostgresRows {
         embedder: &EmbedderId,
         ids: &[ContentHash],
     ) -> Result<Vec<StoredMemory>, StoreError> {
-        let rows = sqlx::query(SELECT_BY_IDS)
-            .bind(owner.tenant.as_str())
-            .bind(owner.agent.as_str())
-            .bind(embedder.as_str())
-            .bind(bytes_of(ids))
-            .fetch_all(&self.0.readers)
-            .await;
-        decode_stored(&rows.map_err(|error| sqlx_error(&error))?, read_text)
+        let query = of_owner(SELECT_BY_IDS, owner).bind(embedder.as_str()).bind(bytes_of(ids));
+        decode_stored(&self.0.read_rows(query).await?, read_text)
     }
 }
 
@@ -148,13 +132,8 @@ impl MemoryStore for PostgresAgentMemory {
         embedder: &EmbedderId,
         ids: &[ContentHash],
     ) -> Result<StoredVectors, StoreError> {
-        let rows = sqlx::query(SELECT_STORED_VECTORS)
-            .bind(owner.tenant.as_str())
-            .bind(owner.agent.as_str())
-            .bind(bytes_of(ids))
-            .fetch_all(&self.store().readers)
-            .await;
-        decode_stored_vectors(&rows.map_err(|error| sqlx_error(&error))?, embedder)
+        let query = of_owner(SELECT_STORED_VECTORS, owner).bind(bytes_of(ids));
+        decode_stored_vectors(&self.store().read_rows(query).await?, embedder)
     }
 
     async fn recall(
@@ -167,25 +146,13 @@ impl MemoryStore for PostgresAgentMemory {
     }
 
     async fn list(&self, owner: &MemoryOwner, limit: usize, now: Timestamp) -> Result<Vec<Memory>, StoreError> {
-        let rows = sqlx::query(SELECT_NEWEST)
-            .bind(owner.tenant.as_str())
-            .bind(owner.agent.as_str())
-            .bind(now.as_micros())
-            .bind(i64::try_from(limit.min(LIST_MAX)).unwrap_or(i64::MAX))
-            .fetch_all(&self.store().readers)
-            .await;
-        decode_memories(&rows.map_err(|error| sqlx_error(&error))?, read_text)
+        let query = of_owner(SELECT_NEWEST, owner).bind(now.as_micros()).bind(listed_max(limit));
+        decode_memories(&self.store().read_rows(query).await?, read_text)
     }
 
     async fn count(&self, owner: &MemoryOwner, now: Timestamp) -> Result<MemoryCount, StoreError> {
-        let row = sqlx::query(COUNT_MEMORIES)
-            .bind(owner.tenant.as_str())
-            .bind(owner.agent.as_str())
-            .bind(now.as_micros())
-            .fetch_one(&self.store().readers)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
-        Ok(MemoryCount { memories: row.number("memories")?, of_documents: row.number("of_documents")? })
+        let row = self.store().read_row(of_owner(COUNT_MEMORIES, owner).bind(now.as_micros())).await?;
+        row.map_or_else(|| Ok(MemoryCount::default()), |row| decode_count(&row))
     }
 
     async fn forget(&self, owner: &MemoryOwner, selection: &ForgetSelection) -> Result<u64, StoreError> {

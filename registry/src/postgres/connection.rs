@@ -9,8 +9,9 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::timeout;
 
 use crate::columns::Columns as _;
+use crate::error::migration::migration_error;
 use crate::error::{ServerFault, StoreError};
-use crate::postgres::error::{UNDEFINED_TABLE, migration_error, postgres_error, sqlx_error};
+use crate::postgres::error::{UNDEFINED_TABLE, postgres_error, sqlx_error};
 
 /// How long a new connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -91,7 +92,7 @@ pub(super) async fn read_clock(connection: &mut PgConnection, clock: &dyn Clock)
 /// Migrates the schema to that of this release, and returns its version.
 pub(super) async fn migrate(url: &str) -> Result<i64, StoreError> {
     let mut connection = connect(&parse_url(url)?).await?;
-    MIGRATIONS.run(&mut connection).await.map_err(migration_error)?;
+    MIGRATIONS.run(&mut connection).await.map_err(|error| migration_error(error, sqlx_error))?;
     let version = check_schema(&mut connection).await?;
     connection.close().await.map_err(|error| sqlx_error(&error))?;
     Ok(version)

@@ -1,6 +1,5 @@
 //! From the errors of the driver to the error of the store, and what a failed statement means for its transaction.
 
-use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use crate::error::{ServerFault, StoreError};
@@ -108,17 +107,6 @@ fn from_code(code: &str, text: String) -> StoreError {
         "57P01" | "57P02" | "57P03" => StoreError::Unreachable(text),
         code if code.starts_with("08") => StoreError::Unreachable(text),
         _ => StoreError::Failed(text),
-    }
-}
-
-/// Maps an error of the migrations.
-pub(super) fn migration_error(error: MigrateError) -> StoreError {
-    match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => sqlx_error(&error),
-        MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => {
-            StoreError::Version(format!("its schema is {version}, which this release does not know"))
-        }
-        other => StoreError::Version(other.to_string()),
     }
 }
 

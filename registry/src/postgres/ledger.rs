@@ -14,7 +14,7 @@ use crate::group_commit::COMMIT_WAIT_MAX;
 use crate::ledger::decode::decode_cost;
 use crate::ledger::usage::day_of;
 use crate::ledger::{
-    Amount, Budget, Charged, CostRow, Ledger, Periods, RequestKind, Reservation, ReservationRequest, ReserveError,
+    Budget, Charged, CostRow, Ledger, Periods, RequestKind, Reservation, ReservationRequest, ReserveError,
     ReserveTicket, Settled, Settlement, UsageSummary,
 };
 use crate::postgres::command::{AccountsCommand, Reserver};
@@ -78,14 +78,12 @@ impl Ledger for PostgresLedger {
     }
 
     fn settle(&self, reservation: Reservation, settlement: Settlement, now: Timestamp) -> Settled {
-        let upper_bound = reservation.upper_bound();
-        let Some(record) = self.0.reservations.settle(reservation.into_id(), settlement, now) else {
-            return Settled::new(Amount::default(), None, None);
-        };
-        self.0.usage.settle(&record);
+        let record = self.0.reservations.settle(reservation.into_id(), settlement, now);
+        if let Some(record) = &record {
+            self.0.usage.settle(record);
+        }
         let store = self.0.clone();
-        let write = move |record| store.send_settlement(record);
-        Settled::new(settlement.amount(upper_bound), Some(record), Some(Box::new(write)))
+        Settled::new(record, move |record| store.send_settlement(record))
     }
 
     async fn charged(&self, budget: &Budget) -> Result<Charged, StoreError> {

@@ -5,22 +5,24 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
 use protocol::{ContentHash, PrincipalId, TenantId, Timestamp};
-use sqlx::sqlite::SqliteRow;
+use sqlx::Sqlite;
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
 
-use crate::agent_memory::decode::{decode_memories, decode_stored, decode_stored_vectors, decode_vectors};
+use crate::agent_memory::decode::{
+    decode_count, decode_memories, decode_stored, decode_stored_vectors, decode_vectors,
+};
 use crate::agent_memory::embedder::EmbedderId;
 use crate::agent_memory::matrices::Matrices;
 use crate::agent_memory::matrix::VectorRow;
 use crate::agent_memory::search::{self, RowPosition, StoredMemory, VectorRows};
 use crate::agent_memory::{
-    ForgetSelection, LIST_MAX, Memory, MemoryBatch, MemoryCount, MemoryMatch, MemoryOwner, MemoryStore, StoredVectors,
-    VectorQuery,
+    ForgetSelection, Memory, MemoryBatch, MemoryCount, MemoryMatch, MemoryOwner, MemoryStore, StoredVectors,
+    VectorQuery, listed_max,
 };
 use crate::error::StoreError;
 use crate::sqlite::columns::Columns as _;
-use crate::sqlite::error::sqlx_error;
 use crate::sqlite::handle::StoreHandle;
-use crate::sqlite::statement_batch::from_int;
 
 use commands::Remember;
 
@@ -41,7 +43,7 @@ const SELECT_VECTORS: &str = "SELECT id, version, at, expires_at, vector FROM me
                               ORDER BY version, id LIMIT ?";
 const SELECT_IDS: &str = "SELECT id FROM memories WHERE tenant = ? AND agent = ? AND embedder = ?";
 const SELECT_VERSION: &str = "SELECT version FROM memory_owners WHERE tenant = ? AND agent = ?";
-const COUNT_VECTORS: &str = "SELECT COUNT(*) FROM memories WHERE tenant = ? AND agent = ? AND embedder = ?";
+const COUNT_VECTORS: &str = "SELECT COUNT(*) AS vectors FROM memories WHERE tenant = ? AND agent = ? AND embedder = ?";
 /// Counts in indexes only: all, less the few that have expired.
 const COUNT_MEMORIES: &str = "SELECT (SELECT COUNT(*) FROM memories WHERE tenant = ?1 AND agent = ?2) \
                               - (SELECT COUNT(*) FROM memories WHERE +tenant = ?1 AND +agent = ?2 \
@@ -69,25 +71,21 @@ impl SqliteAgentMemory {
 /// The rows of the database.
 struct SqliteRows(StoreHandle);
 
+/// A query about the memories of an owner, whose tenant and agent are its first values.
+fn of_owner(sql: &'static str, owner: &MemoryOwner) -> Query<'static, Sqlite, SqliteArguments> {
+    sqlx::query(sql).bind(owner.tenant.as_str()).bind(owner.agent.as_str())
+}
+
 #[async_trait]
 impl VectorRows for SqliteRows {
     async fn version(&self, owner: &MemoryOwner) -> Result<i64, StoreError> {
-        let version = sqlx::query_scalar::<_, i64>(SELECT_VERSION)
-            .bind(owner.tenant.as_str())
-            .bind(owner.agent.as_str())
-            .fetch_optional(&self.0.readers)
-            .await;
-        Ok(version.map_err(|error| sqlx_error(&error))?.unwrap_or_default())
+        let row = self.0.read_row(of_owner(SELECT_VERSION, owner)).await?;
+        row.map_or(Ok(0), |row| row.int("version"))
     }
 
     async fn count_vectors(&self, owner: &MemoryOwner, embedder: &EmbedderId) -> Result<u64, StoreError> {
-        let count = sqlx::query_scalar::<_, i64>(COUNT_VECTORS)
-            .bind(owner.tenant.as_str())
-            .bind(owner.agent.as_str())
-            .bind(embedder.as_str())
-            .fetch_one(&self.0.readers)
-            .await;
-        count.map(from_int).map_err(|error| sqlx_error(&error))
+        let row = self.0.read_row(of_owner(COUNT_VECTORS, owner).bind(embedder.as_str())).await?;
+        row.map_or(Ok(0), |row| row.number("vectors"))
     }
 
     async fn vectors_after(
@@ -97,26 +95,17 @@ impl VectorRows for SqliteRows {
         after: &RowPosition,
         limit: u32,
     ) -> Result<Vec<VectorRow>, StoreError> {
-        let rows = sqlx::query(SELECT_VECTORS)
-            .bind(owner.tenant.as_str())
-            .bind(owner.agent.as_str())
+        let query = of_owner(SELECT_VECTORS, owner)
             .bind(embedder.as_str())
             .bind(after.version)
             .bind(after.id.as_slice())
-            .bind(limit)
-            .fetch_all(&self.0.readers)
-            .await;
-        decode_vectors(&rows.map_err(|error| sqlx_error(&error))?)
+            .bind(limit);
+        decode_vectors(&self.0.read_rows(query).await?)
     }
 
     async fn ids(&self, owner: &MemoryOwner, embedder: &EmbedderId) -> Result<HashSet<ContentHash>, StoreError> {
-        let rows = sqlx::query(SELECT_IDS)
-            .bind(owner.tenant.as_str())
-            .bind(owner.agent.as_str())
-            .bind(embedder.as_str())
-            .fetch_all(&self.0.readers)
-            .await;
-        rows.map_err(|error| sqlx_error(&error))?.iter().map(|row| row.hash("id")).collect()
+        let rows = self.0.read_rows(of_owner(SELECT_IDS, owner).bind(embedder.as_str())).await?;
+        rows.iter().map(|row| row.hash("id")).collect()
     }
 
     async fn by_ids(
@@ -125,14 +114,8 @@ impl VectorRows for SqliteRows {
         embedder: &EmbedderId,
         ids: &[ContentHash],
     ) -> Result<Vec<StoredMemory>, StoreError> {
-        let rows = sqlx::query(SELECT_BY_IDS)
-            .bind(owner.tenant.as_str())
-            .bind(owner.agent.as_str())
-            .bind(embedder.as_str())
-            .bind(serde_json::to_string(ids)?)
-            .fetch_all(&self.0.readers)
-            .await;
-        decode_stored(&rows.map_err(|error| sqlx_error(&error))?, read_text)
+        let query = of_owner(SELECT_BY_IDS, owner).bind(embedder.as_str()).bind(serde_json::to_string(ids)?);
+        decode_stored(&self.0.read_rows(query).await?, read_text)
     }
 }
 
@@ -152,13 +135,8 @@ impl MemoryStore for SqliteAgentMemory {
         embedder: &EmbedderId,
         ids: &[ContentHash],
     ) -> Result<StoredVectors, StoreError> {
-        let rows = sqlx::query(SELECT_STORED_VECTORS)
-            .bind(owner.tenant.as_str())
-            .bind(owner.agent.as_str())
-            .bind(serde_json::to_string(ids)?)
-            .fetch_all(&self.store().readers)
-            .await;
-        decode_stored_vectors(&rows.map_err(|error| sqlx_error(&error))?, embedder)
+        let query = of_owner(SELECT_STORED_VECTORS, owner).bind(serde_json::to_string(ids)?);
+        decode_stored_vectors(&self.store().read_rows(query).await?, embedder)
     }
 
     async fn recall(
@@ -171,25 +149,13 @@ impl MemoryStore for SqliteAgentMemory {
     }
 
     async fn list(&self, owner: &MemoryOwner, limit: usize, now: Timestamp) -> Result<Vec<Memory>, StoreError> {
-        let rows = sqlx::query(SELECT_NEWEST)
-            .bind(owner.tenant.as_str())
-            .bind(owner.agent.as_str())
-            .bind(now.as_micros())
-            .bind(i64::try_from(limit.min(LIST_MAX)).unwrap_or(i64::MAX))
-            .fetch_all(&self.store().readers)
-            .await;
-        decode_memories(&rows.map_err(|error| sqlx_error(&error))?, read_text)
+        let query = of_owner(SELECT_NEWEST, owner).bind(now.as_micros()).bind(listed_max(limit));
+        decode_memories(&self.store().read_rows(query).await?, read_text)
     }
 
     async fn count(&self, owner: &MemoryOwner, now: Timestamp) -> Result<MemoryCount, StoreError> {
-        let row = sqlx::query(COUNT_MEMORIES)
-            .bind(owner.tenant.as_str())
-            .bind(owner.agent.as_str())
-            .bind(now.as_micros())
-            .fetch_one(&self.store().readers)
-            .await
-            .map_err(|error| sqlx_error(&error))?;
-        Ok(MemoryCount { memories: row.number("memories")?, of_documents: row.number("of_documents")? })
+        let row = self.store().read_row(of_owner(COUNT_MEMORIES, owner).bind(now.as_micros())).await?;
+        row.map_or_else(|| Ok(MemoryCount::default()), |row| decode_count(&row))
     }
 
     async fn forget(&self, owner: &MemoryOwner, selection: &ForgetSelection) -> Result<u64, StoreError> {

@@ -11,7 +11,8 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection};
 
 use crate::error::StoreError;
-use crate::sqlite::error::{migration_error, rusqlite_error, sqlx_error};
+use crate::error::migration::migration_error;
+use crate::sqlite::error::{rusqlite_error, sqlx_error};
 use crate::stores::SyncMode;
 
 /// Connections that read.
@@ -36,7 +37,7 @@ pub(super) async fn open_readers(path: &Path, sync_mode: SyncMode) -> Result<Sql
     let options = reader_options(path, sync_mode);
     let creating = options.clone().create_if_missing(true);
     let mut connection = creating.connect().await.map_err(|error| sqlx_error(&error))?;
-    MIGRATIONS.run(&mut connection).await.map_err(migration_error)?;
+    MIGRATIONS.run(&mut connection).await.map_err(|error| migration_error(error, sqlx_error))?;
     connection.close().await.map_err(|error| sqlx_error(&error))?;
     Ok(SqlitePoolOptions::new()
         .max_connections(READERS_MAX)

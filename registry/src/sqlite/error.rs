@@ -1,7 +1,5 @@
 //! From the errors of the two SQLite drivers to the error of the store.
 
-use sqlx::migrate::MigrateError;
-
 use crate::error::StoreError;
 
 /// Maps an error of the reading driver.
@@ -30,16 +28,5 @@ fn from_result_code(code: Option<u32>, text: String) -> StoreError {
         Some(11 | 26) => StoreError::Corrupt(text),
         Some(13) => StoreError::Full,
         _ => StoreError::Failed(text),
-    }
-}
-
-/// Maps an error of the migrations.
-pub(super) fn migration_error(error: MigrateError) -> StoreError {
-    match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => sqlx_error(&error),
-        MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => {
-            StoreError::Version(format!("its schema is {version}, which this release does not know"))
-        }
-        other => StoreError::Version(other.to_string()),
     }
 }

@@ -15,7 +15,7 @@ use crate::ledger::reserve::{LockLedger, wait_for_budgets};
 use crate::ledger::state::LedgerState;
 use crate::ledger::usage::day_of;
 use crate::ledger::{
-    Amount, Budget, Charged, CostRow, Ledger, Periods, RequestKind, Reservation, ReservationRequest, ReserveError,
+    Budget, Charged, CostRow, Ledger, Periods, RequestKind, Reservation, ReservationRequest, ReserveError,
     ReserveTicket, Settled, Settlement, UsageSummary,
 };
 use crate::sqlite::command::{WriteCommand, without_reply};
@@ -91,16 +91,12 @@ impl Ledger for SqliteLedger {
     }
 
     fn settle(&self, reservation: Reservation, settlement: Settlement, now: Timestamp) -> Settled {
-        let upper_bound = reservation.upper_bound();
-        let Some(record) = self.0.ledger().settle(reservation.into_id(), settlement, now) else {
-            return Settled::new(Amount::default(), None, None);
-        };
+        let record = self.0.ledger().settle(reservation.into_id(), settlement, now);
         let store = self.0.clone();
-        let write = move |record| {
+        Settled::new(record, move |record| {
             store.ledger().add_settlement(record);
             flush_soon(&store.queue);
-        };
-        Settled::new(settlement.amount(upper_bound), Some(record), Some(Box::new(write)))
+        })
     }
 
     async fn charged(&self, budget: &Budget) -> Result<Charged, StoreError> {

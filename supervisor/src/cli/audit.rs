@@ -41,13 +41,8 @@ pub async fn audit(session: &Session, command: AuditCommand, output: Output) -> 
 }
 
 fn print_records(reply: &Reply, output: Output) -> u8 {
-    if let Some(cause) = &reply.error {
-        output.print_error(cause);
-        return reply.exit_code();
-    }
-    let document = serde_json::to_value(&reply.outputs).unwrap_or_default();
-    output.document(&document, || {
-        let records = reply.outputs.get("records").and_then(Json::as_array);
+    let exit_code = output.outputs(reply, |outputs| {
+        let records = outputs.get("records").and_then(Json::as_array);
         let rows: Vec<Json> = records.into_iter().flatten().filter_map(row).collect();
         let columns = [
             ("number", "NO"),
@@ -62,7 +57,7 @@ fn print_records(reply: &Reply, output: Output) -> u8 {
         table(&rows, &columns)
     });
     print_next_page(reply, output);
-    0
+    exit_code
 }
 
 /// What `audit show` names a record: its number, after that of its chain if there are several.

@@ -100,19 +100,15 @@ fn parse_id<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<
 
 /// Writes the list of a query.
 pub(super) fn print_list(reply: &Reply, name: &str, columns: &[(&str, &str)], output: Output) -> u8 {
-    if let Some(cause) = &reply.error {
-        output.print_error(cause);
-        return reply.exit_code();
-    }
-    let rows = reply.outputs.get(name).and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
-    let document = serde_json::to_value(&reply.outputs).unwrap_or_default();
-    let quarantined = reply.outputs.get("quarantined").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
-    output.document(&document, || match quarantined {
-        [] => table(rows, columns),
-        quarantined => format!("{}\n\n{}", table(rows, columns), table(quarantined, QUARANTINED_COLUMNS)),
+    let exit_code = output.outputs(reply, |outputs| {
+        let rows = |name: &str| outputs.get(name).and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+        match rows("quarantined") {
+            [] => table(rows(name), columns),
+            quarantined => format!("{}\n\n{}", table(rows(name), columns), table(quarantined, QUARANTINED_COLUMNS)),
+        }
     });
     print_next_page(reply, output);
-    0
+    exit_code
 }
 
 /// Says how to print the next page of a table, if there is one. The other formats have the cursor itself.
@@ -124,16 +120,10 @@ pub(super) fn print_next_page(reply: &Reply, output: Output) {
 
 /// Writes the definition of a query; in the table format as YAML, like its file.
 pub(super) fn print_one(reply: &Reply, name: &str, output: Output) -> u8 {
-    if let Some(cause) = &reply.error {
-        output.print_error(cause);
-        return reply.exit_code();
-    }
-    let document = serde_json::to_value(&reply.outputs).unwrap_or_default();
-    output.document(&document, || {
-        let definition = reply.outputs.get(name).unwrap_or(&document);
+    output.outputs(reply, |outputs| {
+        let definition = outputs.get(name).unwrap_or(outputs);
         format_types(definition) + &serde_yaml_ng::to_string(definition).unwrap_or_default()
-    });
-    0
+    })
 }
 
 /// Describes the types of the inputs and outputs as comments, so that the whole text remains YAML. The outputs

@@ -14,13 +14,8 @@ use crate::clock::WallClock;
 pub async fn costs(session: &Session, since: Option<humantime::Duration>, output: Output) -> Result<u8, Cause> {
     let since = since.map(|age| WallClock.now().saturating_sub(age.into()));
     let reply = session.client().costs(since).await?;
-    if let Some(cause) = &reply.error {
-        output.print_error(cause);
-        return Ok(reply.exit_code());
-    }
-    let document = serde_json::to_value(&reply.outputs).unwrap_or_default();
-    output.document(&document, || {
-        let rows = reply.outputs.get("costs").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+    Ok(output.outputs(&reply, |outputs| {
+        let rows = outputs.get("costs").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
         let columns = [
             ("day", "DAY"),
             ("tenant", "TENANT"),
@@ -36,9 +31,8 @@ pub async fn costs(session: &Session, since: Option<humantime::Duration>, output
             ("calls_assumed", "PRICE ASSUMED"),
             ("assumed_usd", "USD ASSUMED"),
         ];
-        let total = reply.outputs.get("total_micro_usd").and_then(Json::as_u64);
+        let total = outputs.get("total_micro_usd").and_then(Json::as_u64);
         let total = total.map_or_else(|| "unknown".to_owned(), |micros| MicroUsd(micros).to_string());
         format!("{}\n\ntotal {total}", table(rows, &columns))
-    });
-    Ok(0)
+    }))
 }

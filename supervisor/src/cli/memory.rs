@@ -133,12 +133,5 @@ async fn forget(session: &Session, arguments: ForgetArgs, output: Output) -> Res
 
 /// Prints the outputs of a reply, in the table format as one of its numbers.
 fn print_number(reply: &Reply, name: &str, text: impl FnOnce(u64) -> String, output: Output) -> u8 {
-    if let Some(cause) = &reply.error {
-        output.print_error(cause);
-        return reply.exit_code();
-    }
-    let document = serde_json::to_value(&reply.outputs).unwrap_or_default();
-    let number = reply.outputs.get(name).and_then(Json::as_u64).unwrap_or_default();
-    output.document(&document, || text(number));
-    0
+    output.outputs(reply, |outputs| text(outputs.get(name).and_then(Json::as_u64).unwrap_or_default()))
 }

@@ -80,6 +80,18 @@ impl Output {
         self.document(&document, || format_reply(reply));
     }
 
+    /// Writes the outputs of a reply, in the table format as the text that `table` makes of them; or its error. Returns the exit
+    /// code.
+    pub fn outputs(self, reply: &Reply, table: impl FnOnce(&Json) -> String) -> u8 {
+        if let Some(cause) = &reply.error {
+            self.print_error(cause);
+            return reply.exit_code();
+        }
+        let document = serde_json::to_value(&reply.outputs).unwrap_or_default();
+        self.document(&document, || table(&document));
+        0
+    }
+
     /// Writes an error.
     pub fn print_error(self, cause: &Cause) {
         match self.format {

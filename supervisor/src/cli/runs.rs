@@ -116,15 +116,9 @@ pub(super) fn format_report(report: &Json) -> String {
 }
 
 fn print_run(reply: &Reply, output: Output) -> u8 {
-    if let Some(cause) = &reply.error {
-        output.print_error(cause);
-        return reply.exit_code();
-    }
-    let document = serde_json::to_value(&reply.outputs).unwrap_or_default();
-    output.document(&document, || {
-        let run = reply.outputs.get("run");
-        let mut text = run.map(format_run).unwrap_or_default();
-        let events = reply.outputs.get("events").and_then(Json::as_array);
+    output.outputs(reply, |outputs| {
+        let mut text = outputs.get("run").map(format_run).unwrap_or_default();
+        let events = outputs.get("events").and_then(Json::as_array);
         for event in events.into_iter().flatten() {
             if let Some(line) = serde_json::from_value(event.clone()).ok().as_ref().and_then(line) {
                 text.push('\n');
@@ -132,8 +126,7 @@ fn print_run(reply: &Reply, output: Output) -> u8 {
             }
         }
         text
-    });
-    0
+    })
 }
 
 async fn watch(session: &Session, run: &RunId, after: EventNumber, output: Output) -> Result<u8, Cause> {

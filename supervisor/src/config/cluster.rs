@@ -1,4 +1,4 @@
-//! The section `cluster`: which pods belong together, and the secret by which they recognise each other.
+//! The section `cluster`: which pods belong together, and the secret by which they recognize each other.
 
 use greenroom_protocol::{Cause, ErrorCode};
 

@@ -7,8 +7,9 @@ use greenroom_definitions::agent::{is_server_tool_name, is_tool_server_name};
 use serde::Deserialize;
 use url::Url;
 
-use super::reader::ConfigReader;
+use super::reader::{ConfigReader, NamedTable};
 use super::secret::Secret;
+use super::secret_headers::SecretHeaders;
 
 /// The key of the tables.
 pub(super) const TABLE: &str = "mcp.servers";
@@ -39,7 +40,7 @@ pub struct McpServerConfig {
     pub start_timeout: Duration,
     /// The tools that agents may use; `None` for all.
     pub tools: Option<Vec<String>>,
-    /// True if calls of it stay within this organisation.
+    /// True if calls of it stay within this organization.
     pub internal: bool,
 }
 
@@ -106,12 +107,11 @@ const fn default_start_timeout() -> u64 {
 
 /// The servers, with the values of the variables that their tables name; a problem for each table that could not be used.
 pub(super) fn read(reader: &mut ConfigReader<'_>) -> McpConfig {
-    let tables: BTreeMap<String, ServerTable> = reader.get(TABLE).unwrap_or_default();
     let mut servers = Vec::new();
-    for (name, table) in tables {
-        let problems = problems(&name, &table);
+    for table in reader.tables(TABLE) {
+        let problems = problems(&table);
         if problems.is_empty() {
-            servers.push(server(reader, name, table));
+            servers.push(server(reader, table));
         }
         for problem in problems {
             reader.report(problem);
@@ -120,7 +120,7 @@ pub(super) fn read(reader: &mut ConfigReader<'_>) -> McpConfig {
     McpConfig { servers }
 }
 
-fn problems(name: &str, table: &ServerTable) -> Vec<String> {
+fn problems(NamedTable { name, key, members: table }: &NamedTable<ServerTable>) -> Vec<String> {
     let is_url = |url: &String| {
         let url = Url::parse(url);
         url.is_ok_and(|url| {
@@ -156,19 +156,25 @@ fn problems(name: &str, table: &ServerTable) -> Vec<String> {
         ),
     ];
     let wrong = found.into_iter().filter(|(is_wrong, _)| *is_wrong);
-    wrong.map(|(_, problem)| format!("{TABLE}.{name}: {problem}")).collect()
+    wrong.map(|(_, problem)| format!("{key}: {problem}")).collect()
 }
 
-fn server(reader: &mut ConfigReader<'_>, name: String, mut table: ServerTable) -> McpServerConfig {
-    let (key, mut missing) = (format!("{TABLE}.{name}"), Vec::new());
-    let address = match table.command.take() {
-        Some(command) => {
-            McpAddress::Process { command, env: environment(reader, &key, &mut table, &mut missing), args: table.args }
-        }
-        None => McpAddress::Http {
-            headers: headers(reader, &key, &mut table, &mut missing),
-            url: table.url.unwrap_or_default(),
+fn server(
+    reader: &mut ConfigReader<'_>,
+    NamedTable { name, key, members: table }: NamedTable<ServerTable>,
+) -> McpServerConfig {
+    let mut missing = Vec::new();
+    let address = match table.command {
+        Some(command) => McpAddress::Process {
+            command,
+            args: table.args,
+            env: environment(reader, &key, (table.env, table.pass_env), &mut missing),
         },
+        None => {
+            let ServerTable { headers, bearer_env, headers_env, .. } = table;
+            let headers = SecretHeaders { headers, bearer_env, headers_env }.read(reader, &key, &mut missing);
+            McpAddress::Http { url: table.url.unwrap_or_default(), headers: headers.into_iter().collect() }
+        }
     };
     McpServerConfig {
         name,
@@ -185,11 +191,10 @@ fn server(reader: &mut ConfigReader<'_>, name: String, mut table: ServerTable) -
 fn environment(
     reader: &mut ConfigReader<'_>,
     key: &str,
-    table: &mut ServerTable,
+    (mut env, pass_env): (BTreeMap<String, Secret>, Vec<String>),
     missing: &mut Vec<String>,
 ) -> BTreeMap<String, Secret> {
-    let mut env = std::mem::take(&mut table.env);
-    for variable in std::mem::take(&mut table.pass_env) {
+    for variable in pass_env {
         if let Some(value) = reader.variable(&format!("{key}.pass_env"), &variable, missing) {
             env.insert(variable, value);
         }
@@ -200,27 +205,6 @@ fn environment(
         }
     }
     env
-}
-
-/// The headers of each request.
-fn headers(
-    reader: &mut ConfigReader<'_>,
-    key: &str,
-    table: &mut ServerTable,
-    missing: &mut Vec<String>,
-) -> BTreeMap<String, Secret> {
-    let mut headers = std::mem::take(&mut table.headers);
-    if let Some(variable) = table.bearer_env.take()
-        && let Some(token) = reader.variable(&format!("{key}.bearer_env"), &variable, missing)
-    {
-        headers.insert("authorization".to_owned(), Secret::new(format!("Bearer {}", token.reveal())));
-    }
-    for (header, variable) in std::mem::take(&mut table.headers_env) {
-        if let Some(value) = reader.variable(&format!("{key}.headers_env.{header}"), &variable, missing) {
-            headers.insert(header, value);
-        }
-    }
-    headers
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::text(
         "memory.internal",
         &["GREENROOM_MEMORY_INTERNAL"],
-        "`true` if texts that are sent to it stay within this organisation; see `deny_external_models`",
+        "`true` if texts that are sent to it stay within this organization; see `deny_external_models`",
     ),
     Setting::number(
         "memory.owner_max",
@@ -103,7 +103,7 @@ pub struct EmbeddingConfig {
     pub base_url: String,
     /// The key of its server.
     pub api_key: Option<Secret>,
-    /// True if texts that are sent to it stay within this organisation.
+    /// True if texts that are sent to it stay within this organization.
     pub internal: bool,
 }
 

@@ -9,7 +9,7 @@ use super::secret::Secret;
 use super::setting::Setting;
 
 /// What `PROVIDER.internal` is.
-const INTERNAL: &str = "`true` if requests to it stay within this organisation; see `deny_external_models`";
+const INTERNAL: &str = "`true` if requests to it stay within this organization; see `deny_external_models`";
 
 /// The settings.
 pub const SETTINGS: &[Setting] = &[
@@ -44,7 +44,7 @@ pub struct ProviderConfig {
     /// Its address instead of the API's default.
     #[serde(default)]
     pub base_url: Option<String>,
-    /// True if requests to it stay within this organisation. A provider is external unless its configuration says so:
+    /// True if requests to it stay within this organization. A provider is external unless its configuration says so:
     /// the address of a server does not show where it passes a request on.
     #[serde(default)]
     pub internal: bool,

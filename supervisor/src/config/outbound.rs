@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
-use super::reader::ConfigReader;
+use super::reader::{ConfigReader, NamedTable};
 use super::secret::Secret;
+use super::secret_headers::SecretHeaders;
 
 /// Seconds of one call of a tool.
 const CALL_TIMEOUT_SECS: u64 = 30;
@@ -43,7 +43,7 @@ pub struct HttpHostConfig {
     pub credentials: CredentialsConfig,
     /// True if it may be in a network of the operator, and need not have TLS.
     pub allow_private: bool,
-    /// True if requests to it stay within this organisation.
+    /// True if requests to it stay within this organization.
     pub internal: bool,
 }
 
@@ -60,7 +60,7 @@ pub struct HttpApiConfig {
     pub credentials: CredentialsConfig,
     /// True if it may be in a network of the operator, and need not have TLS.
     pub allow_private: bool,
-    /// True if requests to it stay within this organisation.
+    /// True if requests to it stay within this organization.
     pub internal: bool,
     /// Seconds of one call.
     pub timeout_s: u64,
@@ -112,70 +112,49 @@ const fn default_timeout() -> u64 {
 
 /// The services and APIs, with the values of the variables that their tables name.
 pub(super) fn read(reader: &mut ConfigReader<'_>) -> OutboundConfig {
-    let hosts = read_tables(reader, "runtimes.http.hosts", |reader, key, table: HostTable| {
-        let variables = (table.headers_env, table.query_env);
-        let mut credentials = read_credentials(reader, key, table.bearer_env, table.headers, variables);
-        let (secret_key, missing) = (format!("{key}.secret_env"), &mut credentials.missing);
-        let secret = table.secret_env.and_then(|name| reader.variable(&secret_key, &name, missing));
-        HttpHostConfig { secret, credentials, allow_private: table.allow_private, internal: table.internal }
-    });
-    let apis = read_tables(reader, "tools.http", |reader, key, table: ApiTable| {
-        if !(1..=CALL_TIMEOUT_SECS_MAX).contains(&table.timeout_s) {
-            reader.report(format!("{key}.timeout_s: it must be from 1 to {CALL_TIMEOUT_SECS_MAX}"));
-        }
-        let variables = (table.headers_env, table.query_env);
-        HttpApiConfig {
-            document: table.document,
-            base_url: table.base_url,
-            operations: table.operations,
-            credentials: read_credentials(reader, key, table.bearer_env, table.headers, variables),
-            allow_private: table.allow_private,
-            internal: table.internal,
-            timeout_s: table.timeout_s,
-        }
-    });
-    OutboundConfig { hosts, apis }
+    let (hosts, apis) = (reader.tables("runtimes.http.hosts"), reader.tables("tools.http"));
+    OutboundConfig {
+        hosts: hosts.into_iter().map(|table| read_host(reader, table)).collect(),
+        apis: apis.into_iter().map(|table| read_api(reader, table)).collect(),
+    }
 }
 
-/// Reads the tables below a key, each with its own key for problems.
-fn read_tables<'a, T: DeserializeOwned, C>(
-    reader: &mut ConfigReader<'a>,
-    key: &str,
-    mut read: impl FnMut(&mut ConfigReader<'a>, &str, T) -> C,
-) -> BTreeMap<String, C> {
-    let tables: BTreeMap<String, T> = reader.get(key).unwrap_or_default();
-    tables
-        .into_iter()
-        .map(|(name, table)| {
-            let config = read(reader, &format!("{key}.{name}"), table);
-            (name, config)
-        })
-        .collect()
+fn read_host(
+    reader: &mut ConfigReader<'_>,
+    NamedTable { name, key, members }: NamedTable<HostTable>,
+) -> (String, HttpHostConfig) {
+    let HostTable { secret_env, bearer_env, headers, headers_env, query_env, allow_private, internal } = members;
+    let headers = SecretHeaders { headers, bearer_env, headers_env };
+    let mut credentials = read_credentials(reader, &key, headers, query_env);
+    let (secret_key, missing) = (format!("{key}.secret_env"), &mut credentials.missing);
+    let secret = secret_env.and_then(|variable| reader.variable(&secret_key, &variable, missing));
+    (name, HttpHostConfig { secret, credentials, allow_private, internal })
+}
+
+fn read_api(
+    reader: &mut ConfigReader<'_>,
+    NamedTable { name, key, members }: NamedTable<ApiTable>,
+) -> (String, HttpApiConfig) {
+    let ApiTable { document, base_url, operations, timeout_s, allow_private, internal, .. } = members;
+    if !(1..=CALL_TIMEOUT_SECS_MAX).contains(&timeout_s) {
+        reader.report(format!("{key}.timeout_s: it must be from 1 to {CALL_TIMEOUT_SECS_MAX}"));
+    }
+    let ApiTable { bearer_env, headers, headers_env, query_env, .. } = members;
+    let headers = SecretHeaders { headers, bearer_env, headers_env };
+    let credentials = read_credentials(reader, &key, headers, query_env);
+    (name, HttpApiConfig { document, base_url, operations, credentials, allow_private, internal, timeout_s })
 }
 
 fn read_credentials(
     reader: &mut ConfigReader<'_>,
     key: &str,
-    bearer_env: Option<String>,
-    headers: BTreeMap<String, Secret>,
-    (headers_env, query_env): (BTreeMap<String, String>, BTreeMap<String, String>),
+    headers: SecretHeaders,
+    query_env: BTreeMap<String, String>,
 ) -> CredentialsConfig {
-    let (mut all, mut missing): (Vec<(String, Secret)>, Vec<String>) = (headers.into_iter().collect(), Vec::new());
-    if let Some(name) = bearer_env
-        && let Some(token) = reader.variable(&format!("{key}.bearer_env"), &name, &mut missing)
-    {
-        all.push(("authorization".to_owned(), Secret::new(format!("Bearer {}", token.reveal()))));
-    }
-    let mut named = |member: &str, variables: BTreeMap<String, String>| -> Vec<(String, Secret)> {
-        let value = |(header, name): (String, String)| {
-            let value = reader.variable(&format!("{key}.{member}.{header}"), &name, &mut missing)?;
-            Some((header, value))
-        };
-        variables.into_iter().filter_map(value).collect()
-    };
-    all.extend(named("headers_env", headers_env));
-    let query = named("query_env", query_env);
-    CredentialsConfig { headers: all, query, missing }
+    let mut missing = Vec::new();
+    let headers = headers.read(reader, key, &mut missing);
+    let query = reader.named_variables(&format!("{key}.query_env"), query_env, &mut missing);
+    CredentialsConfig { headers, query, missing }
 }
 
 #[cfg(test)]

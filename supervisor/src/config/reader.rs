@@ -19,6 +19,16 @@ pub(super) struct ConfigReader<'a> {
     problems: Vec<String>,
 }
 
+/// One of the tables below a key, such as `tools.http.NAME`.
+pub(super) struct NamedTable<T> {
+    /// Its name.
+    pub(super) name: String,
+    /// Its own key, for problems.
+    pub(super) key: String,
+    /// What it has.
+    pub(super) members: T,
+}
+
 impl<'a> ConfigReader<'a> {
     /// A reader without problems.
     pub(super) const fn new(merged: &'a config::Config) -> Self {
@@ -46,6 +56,20 @@ impl<'a> ConfigReader<'a> {
         value
     }
 
+    /// As [`ConfigReader::variable`], for a member that names a variable for each of several names.
+    pub(super) fn named_variables(
+        &mut self,
+        key: &str,
+        variables: BTreeMap<String, String>,
+        missing: &mut Vec<String>,
+    ) -> Vec<(String, Secret)> {
+        let value = |(name, variable): (String, String)| {
+            let value = self.variable(&format!("{key}.{name}"), &variable, missing)?;
+            Some((name, value))
+        };
+        variables.into_iter().filter_map(value).collect()
+    }
+
     /// The value of a variable of the process; `None` if it is not set, or empty.
     pub(super) fn find_variable(&self, name: &str) -> Option<Secret> {
         self.environment?.get(name).filter(|value| !value.is_empty()).map(Secret::new)
@@ -61,6 +85,13 @@ impl<'a> ConfigReader<'a> {
                 None
             }
         }
+    }
+
+    /// The tables below a key, in the order of their names.
+    pub(super) fn tables<T: DeserializeOwned>(&mut self, key: &str) -> Vec<NamedTable<T>> {
+        let tables: BTreeMap<String, T> = self.get(key).unwrap_or_default();
+        let named = |(name, members): (String, T)| NamedTable { key: format!("{key}.{name}"), name, members };
+        tables.into_iter().map(named).collect()
     }
 
     /// The text of a key, parsed; `None` if it is not set or cannot be parsed, which is a problem that says

@@ -36,7 +36,7 @@ pub struct ServerReport {
     /// Whether it is connected.
     #[serde(flatten)]
     pub status: ServerStatus,
-    /// True if a call of it is communication with something outside of this organisation.
+    /// True if a call of it is communication with something outside of this organization.
     pub is_external: bool,
     /// Its tools, in the order of their names.
     pub tools: Vec<ToolReport>,

@@ -68,7 +68,7 @@ impl Server {
         Ok(Self { settings, http, shared, calls: Semaphore::new(CALLS_MAX), observer, redaction })
     }
 
-    /// True if a call of it is communication with something outside of this organisation.
+    /// True if a call of it is communication with something outside of this organization.
     pub(super) const fn is_external(&self) -> bool {
         self.settings.is_external
     }

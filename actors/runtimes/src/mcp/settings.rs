@@ -24,7 +24,7 @@ pub struct ServerSettings {
     pub start_timeout: Duration,
     /// The tools that may be used; `None` for all.
     pub tools: Option<Vec<String>>,
-    /// True if a call of it is communication with something outside of this organisation.
+    /// True if a call of it is communication with something outside of this organization.
     pub is_external: bool,
 }
 

@@ -73,7 +73,7 @@ pub struct ProviderSettings {
     pub key: Option<ApiKey>,
     /// Overrides the address of the provider; the part before `chat/completions` or `messages`.
     pub base_url: Option<String>,
-    /// True if requests to it stay within this organisation. The operator decides: the address of a server does not
+    /// True if requests to it stay within this organization. The operator decides: the address of a server does not
     /// show where it passes a request on.
     pub internal: bool,
 }

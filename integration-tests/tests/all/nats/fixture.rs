@@ -63,13 +63,13 @@ pub(super) fn shared_url() -> Result<String> {
     std::env::var(variable).with_context(|| format!("{variable} names no server; `scripts/test` starts one"))
 }
 
-fn scripted() -> Scripted {
+fn script() -> Script {
     let call = |model: &str, reply| ScriptedCall { model: Some(model.to_owned()), reply, ..ScriptedCall::default() };
     let pieces = vec!["{\"text\": \"one ".to_owned(), "two ".to_owned(), "three\"}".to_owned()];
     let slow = ScriptedCall { delay_ms: 1_000, ..call("slow", ScriptedReply::Json(json!({ "text": "slow" }))) };
     let calls =
         vec![call("talk", ScriptedReply::Text { pieces, gap_ms: 60 }), call("silent", ScriptedReply::Silence), slow];
-    Scripted::new(Script { calls })
+    Script { calls }
 }
 
 /// A pod that takes requests over NATS.
@@ -98,7 +98,13 @@ pub(super) fn config(url: &str, prefix: &str) -> Result<(Config, TempDir)> {
 
 /// Assembles a pod that does not take requests yet.
 pub(super) async fn assemble(config: &Config) -> Result<Pod> {
-    let overrides = Overrides { providers: vec![Arc::new(scripted())], uses_nats: true, ..Overrides::default() };
+    assemble_with(config, script()).await
+}
+
+/// As [`assemble`], with another script of its models.
+pub(super) async fn assemble_with(config: &Config, script: Script) -> Result<Pod> {
+    let overrides =
+        Overrides { providers: vec![Arc::new(Scripted::new(script))], uses_nats: true, ..Overrides::default() };
     let pod = compose_with(config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides).await;
     pod.context("the pod cannot be assembled")
 }

@@ -3,6 +3,7 @@
 use greenroom_protocol as protocol;
 use protocol::{PrincipalId, TenantId, Timestamp};
 
+use super::of_owner;
 use crate::agent_memory::{DELETED_MAX, ForgetSelection, MemoryBatch, MemoryOwner};
 use crate::columns::from_int;
 use crate::error::StoreError;
@@ -144,22 +145,15 @@ impl Deleted<'_> {
     async fn delete_piece(self, store: &StoreHandle) -> Result<u64, StoreError> {
         let limit = i64::from(DELETED_MAX);
         let query = match self {
-            Self::Owner(owner, ForgetSelection::Source { name, before }) => sqlx::query(DELETE_OF_SOURCE)
-                .bind(owner.tenant.as_str())
-                .bind(owner.agent.as_str())
-                .bind(name.as_str())
-                .bind(before.map(Timestamp::as_micros))
-                .bind(limit),
-            Self::Owner(owner, ForgetSelection::All) => sqlx::query(DELETE_OF_OWNER)
-                .bind(owner.tenant.as_str())
-                .bind(owner.agent.as_str())
-                .bind(None::<Vec<u8>>)
-                .bind(limit),
-            Self::Owner(owner, ForgetSelection::One(id)) => sqlx::query(DELETE_OF_OWNER)
-                .bind(owner.tenant.as_str())
-                .bind(owner.agent.as_str())
-                .bind(Some(id.as_bytes().to_vec()))
-                .bind(limit),
+            Self::Owner(owner, ForgetSelection::Source { name, before }) => {
+                of_owner(DELETE_OF_SOURCE, owner).bind(name.as_str()).bind(before.map(Timestamp::as_micros)).bind(limit)
+            }
+            Self::Owner(owner, ForgetSelection::All) => {
+                of_owner(DELETE_OF_OWNER, owner).bind(None::<Vec<u8>>).bind(limit)
+            }
+            Self::Owner(owner, ForgetSelection::One(id)) => {
+                of_owner(DELETE_OF_OWNER, owner).bind(Some(id.as_bytes().to_vec())).bind(limit)
+            }
             Self::Tenant(tenant, user) => sqlx::query(DELETE_OF_TENANT)
                 .bind(tenant.as_str())
                 .bind(user.map(|user| user.issuer.as_str()))

@@ -5,6 +5,7 @@ use protocol::{ContentHash, PrincipalId, TenantId, Timestamp};
 use sqlx::sqlite::SqliteRow;
 
 use super::commands::{DeleteMemories, MemoryKey};
+use super::of_owner;
 use crate::agent_memory::{DELETED_MAX, ForgetSelection, MemoryOwner};
 use crate::error::StoreError;
 use crate::sqlite::columns::Columns as _;
@@ -55,19 +56,11 @@ impl Deleted<'_> {
     /// The first of the memories that are still there.
     async fn select(self, store: &StoreHandle) -> Result<Vec<SqliteRow>, StoreError> {
         let query = match self {
-            Self::Owner(owner) => {
-                sqlx::query(SELECT_ALL).bind(owner.tenant.as_str()).bind(owner.agent.as_str()).bind(DELETED_MAX)
+            Self::Owner(owner) => of_owner(SELECT_ALL, owner).bind(DELETED_MAX),
+            Self::One(owner, id) => of_owner(SELECT_ONE, owner).bind(id.as_bytes().as_slice()),
+            Self::Source(owner, name, before) => {
+                of_owner(SELECT_OF_SOURCE, owner).bind(name).bind(before.map(Timestamp::as_micros)).bind(DELETED_MAX)
             }
-            Self::One(owner, id) => sqlx::query(SELECT_ONE)
-                .bind(owner.tenant.as_str())
-                .bind(owner.agent.as_str())
-                .bind(id.as_bytes().as_slice()),
-            Self::Source(owner, name, before) => sqlx::query(SELECT_OF_SOURCE)
-                .bind(owner.tenant.as_str())
-                .bind(owner.agent.as_str())
-                .bind(name)
-                .bind(before.map(Timestamp::as_micros))
-                .bind(DELETED_MAX),
             Self::Tenant(tenant) => sqlx::query(SELECT_OF_TENANT).bind(tenant.as_str()).bind(DELETED_MAX),
             Self::User(tenant, user) => sqlx::query(SELECT_OF_USER)
                 .bind(tenant.as_str())

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use greenroom_protocol::{Cause, ErrorCode, PodId, Subjects};
 use tokio::sync::watch;
+use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
 use self::options::{options, secured, servers};
@@ -145,14 +146,14 @@ impl NatsConnection {
     /// As [`NatsConnection::try_publish`], with an inbox for the reply.
     pub(crate) fn try_request(&self, subject: Subject, inbox: String, headers: HeaderMap, body: Bytes) {
         let sending = self.client.publish_with_reply_and_headers(subject, inbox, headers, body);
-        if !matches!(sending.now_or_never(), Some(Ok(()))) {
+        if !matches!(result_now(sending), Some(Ok(()))) {
             self.metrics.nats().count_dropped(DroppedMessage::Outgoing);
         }
     }
 
     /// As [`NatsConnection::publish`], for a caller that cannot wait at all.
     pub(crate) fn try_publish(&self, subject: Subject, headers: HeaderMap, body: Bytes) -> bool {
-        let is_sent = self.send(subject, headers, body).now_or_never() == Some(true);
+        let is_sent = result_now(self.send(subject, headers, body)) == Some(true);
         if !is_sent {
             self.metrics.nats().count_dropped(DroppedMessage::Outgoing);
         }
@@ -214,6 +215,13 @@ impl NatsSubscription {
     }
 }
 
+/// The result of a future that has one now; it is not polled again. A task that has done much since it began to run has no
+/// budget of tokio left, and every channel of tokio seems to have nothing, and to take nothing, until the task has yielded.
+/// What cannot wait would be dropped then, although the connection takes it.
+pub(super) fn result_now<F: Future>(future: F) -> Option<F::Output> {
+    unconstrained(future).now_or_never()
+}
+
 fn lost(message: &str) -> Cause {
     Cause::new(ErrorCode::StoreUnavailable, message)
 }
@@ -268,5 +276,23 @@ impl ConnectionEvents {
     fn report(&self) {
         // When the next report is due, the reloader reports it.
         let _ = self.readiness.report(self.metrics.generations(), Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_has_sent_many_messages_without_a_pause_sends_the_next_one_too() {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let (config, pod) = (NatsConfig::for_url("nats://127.0.0.1:1"), PodId::new("pod").unwrap());
+        let opened = NatsConnection::open(&config, &pod, Arc::default(), Arc::clone(&metrics)).await;
+        let connection = opened.unwrap();
+        // Texts of more steps than a task may send before it has to yield.
+        for number in 0..1_000 {
+            assert!(connection.try_publish("texts".into(), HeaderMap::new(), Bytes::new()), "message {number}");
+        }
+        assert!(metrics.render().contains("nats_dropped{message=\"outgoing\"} 0"));
     }
 }

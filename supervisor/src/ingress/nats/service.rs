@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::connection::NatsSubscription;
+use super::connection::{NatsSubscription, result_now};
 use super::discovery::Discovery;
 use super::endpoints::{EndpointKind, endpoints};
 use super::message::{Incoming, read, wants_frames};
@@ -162,7 +162,7 @@ impl NatsService {
             }
         }
         // What has arrived before the marker is here already.
-        while let Some(Some((index, message))) = messages.next().now_or_never() {
+        while let Some(Some((index, message))) = result_now(messages.next()) {
             self.on_message(tasks, index, message);
         }
         self.starting.wait_none(DRAIN_STEP_MAX).await;

@@ -7,6 +7,7 @@
 
 mod database;
 mod guard;
+mod memory;
 mod problem;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use greenroom_protocol::{Cause, Json};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Error, Result, Statement, params_from_iter};
+use rusqlite::{Connection, Error, Result, Row, Statement, params_from_iter};
 use serde_json::Number;
 
 use super::super::computation::invalid;
@@ -124,26 +124,31 @@ fn try_select(connection: &Connection, sql: &str, bounds: Bounds) -> Result<Sele
     }
     let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
     let mut rows: Vec<Vec<Json>> = Vec::new();
-    let (mut bytes, mut truncated) = (0_usize, false);
+    let (mut bytes_left, mut truncated) = (bounds.result_bytes, false);
     let mut found = statement.query([])?;
     while let Some(row) = found.next()? {
-        if rows.len() >= bounds.rows {
+        // No row of many long values is read as a whole.
+        let values = if rows.len() < bounds.rows { row_within(row, columns.len(), &mut bytes_left)? } else { None };
+        let Some(values) = values else {
             truncated = true;
             break;
-        }
-        let mut values = Vec::with_capacity(columns.len());
-        for index in 0..columns.len() {
-            values.push(json_of(row.get_ref(index)?));
-        }
-        bytes = bytes.saturating_add(values.iter().map(|value| value.to_string().len() + 1).sum::<usize>());
-        if bytes > bounds.result_bytes {
-            truncated = true;
-            break;
-        }
+        };
         rows.push(values);
     }
     drop(found);
     Ok(Selected { columns, rows, truncated })
+}
+
+/// The values of a row, whose bytes as JSON are taken off those that are left; `None` if they are too few.
+fn row_within(row: &Row<'_>, columns: usize, bytes_left: &mut usize) -> Result<Option<Vec<Json>>> {
+    let mut values = Vec::with_capacity(columns);
+    for index in 0..columns {
+        let value = json_of(row.get_ref(index)?);
+        let Some(left) = bytes_left.checked_sub(value.to_string().len() + 1) else { return Ok(None) };
+        *bytes_left = left;
+        values.push(value);
+    }
+    Ok(Some(values))
 }
 
 /// A value of the result. A number that JSON lacks is null.

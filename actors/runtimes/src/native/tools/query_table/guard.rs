@@ -1,8 +1,8 @@
 //! What a statement may do, and how much: it reads the loaded tables by a closed list of functions, and ends at the first
 //! of its bounds. The steps of SQLite are counted, so that the same statement always ends at the same step. One step may
 //! compare long texts, so the time has a bound too, at which only statements end that take far longer than others of as
-//! many steps. The memory is that of the process, because nothing else knows what a sort uses: only its growth while the
-//! statement runs counts.
+//! many steps. What the statement adds to the memory of the process is bounded last ([`super::memory`]); the sizes of values,
+//! rows and tables are bounds of its connection.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use rusqlite::{Connection, Result};
 
 use super::super::computation::too_large;
 use super::TableInfo;
+use super::memory::MemoryGrowth;
 use super::problem::internal;
 
 /// Steps of SQLite after which the bounds are checked: few, because each may take milliseconds.
@@ -127,7 +128,7 @@ pub(super) struct Bounds {
     pub(super) steps: u64,
     /// How long the statement may run.
     pub(super) time_max: Duration,
-    /// Bytes by which the process may grow while the statement runs.
+    /// Bytes that the statement may add to the memory of the process.
     pub(super) memory_bytes: u64,
 }
 
@@ -164,8 +165,8 @@ impl Exceeded {
                 bounds.time_max.as_secs()
             ))),
             MEMORY => Some(too_large(format!(
-                "the query was ended because the process has grown by more than {} MiB; sort and group fewer rows, or \
-                 shorter texts",
+                "the query was ended because it has added more than {} MiB to the memory of the pod; sort and group fewer \
+                 rows, or shorter texts",
                 bounds.memory_bytes / (1024 * 1024)
             ))),
             _ => None,
@@ -192,6 +193,8 @@ fn try_protect(connection: &Connection, tables: &[TableInfo]) -> Result<()> {
         (Limit::SQLITE_LIMIT_VDBE_OP, INSTRUCTIONS_MAX),
         (Limit::SQLITE_LIMIT_COMPOUND_SELECT, COMPOUND_MAX),
         (Limit::SQLITE_LIMIT_COLUMN, COLUMNS_MAX),
+        // It has no parameters.
+        (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 0),
         (Limit::SQLITE_LIMIT_ATTACHED, 0),
         (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
     ] {
@@ -218,7 +221,7 @@ fn authorize(known: &BTreeSet<String>, action: AuthAction<'_>) -> Authorization 
 /// Those of SQLite.
 pub(super) fn limit_steps(connection: &Connection, bounds: Bounds) -> Result<Exceeded> {
     let exceeded = Exceeded::default();
-    let (flag, before, started) = (exceeded.clone(), resident_bytes(), Instant::now());
+    let (flag, mut memory, started) = (exceeded.clone(), MemoryGrowth::begin(), Instant::now());
     let (mut steps, mut checks) = (0_u64, 0_u64);
     let check = move || {
         steps = steps.saturating_add(u64::from(CHECK_STEPS.unsigned_abs()));
@@ -231,11 +234,7 @@ pub(super) fn limit_steps(connection: &Connection, bounds: Bounds) -> Result<Exc
             flag.0.store(TIME, Ordering::Relaxed);
             return true;
         }
-        if !checks.is_multiple_of(MEMORY_CHECKS) {
-            return false;
-        }
-        let growth = resident_bytes().zip(before).map(|(now, before)| now.saturating_sub(before));
-        let is_exceeded = growth.is_some_and(|growth| growth > bounds.memory_bytes);
+        let is_exceeded = checks.is_multiple_of(MEMORY_CHECKS) && memory.exceeds(bounds.memory_bytes);
         if is_exceeded {
             flag.0.store(MEMORY, Ordering::Relaxed);
         }
@@ -243,12 +242,4 @@ pub(super) fn limit_steps(connection: &Connection, bounds: Bounds) -> Result<Exc
     };
     connection.progress_handler(CHECK_STEPS, Some(check))?;
     Ok(exceeded)
-}
-
-/// The resident memory of the process; `None` where the system does not report it.
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kibibytes.checked_mul(1024)
 }

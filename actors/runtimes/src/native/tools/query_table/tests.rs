@@ -69,7 +69,8 @@ async fn a_document_that_is_one_page_of_a_longer_list_is_named_as_such() {
     let harness = harness();
     let page = br#"{"value": [{"id": 1, "amount": 10}, {"id": 2, "amount": 20}], "total_count": 70}"#;
     let page = harness.files.store_artifact(page, "page.json", "application/json").await.unwrap();
-    let result = call(&harness, json!({ "file": page.to_json(), "sql": "SELECT sum(amount) FROM data" })).await.unwrap();
+    let result =
+        call(&harness, json!({ "file": page.to_json(), "sql": "SELECT sum(amount) FROM data" })).await.unwrap();
     assert_eq!(result["rows"], json!([[30]]));
     let notes = result["tables"][0]["notes"].to_string();
     assert!(notes.contains("may be one page of a longer list"), "{notes}");
@@ -156,6 +157,8 @@ async fn a_statement_reads_the_tables_and_nothing_else() {
         "SELECT fts3_tokenizer('simple')",
         "SELECT sqlite_version()",
         "SELECT CURRENT_TIMESTAMP",
+        "SELECT ?1 FROM data",
+        "SELECT :name FROM data",
         "SELECT date('now')",
         "SELECT strftime('%Y')",
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",

@@ -60,6 +60,7 @@ mod readers;
 mod runs;
 mod shared;
 mod tick;
+mod tls;
 mod transaction;
 mod unit;
 

@@ -17,6 +17,7 @@ mod pods;
 mod prune;
 mod refusals;
 mod silence;
+mod tls;
 
 use greenroom_protocol as protocol;
 use protocol::{AgentId, CallKey, ContentHash, MicroUsd, PriceBasis};

@@ -24,6 +24,7 @@ pub(crate) mod inventory;
 pub(crate) mod key;
 pub(crate) mod object_artifacts;
 pub(crate) mod objects;
+pub mod place;
 mod sweep;
 mod verify;
 

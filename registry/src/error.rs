@@ -100,6 +100,19 @@ pub enum StoreError {
     /// The database belongs to another data directory.
     #[error("{0}")]
     OtherDirectory(String),
+    /// Another pod of the database stores artifacts where this one would not find them.
+    #[error(
+        "the pod {pod} uses the same database and stores artifacts elsewhere ({place}) than this one ({own}), so neither \
+         would find those of the other"
+    )]
+    ArtifactsNotShared {
+        /// The id of the other pod.
+        pod: String,
+        /// Where it stores them.
+        place: String,
+        /// Where this pod does.
+        own: String,
+    },
     /// The server of the database refuses this pod.
     #[error("the server of the database refuses this pod: {reason}")]
     Refused {
@@ -203,6 +216,14 @@ impl StoreError {
                 "other_directory",
                 "use the data directory that it belongs to, or another database (`store.url`, `DATABASE_URL`)",
             ),
+            Self::ArtifactsNotShared { pod, place, own } => {
+                let message = format!(
+                    "{self}; give all pods the same `s3.endpoint` and `s3.bucket` (S3_ENDPOINT, S3_BUCKET), or \
+                     `artifacts.shared = true` if every pod mounts one folder as DATA_DIR/artifacts"
+                );
+                let details = serde_json::json!({ "pod": pod, "pod_artifacts": place, "artifacts": own });
+                return Cause::new(ErrorCode::ArtifactsNotShared, message).with_details(details);
+            }
             Self::Refused { fault, .. } => (fault.as_str(), fault.advice()),
             Self::Unreachable(_) => {
                 ("unreachable", "check its server and its URL (`store.url`, `DATABASE_URL`); accepted work is safe")
@@ -251,6 +272,7 @@ impl StoreError {
             | Self::Timeout
             | Self::OutcomeUnknown
             | Self::Overrun
+            | Self::ArtifactsNotShared { .. }
             | Self::Refused { .. }
             | Self::Unreachable(_)
             | Self::Lapsed

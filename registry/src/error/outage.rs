@@ -44,6 +44,7 @@ impl StoreError {
             | Self::Chain(_)
             | Self::OtherDatabase(_)
             | Self::OtherDirectory(_)
+            | Self::ArtifactsNotShared { .. }
             | Self::PodDead
             | Self::Unsupported(_)
             | Self::Redis(_)

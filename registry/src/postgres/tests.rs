@@ -12,6 +12,7 @@ mod many_chains;
 mod nudge;
 mod outage;
 mod owners;
+mod places;
 mod plain;
 mod pods;
 mod prune;

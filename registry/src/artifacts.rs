@@ -22,9 +22,9 @@ pub(crate) mod content_scan;
 pub(crate) mod hash_scan;
 pub(crate) mod inventory;
 pub(crate) mod key;
+pub mod location;
 pub(crate) mod object_artifacts;
 pub(crate) mod objects;
-pub mod place;
 mod sweep;
 mod verify;
 

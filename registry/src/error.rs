@@ -102,14 +102,14 @@ pub enum StoreError {
     OtherDirectory(String),
     /// Another pod of the database stores artifacts where this one would not find them.
     #[error(
-        "the pod {pod} uses the same database and stores artifacts elsewhere ({place}) than this one ({own}), so neither \
+        "the pod {pod} uses the same database and stores artifacts elsewhere ({location}) than this one ({own}), so neither \
          would find those of the other"
     )]
     ArtifactsNotShared {
         /// The id of the other pod.
         pod: String,
         /// Where it stores them.
-        place: String,
+        location: String,
         /// Where this pod does.
         own: String,
     },
@@ -216,12 +216,12 @@ impl StoreError {
                 "other_directory",
                 "use the data directory that it belongs to, or another database (`store.url`, `DATABASE_URL`)",
             ),
-            Self::ArtifactsNotShared { pod, place, own } => {
+            Self::ArtifactsNotShared { pod, location, own } => {
                 let message = format!(
                     "{self}; give all pods the same `s3.endpoint` and `s3.bucket` (S3_ENDPOINT, S3_BUCKET), or \
                      `artifacts.shared = true` if every pod mounts one folder as DATA_DIR/artifacts"
                 );
-                let details = serde_json::json!({ "pod": pod, "pod_artifacts": place, "artifacts": own });
+                let details = serde_json::json!({ "pod": pod, "pod_artifacts": location, "artifacts": own });
                 return Cause::new(ErrorCode::ArtifactsNotShared, message).with_details(details);
             }
             Self::Refused { fault, .. } => (fault.as_str(), fault.advice()),

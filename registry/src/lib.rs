@@ -47,7 +47,7 @@ mod stores;
 #[cfg(test)]
 mod suite;
 
-pub use artifacts::place::ArtifactPlace;
+pub use artifacts::location::ArtifactLocation;
 pub use error::{S3Fault, ServerFault, StoreError};
 pub use fs_artifacts::{FolderSharing, open_fs_artifacts};
 pub use in_memory::artifacts::in_memory_artifacts;
@@ -161,11 +161,15 @@ pub async fn open_sqlite(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
 /// [`StoreError::Unreachable`] if its server cannot be reached, [`StoreError::Refused`] if it refuses this pod;
 /// [`StoreError::Unmigrated`] if its schema is older than this release needs ([`migrate_postgres`]),
 /// [`StoreError::Version`] if it is newer, [`StoreError::Corrupt`] if it lacks functions;
-/// [`StoreError::ArtifactsNotShared`] if another pod uses it that stores artifacts in another place than `place`, or both in
+/// [`StoreError::ArtifactsNotShared`] if another pod uses it that stores artifacts in another place than `location`, or both in
 /// folders of their own: the lease of a pod that was killed is waited for, which takes a few seconds; [`StoreError`] if it
 /// belongs to other pods, or does not contain the audit record that this pod signed last.
-pub async fn open_postgres(url: &str, place: &ArtifactPlace, parts: StoreParts) -> Result<OpenedStores, StoreError> {
-    postgres::open(url, postgres::lane_count(), place, parts).await
+pub async fn open_postgres(
+    url: &str,
+    location: &ArtifactLocation,
+    parts: StoreParts,
+) -> Result<OpenedStores, StoreError> {
+    postgres::open(url, postgres::lane_count(), location, parts).await
 }
 
 /// The pods of a PostgreSQL database whose leases have not expired, and the format of journals that they may write.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::artifacts::place::ArtifactPlace;
+use crate::artifacts::location::ArtifactLocation;
 use crate::audit::root_chain::registrations;
 use crate::error::StoreError;
 use crate::group_commit::{CommandSender, queue};
@@ -78,7 +78,7 @@ pub(crate) async fn migrate(url: &str) -> Result<i64, StoreError> {
 pub(crate) async fn open(
     url: &str,
     lanes: usize,
-    place: &ArtifactPlace,
+    location: &ArtifactLocation,
     parts: StoreParts,
 ) -> Result<OpenedStores, StoreError> {
     let StoreParts { clock, signer, artifacts, pod } = parts;
@@ -89,7 +89,7 @@ pub(crate) async fn open(
     let identity = Identity::claim(&mut connection, signer.chain_key()).await?;
     identity.check(signer.chain_key(), saved.as_ref())?;
     check_saved(&mut connection, saved.as_ref()).await?;
-    let pod = join(&mut connection, NewPod { name: pod, lanes, artifacts: place }, &*clock).await?;
+    let pod = join(&mut connection, NewPod { name: pod, lanes, artifacts: location }, &*clock).await?;
     let events = registrations(&signer, &identity.database, pod.name.as_str(), &pod.chains, clock.now());
     let tip = append(&mut connection, pod.id, clock.now(), &events).await?;
     drop(connection);

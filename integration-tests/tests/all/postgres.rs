@@ -123,8 +123,8 @@ async fn expect_not_shared(terminal: &CliHarness, own: &str, other: &str) -> Res
     assert!(error["details"]["pod"].is_string(), "{error:#}");
     let message = error["message"].as_str().context("a message")?;
     for (member, expected) in [("artifacts", own), ("pod_artifacts", other)] {
-        let place = error["details"][member].as_str().context("a place")?;
-        assert!(place.ends_with(expected) && message.contains(place), "{member}: {error:#}");
+        let location = error["details"][member].as_str().context("a place")?;
+        assert!(location.ends_with(expected) && message.contains(location), "{member}: {error:#}");
     }
     assert!(!error.to_string().contains(&s3_variables()?[3].1), "{error:#}");
     Ok(())
@@ -138,7 +138,7 @@ async fn a_further_pod_needs_artifacts_that_all_pods_of_the_database_share() -> 
         terminal.set_variable("GREENROOM_AUDIT_KEY", &"7".repeat(64));
     }
     let s3 = s3_variables()?;
-    let bucket_place = format!("/{}/artifacts", s3[1].1);
+    let bucket_location = format!("/{}/artifacts", s3[1].1);
     s3.iter().for_each(|(name, value)| bucket.set_variable(name, value));
     first.run(&["db", "migrate"]).await?.expect_success()?;
     let up = first.start(&["up"])?;
@@ -147,7 +147,7 @@ async fn a_further_pod_needs_artifacts_that_all_pods_of_the_database_share() -> 
     // That this pod shares its folder does not let it find what the other one has in its own.
     folder.set_variable("GREENROOM_ARTIFACTS_SHARED", "true");
     expect_not_shared(&folder, "shared folder", "own folder").await?;
-    expect_not_shared(&bucket, &bucket_place, "own folder").await?;
+    expect_not_shared(&bucket, &bucket_location, "own folder").await?;
     up.terminate()?;
     assert_eq!(up.wait().await?.code, 0);
 
@@ -155,11 +155,11 @@ async fn a_further_pod_needs_artifacts_that_all_pods_of_the_database_share() -> 
     let up = first.start(&["up"])?;
     up.wait_for_output("greenroom is up").await?;
     bucket.run(&["agents", "list"]).await?.expect_success()?;
-    expect_not_shared(&folder, "shared folder", &bucket_place).await?;
+    expect_not_shared(&folder, "shared folder", &bucket_location).await?;
     // Another bucket, as far as an address shows it.
     bucket.set_variable("S3_ENDPOINT", &variable("GREENROOM_TEST_S3_TLS_URL")?);
     bucket.set_variable("S3_CA_FILE", &variable("GREENROOM_TEST_CA_FILE")?);
-    expect_not_shared(&bucket, &bucket_place, &bucket_place).await?;
+    expect_not_shared(&bucket, &bucket_location, &bucket_location).await?;
     up.terminate()?;
     assert_eq!(up.wait().await?.code, 0);
     folder.run(&["agents", "list"]).await?.expect_success()?;

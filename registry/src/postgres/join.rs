@@ -9,7 +9,7 @@ use serde::Deserialize;
 use sqlx::postgres::PgConnection;
 use tokio::time::{Instant, interval, timeout};
 
-use crate::artifacts::place::ArtifactPlace;
+use crate::artifacts::location::ArtifactLocation;
 use crate::cluster::{JOURNAL_VERSION, JOURNAL_VERSION_MIN};
 use crate::error::StoreError;
 use crate::postgres::connection::{STATEMENT_TIMEOUT, read_clock};
@@ -30,7 +30,7 @@ pub(super) struct NewPod<'p> {
     pub(super) name: PodId,
     pub(super) lanes: usize,
     /// Where it stores artifacts.
-    pub(super) artifacts: &'p ArtifactPlace,
+    pub(super) artifacts: &'p ArtifactLocation,
 }
 
 #[derive(Deserialize)]
@@ -86,9 +86,9 @@ pub(super) async fn join(
     }
 }
 
-fn not_shared(other: PodApart, own: &ArtifactPlace) -> StoreError {
-    let place = other.artifacts.unwrap_or_else(|| "not known".to_owned());
-    StoreError::ArtifactsNotShared { pod: other.pod, place, own: own.to_string() }
+fn not_shared(other: PodApart, own: &ArtifactLocation) -> StoreError {
+    let location = other.artifacts.unwrap_or_else(|| "not known".to_owned());
+    StoreError::ArtifactsNotShared { pod: other.pod, location, own: own.to_string() }
 }
 
 enum Attempt {

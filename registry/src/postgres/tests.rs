@@ -1,6 +1,7 @@
 //! Tests that need a server of PostgreSQL: several pods on one database, death, lost outcomes, tampering, schemas.
 
 mod agent_memory;
+mod artifact_locations;
 mod audit;
 mod charged;
 mod faults;
@@ -12,7 +13,6 @@ mod many_chains;
 mod nudge;
 mod outage;
 mod owners;
-mod places;
 mod plain;
 mod pods;
 mod prune;

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
 use super::call_proxy::{CallFault, CallProxy};
 use super::*;
 use crate::cluster::ClusterStore;
-use crate::{ArtifactPlace, migrate_postgres, postgres as store};
+use crate::{ArtifactLocation, migrate_postgres, postgres as store};
 
 /// The variable with the URL of a server, as a user who may create databases.
 const URL_VARIABLE: &str = "GREENROOM_TEST_POSTGRES_URL";
@@ -131,14 +131,14 @@ pub(crate) async fn open_pod_with(
 ) -> Result<TestStores, StoreError> {
     let parts = postgres_parts(name, clock);
     let pod = parts.pod.clone();
-    Ok(TestStores::run(store::open(url, lanes, &ArtifactPlace::SharedFolder, parts).await?, pod, None))
+    Ok(TestStores::run(store::open(url, lanes, &ArtifactLocation::SharedFolder, parts).await?, pod, None))
 }
 
 /// A pod with one lane that stores its artifacts in this place, as the other pods see it.
-pub(crate) async fn open_pod_at(url: &str, name: &str, place: &ArtifactPlace) -> Result<TestStores, StoreError> {
+pub(crate) async fn open_pod_at(url: &str, name: &str, location: &ArtifactLocation) -> Result<TestStores, StoreError> {
     let parts = postgres_parts(name, fixed_clock());
     let pod = parts.pod.clone();
-    Ok(TestStores::run(store::open(url, 1, place, parts).await?, pod, None))
+    Ok(TestStores::run(store::open(url, 1, location, parts).await?, pod, None))
 }
 
 fn postgres_parts(name: &str, clock: Arc<dyn Clock>) -> StoreParts {

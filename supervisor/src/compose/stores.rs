@@ -50,8 +50,8 @@ pub async fn open(
             opened.map_err(|error| name_store(error.cause(), &config.store, None))
         }
         SupportedStore::Postgres(url) => {
-            let (place, parts) = (config.artifacts.place(), open_parts(config, pod, clock, ids).await?);
-            let opened = greenroom_registry::open_postgres(url, &place, parts).await;
+            let (location, parts) = (config.artifacts.location(), open_parts(config, pod, clock, ids).await?);
+            let opened = greenroom_registry::open_postgres(url, &location, parts).await;
             opened.map_err(|error| opening_error(&error, config))
         }
     }

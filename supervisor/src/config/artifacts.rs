@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use greenroom_registry::ArtifactPlace;
+use greenroom_registry::ArtifactLocation;
 use url::Url;
 
 use super::reader::ConfigReader;
@@ -47,16 +47,16 @@ impl ArtifactsConfig {
     /// True if each pod of a cluster reads what another one stores.
     #[must_use]
     pub fn are_shared(&self) -> bool {
-        self.place().is_shared()
+        self.location().is_shared()
     }
 
     /// Where they are, as the other pods of the database see it.
     #[must_use]
-    pub fn place(&self) -> ArtifactPlace {
+    pub fn location(&self) -> ArtifactLocation {
         match (&self.s3, self.shared) {
-            (Some(s3), _) => ArtifactPlace::Bucket(s3.address()),
-            (None, true) => ArtifactPlace::SharedFolder,
-            (None, false) => ArtifactPlace::OwnFolder,
+            (Some(s3), _) => ArtifactLocation::Bucket(s3.address()),
+            (None, true) => ArtifactLocation::SharedFolder,
+            (None, false) => ArtifactLocation::OwnFolder,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use greenroom_protocol::Period;
-use greenroom_registry::ArtifactPlace;
+use greenroom_registry::ArtifactLocation;
 use greenroom_registry::redis::rates::OnRedisLoss;
 
 use super::artifacts::S3Endpoint;
@@ -382,14 +382,14 @@ fn pods_share_artifacts_in_a_bucket_or_in_a_folder_that_all_of_them_mount() {
         load(&Flags::default(), environment(variables).into_iter()).unwrap().config.artifacts
     };
     let shared = ("GREENROOM_ARTIFACTS_SHARED", "true");
-    for (variables, place) in [
-        (&[][..], ArtifactPlace::OwnFolder),
-        (&[shared][..], ArtifactPlace::SharedFolder),
-        (&BUCKET[..], ArtifactPlace::Bucket("http://127.0.0.1:9000/ai-agents/artifacts".to_owned())),
-        (&BUCKET[1..], ArtifactPlace::Bucket("s3://ai-agents/artifacts".to_owned())),
+    for (variables, location) in [
+        (&[][..], ArtifactLocation::OwnFolder),
+        (&[shared][..], ArtifactLocation::SharedFolder),
+        (&BUCKET[..], ArtifactLocation::Bucket("http://127.0.0.1:9000/ai-agents/artifacts".to_owned())),
+        (&BUCKET[1..], ArtifactLocation::Bucket("s3://ai-agents/artifacts".to_owned())),
     ] {
         let artifacts = load_with(variables);
-        assert_eq!((artifacts.place(), artifacts.are_shared()), (place, !variables.is_empty()), "{variables:?}");
+        assert_eq!((artifacts.location(), artifacts.are_shared()), (location, !variables.is_empty()), "{variables:?}");
     }
 }
 

@@ -2,33 +2,33 @@
 
 use greenroom_protocol::ErrorCode;
 
-use crate::ArtifactPlace;
+use crate::ArtifactLocation;
 use crate::error::StoreError;
 use crate::suite::NOW;
 use crate::suite::postgres::{TestDatabase, open_pod_at};
 
-fn bucket(name: &str) -> ArtifactPlace {
-    ArtifactPlace::Bucket(format!("http://s3.example/{name}/artifacts"))
+fn bucket(name: &str) -> ArtifactLocation {
+    ArtifactLocation::Bucket(format!("http://s3.example/{name}/artifacts"))
 }
 
-/// Fails unless a pod with artifacts in `own` is refused because of `pod_a` with artifacts in `place`.
-async fn expect_refused(database: &TestDatabase, own: &ArtifactPlace, place: &str) {
+/// Fails unless a pod with artifacts in `own` is refused because of `pod_a` with artifacts in `location`.
+async fn expect_refused(database: &TestDatabase, own: &ArtifactLocation, location: &str) {
     let error = open_pod_at(&database.url(), "pod_z", own).await.err();
     assert!(matches!(error, Some(StoreError::ArtifactsNotShared { .. })), "{own}: {error:?}");
     let cause = error.unwrap().cause();
     assert_eq!(cause.code, ErrorCode::ArtifactsNotShared);
-    let details = serde_json::json!({ "pod": "pod_a", "pod_artifacts": place, "artifacts": own.as_str() });
+    let details = serde_json::json!({ "pod": "pod_a", "pod_artifacts": location, "artifacts": own.as_str() });
     assert_eq!(cause.details, details);
-    assert!(cause.message.contains(place) && cause.message.contains(own.as_str()), "{cause}");
+    assert!(cause.message.contains(location) && cause.message.contains(own.as_str()), "{cause}");
     assert_eq!(database.count("SELECT count(*) FROM pods WHERE pod = 'pod_z'").await, 0, "it has not joined");
 }
 
 #[tokio::test]
 async fn a_pod_joins_only_pods_that_store_artifacts_where_it_does() {
-    for first in [ArtifactPlace::OwnFolder, ArtifactPlace::SharedFolder, bucket("one")] {
+    for first in [ArtifactLocation::OwnFolder, ArtifactLocation::SharedFolder, bucket("one")] {
         let database = TestDatabase::migrated().await;
         let a = open_pod_at(&database.url(), "pod_a", &first).await.unwrap();
-        for own in [ArtifactPlace::OwnFolder, ArtifactPlace::SharedFolder, bucket("one"), bucket("two")] {
+        for own in [ArtifactLocation::OwnFolder, ArtifactLocation::SharedFolder, bucket("one"), bucket("two")] {
             if own == first && own.is_shared() {
                 open_pod_at(&database.url(), "pod_b", &own).await.unwrap().stores.maintenance.close(NOW).await.unwrap();
             } else {
@@ -41,13 +41,13 @@ async fn a_pod_joins_only_pods_that_store_artifacts_where_it_does() {
 }
 
 #[tokio::test]
-async fn of_pods_with_different_places_that_start_together_one_joins() {
-    for places in [[ArtifactPlace::OwnFolder, ArtifactPlace::OwnFolder], [bucket("one"), bucket("two")]] {
+async fn of_pods_with_different_locations_that_start_together_one_joins() {
+    for locations in [[ArtifactLocation::OwnFolder, ArtifactLocation::OwnFolder], [bucket("one"), bucket("two")]] {
         let database = TestDatabase::migrated().await;
         let url = database.url();
         let (first, second) = tokio::join!(
-            Box::pin(open_pod_at(&url, "pod_a", &places[0])),
-            Box::pin(open_pod_at(&url, "pod_b", &places[1])),
+            Box::pin(open_pod_at(&url, "pod_a", &locations[0])),
+            Box::pin(open_pod_at(&url, "pod_b", &locations[1])),
         );
         assert!(first.is_ok() != second.is_ok(), "one of them joins");
         let refused = first.err().or_else(|| second.err());
@@ -59,19 +59,19 @@ async fn of_pods_with_different_places_that_start_together_one_joins() {
 #[tokio::test]
 async fn a_pod_with_a_folder_of_its_own_joins_once_the_lease_of_one_that_was_killed_has_expired() {
     let database = TestDatabase::migrated().await;
-    let a = open_pod_at(&database.url(), "pod_a", &ArtifactPlace::OwnFolder).await.unwrap();
+    let a = open_pod_at(&database.url(), "pod_a", &ArtifactLocation::OwnFolder).await.unwrap();
     assert!(a.kill().await.is_none());
-    let b = open_pod_at(&database.url(), "pod_b", &ArtifactPlace::OwnFolder).await.unwrap();
+    let b = open_pod_at(&database.url(), "pod_b", &ArtifactLocation::OwnFolder).await.unwrap();
     b.stores.maintenance.close(NOW).await.unwrap();
-    open_pod_at(&database.url(), "pod_c", &ArtifactPlace::OwnFolder).await.unwrap();
+    open_pod_at(&database.url(), "pod_c", &ArtifactLocation::OwnFolder).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_pod_of_an_earlier_release_has_no_known_place() {
+async fn a_pod_of_an_earlier_release_has_no_known_location() {
     let database = TestDatabase::migrated().await;
     let a = open_pod_at(&database.url(), "pod_a", &bucket("one")).await.unwrap();
     database.execute("UPDATE pods SET artifacts = NULL").await;
-    expect_refused(&database, &ArtifactPlace::OwnFolder, "not known").await;
+    expect_refused(&database, &ArtifactLocation::OwnFolder, "not known").await;
     open_pod_at(&database.url(), "pod_b", &bucket("one")).await.unwrap();
     drop(a);
 }

@@ -5,7 +5,7 @@ use std::fmt;
 /// Where a pod stores artifacts. All pods of a database have the same place, and one in which each finds what another one
 /// has stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ArtifactPlace {
+pub enum ArtifactLocation {
     /// A folder of this pod, which no other one reads.
     OwnFolder,
     /// A folder that every pod mounts, as its operator states.
@@ -15,7 +15,7 @@ pub enum ArtifactPlace {
     Bucket(String),
 }
 
-impl ArtifactPlace {
+impl ArtifactLocation {
     /// The place as a text, which pods compare and users see.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -36,7 +36,7 @@ impl ArtifactPlace {
     }
 }
 
-impl fmt::Display for ArtifactPlace {
+impl fmt::Display for ArtifactLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

@@ -187,11 +187,7 @@ impl StoreError {
             Self::Locked => {
                 ("locked", "end the other process that has greenroom.db open (`fuser` names it), and retry")
             }
-            Self::InUse { owner, .. } => {
-                let message = format!("{self}; use its data directory, or a database of your own");
-                let details = serde_json::json!({ "owner": owner.map(|id| id.to_string()) });
-                return Cause::new(ErrorCode::DataDirectoryInUse, message).with_details(details);
-            }
+            Self::InUse { owner, .. } => return self.in_use_cause(*owner),
             Self::Corrupt(_) => {
                 ("corrupt", "run `greenroom db check`, and restore a backup with `greenroom db restore FILE`")
             }
@@ -216,14 +212,7 @@ impl StoreError {
                 "other_directory",
                 "use the data directory that it belongs to, or another database (`store.url`, `DATABASE_URL`)",
             ),
-            Self::ArtifactsNotShared { pod, location, own } => {
-                let message = format!(
-                    "{self}; give all pods the same `s3.endpoint` and `s3.bucket` (S3_ENDPOINT, S3_BUCKET), or \
-                     `artifacts.shared = true` if every pod mounts one folder as DATA_DIR/artifacts"
-                );
-                let details = serde_json::json!({ "pod": pod, "pod_artifacts": location, "artifacts": own });
-                return Cause::new(ErrorCode::ArtifactsNotShared, message).with_details(details);
-            }
+            Self::ArtifactsNotShared { pod, location, own } => return self.not_shared_cause(pod, location, own),
             Self::Refused { fault, .. } => (fault.as_str(), fault.advice()),
             Self::Unreachable(_) => {
                 ("unreachable", "check its server and its URL (`store.url`, `DATABASE_URL`); accepted work is safe")
@@ -250,6 +239,21 @@ impl StoreError {
             (_, code) => code,
         };
         Cause::new(code, format!("{self}; {advice}")).with_details(serde_json::json!({ "store": detail }))
+    }
+
+    fn in_use_cause(&self, owner: Option<u32>) -> Cause {
+        let message = format!("{self}; use its data directory, or a database of your own");
+        let details = serde_json::json!({ "owner": owner.map(|id| id.to_string()) });
+        Cause::new(ErrorCode::DataDirectoryInUse, message).with_details(details)
+    }
+
+    fn not_shared_cause(&self, pod: &str, location: &str, own: &str) -> Cause {
+        let message = format!(
+            "{self}; give all pods the same `s3.endpoint` and `s3.bucket` (S3_ENDPOINT, S3_BUCKET), or \
+             `artifacts.shared = true` if every pod mounts one folder as DATA_DIR/artifacts"
+        );
+        let details = serde_json::json!({ "pod": pod, "pod_artifacts": location, "artifacts": own });
+        Cause::new(ErrorCode::ArtifactsNotShared, message).with_details(details)
     }
 
     /// True if the database itself may be damaged, so that further writes could do harm.

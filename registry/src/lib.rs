@@ -59,7 +59,7 @@ use audit::{ChainKey, ChainReport, ExportReport};
 use cluster::{ClusterFormat, Finalized, PodInfo};
 use greenroom_protocol::{PrincipalId, Timestamp};
 use maintenance::CheckReport;
-use restore::{RestoreError, RestoreReport, StagedRestore};
+use restore::{RaisedCopy, RestoreError, RestoreReport, StagedRestore};
 
 /// Opens stores that live as long as the process.
 #[must_use]
@@ -205,4 +205,14 @@ pub async fn migrate_postgres(url: &str) -> Result<i64, StoreError> {
 /// [`StoreError`] if its server cannot be reached. What is wrong with the database is a problem in the report.
 pub async fn examine_postgres(url: &str, key: Option<&ChainKey>) -> Result<CheckReport, StoreError> {
     postgres::inspect::examine(url, key).await
+}
+
+/// Prepares a PostgreSQL database that was restored from a copy for its pods: their ids and the fences of its runs become
+/// larger than those that were there after the copy was made, and the pods of the copy are dead. Beside a pod that is alive
+/// nothing is changed; a further time it raises them again, which harms nothing.
+///
+/// # Errors
+/// [`StoreError`] if its server cannot be reached or its schema is not that of this release; nothing was changed then.
+pub async fn raise_postgres_copy(url: &str) -> Result<RaisedCopy, StoreError> {
+    postgres::restored::raise(url).await
 }

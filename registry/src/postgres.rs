@@ -52,6 +52,7 @@ mod pauses;
 mod peers;
 pub(crate) mod pod_list;
 mod readers;
+pub(crate) mod restored;
 mod runs;
 mod shared;
 mod tick;

@@ -17,6 +17,7 @@ mod plain;
 mod pods;
 mod prune;
 mod refusals;
+mod restored;
 mod silence;
 mod tls;
 

@@ -23,11 +23,17 @@ trap end_servers EXIT
 
 # start_postgres [SETTING…]: starts a PostgreSQL in a folder of its own, where each test creates a database. With
 # settings (`NAME=VALUE`) it has the defaults of the server except for these. Without any it does not wait for the disk,
-# because nothing of a test has to survive a power failure.
+# because nothing of a test has to survive a power failure, and has TLS too, with the certificate of need_certificates; the
+# URL demands connections without it, as those through a proxy have to be, which reads what passes.
 start_postgres() {
     need_postgres
-    [ "$#" != 0 ] || set -- fsync=off full_page_writes=off max_connections=500
-    local folder port setting settings=() _
+    local folder port setting settings=() has_tls= _
+    if [ "$#" = 0 ]; then
+        need_certificates
+        has_tls=1
+        set -- fsync=off full_page_writes=off max_connections=500 \
+            ssl=on ssl_cert_file=server.pem ssl_key_file=server.key
+    fi
     for setting in "$@"; do settings+=(-c "$setting"); done
     folder=$(mktemp -d)
     folders+=("$folder")
@@ -36,6 +42,12 @@ start_postgres() {
         --locale C --no-sync >"$folder/log" 2>&1 || fail "no PostgreSQL can be created: $(cat "$folder/log")"
     # One role needs a password, which tests do not have right.
     sed -i '1i host all greenroom_password 127.0.0.1/32 scram-sha-256' "$folder/data/pg_hba.conf"
+    # The server reads a key only if nobody else may.
+    if [ -n "$has_tls" ]; then
+        cp "$certificates/server.pem" "$certificates/server.key" "$folder/data"
+        chmod 600 "$folder/data/server.key"
+        [ "${#as_postgres[@]}" = 0 ] || chown postgres "$folder/data/server.pem" "$folder/data/server.key"
+    fi
     port=$(free_port)
     "${as_postgres[@]}" "$POSTGRES/postgres" -D "$folder/data" -h 127.0.0.1 -p "$port" -k "$folder" \
         "${settings[@]}" >>"$folder/log" 2>&1 &
@@ -44,7 +56,7 @@ start_postgres() {
     for _ in $(seq 300); do
         kill -0 $! 2>/dev/null || break
         if "$POSTGRES/pg_isready" --quiet --host 127.0.0.1 --port "$port"; then
-            export GREENROOM_TEST_POSTGRES_URL=postgres://greenroom@127.0.0.1:$port/postgres
+            export GREENROOM_TEST_POSTGRES_URL=postgres://greenroom@127.0.0.1:$port/postgres?sslmode=disable
             return
         fi
         sleep 0.1

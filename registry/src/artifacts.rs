@@ -22,6 +22,7 @@ pub(crate) mod content_scan;
 pub(crate) mod hash_scan;
 pub(crate) mod inventory;
 pub(crate) mod key;
+pub mod location;
 pub(crate) mod object_artifacts;
 pub(crate) mod objects;
 mod sweep;

@@ -21,7 +21,7 @@ pub(crate) fn read_authorities(path: &Path) -> Result<Vec<CertificateDer<'static
 }
 
 /// True if this is the text of an error about a certificate that none of the trusted authorities has signed, or that is
-/// not one of the server. The clients of Redis and S3 pass on the text alone, in two forms.
+/// not one of the server. The clients of PostgreSQL, Redis and S3 pass on the text alone, in two forms.
 pub(crate) fn is_untrusted(text: &str) -> bool {
     text.contains("invalid peer certificate") || text.contains("InvalidCertificate")
 }

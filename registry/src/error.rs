@@ -101,6 +101,19 @@ pub enum StoreError {
     /// The database belongs to another data directory.
     #[error("{0}")]
     OtherDirectory(String),
+    /// Another pod of the database stores artifacts where this one would not find them.
+    #[error(
+        "the pod {pod} uses the same database and stores artifacts elsewhere ({location}) than this one ({own}), so neither \
+         would find those of the other"
+    )]
+    ArtifactsNotShared {
+        /// The id of the other pod.
+        pod: String,
+        /// Where it stores them.
+        location: String,
+        /// Where this pod does.
+        own: String,
+    },
     /// The server of the database refuses this pod.
     #[error("the server of the database refuses this pod: {reason}")]
     Refused {
@@ -175,11 +188,7 @@ impl StoreError {
             Self::Locked => {
                 ("locked", "end the other process that has greenroom.db open (`fuser` names it), and retry")
             }
-            Self::InUse { owner, .. } => {
-                let message = format!("{self}; use its data directory, or a database of your own");
-                let details = serde_json::json!({ "owner": owner.map(|id| id.to_string()) });
-                return Cause::new(ErrorCode::DataDirectoryInUse, message).with_details(details);
-            }
+            Self::InUse { owner, .. } => return self.in_use_cause(*owner),
             Self::Corrupt(_) => {
                 ("corrupt", "run `greenroom db check`, and restore a backup with `greenroom db restore FILE`")
             }
@@ -204,6 +213,7 @@ impl StoreError {
                 "other_directory",
                 "use the data directory that it belongs to, or another database (`store.url`, `DATABASE_URL`)",
             ),
+            Self::ArtifactsNotShared { pod, location, own } => return self.not_shared_cause(pod, location, own),
             Self::Refused { fault, .. } => (fault.as_str(), fault.advice()),
             Self::Unreachable(_) => {
                 ("unreachable", "check its server and its URL (`store.url`, `DATABASE_URL`); accepted work is safe")
@@ -232,6 +242,21 @@ impl StoreError {
         Cause::new(code, format!("{self}; {advice}")).with_details(serde_json::json!({ "store": detail }))
     }
 
+    fn in_use_cause(&self, owner: Option<u32>) -> Cause {
+        let message = format!("{self}; use its data directory, or a database of your own");
+        let details = serde_json::json!({ "owner": owner.map(|id| id.to_string()) });
+        Cause::new(ErrorCode::DataDirectoryInUse, message).with_details(details)
+    }
+
+    fn not_shared_cause(&self, pod: &str, location: &str, own: &str) -> Cause {
+        let message = format!(
+            "{self}; give all pods the same `s3.endpoint` and `s3.bucket` (S3_ENDPOINT, S3_BUCKET), or \
+             `artifacts.shared = true` if every pod mounts one folder as DATA_DIR/artifacts"
+        );
+        let details = serde_json::json!({ "pod": pod, "pod_artifacts": location, "artifacts": own });
+        Cause::new(ErrorCode::ArtifactsNotShared, message).with_details(details)
+    }
+
     /// True if the database itself may be damaged, so that further writes could do harm.
     #[must_use]
     pub const fn is_damage(&self) -> bool {
@@ -252,6 +277,7 @@ impl StoreError {
             | Self::Timeout
             | Self::OutcomeUnknown
             | Self::Overrun
+            | Self::ArtifactsNotShared { .. }
             | Self::Refused { .. }
             | Self::Unreachable(_)
             | Self::Lapsed

@@ -47,6 +47,7 @@ mod stores;
 #[cfg(test)]
 mod suite;
 
+pub use artifacts::location::ArtifactLocation;
 pub use error::{S3Fault, ServerFault, StoreError};
 pub use fs_artifacts::{FolderSharing, open_fs_artifacts};
 pub use in_memory::artifacts::in_memory_artifacts;
@@ -58,7 +59,7 @@ use audit::{ChainKey, ChainReport, ExportReport};
 use cluster::{ClusterFormat, Finalized, PodInfo};
 use greenroom_protocol::{PrincipalId, Timestamp};
 use maintenance::CheckReport;
-use restore::{RestoreError, RestoreReport, StagedRestore};
+use restore::{RaisedCopy, RestoreError, RestoreReport, StagedRestore};
 
 /// Opens stores that live as long as the process.
 #[must_use]
@@ -159,19 +160,16 @@ pub async fn open_sqlite(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
 /// # Errors
 /// [`StoreError::Unreachable`] if its server cannot be reached, [`StoreError::Refused`] if it refuses this pod;
 /// [`StoreError::Unmigrated`] if its schema is older than this release needs ([`migrate_postgres`]),
-/// [`StoreError::Version`] if it is newer, [`StoreError::Corrupt`] if it lacks functions; [`StoreError`] if it belongs to
-/// other pods, or does not contain the audit record that this pod signed last.
-pub async fn open_postgres(url: &str, parts: StoreParts) -> Result<OpenedStores, StoreError> {
-    postgres::open(url, postgres::lane_count(), parts).await
-}
-
-/// The name of a pod that uses a PostgreSQL database; `None` if no pod does. The lease of a pod that was killed is waited
-/// for, which takes a few seconds. Pods that are opened at the same time do not find each other.
-///
-/// # Errors
-/// As [`open_postgres`]; [`StoreError::Timeout`] if leases neither expire nor are renewed.
-pub async fn find_postgres_pod(url: &str) -> Result<Option<String>, StoreError> {
-    postgres::live_pods::find(url).await
+/// [`StoreError::Version`] if it is newer, [`StoreError::Corrupt`] if it lacks functions;
+/// [`StoreError::ArtifactsNotShared`] if another pod uses it that stores artifacts in another place than `location`, or both in
+/// folders of their own: the lease of a pod that was killed is waited for, which takes a few seconds; [`StoreError`] if it
+/// belongs to other pods, or does not contain the audit record that this pod signed last.
+pub async fn open_postgres(
+    url: &str,
+    location: &ArtifactLocation,
+    parts: StoreParts,
+) -> Result<OpenedStores, StoreError> {
+    postgres::open(url, postgres::lane_count(), location, parts).await
 }
 
 /// The pods of a PostgreSQL database whose leases have not expired, and the format of journals that they may write.
@@ -207,4 +205,14 @@ pub async fn migrate_postgres(url: &str) -> Result<i64, StoreError> {
 /// [`StoreError`] if its server cannot be reached. What is wrong with the database is a problem in the report.
 pub async fn examine_postgres(url: &str, key: Option<&ChainKey>) -> Result<CheckReport, StoreError> {
     postgres::inspect::examine(url, key).await
+}
+
+/// Prepares a PostgreSQL database that was restored from a copy for its pods: their ids and the fences of its runs become
+/// larger than those that were there after the copy was made, and the pods of the copy are dead. Beside a pod that is alive
+/// nothing is changed; a further time it raises them again, which harms nothing.
+///
+/// # Errors
+/// [`StoreError`] if its server cannot be reached or its schema is not that of this release; nothing was changed then.
+pub async fn raise_postgres_copy(url: &str) -> Result<RaisedCopy, StoreError> {
+    postgres::restored::raise(url).await
 }

@@ -7,27 +7,22 @@
 //! [`cleaner::Cleaner`] cleans what they have left. What only reads uses a few connections ([`readers::Readers`]).
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use greenroom_protocol::{Clock, PodId};
-use serde::Deserialize;
-use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 
+use crate::artifacts::location::ArtifactLocation;
 use crate::audit::root_chain::registrations;
-use crate::cluster::{JOURNAL_VERSION, JOURNAL_VERSION_MIN};
 use crate::error::StoreError;
 use crate::group_commit::{CommandSender, queue};
 use crate::in_memory::context::in_memory_context_view;
 use crate::stores::{OpenedStores, StoreParts, StoreTask, Stores};
 
 use audit::root::{append, check_saved};
-use connection::STATEMENT_TIMEOUT;
 use handle::{Queues, StoreHandle};
 use identity::Identity;
+use join::{NewPod, join};
 use readers::Readers;
-use shared::{PodRow, Shared, SharedParts};
+use shared::{Shared, SharedParts};
 
 mod accounts;
 mod agent_memory;
@@ -47,26 +42,26 @@ mod handle;
 mod idempotency;
 mod identity;
 pub(crate) mod inspect;
+mod join;
 mod lane;
 mod ledger;
 mod link;
-pub(crate) mod live_pods;
 mod lock;
 mod maintenance;
 mod pauses;
 mod peers;
 pub(crate) mod pod_list;
 mod readers;
+pub(crate) mod restored;
 mod runs;
 mod shared;
 mod tick;
+mod tls;
 mod transaction;
 mod unit;
 
 /// Lanes of a pod on a machine with many processors.
 const LANES_MAX: usize = 4;
-/// How long the lease of a pod lasts that has not ticked yet.
-const JOIN_LEASE: Duration = Duration::from_secs(10);
 
 /// Lanes of a pod: as many batches of units are in flight at once. With fewer lanes a batch has more units, and so a unit
 /// costs less; one lane writes more than two processors can do with what it has written.
@@ -80,8 +75,13 @@ pub(crate) async fn migrate(url: &str) -> Result<i64, StoreError> {
     connection::migrate(url).await
 }
 
-/// Opens every store for this start of a pod, with this number of lanes.
-pub(crate) async fn open(url: &str, lanes: usize, parts: StoreParts) -> Result<OpenedStores, StoreError> {
+/// Opens every store for this start of a pod, with this number of lanes, which stores its artifacts in this place.
+pub(crate) async fn open(
+    url: &str,
+    lanes: usize,
+    location: &ArtifactLocation,
+    parts: StoreParts,
+) -> Result<OpenedStores, StoreError> {
     let StoreParts { clock, signer, artifacts, pod } = parts;
     let options = connection::parse_url(url)?;
     let mut connection = connection::connect(&options).await?;
@@ -90,7 +90,7 @@ pub(crate) async fn open(url: &str, lanes: usize, parts: StoreParts) -> Result<O
     let identity = Identity::claim(&mut connection, signer.chain_key()).await?;
     identity.check(signer.chain_key(), saved.as_ref())?;
     check_saved(&mut connection, saved.as_ref()).await?;
-    let pod = join(&mut connection, pod, lanes, &*clock).await?;
+    let pod = join(&mut connection, NewPod { name: pod, lanes, artifacts: location }, &*clock).await?;
     let events = registrations(&signer, &identity.database, pod.name.as_str(), &pod.chains, clock.now());
     let tip = append(&mut connection, pod.id, clock.now(), &events).await?;
     drop(connection);
@@ -118,52 +118,6 @@ pub(crate) async fn open(url: &str, lanes: usize, parts: StoreParts) -> Result<O
         maintenance: Arc::new(maintenance::PostgresMaintenance { store, tick }),
     };
     Ok(OpenedStores { stores, tasks })
-}
-
-#[derive(Deserialize)]
-struct Joined {
-    #[serde(default)]
-    pod: i64,
-    #[serde(default)]
-    chains: Vec<u64>,
-    /// The version of journals that may be written, if this release does not read it; then the pod has not joined.
-    unreadable: Option<i64>,
-}
-
-/// Registers the start of the pod, and a chain for each lane. From then on its clock follows that of the database.
-async fn join(
-    connection: &mut PgConnection,
-    name: PodId,
-    lanes: usize,
-    clock: &dyn Clock,
-) -> Result<PodRow, StoreError> {
-    let database_time = connection::read_clock(connection, clock).await?;
-    clock.follow(database_time);
-    let joined_at = clock.boot_time();
-    let lanes = i32::try_from(lanes.max(1)).unwrap_or(i32::MAX);
-    let joining = sqlx::query_scalar("SELECT greenroom_join_v2($1, $2, $3, $4, $5, $6, $7)")
-        .bind(name.as_str())
-        .bind(env!("CARGO_PKG_VERSION"))
-        .bind(pod_list::to_column(JOURNAL_VERSION_MIN))
-        .bind(pod_list::to_column(JOURNAL_VERSION))
-        .bind(lanes)
-        .bind(i64::try_from(JOIN_LEASE.as_millis()).unwrap_or(i64::MAX))
-        .bind(clock.now().as_micros())
-        .fetch_one(connection);
-    let joined = timeout(STATEMENT_TIMEOUT, joining).await.map_err(|_| StoreError::Timeout)?;
-    let joined: String = joined.map_err(|error| match error::postgres_error(&error) {
-        // What it has left open could not be distinguished from what it does.
-        Some(database) if database.code() == error::UNIQUE_VIOLATION => {
-            StoreError::Failed(format!("the pod {name} has opened the database before"))
-        }
-        Some(_) | None => error::sqlx_error(&error),
-    })?;
-    let Joined { pod, chains, unreadable } = serde_json::from_str(&joined)?;
-    if let Some(version) = unreadable {
-        let text = format!("its journals may have version {version}, which this release does not read");
-        return Err(StoreError::Version(text));
-    }
-    Ok(PodRow { id: pod, name, chains, joined_at, database_time })
 }
 
 /// The handle of the stores, the tasks that run beside them, and the queue of the tick.

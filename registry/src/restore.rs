@@ -35,6 +35,20 @@ impl RestoreError {
     }
 }
 
+/// What was changed in a PostgreSQL database that is a restored copy, before its pods start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RaisedCopy {
+    /// Nothing, because these pods are alive.
+    PodsAlive(Vec<String>),
+    /// The fences of trees of runs that have not ended and the ids of pods are raised.
+    Raised {
+        /// The number of these trees.
+        trees: u64,
+        /// Pods of the copy that were declared dead.
+        pods: u64,
+    },
+}
+
 /// A verified copy of a backup beside the database; dropping it removes the copy.
 #[derive(Debug)]
 pub struct StagedRestore {

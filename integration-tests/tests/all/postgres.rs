@@ -14,6 +14,9 @@ use greenroom_protocol::Json;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
 
+use crate::artifacts::s3_variables;
+use crate::tls::variable;
+
 /// The variable with the URL of a server, as a user who may create databases.
 const URL_VARIABLE: &str = "GREENROOM_TEST_POSTGRES_URL";
 
@@ -160,23 +163,53 @@ async fn data_directories_that_share_a_database_have_one_key() -> Result<()> {
     Ok(())
 }
 
+/// Fails unless a pod is refused that stores artifacts in a place with this end, because of one in another place.
+async fn expect_not_shared(terminal: &CliHarness, own: &str, other: &str) -> Result<()> {
+    let error = terminal.run(&["agents", "list"]).await?.expect_error(2)?;
+    assert_eq!(error["code"], "artifacts_not_shared", "{error:#}");
+    assert!(error["details"]["pod"].is_string(), "{error:#}");
+    let message = error["message"].as_str().context("a message")?;
+    for (member, expected) in [("artifacts", own), ("pod_artifacts", other)] {
+        let location = error["details"][member].as_str().context("a place")?;
+        assert!(location.ends_with(expected) && message.contains(location), "{member}: {error:#}");
+    }
+    assert!(!error.to_string().contains(&s3_variables()?[3].1), "{error:#}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_further_pod_needs_artifacts_that_all_pods_of_the_database_share() -> Result<()> {
     let url = create_database("artifacts").await?;
-    let (first, mut second) = (harness(&url)?, harness(&url)?);
+    let [mut first, mut folder, mut bucket] = [harness(&url)?, harness(&url)?, harness(&url)?];
+    for terminal in [&mut first, &mut folder, &mut bucket] {
+        terminal.set_variable("GREENROOM_AUDIT_KEY", &"7".repeat(64));
+    }
+    let s3 = s3_variables()?;
+    let bucket_location = format!("/{}/artifacts", s3[1].1);
+    s3.iter().for_each(|(name, value)| bucket.set_variable(name, value));
     first.run(&["db", "migrate"]).await?.expect_success()?;
     let up = first.start(&["up"])?;
     up.wait_for_output("greenroom is up").await?;
-    let error = second.run(&["agents", "list"]).await?.expect_error(2)?;
-    assert_eq!(error["code"], "artifacts_not_shared", "{error:#}");
-    assert!(error["details"]["pod"].is_string(), "{error:#}");
-    fs::copy(first.data_dir().join("audit.key"), second.data_dir().join("audit.key"))?;
-    second.set_variable("GREENROOM_ARTIFACTS_SHARED", "true");
-    second.run(&["agents", "list"]).await?.expect_success()?;
+    expect_not_shared(&folder, "own folder", "own folder").await?;
+    // That this pod shares its folder does not let it find what the other one has in its own.
+    folder.set_variable("GREENROOM_ARTIFACTS_SHARED", "true");
+    expect_not_shared(&folder, "shared folder", "own folder").await?;
+    expect_not_shared(&bucket, &bucket_location, "own folder").await?;
     up.terminate()?;
     assert_eq!(up.wait().await?.code, 0);
-    second.set_variable("GREENROOM_ARTIFACTS_SHARED", "false");
-    second.run(&["agents", "list"]).await?.expect_success()?;
+
+    s3.iter().for_each(|(name, value)| first.set_variable(name, value));
+    let up = first.start(&["up"])?;
+    up.wait_for_output("greenroom is up").await?;
+    bucket.run(&["agents", "list"]).await?.expect_success()?;
+    expect_not_shared(&folder, "shared folder", &bucket_location).await?;
+    // Another bucket, as far as an address shows it.
+    bucket.set_variable("S3_ENDPOINT", &variable("GREENROOM_TEST_S3_TLS_URL")?);
+    bucket.set_variable("S3_CA_FILE", &variable("GREENROOM_TEST_CA_FILE")?);
+    expect_not_shared(&bucket, &bucket_location, &bucket_location).await?;
+    up.terminate()?;
+    assert_eq!(up.wait().await?.code, 0);
+    folder.run(&["agents", "list"]).await?.expect_success()?;
     Ok(())
 }
 

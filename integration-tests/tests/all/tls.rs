@@ -1,12 +1,15 @@
-//! Pods whose Redis or S3 server has TLS with an authority of its own: they use it with the file of that authority, and
+//! Pods whose PostgreSQL, Redis or S3 server has TLS with an authority of its own: they use it with the file of that authority, and
 //! refuse to start without, with an error that names the setting.
 
 use std::fs;
 
 use anyhow::{Context, Result};
 use greenroom_protocol::ContentHash;
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::artifacts::{s3_variables, terminal};
+use crate::postgres::{create_database, harness};
 
 const ECHO: [&str; 5] = ["run", "agent", "echo_agent", "--input", "text=@note.bin"];
 
@@ -31,6 +34,27 @@ async fn expect_trusted(variables: &[(&str, String)], ca_setting: &'static str, 
     let mut terminal = terminal(variables)?;
     terminal.set_variable(ca_setting, &right);
     terminal.run(&["agents", "list"]).await?.expect_success().map(drop)
+}
+
+#[tokio::test]
+async fn a_database_is_used_with_the_certificate_of_its_authority_only() -> Result<()> {
+    let (right, other) = (variable("GREENROOM_TEST_CA_FILE")?, variable("GREENROOM_TEST_OTHER_CA_FILE")?);
+    let options: PgConnectOptions = create_database("tls").await?.parse()?;
+    let public = options.ssl_mode(PgSslMode::VerifyFull).to_url_lossy().to_string();
+    let trusting = |ca_file: &str| format!("{public}&sslrootcert={ca_file}");
+    for url in [trusting(&other), trusting("missing.pem"), public.clone()] {
+        for command in [["agents", "list"], ["db", "migrate"], ["db", "check"]] {
+            let error = harness(&url)?.run(&command).await?.expect_error(1)?;
+            let found = (&error["code"], &error["details"]["store"]);
+            assert_eq!(found, (&"store_unavailable".into(), &"untrusted".into()), "{command:?}: {error:#}");
+            let names_setting = |message: &str| message.contains("`sslrootcert`") && message.contains("DATABASE_URL");
+            assert!(error["message"].as_str().is_some_and(names_setting), "{error:#}");
+        }
+    }
+    let terminal = harness(&trusting(&right))?;
+    terminal.run(&["db", "migrate"]).await?.expect_success()?;
+    terminal.run(&["agents", "list"]).await?.expect_success()?;
+    terminal.run(&["db", "check"]).await?.expect_success().map(drop)
 }
 
 #[tokio::test]

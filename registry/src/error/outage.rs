@@ -44,6 +44,7 @@ impl StoreError {
             | Self::Chain(_)
             | Self::OtherDatabase(_)
             | Self::OtherDirectory(_)
+            | Self::ArtifactsNotShared { .. }
             | Self::PodDead
             | Self::Unsupported(_)
             | Self::Redis(_)
@@ -95,8 +96,9 @@ mod tests {
         assert!(!StoreError::OutcomeUnknown.is_outage(), "it may have been executed");
         assert!(StoreError::is_outage_cause(&StoreError::OutcomeUnknown.cause()));
         let s3 = StoreError::S3 { fault: S3Fault::Slow, reason: "no reply".to_owned() };
-        let denied = refused(ServerFault::Denied);
-        for error in [StoreError::PodDead, StoreError::Closed, StoreError::Codec(String::new()), s3, denied] {
+        let [denied, untrusted] = [ServerFault::Denied, ServerFault::Untrusted].map(refused);
+        for error in [StoreError::PodDead, StoreError::Closed, StoreError::Codec(String::new()), s3, denied, untrusted]
+        {
             assert!(!error.is_outage() && !StoreError::is_outage_cause(&error.cause()), "{error}");
         }
     }

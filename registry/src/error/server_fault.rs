@@ -11,11 +11,13 @@ pub enum ServerFault {
     NoDatabase,
     /// It is too old.
     Outdated,
+    /// No trusted authority has signed its certificate for its address, or it has no TLS and the URL demands it.
+    Untrusted,
 }
 
 impl ServerFault {
     /// Every fault.
-    pub const ALL: [Self; 4] = [Self::NoConnections, Self::Denied, Self::NoDatabase, Self::Outdated];
+    pub const ALL: [Self; 5] = [Self::NoConnections, Self::Denied, Self::NoDatabase, Self::Outdated, Self::Untrusted];
 
     /// The fault as a word, for `details.store` and for the metric.
     #[must_use]
@@ -25,6 +27,7 @@ impl ServerFault {
             Self::Denied => "denied",
             Self::NoDatabase => "no_database",
             Self::Outdated => "server_outdated",
+            Self::Untrusted => "untrusted",
         }
     }
 
@@ -40,6 +43,10 @@ impl ServerFault {
             }
             Self::NoDatabase => "create the database, or correct its URL (`store.url`, `DATABASE_URL`)",
             Self::Outdated => "use PostgreSQL 15 or newer",
+            Self::Untrusted => {
+                "let `sslrootcert` in the URL (`store.url`, `DATABASE_URL`) name the certificate of the authority that has \
+                 signed that of the server, and the URL a host in it; `sslmode` says what is checked"
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::columns::Columns as _;
 use crate::error::migration::migration_error;
 use crate::error::{ServerFault, StoreError};
 use crate::postgres::error::{UNDEFINED_TABLE, postgres_error, sqlx_error};
+use crate::postgres::tls::check_authorities;
 
 /// How long a new connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,6 +41,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 /// Reads the URL of a database.
 pub(super) fn parse_url(url: &str) -> Result<PgConnectOptions, StoreError> {
     let options = url.parse::<PgConnectOptions>().map_err(|error| sqlx_error(&error))?;
+    check_authorities(url, &options)?;
     let named = match options.get_application_name() {
         Some(_) => options,
         None => options.application_name(APPLICATION),

@@ -2,7 +2,9 @@
 
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
+use crate::authorities::is_untrusted;
 use crate::error::{ServerFault, StoreError};
+use crate::postgres::tls::untrusted;
 
 /// The code of a missing table.
 pub(super) const UNDEFINED_TABLE: &str = "42P01";
@@ -82,9 +84,10 @@ pub(super) fn sqlx_error(error: &sqlx::Error) -> StoreError {
         }
         sqlx::Error::Io(source) if source.kind() == std::io::ErrorKind::TimedOut => StoreError::Timeout,
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::Codec(error.to_string()),
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => {
-            StoreError::Unreachable(error.to_string())
-        }
+        // Waiting for the server would not help: the operator has to change its certificate, or the URL.
+        sqlx::Error::Io(source) if is_untrusted(&source.to_string()) => untrusted(source.to_string()),
+        sqlx::Error::Tls(source) => untrusted(source.to_string()),
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => StoreError::Unreachable(error.to_string()),
         _ => StoreError::Failed(error.to_string()),
     }
 }
@@ -131,6 +134,18 @@ mod tests {
         assert!(matches!(error("08006"), StoreError::Unreachable(_)));
         assert!(matches!(error("42P01"), StoreError::Version(_)));
         assert!(matches!(error("22P02"), StoreError::Failed(_)));
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_trusted_is_no_outage() {
+        let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let unsigned = sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::InvalidData, unknown));
+        let without = sqlx::Error::Tls("server does not support TLS".into());
+        for (error, reason) in [(unsigned, "UnknownIssuer"), (without, "does not support TLS")] {
+            let error = sqlx_error(&error);
+            assert!(matches!(error, StoreError::Refused { fault: ServerFault::Untrusted, .. }), "{error}");
+            assert!(!error.is_outage() && error.to_string().contains(reason), "{error}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod abandoned;
 mod agent_memory;
+mod artifact_locations;
 mod audit;
 mod charged;
 mod faults;
@@ -17,7 +18,9 @@ mod plain;
 mod pods;
 mod prune;
 mod refusals;
+mod restored;
 mod silence;
+mod tls;
 
 use greenroom_protocol as protocol;
 use protocol::{AgentId, CallKey, ContentHash, MicroUsd, PriceBasis};

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
 use super::call_proxy::{CallFault, CallProxy};
 use super::*;
 use crate::cluster::ClusterStore;
-use crate::{migrate_postgres, postgres as store};
+use crate::{ArtifactLocation, migrate_postgres, postgres as store};
 
 /// The variable with the URL of a server, as a user who may create databases.
 const URL_VARIABLE: &str = "GREENROOM_TEST_POSTGRES_URL";
@@ -129,10 +129,21 @@ pub(crate) async fn open_pod_with(
     lanes: usize,
     clock: Arc<dyn Clock>,
 ) -> Result<TestStores, StoreError> {
+    let parts = postgres_parts(name, clock);
+    let pod = parts.pod.clone();
+    Ok(TestStores::run(store::open(url, lanes, &ArtifactLocation::SharedFolder, parts).await?, pod, None))
+}
+
+/// A pod with one lane that stores its artifacts in this place, as the other pods see it.
+pub(crate) async fn open_pod_at(url: &str, name: &str, location: &ArtifactLocation) -> Result<TestStores, StoreError> {
+    let parts = postgres_parts(name, fixed_clock());
+    let pod = parts.pod.clone();
+    Ok(TestStores::run(store::open(url, 1, location, parts).await?, pod, None))
+}
+
+fn postgres_parts(name: &str, clock: Arc<dyn Clock>) -> StoreParts {
     let (signer, artifacts) = (Signer::ephemeral([7; 32]), in_memory_artifacts());
-    let pod = PodId::new(name).unwrap();
-    let opened = store::open(url, lanes, StoreParts { clock, signer, artifacts, pod: pod.clone() }).await?;
-    Ok(TestStores::run(opened, pod, None))
+    StoreParts { clock, signer, artifacts, pod: PodId::new(name).unwrap() }
 }
 
 impl TestStores {

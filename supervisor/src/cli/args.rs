@@ -347,7 +347,7 @@ pub enum DbCommand {
         to: PathBuf,
     },
     /// Put a backup in the place of the database, which no process may own; the audit names the break. For PostgreSQL,
-    /// print the command that does, and check the database
+    /// print the command that does, check the database, and prepare it for its pods
     Restore {
         /// The backup
         from: PathBuf,

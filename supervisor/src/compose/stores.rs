@@ -22,7 +22,7 @@ const UNKNOWN_HOST: &str = "failed to lookup address information";
 /// # Errors
 /// Those of the store; [`ErrorCode::StoreUnavailable`] if a directory cannot be created;
 /// [`ErrorCode::InvalidConfiguration`] if its URL names no store of this version;
-/// [`ErrorCode::ArtifactsNotShared`] if another pod uses the database and this one has artifacts of its own.
+/// [`ErrorCode::ArtifactsNotShared`] if another pod of the database stores artifacts where this one would not find them.
 pub async fn open(
     config: &Config,
     pod: &PodId,
@@ -50,8 +50,8 @@ pub async fn open(
             opened.map_err(|error| name_store(error.cause(), &config.store, None))
         }
         SupportedStore::Postgres(url) => {
-            require_shared_artifacts(config, url).await?;
-            let opened = greenroom_registry::open_postgres(url, open_parts(config, pod, clock, ids).await?).await;
+            let (location, parts) = (config.artifacts.location(), open_parts(config, pod, clock, ids).await?);
+            let opened = greenroom_registry::open_postgres(url, &location, parts).await;
             opened.map_err(|error| opening_error(&error, config))
         }
     }
@@ -67,16 +67,6 @@ fn opening_error(error: &StoreError, config: &Config) -> Cause {
             Cause::new(ErrorCode::InvalidConfiguration, message)
         }
         error => name_store(error.cause(), &config.store, None),
-    }
-}
-
-/// Refuses to be a further pod of a database if this one and the others would not find each other's artifacts.
-async fn require_shared_artifacts(config: &Config, url: &str) -> Result<(), Cause> {
-    let Err(not_shared) = config.artifacts.require_shared() else { return Ok(()) };
-    match greenroom_registry::find_postgres_pod(url).await {
-        Ok(Some(other)) => Err(not_shared.with_details(serde_json::json!({ "pod": other }))),
-        Ok(None) => Ok(()),
-        Err(error) => Err(opening_error(&error, config)),
     }
 }
 

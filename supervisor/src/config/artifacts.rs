@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use greenroom_protocol::{Cause, ErrorCode};
+use greenroom_registry::ArtifactLocation;
 use url::Url;
 
 use super::reader::ConfigReader;
@@ -46,24 +46,18 @@ pub struct ArtifactsConfig {
 impl ArtifactsConfig {
     /// True if each pod of a cluster reads what another one stores.
     #[must_use]
-    pub const fn are_shared(&self) -> bool {
-        self.shared || self.s3.is_some()
+    pub fn are_shared(&self) -> bool {
+        self.location().is_shared()
     }
 
-    /// Checks that each pod of a cluster reads what another one stores, for a pod that finds another one on its
-    /// database.
-    ///
-    /// # Errors
-    /// [`ErrorCode::ArtifactsNotShared`]
-    pub fn require_shared(&self) -> Result<(), Cause> {
-        if self.are_shared() {
-            return Ok(());
+    /// Where they are, as the other pods of the database see it.
+    #[must_use]
+    pub fn location(&self) -> ArtifactLocation {
+        match (&self.s3, self.shared) {
+            (Some(s3), _) => ArtifactLocation::Bucket(s3.address()),
+            (None, true) => ArtifactLocation::SharedFolder,
+            (None, false) => ArtifactLocation::OwnFolder,
         }
-        Err(Cause::new(
-            ErrorCode::ArtifactsNotShared,
-            "several pods share the database, and the artifacts of this one are in a folder of its own; set `s3.bucket` \
-             (S3_BUCKET), or `artifacts.shared = true` if every pod mounts that folder",
-        ))
     }
 }
 
@@ -82,6 +76,16 @@ pub struct S3Config {
     pub access_key_id: Secret,
     /// The secret access key.
     pub secret_access_key: Secret,
+}
+
+impl S3Config {
+    /// The address of the artifacts, without the keys. AWS has each name of a bucket once.
+    fn address(&self) -> String {
+        match &self.endpoint {
+            S3Endpoint::Aws => format!("s3://{}/{KEY_PREFIX}", self.bucket),
+            S3Endpoint::Url(url) => format!("{url}/{}/{KEY_PREFIX}", self.bucket),
+        }
+    }
 }
 
 /// The address of an S3 server.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use greenroom_protocol::Period;
+use greenroom_registry::ArtifactLocation;
 use greenroom_registry::redis::rates::OnRedisLoss;
 
 use super::artifacts::S3Endpoint;
@@ -380,10 +381,15 @@ fn pods_share_artifacts_in_a_bucket_or_in_a_folder_that_all_of_them_mount() {
     let load_with = |variables: &[(&str, &str)]| {
         load(&Flags::default(), environment(variables).into_iter()).unwrap().config.artifacts
     };
-    let cause = load_with(&[]).require_shared().unwrap_err();
-    assert_eq!(cause.code, greenroom_protocol::ErrorCode::ArtifactsNotShared);
-    for variables in [&BUCKET[..], &[("GREENROOM_ARTIFACTS_SHARED", "true")]] {
-        assert!(load_with(variables).require_shared().is_ok(), "{variables:?}");
+    let shared = ("GREENROOM_ARTIFACTS_SHARED", "true");
+    for (variables, location) in [
+        (&[][..], ArtifactLocation::OwnFolder),
+        (&[shared][..], ArtifactLocation::SharedFolder),
+        (&BUCKET[..], ArtifactLocation::Bucket("http://127.0.0.1:9000/ai-agents/artifacts".to_owned())),
+        (&BUCKET[1..], ArtifactLocation::Bucket("s3://ai-agents/artifacts".to_owned())),
+    ] {
+        let artifacts = load_with(variables);
+        assert_eq!((artifacts.location(), artifacts.are_shared()), (location, !variables.is_empty()), "{variables:?}");
     }
 }
 

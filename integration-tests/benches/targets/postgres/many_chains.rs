@@ -14,7 +14,7 @@ use greenroom_protocol::{Clock, Json, PodId, Timestamp};
 use greenroom_registry::audit::chain::{ChainTip, EventJson};
 use greenroom_registry::audit::head::{HeadKind, SignedHead};
 use greenroom_registry::audit::signer::Signer;
-use greenroom_registry::{StoreParts, in_memory_artifacts, open_postgres};
+use greenroom_registry::{ArtifactLocation, StoreParts, in_memory_artifacts, open_postgres};
 use greenroom_supervisor::clock::WallClock;
 use serde_json::json;
 use sqlx::postgres::PgConnection;
@@ -70,7 +70,7 @@ pub(super) async fn measure(server: &Server) -> anyhow::Result<()> {
         artifacts: in_memory_artifacts(),
         pod: PodId::new("verifier")?,
     };
-    let opened = open_postgres(&url, parts).await?;
+    let opened = open_postgres(&url, &ArtifactLocation::OwnFolder, parts).await?;
     let mut tasks = JoinSet::new();
     opened.tasks.into_iter().for_each(|task| drop(tasks.spawn(task.run)));
     let chains = insert_chains(&url, Signer::open(&key, || Ok([7; 32]))?).await?;

@@ -51,9 +51,21 @@ async fn a_database_is_copied_and_restored_by_the_printed_commands_and_checked()
     terminal.run(&ECHO).await?.expect_success()?;
     ensure!(audited_records(&terminal).await? != copied, "the second request is in the audit");
 
+    // Nothing is changed beside a pod.
+    let up = terminal.start(&["up"])?;
+    up.wait_for_output("greenroom is up").await?;
+    let beside = terminal.run(&RESTORE).await?;
+    let report = beside.json()?;
+    assert_eq!((beside.code, &report["check"]["ok"]), (1, &true.into()), "{report:#}");
+    assert!(report["raised"]["pods_alive"][0].is_string(), "{report:#}");
+    up.terminate()?;
+    assert_eq!(up.wait().await?.code, 0);
+
     // Until the command is executed, the database is newer than the copy, and checked as it is.
     let restore = terminal.run(&RESTORE).await?.expect_success()?;
     assert_eq!(restore["check"]["ok"], true, "{restore:#}");
+    let steps = restore["steps"].as_str().context("the further steps")?;
+    assert!(steps.contains("stop all pods") && steps.contains("flush Redis"), "{steps}");
     execute(&terminal, &restore).await?;
     let restored = terminal.run(&RESTORE).await?.expect_success()?;
     assert_eq!((&restored["check"]["ok"], &restored["check"]["audit"]["valid"]), (&true.into(), &true.into()));
@@ -61,10 +73,14 @@ async fn a_database_is_copied_and_restored_by_the_printed_commands_and_checked()
     ensure!(*records != restore["check"]["audit"]["records"], "the second request is not in the copy: {restored:#}");
 
     let mut connection = url.parse::<PgConnectOptions>()?.connect().await?;
+    assert_eq!(restored["raised"]["pods"], 0, "all of them have left in order: {restored:#}");
+    let pods: i64 = sqlx::query_scalar("SELECT last_value FROM pods_id_seq").fetch_one(&mut connection).await?;
+    ensure!(pods > 1_000_000, "the next pod has an id that none had after the copy was made: {pods}");
     ensure!(connection.execute(TAMPER).await?.rows_affected() > 0, "the copy has the first request");
     let tampered = terminal.run(&RESTORE).await?;
     let report = tampered.json()?;
     assert_eq!((tampered.code, &report["check"]["ok"]), (1, &false.into()), "{report:#}");
     assert_eq!(report["check"]["audit"]["valid"], false, "{report:#}");
+    assert_eq!(report["raised"], Json::Null, "a damaged database is not prepared: {report:#}");
     Ok(())
 }

@@ -13,7 +13,6 @@ use crate::core::{Unit, UnitError};
 use crate::error::StoreError;
 use crate::idempotency::KeyStatus;
 use crate::journal::{AppendPosition, JournalError, Seq};
-use crate::postgres::live_pods::find;
 use crate::runs::{Created, Fence, NewRun, OwnerActivity};
 use crate::suite::postgres::{TestDatabase, open_pod};
 use crate::suite::{MINUTE, NOW, TestStores, new_run_of, opening, run_id, started, tenant};
@@ -110,20 +109,6 @@ async fn a_pod_that_leaves_releases_its_trees_at_once() {
     let tree = b.stores.core.claim_tree(&run_id(1), &pod, MINUTE, NOW).await.unwrap();
     assert_eq!(tree.and_then(|tree| tree.last_activity), Some(OwnerActivity { since: NOW, until: NOW }));
     assert_eq!(database.count("SELECT count(*) FROM pods WHERE dead AND cleaned").await, 1);
-}
-
-#[tokio::test]
-async fn a_pod_is_found_until_it_ends_or_its_lease_expires() {
-    let database = TestDatabase::migrated().await;
-    let url = database.url();
-    assert_eq!(find(&url).await.unwrap(), None);
-    let a = open_pod(&url, "pod_a", 1).await.unwrap();
-    assert_eq!(find(&url).await.unwrap().as_deref(), Some("pod_a"));
-    assert!(a.kill().await.is_none());
-    assert_eq!(find(&url).await.unwrap(), None, "its lease has expired");
-    let b = open_pod(&url, "pod_b", 1).await.unwrap();
-    b.stores.maintenance.close(NOW).await.unwrap();
-    assert_eq!(find(&url).await.unwrap(), None, "it has ended");
 }
 
 #[tokio::test]

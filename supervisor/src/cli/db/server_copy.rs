@@ -1,9 +1,10 @@
 //! `greenroom db backup` and `restore` for the database of a server: its own tools copy and restore it, so these commands
-//! print how. A database that was restored is checked.
+//! print how. A database that was restored is checked, and prepared for its pods.
 
 use std::path::Path;
 
 use greenroom_protocol::Cause;
+use greenroom_registry::restore::RaisedCopy;
 use serde_json::{Value, json};
 
 use crate::admin::check_json;
@@ -16,6 +17,10 @@ use crate::pipeline::store_failure::name_store;
 
 /// What a user has to know of a command for a database whose URL has a password.
 const PASSWORD_NOTE: &str = "the command does not contain the password: set PGPASSWORD to it, or add it to the file .pgpass of your home folder";
+
+/// What a user has to do besides executing the command that restores the database.
+const RESTORE_STEPS: &str = "stop all pods first; run this again after the command and before they start, because it raises \
+                             the fences of runs and the ids of pods; flush Redis, if the pods have one";
 
 /// Prints the command that copies the database.
 #[must_use]
@@ -32,7 +37,8 @@ pub fn backup(config: &Config, to: &Path, output: Output) -> u8 {
 }
 
 /// Prints the command that restores the database from a copy, and checks the database as it is now. The head that the
-/// pods have signed last is newer than a copy, so it is not compared.
+/// pods have signed last is newer than a copy, so it is not compared. Unless the database has a problem, or pods are alive,
+/// its fences and the ids of its pods are raised, so that nothing is confused with what was there after the copy was made.
 ///
 /// # Errors
 /// Those of the store and of the audit key.
@@ -42,11 +48,26 @@ pub async fn restore(config: &Config, from: &Path, output: Output) -> Result<u8,
     let key = existing_signer(config)?.map(|signer| signer.chain_key().clone().without_head_file());
     let checked = greenroom_registry::examine_postgres(url, key.as_ref()).await;
     let checked = checked.map_err(|error| name_store(error.cause(), &config.store, None))?;
+    let raised = match checked.is_ok() {
+        true => Some(greenroom_registry::raise_postgres_copy(url).await),
+        false => None,
+    };
+    let raised = raised.transpose().map_err(|error| name_store(error.cause(), &config.store, None))?;
+    let is_prepared = matches!(raised, Some(RaisedCopy::Raised { .. }));
     let dbname = quote(&database.url);
     let command = format!("pg_restore --clean --if-exists --dbname={dbname} {}", quote_path(from));
-    let report = with_note(json!({ "command": command, "check": check_json(&checked) }), &database);
+    let raised = raised.as_ref().map(raised_json);
+    let report = json!({ "command": command, "check": check_json(&checked), "raised": raised, "steps": RESTORE_STEPS });
+    let report = with_note(report, &database);
     output.document(&report, || format_report(&report));
-    Ok(u8::from(!checked.is_ok()))
+    Ok(u8::from(!is_prepared))
+}
+
+fn raised_json(raised: &RaisedCopy) -> Value {
+    match raised {
+        RaisedCopy::PodsAlive(pods) => json!({ "pods_alive": pods }),
+        RaisedCopy::Raised { trees, pods } => json!({ "trees": trees, "pods": pods }),
+    }
 }
 
 /// Adds the note to a report, if the URL of the database has a password.

@@ -132,7 +132,8 @@ impl JobHandler for ExecutionHandler {
         };
         match input {
             Ok(JobInput::Lease(lease)) => {
-                JobResult::Returned(run_lease(&lease, self.lease_work.as_ref(), context).await)
+                let ended = run_lease(&lease, &self.startup, self.lease_work.as_ref(), context).await;
+                ended.map_or_else(|cause| JobResult::Failed(failure(&cause)), JobResult::Returned)
             }
             Ok(JobInput::Execution(execution)) => {
                 let streams = execution.stream;

@@ -124,7 +124,7 @@ async fn a_job_that_is_cancelled_before_the_worker_has_capacity_is_not_executed(
 
 /// A pod that accepts a run, streams a text of it, and never ends it.
 #[derive(Default)]
-struct EndlessRun {
+pub(super) struct EndlessRun {
     is_cancelled: AtomicBool,
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Map, json};
 use super::api::RunPodApi;
 use super::deployment::Description;
 use super::difference::{compare, describe_new};
+use super::price::keep_price;
 
 /// What is done with a resource.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,7 +99,7 @@ fn plan_one(collection: &'static str, name: &str, body: Json, existing: &[Json])
             let Some(id) = current.get("id").and_then(Json::as_str) else {
                 return invalid(format!("{name}: RunPod has it, and names no id"));
             };
-            let difference = compare(current, &body);
+            let difference = compare(current, &keep_price(body, current));
             if !difference.immutable.is_empty() {
                 let changes = difference.immutable.join(", ");
                 return invalid(format!("{name}: {changes} cannot be changed; describe an endpoint with another name"));

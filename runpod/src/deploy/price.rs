@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::api::RunPodApi;
 use super::body::{EndpointBody, EndpointType};
 use super::deployment::Description;
-use super::plan::list;
 
 /// The variable with the price, which `greenroom runpod worker` reads.
 const PRICE_VARIABLE: &str = "RUNPOD_VCPU_USD_PER_HOUR";
@@ -33,7 +32,7 @@ pub async fn add_prices(api: &RunPodApi, description: &mut Description) -> Vec<E
     if unpriced.is_empty() {
         return Vec::new();
     }
-    let catalogue = list(api, CATALOGUE, "cpus").await;
+    let catalogue = api.list(CATALOGUE, "cpus").await;
     let mut prices = Vec::with_capacity(unpriced.len());
     for endpoint in unpriced {
         let found = match &catalogue {
@@ -77,7 +76,7 @@ fn find_price(cpus: &[Json], endpoint: &EndpointBody) -> Result<(f64, String), S
     for choice in endpoint.cpu.iter().flatten() {
         let price = price_of(cpus, &choice.id)
             .ok_or_else(|| format!("the catalogue has no price of serverless workers for {}", choice.id))?;
-        if dearest.is_none_or(|(most, _)| price > most) {
+        if dearest.is_none_or(|(highest, _)| price > highest) {
             dearest = Some((price, choice.id.as_str()));
         }
     }
@@ -116,10 +115,10 @@ mod tests {
     #[test]
     fn a_price_that_is_known_replaces_the_one_before_and_an_unknown_one_does_not() {
         let current = json!({ "env": { PRICE_VARIABLE: "0.03", "A": "b" } });
-        let kept = keep_price(json!({ "env": { "C": "d" } }), &current);
-        assert_eq!(kept, json!({ "env": { PRICE_VARIABLE: "0.03", "C": "d" } }));
-        let replaced = json!({ "env": { PRICE_VARIABLE: "0.04" } });
-        assert_eq!(keep_price(replaced.clone(), &current), replaced);
+        let body = keep_price(json!({ "env": { "C": "d" } }), &current);
+        assert_eq!(body, json!({ "env": { PRICE_VARIABLE: "0.03", "C": "d" } }));
+        let newer = json!({ "env": { PRICE_VARIABLE: "0.04" } });
+        assert_eq!(keep_price(newer.clone(), &current), newer);
         assert_eq!(keep_price(json!({ "env": {} }), &json!({})), json!({ "env": {} }));
     }
 }

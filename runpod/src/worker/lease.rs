@@ -10,8 +10,8 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::execution::Startup;
 use super::handler::JobContext;
+use super::startup::Startup;
 
 /// Time without work after which a lease ends, without another setting.
 const IDLE_DEFAULT: Duration = Duration::from_secs(5);

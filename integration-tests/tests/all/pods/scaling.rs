@@ -71,8 +71,8 @@ fn a_run_that_only_waits_gets_no_lease_and_one_of_another_tenant_without_a_pod_g
     let options = ["--endpoint", runpod.endpoint(), "--endpoints-url", &url, "--interval", "200ms", "--lease", "10m"];
     let scaler = terminal.start(&[&["runpod", "scale"][..], &options].concat())?;
     // A round that finds nothing to do keeps an endpoint without jobs by a lease of one second.
-    let has_kept = || async { (leases(&runpod, 1) > 0).then_some(()) };
-    runtime.block_on(wait_until("a round without work", WAIT_MAX, has_kept)).with_context(|| scaler.err())?;
+    let has_ended_round = || async { (leases(&runpod, 1) > 0).then_some(()) };
+    runtime.block_on(wait_until("a round without work", WAIT_MAX, has_ended_round)).with_context(|| scaler.err())?;
     ensure!(leases(&runpod, 600) == 0, "the run waits for its payment: {}", scaler.err());
 
     leave_run(&b)?;

@@ -76,7 +76,7 @@ async fn the_first_heartbeat_is_sent_at_once_and_before_any_job() -> Result<()> 
     // Longer than any wait of this test, so there is no other heartbeat until the last one.
     environment.insert("RUNPOD_PING_INTERVAL".to_owned(), "600000".to_owned());
     let worker = DrivenWorker::new(&environment, Arc::new(VerbHandler::default()), test_options(1))?;
-    let begun = async {
+    let started = async {
         let has = |kind| !runpod.calls_of(kind).is_empty();
         let has_both = || async { (has(CallKind::Ping) && has(CallKind::Take)).then_some(()) };
         wait_until("a heartbeat and a poll", WAIT_MAX, has_both).await?;
@@ -84,7 +84,7 @@ async fn the_first_heartbeat_is_sent_at_once_and_before_any_job() -> Result<()> 
         results(&runpod, 1).await?;
         Ok(runpod.calls_of(CallKind::Ping))
     };
-    let (pings, _) = worker.run_until(begun).await?;
+    let (pings, _) = worker.run_until(started).await?;
     assert!(pings.len() == 1 && !pings[0].target.contains("job_id"), "{pings:?}");
     Ok(())
 }

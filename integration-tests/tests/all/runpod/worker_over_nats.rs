@@ -40,8 +40,8 @@ async fn wait_serving(server: &NatsServer) -> Result<()> {
 }
 
 async fn status(terminal: &CliHarness, run: &str) -> Result<String> {
-    let shown = terminal.run(&["runs", "show", run]).await?.expect_success()?;
-    Ok(shown["run"]["status"].as_str().context("a status")?.to_owned())
+    let report = terminal.run(&["runs", "show", run]).await?.expect_success()?;
+    Ok(report["run"]["status"].as_str().context("a status")?.to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread")]

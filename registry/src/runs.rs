@@ -195,6 +195,24 @@ pub struct RunPage {
     pub next: Option<u64>,
 }
 
+/// How many trees of runs a pod has or is to have, of all tenants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TreeCounts {
+    /// Trees that are due and have no owner, or whose owner is dead. One that was given up is none of them, and one that
+    /// waits for a later time or for a signal is not due.
+    pub waiting: u64,
+    /// Trees that have an owner.
+    pub owned: u64,
+}
+
+impl TreeCounts {
+    /// Counts of which each is at most the limit.
+    pub(crate) fn bounded(waiting: usize, owned: usize, limit: u32) -> Self {
+        let bounded = |count: usize| u64::try_from(count).unwrap_or(u64::MAX).min(u64::from(limit));
+        Self { waiting: bounded(waiting), owned: bounded(owned) }
+    }
+}
+
 /// Reads the records of runs. Runs are created, and their trees claimed and released, by a [`crate::core::Unit`].
 #[async_trait]
 pub trait RunStore: Send + Sync {
@@ -233,4 +251,11 @@ pub trait RunStore: Send + Sync {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<RunRecord>, StoreError>;
+
+    /// Counts the trees of all tenants for which there is work at this time: at most `limit` of each kind. It reads no tree
+    /// that only waits, however many there are.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be read.
+    async fn count_trees(&self, now: Timestamp, limit: u32) -> Result<TreeCounts, StoreError>;
 }

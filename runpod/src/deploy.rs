@@ -11,6 +11,7 @@ mod deployment;
 mod description;
 mod difference;
 mod plan;
+mod price;
 mod status;
 mod validate;
 
@@ -22,5 +23,6 @@ pub use client_config::REQUESTS_PER_WORKER;
 pub use deployment::{DeployOptions, Description, Mapping, Requirement};
 pub use description::read_description;
 pub use plan::{Action, Plan, PlannedEndpoint, apply_plan, make_plan};
+pub use price::{EndpointPrice, add_prices};
 pub use status::{EndpointStatus, read_status};
 pub use validate::{looks_like_secret, validate_endpoint, validate_template};

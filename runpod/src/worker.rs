@@ -18,6 +18,7 @@ mod ping;
 mod posting;
 mod result;
 mod resume;
+mod startup;
 mod take_loop;
 mod templates;
 mod text_parts;

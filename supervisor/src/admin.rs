@@ -1,4 +1,4 @@
-//! Maintenance of the stores: check, back up, verify, prune, and resume interrupted runs; and what is applied for every
+//! Maintenance of the stores: check, count, back up, verify, prune, and resume interrupted runs; and what is applied for every
 //! pod. A user requests it through the pipeline, where policy decides and the audit records it; the background services
 //! of the pod resume and sweep for all tenants.
 
@@ -18,7 +18,7 @@ use greenroom_registry::artifacts::SweepReport;
 use greenroom_registry::audit::{ChainBreak, ChainReport};
 use greenroom_registry::journal::Seq;
 use greenroom_registry::maintenance::CheckReport;
-use greenroom_registry::runs::RunRecord;
+use greenroom_registry::runs::{RunRecord, TreeCounts};
 use greenroom_rego::{Permitted, Principal};
 use serde_json::json;
 
@@ -27,6 +27,8 @@ use crate::identity::manage::KeyOps;
 
 /// Runs that one command resumes.
 const RESUME_BATCH_MAX: u32 = 10_000;
+/// Trees of each kind that are counted; more need as many workers as these.
+const TREES_COUNTED_MAX: u32 = 10_000;
 
 /// Executes maintenance.
 pub struct AdminOps {
@@ -68,6 +70,7 @@ impl AdminOps {
                 let report = self.stores.maintenance.check().await.map_err(|error| error.cause())?;
                 Ok(check_json(&report))
             }
+            Maintenance::CountTrees => self.count_trees().await,
             Maintenance::BackUpStore { to } => {
                 let path = Path::new(&to);
                 require_absent(path)?;
@@ -90,6 +93,13 @@ impl AdminOps {
                 self.keys()?.set_revoked(&subject, false, &grant.principal().id).await
             }
         }
+    }
+
+    /// The number of trees for which there is work, and whether other pods can execute them.
+    async fn count_trees(&self) -> Result<Json, Cause> {
+        let counts = self.stores.runs.count_trees(self.clock.now(), TREES_COUNTED_MAX).await;
+        let TreeCounts { waiting, owned } = counts.map_err(|error| error.cause())?;
+        Ok(json!({ "waiting": waiting, "owned": owned, "shared": self.stores.cluster.is_shared() }))
     }
 
     fn keys(&self) -> Result<&KeyOps, Cause> {

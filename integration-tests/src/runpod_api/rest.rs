@@ -68,11 +68,23 @@ pub(super) fn react(state: &State, call: &RecordedCall) -> Reaction {
             200,
             json!({ "workers": [{ "id": "w1", "status": "RUNNING" }, { "id": "w2", "status": "IDLE" }], "summary": {} }),
         ),
+        ("GET", ["catalog", "cpus"]) => Reaction::Json(200, catalogue()),
         ("GET", ["billing", "serverless"]) => {
             Reaction::Json(200, json!({ "records": [{ "totalAmount": 0.25 }, { "totalAmount": 0.5 }] }))
         }
         _ => problem(404, "Not Found", &[]),
     }
+}
+
+/// The processors of serverless workers, with what is known of them.
+fn catalogue() -> Value {
+    let cpu = |id: &str, secure: f64, serverless: f64| {
+        json!({
+            "id": id, "ramGbPerVcpu": 2, "vcpu": { "min": 2, "max": 32 },
+            "price": { "securePerVcpu": secure, "serverlessPerVcpu": serverless },
+        })
+    };
+    json!({ "cpus": [cpu("cpu3c", 0.03, 0.04), cpu("cpu5c", 0.035, 0.05)] })
 }
 
 fn list(items: &BTreeMap<String, Value>) -> Vec<Value> {

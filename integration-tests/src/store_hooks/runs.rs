@@ -5,7 +5,7 @@ use futures::stream::BoxStream;
 use greenroom_protocol::{Reply, RunId, TenantId, Timestamp};
 use greenroom_registry::StoreError;
 use greenroom_registry::journal::{Journal, JournalError, JournalRecord, Seq};
-use greenroom_registry::runs::{RunFilter, RunPage, RunRecord, RunStore};
+use greenroom_registry::runs::{RunFilter, RunPage, RunRecord, RunStore, TreeCounts};
 
 use super::{Hooked, HookedRead};
 
@@ -35,6 +35,10 @@ impl RunStore for Hooked<dyn RunStore> {
         limit: u32,
     ) -> Result<Vec<RunRecord>, StoreError> {
         self.inner.list_unclaimed(tenant, now, limit).await
+    }
+
+    async fn count_trees(&self, now: Timestamp, limit: u32) -> Result<TreeCounts, StoreError> {
+        self.inner.count_trees(now, limit).await
     }
 }
 

@@ -25,6 +25,7 @@ mod agent_memory;
 mod contexts;
 mod events;
 mod lost_servers;
+mod scaling;
 mod server_restart;
 mod shared_database;
 mod wrong_clocks;

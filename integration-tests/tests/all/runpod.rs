@@ -16,6 +16,7 @@ mod releases;
 mod scaling;
 mod scaling_over_nats;
 mod traces;
+mod worker_over_nats;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -36,6 +36,8 @@ pub enum Maintenance {
     },
     /// Checks every file of the store.
     CheckStore,
+    /// Counts the trees of runs of every tenant that a pod has or is to have.
+    CountTrees,
     /// Copies the store while the pod keeps running.
     BackUpStore {
         /// The new file on the machine of the pod; it must not exist.
@@ -92,6 +94,7 @@ impl Maintenance {
             Self::VerifyAudit => "verify_audit",
             Self::PruneAudit { .. } => "prune_audit",
             Self::CheckStore => "check_store",
+            Self::CountTrees => "count_trees",
             Self::BackUpStore { .. } => "back_up_store",
             Self::ApplyDefinitions { .. } => "apply_definitions",
             Self::ApplyPolicy { .. } => "apply_policy",
@@ -111,7 +114,7 @@ impl Maintenance {
             Self::PruneRuns { .. } | Self::ResumeRuns => "runs",
             Self::ForgetMemories { .. } => "memories",
             Self::VerifyAudit | Self::PruneAudit { .. } => "audit",
-            Self::CheckStore | Self::BackUpStore { .. } | Self::RestoreStore { .. } => "store",
+            Self::CheckStore | Self::CountTrees | Self::BackUpStore { .. } | Self::RestoreStore { .. } => "store",
             Self::ApplyDefinitions { .. } => "definitions",
             Self::ApplyPolicy { .. } => "policy",
             Self::CreateKey(_)

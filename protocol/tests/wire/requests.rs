@@ -130,6 +130,7 @@ fn maintenance() -> Vec<Request> {
         Maintenance::VerifyAudit,
         Maintenance::PruneAudit { before: at(7) },
         Maintenance::CheckStore,
+        Maintenance::CountTrees,
         Maintenance::BackUpStore { to: "/backups/monday.db".into() },
         Maintenance::ApplyDefinitions { from: "s3://ai-agents/definitions".into() },
         Maintenance::ApplyPolicy { from: "/policies/guard.tar.gz".into() },

@@ -14,7 +14,7 @@ use crate::error::StoreError;
 use crate::in_memory::shared::Shared;
 use crate::journal::{Journal, JournalError, JournalRecord, Seq};
 use crate::notify::tail;
-use crate::runs::{RunFilter, RunPage, RunRecord, RunStore};
+use crate::runs::{RunFilter, RunPage, RunRecord, RunStore, TreeCounts};
 
 /// The runs and their journals.
 #[derive(Clone)]
@@ -84,6 +84,13 @@ impl RunStore for InMemoryRuns {
                 && tenant.is_none_or(|tenant| record.owner.tenant == *tenant)
         };
         Ok(runs.runs.values().map(|stored| &stored.record).filter(is_unclaimed).take(limit as usize).cloned().collect())
+    }
+
+    async fn count_trees(&self, now: Timestamp, limit: u32) -> Result<TreeCounts, StoreError> {
+        let runs = self.0.runs();
+        let roots = self.0.leases.unclaimed(now).into_iter().filter_map(|number| runs.runs.get(&number));
+        let waiting = roots.filter(|stored| stored.record.status != RunStatus::Dead).count();
+        Ok(TreeCounts::bounded(waiting, self.0.leases.owned(now), limit))
     }
 }
 

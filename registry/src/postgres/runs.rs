@@ -5,14 +5,14 @@ use futures::stream::BoxStream;
 use greenroom_protocol as protocol;
 use protocol::{Reply, RunId, TenantId, Timestamp};
 
-use crate::columns::to_int;
+use crate::columns::{Columns as _, to_int};
 use crate::error::StoreError;
 use crate::journal::{Journal, JournalError, JournalRecord, Seq};
 use crate::notify::tail;
 use crate::postgres::error::sqlx_error;
 use crate::postgres::handle::StoreHandle;
 use crate::runs::decode::{decode_entry, decode_page, decode_record, decode_reply};
-use crate::runs::{RunFilter, RunPage, RunRecord, RunStore};
+use crate::runs::{RunFilter, RunPage, RunRecord, RunStore, TreeCounts};
 
 use row::{select_open_runs, select_records};
 
@@ -97,6 +97,28 @@ impl RunStore for PostgresRuns {
         .await
         .map_err(|error| sqlx_error(&error))?;
         rows.iter().map(|row| Ok(decode_record(row)?.1)).collect()
+    }
+
+    async fn count_trees(&self, now: Timestamp, limit: u32) -> Result<TreeCounts, StoreError> {
+        // The trees of this pod whose leases are over have no owner, as in the list above.
+        let own: Vec<i64> = self.0.leases.unclaimed(now).into_iter().map(to_int).collect();
+        // The status is read by the id of each root, so that no plan reads all runs.
+        let query = sqlx::query(
+            "SELECT (SELECT count(*) FROM (SELECT 1 FROM (\
+             SELECT f.root FROM trees f WHERE f.holder IS NULL AND f.open_runs > 0 AND f.wake_at <= $1 \
+             UNION ALL SELECT d.root FROM pods h JOIN trees d ON d.holder = h.id \
+             WHERE h.dead AND NOT h.cleaned AND d.open_runs > 0 AND d.wake_at <= $1 \
+             UNION ALL SELECT o.root FROM trees o WHERE o.holder = $2 AND o.open_runs > 0 AND o.number = ANY ($3)) due \
+             WHERE (SELECT g.status FROM runs g WHERE g.run = due.root) IS DISTINCT FROM 'dead' LIMIT $4) w) AS waiting, \
+             (SELECT count(*) FROM (SELECT 1 FROM pods h JOIN trees t ON t.holder = h.id \
+             WHERE NOT h.dead AND t.open_runs > 0 AND NOT (h.id = $2 AND t.number = ANY ($3)) LIMIT $4) l) AS owned",
+        )
+        .bind(now.as_micros())
+        .bind(self.0.pod.id)
+        .bind(own)
+        .bind(i64::from(limit));
+        let row = query.fetch_one(&self.0.readers).await.map_err(|error| sqlx_error(&error))?;
+        Ok(TreeCounts { waiting: row.number("waiting")?, owned: row.number("owned")? })
     }
 }
 

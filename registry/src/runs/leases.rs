@@ -249,6 +249,14 @@ impl Leases {
         owners.unclaimed.iter().copied().collect()
     }
 
+    /// The number of unfinished trees that have an owner now.
+    pub(crate) fn owned(&self, now: Timestamp) -> usize {
+        let owners = self.owners();
+        let is_owned =
+            |lease: &&Lease| lease.open_runs > 0 && lease.expires_at.is_some_and(|expires_at| expires_at > now);
+        owners.leases.values().filter(is_owned).count()
+    }
+
     /// True if an unfinished tree has no owner now.
     pub(crate) fn has_unclaimed(&self, now: Timestamp) -> bool {
         let mut owners = self.owners();

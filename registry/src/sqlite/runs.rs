@@ -10,7 +10,7 @@ use crate::error::StoreError;
 use crate::journal::{Journal, JournalError, JournalRecord, Seq};
 use crate::notify::tail;
 use crate::runs::decode::{decode_entry, decode_page, decode_record, decode_reply};
-use crate::runs::{RunFilter, RunPage, RunRecord, RunStore};
+use crate::runs::{RunFilter, RunPage, RunRecord, RunStore, TreeCounts};
 use crate::sqlite::error::sqlx_error;
 use crate::sqlite::handle::StoreHandle;
 use crate::sqlite::statement_batch::to_int;
@@ -102,6 +102,24 @@ impl RunStore for SqliteRuns {
             }
         }
         Ok(unclaimed)
+    }
+
+    async fn count_trees(&self, now: Timestamp, limit: u32) -> Result<TreeCounts, StoreError> {
+        let mut waiting = 0_usize;
+        for numbers in self.0.leases.unclaimed(now).chunks(PAGE_ROWS_MAX as usize) {
+            if waiting >= limit as usize {
+                break;
+            }
+            let count: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM runs WHERE number IN (SELECT value FROM json_each(?1)) AND status <> 'dead'",
+            )
+            .bind(serde_json::to_string(numbers)?)
+            .fetch_one(&self.0.readers)
+            .await
+            .map_err(|error| sqlx_error(&error))?;
+            waiting = waiting.saturating_add(usize::try_from(count).unwrap_or_default());
+        }
+        Ok(TreeCounts::bounded(waiting, self.0.leases.owned(now), limit))
     }
 }
 

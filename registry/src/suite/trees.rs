@@ -4,7 +4,7 @@ use protocol::event::RunStatus;
 use protocol::{Cause, ErrorCode, PodId, UserId};
 
 use super::*;
-use crate::runs::{ClaimedTree, OwnerActivity, RunFilter, RunRecord};
+use crate::runs::{ClaimedTree, OwnerActivity, RunFilter, RunRecord, TreeCounts};
 
 /// A run that `parent` calls, in the tree of `root`, whose owner has this fence.
 fn called_run(number: u128, parent: u128, root: u128, fence: Fence) -> NewRun {
@@ -235,5 +235,69 @@ async fn a_tree_whose_lease_expired_was_active_until_its_last_renewal() {
         stores.stores.core.renew(&run_id(1), fence, MINUTE, renewed).await.unwrap();
         let tree = claim(&stores, 1, renewed.saturating_add(MINUTE * 60)).await.unwrap();
         assert_eq!(tree.last_activity, Some(OwnerActivity { since: NOW, until: renewed }));
+    }
+}
+
+async fn counted(stores: &TestStores, now: Timestamp) -> TreeCounts {
+    stores.stores.runs.count_trees(now, 10).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_trees_of_every_tenant_are_counted_by_whether_they_have_an_owner() {
+    for stores in TestStores::each().await {
+        let Stores { runs, core, .. } = &stores.stores;
+        assert_eq!(counted(&stores, NOW).await, TreeCounts::default());
+        let first = stores.create_run(1).await;
+        start_inner(&stores, 2, 1, 1, first).await;
+        let foreign = stores.create(&new_run_of("globex", 3), None).await.unwrap();
+        let Created::New(foreign) = foreign else { panic!("the run is not new: {foreign:?}") };
+        assert_eq!(counted(&stores, NOW).await, TreeCounts { waiting: 0, owned: 2 }, "not the runs of a tree");
+        let expired = counted(&stores, NOW.saturating_add(MINUTE * 2)).await;
+        assert_eq!(expired, TreeCounts { waiting: 2, owned: 0 }, "their leases are over");
+        core.renew(&run_id(1), first, MINUTE, NOW).await.unwrap();
+        core.renew(&run_id(3), foreign, MINUTE, NOW).await.unwrap();
+        core.release_tree(&run_id(3), foreign, NOW).await;
+        assert_eq!(counted(&stores, NOW).await, TreeCounts { waiting: 1, owned: 1 }, "one is of another tenant");
+        core.release_tree(&run_id(1), first, NOW).await;
+        assert_eq!(counted(&stores, NOW).await, TreeCounts { waiting: 2, owned: 0 });
+        assert_eq!(runs.count_trees(NOW, 1).await.unwrap(), TreeCounts { waiting: 1, owned: 0 }, "the limit");
+    }
+}
+
+#[tokio::test]
+async fn a_tree_that_has_ended_or_was_given_up_is_not_counted() {
+    for stores in TestStores::each().await {
+        let core = &stores.stores.core;
+        let first = stores.create_run(1).await;
+        let second = stores.create_run(2).await;
+        let _ = stores.append(&run_id(1), first, Seq(0), &[ended()], NOW).await.unwrap();
+        core.release_tree(&run_id(1), first, NOW).await;
+        assert_eq!(counted(&stores, NOW).await, TreeCounts { waiting: 0, owned: 1 });
+        let cause = Cause::new(ErrorCode::Internal, "it fails");
+        let given_up = Entry::RunGivenUp { cause, failures: 1, attempts: 0 };
+        let _ = stores.append(&run_id(2), second, Seq(0), &[given_up], NOW).await.unwrap();
+        core.release_tree(&run_id(2), second, NOW).await;
+        assert_eq!(counted(&stores, NOW).await, TreeCounts::default());
+    }
+}
+
+#[tokio::test]
+async fn a_tree_that_only_waits_is_counted_once_it_is_due() {
+    let soon = NOW.saturating_add(MINUTE / 2);
+    for stores in TestStores::each().await {
+        let cluster = &stores.stores.cluster;
+        let fences = [stores.create_run(1).await, stores.create_run(2).await];
+        if !cluster.is_shared() {
+            // Nothing else could claim it, so its owner keeps it.
+            assert!(!cluster.park(&run_id(1), fences[0], None, NOW).await.unwrap());
+            assert_eq!(counted(&stores, soon).await, TreeCounts { waiting: 0, owned: 2 });
+            continue;
+        }
+        assert!(cluster.park(&run_id(1), fences[0], None, NOW).await.unwrap());
+        assert!(cluster.park(&run_id(2), fences[1], Some(soon), NOW).await.unwrap());
+        assert_eq!(counted(&stores, NOW).await, TreeCounts::default(), "one until a signal, one until a time");
+        assert_eq!(counted(&stores, soon).await, TreeCounts { waiting: 1, owned: 0 }, "its time has come");
+        assert!(cluster.send(&run_id(1), "message_1", "approve", NOW).await.unwrap());
+        assert_eq!(counted(&stores, NOW).await, TreeCounts { waiting: 1, owned: 0 }, "it has a message");
     }
 }

@@ -161,7 +161,8 @@ impl Action {
                 Maintenance::ResumeRuns => Self::ResumeRuns,
                 Maintenance::VerifyAudit => Self::VerifyAudit,
                 Maintenance::PruneAudit { .. } => Self::PruneAudit,
-                Maintenance::CheckStore => Self::CheckStore,
+                // Who may read the whole store may count what is in it.
+                Maintenance::CheckStore | Maintenance::CountTrees => Self::CheckStore,
                 Maintenance::BackUpStore { .. } => Self::BackUpStore,
                 Maintenance::ApplyDefinitions { .. } => Self::ApplyDefinitions,
                 Maintenance::ApplyPolicy { .. } => Self::ApplyPolicy,

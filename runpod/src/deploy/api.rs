@@ -65,6 +65,18 @@ impl RunPodApi {
         self.send(Method::GET, path, None).await
     }
 
+    /// Reads the resources of a collection, which the API wraps in an object as this member.
+    ///
+    /// # Errors
+    /// Those of reading; [`ErrorCode::Interrupted`] for another response.
+    pub(super) async fn list(&self, collection: &str, member: &str) -> Result<Vec<Json>, Cause> {
+        let mut document = self.get(collection).await?;
+        match document.get_mut(member).map(Json::take) {
+            Some(Json::Array(items)) => Ok(items),
+            _ => Err(Cause::new(ErrorCode::Interrupted, format!("the response of RunPod has no list `{member}`"))),
+        }
+    }
+
     /// Creates a resource. It is not repeated after a lost connection, because it may exist then.
     ///
     /// # Errors

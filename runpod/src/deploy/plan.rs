@@ -6,6 +6,7 @@ use serde_json::{Map, json};
 use super::api::RunPodApi;
 use super::deployment::Description;
 use super::difference::{compare, describe_new};
+use super::price::keep_price;
 
 /// What is done with a resource.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,22 +67,10 @@ async fn plan_collection(
     wanted: Vec<(&str, Json)>,
 ) -> Result<Vec<PlannedEndpoint>, Cause> {
     let existing = match api {
-        Some(api) if !wanted.is_empty() => list(api, collection, member).await?,
+        Some(api) if !wanted.is_empty() => api.list(collection, member).await?,
         Some(_) | None => Vec::new(),
     };
     wanted.into_iter().map(|(name, body)| plan_one(collection, name, body, &existing)).collect()
-}
-
-/// The resources of a collection, which the API wraps in an object.
-///
-/// # Errors
-/// Those of reading; [`ErrorCode::Interrupted`] for another response.
-pub(super) async fn list(api: &RunPodApi, collection: &str, member: &str) -> Result<Vec<Json>, Cause> {
-    let mut document = api.get(collection).await?;
-    match document.get_mut(member).map(Json::take) {
-        Some(Json::Array(items)) => Ok(items),
-        _ => Err(Cause::new(ErrorCode::Interrupted, format!("the response of RunPod has no list `{member}`"))),
-    }
 }
 
 fn plan_one(collection: &'static str, name: &str, body: Json, existing: &[Json]) -> Result<PlannedEndpoint, Cause> {
@@ -98,7 +87,7 @@ fn plan_one(collection: &'static str, name: &str, body: Json, existing: &[Json])
             let Some(id) = current.get("id").and_then(Json::as_str) else {
                 return invalid(format!("{name}: RunPod has it, and names no id"));
             };
-            let difference = compare(current, &body);
+            let difference = compare(current, &keep_price(body, current));
             if !difference.immutable.is_empty() {
                 let changes = difference.immutable.join(", ");
                 return invalid(format!("{name}: {changes} cannot be changed; describe an endpoint with another name"));

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::api::RunPodApi;
 use super::deployment::Description;
-use super::plan::list;
 
 /// The status of one endpoint.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -29,7 +28,7 @@ pub struct EndpointStatus {
 /// # Errors
 /// Those of the API.
 pub async fn read_status(api: &RunPodApi, description: &Description) -> Result<Vec<EndpointStatus>, Cause> {
-    let existing = list(api, "/serverless", "endpoints").await?;
+    let existing = api.list("/serverless", "endpoints").await?;
     let mut statuses = Vec::new();
     for endpoint in &description.endpoints {
         let found = existing.iter().find(|one| one.get("name").and_then(Json::as_str) == Some(endpoint.name.as_str()));

@@ -21,6 +21,8 @@ use super::result::{JobFailure, JobResult};
 use super::text_parts::TextParts;
 use crate::cost::{ComputePrice, ExecutionCost};
 
+pub use super::startup::Startup;
+
 mod claim_check;
 mod input;
 
@@ -28,17 +30,6 @@ mod input;
 pub const EXECUTION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
 /// How long the cancellation of a run may take.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Whether the host can execute requests. A worker takes jobs while its host starts; they wait for it.
-#[derive(Clone)]
-pub enum Startup {
-    /// It starts.
-    Loading,
-    /// It is ready.
-    Ready(Client),
-    /// It will not be: each job fails for this cause.
-    Failed(Cause),
-}
 
 /// Executes jobs by a client of Greenroom.
 pub struct ExecutionHandler {
@@ -132,7 +123,8 @@ impl JobHandler for ExecutionHandler {
         };
         match input {
             Ok(JobInput::Lease(lease)) => {
-                JobResult::Returned(run_lease(&lease, self.lease_work.as_ref(), context).await)
+                let ended = run_lease(&lease, &self.startup, self.lease_work.as_ref(), context).await;
+                ended.map_or_else(|cause| JobResult::Failed(failure(&cause)), JobResult::Returned)
             }
             Ok(JobInput::Execution(execution)) => {
                 let streams = execution.stream;

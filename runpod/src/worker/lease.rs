@@ -1,14 +1,17 @@
 //! Lease jobs: `{"mode": "lease"}` keeps the worker for as long as there is work, which arrives in another way than as jobs.
 //! RunPod scales by its own jobs only, so the number of lease jobs is the number of workers that are wanted.
 
+use std::future::pending;
 use std::time::Duration;
 
-use greenroom_protocol::Json;
+use greenroom_protocol::{Cause, Json};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::handler::JobContext;
+use super::startup::Startup;
 
 /// Time without work after which a lease ends, without another setting.
 const IDLE_DEFAULT: Duration = Duration::from_secs(5);
@@ -89,17 +92,60 @@ impl End {
 
 /// Keeps the worker until there has been no work for the idle time, the time of the lease has passed, or the worker shall
 /// end. Returns the output of the job.
-pub(super) async fn run_lease(input: &LeaseInput, work: &dyn LeaseWork, context: &JobContext) -> Json {
+///
+/// # Errors
+/// The cause for which the host cannot start, or has failed.
+pub(super) async fn run_lease(
+    input: &LeaseInput,
+    host: &watch::Receiver<Startup>,
+    work: &dyn LeaseWork,
+    context: &JobContext,
+) -> Result<Json, Cause> {
     let (began_at, first) = (Instant::now(), work.activity());
     let lease = input.max_s.map_or(LEASE_MAX_DEFAULT, Duration::from_secs).min(LEASE_MAX);
     let end = tokio::select! {
-        end = wait_idle(input, work) => end,
+        // A worker whose host has failed is drained, and the failure is the reason of it.
+        biased;
+        end = wait_end(input, host, work) => end?,
         () = sleep(lease) => End::Time,
         () = context.draining() => End::Draining,
         () = context.cancelled() => End::Cancelled,
     };
     let requests = work.activity().requests.saturating_sub(first.requests);
-    json!({ "lease": { "end": end.as_str(), "seconds": began_at.elapsed().as_secs_f64(), "requests": requests } })
+    Ok(json!({ "lease": { "end": end.as_str(), "seconds": began_at.elapsed().as_secs_f64(), "requests": requests } }))
+}
+
+/// Waits until a host that is ready is idle. A host that starts has no work yet, and is not idle for it.
+async fn wait_end(input: &LeaseInput, host: &watch::Receiver<Startup>, work: &dyn LeaseWork) -> Result<End, Cause> {
+    let idle = async {
+        wait_ready(host.clone()).await;
+        wait_idle(input, work).await
+    };
+    tokio::select! {
+        biased;
+        cause = wait_failed(host.clone()) => Err(cause),
+        end = idle => Ok(end),
+    }
+}
+
+/// Waits until the host is ready, for ever if it has ended before: then the worker ends too.
+async fn wait_ready(mut host: watch::Receiver<Startup>) {
+    let is_ready = host.wait_for(|startup| matches!(startup, Startup::Ready(_))).await.is_ok();
+    if !is_ready {
+        pending::<()>().await;
+    }
+}
+
+/// Waits until the host has failed, for ever if it ends otherwise.
+async fn wait_failed(mut host: watch::Receiver<Startup>) -> Cause {
+    let failure = match host.wait_for(|startup| matches!(startup, Startup::Failed(_))).await.as_deref() {
+        Ok(Startup::Failed(cause)) => Some(cause.clone()),
+        Ok(Startup::Loading | Startup::Ready(_)) | Err(_) => None,
+    };
+    match failure {
+        Some(cause) => cause,
+        None => pending().await,
+    }
 }
 
 async fn wait_idle(input: &LeaseInput, work: &dyn LeaseWork) -> End {
@@ -119,11 +165,42 @@ async fn wait_idle(input: &LeaseInput, work: &dyn LeaseWork) -> End {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
+    use async_trait::async_trait;
+    use futures::{StreamExt, stream};
+    use greenroom_client::{Client, Events, Transport, TransportError};
+    use greenroom_protocol::event::{EventNumber, WatchedRun};
+    use greenroom_protocol::{Cause, Envelope, ErrorCode, Reply};
     use serde_json::{from_value, json};
 
-    use super::{Activity, Duration, End, Instant, LeaseInput, LeaseWork, wait_idle};
+    use super::{
+        Activity, Duration, End, Instant, LeaseInput, LeaseWork, NoLeaseWork, Startup, sleep, wait_end, wait_idle,
+        watch,
+    };
+
+    /// A pod that no request reaches.
+    struct Unreachable;
+
+    #[async_trait]
+    impl Transport for Unreachable {
+        async fn send(&self, _: Envelope) -> Result<Reply, TransportError> {
+            Err(TransportError::ConnectionLost)
+        }
+
+        fn watch(&self, _: &WatchedRun, _: EventNumber) -> Events {
+            stream::empty().boxed()
+        }
+    }
+
+    fn ready() -> Startup {
+        Startup::Ready(Client::new(Arc::new(Unreachable)))
+    }
+
+    fn idle_for(seconds: u64) -> LeaseInput {
+        from_value(json!({ "mode": "lease", "idle_s": seconds })).unwrap()
+    }
 
     /// Three requests that begin and end between two observations.
     #[derive(Default)]
@@ -138,11 +215,40 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_lease_ends_when_nothing_has_happened_for_its_idle_time() {
-        let input: LeaseInput = from_value(json!({ "mode": "lease", "idle_s": 2 })).unwrap();
+        let input = idle_for(2);
         let began_at = Instant::now();
         assert_eq!(wait_idle(&input, &ShortRequests::default()).await, End::Idle);
         let elapsed = began_at.elapsed();
         assert!(elapsed >= Duration::from_millis(2_200) && elapsed < Duration::from_secs(3), "{elapsed:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_idle_time_begins_when_the_host_is_ready() {
+        let (startup, host) = watch::channel(Startup::Loading);
+        let (began_at, input) = (Instant::now(), idle_for(2));
+        let starting = async {
+            sleep(Duration::from_secs(60)).await;
+            startup.send_replace(ready())
+        };
+        let (end, _) = tokio::join!(wait_end(&input, &host, &NoLeaseWork), starting);
+        assert_eq!(end, Ok(End::Idle));
+        let elapsed = began_at.elapsed();
+        assert!(elapsed >= Duration::from_secs(62) && elapsed < Duration::from_secs(63), "{elapsed:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_cannot_start_or_fails_later_ends_the_lease_with_its_cause() {
+        let cause = Cause::new(ErrorCode::InvalidDefinition, "agents.yaml: line 3");
+        for first in [Startup::Loading, ready()] {
+            let (startup, host) = watch::channel(first);
+            let input = idle_for(3_600);
+            let failing = async {
+                sleep(Duration::from_secs(60)).await;
+                startup.send_replace(Startup::Failed(cause.clone()))
+            };
+            let (end, _) = tokio::join!(wait_end(&input, &host, &NoLeaseWork), failing);
+            assert_eq!(end, Err(cause.clone()));
+        }
     }
 
     #[test]

@@ -90,7 +90,7 @@ const ROWS: &[(&str, Access)] = &[
     ("run team", Permitted("report_team --workflow generate_quarterly_report --input data_source=@s.csv", None)),
     ("run workflow", Permitted("generate_quarterly_report --input data_source=@s.csv", None)),
     ("runpod deploy", Anyone(None)),
-    ("runpod scale", Anyone(None)),
+    ("runpod scale", Permitted("--endpoint e --endpoints-url http://127.0.0.1:1", OF_THE_POD)),
     ("runpod status", Anyone(None)),
     ("runpod worker", Anyone(None)),
     ("runs approve", Permitted("RUN gather_data", FOREIGN_RUN)),
@@ -129,7 +129,8 @@ struct Fixture {
 
 impl Fixture {
     async fn start() -> Result<Self> {
-        let up = UpProcess::start_embedded().await?;
+        let mut up = UpProcess::start_embedded().await?;
+        up.terminal.set_variable("RUNPOD_API_KEY", "rpa_of_no_account");
         up.terminal.write_file("s.csv", SALES)?;
         std::fs::create_dir(up.terminal.folder().join("folder"))?;
         let words = ["run", "workflow", WORKFLOW, "--input", "data_source=@s.csv"];

@@ -89,10 +89,11 @@ outputs:
 
 /// A database, and what its pods have in common.
 pub(super) struct SharedDatabase {
-    url: String,
+    pub(super) url: String,
     model: PausedModel,
     definitions: DefinitionsDir,
-    folder: TempDir,
+    /// It has the key of the audit, once a pod has started.
+    pub(super) folder: TempDir,
     /// That of the test itself.
     runtime: Runtime,
 }
@@ -167,7 +168,8 @@ impl SharedDatabase {
         self.assemble_with(name, clock, change, Overrides::default())
     }
 
-    fn assemble_with(
+    /// As [`Self::start`], with these clocks, a change of its configuration, and overrides.
+    pub(super) fn assemble_with(
         &self,
         name: &str,
         clock: Arc<dyn Clock>,

@@ -16,6 +16,7 @@ use greenroom_protocol::request::{Request, Signal, SignalRun};
 use greenroom_protocol::{Envelope, Metadata, PodId, Reply, RunId, Status, Values, WrittenVersion};
 use greenroom_runpod::worker::execution::{ExecutionHandler, Startup};
 use greenroom_runpod::worker::lease::NoLeaseWork;
+use greenroom_runpod::worker::{Job, JobContext, JobHandler, JobResult};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -42,6 +43,42 @@ async fn a_cancelled_job_has_no_result_and_the_next_one_is_taken() -> Result<()>
     // The grace of a job that ignores its cancellation is two seconds.
     assert!(elapsed < Duration::from_secs(10), "{elapsed:?}");
     assert_eq!((report.cancelled, report.executed, runpod.result("endless")), (1, 2, None));
+    Ok(())
+}
+
+/// Ends a job that waits as soon as it is cancelled.
+struct Obedient;
+
+#[async_trait]
+impl JobHandler for Obedient {
+    async fn execute(&self, job: &Job, context: &JobContext) -> JobResult {
+        if job.input.as_ref().is_ok_and(|input| input["wait"] == true) {
+            context.cancelled().await;
+        }
+        JobResult::Returned(json!(1))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_honours_its_cancellation_is_over_within_a_second() -> Result<()> {
+    let runpod = FakeRunPod::start().await?;
+    runpod.add_job(json!({ "id": "endless", "input": { "wait": true } }));
+    let cancelled = async {
+        let is_pinged = || async {
+            let mut pings = runpod.calls_of(CallKind::Ping).into_iter();
+            pings.any(|call| call.target.contains("job_id=endless")).then_some(())
+        };
+        wait_until("the job is executed", WAIT_MAX, is_pinged).await?;
+        runpod.add_job(json!({ "id": "next", "input": {} }));
+        let began_at = Instant::now();
+        runpod.cancel("endless");
+        result_of(&runpod, "next").await?;
+        Ok(began_at.elapsed())
+    };
+    let worker = DrivenWorker::new(&runpod.environment(), Arc::new(Obedient), test_options(1))?;
+    let (elapsed, report) = worker.run_until(cancelled).await?;
+    assert!(elapsed < Duration::from_secs(1), "{elapsed:?}");
+    assert_eq!((report.cancelled, runpod.result("endless")), (1, None));
     Ok(())
 }
 
@@ -124,7 +161,7 @@ async fn a_job_that_is_cancelled_before_the_worker_has_capacity_is_not_executed(
 
 /// A pod that accepts a run, streams a text of it, and never ends it.
 #[derive(Default)]
-struct EndlessRun {
+pub(super) struct EndlessRun {
     is_cancelled: AtomicBool,
 }
 

@@ -1,6 +1,8 @@
 //! `greenroom runpod …` as a process: the worker with a pod inside, one job outside of RunPod, the plan of a deployment, and no
 //! secret in any output.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use greenroom_integration_tests::model_fixture::ModelFixture;
 use greenroom_integration_tests::runpod_api::{FakeRunPod, KEY};
@@ -28,9 +30,15 @@ async fn a_worker_with_a_pod_inside_executes_jobs_and_ends_at_sigterm() -> Resul
     }
     // The job is there before the pod is: it is taken at once, and waits.
     runpod.add_job(json!({ "id": "a-u1", "input": { "agent": AGENT, "inputs": { "text": "x" } } }));
+    runpod.add_job(json!({ "id": "s-u1", "input": { "agent": AGENT, "inputs": { "text": "y" }, "stream": true } }));
     let worker = fixture.terminal.start(&["runpod", "worker"])?;
     let result = result_of(&runpod, "a-u1").await?;
     assert_eq!(result["output"]["status"], json!("success"), "{result}");
+    let streamed = result_of(&runpod, "s-u1").await?;
+    assert_eq!(streamed["output"]["outputs"]["text"], json!("done"), "{streamed}");
+    let parts = runpod.parts("s-u1");
+    let texts: Option<Vec<&str>> = parts.iter().map(|part| part["text"].as_str()).collect();
+    ensure!(texts.is_some_and(|texts| !texts.concat().is_empty()), "the text of the model is streamed: {parts:?}");
     worker.terminate()?;
     let ended = worker.wait().await?;
     assert_eq!(ended.code, 0, "{ended:?}");
@@ -52,8 +60,14 @@ async fn a_worker_that_cannot_start_fails_its_job_and_reports_itself() -> Result
     terminal.set_variable("GREENROOM_DEFINITIONS", "no-such-folder");
     runpod.add_job(json!({ "id": "a-u1", "input": { "agent": AGENT } }));
     let ended = terminal.run(&["runpod", "worker"]).await?;
-    ensure!(ended.code != 0, "{ended:?}");
-    ensure!(runpod.calls().iter().any(|call| call.target.contains("status=unhealthy&check=start")), "it is reported");
+    ensure!(ended.code == 2, "{ended:?}");
+    let calls = runpod.calls();
+    let report = calls.iter().find(|call| call.target.contains("status=unhealthy&check=start"));
+    let since_report = report.context("it is reported")?.at.elapsed();
+    ensure!(since_report < Duration::from_millis(2_500), "the process ends after its report: {since_report:?}");
+    let result = runpod.result("a-u1").context("the job has a result")?;
+    let error: Value = serde_json::from_str(result["error"].as_str().context("it has failed")?)?;
+    assert_eq!(error["error_type"], json!("invalid_definition"), "{error}");
     Ok(())
 }
 

@@ -1,12 +1,14 @@
 //! Deployment against version 2 of the API: plans, their application, errors, and no secret in any output.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use greenroom_integration_tests::runpod_api::{FakeRunPod, KEY, Reaction};
 use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_runpod::deploy::{
-    Action, DeployOptions, Description, RunPodApi, apply_plan, make_plan, read_description, read_status,
+    Action, DeployOptions, Description, RunPodApi, add_prices, apply_plan, make_plan, read_description, read_status,
 };
 use greenroom_runpod::secret::SecretText;
 use serde_json::json;
@@ -113,6 +115,51 @@ async fn a_response_that_is_no_json_is_an_error() -> Result<()> {
     let runpod = FakeRunPod::start_with(|_| Reaction::Json(200, json!({ "endpoint": [] }))).await?;
     let status = read_status(&api(&runpod)?, &description(QUEUE)?).await;
     assert_eq!(status.unwrap_err().code, ErrorCode::Interrupted);
+    Ok(())
+}
+
+/// The price in the environment of the only endpoint.
+fn price(description: &Description) -> Option<&str> {
+    description.endpoints[0].env.get("RUNPOD_VCPU_USD_PER_HOUR").map(String::as_str)
+}
+
+#[tokio::test]
+async fn a_queue_endpoint_gets_the_price_of_its_dearest_processors_and_keeps_it() -> Result<()> {
+    let is_away = Arc::new(AtomicBool::new(false));
+    let away = Arc::clone(&is_away);
+    let runpod = FakeRunPod::start_with(move |call| {
+        let is_refused = away.load(Ordering::SeqCst) && call.target.contains("/catalog/");
+        if is_refused { Reaction::Json(403, json!({})) } else { Reaction::Default }
+    })
+    .await?;
+    let (api, mut priced) = (api(&runpod)?, description(QUEUE)?);
+    let prices = add_prices(&api, &mut priced).await;
+    assert_eq!((prices[0].vcpu_usd_per_hour, &*prices[0].note), (Some(0.05), "the price of cpu5c"));
+    assert_eq!(price(&priced), Some("0.05"));
+    ok(apply_plan(&api, &ok(make_plan(Some(&api), &priced).await)?).await)?;
+    let created = runpod.calls().into_iter().find(|call| call.method == "POST").context("an endpoint was created")?;
+    assert_eq!(created.json()["env"]["RUNPOD_VCPU_USD_PER_HOUR"], json!("0.05"));
+
+    is_away.store(true, Ordering::SeqCst);
+    let mut unpriced = description(QUEUE)?;
+    let prices = add_prices(&api, &mut unpriced).await;
+    assert_eq!((prices[0].vcpu_usd_per_hour, price(&unpriced)), (None, None));
+    assert!(prices[0].note.contains("scope") && !prices[0].note.contains(KEY), "{prices:?}");
+    assert!(ok(make_plan(Some(&api), &unpriced).await)?.is_empty(), "the endpoint keeps its price");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_price_that_the_file_names_or_the_catalogue_lacks_is_not_set() -> Result<()> {
+    let runpod = FakeRunPod::start().await?;
+    let api = api(&runpod)?;
+    let mut other = description(&QUEUE.replacen("cpu5c", "cpu5g", 1))?;
+    let prices = add_prices(&api, &mut other).await;
+    assert_eq!((prices[0].vcpu_usd_per_hour, price(&other)), (None, None));
+    assert!(prices[0].note.contains("cpu5g"), "{prices:?}");
+    let named = "    env:\n      RUNPOD_VCPU_USD_PER_HOUR: \"0.01\"\n";
+    let mut own = description(&QUEUE.replacen("    env:\n", named, 1))?;
+    assert_eq!((add_prices(&api, &mut own).await, price(&own)), (Vec::new(), Some("0.01")));
     Ok(())
 }
 

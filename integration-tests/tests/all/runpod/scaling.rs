@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use async_trait::async_trait;
+use greenroom_client::Client;
 use greenroom_integration_tests::runpod_api::{CallKind, FakeRunPod, KEY, Reaction};
 use greenroom_integration_tests::runpod_jobs::{DrivenWorker, test_options};
+use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_runpod::scale::{Demand, DemandSource, QueueEndpoint, Round, ScaleLimits, ScaleOptions, Scaler};
 use greenroom_runpod::secret::SecretText;
@@ -16,7 +18,8 @@ use greenroom_runpod::worker::lease::NoLeaseWork;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::{result_of, results};
+use super::cancellations::EndlessRun;
+use super::results;
 
 /// What waits, as the test decides; `u64::MAX` is unknown.
 #[derive(Default)]
@@ -45,6 +48,11 @@ fn scaler(runpod: &FakeRunPod, waiting: &Arc<Waiting>, limits: ScaleLimits) -> R
     Ok(Scaler::new(endpoint, waiting.clone(), options))
 }
 
+/// A host that is ready. No lease sends a request to it.
+fn ready() -> Startup {
+    Startup::Ready(Client::new(Arc::new(EndlessRun::default())))
+}
+
 async fn round(scaler: &mut Scaler) -> Result<Round> {
     scaler.round().await.map_err(|cause| anyhow::anyhow!("{cause}"))
 }
@@ -65,7 +73,7 @@ async fn what_waits_becomes_lease_jobs_within_the_limits_and_leases_end_without_
         runpod.calls().iter().filter(|call| call.target.ends_with("/run")).map(|call| call.json()).collect();
     assert_eq!(leases[1]["input"]["mode"], json!("lease"));
     assert_eq!(leases[1]["policy"], json!({ "executionTimeout": 600_000, "ttl": 1_200_000 }));
-    let (_startup, is_started) = watch::channel(Startup::Loading);
+    let (_startup, is_started) = watch::channel(ready());
     let handler = Arc::new(ExecutionHandler::new(is_started, Arc::new(NoLeaseWork)));
     let worker = DrivenWorker::new(&runpod.environment(), handler, test_options(4))?;
     worker.run_until(results(&runpod, 4)).await?;
@@ -84,7 +92,7 @@ async fn a_scaler_that_starts_again_counts_the_leases_of_the_one_before() -> Res
     assert_eq!(round(&mut scaler(&runpod, &waiting, limits)?).await?, Round { active: 0, added: 3 });
     let mut second = scaler(&runpod, &waiting, limits)?;
     assert_eq!(round(&mut second).await?, Round { active: 3, added: 0 });
-    let (_startup, is_started) = watch::channel(Startup::Loading);
+    let (_startup, is_started) = watch::channel(ready());
     let handler = Arc::new(ExecutionHandler::new(is_started, Arc::new(NoLeaseWork)));
     let worker = DrivenWorker::new(&runpod.environment(), handler, test_options(4))?;
     worker.run_until(results(&runpod, 3)).await?;
@@ -105,7 +113,7 @@ async fn a_lease_ends_when_the_worker_shall_end() -> Result<()> {
             let pings = runpod.calls_of(CallKind::Ping);
             pings.iter().any(|call| call.target.contains("job_id=l")).then_some(())
         };
-        greenroom_integration_tests::wait::wait_until("the lease is taken", super::WAIT_MAX, is_pinged).await
+        wait_until("the lease is taken", super::WAIT_MAX, is_pinged).await
     };
     worker.run_until(is_taken).await?;
     assert_eq!(runpod.result("l").unwrap()["output"]["lease"]["end"], json!("draining"));
@@ -134,15 +142,24 @@ async fn an_unknown_demand_and_a_refusal_change_nothing() -> Result<()> {
 async fn a_job_of_a_host_that_cannot_start_fails_with_the_reason() -> Result<()> {
     let runpod = FakeRunPod::start().await?;
     runpod.add_job(json!({ "id": "a", "input": { "agent": "echo" } }));
+    runpod.add_job(json!({ "id": "l", "input": { "mode": "lease", "idle_s": 0 } }));
     let (startup, is_started) = watch::channel(Startup::Loading);
     let handler = Arc::new(ExecutionHandler::new(is_started, Arc::new(NoLeaseWork)));
-    let worker = DrivenWorker::new(&runpod.environment(), handler, test_options(1))?;
+    let worker = DrivenWorker::new(&runpod.environment(), handler, test_options(2))?;
     let failed = async {
+        let are_taken = || async {
+            let pings = runpod.calls_of(CallKind::Ping);
+            pings.iter().any(|call| call.target.contains("a%2Cl") || call.target.contains("l%2Ca")).then_some(())
+        };
+        wait_until("both jobs are taken", super::WAIT_MAX, are_taken).await?;
         startup.send_replace(Startup::Failed(Cause::new(ErrorCode::InvalidDefinition, "agents.yaml: line 3")));
-        result_of(&runpod, "a").await
+        results(&runpod, 2).await
     };
-    let (result, _) = worker.run_until(failed).await?;
-    let error = result["error"].as_str().unwrap();
-    assert!(error.contains("invalid_definition") && error.contains("agents.yaml: line 3"), "{error}");
+    worker.run_until(failed).await?;
+    for id in ["a", "l"] {
+        let result = runpod.result(id).unwrap();
+        let error = result["error"].as_str().unwrap();
+        assert!(error.contains("invalid_definition") && error.contains("agents.yaml: line 3"), "{id}: {error}");
+    }
     Ok(())
 }

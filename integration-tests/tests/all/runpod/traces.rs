@@ -70,6 +70,26 @@ async fn polls_and_heartbeats_have_the_addresses_of_the_sdk() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_first_heartbeat_is_sent_at_once_and_before_any_job() -> Result<()> {
+    let runpod = FakeRunPod::start().await?;
+    let mut environment = runpod.environment();
+    // Longer than any wait of this test, so there is no other heartbeat until the last one.
+    environment.insert("RUNPOD_PING_INTERVAL".to_owned(), "600000".to_owned());
+    let worker = DrivenWorker::new(&environment, Arc::new(VerbHandler::default()), test_options(1))?;
+    let started = async {
+        let has = |kind| !runpod.calls_of(kind).is_empty();
+        let has_both = || async { (has(CallKind::Ping) && has(CallKind::Take)).then_some(()) };
+        wait_until("a heartbeat and a poll", WAIT_MAX, has_both).await?;
+        runpod.add_job(json!({ "id": "a", "input": { "ret": 1 } }));
+        results(&runpod, 1).await?;
+        Ok(runpod.calls_of(CallKind::Ping))
+    };
+    let (pings, _) = worker.run_until(started).await?;
+    assert!(pings.len() == 1 && !pings[0].target.contains("job_id"), "{pings:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_with_capacity_polls_for_a_batch_while_it_works() -> Result<()> {
     let trace = read_trace("conc")?;
     let calls = replay(&trace, 3).await?;

@@ -13,7 +13,7 @@ use crate::core::{Unit, UnitError};
 use crate::error::StoreError;
 use crate::idempotency::KeyStatus;
 use crate::journal::{AppendPosition, JournalError, Seq};
-use crate::runs::{Created, Fence, NewRun, OwnerActivity};
+use crate::runs::{Created, Fence, NewRun, OwnerActivity, TreeCounts};
 use crate::suite::postgres::{TestDatabase, open_pod};
 use crate::suite::{MINUTE, NOW, TestStores, new_run_of, opening, run_id, started, tenant};
 
@@ -174,6 +174,20 @@ async fn a_parked_tree_is_claimed_in_time_or_when_a_message_comes() {
     assert!(cluster.park(&run_id(2), due[0].tree.fence, None, NOW).await.unwrap());
     let stale = a.append(&run_id(2), Fence(1), Seq(0), &[started("a")], NOW).await;
     assert!(matches!(stale, Err(JournalError::Fenced)));
+}
+
+#[tokio::test]
+async fn the_trees_of_another_pod_are_counted_as_owned_until_it_is_dead() {
+    let database = TestDatabase::migrated().await;
+    let a = open_pod(&database.url(), "pod_a", 1).await.unwrap();
+    let b = open_pod(&database.url(), "pod_b", 1).await.unwrap();
+    a.create_run(1).await;
+    let new = NewRun { is_unowned: true, ..new_run_of("globex", 2) };
+    assert!(matches!(a.create(&new, None).await.unwrap(), Created::New(_)));
+    assert_eq!(b.stores.runs.count_trees(NOW, 10).await.unwrap(), TreeCounts { waiting: 1, owned: 1 });
+    assert!(a.kill().await.is_none());
+    wait_until(async || database.count("SELECT count(*) FROM pods WHERE dead").await == 1).await;
+    assert_eq!(b.stores.runs.count_trees(NOW, 10).await.unwrap(), TreeCounts { waiting: 2, owned: 0 });
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_runpod::deploy::{
-    Action, DeployOptions, Description, Mapping, Plan, Requirement, RunPodApi, apply_plan, make_plan, read_description,
-    read_status,
+    Action, DeployOptions, Description, EndpointPrice, Mapping, Plan, Requirement, RunPodApi, add_prices, apply_plan,
+    make_plan, read_description, read_status,
 };
 use serde_json::{Value, json};
 
@@ -14,9 +14,13 @@ use crate::cli::output::{Output, table};
 /// Executes `deploy`.
 pub(super) async fn deploy(arguments: RunpodDeployArgs, output: Output) -> Result<u8, Cause> {
     let RunpodDeployArgs { file, dry_run } = arguments;
-    let description = read(&file).await?;
+    let mut description = read(&file).await?;
     let key = api_key();
     let api = if dry_run && key.is_empty() { None } else { Some(RunPodApi::new(&file.api_url, key)?) };
+    let prices = match &api {
+        Some(api) => add_prices(api, &mut description).await,
+        None => Vec::new(),
+    };
     let plan = make_plan(api.as_ref(), &description).await?;
     let ids = match &api {
         Some(api) if !dry_run => apply_plan(api, &plan).await?,
@@ -25,9 +29,10 @@ pub(super) async fn deploy(arguments: RunpodDeployArgs, output: Output) -> Resul
     let mut document = plan_document(&plan, &description);
     if let Some(members) = document.as_object_mut() {
         members.insert("applied".to_owned(), json!(!dry_run));
+        members.insert("prices".to_owned(), json!(prices));
         members.insert("ids".to_owned(), ids.iter().map(|(name, id)| (name.clone(), json!(id))).collect());
     }
-    output.document(&document, || plan_text(&plan, &description, dry_run));
+    output.document(&document, || plan_text(&plan, &description, &prices, dry_run));
     Ok(0)
 }
 
@@ -78,9 +83,10 @@ const fn verb(action: &Action) -> &'static str {
     }
 }
 
-fn plan_text(plan: &Plan, description: &Description, dry_run: bool) -> String {
+fn plan_text(plan: &Plan, description: &Description, prices: &[EndpointPrice], dry_run: bool) -> String {
     let mut lines: Vec<String> = description.mappings.iter().map(mapping_line).collect();
     lines.extend(description.requirements.iter().map(requirement_line));
+    lines.extend(prices.iter().map(price_line));
     for step in &plan.steps {
         lines.push(format!("{} {}", verb(&step.action), step.name));
         lines.extend(step.lines.iter().map(|line| format!("  {line}")));
@@ -92,6 +98,14 @@ fn plan_text(plan: &Plan, description: &Description, dry_run: bool) -> String {
 fn requirement_line(needed: &Requirement) -> String {
     let Requirement { variable, value, reason } = needed;
     format!("the file lacks {variable}: {reason}; create the secret of {value}")
+}
+
+fn price_line(price: &EndpointPrice) -> String {
+    let EndpointPrice { name, vcpu_usd_per_hour, note } = price;
+    match vcpu_usd_per_hour {
+        Some(usd) => format!("{name}: jobs report {usd} USD for each virtual processor and hour: {note}"),
+        None => format!("{name}: no price of its processors was found, so jobs may report none: {note}"),
+    }
 }
 
 fn mapping_line(mapping: &Mapping) -> String {

@@ -154,10 +154,8 @@ fn a_dialler_of_later_versions_only_is_refused_with_a_reason() {
         let (own, other) = (pod("one"), pod("two"));
         let parties = Parties { cluster: CLUSTER, own: &own, other: &other };
         let session = SessionId::from_random([1; 16]);
-        let mut dialler = Dialler::new(&secret(SECRET), parties, &session, [7; 32]).unwrap();
-        dialler.hello.versions = Versions { from: VERSIONS.to + 1, to: VERSIONS.to + 2 };
-        dialler.hello.code = Transcript::of_hello(&dialler.hello).code(&dialler.key);
-        dialler
+        let dialler = Dialler::new(&secret(SECRET), parties, &session, [7; 32]).unwrap();
+        dialler.with_versions(Versions { from: VERSIONS.to + 1, to: VERSIONS.to + 2 })
     };
     let refused = accept(hello(&later.hello()), None).unwrap();
     assert!(matches!(refused, Accepted::Refused(_, RefusedMessage::Version, _)), "{refused:?}");

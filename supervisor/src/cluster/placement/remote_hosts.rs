@@ -114,8 +114,11 @@ impl PlacedCalls {
         choose(&self.pods.current(), labels, (&self.pod, tried), count).cloned()
     }
 
-    fn is_live(&self, pod: &PodId) -> bool {
-        self.pods.current().iter().any(|live| live.pod == *pod)
+    /// True if the lease of a pod is over. If no pod has a lease, this one neither, the database is or was away, and nothing
+    /// is known of the others.
+    fn has_died(&self, pod: &PodId) -> bool {
+        let live = self.pods.current();
+        !live.is_empty() && live.iter().all(|other| other.pod != *pod)
     }
 
     async fn attempt(&self, pod: &PodId, call: &RemoteCall) -> Attempt {
@@ -168,7 +171,7 @@ impl PlacedCalls {
         let (mut refusal, mut lost): (Option<Cause>, Option<PodId>) = (None, None);
         loop {
             // Once its lease is over, a pod that may have executed the call has died, and the effect may be done again.
-            *has_orphan |= lost.take_if(|pod| !self.is_live(pod)).is_some();
+            *has_orphan |= lost.take_if(|pod| self.has_died(pod)).is_some();
             let Some(pod) = lost.clone().or_else(|| self.choose(labels, &tried)) else {
                 if tried.is_empty() {
                     return Err(refusal.unwrap_or_else(|| no_pod_error(labels)).into());

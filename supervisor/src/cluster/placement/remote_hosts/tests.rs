@@ -197,9 +197,11 @@ async fn once_the_lease_of_the_pod_that_may_execute_the_call_is_over_another_one
 #[tokio::test(start_paused = true)]
 async fn a_failure_after_the_death_of_a_pod_that_may_have_paid_is_marked_too() {
     let failed = Ok(reply(Some(Cause::new(ErrorCode::HandlerFailed, "no"))));
-    for (left, code, last) in
-        [(vec![pod("b", &["gpu"])], ErrorCode::HandlerFailed, Some(failed)), (vec![], ErrorCode::Interrupted, None)]
-    {
+    let own = || pod("own", &["eu"]);
+    for (left, code, last) in [
+        (vec![own(), pod("b", &["gpu"])], ErrorCode::HandlerFailed, Some(failed)),
+        (vec![own()], ErrorCode::Interrupted, None),
+    ] {
         let mut replies = vec![lost()];
         replies.extend((0..1_000).map(|_| Err(CallError::NotReady)));
         let harness = harness(vec![pod("a", &["gpu"])], replies).await;
@@ -212,6 +214,24 @@ async fn a_failure_after_the_death_of_a_pod_that_may_have_paid_is_marked_too() {
         let failure = result.unwrap_err();
         assert_eq!((failure.cause.code, failure.usage.estimated), (code, true), "{failure:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_database_is_away_no_pod_has_died() {
+    let mut replies = vec![lost()];
+    replies.extend((0..1_000).map(|_| Err(CallError::NotReady)));
+    let harness = harness(vec![pod("a", &["gpu"]), pod("b", &["gpu"])], replies).await;
+    let is_away = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        harness.pods.set(vec![]);
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        *harness.script.replies.lock().unwrap() = vec![Ok(reply(None))].into();
+        harness.pods.set(vec![pod("a", &["gpu"]), pod("b", &["gpu"])]);
+    };
+    let (result, ()) = tokio::join!(harness.invoke(), is_away);
+    assert!(!result.unwrap().usage.estimated, "the call has joined its execution");
+    let called = harness.called();
+    assert!(called.len() > 20 && called.iter().all(|pod| pod == "a"), "{called:?}");
 }
 
 #[tokio::test(start_paused = true)]

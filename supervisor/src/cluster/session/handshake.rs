@@ -299,28 +299,14 @@ pub enum Accepted {
 }
 
 impl Acceptor {
-    /// Verifies a hello, and agrees with fresh random bytes, unless `refused` says why not.
+    /// Verifies a hello as this pod of this cluster, with these versions, and agrees with fresh random bytes, unless
+    /// `refused` says why not.
     ///
     /// # Errors
     /// [`RefusedMessage`] if the dialler has not proved the secret, or means another pod; then it gets no reply.
     pub fn on_hello(
         secret: &ClusterSecret,
-        own: (&str, &PodId),
-        hello: Hello,
-        nonce: [u8; 32],
-        refused: Option<RefusedMessage>,
-    ) -> Result<Accepted, RefusedMessage> {
-        Self::on_hello_within(VERSIONS, secret, own, hello, nonce, refused)
-    }
-
-    /// As [`Acceptor::on_hello`], by a pod that has these versions.
-    ///
-    /// # Errors
-    /// As [`Acceptor::on_hello`].
-    pub fn on_hello_within(
-        versions: Versions,
-        secret: &ClusterSecret,
-        (cluster, own): (&str, &PodId),
+        (cluster, own, versions): (&str, &PodId, Versions),
         hello: Hello,
         nonce: [u8; 32],
         refused: Option<RefusedMessage>,

@@ -15,9 +15,10 @@ use greenroom_supervisor::cluster::peer::PeerService;
 use greenroom_supervisor::cluster::peer_table::PeerTable;
 use greenroom_supervisor::cluster::session::SessionEnv;
 use greenroom_supervisor::cluster::session::dial::DialError;
+use greenroom_supervisor::cluster::session::handshake::{VERSIONS, Versions};
 use greenroom_supervisor::cluster::session::observer::{CloseReason, RefusedMessage, SessionObserver};
 use greenroom_supervisor::cluster::session::subject::Subjects;
-use greenroom_supervisor::cluster::sessions::{CallError, Sessions};
+use greenroom_supervisor::cluster::sessions::{CallError, IDLE_MAX, Sessions};
 use ractor::ActorCell;
 use tokio::task::JoinSet;
 
@@ -151,6 +152,22 @@ impl PeerPod {
     }
 }
 
+/// What the sessions of a pod have of their own.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionSettings {
+    /// The versions of the protocol of sessions that the pod has.
+    pub versions: Versions,
+    /// How long it keeps a session that no call uses.
+    pub idle_max: Duration,
+}
+
+impl Default for SessionSettings {
+    /// Those of a pod of this release.
+    fn default() -> Self {
+        Self { versions: VERSIONS, idle_max: IDLE_MAX }
+    }
+}
+
 /// A pod with sessions. Dropping it stops its actors and its connection.
 pub struct SessionPod {
     /// The id of the pod.
@@ -171,6 +188,15 @@ impl SessionPod {
     /// # Errors
     /// If an actor cannot be spawned, or the server cannot be reached.
     pub async fn start(name: &str, network: &Network) -> Result<Self> {
+        Self::start_with(name, network, SessionSettings::default()).await
+    }
+
+    /// The same with these settings.
+    ///
+    /// # Errors
+    /// As [`SessionPod::start`].
+    pub async fn start_with(name: &str, network: &Network, settings: SessionSettings) -> Result<Self> {
+        let SessionSettings { versions, idle_max } = settings;
         let peer = PeerPod::start(name).await?;
         let pod = peer.pod.clone();
         let (table, observer) = (Arc::new(PeerTable::default()), Arc::new(SessionRecorder::default()));
@@ -183,6 +209,8 @@ impl SessionPod {
             cluster: network.cluster.as_str().into(),
             pod: pod.clone(),
             secret,
+            versions,
+            idle_max,
             observer: observer.clone(),
         };
         let sessions = Arc::new(Sessions::new(env, node, Arc::clone(&table), Arc::new(TimeOrdered)));

@@ -70,7 +70,8 @@ pub struct Metadata {
     #[serde(flatten, with = "cost_members")]
     #[schemars(with = "cost_members::CostMembers")]
     pub cost: MicroUsd,
-    /// True if a part of the cost is a reservation whose actual usage is unknown.
+    /// True if a part of the cost is a reservation whose actual usage is unknown, or if another pod may have paid for the
+    /// call whose reply is lost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
     /// `assumed` if a part of the cost was computed with the price of a tier, for a model without its own.
@@ -121,7 +122,8 @@ pub struct Usage {
     pub tokens: Tokens,
     /// The cost.
     pub cost: MicroUsd,
-    /// True if a part of the cost is a reservation whose actual usage is unknown.
+    /// True if a part of the cost is a reservation whose actual usage is unknown, or if another pod may have paid for the
+    /// call whose reply is lost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
     /// `assumed` if a part of the cost was computed with the price of a tier, for a model without its own.

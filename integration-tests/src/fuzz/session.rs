@@ -14,7 +14,9 @@ use greenroom_supervisor::cluster::keys::{ClusterKey, ClusterSecret, KeyLabel};
 use greenroom_supervisor::cluster::peer::outcome::into_result;
 use greenroom_supervisor::cluster::peer::{CallId, split};
 use greenroom_supervisor::cluster::session::chunk::{ChunkOpener, ChunkSealer};
-use greenroom_supervisor::cluster::session::handshake::{Accepted, Acceptor, Dialler, Message, Parties, WINDOW_BYTES};
+use greenroom_supervisor::cluster::session::handshake::{
+    Accepted, Acceptor, Dialler, Message, Parties, VERSIONS, WINDOW_BYTES,
+};
 use greenroom_supervisor::cluster::session::observer::RefusedMessage;
 use greenroom_supervisor::cluster::session::stream::{Change, StreamState};
 use greenroom_supervisor::cluster::session::subject::SessionId;
@@ -92,7 +94,9 @@ impl SessionFixture {
         let dialler = Dialler::new(&secret, parties, &SessionId::from_random([3; 16]), [5; 32])?;
         let hello = dialler.hello();
         let accept = |reason| match &hello {
-            Message::Hello(hello) => Acceptor::on_hello(&secret, (CLUSTER, &two), hello.clone(), [9; 32], reason).ok(),
+            Message::Hello(hello) => {
+                Acceptor::on_hello(&secret, (CLUSTER, &two, VERSIONS), hello.clone(), [9; 32], reason).ok()
+            }
             Message::Welcome(_) | Message::Refusal(_) | Message::Confirm(_) => None,
         };
         let Some(Accepted::Welcome(acceptor, welcome)) = accept(None) else { bail!("a hello is welcome") };
@@ -125,7 +129,7 @@ impl SessionFixture {
         let Some(message) = Message::read(bytes) else { return false };
         let is_accepted = match &message {
             Message::Hello(hello) => {
-                let own = (CLUSTER, &self.acceptor_pod);
+                let own = (CLUSTER, &self.acceptor_pod, VERSIONS);
                 Acceptor::on_hello(&self.secret, own, hello.clone(), [9; 32], None).is_ok()
             }
             Message::Welcome(welcome) => self.dialler.on_welcome(welcome).is_ok(),

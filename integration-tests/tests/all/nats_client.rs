@@ -152,11 +152,17 @@ async fn runs_and_the_context_of_a_team_take_typed_messages_over_nats() -> Resul
     assert_eq!(context.call(ContextMessage::Read(vec![tone])).await?["tone"], "kind");
 
     let of_run = |run: &RunId| ActorRef::<RunMessage>::new(client.clone(), run.clone());
+    // A run that is active on a pod remains there.
+    assert_eq!(of_run(&run).call(RunMessage::Resume).await?["status"], "waiting_approval");
     of_run(&run).call(RunMessage::Approve(sign.clone())).await?;
     of_run(&run).call(RunMessage::Event { name: "paid".to_owned(), data: json!({ "amount": 3 }) }).await?;
     assert_eq!(status_at_end(client, &run).await?, Status::Success);
     let approved_twice = of_run(&run).call(RunMessage::Approve(sign.clone())).await.err();
     assert_eq!(approved_twice.and_then(|error| error.code()), Some(ErrorCode::RunNotActive));
+    let resumed = of_run(&run).call(RunMessage::Resume).await.err();
+    assert_eq!(resumed.and_then(|error| error.code()), Some(ErrorCode::RunNotActive), "it has ended");
+    let unknown = of_run(&RunId::new("run_unknown")?).call(RunMessage::Resume).await.err();
+    assert_eq!(unknown.and_then(|error| error.code()), Some(ErrorCode::UnknownRun));
 
     let rejected = start_letter(client).await?;
     of_run(&rejected).cast(RunMessage::Reject(sign)).await?;

@@ -5,9 +5,11 @@
 //! because those of actors are the process's.
 
 mod faults;
+mod idle;
 mod impostors;
 mod placement;
 mod teams;
+mod versions;
 
 use std::time::Duration;
 

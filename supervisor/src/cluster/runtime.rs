@@ -22,8 +22,9 @@ use super::peer_table::PeerTable;
 use super::placement::remote_hosts::{PeerTransport, PlacedCalls, PlacedCallsParts};
 use super::placement::{LivePods, reader};
 use super::session::SessionEnv;
+use super::session::handshake::VERSIONS;
 use super::session::subject::Subjects;
-use super::sessions::{CallError, Sessions};
+use super::sessions::{CallError, IDLE_MAX, Sessions};
 use super::text_channel::TextChannel;
 use crate::compose::actor_tree::RootHandle;
 use crate::config::Config;
@@ -165,6 +166,8 @@ fn connect(
         cluster: cluster.into(),
         pod: pod.clone(),
         secret: secret.clone(),
+        versions: VERSIONS,
+        idle_max: IDLE_MAX,
         observer: metrics.cluster().clone(),
     };
     let sessions = Arc::new(Sessions::new(env, node.clone(), Arc::clone(&table), Arc::clone(ids)));

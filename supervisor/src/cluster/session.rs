@@ -24,10 +24,12 @@ pub mod stream;
 pub mod subject;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use greenroom_protocol::PodId;
 
 use super::keys::ClusterSecret;
+use handshake::Versions;
 use observer::SessionObserver;
 use subject::Subjects;
 
@@ -44,6 +46,10 @@ pub struct SessionEnv {
     pub pod: PodId,
     /// The secret of the cluster.
     pub secret: ClusterSecret,
+    /// The versions of the protocol of sessions that this pod has.
+    pub versions: Versions,
+    /// How long a session is kept that no call uses. Not zero.
+    pub idle_max: Duration,
     /// Receives what happens to sessions.
     pub observer: Arc<dyn SessionObserver>,
 }

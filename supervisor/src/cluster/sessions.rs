@@ -25,8 +25,8 @@ const HANDSHAKES_MAX: usize = 64;
 const READY_MAX: Duration = Duration::from_secs(3);
 /// Longest wait until a session that was replaced is released.
 const RELEASE_MAX: Duration = Duration::from_millis(500);
-/// How long a session is kept that no call uses.
-const IDLE_MAX: Duration = Duration::from_secs(60);
+/// How long a pod keeps a session that no call uses.
+pub const IDLE_MAX: Duration = Duration::from_secs(60);
 /// How often idle sessions are looked for.
 const IDLE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -148,7 +148,7 @@ impl Sessions {
     pub async fn serve(&self) -> Result<(), String> {
         let mut hellos = accept::listen(&self.env).await?;
         let mut handshakes = FuturesUnordered::new();
-        let mut idle = tokio::time::interval(IDLE_INTERVAL);
+        let mut idle = tokio::time::interval(IDLE_INTERVAL.min(self.env.idle_max));
         idle.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -160,7 +160,7 @@ impl Sessions {
                     None => return Err("the client of NATS has ended".to_owned()),
                 },
                 Some(()) = handshakes.next(), if !handshakes.is_empty() => {}
-                _ = idle.tick() => self.table.end_idle(IDLE_MAX),
+                _ = idle.tick() => self.table.end_idle(self.env.idle_max),
             }
         }
     }

@@ -43,9 +43,9 @@ impl EffectContext {
 
     /// The outputs that a member provides to its team: the output named like the key, or else the first output, unless its
     /// handler has written the key itself in this call. The journal has that, so a step that is repeated after a crash
-    /// keeps what its handler wrote before. Each write is permitted and audited by itself; the run of the team records the values together with the end of the
-    /// step. If a run above this one has the context, it has recorded each value once its write is permitted, and
-    /// nothing is returned: a step that is repeated after a crash writes the same keys again.
+    /// keeps what its handler wrote before. Each write is permitted and audited by itself; the run of the team records the
+    /// values together with the end of the step. If a run above this one has the context, it has recorded each value once
+    /// its write is permitted, and nothing is returned: a step that is repeated after a crash writes the same keys again.
     pub(super) async fn permit_provided(
         &self,
         call: &Call,

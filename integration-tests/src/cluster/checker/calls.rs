@@ -93,8 +93,8 @@ fn check_call(history: &History, key: &str, call: &RecordedCall<'_>, arrivals: &
     let orphans = arrivals.len().saturating_sub(1 + call.retries);
     findings.repeated_in_flight += orphans.saturating_sub(repeated.len());
     let end = history.journals.get(call.root).and_then(RunJournal::end);
-    // The owner does not know what a pod has paid that died with its call.
-    if orphans > 0 && !call.is_placed && end.is_some_and(|end| !end.is_estimated) {
+    // Also of a placed call: the ledger of the run has what the pod had reserved that died with it.
+    if orphans > 0 && end.is_some_and(|end| !end.is_estimated) {
         findings.violations.push(Violation::OrphanNotEstimated { run: call.root.to_owned(), key: key.to_owned() });
     }
 }

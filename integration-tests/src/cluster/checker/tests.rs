@@ -245,6 +245,10 @@ fn a_call_that_was_paid_twice_without_a_mark_is_found() {
     let mut history = history();
     journal(&mut history)[6].event = Event::Ended(RunEnd { code: None, is_estimated: false });
     expect_only(&history, &Violation::OrphanNotEstimated { run: RUN.to_owned(), key: SECOND.to_owned() });
+    let mut placed = placed_history();
+    journal(&mut placed)[3].event = Event::Ended(RunEnd { code: None, is_estimated: false });
+    let key = "run_1/placed_first".to_owned();
+    expect_only(&placed, &Violation::OrphanNotEstimated { run: RUN.to_owned(), key });
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Sends invocations to pods with labels, and repeats them with the same key where that is right: a pod at its limit
 //! refuses at once, and is never waited for; a pod whose session is lost may execute the call, and a repetition joins it.
 //! As long as the lease of that pod lives, no other one is called: two of them would execute the call, and both be paid.
+//!
+//! What a pod has paid whose reply is lost is not in the result, which is marked as estimated. The ledger has it: that pod
+//! settles its reservations, or they are settled as estimated for it once it is dead, on the account of the same run.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,9 +11,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use greenroom_actors::agent::ExecutionResult;
+use greenroom_actors::agent::{ExecutionFailure, ExecutionResult};
 use greenroom_actors::execution::AnswerEvent;
 use greenroom_actors::remote::{Host, RemoteCall, RemoteHosts, has_labels, no_pod_error};
+use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{CallKey, Cause, Clock, ErrorCode, PodId};
 
 use super::LivePods;
@@ -110,8 +114,11 @@ impl PlacedCalls {
         choose(&self.pods.current(), labels, (&self.pod, tried), count).cloned()
     }
 
-    fn is_live(&self, pod: &PodId) -> bool {
-        self.pods.current().iter().any(|live| live.pod == *pod)
+    /// True if the lease of a pod is over. If no pod has a lease, this one neither, the database is or was away, and nothing
+    /// is known of the others.
+    fn has_died(&self, pod: &PodId) -> bool {
+        let live = self.pods.current();
+        !live.is_empty() && live.iter().all(|other| other.pod != *pod)
     }
 
     async fn attempt(&self, pod: &PodId, call: &RemoteCall) -> Attempt {
@@ -142,7 +149,7 @@ impl PlacedCalls {
                 }
                 result => Attempt::Ended(Box::new(result.map_err(|failure| *failure))),
             },
-            Err(CallError::TimedOut) => ended(deadline_error()),
+            Err(CallError::TimedOut) => Attempt::Ended(Box::new(Err(unknown_cost(deadline_error())))),
             Err(error @ (CallError::Dial(_) | CallError::NotReady)) => Attempt::Unreached(repeated(pod, &error)),
             Err(error @ CallError::Lost) => Attempt::Lost(repeated(pod, &error)),
         }
@@ -156,6 +163,54 @@ impl PlacedCalls {
         tokio::time::sleep(*delay).await;
         *delay = (*delay * 2).min(RETRY_DELAY_MAX);
         true
+    }
+
+    /// The result of the call. Sets `has_orphan` if an earlier attempt may have been executed, and its reply is lost.
+    async fn repeat(&self, labels: &[String], call: &RemoteCall, has_orphan: &mut bool) -> ExecutionResult {
+        let (mut tried, mut delay) = (Vec::new(), RETRY_DELAY_MIN);
+        let (mut refusal, mut lost): (Option<Cause>, Option<PodId>) = (None, None);
+        loop {
+            // Once its lease is over, a pod that may have executed the call has died, and the effect may be done again.
+            *has_orphan |= lost.take_if(|pod| self.has_died(pod)).is_some();
+            let Some(pod) = lost.clone().or_else(|| self.choose(labels, &tried)) else {
+                if tried.is_empty() {
+                    return Err(refusal.unwrap_or_else(|| no_pod_error(labels)).into());
+                }
+                // All of them have refused.
+                if !self.pause(call, &mut delay).await {
+                    return Err(refusal.unwrap_or_else(deadline_error).into());
+                }
+                tried.clear();
+                continue;
+            };
+            let cause = match Box::pin(self.attempt(&pod, call)).await {
+                Attempt::Ended(result) => return *result,
+                Attempt::Lost(cause) => {
+                    if let Some(sink) = &call.sink {
+                        // What follows may be of another execution.
+                        let _ = sink.send(AnswerEvent::Restarted).await;
+                    }
+                    let is_first = lost.replace(pod.clone()).is_none();
+                    if is_first {
+                        refusal = Some(cause);
+                        continue;
+                    }
+                    cause
+                }
+                Attempt::Unreached(cause) if lost.is_some() => cause,
+                Attempt::Refused(cause) | Attempt::Unreached(cause) => {
+                    // A pod that replies that it does not execute the call has not joined an earlier attempt.
+                    *has_orphan |= lost.take().is_some();
+                    refusal = Some(cause);
+                    tried.push(pod);
+                    continue;
+                }
+            };
+            if !self.pause(call, &mut delay).await {
+                return Err(unknown_cost(lost_error(&pod, &cause)));
+            }
+            refusal = Some(cause);
+        }
     }
 }
 
@@ -172,6 +227,11 @@ fn ended(cause: Cause) -> Attempt {
 fn repeated(pod: &PodId, error: &CallError) -> Cause {
     tracing::warn!(peer.pod = %pod, error.message = %error, "a call of another pod is repeated");
     Cause::new(ErrorCode::Interrupted, format!("the pod {pod} cannot be called: {error}"))
+}
+
+/// The failure of a call that a pod may have paid, and whose usage it has not reported.
+fn unknown_cost(cause: Cause) -> ExecutionFailure {
+    ExecutionFailure { cause, usage: Usage { estimated: true, ..Usage::default() } }
 }
 
 fn deadline_error() -> Cause {
@@ -194,50 +254,14 @@ impl RemoteHosts for PlacedCalls {
     }
 
     async fn invoke(&self, labels: &[String], call: RemoteCall) -> ExecutionResult {
-        let (mut tried, mut delay) = (Vec::new(), RETRY_DELAY_MIN);
-        let (mut refusal, mut lost): (Option<Cause>, Option<PodId>) = (None, None);
-        loop {
-            // Once its lease is over, a pod that may have executed the call has died, and the effect may be done again.
-            lost = lost.filter(|pod| self.is_live(pod));
-            let Some(pod) = lost.clone().or_else(|| self.choose(labels, &tried)) else {
-                if tried.is_empty() {
-                    return Err(refusal.unwrap_or_else(|| no_pod_error(labels)).into());
-                }
-                // All of them have refused.
-                if !self.pause(&call, &mut delay).await {
-                    return Err(refusal.unwrap_or_else(deadline_error).into());
-                }
-                tried.clear();
-                continue;
-            };
-            let cause = match Box::pin(self.attempt(&pod, &call)).await {
-                Attempt::Ended(result) => return *result,
-                Attempt::Lost(cause) => {
-                    if let Some(sink) = &call.sink {
-                        // What follows may be of another execution.
-                        let _ = sink.send(AnswerEvent::Restarted).await;
-                    }
-                    let is_first = lost.replace(pod.clone()).is_none();
-                    if is_first {
-                        refusal = Some(cause);
-                        continue;
-                    }
-                    cause
-                }
-                Attempt::Unreached(cause) if lost.is_some() => cause,
-                Attempt::Refused(cause) | Attempt::Unreached(cause) => {
-                    // A pod that replies that it does not execute the call has not joined an earlier attempt.
-                    lost = None;
-                    refusal = Some(cause);
-                    tried.push(pod);
-                    continue;
-                }
-            };
-            if !self.pause(&call, &mut delay).await {
-                return Err(lost_error(&pod, &cause).into());
-            }
-            refusal = Some(cause);
-        }
+        let mut has_orphan = false;
+        let mut result = self.repeat(labels, &call, &mut has_orphan).await;
+        let usage = match &mut result {
+            Ok(outcome) => &mut outcome.usage,
+            Err(failure) => &mut failure.usage,
+        };
+        usage.estimated |= has_orphan;
+        result
     }
 }
 

@@ -51,7 +51,8 @@ pub async fn accept(
     let peer = hello.from.clone();
     let refused = refuse(&peer);
     let nonce = random().ok()?;
-    match Acceptor::on_hello(&env.secret, (&env.cluster, &env.pod), hello, nonce, refused) {
+    let own = (&*env.cluster, &env.pod, env.versions);
+    match Acceptor::on_hello(&env.secret, own, hello, nonce, refused) {
         Ok(Accepted::Welcome(acceptor, welcome)) => confirm(env, &acceptor, &welcome).await,
         Ok(Accepted::Refused(session, reason, refusal)) => {
             env.observer.on_refused(Some(&peer), reason);

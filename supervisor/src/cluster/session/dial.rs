@@ -55,7 +55,7 @@ impl DialError {
 pub async fn dial(env: &SessionEnv, peer: &PodId) -> Result<(NatsStream, SessionControl), DialError> {
     let session = SessionId::from_random(random()?);
     let parties = Parties { cluster: &env.cluster, own: &env.pod, other: peer };
-    let dialler = Dialler::new(&env.secret, parties, &session, random()?)?;
+    let dialler = Dialler::new(&env.secret, parties, &session, random()?)?.with_versions(env.versions);
     let own_subject = env.subjects.session(&env.pod, &session);
     let mut messages = env.client.subscribe(own_subject.clone()).await.map_err(|_| DialError::Connection)?;
     let hello = dialler.hello().to_bytes()?;

@@ -238,6 +238,14 @@ impl Dialler {
         Ok(Self { secret: secret.clone(), key, hello })
     }
 
+    /// The same handshake by a pod that has these versions.
+    #[must_use]
+    pub fn with_versions(mut self, versions: Versions) -> Self {
+        self.hello.versions = versions;
+        self.hello.code = Transcript::of_hello(&self.hello).code(&self.key);
+        self
+    }
+
     /// The first message.
     #[must_use]
     pub fn hello(&self) -> Message {
@@ -251,7 +259,7 @@ impl Dialler {
     pub fn on_welcome(&self, welcome: &Welcome) -> Result<(Message, StreamState), RefusedMessage> {
         let transcript = Transcript::of_hello(&self.hello).of_welcome(welcome);
         transcript.check(&self.key, &welcome.code)?;
-        if VERSIONS.common(Versions { from: welcome.version, to: welcome.version }).is_none() {
+        if self.hello.versions.common(Versions { from: welcome.version, to: welcome.version }).is_none() {
             return Err(RefusedMessage::Version);
         }
         let window = check_window(welcome.window)?;
@@ -291,13 +299,14 @@ pub enum Accepted {
 }
 
 impl Acceptor {
-    /// Verifies a hello, and agrees with fresh random bytes, unless `refused` says why not.
+    /// Verifies a hello as this pod of this cluster, with these versions, and agrees with fresh random bytes, unless
+    /// `refused` says why not.
     ///
     /// # Errors
     /// [`RefusedMessage`] if the dialler has not proved the secret, or means another pod; then it gets no reply.
     pub fn on_hello(
         secret: &ClusterSecret,
-        (cluster, own): (&str, &PodId),
+        (cluster, own, versions): (&str, &PodId, Versions),
         hello: Hello,
         nonce: [u8; 32],
         refused: Option<RefusedMessage>,
@@ -313,10 +322,9 @@ impl Acceptor {
         }
         let session = SessionId::parse(&hello.session).ok_or(RefusedMessage::Unreadable)?;
         check_window(hello.window)?;
-        let version = match (refused, VERSIONS.common(hello.versions)) {
-            (None, Some(version)) => version,
-            (Some(reason), _) => return Ok(refuse(session, hello_transcript, &key, reason)),
-            (None, None) => return Ok(refuse(session, hello_transcript, &key, RefusedMessage::Version)),
+        let (reason, version) = (refused.unwrap_or(RefusedMessage::Version), versions.common(hello.versions));
+        let (None, Some(version)) = (refused, version) else {
+            return Ok(refuse(session, hello_transcript, &key, (reason, versions)));
         };
         let mut welcome =
             Welcome { version, nonce: Bytes32(nonce), window: WINDOW_BYTES, code: Bytes32([0; TAG_BYTES]) };
@@ -349,8 +357,13 @@ impl Acceptor {
     }
 }
 
-fn refuse(session: SessionId, transcript: Transcript, key: &ClusterKey, reason: RefusedMessage) -> Accepted {
-    let mut refusal = Refusal { reason: reason.as_str().to_owned(), versions: VERSIONS, code: Bytes32([0; TAG_BYTES]) };
+fn refuse(
+    session: SessionId,
+    transcript: Transcript,
+    key: &ClusterKey,
+    (reason, versions): (RefusedMessage, Versions),
+) -> Accepted {
+    let mut refusal = Refusal { reason: reason.as_str().to_owned(), versions, code: Bytes32([0; TAG_BYTES]) };
     refusal.code = transcript.of_refusal(&refusal).code(key);
     Accepted::Refused(session, reason, Message::Refusal(refusal))
 }

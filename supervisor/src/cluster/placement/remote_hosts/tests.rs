@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use futures::StreamExt as _;
-use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{CallOptions, Invoke};
 use greenroom_protocol::{
     AgentId, BootTime, ContentHash, Envelope, IdGenerator, Metadata, Reply, Request, Status, Timestamp, Values,
@@ -173,8 +172,9 @@ async fn while_the_pod_that_may_execute_the_call_lives_no_other_one_is_called() 
     let dial = Err(CallError::Dial(DialError::NoPod));
     let replies = vec![lost(), lost(), unreached(), dial, unreached(), lost(), Ok(reply(None))];
     let harness = harness(vec![pod("a", &["gpu"]), pod("b", &["gpu"])], replies).await;
-    harness.invoke().await.unwrap();
+    let joined = harness.invoke().await.unwrap();
     assert_eq!(harness.called(), ["a"; 7]);
+    assert!(!joined.usage.estimated, "the reply has the usage of the execution that was joined");
 }
 
 #[tokio::test(start_paused = true)]
@@ -190,15 +190,56 @@ async fn once_the_lease_of_the_pod_that_may_execute_the_call_is_over_another_one
         harness.pods.set(vec![pod("b", &["gpu"])]);
     };
     let (result, ()) = tokio::join!(harness.invoke(), dies);
-    result.unwrap();
+    assert!(result.unwrap().usage.estimated, "nobody knows what the pod had paid before it died");
     assert_eq!(harness.called().last().map(String::as_str), Some("b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_after_the_death_of_a_pod_that_may_have_paid_is_marked_too() {
+    let failed = Ok(reply(Some(Cause::new(ErrorCode::HandlerFailed, "no"))));
+    let own = || pod("own", &["eu"]);
+    for (left, code, last) in [
+        (vec![own(), pod("b", &["gpu"])], ErrorCode::HandlerFailed, Some(failed)),
+        (vec![own()], ErrorCode::Interrupted, None),
+    ] {
+        let mut replies = vec![lost()];
+        replies.extend((0..1_000).map(|_| Err(CallError::NotReady)));
+        let harness = harness(vec![pod("a", &["gpu"])], replies).await;
+        let dies = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            *harness.script.replies.lock().unwrap() = last.into_iter().collect();
+            harness.pods.set(left);
+        };
+        let (result, ()) = tokio::join!(harness.invoke(), dies);
+        let failure = result.unwrap_err();
+        assert_eq!((failure.cause.code, failure.usage.estimated), (code, true), "{failure:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_database_is_away_no_pod_has_died() {
+    let mut replies = vec![lost()];
+    replies.extend((0..1_000).map(|_| Err(CallError::NotReady)));
+    let harness = harness(vec![pod("a", &["gpu"]), pod("b", &["gpu"])], replies).await;
+    let is_away = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        harness.pods.set(vec![]);
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        *harness.script.replies.lock().unwrap() = vec![Ok(reply(None))].into();
+        harness.pods.set(vec![pod("a", &["gpu"]), pod("b", &["gpu"])]);
+    };
+    let (result, ()) = tokio::join!(harness.invoke(), is_away);
+    assert!(!result.unwrap().usage.estimated, "the call has joined its execution");
+    let called = harness.called();
+    assert!(called.len() > 20 && called.iter().all(|pod| pod == "a"), "{called:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_has_lost_the_call_and_refuses_it_is_followed_by_another_one() {
     let harness = harness(vec![pod("a", &["gpu"]), pod("b", &["gpu"])], vec![lost(), refusal(), Ok(reply(None))]).await;
-    harness.invoke().await.unwrap();
+    let result = harness.invoke().await.unwrap();
     assert_eq!(harness.called(), ["a", "a", "b"], "it would have joined an execution");
+    assert!(result.usage.estimated, "one that has failed meanwhile may have been paid");
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,8 +247,8 @@ async fn a_pod_that_may_execute_the_call_and_stays_away_is_named_when_the_deadli
     let mut replies = vec![lost()];
     replies.extend((0..10_000).map(|_| Err(CallError::NotReady)));
     let harness = harness(vec![pod("a", &["gpu"]), pod("b", &["gpu"])], replies).await;
-    let cause = harness.invoke().await.unwrap_err().cause;
-    assert_eq!(cause.code, ErrorCode::TimedOut);
+    let ExecutionFailure { cause, usage } = harness.invoke().await.unwrap_err();
+    assert_eq!((cause.code, usage.estimated), (ErrorCode::TimedOut, true));
     assert!(cause.message.contains("the pod a may have executed the call"), "{cause}");
     assert!(harness.called().iter().all(|pod| pod == "a"));
 }
@@ -216,8 +257,8 @@ async fn a_pod_that_may_execute_the_call_and_stays_away_is_named_when_the_deadli
 async fn refusals_are_repeated_until_the_deadline_and_then_reported() {
     let replies = (0..10_000).map(|_| refusal()).collect();
     let harness = harness(vec![pod("a", &["gpu"])], replies).await;
-    let cause = harness.invoke().await.unwrap_err().cause;
-    assert_eq!(cause.code, ErrorCode::Overloaded);
+    let ExecutionFailure { cause, usage } = harness.invoke().await.unwrap_err();
+    assert_eq!((cause.code, usage.estimated), (ErrorCode::Overloaded, false), "no pod has executed it");
     // The default deadline is five minutes, and the longest delay a second.
     assert!((290..400).contains(&harness.called().len()), "{}", harness.called().len());
 }
@@ -229,7 +270,8 @@ async fn a_failure_of_the_execution_is_not_repeated() {
         assert_eq!(harness.invoke().await.unwrap_err().cause.code, code);
     }
     let timed_out = harness(vec![pod("a", &["gpu"])], vec![Err(CallError::TimedOut)]).await;
-    assert_eq!(timed_out.invoke().await.unwrap_err().cause.code, ErrorCode::TimedOut);
+    let ExecutionFailure { cause, usage } = timed_out.invoke().await.unwrap_err();
+    assert_eq!((cause.code, usage.estimated), (ErrorCode::TimedOut, true), "the pod may have paid");
 }
 
 #[tokio::test]

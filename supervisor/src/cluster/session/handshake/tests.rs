@@ -33,7 +33,7 @@ fn hello(message: &Message) -> Hello {
 }
 
 fn accept(hello: Hello, refused: Option<RefusedMessage>) -> Result<Accepted, RefusedMessage> {
-    Acceptor::on_hello(&secret(SECRET), (CLUSTER, &pod("two")), hello, [9; 32], refused)
+    Acceptor::on_hello(&secret(SECRET), (CLUSTER, &pod("two"), VERSIONS), hello, [9; 32], refused)
 }
 
 fn welcomed(dialler: &Dialler) -> (Box<Acceptor>, Welcome) {
@@ -93,7 +93,7 @@ fn a_hello_for_another_cluster_or_another_pod_gets_no_reply() {
     let other_cluster = Hello { cluster: "red".to_owned(), ..hello(&dialler(SECRET).hello()) };
     assert_eq!(accept(other_cluster, None).unwrap_err(), RefusedMessage::Cluster);
     let for_two = hello(&dialler(SECRET).hello());
-    let refused = Acceptor::on_hello(&secret(SECRET), (CLUSTER, &pod("three")), for_two, [9; 32], None);
+    let refused = Acceptor::on_hello(&secret(SECRET), (CLUSTER, &pod("three"), VERSIONS), for_two, [9; 32], None);
     assert_eq!(refused.unwrap_err(), RefusedMessage::Audience);
 }
 
@@ -119,11 +119,16 @@ fn the_confirmation_of_another_handshake_confirms_nothing() {
     let (first, welcome) = welcomed(&dialler);
     let (message, _) = dialler.on_welcome(&welcome).unwrap();
     // The same hello again, which the acceptor welcomes with another nonce.
-    let refused =
-        match Acceptor::on_hello(&secret(SECRET), (CLUSTER, &pod("two")), hello(&dialler.hello()), [10; 32], None) {
-            Ok(Accepted::Welcome(second, _)) => second.on_confirm(&confirm(&message)).map(drop),
-            other => panic!("{other:?}"),
-        };
+    let refused = match Acceptor::on_hello(
+        &secret(SECRET),
+        (CLUSTER, &pod("two"), VERSIONS),
+        hello(&dialler.hello()),
+        [10; 32],
+        None,
+    ) {
+        Ok(Accepted::Welcome(second, _)) => second.on_confirm(&confirm(&message)).map(drop),
+        other => panic!("{other:?}"),
+    };
     assert_eq!(refused, Err(RefusedMessage::Forged));
     assert!(first.on_confirm(&confirm(&message)).is_ok());
 }
@@ -154,10 +159,8 @@ fn a_dialler_of_later_versions_only_is_refused_with_a_reason() {
         let (own, other) = (pod("one"), pod("two"));
         let parties = Parties { cluster: CLUSTER, own: &own, other: &other };
         let session = SessionId::from_random([1; 16]);
-        let mut dialler = Dialler::new(&secret(SECRET), parties, &session, [7; 32]).unwrap();
-        dialler.hello.versions = Versions { from: VERSIONS.to + 1, to: VERSIONS.to + 2 };
-        dialler.hello.code = Transcript::of_hello(&dialler.hello).code(&dialler.key);
-        dialler
+        let dialler = Dialler::new(&secret(SECRET), parties, &session, [7; 32]).unwrap();
+        dialler.with_versions(Versions { from: VERSIONS.to + 1, to: VERSIONS.to + 2 })
     };
     let refused = accept(hello(&later.hello()), None).unwrap();
     assert!(matches!(refused, Accepted::Refused(_, RefusedMessage::Version, _)), "{refused:?}");

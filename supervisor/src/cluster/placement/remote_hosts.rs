@@ -16,6 +16,8 @@ use greenroom_actors::execution::AnswerEvent;
 use greenroom_actors::remote::{Host, RemoteCall, RemoteHosts, has_labels, no_pod_error};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{CallKey, Cause, Clock, ErrorCode, PodId};
+use greenroom_registry::cluster::PodInfo;
+use tokio::time::Instant;
 
 use super::LivePods;
 use super::choice::choose;
@@ -27,6 +29,8 @@ use crate::cluster::sessions::CallError;
 /// The first delay before pods that have refused are called again, and the longest one.
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(20);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(1);
+/// How long a pod is absent from the store until it counts as dead: a lease.
+const ABSENT_MIN: Duration = Duration::from_secs(3);
 
 /// Sends bytes to another pod, and returns its reply.
 #[async_trait]
@@ -81,6 +85,25 @@ enum Attempt {
     Lost(Cause),
 }
 
+/// A pod that may execute the call, and whose session was lost.
+struct LostPod {
+    pod: PodId,
+    /// Since when it is absent from the pods that are alive.
+    absent_since: Option<Instant>,
+}
+
+impl LostPod {
+    /// True if the pod has been absent for as long as the store waits before it declares a pod dead. A shorter absence
+    /// follows a restart of the database too, until each pod has renewed its lease. If no pod has a lease, this one neither,
+    /// the database is or was away, and nothing is known of the others.
+    fn has_died(&mut self, live: &[PodInfo]) -> bool {
+        let is_absent = !live.is_empty() && live.iter().all(|other| other.pod != self.pod);
+        let now = Instant::now();
+        self.absent_since = is_absent.then(|| self.absent_since.unwrap_or(now));
+        self.absent_since.is_some_and(|since| now.duration_since(since) >= ABSENT_MIN)
+    }
+}
+
 /// Counts a call to a pod until it is dropped.
 struct CountedCall<'a>(&'a PlacedCalls, PodId);
 
@@ -112,13 +135,6 @@ impl PlacedCalls {
         let calls = self.calls();
         let count = |pod: &PodId| calls.get(pod).copied().unwrap_or_default();
         choose(&self.pods.current(), labels, (&self.pod, tried), count).cloned()
-    }
-
-    /// True if the lease of a pod is over. If no pod has a lease, this one neither, the database is or was away, and nothing
-    /// is known of the others.
-    fn has_died(&self, pod: &PodId) -> bool {
-        let live = self.pods.current();
-        !live.is_empty() && live.iter().all(|other| other.pod != *pod)
     }
 
     async fn attempt(&self, pod: &PodId, call: &RemoteCall) -> Attempt {
@@ -168,11 +184,11 @@ impl PlacedCalls {
     /// The result of the call. Sets `has_orphan` if an earlier attempt may have been executed, and its reply is lost.
     async fn repeat(&self, labels: &[String], call: &RemoteCall, has_orphan: &mut bool) -> ExecutionResult {
         let (mut tried, mut delay) = (Vec::new(), RETRY_DELAY_MIN);
-        let (mut refusal, mut lost): (Option<Cause>, Option<PodId>) = (None, None);
+        let (mut refusal, mut lost): (Option<Cause>, Option<LostPod>) = (None, None);
         loop {
             // Once its lease is over, a pod that may have executed the call has died, and the effect may be done again.
-            *has_orphan |= lost.take_if(|pod| self.has_died(pod)).is_some();
-            let Some(pod) = lost.clone().or_else(|| self.choose(labels, &tried)) else {
+            *has_orphan |= lost.take_if(|lost| lost.has_died(&self.pods.current())).is_some();
+            let Some(pod) = lost.as_ref().map(|lost| lost.pod.clone()).or_else(|| self.choose(labels, &tried)) else {
                 if tried.is_empty() {
                     return Err(refusal.unwrap_or_else(|| no_pod_error(labels)).into());
                 }
@@ -190,8 +206,8 @@ impl PlacedCalls {
                         // What follows may be of another execution.
                         let _ = sink.send(AnswerEvent::Restarted).await;
                     }
-                    let is_first = lost.replace(pod.clone()).is_none();
-                    if is_first {
+                    if lost.is_none() {
+                        lost = Some(LostPod { pod, absent_since: None });
                         refusal = Some(cause);
                         continue;
                     }

@@ -8,7 +8,6 @@ use greenroom_protocol::{
     AgentId, BootTime, ContentHash, Envelope, IdGenerator, Metadata, Reply, Request, Status, Timestamp, Values,
     WrittenVersion,
 };
-use greenroom_registry::cluster::PodInfo;
 use greenroom_rego::{Resource, testing};
 
 use super::*;
@@ -44,6 +43,8 @@ type Scripted = Result<Reply, CallError>;
 #[derive(Default)]
 struct Script {
     replies: Mutex<VecDeque<Scripted>>,
+    /// The pods that receive nothing.
+    away: Mutex<Vec<String>>,
     calls: Mutex<Vec<(String, Envelope)>>,
 }
 
@@ -55,6 +56,9 @@ impl PeerTransport for Script {
 
     async fn call(&self, pod: &PodId, body: &[u8], _: Duration) -> Result<Vec<u8>, CallError> {
         self.calls.lock().unwrap().push((pod.to_string(), serde_json::from_slice(body).unwrap()));
+        if self.away.lock().unwrap().contains(&pod.to_string()) {
+            return Err(CallError::NotReady);
+        }
         let scripted = self.replies.lock().unwrap().pop_front().unwrap();
         scripted.map(|reply| reply_bytes(&reply))
     }
@@ -186,12 +190,32 @@ async fn once_the_lease_of_the_pod_that_may_execute_the_call_is_over_another_one
         tokio::time::sleep(Duration::from_secs(10)).await;
         let called = harness.called();
         assert!(called.len() > 10 && called.iter().all(|pod| pod == "a"), "{called:?}");
+        harness.script.away.lock().unwrap().push("a".to_owned());
         *harness.script.replies.lock().unwrap() = vec![Ok(reply(None))].into();
         harness.pods.set(vec![pod("b", &["gpu"])]);
     };
     let (result, ()) = tokio::join!(harness.invoke(), dies);
     assert!(result.unwrap().usage.estimated, "nobody knows what the pod had paid before it died");
     assert_eq!(harness.called().last().map(String::as_str), Some("b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_absent_for_less_than_a_lease_has_not_died() {
+    let mut replies = vec![lost()];
+    replies.extend((0..1_000).map(|_| Err(CallError::NotReady)));
+    let harness = harness(vec![pod("a", &["gpu"]), pod("b", &["gpu"])], replies).await;
+    let is_absent = async {
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            harness.pods.set(vec![pod("b", &["gpu"])]);
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            harness.pods.set(vec![pod("a", &["gpu"]), pod("b", &["gpu"])]);
+        }
+        *harness.script.replies.lock().unwrap() = vec![Ok(reply(None))].into();
+    };
+    let (result, ()) = tokio::join!(harness.invoke(), is_absent);
+    assert!(!result.unwrap().usage.estimated, "the call has joined its execution");
+    assert!(harness.called().iter().all(|pod| pod == "a"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -207,6 +231,7 @@ async fn a_failure_after_the_death_of_a_pod_that_may_have_paid_is_marked_too() {
         let harness = harness(vec![pod("a", &["gpu"])], replies).await;
         let dies = async {
             tokio::time::sleep(Duration::from_secs(5)).await;
+            harness.script.away.lock().unwrap().push("a".to_owned());
             *harness.script.replies.lock().unwrap() = last.into_iter().collect();
             harness.pods.set(left);
         };

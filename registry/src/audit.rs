@@ -18,6 +18,7 @@ pub mod chain_key;
 pub(crate) mod chains;
 pub(crate) mod export;
 pub mod head;
+pub(crate) mod root_anchor;
 pub(crate) mod root_chain;
 pub mod signer;
 pub mod verify;

@@ -20,7 +20,7 @@ pub use s3_fault::S3Fault;
 pub use server_fault::ServerFault;
 
 /// Every value of `details.store` of an error of the database itself, besides those of [`ServerFault`].
-pub const STORE_ERROR_DETAILS: [&str; 17] = [
+pub const STORE_ERROR_DETAILS: [&str; 18] = [
     "disk_full",
     "disk",
     "read_only",
@@ -34,6 +34,7 @@ pub const STORE_ERROR_DETAILS: [&str; 17] = [
     "overrun",
     "codec",
     "chain",
+    "head_pruned",
     "other_database",
     "other_directory",
     "unreachable",
@@ -95,6 +96,17 @@ pub enum StoreError {
     /// The audit chain does not match its signed head.
     #[error("the audit chain is not valid: {0}")]
     Chain(String),
+    /// The records are valid, but that of the signed head beside the key was pruned, so the head is compared with nothing.
+    #[error(
+        "the audit has no violation, but record {signed} of the root chain, which was signed, is pruned: the root chain \
+         begins with record {first}"
+    )]
+    HeadPruned {
+        /// The record that the head names.
+        signed: u64,
+        /// The first record of the root chain, an anchor.
+        first: u64,
+    },
     /// The data directory belongs to another database.
     #[error("{0}")]
     OtherDatabase(String),
@@ -204,6 +216,10 @@ impl StoreError {
                 "no call is executed; `greenroom db restore FILE` puts a backup in its place and records the break in \
                  the audit, and FILE may be this database",
             ),
+            Self::HeadPruned { .. } => (
+                "head_pruned",
+                "the next record that this pod writes to the root chain signs a newer head, as its next start does",
+            ),
             Self::OtherDatabase(_) => (
                 "other_database",
                 "use its own database, or a data directory of its own for this one; if the database is lost, \
@@ -277,6 +293,7 @@ impl StoreError {
             | Self::Timeout
             | Self::OutcomeUnknown
             | Self::Overrun
+            | Self::HeadPruned { .. }
             | Self::ArtifactsNotShared { .. }
             | Self::Refused { .. }
             | Self::Unreachable(_)
@@ -309,83 +326,4 @@ impl From<std::io::Error> for StoreError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_disk_has_a_detail_of_its_own() {
-        let full = StoreError::from(std::io::Error::from(std::io::ErrorKind::StorageFull));
-        assert!(matches!(full, StoreError::Full));
-        let cause = full.cause();
-        assert_eq!(cause.code, ErrorCode::StoreUnavailable);
-        assert_eq!(cause.details, serde_json::json!({"store": "disk_full"}));
-        assert_eq!(full.audit_cause().code, ErrorCode::AuditUnavailable);
-    }
-
-    #[test]
-    fn the_list_of_details_has_that_of_each_error_of_a_database() {
-        let text = || "for the test".to_owned();
-        let errors = [
-            StoreError::Full,
-            StoreError::Disk(text()),
-            StoreError::ReadOnly,
-            StoreError::Locked,
-            StoreError::Corrupt(text()),
-            StoreError::Version(text()),
-            StoreError::Unmigrated(text()),
-            StoreError::Closed,
-            StoreError::Timeout,
-            StoreError::OutcomeUnknown,
-            StoreError::Overrun,
-            StoreError::Codec(text()),
-            StoreError::Chain(text()),
-            StoreError::OtherDatabase(text()),
-            StoreError::OtherDirectory(text()),
-            StoreError::Unreachable(text()),
-            StoreError::Failed(text()),
-        ];
-        let details = errors.map(|error| error.cause().details["store"].as_str().unwrap().to_owned());
-        assert_eq!(details, STORE_ERROR_DETAILS);
-    }
-
-    #[test]
-    fn a_pod_whose_lease_has_lapsed_may_serve_the_request_later() {
-        let cause = StoreError::Lapsed.cause();
-        assert_eq!((cause.code, cause.code.is_retryable()), (ErrorCode::LeaseLost, true));
-        assert_eq!((cause.details, cause.retry_after_ms), (serde_json::json!({"store": "lapsed"}), Some(1_000)));
-    }
-
-    #[test]
-    fn a_pod_that_was_declared_dead_has_lost_its_lease() {
-        let cause = StoreError::PodDead.cause();
-        assert_eq!((cause.code, cause.details), (ErrorCode::LeaseLost, serde_json::json!({"store": "pod_dead"})));
-    }
-
-    #[test]
-    fn each_fault_of_s3_has_a_detail_of_its_own() {
-        let details: std::collections::BTreeSet<_> = S3Fault::ALL.map(S3Fault::as_str).into();
-        assert_eq!(details.len(), S3Fault::ALL.len());
-        let cause = StoreError::S3 { fault: S3Fault::ClockSkewed, reason: "403 RequestTimeTooSkewed".into() }.cause();
-        assert_eq!((cause.code, cause.code.is_retryable()), (ErrorCode::StoreUnavailable, true));
-        assert_eq!(cause.details, serde_json::json!({"store": "s3_clock_skewed"}));
-        assert!(cause.message.contains("RequestTimeTooSkewed; set the clock"), "{cause}");
-    }
-
-    #[test]
-    fn each_refusal_of_a_server_has_a_detail_and_a_remedy_of_its_own() {
-        let causes = ServerFault::ALL.map(|fault| StoreError::Refused { fault, reason: "for the test".into() }.cause());
-        let details: std::collections::BTreeSet<_> = causes.iter().map(|cause| cause.details.to_string()).collect();
-        assert_eq!(details.len(), ServerFault::ALL.len());
-        assert!(causes.iter().all(|cause| cause.code == ErrorCode::StoreUnavailable));
-        assert!(causes[0].message.contains("for the test; raise `max_connections`"), "{}", causes[0]);
-        assert_eq!(causes[1].details, serde_json::json!({"store": "denied"}));
-    }
-
-    #[test]
-    fn an_unknown_outcome_is_retried_with_the_same_key() {
-        let cause = StoreError::OutcomeUnknown.cause();
-        assert_eq!((cause.code, cause.code.is_retryable()), (ErrorCode::OutcomeUnknown, true));
-        assert!(cause.message.contains("same idempotency key"), "{cause}");
-        assert_eq!(StoreError::OutcomeUnknown.audit_cause().code, ErrorCode::AuditUnavailable);
-    }
-}
+mod tests;

@@ -89,7 +89,7 @@ pub(crate) async fn open(
     let saved = signer.chain_key().load_head()?;
     let identity = Identity::claim(&mut connection, signer.chain_key()).await?;
     identity.check(signer.chain_key(), saved.as_ref())?;
-    check_saved(&mut connection, saved.as_ref()).await?;
+    check_saved(&mut connection, &identity.database, signer.chain_key(), saved.as_ref()).await?;
     let pod = join(&mut connection, NewPod { name: pod, lanes, artifacts: location }, &*clock).await?;
     let events = registrations(&signer, &identity.database, pod.name.as_str(), &pod.chains, clock.now());
     let tip = append(&mut connection, pod.id, clock.now(), &events).await?;

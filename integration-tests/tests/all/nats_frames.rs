@@ -3,6 +3,7 @@
 
 mod failover;
 mod generations;
+mod root_copy;
 
 use std::fs;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose::{Overrides, compose_with};
 use greenroom_supervisor::config::{ClusterConfig, NatsConfig, Secret, StoreConfig};
 use greenroom_supervisor::pod::Pod;
-use sqlx::{Connection as _, Executor as _, PgConnection};
+use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -333,24 +334,6 @@ fn written(observations: &[Observation]) -> String {
         Observation::Text { .. } | Observation::Event(_) | Observation::Restarted { .. } => None,
     };
     observations.iter().filter_map(text).collect()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_root_chain_that_is_rewritten_differs_from_its_copy() -> Result<()> {
-    let pods = Pods::start_with("root_copy", Settings { audit_replicas: 1, ..Settings::default() }).await?;
-    let jetstream = async_nats::jetstream::new(async_nats::connect(pods.cluster.server.url()).await?);
-    let copied = || async {
-        let stream = jetstream.get_stream("greenroom_audit_root").await.ok()?;
-        (stream.get_info().await.ok()?.state.last_sequence > 0).then_some(stream)
-    };
-    let stream = wait_until("the root chain is copied", WAIT_MAX, copied).await?;
-    ensure!(stream.delete_message(1).await.is_err() && stream.purge().await.is_err(), "the copy can be changed");
-    assert_eq!(metric(&pods.plain, "audit_root_differs"), 0.0);
-    // As a person does it who can write to the database: a root chain that is consistent, and another one.
-    let mut connection = PgConnection::connect(&pods.cluster.url).await?;
-    connection.execute("UPDATE audit_root SET hash = sha256(hash)").await?;
-    let differs = || async { (metric(&pods.plain, "audit_root_differs") > 0.0).then_some(()) };
-    wait_until("the difference is noticed", WAIT_MAX, differs).await
 }
 
 /// The number of the last record of the root chain.

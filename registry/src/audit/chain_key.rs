@@ -94,9 +94,14 @@ impl ChainKey {
 
     /// True if this key has certified the key of a chain, in hex.
     pub(crate) fn has_certified(&self, database: &str, chain: u64, key: &str, certificate: &str) -> bool {
+        self.has_signed(&certificate_message(database, chain, key), certificate)
+    }
+
+    /// True if this key has signed a message; the signature is in hex.
+    pub(crate) fn has_signed(&self, message: &[u8], signature: &str) -> bool {
         let mut bytes = [0_u8; Signature::BYTE_SIZE];
-        hex::decode_to_slice(certificate, &mut bytes).is_ok()
-            && self.key.verify(&certificate_message(database, chain, key), &Signature::from_bytes(&bytes)).is_ok()
+        hex::decode_to_slice(signature, &mut bytes).is_ok()
+            && self.key.verify(message, &Signature::from_bytes(&bytes)).is_ok()
     }
 
     /// The key of the signatures.

@@ -1,15 +1,21 @@
 //! Verifies the chains of a database that has several, wherever its records are read from: first the root chain, and with
 //! the keys that it registers every other chain. It needs public keys only.
+//!
+//! A root chain that was pruned begins with an anchor, which has what the records before it have stated. Some of them may be
+//! left, because they are removed in pieces: they are skipped. To remove records before an anchor changes nothing that is
+//! verified, whoever does it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
 use crate::audit::chain::{ChainRow, ChainTip};
 use crate::audit::head::{HeadKind, SignedHead};
+use crate::audit::root_anchor::{AnchorPart, AnchoredChain};
 use crate::audit::root_chain::{ChainEnd, ChainHead, RootEvent};
 use crate::audit::verify::{ChainReport, ChainVerifier, ChainViolation};
 use crate::audit::{ChainKey, ROOT_CHAIN};
+use crate::error::StoreError;
 
 /// A chain as the root chain knows it.
 struct RegisteredChain {
@@ -36,6 +42,25 @@ impl RegisteredChain {
         }
     }
 
+    /// The chain as an anchor has it; none if its key cannot be read.
+    fn from_anchored(anchored: AnchoredChain) -> Option<(u64, Self)> {
+        let AnchoredChain { chain, key, newest, anchor, end } = anchored;
+        Some((chain, Self { key: ChainKey::from_hex(&key)?, newest, anchor, end }))
+    }
+
+    fn to_anchored(&self, chain: u64) -> AnchoredChain {
+        let (newest, anchor) = (self.newest.clone(), self.anchor.clone());
+        AnchoredChain { chain, key: self.key.to_hex(), newest, anchor, end: self.end }
+    }
+
+    /// True if the chain has ended, and anchors stand for all of its records.
+    fn is_pruned(&self) -> bool {
+        let newest = self.newest.as_ref();
+        let closed = newest.filter(|head| head.kind == HeadKind::Closed).map(|head| head.number);
+        let pruned = self.anchor.as_ref().map_or(0, |head| head.number);
+        self.end.or(closed) == Some(pruned) && newest.is_none_or(|head| head.number <= pruned)
+    }
+
     fn verifier(&self) -> ChainVerifier {
         let heads = self.newest.iter().chain(&self.anchor).cloned().collect();
         ChainVerifier::new(self.key.verifying_key(), heads)
@@ -47,14 +72,65 @@ struct RootRecord {
     event: RootEvent,
 }
 
+/// The part of an anchor that a record is; none if it is another record.
+pub(crate) fn read_anchor(record: &str) -> Option<AnchorPart> {
+    match serde_json::from_str::<RootRecord>(record).ok()?.event {
+        RootEvent::Anchor(part) => Some(part),
+        RootEvent::ChainRegistered { .. }
+        | RootEvent::Heads { .. }
+        | RootEvent::PodDied { .. }
+        | RootEvent::Unknown => None,
+    }
+}
+
+/// The anchor whose parts are being read.
+struct OpenAnchor {
+    base: ChainTip,
+    /// The part that follows.
+    next: u64,
+    parts: u64,
+}
+
+impl OpenAnchor {
+    /// What is wrong if its other parts do not follow this record.
+    const fn ended_after(&self, after: u64) -> ChainViolation {
+        ChainViolation::Truncated { after, signed: self.base.number.saturating_add(self.parts) }
+    }
+}
+
+/// What a root chain states, and its tip.
+pub(crate) struct RootState {
+    pub(crate) tip: ChainTip,
+    chains: BTreeMap<u64, RegisteredChain>,
+}
+
+impl RootState {
+    /// The chains that an anchor needs: all but those that have ended, are pruned as a whole and are not in `live`. No later
+    /// record names one of those.
+    pub(crate) fn anchored(&self, live: &BTreeSet<u64>) -> Vec<AnchoredChain> {
+        let is_needed = |chain: u64, registered: &RegisteredChain| live.contains(&chain) || !registered.is_pruned();
+        let needed = self.chains.iter().filter(|(chain, registered)| is_needed(**chain, registered));
+        needed.map(|(chain, registered)| registered.to_anchored(*chain)).collect()
+    }
+}
+
 /// Verifies the root chain, and reads the chains that it registers.
 pub(crate) struct RootVerifier<'k> {
     key: &'k ChainKey,
     /// The identity of the database.
     database: String,
     verifier: ChainVerifier,
-    /// A head of the root chain is known.
-    has_head: bool,
+    /// The record that the signed head names, if there is one.
+    head: Option<u64>,
+    /// The first record that is verified; none if there was none yet.
+    first: Option<u64>,
+    /// Records before the first anchor were skipped.
+    has_skipped: bool,
+    /// The chains are read from the anchor with which the verification begins.
+    is_loading: bool,
+    anchor: Option<OpenAnchor>,
+    /// There are records that this release does not know.
+    has_unknown: bool,
     chains: BTreeMap<u64, RegisteredChain>,
     violation: Option<ChainViolation>,
 }
@@ -62,30 +138,74 @@ pub(crate) struct RootVerifier<'k> {
 impl<'k> RootVerifier<'k> {
     /// Starts with the first record. Without a signed head the end of the root chain cannot be checked.
     pub(crate) fn new(key: &'k ChainKey, database: String, head: Option<SignedHead>) -> Self {
-        let has_head = head.is_some();
+        let signed = head.as_ref().map(|head| head.number);
         let verifier = match head {
             Some(head) => ChainVerifier::new(key.verifying_key(), vec![head]),
             None => ChainVerifier::from_tip(ChainTip::genesis()),
         };
-        Self { key, database, verifier, has_head, chains: BTreeMap::new(), violation: None }
+        Self {
+            key,
+            database,
+            verifier,
+            head: signed,
+            first: None,
+            has_skipped: false,
+            is_loading: false,
+            anchor: None,
+            has_unknown: false,
+            chains: BTreeMap::new(),
+            violation: None,
+        }
     }
 
-    /// The number of the last verified record.
-    pub(crate) const fn last_number(&self) -> u64 {
-        self.verifier.last_number()
+    /// How many chains are registered.
+    pub(crate) fn chain_count(&self) -> u64 {
+        self.chains.len() as u64
+    }
+
+    /// The record that the signed head names and the first record that there is, if the former is pruned. The head is
+    /// compared with nothing then.
+    pub(crate) fn pruned_head(&self) -> Option<(u64, u64)> {
+        self.head.zip(self.first).filter(|(signed, first)| signed.saturating_add(1) < *first)
     }
 
     /// Verifies the next record.
     pub(crate) fn add(&mut self, row: &ChainRow) {
-        self.verifier.verify_next(row);
         // One that cannot be read was changed, which its hash shows.
-        if let Ok(record) = serde_json::from_str::<RootRecord>(&row.record) {
-            self.add_event(row.number, record.event);
+        let event = serde_json::from_str::<RootRecord>(&row.record).ok().map(|record| record.event);
+        if self.first.is_none() && !self.begin(row.number, event.as_ref()) {
+            self.has_skipped = true;
+            return;
+        }
+        let before = self.verifier.tip().ok();
+        self.verifier.verify_next(row);
+        match event {
+            Some(event) => self.add_event(row.number, before, event),
+            None => self.has_unknown = true,
         }
     }
 
+    /// Begins with this record; false if it is neither the first one nor an anchor.
+    fn begin(&mut self, number: u64, event: Option<&RootEvent>) -> bool {
+        if number > 1 {
+            let Some(RootEvent::Anchor(part)) = event else { return false };
+            if part.part > 0 {
+                return false;
+            }
+            self.verifier.restart(part.base());
+            self.is_loading = true;
+        }
+        self.first = Some(number);
+        true
+    }
+
     /// Reads one event. A chain whose key the certifying key has not certified is a violation.
-    fn add_event(&mut self, number: u64, event: RootEvent) {
+    fn add_event(&mut self, number: u64, before: Option<ChainTip>, event: RootEvent) {
+        if !matches!(event, RootEvent::Anchor(_))
+            && let Some(anchor) = self.anchor.take()
+        {
+            self.add_violation(anchor.ended_after(number.saturating_sub(1)));
+        }
         match event {
             RootEvent::ChainRegistered { chain, key, certificate, .. } => {
                 let is_certified = self.key.has_certified(&self.database, chain, &key, &certificate);
@@ -112,7 +232,34 @@ impl<'k> RootVerifier<'k> {
                     }
                 }
             }
-            RootEvent::Unknown => {}
+            RootEvent::Anchor(part) => self.add_anchor(number, before, &part),
+            RootEvent::Unknown => self.has_unknown = true,
+        }
+    }
+
+    /// Reads a part of an anchor. Its chains are known already, unless the verification begins with it.
+    fn add_anchor(&mut self, number: u64, before: Option<ChainTip>, part: &AnchorPart) {
+        if !part.is_signed_by(self.key, &self.database) {
+            self.add_violation(ChainViolation::Forged { number });
+        }
+        let expected = match self.anchor.take() {
+            Some(OpenAnchor { base, next, .. }) => (Some(base), next),
+            None => (before, 0),
+        };
+        if (Some(part.base()), part.part) != expected {
+            self.add_violation(ChainViolation::Unlinked { number });
+        }
+        if self.is_loading {
+            match part.read_chains() {
+                Some(chains) => self.chains.extend(chains.into_iter().filter_map(RegisteredChain::from_anchored)),
+                None => self.add_violation(ChainViolation::Changed { number }),
+            }
+        }
+        let next = part.part.saturating_add(1);
+        if next < part.parts {
+            self.anchor = Some(OpenAnchor { base: part.base(), next, parts: part.parts });
+        } else {
+            self.is_loading = false;
         }
     }
 
@@ -120,11 +267,40 @@ impl<'k> RootVerifier<'k> {
         self.violation.get_or_insert_with(|| violation.in_chain(ROOT_CHAIN));
     }
 
+    /// Ends the root chain, and returns its chains and its first violation.
+    fn end(self) -> (BTreeMap<u64, RegisteredChain>, Option<ChainViolation>) {
+        let has_head = self.head.is_some() && self.pruned_head().is_none();
+        let Self { verifier, first, has_skipped, anchor, chains, violation, .. } = self;
+        let in_root = |violation: ChainViolation| violation.in_chain(ROOT_CHAIN);
+        if first.is_none() && has_skipped {
+            return (chains, Some(in_root(ChainViolation::Removed { number: 1 })));
+        }
+        let unfinished = anchor.map(|anchor| anchor.ended_after(verifier.last_number()));
+        let linked = if has_head { verifier.finish().violation } else { verifier.tip().err() };
+        (chains, linked.map(in_root).or(violation).or(unfinished.map(in_root)))
+    }
+
+    /// Ends the root chain, and returns what it states, for an anchor: only a root chain that is valid, and whose records
+    /// this release knows, has one.
+    ///
+    /// # Errors
+    /// [`StoreError::Chain`] for a violation, [`StoreError::Version`] for a record that this release does not know.
+    pub(crate) fn into_state(self) -> Result<RootState, StoreError> {
+        let (tip, has_unknown) = (self.verifier.tip(), self.has_unknown);
+        let (chains, violation) = self.end();
+        let chain = |violation: ChainViolation| StoreError::Chain(violation.to_string());
+        if let Some(violation) = violation {
+            return Err(chain(violation));
+        }
+        if has_unknown {
+            return Err(StoreError::Version("the root chain has records of a newer release".to_owned()));
+        }
+        Ok(RootState { tip: tip.map_err(chain)?, chains })
+    }
+
     /// Ends the root chain. The records of the other chains follow.
     pub(crate) fn finish(self) -> ChainsVerifier {
-        let Self { verifier, has_head, chains, violation, .. } = self;
-        let linked = if has_head { verifier.finish().violation } else { verifier.tip().err() };
-        let violation = linked.map(|linked| linked.in_chain(ROOT_CHAIN)).or(violation);
+        let (chains, violation) = self.end();
         let report = ChainReport { records: 0, anchor: 0, signed: 0, breaks: Vec::new(), violation };
         ChainsVerifier { chains, report, verifying: None }
     }
@@ -206,63 +382,4 @@ fn check_end(last: u64, end: u64) -> Option<ChainViolation> {
 }
 
 #[cfg(test)]
-mod tests {
-    use greenroom_protocol::Timestamp;
-    use greenroom_protocol::audit::Event;
-
-    use super::*;
-    use crate::audit::chain::EventJson;
-    use crate::audit::root_chain::registrations;
-    use crate::audit::signer::Signer;
-
-    const AT: Timestamp = Timestamp::from_micros(5);
-
-    /// The rows of a root chain with these events.
-    fn root_rows(events: &[RootEvent]) -> Vec<ChainRow> {
-        let mut tip = ChainTip::genesis();
-        let row = |event: &RootEvent| {
-            let event = serde_json::to_value(event).unwrap();
-            tip.append(AT, &EventJson::from_event(&Event::Unknown(event)).unwrap())
-        };
-        events.iter().map(row).collect()
-    }
-
-    /// Verifies a root chain with these events, and one record in each of these chains.
-    fn verify(key: &ChainKey, events: &[RootEvent], chains: &[u64]) -> ChainReport {
-        let mut root = RootVerifier::new(key, "d".to_owned(), None);
-        root_rows(events).iter().for_each(|row| root.add(row));
-        let mut records = root.finish();
-        for chain in chains {
-            let event = Event::System { subject: "test".into(), message: "one".into() };
-            records.add(*chain, &ChainTip::genesis().append(AT, &EventJson::from_event(&event).unwrap()));
-        }
-        records.finish()
-    }
-
-    #[test]
-    fn every_chain_must_be_registered_with_a_certified_key() {
-        let (signer, other) = (Signer::ephemeral([7; 32]), Signer::ephemeral([8; 32]));
-        let events = registrations(&signer, "d", "pod_1", &[0, 1], AT);
-        let report = verify(signer.chain_key(), &events, &[0, 1]);
-        assert!(report.is_valid() && report.records == 2, "{report:?}");
-        let unregistered = verify(signer.chain_key(), &events, &[0, 1, 2]).violation;
-        assert_eq!(unregistered, Some(ChainViolation::Inserted { number: 1 }.in_chain(2)));
-        let forged = verify(signer.chain_key(), &registrations(&other, "d", "pod_1", &[0], AT), &[]).violation;
-        assert_eq!(forged, Some(ChainViolation::Forged { number: 1 }.in_chain(ROOT_CHAIN)));
-    }
-
-    #[test]
-    fn the_chain_of_a_dead_pod_ends_with_the_record_that_its_death_names() {
-        let signer = Signer::ephemeral([7; 32]);
-        for (end, violation) in [
-            (1, None),
-            (0, Some(ChainViolation::Inserted { number: 1 })),
-            (2, Some(ChainViolation::Truncated { after: 1, signed: 2 })),
-        ] {
-            let mut events = registrations(&signer, "d", "pod_1", &[3], AT);
-            events.push(RootEvent::PodDied { pod: 1, chains: vec![ChainEnd { chain: 3, number: end }] });
-            let found = verify(signer.chain_key(), &events, &[3]).violation;
-            assert_eq!(found, violation.map(|violation: ChainViolation| violation.in_chain(3)), "{end}");
-        }
-    }
-}
+mod tests;

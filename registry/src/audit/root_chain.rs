@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::chain::ChainTip;
 use crate::audit::head::{HeadKind, SignedHead};
+use crate::audit::root_anchor::AnchorPart;
 use crate::audit::signer::Signer;
 
 /// The signed head of a chain.
@@ -42,6 +43,8 @@ pub(crate) enum RootEvent {
     Heads { heads: Vec<ChainHead> },
     /// A pod was declared dead; its chains end with these records.
     PodDied { pod: i64, chains: Vec<ChainEnd> },
+    /// A part of an anchor, with which a verification can begin: the records before it may be pruned.
+    Anchor(AnchorPart),
     /// An event of another release.
     #[serde(other)]
     Unknown,

@@ -101,6 +101,12 @@ impl Signer {
         hex::encode(self.key.sign(&certificate_message(database, chain, &key.to_hex())).to_bytes())
     }
 
+    /// Signs the message of an anchor of the root chain.
+    #[must_use]
+    pub(crate) fn sign_anchor(&self, message: &[u8]) -> String {
+        hex::encode(self.key.sign(message).to_bytes())
+    }
+
     /// The same key with another file for the newest signed head.
     #[must_use]
     pub fn with_head_file(self, head_file: PathBuf) -> Self {

@@ -168,6 +168,14 @@ impl ChainVerifier {
         Self { heads: Vec::new(), next_head: 0, start: last, last, signed, breaks: Vec::new(), violation: None }
     }
 
+    /// Starts again after a record that a signed anchor names. Heads of records before it are not compared.
+    pub(crate) fn restart(&mut self, start: ChainTip) {
+        self.heads.retain(|head| head.number >= start.number);
+        (self.start, self.last, self.signed) = (start, start, start.number);
+        self.next_head = 0;
+        self.check_heads();
+    }
+
     /// Returns the tip of the verified records, or the first violation.
     pub(crate) fn tip(&self) -> Result<ChainTip, ChainViolation> {
         self.violation.map_or(Ok(self.last), Err)

@@ -42,6 +42,7 @@ impl StoreError {
             | Self::OutcomeUnknown
             | Self::Codec(_)
             | Self::Chain(_)
+            | Self::HeadPruned { .. }
             | Self::OtherDatabase(_)
             | Self::OtherDirectory(_)
             | Self::ArtifactsNotShared { .. }

@@ -17,6 +17,7 @@ use crate::postgres::handle::StoreHandle;
 pub(super) mod export;
 pub(super) mod lane_chain;
 pub(super) mod prune;
+mod prune_root;
 pub(super) mod root;
 pub(super) mod verify;
 

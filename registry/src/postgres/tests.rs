@@ -19,6 +19,7 @@ mod pods;
 mod prune;
 mod refusals;
 mod restored;
+mod root_anchors;
 mod silence;
 mod tls;
 

@@ -1,7 +1,8 @@
 //! Copies the root chain of the audit to a stream of JetStream from which no message can be deleted. Who can change the
 //! database can rewrite the root chain; then it differs from its copy, which is in the log and in a metric, as is a copy
 //! that cannot be continued. Each pod copies what is missing: the number of a record is the number of its message, so the
-//! server takes each of them once.
+//! server takes each of them once. The copy has the records that are pruned in the database; one that begins later begins with
+//! the first record that there is, an anchor.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +68,12 @@ enum CopyError {
         "record {0} of the root chain is not the one that was copied: the database was rewritten, or is an older copy"
     )]
     Differs(u64),
+    /// The database has later records than the copy, and not the one that was copied last.
+    #[error(
+        "record {copied} of the root chain was copied last, and the database begins with record {first}: it was pruned while \
+         nothing could be copied, or was rewritten. To begin a new copy, remove the stream"
+    )]
+    Pruned { copied: u64, first: u64 },
 }
 
 impl RootCopy {
@@ -87,7 +94,7 @@ impl RootCopy {
             self.metrics.nats().set_root_copy_failed(has_failed);
             match copied {
                 Ok(()) => self.metrics.nats().set_root_differs(false),
-                Err(error @ CopyError::Differs(_)) => {
+                Err(error @ (CopyError::Differs(_) | CopyError::Pruned { .. })) => {
                     self.metrics.nats().set_root_differs(true);
                     tracing::error!(error.message = %error, "the audit differs from its copy");
                 }
@@ -102,10 +109,14 @@ impl RootCopy {
     /// Compares the last copied record, and copies what follows. Each record has the hash of the one before it, so a
     /// record that is the same has the same records before it.
     async fn copy(&self, context: &Context) -> Result<(), CopyError> {
-        let stream = in_time(context.get_or_create_stream(self.config())).await?;
-        let mut copied = in_time(stream.get_info()).await?.state.last_sequence;
-        if copied > 0 {
+        let stream = self.stream(context).await?;
+        let state = in_time(stream.get_info()).await?.state;
+        let mut copied = state.last_sequence;
+        if state.messages > 0 {
             let last = self.audit.read_root(copied.saturating_sub(1)).await?.into_iter().next();
+            if let Some(later) = last.as_ref().filter(|last| last.number > copied) {
+                return Err(CopyError::Pruned { copied, first: later.number });
+            }
             if last.map(CopiedRecord::from) != Some(self.read_copy(&stream, copied).await?) {
                 return Err(CopyError::Differs(copied));
             }
@@ -128,9 +139,23 @@ impl RootCopy {
         }
     }
 
-    fn config(&self) -> Config {
+    /// The stream. A new one begins with the number of the first record.
+    async fn stream(&self, context: &Context) -> Result<Stream, CopyError> {
+        if let Ok(Ok(stream)) = timeout(SERVER_WAIT_MAX, context.get_stream(self.stream_name())).await {
+            return Ok(stream);
+        }
+        let first = self.audit.read_root(0).await?.first().map_or(1, |record| record.number);
+        in_time(context.get_or_create_stream(self.config(first))).await
+    }
+
+    fn stream_name(&self) -> String {
+        format!("{}_audit_root", self.prefix.replace('.', "_"))
+    }
+
+    fn config(&self, first: u64) -> Config {
         Config {
-            name: format!("{}_audit_root", self.prefix.replace('.', "_")),
+            name: self.stream_name(),
+            first_sequence: (first > 1).then_some(first),
             subjects: vec![self.subject()],
             storage: StorageType::File,
             num_replicas: self.replicas,

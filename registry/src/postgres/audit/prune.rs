@@ -12,7 +12,8 @@ use crate::audit::root_chain::{ChainHead, RootEvent};
 use crate::audit::{AuditSeq, PruneReport};
 use crate::columns::{Columns as _, to_int};
 use crate::error::StoreError;
-use crate::postgres::audit::root::append;
+use crate::postgres::audit::prune_root::prune_root;
+use crate::postgres::audit::root::{append, lock_root};
 use crate::postgres::connection::{SEARCH_TIMEOUT, connect, in_time};
 use crate::postgres::error::sqlx_error;
 use crate::postgres::handle::StoreHandle;
@@ -37,12 +38,19 @@ struct OldRecords {
     last: u64,
 }
 
-/// Removes the records older than `before`, up to the oldest open entry of each chain.
+/// Removes the records older than `before`, up to the oldest open entry of each chain, and prunes the root chain.
 pub(in crate::postgres) async fn prune(
     store: &StoreHandle,
     before: Timestamp,
     now: Timestamp,
 ) -> Result<PruneReport, StoreError> {
+    let report = prune_chains(store, before, now).await?;
+    // After the chains, of which it states what is pruned.
+    prune_root(store, before, now).await?;
+    Ok(report)
+}
+
+async fn prune_chains(store: &StoreHandle, before: Timestamp, now: Timestamp) -> Result<PruneReport, StoreError> {
     store.flush().await?;
     let old = select_old(store, before).await?;
     let Some(through) = old.iter().map(|old| AuditSeq::in_chain(old.chain, old.last)).max() else {
@@ -78,6 +86,8 @@ async fn select_old(store: &StoreHandle, before: Timestamp) -> Result<Vec<OldRec
 /// Removes the records of a chain up to one, and registers the anchor that stands for them.
 async fn prune_piece(store: &StoreHandle, chain: u64, through: u64, now: Timestamp) -> Result<(), StoreError> {
     let mut transaction = begin(store).await?;
+    // The record is looked up under the lock: a chain that another pod has pruned as a whole may not be named any more.
+    lock_root(&mut transaction).await?;
     let row = sqlx::query("SELECT hash FROM audit WHERE chain = $1 AND number = $2")
         .bind(to_int(chain))
         .bind(to_int(through))

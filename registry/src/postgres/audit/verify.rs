@@ -31,21 +31,34 @@ pub(in crate::postgres) async fn verify(
     let identity = Identity::fetch(&mut snapshot).await?;
     identity.check(key, saved.as_ref())?;
     let mut root = RootVerifier::new(key, identity.database, saved.map(|saved| saved.head));
-    loop {
-        let before = root.last_number();
-        let rows = read_root(&mut snapshot, before).await?;
-        rows.iter().for_each(|row| root.add(row));
-        if rows.is_empty() || root.last_number() == before {
-            break;
-        }
-    }
+    verify_root(&mut snapshot, &mut root, 0).await?;
+    let pruned_head = root.pruned_head();
     let mut chains = root.finish();
     let mut after = FIRST;
     loop {
         let rows = read_records(&mut snapshot, after).await?;
-        let Some((chain, row)) = rows.last() else { return Ok(chains.finish()) };
+        let Some((chain, row)) = rows.last() else { break };
         after = (to_int(*chain), to_int(row.number));
         rows.iter().for_each(|(chain, row)| chains.add(*chain, row));
+    }
+    let report = chains.finish();
+    match pruned_head {
+        Some((signed, first)) if report.is_valid() => Err(StoreError::HeadPruned { signed, first }),
+        Some(_) | None => Ok(report),
+    }
+}
+
+/// Verifies the records of the root chain after this number, and returns the number of the last one.
+pub(super) async fn verify_root(
+    connection: &mut PgConnection,
+    root: &mut RootVerifier<'_>,
+    mut after: u64,
+) -> Result<u64, StoreError> {
+    loop {
+        let rows = read_root(connection, after).await?;
+        let Some(last) = rows.last() else { return Ok(after) };
+        after = last.number;
+        rows.iter().for_each(|row| root.add(row));
     }
 }
 

@@ -209,7 +209,8 @@ async fn a_pod_stores_nothing_for_a_reader_that_never_reads() -> Result<()> {
             caller.client.publish_with_reply_and_headers(subject, INBOX.to_owned(), headers, "{}".into()).await?;
             accepted += 1.0;
         }
-        let reading = timeout(REPLY_MAX, caller.frames(&events, &json!({})));
+        let body = json!({});
+        let reading = timeout(REPLY_MAX, caller.frames(&events, &body));
         let frames = reading.await.context("another reader waits")??;
         assert_eq!(last_reply(&frames)?.status, Status::Success);
         accepted += 1.0;

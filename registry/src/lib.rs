@@ -39,6 +39,7 @@ mod authorities;
 mod columns;
 mod fs_artifacts;
 mod in_memory;
+mod migrations;
 mod notify;
 mod postgres;
 mod s3_artifacts;

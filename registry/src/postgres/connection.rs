@@ -1,5 +1,6 @@
 //! The connections to one PostgreSQL database, and its schema.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use greenroom_protocol::{Clock, DatabaseTime, Timestamp};
@@ -11,6 +12,7 @@ use tokio::time::timeout;
 use crate::columns::Columns as _;
 use crate::error::migration::migration_error;
 use crate::error::{ServerFault, StoreError};
+use crate::migrations::{Listed, migrator};
 use crate::postgres::error::{UNDEFINED_TABLE, postgres_error, sqlx_error};
 use crate::postgres::tls::check_authorities;
 
@@ -36,7 +38,25 @@ const SESSION: [(&str, &str); 4] = [
     ("tcp_keepalives_count", "3"),
 ];
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+/// The migrations, in the order of their numbers.
+const LISTED: [Listed; 14] = [
+    (1, "stores", include_str!("../../migrations/postgres/0001_stores.sql")),
+    (2, "commit", include_str!("../../migrations/postgres/0002_commit.sql")),
+    (3, "accounts", include_str!("../../migrations/postgres/0003_accounts.sql")),
+    (4, "pods", include_str!("../../migrations/postgres/0004_pods.sql")),
+    (5, "generations", include_str!("../../migrations/postgres/0005_generations.sql")),
+    (6, "cluster format", include_str!("../../migrations/postgres/0006_cluster_format.sql")),
+    (7, "fewer statements", include_str!("../../migrations/postgres/0007_fewer_statements.sql")),
+    (8, "credentials", include_str!("../../migrations/postgres/0008_credentials.sql")),
+    (9, "journal versions", include_str!("../../migrations/postgres/0009_journal_versions.sql")),
+    (10, "accounts", include_str!("../../migrations/postgres/0010_accounts.sql")),
+    (11, "memories", include_str!("../../migrations/postgres/0011_memories.sql")),
+    (12, "plain batches", include_str!("../../migrations/postgres/0012_plain_batches.sql")),
+    (13, "artifact locations", include_str!("../../migrations/postgres/0013_artifact_locations.sql")),
+    (14, "root anchors", include_str!("../../migrations/postgres/0014_root_anchors.sql")),
+];
+
+static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| migrator(&LISTED));
 
 /// Reads the URL of a database.
 pub(super) fn parse_url(url: &str) -> Result<PgConnectOptions, StoreError> {
@@ -164,6 +184,12 @@ pub(super) fn judge_schema(applied: &[Applied]) -> Result<i64, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::migrations::assert_complete;
+
+    #[test]
+    fn each_file_of_a_migration_is_listed() {
+        assert_complete(&LISTED, "postgres");
+    }
 
     fn applied() -> Vec<Applied> {
         MIGRATIONS.iter().map(|migration| (migration.version, migration.checksum.to_vec())).collect()

@@ -2,6 +2,7 @@
 //! (docs/adr/0019).
 
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
@@ -12,6 +13,7 @@ use sqlx::{ConnectOptions, Connection};
 
 use crate::error::StoreError;
 use crate::error::migration::migration_error;
+use crate::migrations::{Listed, migrator};
 use crate::sqlite::error::{rusqlite_error, sqlx_error};
 use crate::stores::SyncMode;
 
@@ -30,7 +32,15 @@ const CHECKPOINT_PAGES: u32 = 1000;
 /// because pages that are moved temporarily have a number after the end of the file.
 const CACHE_KIB: i32 = 8192;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+/// The migrations, in the order of their numbers.
+const LISTED: [Listed; 4] = [
+    (1, "stores", include_str!("../../migrations/sqlite/0001_stores.sql")),
+    (2, "generations", include_str!("../../migrations/sqlite/0002_generations.sql")),
+    (3, "credentials", include_str!("../../migrations/sqlite/0003_credentials.sql")),
+    (4, "memories", include_str!("../../migrations/sqlite/0004_memories.sql")),
+];
+
+static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| migrator(&LISTED));
 
 /// Creates the file if it does not exist, migrates its schema, and opens the pool of readers.
 pub(super) async fn open_readers(path: &Path, sync_mode: SyncMode) -> Result<SqlitePool, StoreError> {
@@ -90,4 +100,15 @@ pub(super) async fn connect_dedicated(path: &Path) -> Result<SqliteConnection, S
 pub(super) fn checkpoint(conn: &rusqlite::Connection, mode: &str) -> Result<(), StoreError> {
     // The result row counts the pages that were written back, which does not matter here.
     conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(())).map_err(|error| rusqlite_error(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LISTED;
+    use crate::migrations::assert_complete;
+
+    #[test]
+    fn each_file_of_a_migration_is_listed() {
+        assert_complete(&LISTED, "sqlite");
+    }
 }

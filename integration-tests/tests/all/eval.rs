@@ -85,11 +85,11 @@ fn examples(texts: &[(&str, &str)]) -> String {
 async fn an_example_that_the_rest_of_the_budget_does_not_cover_is_skipped_and_a_shorter_one_runs() -> Result<()> {
     let server = ScriptServer::start(|_| ServerBehavior::Good).await?;
     let fixture = ModelFixture::with_openai(server.url())?;
-    // Each byte may be a token of 3 millionths, so a call of the long one may cost more than all of the budget.
-    let long = "x".repeat(4_000);
+    // Each byte may be a token of 3 millionths, so a call of the long one may cost more than what the first one leaves.
+    let long = "x".repeat(6_000);
     let texts = [("short", "hello"), ("long", long.as_str()), ("last", "again")];
     fixture.write_llm_agent_with("llm_agent", 60, 200, &examples(&texts))?;
-    let words = ["eval", "--max-cost-usd", "0.012"];
+    let words = ["eval", "--max-cost-usd", "0.02"];
     let kept = ["--keep", "kept.json", "--junit", "junit.xml"];
     let result = fixture.terminal.run(&[&words[..], &kept].concat()).await?.expect_success()?;
     assert_eq!(json!([result["passed"], result["failed"], result["skipped"]]), json!([2, 0, 1]), "{result:#}");

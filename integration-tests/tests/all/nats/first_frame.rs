@@ -36,7 +36,9 @@ async fn the_first_frame_of_a_request_and_of_a_watch_does_not_wait_for_the_datab
     let (url, database) = (shared_url()?, create_database("first_frame").await?);
     migrate_postgres(&database).await?;
     let on_postgres = StoreConfig::Postgres { url: Secret::new(&database) };
-    let pod = start_with(&url, "t_first_frame", |config| config.store = on_postgres).await?;
+    let mut pod = start_with(&url, "t_first_frame", |config| config.store = on_postgres).await?;
+    // A detached run has no owner until a pod claims it.
+    pod.pod.recover();
     let caller = Caller::connect(&url, "t_first_frame").await?;
     let run = start_signed(&caller).await?;
 

@@ -234,11 +234,7 @@ impl StoreError {
             Self::Unreachable(_) => {
                 ("unreachable", "check its server and its URL (`store.url`, `DATABASE_URL`); accepted work is safe")
             }
-            Self::Lapsed => {
-                let message = format!("{self}: it cannot reach its database; another pod may serve the request");
-                let cause = Cause::new(ErrorCode::LeaseLost, message).with_retry_after(LAPSED_RETRY_AFTER);
-                return cause.with_details(serde_json::json!({ "store": "lapsed" }));
-            }
+            Self::Lapsed => return self.lapsed_cause(),
             Self::PodDead => {
                 let message = format!("{self}: it has not renewed its lease in time; another pod continues its runs");
                 let details = serde_json::json!({ "store": "pod_dead" });
@@ -256,6 +252,12 @@ impl StoreError {
             (_, code) => code,
         };
         Cause::new(code, format!("{self}; {advice}")).with_details(serde_json::json!({ "store": detail }))
+    }
+
+    fn lapsed_cause(&self) -> Cause {
+        let message = format!("{self}: it cannot reach its database; another pod may serve the request");
+        let cause = Cause::new(ErrorCode::LeaseLost, message).with_retry_after(LAPSED_RETRY_AFTER);
+        cause.with_details(serde_json::json!({ "store": "lapsed" }))
     }
 
     fn in_use_cause(&self, owner: Option<u32>) -> Cause {

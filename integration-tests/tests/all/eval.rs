@@ -90,8 +90,8 @@ async fn an_example_that_the_rest_of_the_budget_does_not_cover_is_skipped_and_a_
     let texts = [("short", "hello"), ("long", long.as_str()), ("last", "again")];
     fixture.write_llm_agent_with("llm_agent", 60, 200, &examples(&texts))?;
     let words = ["eval", "--max-cost-usd", "0.02"];
-    let kept = ["--keep", "kept.json", "--junit", "junit.xml"];
-    let result = fixture.terminal.run(&[&words[..], &kept].concat()).await?.expect_success()?;
+    let stored = ["--keep", "kept.json", "--junit", "junit.xml"];
+    let result = fixture.terminal.run(&[&words[..], &stored].concat()).await?.expect_success()?;
     assert_eq!(json!([result["passed"], result["failed"], result["skipped"]]), json!([2, 0, 1]), "{result:#}");
     let long = &result["results"][1];
     let reason = "a call could cost more than the";
@@ -120,9 +120,9 @@ async fn an_interrupted_evaluation_keeps_what_has_ended() -> Result<()> {
     process.interrupt()?;
     let output = process.wait().await?;
     assert!(output.code == 130 && output.err.contains("kept.json has the 1 examples that have ended"), "{output:?}");
-    let kept: Value = serde_json::from_str(&fs::read_to_string(fixture.terminal.folder().join("kept.json"))?)?;
-    assert_eq!(kept["incomplete"], true, "{kept:#}");
-    assert_eq!(json!([kept["results"][0]["verdict"], kept["results"][1]]), json!(["passed", null]), "{kept:#}");
+    let stored: Value = serde_json::from_str(&fs::read_to_string(fixture.terminal.folder().join("kept.json"))?)?;
+    assert_eq!(stored["incomplete"], true, "{stored:#}");
+    assert_eq!(json!([stored["results"][0]["verdict"], stored["results"][1]]), json!(["passed", null]), "{stored:#}");
     fixture.write_llm_agent_with("llm_agent", 60, 200, &examples(&[("first", "hello"), ("second", "hello")]))?;
     let compared = fixture.terminal.run(&["eval", "--compare", "kept.json"]).await?.expect_success()?;
     let comparison = &compared["comparison"];

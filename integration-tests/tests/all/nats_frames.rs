@@ -347,7 +347,7 @@ async fn last_root(pods: &Pods) -> Result<u64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_jetstream_is_full_the_pods_answer_and_what_it_lacks_is_copied_afterwards() -> Result<()> {
     let settings = Settings { stream_bytes_max: 1024 * 1024, audit_replicas: 1, ..Settings::default() };
-    let pods = Pods::start_with("full", settings).await?;
+    let pods = Pods::start_with("full_stream", settings).await?;
     let url = pods.cluster.server.url();
     wait_root_copied(&url, DEFAULT_PREFIX, 1, WAIT_MAX).await?;
     // The first attempt of a pod may have been before it was connected.

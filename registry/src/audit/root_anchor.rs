@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use crate::audit::ChainKey;
 use crate::audit::chain::ChainTip;
 use crate::audit::head::SignedHead;
-use crate::audit::root_chain::RootEvent;
 use crate::audit::signer::Signer;
 
 /// Chains of one part: some 60 KiB.
@@ -69,13 +68,13 @@ impl AnchorPart {
     }
 }
 
-/// The events of an anchor that stands for all records through `base`.
+/// The parts of an anchor that stands for all records through `base`.
 pub(crate) fn anchor(
     signer: &Signer,
     database: &str,
     base: ChainTip,
     chains: &[AnchoredChain],
-) -> Result<Vec<RootEvent>, serde_json::Error> {
+) -> Result<Vec<AnchorPart>, serde_json::Error> {
     // An anchor of no chains has a part too.
     let pieces: Vec<&[AnchoredChain]> =
         if chains.is_empty() { vec![chains] } else { chains.chunks(PART_CHAINS_MAX).collect() };
@@ -85,7 +84,7 @@ pub(crate) fn anchor(
         let ChainTip { number, hash } = base;
         let mut unsigned = AnchorPart { part, parts, number, hash, chains, signature: String::new() };
         unsigned.signature = signer.sign_anchor(&unsigned.message(database));
-        Ok::<_, serde_json::Error>(RootEvent::Anchor(unsigned))
+        Ok::<_, serde_json::Error>(unsigned)
     };
     (0..parts).zip(pieces).map(sign).collect()
 }

@@ -2,9 +2,9 @@
 //! expect of the outputs.
 
 mod junit;
-mod kept_result;
 mod outcome;
 mod selection;
+mod stored_result;
 
 use std::path::Path;
 
@@ -13,8 +13,8 @@ use greenroom_definitions::expectation::failures;
 use greenroom_definitions::{AgentSpec, agent::Example};
 use greenroom_protocol::request::CallOptions;
 use greenroom_protocol::{AgentId, Cause, Clock, Deadline, ErrorCode, Json, MicroUsd, Values};
-use kept_result::KeptResult;
 use outcome::{Evaluation, ExampleResult, Verdict};
+use stored_result::StoredResult;
 
 use super::args::EvalArgs;
 use super::catalogue::retain_category;
@@ -38,15 +38,15 @@ pub async fn eval(session: &Session, arguments: EvalArgs, output: Output) -> Res
         None => None,
     };
     let agents = agents(session, &arguments).await?;
-    let mut kept = KeptResult::new(arguments.model.clone(), arguments.keep.clone(), output);
+    let mut stored = StoredResult::new(arguments.model.clone(), arguments.keep.clone(), output);
     for spec in &agents {
         for (number, example) in spec.examples.iter().enumerate() {
             let result = evaluate(session, spec, (number, example), &arguments, &mut budget).await?;
             output.note(&result.line());
-            kept.add(result);
+            stored.add(result);
         }
     }
-    let evaluation = kept.finish().await?;
+    let evaluation = stored.finish().await?;
     if let Some(path) = &arguments.junit {
         write(path, junit::to_xml(&evaluation)).await?;
     }

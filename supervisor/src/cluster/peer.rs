@@ -9,9 +9,9 @@
 //! ```
 
 pub mod executions;
-mod kept_replies;
 pub mod outcome;
 pub mod service;
+mod stored_replies;
 
 use std::sync::Arc;
 

@@ -17,7 +17,7 @@ use crate::postgres::create_database;
 const FIRST_FRAME_MAX: Duration = Duration::from_secs(2);
 
 /// Sends a message while nothing is written to the audit, and returns the frames after the first one.
-async fn open_while_held(caller: &Caller, database: &str, subject: &str, body: &serde_json::Value) -> Result<Frames> {
+async fn open_while_locked(caller: &Caller, database: &str, subject: &str, body: &serde_json::Value) -> Result<Frames> {
     let mut holder = PgConnection::connect(database).await?;
     holder.execute("BEGIN").await?;
     holder.execute("LOCK TABLE audit IN EXCLUSIVE MODE").await?;
@@ -43,14 +43,14 @@ async fn the_first_frame_of_a_request_and_of_a_watch_does_not_wait_for_the_datab
     let run = start_signed(&caller).await?;
 
     let body = json!({ "inputs": { "text": "x" } });
-    let mut frames = open_while_held(&caller, &database, &format!("agents.{ECHO}.execute"), &body).await?;
+    let mut frames = open_while_locked(&caller, &database, &format!("agents.{ECHO}.execute"), &body).await?;
     let mut all = Vec::new();
     while let Some(frame) = frames.next().await? {
         all.push(frame);
     }
     assert_eq!(last_reply(&all)?.status, Status::Success, "{all:?}");
 
-    let mut watch = open_while_held(&caller, &database, &format!("runs.{run}.events"), &json!({})).await?;
+    let mut watch = open_while_locked(&caller, &database, &format!("runs.{run}.events"), &json!({})).await?;
     let accepted = watch.next().await?;
     let is_accepted = matches!(&accepted, Some(Frame::Accepted { run: Some(known), .. }) if known.as_str() == run);
     ensure!(is_accepted, "it is accepted once it is judged: {accepted:?}");

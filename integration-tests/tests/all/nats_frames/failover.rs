@@ -4,10 +4,11 @@
 use anyhow::{Result, bail, ensure};
 use futures::TryStreamExt as _;
 use greenroom_client::{Client, Observation, Observations};
+use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::event::RunEventKind;
 use greenroom_protocol::{FrameId, RunId, UserId};
 use greenroom_supervisor::pod::Pod;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::PgPool;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
@@ -30,16 +31,12 @@ fn crash(pod: Pod, runtime: Runtime) {
 
 /// Waits until the one run of the database has started.
 async fn started_run(cluster: &Cluster) -> Result<RunId> {
-    let mut connection = PgConnection::connect(&cluster.url).await?;
-    let give_up = tokio::time::Instant::now() + WAIT_MAX;
-    loop {
-        let run: Option<String> = sqlx::query_scalar("SELECT run FROM runs").fetch_optional(&mut connection).await?;
-        if let Some(run) = run {
-            return Ok(RunId::new(run)?);
-        }
-        ensure!(tokio::time::Instant::now() < give_up, "the run has not started");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    let pool = PgPool::connect(&cluster.url).await?;
+    let read = || async {
+        let run: Option<String> = sqlx::query_scalar("SELECT run FROM runs").fetch_optional(&pool).await.ok()?;
+        run
+    };
+    Ok(RunId::new(wait_until("the run has started", WAIT_MAX, read).await?)?)
 }
 
 /// Approves that the model writes, and returns its first text.
@@ -71,8 +68,8 @@ fn expect_restarted_once(observations: &[Observation]) -> Result<()> {
     assert_eq!(step.step.as_str(), "write");
     let mut parts = observations.splitn(2, |observation| matches!(observation, Observation::Restarted { .. }));
     let (void, valid) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let (whole, begun) = (PIECES.concat(), written(void));
-    ensure!(!begun.is_empty() && begun.len() < whole.len() && whole.starts_with(&begun), "{observations:?}");
+    let (whole, started) = (PIECES.concat(), written(void));
+    ensure!(!started.is_empty() && started.len() < whole.len() && whole.starts_with(&started), "{observations:?}");
     assert_eq!(written(valid), whole, "the text of the next owner: {observations:?}");
     ensure!(void.iter().filter_map(fence).all(|fence| fence < id.fence), "{observations:?}");
     ensure!(valid.iter().filter_map(fence).all(|fence| fence == id.fence), "{observations:?}");

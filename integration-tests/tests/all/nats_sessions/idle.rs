@@ -31,10 +31,12 @@ async fn a_session_without_calls_ends_at_both_ends_and_the_next_call_dials_again
     let two = SessionPod::start("two", &network).await?;
     let in_use = one.table.begin_use(&two.pod);
     assert_eq!(one.call(&two, b"abc").await?, b"cba");
-    let closed = one.observer.closed();
-    // Long enough for the pod to look for idle sessions more than once.
-    tokio::time::sleep(3 * IDLE_MAX).await;
-    assert_eq!((one.table.ready_count(), one.observer.closed()), (1, closed), "a call uses the session");
+    // The session with a third pod, which began later, ends meanwhile.
+    let three = SessionPod::start("three", &network).await?;
+    assert_eq!(one.call(&three, b"abc").await?, b"cba");
+    let has_ended = || async { (three.table.ready_count() == 0).then_some(()) };
+    wait_until("a session without calls ends", WAIT_MAX, has_ended).await?;
+    assert_eq!((one.table.ready_count(), two.table.ready_count()), (1, 1), "a call uses the session");
     drop(in_use);
     wait_ended(&one, &two).await?;
     assert_eq!(one.call(&two, b"def").await?, b"fed");

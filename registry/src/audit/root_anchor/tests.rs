@@ -61,14 +61,14 @@ struct Root {
 }
 
 /// `sign` makes the anchor.
-fn root_with(sign: impl FnOnce(ChainTip, &[AnchoredChain]) -> Vec<RootEvent>) -> Root {
+fn root_with(sign: impl FnOnce(ChainTip, &[AnchoredChain]) -> Vec<AnchorPart>) -> Root {
     let mut tip = ChainTip::genesis();
     let chains: Vec<u64> = (0..CHAINS).collect();
     let mut rows = append(&mut tip, &registrations(&signer(), DATABASE, "pod_1", &chains, AT));
     let first = rows.len();
     let anchored = state(&rows).anchored(&BTreeSet::new());
     assert_eq!(anchored.len(), chains.len());
-    let events = sign(tip, &anchored);
+    let events: Vec<RootEvent> = sign(tip, &anchored).into_iter().map(RootEvent::Anchor).collect();
     rows.extend(append(&mut tip, &events));
     rows.extend(append(&mut tip, &[head(USED, HeadKind::Running, record().1)]));
     Root { rows, first, tip }
@@ -130,7 +130,7 @@ fn what_is_missing_or_changed_after_the_anchor_is_found() {
 }
 
 #[test]
-fn an_anchor_that_another_key_signs_or_that_is_of_another_place_is_found() {
+fn an_anchor_that_another_key_signs_or_that_is_of_another_position_is_found() {
     let forged = root_with(|base, chains| anchor(&Signer::ephemeral([8; 32]), DATABASE, base, chains).unwrap());
     let number = forged.rows[forged.first].number;
     let found = Some(ChainViolation::Forged { number }.in_chain(ROOT_CHAIN));

@@ -10,6 +10,7 @@ use sqlx::postgres::PgConnection;
 
 use crate::audit::chains::RootVerifier;
 use crate::audit::root_anchor::anchor;
+use crate::audit::root_chain::RootEvent;
 use crate::columns::{Columns as _, from_int, to_int};
 use crate::error::StoreError;
 use crate::postgres::audit::root::{append, lock_root};
@@ -19,7 +20,7 @@ use crate::postgres::handle::StoreHandle;
 use crate::postgres::transaction::{begin, commit};
 
 /// How long a record of the root chain is kept at least: an outage of JetStream that is shorter leaves no gap in the copy.
-const ROOT_KEPT_MIN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const ROOT_STORED_MIN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Records that follow the newest anchor before there is another one: so many at least, and one for each chain, because an
 /// anchor has all of them.
 const ANCHOR_RECORDS_MIN: u64 = 4_096;
@@ -46,8 +47,8 @@ pub(super) async fn prune_root(store: &StoreHandle, before: Timestamp, now: Time
     if !is_locked {
         return Ok(());
     }
-    let kept_from = before.min(now.saturating_sub(ROOT_KEPT_MIN));
-    let first = newest_anchor(&mut connection, Some(kept_from)).await?;
+    let stored_from = before.min(now.saturating_sub(ROOT_STORED_MIN));
+    let first = newest_anchor(&mut connection, Some(stored_from)).await?;
     let anchored = newest_anchor(&mut connection, None).await?.unwrap_or_default();
     let saved = store.signer.chain_key().load_head()?.map(|saved| saved.head);
     let mut root = RootVerifier::new(store.signer.chain_key(), store.database.clone(), saved);
@@ -84,7 +85,8 @@ async fn append_anchor(
     verify_root(&mut transaction, &mut root, last).await?;
     let state = root.into_state()?;
     let chains = state.anchored(&live_chains(&mut transaction).await?);
-    let events = anchor(&store.signer, &store.database, state.tip, &chains)?;
+    let parts = anchor(&store.signer, &store.database, state.tip, &chains)?;
+    let events: Vec<RootEvent> = parts.into_iter().map(RootEvent::Anchor).collect();
     append(&mut transaction, store.pod.id, now, &events).await?;
     commit(transaction).await?;
     Ok(chains.iter().map(|anchored| to_int(anchored.chain)).collect())

@@ -9,18 +9,16 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use greenroom_protocol::{CallKey, ContentHash};
 
-use super::kept_replies::KeptReplies;
+use super::stored_replies::{Key, StoredReplies};
 
 /// The work of an execution, which ends in the bytes of its reply.
 pub type Work = BoxFuture<'static, Arc<[u8]>>;
-/// A call, and the hash of its request: another request with the same key is another execution.
-pub(super) type Key = (CallKey, ContentHash);
 
 /// The executions under way, and the replies of those that have succeeded.
 #[derive(Default)]
 pub struct Executions {
     by_key: Mutex<HashMap<Key, WeakShared<Work>>>,
-    replies: Mutex<KeptReplies>,
+    replies: Mutex<StoredReplies>,
 }
 
 /// One caller of an execution.
@@ -60,7 +58,7 @@ impl Executions {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn replies(&self) -> MutexGuard<'_, KeptReplies> {
+    fn replies(&self) -> MutexGuard<'_, StoredReplies> {
         self.replies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -136,11 +134,11 @@ mod tests {
     async fn a_call_of_an_execution_that_has_succeeded_has_its_reply() {
         let executions = Arc::new(Executions::default());
         let (call, request) = key("run/step");
-        let (keeper, kept) = (Arc::clone(&executions), (call.clone(), request));
+        let (storing, stored) = (Arc::clone(&executions), (call.clone(), request));
         let start = || -> Work {
             Box::pin(async move {
                 let reply: Arc<[u8]> = Arc::from(&b"done"[..]);
-                keeper.keep(kept.0, kept.1, Arc::clone(&reply));
+                storing.keep(stored.0, stored.1, Arc::clone(&reply));
                 reply
             })
         };

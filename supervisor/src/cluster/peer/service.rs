@@ -58,8 +58,8 @@ impl PipelineService {
     async fn execute(&self, received: Received, key: CallKey, hash: ContentHash) -> Result<Arc<[u8]>, Cause> {
         let mut unexecuted = Some(received);
         let publisher = AnswerPublisher::new(self.texts.clone(), &self.pipeline.pod, &key);
-        let keeper = Keeper { executions: Arc::clone(&self.executions), key: key.clone(), hash };
-        let joined = self.executions.join(key, hash, || self.start(unexecuted.take(), publisher, keeper));
+        let location = ReplyLocation { executions: Arc::clone(&self.executions), key: key.clone(), hash };
+        let joined = self.executions.join(key, hash, || self.start(unexecuted.take(), publisher, location));
         if let Some(received) = unexecuted {
             let trace = received.trace().clone();
             let request = self.pipeline.authenticator.authenticate(received).await?;
@@ -68,7 +68,7 @@ impl PipelineService {
         Ok(joined.wait().await)
     }
 
-    fn start(&self, received: Option<Received>, publisher: AnswerPublisher, keeper: Keeper) -> Work {
+    fn start(&self, received: Option<Received>, publisher: AnswerPublisher, location: ReplyLocation) -> Work {
         let pipeline = Arc::clone(&self.pipeline);
         Box::pin(async move {
             let Some(received) = received else { return Arc::default() };
@@ -76,15 +76,15 @@ impl PipelineService {
             let served = publisher.publish_while(pipeline.serve(received, Some(sink)), events).await;
             let reply: Arc<[u8]> = Arc::from(reply_bytes(&served.reply));
             if served.reply.status == Status::Success {
-                keeper.executions.keep(keeper.key, keeper.hash, Arc::clone(&reply));
+                location.executions.keep(location.key, location.hash, Arc::clone(&reply));
             }
             reply
         })
     }
 }
 
-/// Keeps the reply of one execution.
-struct Keeper {
+/// Where the reply of one execution is kept.
+struct ReplyLocation {
     executions: Arc<Executions>,
     key: CallKey,
     hash: ContentHash,

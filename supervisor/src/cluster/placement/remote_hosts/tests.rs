@@ -268,7 +268,7 @@ async fn a_pod_that_has_lost_the_call_and_refuses_it_is_followed_by_another_one(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pod_that_may_execute_the_call_and_stays_away_is_named_when_the_deadline_is_over() {
+async fn a_pod_that_may_execute_the_call_and_remains_away_is_named_when_the_deadline_is_over() {
     let mut replies = vec![lost()];
     replies.extend((0..10_000).map(|_| Err(CallError::NotReady)));
     let harness = harness(vec![pod("a", &["gpu"]), pod("b", &["gpu"])], replies).await;

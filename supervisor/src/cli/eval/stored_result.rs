@@ -11,14 +11,14 @@ use crate::cli::output::{Output, print_note};
 
 /// A result that is being collected. If it is dropped before it is finished, because of an error or of a signal, the
 /// examples that have ended are written, and the result is marked as incomplete.
-pub(super) struct KeptResult {
+pub(super) struct StoredResult {
     evaluation: Evaluation,
     /// Where it is written; `None` if it is not kept, or was written.
     path: Option<PathBuf>,
     output: Output,
 }
 
-impl KeptResult {
+impl StoredResult {
     /// A result without examples.
     pub(super) fn new(model: Option<String>, path: Option<PathBuf>, output: Output) -> Self {
         Self { evaluation: Evaluation { model, ..Evaluation::default() }, path, output }
@@ -42,9 +42,9 @@ impl KeptResult {
     }
 }
 
-impl Drop for KeptResult {
+impl Drop for StoredResult {
     fn drop(&mut self) {
-        let Some(path) = self.path.take().filter(|path| is_kept_in(path)) else { return };
+        let Some(path) = self.path.take().filter(|path| is_stored_in(path)) else { return };
         if self.evaluation.results.is_empty() {
             return;
         }
@@ -65,7 +65,7 @@ impl Drop for KeptResult {
 }
 
 /// True for a file, and for one that is not there yet. A pipe that nobody reads would block the end of the command.
-fn is_kept_in(path: &Path) -> bool {
+fn is_stored_in(path: &Path) -> bool {
     path.metadata().map_or(true, |metadata| metadata.is_file())
 }
 
@@ -80,12 +80,12 @@ mod tests {
     use super::*;
     use crate::cli::args::OutputFormat;
 
-    fn collected(path: &Path, examples: usize) -> KeptResult {
-        let mut kept = KeptResult::new(None, Some(path.to_owned()), Output::new(OutputFormat::Json, true));
+    fn collected(path: &Path, examples: usize) -> StoredResult {
+        let mut stored = StoredResult::new(None, Some(path.to_owned()), Output::new(OutputFormat::Json, true));
         for number in 0..examples {
-            kept.add(ExampleResult::new(&AgentId::new("a").unwrap(), number, None));
+            stored.add(ExampleResult::new(&AgentId::new("a").unwrap(), number, None));
         }
-        kept
+        stored
     }
 
     fn read(path: &Path) -> Evaluation {
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_has_ended_is_kept_and_only_a_finished_result_is_complete() {
+    async fn what_has_ended_is_stored_and_only_a_finished_result_is_complete() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kept.json");
         drop(collected(&path, 0));

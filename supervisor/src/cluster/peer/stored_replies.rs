@@ -6,26 +6,28 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use greenroom_protocol::{CallKey, ContentHash};
 use tokio::time::Instant;
 
-use super::executions::Key;
-
 /// How long a reply is kept: as long as a call lasts whose caller has set no deadline.
-const KEPT_MAX: Duration = Duration::from_secs(300);
-/// Bytes of all replies that are kept. One reply has at most 15 MiB.
+const STORED_MAX: Duration = Duration::from_secs(300);
+/// Bytes of all replies that are stored. One reply has at most 15 MiB.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of an entry beside its reply and the text of its key.
 const ENTRY_BYTES: usize = 256;
 
+/// A call, and the hash of its request: another request with the same key is another execution.
+pub(super) type Key = (CallKey, ContentHash);
+
 /// The replies that are kept, the oldest of them first.
 #[derive(Default)]
-pub(super) struct KeptReplies {
+pub(super) struct StoredReplies {
     by_key: HashMap<Key, Arc<[u8]>>,
     order: VecDeque<(Instant, Key)>,
     bytes: usize,
 }
 
-impl KeptReplies {
+impl StoredReplies {
     /// The reply of this execution.
     pub(super) fn get(&mut self, key: &Key) -> Option<Arc<[u8]>> {
         self.expire(Instant::now());
@@ -47,12 +49,12 @@ impl KeptReplies {
     }
 
     fn expire(&mut self, now: Instant) {
-        while self.order.front().is_some_and(|(since, _)| now.duration_since(*since) >= KEPT_MAX) {
+        while self.order.front().is_some_and(|(since, _)| now.duration_since(*since) >= STORED_MAX) {
             self.remove_oldest();
         }
     }
 
-    /// False if nothing is kept.
+    /// False if nothing is stored.
     fn remove_oldest(&mut self) -> bool {
         let Some((_, key)) = self.order.pop_front() else { return false };
         if let Some(reply) = self.by_key.remove(&key) {
@@ -69,8 +71,6 @@ fn entry_bytes((key, _): &Key, reply: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use greenroom_protocol::{CallKey, ContentHash};
-
     use super::*;
 
     fn key(number: usize) -> Key {
@@ -78,31 +78,31 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reply_is_kept_for_a_while() {
-        let mut kept = KeptReplies::default();
-        kept.insert(key(1), Arc::from(&b"one"[..]));
-        tokio::time::advance(KEPT_MAX / 2).await;
-        kept.insert(key(2), Arc::from(&b"two"[..]));
-        assert_eq!(kept.get(&key(1)).as_deref(), Some(&b"one"[..]));
-        tokio::time::advance(KEPT_MAX / 2).await;
-        assert_eq!(kept.get(&key(1)), None);
-        assert_eq!(kept.get(&key(2)).as_deref(), Some(&b"two"[..]));
-        tokio::time::advance(KEPT_MAX / 2).await;
-        assert_eq!((kept.get(&key(2)), kept.bytes, kept.order.len()), (None, 0, 0));
+    async fn a_reply_is_stored_for_a_while() {
+        let mut stored = StoredReplies::default();
+        stored.insert(key(1), Arc::from(&b"one"[..]));
+        tokio::time::advance(STORED_MAX / 2).await;
+        stored.insert(key(2), Arc::from(&b"two"[..]));
+        assert_eq!(stored.get(&key(1)).as_deref(), Some(&b"one"[..]));
+        tokio::time::advance(STORED_MAX / 2).await;
+        assert_eq!(stored.get(&key(1)), None);
+        assert_eq!(stored.get(&key(2)).as_deref(), Some(&b"two"[..]));
+        tokio::time::advance(STORED_MAX / 2).await;
+        assert_eq!((stored.get(&key(2)), stored.bytes, stored.order.len()), (None, 0, 0));
     }
 
     #[tokio::test]
     async fn the_oldest_replies_leave_their_space_to_new_ones() {
-        let mut kept = KeptReplies::default();
+        let mut stored = StoredReplies::default();
         let reply: Arc<[u8]> = vec![0_u8; BYTES_MAX / 4].into();
         for number in 0..5 {
-            kept.insert(key(number), Arc::clone(&reply));
+            stored.insert(key(number), Arc::clone(&reply));
         }
-        let are_kept: Vec<bool> = (0..5).map(|number| kept.get(&key(number)).is_some()).collect();
+        let are_stored: Vec<bool> = (0..5).map(|number| stored.get(&key(number)).is_some()).collect();
         // Three of a quarter have space beside their keys.
-        assert_eq!(are_kept, [false, false, true, true, true]);
-        kept.insert(key(5), vec![0_u8; BYTES_MAX].into());
-        assert!(kept.get(&key(5)).is_none() && kept.get(&key(4)).is_some(), "one that is too large removes none");
-        assert!(kept.bytes <= BYTES_MAX);
+        assert_eq!(are_stored, [false, false, true, true, true]);
+        stored.insert(key(5), vec![0_u8; BYTES_MAX].into());
+        assert!(stored.get(&key(5)).is_none() && stored.get(&key(4)).is_some(), "one that is too large removes none");
+        assert!(stored.bytes <= BYTES_MAX);
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt as _, TryFutureExt as _};
 use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
-use sqlx::{Connection as _, Describe, Either, Execute, Executor, Postgres, SqlStr};
+use sqlx::{Connection as _, Either, Execute, Executor, Postgres, SqlStr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -159,18 +159,6 @@ impl<'p> Executor<'p> for &'p Readers {
             Ok(statement)
         })
     }
-
-    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, sqlx::Error>>
-    where
-        'p: 'e,
-    {
-        Box::pin(async move {
-            let mut reader = self.acquire().await.map_err(unsent)?;
-            let description = reader.connection.describe(sql).await?;
-            self.release(reader);
-            Ok(description)
-        })
-    }
 }
 
 impl<'c> Executor<'c> for &'c mut Reader {
@@ -201,13 +189,6 @@ impl<'c> Executor<'c> for &'c mut Reader {
         'c: 'e,
     {
         self.connection.prepare_with(sql, parameters)
-    }
-
-    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, sqlx::Error>>
-    where
-        'c: 'e,
-    {
-        self.connection.describe(sql)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::audit::ROOT_CHAIN;
 use crate::audit::chain::{ChainRow, EventJson};
 use crate::audit::chains::{RootState, RootVerifier};
 use crate::audit::head::HeadKind;
-use crate::audit::root_chain::{ChainHead, registrations};
+use crate::audit::root_chain::{ChainHead, RootEvent, registrations};
 use crate::audit::verify::{ChainReport, ChainViolation};
 
 const AT: Timestamp = Timestamp::from_micros(5);

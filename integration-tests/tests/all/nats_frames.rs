@@ -93,9 +93,9 @@ impl Pods {
     }
 
     async fn start_with(name: &str, settings: Settings) -> Result<Self> {
-        let cluster = Cluster::create(name, settings).await?;
-        let (plain, gpu) = (cluster.start("plain").await?, cluster.start("gpu").await?);
-        let client = cluster.client().await?;
+        let cluster = Box::pin(Cluster::create(name, settings)).await?;
+        let (plain, gpu) = (Box::pin(cluster.start("plain")).await?, Box::pin(cluster.start("gpu")).await?);
+        let client = Box::pin(cluster.client()).await?;
         Ok(Self { plain, gpu, client, cluster })
     }
 }

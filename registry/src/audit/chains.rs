@@ -277,7 +277,7 @@ impl<'k> RootVerifier<'k> {
         }
         let unfinished = anchor.map(|anchor| anchor.ended_after(verifier.last_number()));
         let linked = if has_head { verifier.finish().violation } else { verifier.tip().err() };
-        (chains, linked.map(in_root).or(violation).or(unfinished.map(in_root)))
+        (chains, linked.map(in_root).or(violation).or_else(|| unfinished.map(in_root)))
     }
 
     /// Ends the root chain, and returns what it states, for an anchor: only a root chain that is valid, and whose records

@@ -1,6 +1,7 @@
 //! Watches of a reader that never reads its connection: what it does not read is stored by the server, within the bound of
 //! the server, and neither the pod, nor the run, nor another reader has a part in it.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -112,6 +113,14 @@ fn text_bytes(frames: &[Frame]) -> usize {
     frames.iter().map(bytes).sum()
 }
 
+/// Calls an agent, one call after the other, until one fails.
+async fn call_repeatedly(caller: &Caller) -> Result<Infallible> {
+    loop {
+        let reply = timeout(REPLY_MAX, caller.echo("x")).await.context("another caller waits")??;
+        ensure!(reply.status == Status::Success, "{reply:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_never_reads_its_watches_slows_neither_the_run_nor_another_reader_or_caller() -> Result<()> {
     let server = NatsServer::start_with(PENDING).await?;
@@ -130,12 +139,11 @@ async fn a_reader_that_never_reads_its_watches_slows_neither_the_run_nor_another
 
     let approval = json!({ "signal": "approve", "step": "sign" });
     assert_eq!(caller.request(&format!("runs.{run}.signal"), &approval).await?.error, None);
-    let reading = tokio::spawn(read_to_end(watch));
-    while !reading.is_finished() {
-        let reply = timeout(REPLY_MAX, caller.echo("x")).await.context("another caller waits")??;
-        assert_eq!(reply.status, Status::Success, "{reply:?}");
-    }
-    let (frames, answer_bytes) = (reading.await??, pieces().concat().len());
+    let frames = tokio::select! {
+        frames = read_to_end(watch) => frames?,
+        failed = call_repeatedly(&caller) => match failed? {},
+    };
+    let answer_bytes = pieces().concat().len();
     assert_eq!(last_reply(&frames)?.status, Status::Success, "the run ends");
     // On a machine that is busy, the event that ends the step overtakes the last texts.
     let read_bytes = text_bytes(&frames);

@@ -22,10 +22,6 @@ pub(in crate::sqlite) struct CachedRecord {
 }
 
 /// What is known of a run.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every run that is looked up exists, and a box would be an allocation"
-)]
 enum Lookup {
     Found(CachedRecord),
     Missing,

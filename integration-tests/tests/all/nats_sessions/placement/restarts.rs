@@ -25,8 +25,7 @@ struct NetworkActors {
 async fn network_actors(pod: &Pod, name: &str) -> Result<NetworkActors> {
     let live = pod.stores().cluster.live_pods().await?;
     let own = live.iter().find(|info| info.pod.as_str().starts_with(name)).context("the pod is alive")?;
-    let peer = || async { where_is(peer_name(&own.pod)) };
-    let peer = wait_until("the pod has a peer", WAIT_MAX, peer).await?;
+    let peer = where_is(peer_name(&own.pod)).context("the pod has a peer")?;
     let root = peer.try_get_supervisor().context("the peer has a supervisor")?;
     // The node has no name. It is the child that was started before the peer.
     let earlier = root.get_children().into_iter().filter(|child| child.get_id() < peer.get_id());
@@ -54,9 +53,10 @@ async fn expect_call(pods: &Pods) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_whose_node_or_peer_has_ended_is_called_again() -> Result<()> {
     let pods = Pods::start("restarted").await?;
-    expect_call(&pods).await?;
+    // Before there is a session: its end removes the names of the other pod's actors, which are of this process here.
     let caller = network_actors(&pods.plain, "plain").await?;
     let called = network_actors(&pods.gpu, "gpu").await?;
+    expect_call(&pods).await?;
     for (root, child) in [(&called.root, &called.peer), (&called.root, &called.node), (&caller.root, &caller.node)] {
         kill(root, child).await?;
         expect_call(&pods).await?;

@@ -70,15 +70,15 @@ impl ResumeHook for ObservedProof {
     }
 }
 
-/// Executes a job on the pod, and holds the result until the test releases it.
-struct HeldResults {
+/// Executes a job on the pod, and delays the result until the test releases it.
+struct DelayedResults {
     execution: ExecutionHandler,
     is_released: watch::Receiver<bool>,
     observed: Arc<Observed>,
 }
 
 #[async_trait]
-impl JobHandler for HeldResults {
+impl JobHandler for DelayedResults {
     async fn execute(&self, job: &Job, context: &JobContext) -> JobResult {
         let result = self.execution.execute(job, context).await;
         self.observed.is_executed.store(true, Ordering::SeqCst);
@@ -121,7 +121,7 @@ impl Machine {
     /// A worker on the machine, whose host is the pod.
     fn worker(&self) -> Result<DrivenWorker> {
         let (startup, is_started) = watch::channel(Startup::Ready(self.pod.client()?));
-        let handler = HeldResults {
+        let handler = DelayedResults {
             execution: ExecutionHandler::new(is_started, Arc::new(NoLeaseWork)),
             is_released: self.released.subscribe(),
             observed: Arc::clone(&self.observed),

@@ -159,14 +159,14 @@ pub(crate) async fn reaches(fixture: &ModelFixture, run: &str, status: &str) -> 
     wait_until(&format!("{run} is {status}"), COMMAND_WAIT_MAX, probe).await
 }
 
-/// Starts a detached run, and waits until it has asked this many persons.
-async fn detach_until_asked(fixture: &ModelFixture, workflow: &str, count: usize) -> Result<String> {
+/// Starts a detached run, and waits until this many of its steps wait for an approval.
+async fn detach_until_waiting(fixture: &ModelFixture, workflow: &str, count: usize) -> Result<String> {
     let run = detach(fixture, workflow).await?;
-    let are_asked = || async {
+    let are_waiting = || async {
         let output = show(fixture, &run).await.ok()?;
         (output["run"]["pending_approvals"].as_array()?.len() == count).then_some(())
     };
-    wait_until("the persons are asked", COMMAND_WAIT_MAX, are_asked).await?;
+    wait_until("the steps wait", COMMAND_WAIT_MAX, are_waiting).await?;
     Ok(run)
 }
 
@@ -268,7 +268,7 @@ async fn two_approvals_at_one_time_both_count_and_a_run_that_waits_is_not_pruned
 ";
     let fixture = fixture(&[("two", two)])?;
     let (_host, _client) = fixture.up().await?;
-    let run = detach_until_asked(&fixture, "two", 2).await?;
+    let run = detach_until_waiting(&fixture, "two", 2).await?;
     fixture.terminal.run(&["runs", "prune", "--older-than", "0s"]).await?.expect_success()?;
     assert_eq!(show(&fixture, &run).await?["run"]["status"], "waiting_approval");
     let commands = ["legal", "money", "legal"].map(|step| fixture.terminal.start(&["runs", "approve", &run, step]));
@@ -298,7 +298,7 @@ async fn decisions_of_one_command_are_one_list_and_a_single_one_is_its_reply() -
 ";
     let fixture = fixture(&[("three", three)])?;
     let (_host, _client) = fixture.up().await?;
-    let run = detach_until_asked(&fixture, "three", 3).await?;
+    let run = detach_until_waiting(&fixture, "three", 3).await?;
     let single = approve(&fixture, &run, "legal").await?.expect_success()?;
     assert_eq!(single["status"], "success", "{single:#}");
 
@@ -311,7 +311,7 @@ async fn decisions_of_one_command_are_one_list_and_a_single_one_is_its_reply() -
     approve(&fixture, &run, "tax").await?.expect_success()?;
     reaches(&fixture, &run, "success").await?;
 
-    let run = detach_until_asked(&fixture, "three", 3).await?;
+    let run = detach_until_waiting(&fixture, "three", 3).await?;
     let list = fixture.terminal.run(&["runs", "approve", &run, "legal", "money"]).await?.expect_success()?;
     let replies = list.as_array().context("a list")?;
     assert!(replies.len() == 2 && replies.iter().all(|reply| reply["status"] == "success"), "{list:#}");
@@ -319,7 +319,7 @@ async fn decisions_of_one_command_are_one_list_and_a_single_one_is_its_reply() -
     assert_eq!(rejected["status"], "success", "{rejected:#}");
     reaches(&fixture, &run, "failed").await?;
 
-    let run = detach_until_asked(&fixture, "three", 3).await?;
+    let run = detach_until_waiting(&fixture, "three", 3).await?;
     let rejected = fixture.terminal.run(&["runs", "reject", &run, "send", "tax"]).await?;
     let list = rejected.json()?;
     assert_eq!((rejected.code, list.as_array().map(Vec::len)), (2, Some(1)), "{rejected:?}");

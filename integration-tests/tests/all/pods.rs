@@ -25,6 +25,7 @@ mod agent_memory;
 mod contexts;
 mod events;
 mod lost_servers;
+mod resumed_workers;
 mod scaling;
 mod server_restart;
 mod shared_database;

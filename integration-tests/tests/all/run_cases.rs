@@ -159,6 +159,17 @@ pub(crate) async fn reaches(fixture: &ModelFixture, run: &str, status: &str) -> 
     wait_until(&format!("{run} is {status}"), COMMAND_WAIT_MAX, probe).await
 }
 
+/// Starts a detached run, and waits until this many of its steps wait for an approval.
+async fn detach_until_waiting(fixture: &ModelFixture, workflow: &str, count: usize) -> Result<String> {
+    let run = detach(fixture, workflow).await?;
+    let are_waiting = || async {
+        let output = show(fixture, &run).await.ok()?;
+        (output["run"]["pending_approvals"].as_array()?.len() == count).then_some(())
+    };
+    wait_until("the steps wait", COMMAND_WAIT_MAX, are_waiting).await?;
+    Ok(run)
+}
+
 async fn approve(fixture: &ModelFixture, run: &str, step: &str) -> Result<CommandOutput> {
     fixture.terminal.run(&["runs", "approve", run, step]).await
 }
@@ -257,12 +268,7 @@ async fn two_approvals_at_one_time_both_count_and_a_run_that_waits_is_not_pruned
 ";
     let fixture = fixture(&[("two", two)])?;
     let (_host, _client) = fixture.up().await?;
-    let run = detach(&fixture, "two").await?;
-    let both = || async {
-        let output = show(&fixture, &run).await.ok()?;
-        (output["run"]["pending_approvals"].as_array()?.len() == 2).then_some(())
-    };
-    wait_until("both persons are asked", COMMAND_WAIT_MAX, both).await?;
+    let run = detach_until_waiting(&fixture, "two", 2).await?;
     fixture.terminal.run(&["runs", "prune", "--older-than", "0s"]).await?.expect_success()?;
     assert_eq!(show(&fixture, &run).await?["run"]["status"], "waiting_approval");
     let commands = ["legal", "money", "legal"].map(|step| fixture.terminal.start(&["runs", "approve", &run, step]));
@@ -279,5 +285,47 @@ async fn two_approvals_at_one_time_both_count_and_a_run_that_waits_is_not_pruned
     assert_eq!(codes, [0, 0, 2]);
     let output = reaches(&fixture, &run, "success").await?;
     assert_eq!(starts(&output).get("send"), Some(&1), "{output:#}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn decisions_of_one_command_are_one_list_and_a_single_one_is_its_reply() -> Result<()> {
+    let three = "steps:
+  - { id: legal, approval: { prompt: \"Legal?\" } }
+  - { id: money, approval: { prompt: \"Money?\" } }
+  - { id: tax, approval: { prompt: \"Tax?\" } }
+  - { id: send, agent: echo_text, depends_on: [legal, money, tax], inputs: { text: sent }, outputs: [text] }
+";
+    let fixture = fixture(&[("three", three)])?;
+    let (_host, _client) = fixture.up().await?;
+    let run = detach_until_waiting(&fixture, "three", 3).await?;
+    let single = approve(&fixture, &run, "legal").await?.expect_success()?;
+    assert_eq!(single["status"], "success", "{single:#}");
+
+    // What was decided before the refusal is in the list, and nothing after it is decided.
+    let refused = fixture.terminal.run(&["runs", "approve", &run, "money", "send", "tax"]).await?;
+    let list = refused.json()?;
+    assert_eq!((refused.code, list.as_array().map(Vec::len)), (2, Some(2)), "{refused:?}");
+    assert_eq!((&list[0]["status"], &list[1]["error"]["code"]), (&json!("success"), &json!("unknown_step")));
+    assert!(refused.err.contains("unknown_step"), "{refused:?}");
+    approve(&fixture, &run, "tax").await?.expect_success()?;
+    reaches(&fixture, &run, "success").await?;
+
+    let run = detach_until_waiting(&fixture, "three", 3).await?;
+    let list = fixture.terminal.run(&["runs", "approve", &run, "legal", "money"]).await?.expect_success()?;
+    let replies = list.as_array().context("a list")?;
+    assert!(replies.len() == 2 && replies.iter().all(|reply| reply["status"] == "success"), "{list:#}");
+    let rejected = fixture.terminal.run(&["runs", "reject", &run, "tax"]).await?.expect_success()?;
+    assert_eq!(rejected["status"], "success", "{rejected:#}");
+    reaches(&fixture, &run, "failed").await?;
+
+    let run = detach_until_waiting(&fixture, "three", 3).await?;
+    let rejected = fixture.terminal.run(&["runs", "reject", &run, "send", "tax"]).await?;
+    let list = rejected.json()?;
+    assert_eq!((rejected.code, list.as_array().map(Vec::len)), (2, Some(1)), "{rejected:?}");
+    assert_eq!(list[0]["error"]["code"], "unknown_step", "{list:#}");
+    let table = fixture.terminal.run(&["runs", "approve", &run, "legal", "money", "tax", "-o", "table"]).await?;
+    assert_eq!((table.code, table.out.matches("was approved").count()), (0, 3), "{table:?}");
+    reaches(&fixture, &run, "success").await?;
     Ok(())
 }

@@ -14,6 +14,8 @@ use super::output::Output;
 use crate::config::Config;
 use crate::lifecycle::Signals;
 
+pub use host::HostProof;
+
 /// The variable with the key of the account.
 const API_KEY: &str = "RUNPOD_API_KEY";
 

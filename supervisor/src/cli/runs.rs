@@ -7,9 +7,9 @@ use greenroom_protocol::journal::{PendingApproval, PendingWait};
 use greenroom_protocol::request::{Maintenance, Page, PublishedEvent, RunListFilter, Signal};
 use greenroom_protocol::{Cause, Clock, Json, Reply, RunId, Timestamp};
 
-use super::args::{ApprovalTarget, RunsCommand};
+use super::args::{ApprovalTarget, OutputFormat, RunsCommand};
 use super::catalogue::print_list;
-use super::output::{Output, print_note};
+use super::output::{Output, describe, print_note};
 use super::progress::{Progress, line, pending_lines, publish_command};
 use super::report::report;
 use super::run::print_events;
@@ -76,6 +76,9 @@ pub async fn runs(session: &Session, command: RunsCommand, output: Output) -> Re
 /// Sends decisions one after the other, up to the first one that is refused. Each names what it is about, so none decides
 /// what has come to wait since the user has looked.
 async fn decide(session: &Session, run: &RunId, decisions: Vec<Signal>, output: Output) -> Result<u8, Cause> {
+    if decisions.len() > 1 && output.format() != OutputFormat::Table {
+        return Ok(decide_as_list(session, run, decisions, output).await);
+    }
     let client = session.client();
     for signal in decisions {
         let reply = client.run(run).signal(signal.clone()).send().await?;
@@ -85,6 +88,36 @@ async fn decide(session: &Session, run: &RunId, decisions: Vec<Signal>, output: 
         }
     }
     Ok(0)
+}
+
+/// As [`decide`]. The output is one list of the replies, so that a program reads one document; if a decision is refused, its
+/// error is the last element, after what was decided before.
+async fn decide_as_list(session: &Session, run: &RunId, decisions: Vec<Signal>, output: Output) -> u8 {
+    let client = session.client();
+    let (mut documents, mut refusal) = (Vec::with_capacity(decisions.len()), None);
+    for signal in decisions {
+        let sent = client.run(run).signal(signal).send().await.map_err(Cause::from);
+        let (document, cause) = decision_document(sent);
+        documents.push(document);
+        if cause.is_some() {
+            refusal = cause;
+            break;
+        }
+    }
+    output.document(&Json::Array(documents), String::new);
+    refusal.map_or(0, |cause| {
+        print_note(&format!("error: {}", describe(&cause)));
+        cause.code.exit_code()
+    })
+}
+
+/// The element of a decision in the list of several, and its error if it is refused.
+fn decision_document(sent: Result<Reply, Cause>) -> (Json, Option<Cause>) {
+    let cause = match sent {
+        Ok(Reply { error: Some(cause), .. }) | Err(cause) => cause,
+        Ok(reply) => return (serde_json::to_value(&reply).unwrap_or_default(), None),
+    };
+    (serde_json::json!({ "error": cause }), Some(cause))
 }
 
 /// Formats the record of a run, with what it waits for.

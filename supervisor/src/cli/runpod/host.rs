@@ -78,17 +78,34 @@ impl Host {
         // It is set once: this function is called once.
         let _ = self.work.pod.set((Arc::clone(pod.pipeline()), Arc::clone(pod.metrics())));
         self.startup.send_replace(Startup::Ready(pod.client(&self.config.user)));
+        let cluster = Arc::clone(&pod.stores().cluster);
         let failure = tokio::select! {
+            // The parts of a dead pod fail too.
+            biased;
+            () = cluster.wait_dead() => Some(declared_dead()),
             _ = self.is_ended.wait_for(|is_ended| *is_ended) => None,
-            failure = pod.wait_failed() => Some(failure),
+            message = pod.wait_failed() => Some(Cause::new(ErrorCode::Internal, message)),
         };
-        let Some(message) = failure else {
-            pod.shutdown().await;
-            return Ok(());
-        };
-        pod.shutdown().await;
-        Err(Cause::new(ErrorCode::Internal, message))
+        match failure {
+            None => {
+                pod.shutdown().await;
+                Ok(())
+            }
+            Some(cause) if cause.code == ErrorCode::LeaseLost => {
+                pod.abandon().await;
+                Err(cause)
+            }
+            Some(cause) => {
+                pod.shutdown().await;
+                Err(cause)
+            }
+        }
     }
+}
+
+/// The failure of a host whose pod another one has declared dead.
+fn declared_dead() -> Cause {
+    Cause::new(ErrorCode::LeaseLost, "another pod has declared the pod of this worker dead")
 }
 
 /// The pods that a worker sends its jobs to, over NATS.
@@ -123,9 +140,17 @@ impl NatsPods {
 
 /// Proves after a suspension that the host may continue: over NATS by a new connection, and in each case by a request that
 /// reads the store, which a pod without its lease refuses.
-pub(super) struct HostProof {
+pub struct HostProof {
     pub(super) startup: watch::Sender<Startup>,
     pub(super) pods: Option<NatsPods>,
+}
+
+impl HostProof {
+    /// The proof of a host that runs a pod in this process.
+    #[must_use]
+    pub fn of_own_pod(startup: watch::Sender<Startup>) -> Self {
+        Self { startup, pods: None }
+    }
 }
 
 #[async_trait]
@@ -133,6 +158,9 @@ impl ResumeHook for HostProof {
     async fn prove(&self) -> Result<(), Cause> {
         let current = self.startup.borrow().clone();
         let client = match (current, &self.pods) {
+            // A pod that has lost its lease proves nothing by its end: RunPod delivers to another worker what is not
+            // acknowledged.
+            (Startup::Failed(cause), _) if cause.code == ErrorCode::LeaseLost => return Err(cause),
             // A host that has not started has nothing to prove.
             (Startup::Loading | Startup::Failed(_), _) => return Ok(()),
             (Startup::Ready(_), Some(pods)) => pods.connect().await?,
@@ -143,9 +171,31 @@ impl ResumeHook for HostProof {
             // A caller who may not list runs is refused by a pod that works.
             Some(cause) if cause.code.is_retryable() => Err(cause),
             Some(_) | None => {
-                self.startup.send_replace(Startup::Ready(client));
+                self.startup.send_if_modified(|startup| renew(startup, client));
                 Ok(())
             }
         }
+    }
+}
+
+/// Replaces the client of a host that is ready. The host may have failed during the proof, and remains so.
+fn renew(startup: &mut Startup, client: Client) -> bool {
+    let is_ready = matches!(startup, Startup::Ready(_));
+    if is_ready {
+        *startup = Startup::Ready(client);
+    }
+    is_ready
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_host_that_has_lost_its_lease_must_prove_itself_before_it_is_ready() {
+        let prove = |startup| async { HostProof::of_own_pod(watch::Sender::new(startup)).prove().await };
+        assert_eq!(prove(Startup::Loading).await, Ok(()));
+        assert_eq!(prove(Startup::Failed(Cause::new(ErrorCode::InvalidConfiguration, "no model"))).await, Ok(()));
+        assert_eq!(prove(Startup::Failed(declared_dead())).await, Err(declared_dead()));
     }
 }

@@ -19,7 +19,8 @@ const ENTRY_BYTES: usize = 256;
 /// A call, and the hash of its request: another request with the same key is another execution.
 pub(super) type Key = (CallKey, ContentHash);
 
-/// The replies that are kept, the oldest of them first.
+/// The replies that are kept, the oldest of them first. No timer removes those whose time has passed: the next call or
+/// reply does, so that a pod without calls may keep up to 16 MiB until then. That is a bound, and no caller gets such a reply.
 #[derive(Default)]
 pub(super) struct StoredReplies {
     by_key: HashMap<Key, Arc<[u8]>>,

@@ -50,7 +50,7 @@ pub use facts::{AgentFacts, Facts, Relation, Resource, UsageFacts, UsageTotals};
 pub use guard::{Denied, Evaluator, Guard};
 pub use identity::authenticated::{Authenticated, Idempotency, SpendingBound, SpendingScope};
 pub use identity::authenticator::{Authenticator, IdentityProvider, RecoveryRequest};
-pub use identity::delegated_call::{DelegatedCall, DelegationVerifier};
+pub use identity::delegated_call::{DelegatedCall, DelegationVerifier, VerifiedDelegation};
 pub use identity::entry_points::EntryPoints;
 pub use identity::{AuthMethod, Caller, Limits, NameSet, Permissions, Principal};
 pub use instance::EvaluationError;

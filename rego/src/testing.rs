@@ -117,6 +117,7 @@ pub fn user_request(principal: Principal, id: u128, request: Request, at: Timest
         idempotency: None,
         received_at: at,
         is_delegated: false,
+        delegated_fence: None,
     };
     Authenticated::for_user(resolved, request, meta)
 }

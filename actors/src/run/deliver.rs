@@ -63,6 +63,10 @@ impl RunsHandle {
             MessageBody::Write(sent) if sent.deadline.has_passed(self.env().clock.now()) => {
                 Ok(Some(Err(Cause::new(ErrorCode::TimedOut, "the deadline of the write has passed"))))
             }
+            MessageBody::Write(sent) if sent.is_outdated(hosted.tree.fence()) => {
+                let message = "an earlier owner of the run has placed the call that writes, and this one repeats it";
+                Ok(Some(Err(Cause::new(ErrorCode::RunNotActive, message))))
+            }
             MessageBody::Write(sent) => {
                 let sent = Box::new(sent);
                 let recorded = self.request_from(hosted, deadline, |port| RunMsg::RecordWrite(sent, port)).await?;

@@ -3,6 +3,7 @@
 
 use greenroom_protocol::request::ContextWrite;
 use greenroom_protocol::{Cause, Deadline, ErrorCode, EventId};
+use greenroom_registry::runs::Fence;
 use serde::{Deserialize, Serialize};
 
 use super::user_signal::UserSignal;
@@ -11,13 +12,13 @@ use super::user_signal::UserSignal;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(super) enum MessageBody {
-    /// A user writes the context of the run.
+    /// A user or the handler of an agent writes the context of the run.
     Write(SentWrite),
     /// A user signals the run.
     Signal(UserSignal),
 }
 
-/// A write of a user to the context of the run.
+/// A write of a user, or of the handler of an agent on another pod, to the context of the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct SentWrite {
     /// The write.
@@ -26,6 +27,26 @@ pub(super) struct SentWrite {
     pub(super) id: EventId,
     /// Until when its sender waits for it. It is not recorded later.
     pub(super) deadline: Deadline,
+    /// The call whose handler writes; `None` if a user does, as in each message of a release without this field. An owner
+    /// of such a release records the write as one of a user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) handler: Option<HandlerWrite>,
+}
+
+/// The call of an agent whose handler writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct HandlerWrite {
+    /// The request of the handler, the same for each write of the key by one call.
+    pub(super) request: EventId,
+    /// The fence of the owner of the run's tree that has placed the call.
+    pub(super) fence: u64,
+}
+
+impl SentWrite {
+    /// True if an owner before the one with this fence has placed the call that writes. The later one repeats the call.
+    pub(super) fn is_outdated(&self, owner: Fence) -> bool {
+        self.handler.as_ref().is_some_and(|handler| handler.fence < owner.0)
+    }
 }
 
 impl MessageBody {
@@ -69,7 +90,13 @@ mod tests {
         let (run, key) = (RunId::new("run_1").unwrap(), ContextKey::new("facts").unwrap());
         let write = ContextWrite { run, key, expect, change, ttl_ms };
         let deadline = Deadline(Timestamp::from_micros(1_700_000_000_000_000));
-        MessageBody::Write(SentWrite { write, id: EventId::new("req_1").unwrap(), deadline })
+        MessageBody::Write(SentWrite { write, id: EventId::new("req_1").unwrap(), deadline, handler: None })
+    }
+
+    fn of_handler(write: MessageBody, fence: u64) -> MessageBody {
+        let MessageBody::Write(sent) = write else { panic!("a write") };
+        let handler = Some(HandlerWrite { request: EventId::new("req_2").unwrap(), fence });
+        MessageBody::Write(SentWrite { handler, ..sent })
     }
 
     #[test]
@@ -84,6 +111,7 @@ mod tests {
             signal(Signal::Event(paid), Some(EventId::new("key_1").unwrap())),
             write(ContextChange::Put(data), Some(0), Some(5_000)),
             write(ContextChange::Append(json!("item")), None, None),
+            of_handler(write(ContextChange::Put(json!("item")), None, None), u64::MAX),
         ] {
             let text = body.to_text().unwrap();
             assert_eq!(serde_json::from_str::<MessageBody>(&text).unwrap(), body, "{text}");
@@ -104,6 +132,8 @@ mod tests {
     fn a_signal_of_an_earlier_release_is_read_and_anything_else_is_an_error() {
         let cancel: MessageBody = serde_json::from_str(r#"{"signal":{"signal":"cancel"},"by":"alice"}"#).unwrap();
         assert_eq!(cancel, signal(Signal::Cancel, None));
+        let written = write(ContextChange::Put(json!(1)), None, None);
+        assert!(!written.to_text().unwrap().contains("handler"), "an earlier release has written it without");
         for text in ["", "{}", "null", r#"{"write":{}}"#, r#"{"signal":{"signal":"sleep"},"by":"alice"}"#] {
             assert!(rewrite_message(text).is_err(), "{text}");
         }

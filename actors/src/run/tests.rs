@@ -14,6 +14,7 @@ mod keys;
 mod loops;
 mod outage;
 mod parked;
+mod placed_writes;
 mod shared;
 mod signals;
 mod steps;

@@ -36,6 +36,8 @@ pub(crate) struct RequestMeta {
     pub(crate) received_at: Timestamp,
     /// True if another pod has delegated this very request to this one; false for those nested in it.
     pub(crate) is_delegated: bool,
+    /// The fence of the owner of the tree for whom this pod executes the delegated request, or the one it is nested in.
+    pub(crate) delegated_fence: Option<u64>,
 }
 
 /// What a nested request inherits from the permits above it. Only the guard makes it, from the facts that it

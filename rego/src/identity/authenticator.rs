@@ -139,6 +139,7 @@ impl Authenticator {
             idempotency,
             received_at: parts.at,
             is_delegated: false,
+            delegated_fence: None,
         };
         Ok(Authenticated::for_user(resolved, parts.request, meta))
     }
@@ -150,14 +151,15 @@ impl Authenticator {
         let verifier = self.delegations.as_ref().filter(|_| ingress == IngressKind::Peer).ok_or_else(|| {
             Cause::new(ErrorCode::Unauthenticated, "delegations are accepted from the pods of the cluster only")
         })?;
-        let call = verifier.verify(token, &request, now)?;
+        let verified = verifier.verify(token, &request, now)?;
+        let call = &verified.call;
         call.check_chain()?;
         let (principal, auth_method) = match call.is_anonymous {
             true => (require_same(&call.principal, self.identities.find_anonymous_user(now).await?)?, AuthMethod::None),
             false => (self.find_existing(&call.principal, now).await?, AuthMethod::Delegation),
         };
         let resolved = ResolvedPrincipal { principal: Arc::new(principal), auth_method, resolved_at: now };
-        Ok(call.into_authenticated(resolved, request))
+        Ok(verified.into_authenticated(resolved, request))
     }
 
     /// Makes the request that resumes a run in the name of its recorded owner, whom it resolves again.
@@ -181,6 +183,7 @@ impl Authenticator {
             idempotency: None,
             received_at: now,
             is_delegated: false,
+            delegated_fence: None,
         };
         Ok(Authenticated::for_user(resolved, Request::ResumeRun(ResumeRun { run, dead: false }), meta))
     }

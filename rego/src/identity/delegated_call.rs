@@ -43,6 +43,15 @@ pub struct DelegatedCall {
     pub spending: Vec<SpendingBound>,
 }
 
+/// What a verified token states.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedDelegation {
+    /// The call chain.
+    pub call: DelegatedCall,
+    /// The fence of the owner of the tree of runs `call.root`, for whom the request is executed; `None` outside of a run.
+    pub fence: Option<u64>,
+}
+
 /// Verifies the token of a delegated request. The composition root implements it, because it has the keys of the
 /// cluster.
 pub trait DelegationVerifier: Send + Sync {
@@ -51,7 +60,33 @@ pub trait DelegationVerifier: Send + Sync {
     /// # Errors
     /// [`ErrorCode::Unauthenticated`] if the token is none of this cluster, or not for this pod, this request or this
     /// moment; [`ErrorCode::LeaseLost`] if the tree of its run has a later owner.
-    fn verify(&self, token: &str, request: &Request, now: Timestamp) -> Result<DelegatedCall, Cause>;
+    fn verify(&self, token: &str, request: &Request, now: Timestamp) -> Result<VerifiedDelegation, Cause>;
+}
+
+impl VerifiedDelegation {
+    /// Makes the authenticated request of a verified statement.
+    pub(super) fn into_authenticated(self, resolved: ResolvedPrincipal, request: Request) -> Authenticated {
+        let Self { call, fence } = self;
+        let DelegatedCall { id, outermost, trace, deadline, received_at, chain, policies, run_tenant, root, .. } = call;
+        let meta = RequestMeta {
+            id,
+            outermost,
+            trace,
+            deadline,
+            idempotency: None,
+            received_at,
+            is_delegated: true,
+            delegated_fence: fence,
+        };
+        let inherited = Inherited {
+            policies: policies.into_iter().collect(),
+            run_tenant,
+            root,
+            is_compensation: call.is_compensation,
+            spending: call.spending.into(),
+        };
+        Authenticated { meta, resolved, chain: chain.into(), inherited, request }
+    }
 }
 
 impl DelegatedCall {
@@ -63,20 +98,6 @@ impl DelegatedCall {
                 Err(Cause::new(ErrorCode::Unauthenticated, "the call chain does not begin with its principal"))
             }
         }
-    }
-
-    /// Makes the authenticated request of a verified statement.
-    pub(super) fn into_authenticated(self, resolved: ResolvedPrincipal, request: Request) -> Authenticated {
-        let Self { id, outermost, trace, deadline, received_at, chain, policies, run_tenant, root, .. } = self;
-        let meta = RequestMeta { id, outermost, trace, deadline, idempotency: None, received_at, is_delegated: true };
-        let inherited = Inherited {
-            policies: policies.into_iter().collect(),
-            run_tenant,
-            root,
-            is_compensation: self.is_compensation,
-            spending: self.spending.into(),
-        };
-        Authenticated { meta, resolved, chain: chain.into(), inherited, request }
     }
 }
 
@@ -105,5 +126,12 @@ impl Grant {
     #[must_use]
     pub fn is_delegated(&self) -> bool {
         self.0.meta.is_delegated
+    }
+
+    /// The fence of the owner of the tree of runs [`Grant::root`], if that owner has had this pod execute the permitted
+    /// request, or the one that it is nested in. Whoever has a larger fence repeats the call.
+    #[must_use]
+    pub fn delegated_fence(&self) -> Option<u64> {
+        self.0.meta.delegated_fence
     }
 }

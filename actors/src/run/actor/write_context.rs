@@ -3,7 +3,7 @@
 use greenroom_protocol::request::ContextWrite;
 use greenroom_protocol::{Cause, ErrorCode, EventId, Values};
 use greenroom_registry::context::{Snapshot, ViewError};
-use greenroom_rego::{Caller, Permitted};
+use greenroom_rego::{Caller, Grant, Permitted};
 use ractor::{ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
@@ -26,8 +26,18 @@ impl RunActor {
         let (grant, write) = permit.redeem();
         let is_handler = matches!(grant.caller(), Caller::Agent { .. });
         let request = is_handler.then(|| EventId::for_request(grant.request_id()));
-        let event = self.write_event(state, write, None, request);
+        let event = match self.is_outdated(&grant) {
+            true => Err(lease_lost_error()),
+            false => self.write_event(state, write, None, request),
+        };
         self.write(myself, state, event, port).await
+    }
+
+    /// True if another pod has placed the call that writes on this one before this one has claimed the tree.
+    fn is_outdated(&self, grant: &Grant) -> bool {
+        let tree = &self.ctx.tree;
+        let is_earlier = grant.delegated_fence().is_some_and(|fence| fence < tree.fence().0);
+        is_earlier && grant.root() == Some(tree.root())
     }
 
     /// Decides a write that another pod has permitted. The sender finds the entry of it, also if it was recorded before.
@@ -38,12 +48,12 @@ impl RunActor {
         sent: SentWrite,
         port: WritePort,
     ) -> Result<(), ActorProcessingErr> {
-        let SentWrite { write, id, .. } = sent;
+        let SentWrite { write, id, handler, .. } = sent;
         if state.machine.has_written(&id) {
             let _ = port.send(Ok(outcome(Values::new())));
             return Ok(());
         }
-        let event = self.write_event(state, write, Some(id), None);
+        let event = self.write_event(state, write, Some(id), handler.map(|handler| handler.request));
         self.write(myself, state, event, port).await
     }
 

@@ -22,12 +22,12 @@ async fn two_pods() -> (Arc<SharedCluster>, Harness, Harness) {
     (cluster, owner, other)
 }
 
-async fn until_sent(cluster: &SharedCluster) {
+pub(super) async fn until_sent(cluster: &SharedCluster) {
     until("a message is sent", || !cluster.messages().is_empty()).await;
 }
 
 /// Delivers the only message to the owner of its run, twice, as ticks may.
-async fn deliver(cluster: &SharedCluster, owner: &Harness) {
+pub(super) async fn deliver(cluster: &SharedCluster, owner: &Harness) {
     let messages = cluster.messages();
     let [message] = &messages[..] else { panic!("{messages:?}") };
     for _ in 0..2 {
@@ -42,7 +42,7 @@ async fn put(harness: &Harness, run: &RunId, expect: u64, value: &str) -> Reply 
     harness.request(Request::ContextWrite(write)).await
 }
 
-fn code(reply: Reply) -> Option<ErrorCode> {
+pub(super) fn code(reply: Reply) -> Option<ErrorCode> {
     reply.error.map(|cause| cause.code)
 }
 

@@ -5,6 +5,7 @@ mod definitions;
 mod delayed_store;
 mod handlers;
 mod pipeline;
+mod placed;
 mod recorders;
 mod rejecting_store;
 mod shared_cluster;

@@ -1,5 +1,5 @@
 //! A team that spans pods: its run and two of its members are on one pod, and a member with a label on another one, where it
-//! reads the context of the team. What each member provides is there for the next one, wherever that is.
+//! reads and writes the context of the team. What each member provides is there for the next one, wherever that is.
 
 use std::fs;
 use std::pin::pin;
@@ -25,7 +25,8 @@ use tempfile::TempDir;
 use super::placement::{executions, start};
 use crate::postgres::create_database;
 
-/// A member on any pod provides facts, the one on the other pod findings from them, and the last one has these as its input.
+/// A member on any pod provides facts, the one on the other pod findings from them and by itself their source, and the last
+/// one has these two as its input.
 const WORKFLOW: &str = "\
 workflow_id: crew_flow
 name: Crew flow
@@ -37,7 +38,7 @@ steps:
   - { id: note, agent: noting_agent, inputs: { text: \"${inputs.text}\" }, outputs: [text] }
   - { id: find, agent: remote_agent, depends_on: [note], inputs: { text: \"${context.facts}\" }, outputs: [text] }
   - { id: sign, approval: { prompt: \"Close?\" }, depends_on: [find] }
-  - { id: close, agent: closing_agent, depends_on: [sign], inputs: { text: \"${context.findings}\" }, outputs: [text] }
+  - { id: close, agent: closing_agent, depends_on: [sign], inputs: { text: \"${context.findings} ${context.source}\" }, outputs: [text] }
 final_output: \"${steps.close.outputs.text}\"
 ";
 const TEAM: &str = "\
@@ -48,13 +49,17 @@ agents: [noting_agent, remote_agent, closing_agent]
 workflows: [crew_flow]
 shared_context: { tone: warm }
 ";
-/// Asks its pod for the context of the team; outside of one, it has none.
+/// Asks its pod for the context of the team, and writes a key of it twice; outside of a team, it has none.
 const HANDLER: &str = "\
 def execute(inputs, context, ctx):
     shared = [str(ctx.context.get(key)) for key in ('facts', 'tone')]
+    if ctx.context.get('tone') is not None:
+        ctx.context.set('source', 'draft')
+        ctx.context.set('source', 'elsewhere')
     return {'text': ' '.join(shared + [inputs['text']])}
 ";
 const FINDINGS: &str = "hello warm hello";
+const SOURCE: &str = "elsewhere";
 
 /// Two pods of one cluster; the second one has the label `gpu`.
 struct Pods {
@@ -72,7 +77,7 @@ fn write_definitions(definitions: &DefinitionsDir) -> Result<()> {
     definitions.write_agent("noting_agent", "business_ops", &format!("{native}\n{}", provides("facts")))?;
     definitions.write_echo_agent("closing_agent")?;
     let remote = "runtime: python\n  handler: remote.execute\n  timeout: 60\n  placement: { labels: [gpu] }";
-    definitions.write_agent("remote_agent", "business_ops", &format!("{remote}\n{}", provides("findings")))?;
+    definitions.write_agent("remote_agent", "business_ops", &format!("{remote}\n{}", provides("findings, source")))?;
     definitions.write_workflow("crew_flow", WORKFLOW)?;
     definitions.write_team("crew", TEAM)
 }
@@ -152,7 +157,7 @@ impl Pods {
             waited = wait_until("both first members have ended", WAIT_MAX, has_waited) => waited?,
         }
         let run = self.waiting_run().await?;
-        let expected: Values = [("tone", "warm"), ("facts", "hello"), ("findings", FINDINGS)]
+        let expected: Values = [("tone", "warm"), ("facts", "hello"), ("findings", FINDINGS), ("source", SOURCE)]
             .map(|(key, value)| (key.to_owned(), Json::from(value)))
             .into();
         let signing = async {
@@ -171,7 +176,7 @@ impl Pods {
         signed?;
         let reply = reply?;
         ensure!(reply.status == Status::Success, "{reply:?}");
-        assert_eq!(reply.outputs["final_output"], FINDINGS);
+        assert_eq!(reply.outputs["final_output"], format!("{FINDINGS} {SOURCE}"));
         assert_eq!(self.executions(), (before.0 + 2.0, before.1 + 1.0), "only the one with the label was elsewhere");
         self.expect_recorded(&run).await
     }
@@ -194,6 +199,11 @@ impl Pods {
             };
             ensure!(end.abs_diff(change) <= 1 && end.max(change) < next, "{step}: {entries:?}");
         }
+        // What the handler has written by itself is recorded when it does, and not replaced at the end of its step.
+        let by_handler = |entry: &&Entry| matches!(entry, Entry::ContextChanged { request: Some(_), .. });
+        let of_source = |entry: &&Entry| matches!(entry, Entry::ContextChanged { key, .. } if key.as_str() == "source");
+        let sources: Vec<&Entry> = entries.iter().copied().filter(of_source).collect();
+        ensure!(sources.len() == 2 && sources.iter().all(by_handler), "{sources:?}");
         Ok(())
     }
 }
@@ -208,7 +218,7 @@ async fn expect_spanning(pods: &Pods) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_member_on_another_pod_reads_the_context_and_provides_to_the_next_member() -> Result<()> {
+async fn a_member_on_another_pod_reads_and_writes_the_context_and_provides_to_the_next_member() -> Result<()> {
     let pods = Pods::start("spanning", Some(RedisServer::start().await?)).await?;
     Box::pin(expect_spanning(&pods)).await
 }

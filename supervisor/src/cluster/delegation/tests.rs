@@ -232,6 +232,8 @@ async fn an_older_owner_of_the_tree_is_refused() {
     assert_eq!(verify(with_fence("d", "run_1", 5)), None);
     assert_eq!(verify(with_fence("e", "run_1", 4)), Some(RefusedDelegation::OldFence));
     assert_eq!(verify(with_fence("f", "run_2", 1)), None, "another tree");
+    let verified = harness.verifier.verify(&with_fence("g", "run_1", 5), &envelope.request, harness.time.now());
+    assert_eq!(verified.unwrap().fence, Some(5), "the receiver knows for which owner it executes the request");
 }
 
 fn users(roles: &[&str]) -> ConfigIdentityProvider {

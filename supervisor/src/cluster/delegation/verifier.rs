@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use greenroom_protocol::{Cause, PodId, Request, RunId, Timestamp};
-use greenroom_rego::{DelegatedCall, DelegationVerifier};
+use greenroom_rego::{DelegationVerifier, VerifiedDelegation};
 
 use super::body_hash;
 use super::refusal::{DelegationObserver, RefusedDelegation};
@@ -119,9 +119,9 @@ fn check_time(statement: &Statement, now: Timestamp) -> Result<(), RefusedDelega
 }
 
 impl DelegationVerifier for Delegations {
-    fn verify(&self, token: &str, request: &Request, now: Timestamp) -> Result<DelegatedCall, Cause> {
+    fn verify(&self, token: &str, request: &Request, now: Timestamp) -> Result<VerifiedDelegation, Cause> {
         match self.check(token, request, now) {
-            Ok(statement) => Ok(statement.call),
+            Ok(Statement { call, fence, .. }) => Ok(VerifiedDelegation { call, fence }),
             Err(Refused { issuer, reason }) => {
                 self.observer.on_refused(issuer.as_ref(), reason);
                 Err(reason.cause())

@@ -16,7 +16,7 @@ use greenroom_registry::Stores;
 use greenroom_registry::core::PendingAuditEntry;
 use greenroom_registry::group_commit::CommitTiming;
 use greenroom_registry::runs::RunRecord;
-use greenroom_rego::{Authenticated, Resource, TypedPermit, testing};
+use greenroom_rego::{Authenticated, Grant, Permitted, Resource, TypedPermit, testing};
 use tokio::sync::watch;
 
 use super::definitions::{FakeResolver, RecordedCall, Script};
@@ -64,6 +64,8 @@ pub(crate) struct FakePipeline {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) script: Script,
     pub(crate) calls: Mutex<Vec<RecordedCall>>,
+    /// The grant and the request of each of them.
+    pub(crate) invocations: Mutex<Vec<(Grant, Invoke)>>,
     pub(super) attempts: Mutex<HashMap<String, usize>>,
     /// Every request, by verb and caller.
     pub(crate) requests: Mutex<Vec<String>>,
@@ -88,6 +90,7 @@ impl FakePipeline {
             clock,
             script,
             calls: Mutex::default(),
+            invocations: Mutex::default(),
             attempts: Mutex::default(),
             requests: Mutex::default(),
             request_gate: Mutex::default(),
@@ -184,7 +187,7 @@ impl FakePipeline {
             TypedPermit::ContextRead(permit) => teams.read(permit).await?,
             TypedPermit::ContextWrite(permit) => teams.write(permit).await?,
             TypedPermit::Invoke(permit) => {
-                let call = self.record_call(permit.request(), &id);
+                let call = self.record_call(&permit, &id);
                 if let Some(sink) = sink {
                     // Its reader may have stopped.
                     let _ = sink.send(AnswerEvent::Text(call.agent.clone())).await;
@@ -212,7 +215,9 @@ impl FakePipeline {
         Ok(reply(&id, outcome))
     }
 
-    fn record_call(&self, invoke: &Invoke, request: &RequestId) -> RecordedCall {
+    fn record_call(&self, permit: &Permitted<Invoke>, request: &RequestId) -> RecordedCall {
+        let invoke = permit.request();
+        self.invocations.lock().unwrap().push((permit.grant().clone(), invoke.clone()));
         let key = invoke.key.as_ref().unwrap().to_string();
         let mut times = self.attempts.lock().unwrap();
         let time = times.entry(key.clone()).or_default();

@@ -78,7 +78,7 @@ impl ProcessGroup {
 
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
-        // They may have ended already.
-        let _ = Command::new("sh").args(["-c", "kill -KILL -- \"-$0\"", &self.0.id()]).status();
+        // They may have ended already. The shell of some systems takes no `--`.
+        let _ = Command::new("sh").args(["-c", "kill -KILL \"-$0\"", &self.0.id()]).status();
     }
 }

@@ -27,7 +27,7 @@ struct Pods {
 }
 
 /// The member ends once the gate is open; the step after it never ends.
-fn held_at_find(gate: Gate) -> Script {
+fn stopped_at_find(gate: Gate) -> Script {
     Arc::new(move |call| {
         let gate = gate.clone();
         Box::pin(async move {
@@ -45,7 +45,7 @@ async fn at_find() -> Pods {
     let (cluster, stores) = SharedCluster::over(stores);
     let gate = Gate::closed();
     let open = async |pod: &str| {
-        let script = held_at_find(gate.clone());
+        let script = stopped_at_find(gate.clone());
         Harness::open(pod, vec![definitions()], script, stores.clone(), clock.clone()).await
     };
     let (owner, other) = (open("pod_1").await, open("pod_3").await);
@@ -116,7 +116,7 @@ async fn the_next_owner_rejects_a_write_of_a_call_that_the_one_before_it_has_pla
     let earlier = fence(&owner, &run).await;
     let replacing = async {
         until_sent(&cluster).await;
-        let next = owner.crash(vec![definitions()], held_at_find(Gate::closed())).await;
+        let next = owner.crash(vec![definitions()], stopped_at_find(Gate::closed())).await;
         assert_eq!(next.runs.recover_due().await.unwrap().resumed, 1);
         deliver(&cluster, &next).await;
         next

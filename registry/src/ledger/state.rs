@@ -1,10 +1,10 @@
 //! The decisions of the ledger without a store: count, reserve in all budgets or in none, settle. One
 //! lock around this state prevents concurrent calls from overspending together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use greenroom_protocol as protocol;
-use protocol::{MicroUsd, PrincipalId, Timestamp};
+use protocol::{MicroUsd, PrincipalId, RunId, Timestamp};
 
 use crate::ledger::deltas::Deltas;
 use crate::ledger::reservation::{ReservationId, ReservationRecord, SettlementRecord};
@@ -28,6 +28,8 @@ pub(crate) struct LedgerState {
     /// Those that were confirmed, and those whose unit is not decided yet.
     reservations: HashMap<ReservationId, ReservationRecord>,
     waiting: WaitingCalls,
+    /// Budgets of runs that have ended while calls still had reservations of them.
+    ended: HashSet<Budget>,
     last_id: u64,
     last_sweep_day: i64,
     deltas: Deltas,
@@ -229,7 +231,27 @@ impl LedgerState {
     /// Writes a settlement with the next commit.
     pub(crate) fn add_settlement(&mut self, record: SettlementRecord) {
         let (usages, deltas) = (&self.usages, &mut self.deltas);
+        let is_ended = |budget: &&Budget| self.ended.contains(*budget);
+        let ended: Vec<Budget> = record.reservation.budgets.iter().filter(is_ended).cloned().collect();
         deltas.add_settlement(record, |budget| usages.get(budget).map(BudgetUsage::models));
+        for budget in ended {
+            self.ended.remove(&budget);
+            self.drop_budget(budget);
+        }
+    }
+
+    /// Drops what runs were charged that have ended: no request uses their budgets any more, and the database has them.
+    pub(crate) fn drop_ended(&mut self, runs: Vec<RunId>) {
+        runs.into_iter().for_each(|run| self.drop_budget(Budget::Run(run)));
+    }
+
+    /// Drops a budget of which no call has a reservation; another one is dropped with the settlement of its last call.
+    fn drop_budget(&mut self, budget: Budget) {
+        match self.usages.get(&budget) {
+            Some(usage) if !usage.is_settled() => drop(self.ended.insert(budget)),
+            Some(_) => drop(self.usages.remove(&budget)),
+            None => {}
+        }
     }
 
     /// Settles these reservations as estimated, because the pod of their calls is dead. Returns the number of those

@@ -102,7 +102,7 @@ impl Writer {
         match &failure {
             None => {
                 commit.journal_notify.iter().for_each(|run| shared.journal_notifiers.notify(run));
-                runs.on_committed();
+                shared.ledger().drop_ended(runs.on_committed());
             }
             Some(error) => {
                 tracing::error!(error = %error, "a commit failed, and its callers are rejected");

@@ -238,6 +238,7 @@ async fn a_settlement_counts_in_its_budgets_from_its_decision_on_and_once() {
 #[tokio::test]
 async fn the_budgets_of_a_run_and_an_execution_name_the_models_that_were_charged() {
     for mut stores in TestStores::each().await {
+        stores.create_run(1).await;
         let (run, execution) = (Budget::Run(run_id(1)), Budget::Execution(CallKey::new("execution").unwrap()));
         let limit = Limit { budget: execution.clone(), period: Period::AllTime, cost_max: None, tokens_max: None };
         let reserve = async |stores: &TestStores, model: &str, price| {

@@ -292,3 +292,18 @@ proptest! {
         prop_assert_eq!(state.usage(&alice(), Periods::default(), NOW).cost_spent.0, spent);
     }
 }
+
+#[test]
+fn what_an_ended_run_was_charged_is_dropped_once_no_call_has_a_reservation_of_it() {
+    let (mut state, run) = (LedgerState::default(), RunId::new("run_1").unwrap());
+    let budget = Budget::Run(run.clone());
+    let ids = [1, 2].map(|number| reserve(&mut state, &[], cost(10), &key(number), NOW).unwrap());
+    settle(&mut state, ids[0], Settlement::Actual(cost(4)), NOW);
+    state.drop_ended(vec![run]);
+    assert_eq!(state.charged(&budget).settled, cost(4), "a call is in flight");
+    settle(&mut state, ids[1], Settlement::Actual(cost(3)), NOW);
+    assert_eq!(state.charged(&budget), Charged::default());
+    assert!(state.ended.is_empty() && !state.usages.contains_key(&budget));
+    let written = state.drain_deltas();
+    assert_eq!(written.budgets.get(&budget).map(|delta| delta.amount), Some(cost(7)), "the database has all of it");
+}

@@ -47,6 +47,10 @@ const ADD_BUDGET: &str = concat!(
 );
 /// Deletes the budgets of one kind whose last call is too long ago.
 const DELETE_BUDGETS: &str = "DELETE FROM budgets WHERE budget GLOB ? AND day <= ?";
+/// The budgets that a request may still use: not those of runs that have ended, unless a call has a reservation of them.
+const SELECT_BUDGETS: &str = "SELECT * FROM budgets WHERE day > ? AND (budget NOT GLOB '{\"Run\":*' \
+                              OR json_extract(budget, '$.Run') IN (SELECT run FROM runs WHERE ended = 0) \
+                              OR budget IN (SELECT b.value FROM reservations, json_each(reservation, '$.budgets') AS b))";
 const INSERT_RESERVATION: &str = "INSERT INTO reservations (id, pod, reservation) VALUES (?, ?, ?)";
 
 /// Minutes outside the usage window are deleted only once per this interval.
@@ -179,7 +183,7 @@ pub(in crate::sqlite) fn load(conn: &Connection, shared: &Shared) -> Result<(), 
             Ok(())
         },
     )?;
-    select_each(conn, "SELECT * FROM budgets WHERE day > ?", day_of(now) - RUN_DAYS_MAX, |row| {
+    select_each(conn, SELECT_BUDGETS, day_of(now) - RUN_DAYS_MAX, |row| {
         let (budget, models) = (serde_json::from_str(row.text("budget")?)?, serde_json::from_str(row.text("models")?)?);
         ledger.restore_budget(budget, row.int("day")?, actual_amount(row)?, models);
         Ok(())

@@ -105,12 +105,11 @@ impl RunRecordCache {
         }
     }
 
-    /// After a commit: drops runs that ended, which are rarely written again, missing runs, which may be
-    /// created, and unreadable ones, which may be readable again.
-    pub(in crate::sqlite) fn on_committed(&mut self) {
-        for run in std::mem::take(&mut self.ended) {
-            self.forget(&run);
-        }
+    /// After a commit: drops runs that ended, which are rarely written again, and returns them; drops missing runs, which
+    /// may be created, and unreadable ones, which may be readable again.
+    pub(in crate::sqlite) fn on_committed(&mut self) -> Vec<RunId> {
+        let ended = std::mem::take(&mut self.ended);
+        ended.iter().for_each(|run| self.forget(run));
         self.progressed.clear();
         for run in self.looked_up.drain(..) {
             if self.records.get(&run).is_some_and(|lookup| !matches!(lookup, Lookup::Found(_))) {
@@ -121,6 +120,7 @@ impl RunRecordCache {
             self.records.clear();
             self.called.clear();
         }
+        ended
     }
 
     /// Drops a run that is deleted, or that has ended.

@@ -7,7 +7,7 @@ use protocol::{AgentId, CallKey, MicroUsd, PriceBasis, Timestamp};
 use super::{count, tamper};
 use crate::journal::Seq;
 use crate::ledger::{Account, Amount, Budget, Limit, Period, Settlement};
-use crate::suite::{MINUTE, NOW, TestStores, principal, run_id, started};
+use crate::suite::{MINUTE, NOW, TestStores, ended, principal, run_id, started};
 
 const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
 
@@ -69,6 +69,7 @@ async fn a_sum_that_is_too_large_remains_the_largest_and_the_database_can_be_ope
 async fn the_model_of_a_call_in_flight_at_a_crash_is_one_that_was_charged() {
     let stores = TestStores::sqlite().await;
     let key = CallKey::new("call").unwrap();
+    stores.create_run(1).await;
     let names = async |stores: &TestStores| {
         let models = stores.stores.ledger.charged(&Budget::Run(run_id(1))).await.unwrap().models;
         (models.names().to_vec(), models.price())
@@ -85,6 +86,27 @@ async fn the_model_of_a_call_in_flight_at_a_crash_is_one_that_was_charged() {
     stores.stores.ledger.costs(None).await.unwrap();
     let stores = stores.crash_and_reopen().await;
     assert_eq!(names(&stores).await, both, "the row has all of them after each change");
+}
+
+/// What the memory has of the run.
+async fn charged(stores: &TestStores) -> u64 {
+    stores.stores.ledger.charged(&Budget::Run(run_id(1))).await.unwrap().settled.cost.0
+}
+
+#[tokio::test]
+async fn what_a_run_was_charged_leaves_the_memory_with_its_end_and_is_not_loaded_again() {
+    let stores = TestStores::sqlite().await;
+    let fence = stores.create_run(1).await;
+    pay(&stores, "first", 5, NOW).await;
+    let stores = stores.crash_and_reopen().await;
+    assert_eq!(charged(&stores).await, 5, "a run that has not ended is charged further");
+    let ended = stores.append(&run_id(1), fence, Seq(0), &[ended()], NOW).await;
+    assert_eq!(ended.unwrap().through(), Seq(1));
+    assert_eq!(charged(&stores).await, 0);
+    let stores = stores.crash_and_reopen().await;
+    assert_eq!(charged(&stores).await, 0);
+    let rows = "SELECT COUNT(*) FROM budgets WHERE budget LIKE '{\"Run%' AND cost = 5";
+    assert_eq!(count(&stores.database(), rows).await, 1, "the database has it");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use greenroom_registry::core::Unit;
 use greenroom_registry::runs::RunFilter;
 use serde_json::json;
 
+use super::first_calls::creates_run;
 use super::harness::{
     Gate, Harness, Script, TestDefinitions, agent, delayed, detached, names, run_id, start, stores, until, workflow,
 };
@@ -25,10 +26,6 @@ fn definitions() -> TestDefinitions {
         workflows: vec![workflow("w", steps)],
         ..TestDefinitions::default()
     }
-}
-
-fn creates_run(unit: &Unit<'_>) -> bool {
-    unit.created().is_some()
 }
 
 fn opens_entry(unit: &Unit<'_>) -> bool {

@@ -27,7 +27,7 @@ fn definitions() -> TestDefinitions {
     }
 }
 
-fn creates_run(unit: &Unit<'_>) -> bool {
+pub(super) fn creates_run(unit: &Unit<'_>) -> bool {
     unit.created().is_some()
 }
 

@@ -170,6 +170,11 @@ fn lost() -> Scripted {
     Err(CallError::Lost)
 }
 
+/// A reply that is lost, and as many attempts after it that the pod does not receive.
+fn lost_and_unreached(attempts: usize) -> Vec<Scripted> {
+    std::iter::once(lost()).chain((0..attempts).map(|_| Err(CallError::NotReady))).collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn while_the_pod_that_may_execute_the_call_lives_no_other_one_is_called() {
     let unreached = || Err(CallError::NotReady);
@@ -183,8 +188,7 @@ async fn while_the_pod_that_may_execute_the_call_lives_no_other_one_is_called() 
 
 #[tokio::test(start_paused = true)]
 async fn once_the_lease_of_the_pod_that_may_execute_the_call_is_over_another_one_is_called() {
-    let mut replies = vec![lost()];
-    replies.extend((0..1_000).map(|_| Err(CallError::NotReady)));
+    let replies = lost_and_unreached(1_000);
     let harness = harness(vec![pod("a", &["gpu"]), pod("b", &["gpu"])], replies).await;
     let dies = async {
         tokio::time::sleep(Duration::from_secs(10)).await;
@@ -201,8 +205,7 @@ async fn once_the_lease_of_the_pod_that_may_execute_the_call_is_over_another_one
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_is_absent_for_less_than_a_lease_has_not_died() {
-    let mut replies = vec![lost()];
-    replies.extend((0..1_000).map(|_| Err(CallError::NotReady)));
+    let replies = lost_and_unreached(1_000);
     let harness = harness(vec![pod("a", &["gpu"]), pod("b", &["gpu"])], replies).await;
     let is_absent = async {
         for _ in 0..5 {
@@ -226,8 +229,7 @@ async fn a_failure_after_the_death_of_a_pod_that_may_have_paid_is_marked_too() {
         (vec![own(), pod("b", &["gpu"])], ErrorCode::HandlerFailed, Some(failed)),
         (vec![own()], ErrorCode::Interrupted, None),
     ] {
-        let mut replies = vec![lost()];
-        replies.extend((0..1_000).map(|_| Err(CallError::NotReady)));
+        let replies = lost_and_unreached(1_000);
         let harness = harness(vec![pod("a", &["gpu"])], replies).await;
         let dies = async {
             tokio::time::sleep(Duration::from_secs(5)).await;
@@ -243,8 +245,7 @@ async fn a_failure_after_the_death_of_a_pod_that_may_have_paid_is_marked_too() {
 
 #[tokio::test(start_paused = true)]
 async fn while_the_database_is_away_no_pod_has_died() {
-    let mut replies = vec![lost()];
-    replies.extend((0..1_000).map(|_| Err(CallError::NotReady)));
+    let replies = lost_and_unreached(1_000);
     let harness = harness(vec![pod("a", &["gpu"]), pod("b", &["gpu"])], replies).await;
     let is_away = async {
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -269,8 +270,7 @@ async fn a_pod_that_has_lost_the_call_and_refuses_it_is_followed_by_another_one(
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_may_execute_the_call_and_remains_away_is_named_when_the_deadline_is_over() {
-    let mut replies = vec![lost()];
-    replies.extend((0..10_000).map(|_| Err(CallError::NotReady)));
+    let replies = lost_and_unreached(10_000);
     let harness = harness(vec![pod("a", &["gpu"]), pod("b", &["gpu"])], replies).await;
     let ExecutionFailure { cause, usage } = harness.invoke().await.unwrap_err();
     assert_eq!((cause.code, usage.estimated), (ErrorCode::TimedOut, true));

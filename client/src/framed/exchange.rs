@@ -22,6 +22,9 @@ const FIRST_FRAME_WAIT: Duration = Duration::from_secs(3);
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(25);
 /// How long a caller waits after its deadline for the reply that says so.
 const GRACE: Duration = Duration::from_secs(2);
+/// The longest delay after an attempt that no pod received. It costs a server one message, and a pod that starts serves
+/// within a second.
+const UNREACHED_DELAY_MAX: Duration = Duration::from_millis(500);
 /// Executions of a request that fail in a way that passes. Requests that were not executed are not counted.
 const EXECUTIONS_MAX: u32 = 3;
 
@@ -187,7 +190,10 @@ impl Exchange {
                 TransportError::ConnectionLost | TransportError::InvalidResponse { .. } | TransportError::Rejected(_),
             ) => return None,
         };
-        let delay = self.backoff.next_delay(requested);
+        let delay = match result {
+            Err(TransportError::Unreachable { .. }) => self.backoff.next_delay(requested).min(UNREACHED_DELAY_MAX),
+            Ok(_) | Err(_) => self.backoff.next_delay(requested),
+        };
         let is_in_time = Instant::now().checked_add(delay).is_some_and(|at| at < self.ends_at);
         is_in_time.then_some(delay)
     }

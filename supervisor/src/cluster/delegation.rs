@@ -9,6 +9,7 @@
 //! of the call, the root of the tree of runs with the fence of its owner, and a lifetime of at most a minute. It is
 //! accepted once. The rights of the principal are not in it.
 
+mod clock_offsets;
 pub mod issuer;
 pub mod refusal;
 pub mod token;

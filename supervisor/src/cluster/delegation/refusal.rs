@@ -11,6 +11,8 @@ pub enum RefusedDelegation {
     Foreign,
     /// It is for another pod.
     Audience,
+    /// It was issued later than this pod's clock shows.
+    Early,
     /// Its time has passed.
     Expired,
     /// It lives longer than a delegation may.
@@ -29,10 +31,11 @@ pub enum RefusedDelegation {
 
 impl RefusedDelegation {
     /// Every reason.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Unreadable,
         Self::Foreign,
         Self::Audience,
+        Self::Early,
         Self::Expired,
         Self::Lifetime,
         Self::Body,
@@ -49,6 +52,7 @@ impl RefusedDelegation {
             Self::Unreadable => "unreadable",
             Self::Foreign => "foreign",
             Self::Audience => "audience",
+            Self::Early => "early",
             Self::Expired => "expired",
             Self::Lifetime => "lifetime",
             Self::Body => "body",
@@ -59,6 +63,12 @@ impl RefusedDelegation {
         }
     }
 
+    /// True if the clocks of two pods may be the reason, and a delegation with other times would be accepted.
+    #[must_use]
+    pub const fn is_of_clocks(self) -> bool {
+        matches!(self, Self::Early | Self::Expired)
+    }
+
     /// The cause that the caller receives.
     #[must_use]
     pub fn cause(self) -> Cause {
@@ -66,6 +76,9 @@ impl RefusedDelegation {
             Self::Unreadable => (ErrorCode::Unauthenticated, "the delegation cannot be read"),
             Self::Foreign => (ErrorCode::Unauthenticated, "the delegation was not issued by a pod of this cluster"),
             Self::Audience => (ErrorCode::Unauthenticated, "the delegation is for another pod"),
+            Self::Early => {
+                (ErrorCode::Unauthenticated, "the delegation was issued later than the clock of this pod shows")
+            }
             Self::Expired => (ErrorCode::Unauthenticated, "the delegation has expired"),
             Self::Lifetime => (ErrorCode::Unauthenticated, "the delegation lives longer than a minute"),
             Self::Body => (ErrorCode::Unauthenticated, "the delegation was issued for another request"),

@@ -181,9 +181,34 @@ async fn a_delegation_expires_and_lives_at_most_a_minute() {
     let early = resealed(&token(&envelope), |statement| {
         statement.issued_at = statement.issued_at.saturating_add(Duration::from_secs(10));
     });
-    assert_eq!(harness.verify(&early, &envelope.request), Some(RefusedDelegation::Lifetime), "issued in the future");
+    assert_eq!(harness.verify(&early, &envelope.request), Some(RefusedDelegation::Early), "issued in the future");
     harness.time.advance(LIFETIME);
     assert_eq!(harness.verify(&token(&envelope), &envelope.request), Some(RefusedDelegation::Expired));
+}
+
+#[tokio::test]
+async fn a_pod_with_another_clock_states_it_and_the_next_delegation_has_its_time() {
+    let harness = harness_with(SECRET);
+    let call = harness.call(None).await;
+    let timeout = call.grant.deadline().remaining(harness.time.now());
+    // The clock of the other pod is that many seconds ahead.
+    for ahead in [40, -40] {
+        let their_time = || Timestamp::from_micros(harness.time.now().as_micros().saturating_add(ahead * 1_000_000));
+        let verify = |envelope: &Envelope| harness.verifier.verify(&token(envelope), &envelope.request, their_time());
+        let refusal = verify(&harness.issuer.envelope(&call, &pod("two")).unwrap()).unwrap_err();
+        let reason = if ahead > 0 { RefusedDelegation::Expired } else { RefusedDelegation::Early };
+        assert_eq!(harness.refusals.0.lock().unwrap().last(), Some(&reason));
+        assert!(harness.issuer.learn_clock(&pod("two"), &refusal));
+        let envelope = harness.issuer.envelope(&call, &pod("two")).unwrap();
+        assert_eq!(envelope.timeout_ms.map(Duration::from_millis), Some(timeout), "it depends on no clock");
+        let verified = verify(&envelope).unwrap();
+        assert_eq!(verified.call.deadline.remaining(their_time()), timeout);
+    }
+    let for_another = harness.issuer.envelope(&call, &pod("three")).unwrap();
+    let issued_at = Unverified::parse(&token(&for_another)).unwrap().statement.issued_at;
+    assert_eq!(issued_at, harness.time.now(), "the clock of another pod is another one");
+    let other_reason = RefusedDelegation::Foreign.cause();
+    assert!(!harness.issuer.learn_clock(&pod("two"), &other_reason));
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use greenroom_protocol::{Cause, PodId, Request, RunId, Timestamp};
 use greenroom_rego::{DelegationVerifier, VerifiedDelegation};
 
 use super::body_hash;
+use super::clock_offsets::with_pod_time;
 use super::refusal::{DelegationObserver, RefusedDelegation};
 use super::token::{Statement, Unverified, VERSION};
 use crate::cluster::keys::{ClusterSecret, KeyLabel};
@@ -111,9 +112,11 @@ struct Refused {
 fn check_time(statement: &Statement, now: Timestamp) -> Result<(), RefusedDelegation> {
     let Statement { issued_at, expires_at, .. } = statement;
     let is_ordered = issued_at < expires_at;
-    let is_early = *issued_at > now.saturating_add(CLOCK_SKEW_MAX);
-    if !is_ordered || is_early || expires_at.saturating_duration_since(*issued_at) > LIFETIME_MAX {
+    if !is_ordered || expires_at.saturating_duration_since(*issued_at) > LIFETIME_MAX {
         return Err(RefusedDelegation::Lifetime);
+    }
+    if *issued_at > now.saturating_add(CLOCK_SKEW_MAX) {
+        return Err(RefusedDelegation::Early);
     }
     if *expires_at <= now { Err(RefusedDelegation::Expired) } else { Ok(()) }
 }
@@ -124,7 +127,7 @@ impl DelegationVerifier for Delegations {
             Ok(Statement { call, fence, .. }) => Ok(VerifiedDelegation { call, fence }),
             Err(Refused { issuer, reason }) => {
                 self.observer.on_refused(issuer.as_ref(), reason);
-                Err(reason.cause())
+                Err(if reason.is_of_clocks() { with_pod_time(reason.cause(), now) } else { reason.cause() })
             }
         }
     }

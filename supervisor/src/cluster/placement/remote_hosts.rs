@@ -79,7 +79,8 @@ enum Attempt {
     Ended(Box<ExecutionResult>),
     /// The pod does not execute the call now; another one may.
     Refused(Cause),
-    /// The pod has not received this attempt. It may execute an earlier one.
+    /// The pod has not looked at this attempt: it was not received, or the clocks of both pods differ. The pod may execute
+    /// an earlier one.
     Unreached(Cause),
     /// The pod may execute the call, and its reply is lost: a repetition joins the execution.
     Lost(Cause),
@@ -160,8 +161,11 @@ impl PlacedCalls {
         match called {
             Ok(reply) => match into_result(&reply) {
                 // An agent that has started counts itself.
-                Err(failure) if is_refusal(failure.cause.code) && failure.usage.agents.is_empty() => {
+                Err(failure) if failure.usage.agents.is_empty() && is_refusal(failure.cause.code) => {
                     Attempt::Refused(failure.cause)
+                }
+                Err(failure) if failure.usage.agents.is_empty() && self.issuer.learn_clock(pod, &failure.cause) => {
+                    Attempt::Unreached(failure.cause)
                 }
                 result => Attempt::Ended(Box::new(result.map_err(|failure| *failure))),
             },

@@ -268,6 +268,36 @@ async fn a_pod_that_has_lost_the_call_and_refuses_it_is_followed_by_another_one(
     assert!(result.usage.estimated, "one that has failed meanwhile may have been paid");
 }
 
+/// A pod refuses the times of a delegation because its clock shows this many microseconds more.
+fn other_clock(ahead: i64) -> Scripted {
+    let time = 1_700_000_000_000_000 + ahead;
+    let cause = Cause::new(ErrorCode::Unauthenticated, "the delegation has expired");
+    Ok(reply(Some(cause.with_details(serde_json::json!({ "pod_time_us": time })))))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_with_another_clock_is_called_again_with_a_delegation_of_its_time() {
+    let harness = harness(vec![pod("a", &["gpu"])], vec![other_clock(40_000_000), Ok(reply(None))]).await;
+    assert!(!harness.invoke().await.unwrap().usage.estimated);
+    assert_eq!(harness.called(), ["a", "a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_with_another_clock_may_still_execute_an_earlier_attempt() {
+    let replies = vec![lost(), other_clock(-40_000_000), Ok(reply(None))];
+    let harness = harness(vec![pod("a", &["gpu"]), pod("b", &["gpu"])], replies).await;
+    assert!(!harness.invoke().await.unwrap().usage.estimated);
+    assert_eq!(harness.called(), ["a", "a", "a"], "the repetition joins it");
+}
+
+#[tokio::test]
+async fn a_delegation_that_is_refused_for_another_reason_is_not_repeated() {
+    let refused = Cause::new(ErrorCode::Unauthenticated, "the delegation was accepted before");
+    let harness = harness(vec![pod("a", &["gpu"])], vec![Ok(reply(Some(refused)))]).await;
+    assert_eq!(harness.invoke().await.unwrap_err().cause.code, ErrorCode::Unauthenticated);
+    assert_eq!(harness.called(), ["a"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_may_execute_the_call_and_remains_away_is_named_when_the_deadline_is_over() {
     let replies = lost_and_unreached(10_000);

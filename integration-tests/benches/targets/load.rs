@@ -201,14 +201,14 @@ fn at_once(client: &Client, agent: &AgentId, count: u64) -> Vec<JoinHandle<anyho
 
 async fn all_started(scripted: &Scripted, count: u64, started_at: Instant) -> anyhow::Result<Duration> {
     let waiting = async {
-        while scripted.call_count() < count {
+        while scripted.stats().calls < count {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         started_at.elapsed()
     };
     tokio::time::timeout(Duration::from_secs(120), waiting)
         .await
-        .with_context(|| format!("only {} of {count} have started", scripted.call_count()))
+        .with_context(|| format!("only {} of {count} have started", scripted.stats().calls))
 }
 
 async fn failures(tasks: Vec<JoinHandle<anyhow::Result<Duration>>>) -> anyhow::Result<f64> {

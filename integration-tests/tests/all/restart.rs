@@ -82,7 +82,7 @@ impl Fixture {
         let started = pod.client(&UserId::new("admin")?).run_workflow(WorkflowId::new("slow")?, params).await?;
         ensure!(started.error.is_none(), "{started:?}");
         let run = RunId::new(&started.id)?;
-        wait_until("the model is called", WAIT_MAX, || async { (model.call_count() == 1).then_some(()) }).await?;
+        wait_until("the model is called", WAIT_MAX, || async { (model.stats().calls == 1).then_some(()) }).await?;
         self.clock.put_forward(QUIET);
         match end {
             ProcessEnd::Orderly => pod.shutdown().await,

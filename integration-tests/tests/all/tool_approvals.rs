@@ -112,7 +112,7 @@ impl Fixture {
         ensure!(started.error.is_none(), "{started:?}");
         let run = RunId::new(&started.id)?;
         let pending = pending(&client, &run).await?;
-        ensure!(model.call_count() == 1, "the model was called {} times", model.call_count());
+        ensure!(model.stats().calls == 1, "the model was called {} times", model.stats().calls);
         let [call] = pending.calls.as_slice() else { anyhow::bail!("{pending:?}") };
         ensure!((call.tool.as_str(), &call.arguments["expression"]) == ("native:calculator", &json!("1 + 1")));
         Ok(run)
@@ -141,7 +141,7 @@ impl Fixture {
         let ended = || async { pod.stores().runs.reply(run).await.ok().flatten() };
         let reply = wait_until("the run has ended", WAIT_MAX, ended).await?;
         ensure!(reply.status == Status::Success && reply.outputs["text"] == "done", "{reply:?}");
-        ensure!(model.call_count() == 1, "the model was called {} times", model.call_count());
+        ensure!(model.stats().calls == 1, "the model was called {} times", model.stats().calls);
         let used = reply.metadata.tokens_used;
         ensure!(used == Tokens { input: 6, output: 8 }, "what both processes have used: {used:?}");
         let entries = pod.stores().journal.read(run, Seq(0), 1_000).await?;

@@ -28,7 +28,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::number(
         "admission.park_after_s",
         &["GREENROOM_ADMISSION_PARK_AFTER_S"],
-        "seconds that a run only waits, for people or for a late retry, until it leaves the pod, at least 3, if pods share the database",
+        "seconds that a run only waits, for people, for events or for a late retry, until it leaves the pod, at least 3, if pods share the database",
     )
     .or("60"),
 ];

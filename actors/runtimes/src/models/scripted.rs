@@ -4,7 +4,6 @@
 //! use tokio's timer, so that a hundred thousand calls can wait concurrently, and a paused clock makes a slow
 //! model instant.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use greenroom_actors::model::{Delta, Deltas, ModelCall, ModelError, ModelProvider, Part, StopReason, ToolCall};
-use greenroom_protocol::{CallKey, Cause, ErrorCode, Json, Tokens};
+use greenroom_protocol::{Cause, ErrorCode, Json, Tokens};
 use serde::{Deserialize, Serialize};
 
 mod schema_answer;
@@ -23,8 +22,6 @@ use schema_answer::{blank, filled};
 pub const NAME: &str = "scripted";
 /// Maximum size of a script.
 const SCRIPT_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Maximum keys whose calls are counted separately; further calls only count in the sum.
-const KEYS_MAX: usize = 1_000_000;
 
 /// A script.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -131,12 +128,10 @@ impl Script {
 }
 
 /// The calls so far.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CallStats {
     /// All calls.
     pub calls: u64,
-    /// Calls of each key.
-    pub by_key: BTreeMap<CallKey, u32>,
     /// The sum of the reported usage.
     pub tokens: Tokens,
 }
@@ -165,13 +160,7 @@ impl Scripted {
     /// The calls so far.
     #[must_use]
     pub fn stats(&self) -> CallStats {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).stats.clone()
-    }
-
-    /// The number of calls so far, without a copy of their keys.
-    #[must_use]
-    pub fn call_count(&self) -> u64 {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).stats.calls
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).stats
     }
 
     /// Counts the call and takes the first entry that matches.
@@ -179,9 +168,6 @@ impl Scripted {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State { stats, used } = &mut *state;
         stats.calls += 1;
-        if stats.by_key.len() < KEYS_MAX || stats.by_key.contains_key(call.key) {
-            *stats.by_key.entry(call.key.clone()).or_default() += 1;
-        }
         let (scripted, count) =
             self.script.calls.iter().zip(used.iter_mut()).find(|(scripted, count)| {
                 scripted.times.is_none_or(|times| **count < times) && scripted.matches(call)

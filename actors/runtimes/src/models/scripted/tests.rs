@@ -36,7 +36,6 @@ async fn replies_are_taken_in_order_until_they_are_used_up() {
     assert!(matches!(Call::new("scripted.b", "", "x").send(&provider).await.error, Some(ModelError::Failed { .. })));
     let stats = provider.stats();
     assert_eq!((stats.calls, stats.tokens), (5, Tokens { input: 3, output: 2 }));
-    assert_eq!(stats.by_key.values().copied().collect::<Vec<_>>(), [5]);
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ impl PausedModel {
 
     /// The number of calls so far, including those whose reply is still to come.
     pub(super) fn call_count(&self) -> u64 {
-        self.scripted.call_count()
+        self.scripted.stats().calls
     }
 
     pub(super) fn pause(&self) -> PausedReplies {

@@ -75,6 +75,14 @@ impl FieldType {
         }
     }
 
+    /// True for a value without parts.
+    pub(crate) const fn is_scalar(self) -> bool {
+        match self {
+            Self::Text | Self::String | Self::Integer | Self::Number | Self::Boolean => true,
+            Self::Array | Self::Object | Self::File => false,
+        }
+    }
+
     /// Describes the type for a message: `an integer`.
     #[must_use]
     pub const fn described(self) -> &'static str {

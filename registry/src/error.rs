@@ -244,7 +244,11 @@ impl StoreError {
             Self::Redis(error) => (error.detail(), error.advice()),
             Self::Qdrant(error) => (error.detail(), error.advice()),
             Self::S3 { fault, .. } => (fault.as_str(), fault.advice()),
-            Self::Failed(_) => ("failed", "check that this user may read and write its file and its directory"),
+            Self::Failed(_) => (
+                "failed",
+                "check the configured store (`store.url`, `DATABASE_URL`, or the data directory), and that this user may \
+                 read and write its file and its directory",
+            ),
         };
         // A call whose entry may not be in the audit was not executed, so its outcome is known.
         let code = match (self, code) {

@@ -66,7 +66,10 @@ impl DataDirLock {
     /// [`LockError`] if another process holds it or the directory cannot be used.
     pub async fn acquire(dir: &Path) -> Result<Self, LockError> {
         let unusable = |error: std::io::Error| LockError::Unusable { dir: dir.to_owned(), reason: error.to_string() };
-        create_private(dir).map_err(unusable)?;
+        create_private(dir).map_err(|error| match describe(dir) {
+            Some(reason) => LockError::Unusable { dir: dir.to_owned(), reason: reason.to_owned() },
+            None => unusable(error),
+        })?;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -93,6 +96,15 @@ impl DataDirLock {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// What is where a directory cannot be created.
+fn describe(dir: &Path) -> Option<&'static str> {
+    match (std::fs::metadata(dir), std::fs::symlink_metadata(dir)) {
+        (Ok(found), _) => (!found.is_dir()).then_some("it is not a directory"),
+        (Err(_), Ok(link)) => link.is_symlink().then_some("it is a link that leads nowhere"),
+        (Err(_), Err(_)) => None,
     }
 }
 
@@ -129,6 +141,18 @@ mod tests {
         assert_eq!(Cause::from(error).code, ErrorCode::DataDirectoryInUse);
         drop(first);
         DataDirLock::acquire(dir.path()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_and_a_link_that_leads_nowhere_are_no_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        std::fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink(dir.path().join("none"), &link).unwrap();
+        for (path, reason) in [(file, "it is not a directory"), (link, "it is a link that leads nowhere")] {
+            let error = DataDirLock::acquire(&path).await.unwrap_err();
+            assert!(error.to_string().ends_with(reason), "{error}");
+        }
     }
 
     #[tokio::test]

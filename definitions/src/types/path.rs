@@ -28,6 +28,10 @@ impl ValueType {
                     value_type = &property.value_type;
                     object.push_str(&format!(".{name}"));
                 }
+                Segment::Name(name) if value_type.kind.is_scalar() => {
+                    let hint = format!(", since that is {}", value_type.kind.described());
+                    return Some(UndeclaredProperty { object, name: name.clone(), hint });
+                }
                 Segment::Index(index) if value_type.kind == FieldType::Array => {
                     value_type = value_type.items.as_deref()?;
                     object.push_str(&format!("[{index}]"));

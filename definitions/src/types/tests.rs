@@ -304,7 +304,14 @@ fn a_typed_text_becomes_a_value_of_its_kind() {
     assert_eq!(parse_cli_value(FieldType::Text, " 5 "), Ok(json!(" 5 ")));
     assert_eq!(parse_cli_value(FieldType::Integer, " 5 "), Ok(json!(5)));
     assert_eq!(parse_cli_value(FieldType::Integer, "5.5"), Err("must be an integer, not \"5.5\"".into()));
+    assert_eq!(parse_cli_value(FieldType::Integer, "18446744073709551615"), Ok(json!(u64::MAX)));
+    let too_large = "must be an integer of at most 64 bits, not 18446744073709551616".to_owned();
+    assert_eq!(parse_cli_value(FieldType::Integer, "18446744073709551616"), Err(too_large));
     assert_eq!(parse_cli_value(FieldType::Number, "5.5"), Ok(json!(5.5)));
+    assert_eq!(parse_cli_value(FieldType::Array, "\u{feff}[\"a\"]"), Ok(json!(["a"])), "a byte order mark");
+    assert_eq!(parse_cli_value(FieldType::Array, "\u{feff}a"), Ok(json!(["a"])));
+    assert_eq!(parse_cli_value(FieldType::Object, "\u{feff}{}"), Ok(json!({})));
+    assert_eq!(parse_cli_value(FieldType::Text, "\u{feff}a"), Ok(json!("\u{feff}a")), "a text is used unchanged");
     assert_eq!(parse_cli_value(FieldType::Number, "inf"), Err("must be a number, not \"inf\"".into()));
     assert_eq!(parse_cli_value(FieldType::Boolean, "Yes"), Ok(json!(true)));
     assert_eq!(parse_cli_value(FieldType::Boolean, "maybe"), Err("must be true or false, not \"maybe\"".into()));

@@ -235,9 +235,14 @@ fn a_reference_into_a_value_names_what_its_type_declares() {
         let outputs = agent("x").replace("  - { name: result, type: text }\n", rows);
         Folder::new().with("agents/x.yaml", outputs).with("workflows/w.yaml", text).problems()
     };
-    for valid in ["steps.a.outputs.rows[0].amount", "steps.a.outputs.rows", "steps.a.outputs.rows[0].amount.deep"] {
+    for valid in ["steps.a.outputs.rows[0].amount", "steps.a.outputs.rows"] {
         assert_eq!(problems(valid, ""), Vec::<String>::new(), "{valid}");
     }
+    assert_eq!(
+        problems("steps.a.outputs.rows[0].amount.deep", ""),
+        ["workflows/w.yaml:5:15: error[unknown_reference]: `${steps.a.outputs.rows[0].amount.deep}`: `rows[0].amount` \
+          has no property `deep`, since that is a number"]
+    );
     let expected = |reference: &str| {
         [format!(
             "workflows/w.yaml:5:15: error[unknown_reference]: `${{{reference}}}`: `rows[0]` has no property `amuont`, did \

@@ -28,6 +28,9 @@ impl OwnerLock {
     /// Locks the database at `path`, which is created if it is missing.
     pub(super) fn acquire(path: &Path) -> Result<Self, StoreError> {
         let unusable = |error: std::io::Error| open_error(path, error);
+        if path.is_dir() {
+            return Err(StoreError::Failed(format!("{} is a directory, and a database is a file", path.display())));
+        }
         let lock_file = lock_file(path);
         let in_use = |owner| StoreError::InUse { database: path.to_owned(), owner };
         if let Ok(metadata) = std::fs::metadata(&lock_file)
@@ -78,7 +81,8 @@ fn file_id(metadata: &Metadata) -> FileId {
 fn open_error(path: &Path, error: std::io::Error) -> StoreError {
     match error.kind() {
         std::io::ErrorKind::PermissionDenied => StoreError::ReadOnly,
-        std::io::ErrorKind::NotFound | std::io::ErrorKind::IsADirectory | std::io::ErrorKind::NotADirectory => {
+        std::io::ErrorKind::NotFound => StoreError::Failed(format!("{}: its directory does not exist", path.display())),
+        std::io::ErrorKind::IsADirectory | std::io::ErrorKind::NotADirectory => {
             StoreError::Failed(format!("{}: {error}", path.display()))
         }
         _ => error.into(),
@@ -116,7 +120,10 @@ mod tests {
         drop(lock);
         drop(OwnerLock::acquire(&link).unwrap());
         assert!(
-            matches!(OwnerLock::acquire(&dir.path().join("none/x.db")), Err(StoreError::Failed(text)) if text.contains("none"))
+            matches!(OwnerLock::acquire(&dir.path().join("none/x.db")), Err(StoreError::Failed(text)) if text.contains("none/x.db: its directory does not exist"))
+        );
+        assert!(
+            matches!(OwnerLock::acquire(dir.path()), Err(StoreError::Failed(text)) if text.contains("is a directory"))
         );
     }
 

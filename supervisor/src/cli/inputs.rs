@@ -81,6 +81,9 @@ fn by_name(arguments: &[String]) -> Result<BTreeMap<&str, Vec<&str>>, Cause> {
 async fn item(session: &Session, text: &str) -> Result<RawItem, Cause> {
     match text.strip_prefix('@') {
         Some(literal) if literal.starts_with('@') => Ok(RawItem::Text(literal.to_owned())),
+        Some("") => {
+            Err(Cause::new(ErrorCode::InvalidInput, "`@` names no file; write `@PATH`, or `@@` for the text `@`"))
+        }
         Some("-") => file(session, FileSource::StandardInput).await,
         Some(path) => file(session, FileSource::File(path.into())).await,
         None if text == "-" => file(session, FileSource::StandardInput).await,

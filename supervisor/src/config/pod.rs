@@ -38,7 +38,24 @@ pub const SETTINGS: &[Setting] = &[
 /// The data directory, absolute, so that every process means the same one in whatever directory it runs.
 pub(super) fn read_data_dir(reader: &mut ConfigReader<'_>) -> PathBuf {
     let dir: PathBuf = reader.get("data_dir").unwrap_or_default();
+    if let Some(problem) = dir.to_str().and_then(unreplaced) {
+        let origin = reader.origin("data_dir");
+        reader.report(format!("data_dir ({origin}): {problem}; write the whole path"));
+    }
     std::path::absolute(&dir).unwrap_or(dir)
+}
+
+/// Describes what only a shell or a URL has at the beginning of a path. As a path, it would name another directory than its
+/// author meant.
+fn unreplaced(path: &str) -> Option<&'static str> {
+    match path {
+        "~" => Some("it is `~`, which only a shell replaces"),
+        path if path.starts_with("~/") => Some("it begins with `~`, which only a shell replaces"),
+        path if path.starts_with('$') => Some("it begins with `$`, which only a shell replaces"),
+        path if path.starts_with(['"', '\'']) => Some("it is in quotes, which only a shell removes"),
+        path if path.starts_with("file:") => Some("it is a URL, not a path"),
+        _ => None,
+    }
 }
 
 /// The directory of control sockets whose path in the data directory is too long, absolute.
@@ -76,4 +93,19 @@ pub(super) fn read_labels(reader: &mut ConfigReader<'_>) -> Vec<String> {
 /// The user of the command line; `None` if it is no valid name.
 pub(super) fn read_user(reader: &mut ConfigReader<'_>) -> Option<UserId> {
     reader.parse("user", "the name of a user")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shell_or_a_url_has_is_no_beginning_of_a_path() {
+        for path in ["~", "~/data", "$HOME/data", "\"/data\"", "'/data'", "file:/data", "file:///data"] {
+            assert!(unreplaced(path).is_some(), "{path}");
+        }
+        for path in ["/data", "data", "./~/data", "a$b", "~data", "files/data", ""] {
+            assert_eq!(unreplaced(path), None, "{path}");
+        }
+    }
 }

@@ -56,10 +56,7 @@ pub(super) fn parse(url: &str) -> Result<StoreUrl, String> {
         return Ok(StoreUrl::Postgres(Secret::new(url)));
     }
     let Some(rest) = url.strip_prefix("sqlite:") else {
-        let found = url.split_once(':').map_or("a text without a scheme", |(scheme, _)| scheme);
-        return Err(format!(
-            "this version supports `postgres://USER:PASSWORD@HOST/DATABASE`, `sqlite:PATH` and `memory:`, not {found}"
-        ));
+        return Err(unsupported(url));
     };
     let (path, parameters) = rest.split_once('?').unwrap_or((rest, ""));
     let is_in_memory = read_parameters(parameters)?;
@@ -76,6 +73,9 @@ pub(super) fn parse(url: &str) -> Result<StoreUrl, String> {
         path if path == "~" || path.starts_with("~/") => {
             Err("its path begins with `~`, which only a shell replaces; write the whole path".to_owned())
         }
+        path if path.starts_with('$') => {
+            Err("its path begins with `$`, which only a shell replaces; write the whole path".to_owned())
+        }
         // With three slashes some tools mean a file in the working directory, and others one in the root of the disk.
         path if has_three_slashes && is_in_root(path) => Err(format!(
             "with three slashes, it may mean a file in the working directory or one in `/`; write `sqlite:{}` or `sqlite:///{path}`",
@@ -85,6 +85,16 @@ pub(super) fn parse(url: &str) -> Result<StoreUrl, String> {
         path if path.starts_with("//") => Ok(StoreUrl::Sqlite(format!("/{}", path.trim_start_matches('/')).into())),
         path => Ok(StoreUrl::Sqlite(path.into())),
     }
+}
+
+/// Describes a URL that names no store of this version.
+fn unsupported(url: &str) -> String {
+    let found = match url.split_once(':') {
+        _ if url.starts_with(['"', '\'', '`']) => "a URL in quotes; remove them",
+        Some(("", _)) | None => "a text without a scheme",
+        Some((scheme, _)) => scheme,
+    };
+    format!("this version supports `postgres://USER:PASSWORD@HOST/DATABASE`, `sqlite:PATH` and `memory:`, not {found}")
 }
 
 /// True for a path of one name directly in `/`.
@@ -207,6 +217,9 @@ mod tests {
             ("postgres://u:pw@h/app?pool=pw", "the parameter `pool`"),
             ("postgresql://u:pw@h/app?sslmode=pw", "verify-full"),
             ("x.db", "not a text without a scheme"),
+            (":memory:", "not a text without a scheme"),
+            ("\"sqlite:x.db\"", "in quotes; remove them"),
+            ("sqlite:$HOME/x.db", "only a shell replaces"),
             ("sqlite:", "names no file"),
             ("sqlite:///x.db", "write `sqlite:x.db` or `sqlite:////x.db`"),
             ("sqlite:~/x.db", "only a shell replaces"),

@@ -191,12 +191,12 @@ async fn a_pod_with_another_clock_states_it_and_the_next_delegation_has_its_time
     let harness = harness_with(SECRET);
     let call = harness.call(None).await;
     let timeout = call.grant.deadline().remaining(harness.time.now());
-    // The clock of the other pod is that many seconds ahead.
-    for ahead in [40, -40] {
-        let their_time = || Timestamp::from_micros(harness.time.now().as_micros().saturating_add(ahead * 1_000_000));
+    // The clock of the other pod shows that many seconds more.
+    for shift in [40, -40] {
+        let their_time = || Timestamp::from_micros(harness.time.now().as_micros().saturating_add(shift * 1_000_000));
         let verify = |envelope: &Envelope| harness.verifier.verify(&token(envelope), &envelope.request, their_time());
         let refusal = verify(&harness.issuer.envelope(&call, &pod("two")).unwrap()).unwrap_err();
-        let reason = if ahead > 0 { RefusedDelegation::Expired } else { RefusedDelegation::Early };
+        let reason = if shift > 0 { RefusedDelegation::Expired } else { RefusedDelegation::Early };
         assert_eq!(harness.refusals.0.lock().unwrap().last(), Some(&reason));
         assert!(harness.issuer.learn_clock(&pod("two"), &refusal));
         let envelope = harness.issuer.envelope(&call, &pod("two")).unwrap();

@@ -269,8 +269,8 @@ async fn a_pod_that_has_lost_the_call_and_refuses_it_is_followed_by_another_one(
 }
 
 /// A pod refuses the times of a delegation because its clock shows this many microseconds more.
-fn other_clock(ahead: i64) -> Scripted {
-    let time = 1_700_000_000_000_000 + ahead;
+fn other_clock(later: i64) -> Scripted {
+    let time = 1_700_000_000_000_000 + later;
     let cause = Cause::new(ErrorCode::Unauthenticated, "the delegation has expired");
     Ok(reply(Some(cause.with_details(serde_json::json!({ "pod_time_us": time })))))
 }

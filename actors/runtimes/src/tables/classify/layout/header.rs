@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use crate::tables::classify::cells::{filled, text_of, used_width};
 use crate::tables::grid::{Cell, GridRow};
-use periods::NumberRole;
+use number_names::NumberRole;
 use profile::{CellKind, ColumnProfile, kind_of};
 
-mod periods;
+mod number_names;
+mod period;
 mod profile;
 mod titles;
 
@@ -45,7 +46,7 @@ pub(super) fn is_figure(cell: &Cell) -> bool {
 
 /// True if the cell is a year or a month that is written as a number.
 pub(super) fn is_period(cell: &Cell) -> bool {
-    periods::is_period(cell)
+    period::is_period(cell)
 }
 
 /// What a row looks like, compared with the rows below it.
@@ -79,7 +80,7 @@ fn look(row: &GridRow, body: &[&GridRow], width: usize) -> RowRole {
         }
     }
     let has_label = !numbers.is_empty() && (names > 0 || has_label(row, body, &profiles));
-    let role = periods::role_of(&numbers, has_label);
+    let role = number_names::role_of(&numbers, has_label);
     let (is_firm, is_series) = (names > 1 || filled(row) * 2 > width, names == 0 && role == NumberRole::Series);
     match role {
         NumberRole::Periods | NumberRole::Series => names += numbers.len(),

@@ -5,7 +5,7 @@ use crate::tables::classify::figure::{Figure, Form};
 use crate::tables::dates;
 use crate::tables::grid::{Cell, GridRow};
 
-use super::periods::{self, PeriodForm};
+use super::period::{self, PeriodForm};
 
 /// The type of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl ColumnProfile {
             CellKind::Date => self.dates += 1,
             CellKind::Figure => {
                 self.figures += 1;
-                match periods::form_of(cell) {
+                match period::form_of(cell) {
                     Some(PeriodForm::Year) => self.years += 1,
                     Some(PeriodForm::MonthCode) => self.months += 1,
                     Some(PeriodForm::ShortYear | PeriodForm::DottedMonth) | None => {}

@@ -99,12 +99,19 @@ fn headers_and_what_stands_around_them() {
         ("date,region,revenue\n2024-10-01,N,1\n2024-10-02,S,2\n\n* preliminary,,\n", &["revenue: 3"], &["Line 5"]),
         // A column without a name and without a value, and one without a value only.
         ("a,,n,empty\nx,,1,\ny,,2,\n", &["n: 3"], &[]),
+        // A line above the header that is as wide as the table.
+        ("Rows;2\nRegion;Revenue\nNorth;5\nSouth;6\n", &["Revenue: 11"], &["Line 1 is above the header"]),
+        // The index of a data frame has no name, and its first row counts from 0.
+        (",x,y\n0,1,2\n1,5,9\n2,7,4\n", &["x: 13", "y: 15"], &["\"column_1\" is read as an identifier"]),
+        // A year for the plan and for what was achieved.
+        ("Region;2024;2024\nNord;100;150\nSued;200;250\n", &["2024: 300", "2024_2: 400"], &["more than once"]),
         // Years as names.
         ("Land;2022;2023\nDE;1;2\nFR;3;4\n", &["2022: 4", "2023: 6"], &["\"2022\", \"2023\" are names of columns"]),
     ]);
     // A row that was cut off is no footnote.
     assert_rejected(&[
         ("date,region,revenue\n2024-10-01,N,1\n2024-10-02,S,2\n2024-10-03,N\n", Some(4), &["3 columns"]),
+        ("Date,Revenue\n2024-10-01,1,234.50\n2024-11-01,3,456.50\n", Some(2), &["line 1 has 2 names", "\"1,234.50\""]),
         ("date,revenue,weight\n,EUR,kg\n2024-10-01,1,2\n2024-10-02,3,4\n", Some(2), &["\"EUR\""]),
     ]);
 }

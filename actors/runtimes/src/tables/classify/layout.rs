@@ -8,10 +8,11 @@ use greenroom_protocol::Cause;
 use super::cells::{text_of, used_width};
 use super::findings::Findings;
 use super::names;
-use crate::tables::grid::{Cell, Grid, GridRow, GridSource, list};
-use crate::tables::note::{Note, invalid, lines, preview, unreadable};
+use crate::tables::grid::{Cell, Grid, GridRow, list};
+use crate::tables::note::{Note, lines, preview, unreadable};
 
 mod header;
+mod width;
 
 /// Maximum texts of skipped rows that one note shows.
 const SKIPPED_SHOWN_MAX: usize = 3;
@@ -51,6 +52,9 @@ pub(super) fn lay_out(grid: Grid, findings: &mut Findings) -> Result<Layout, Cau
         return Err(unreadable("the file has no rows"));
     }
     let position = header::find(&rows);
+    if position.header.is_none() {
+        width::check_names(rows.get(position.data..).unwrap_or_default(), position.width, &source)?;
+    }
     let first = position.header.map_or(position.data, |header| header + 1);
     let mut body = rows.split_off(first);
     let header_row = position.header.and_then(|_| rows.pop());
@@ -75,7 +79,7 @@ pub(super) fn lay_out(grid: Grid, findings: &mut Findings) -> Result<Layout, Cau
     }
     drop_captions(&mut body, width, findings);
     for row in &mut body {
-        fit_row(row, width, &source)?;
+        width::fit(row, width, &source)?;
     }
     let stated_names: Vec<String> = (0..width)
         .map(|index| {
@@ -174,21 +178,6 @@ fn drop_captions(body: &mut Vec<GridRow>, width: usize, findings: &mut Findings)
     note_skipped("a text without a figure", &captions, findings);
 }
 
-/// Gives a row the width of the table, or rejects it.
-fn fit_row(row: &mut GridRow, width: usize, source: &GridSource) -> Result<(), Cause> {
-    // A workbook stores no empty cells at the end of a row.
-    let may_be_short = matches!(source, GridSource::Workbook { .. });
-    if used_width(row) > width || (row.cells.len() < width && !may_be_short) {
-        let message = format!(
-            "the row has {} cells, the table has {width} columns; a cell that contains the delimiter is written in quotes",
-            used_width(row).max(row.cells.len().min(width))
-        );
-        return Err(invalid(row.line, message));
-    }
-    row.cells.resize(width, Cell::Empty);
-    Ok(())
-}
-
 /// Reports a header whose names are numbers, which could have been data.
 fn note_numeric_names(header: &GridRow, findings: &mut Findings) {
     let numeric: Vec<&Cell> = header.cells.iter().filter(|cell| header::is_figure(cell)).collect();
@@ -203,7 +192,7 @@ fn note_numeric_names(header: &GridRow, findings: &mut Findings) {
         if numeric.len() == 1 { "is the name of a column" } else { "are names of columns" },
     );
     let note = Note::new(message).at_line(header.line);
-    let is_likely = numeric.len() > 1 && numeric.iter().all(|cell| header::is_year(cell));
+    let is_likely = numeric.len() > 1 && numeric.iter().all(|cell| header::is_period(cell));
     if is_likely { findings.note(note) } else { findings.warn(note) }
 }
 

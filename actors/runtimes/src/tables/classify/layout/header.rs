@@ -1,22 +1,22 @@
-//! Which row names the columns. A name differs in type from the cells below it; a year, or a number of a
-//! series, may be a name as well.
+//! Which row names the columns. A name differs in type from the cells below it; a year, a month, or a number of
+//! a series may be a name as well.
 
 use std::collections::BTreeMap;
 
-use crate::tables::classify::cells::{filled, form, used_width};
-use crate::tables::classify::figure::Form;
-use crate::tables::dates;
-use crate::tables::decimal::Decimal;
+use crate::tables::classify::cells::{filled, text_of, used_width};
 use crate::tables::grid::{Cell, GridRow};
+use number_names::NumberRole;
+use profile::{CellKind, ColumnProfile, kind_of};
+
+mod number_names;
+mod period;
+mod profile;
+mod titles;
 
 /// Rows among which the header is searched.
 const HEADER_ROWS_MAX: usize = 50;
 /// Rows below a candidate that are compared with it.
 const BODY_ROWS_MAX: usize = 300;
-/// Numbers that follow each other by one, from which they may be names of columns.
-const SERIES_MIN: usize = 3;
-/// Years that may be names of columns.
-const YEARS: std::ops::RangeInclusive<i64> = 1950..=2060;
 
 /// Where the table is in the grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,25 +27,6 @@ pub(super) struct Position {
     pub(super) data: usize,
     /// The usual number of cells of a row.
     pub(super) width: usize,
-}
-
-/// The type of a cell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum CellKind {
-    Empty,
-    Text,
-    Figure,
-    Date,
-}
-
-fn kind_of(cell: &Cell) -> CellKind {
-    match (form(cell), cell) {
-        (Form::NoValue | Form::SheetError, _) => CellKind::Empty,
-        (Form::Figure(_) | Form::Code, _) => CellKind::Figure,
-        (Form::Words, Cell::Date(_)) => CellKind::Date,
-        (Form::Words, Cell::Text(text)) if dates::looks_like_date(text) => CellKind::Date,
-        (Form::Words, _) => CellKind::Text,
-    }
 }
 
 /// True if the cell is a text that is neither a figure nor a date.
@@ -63,75 +44,29 @@ pub(super) fn is_figure(cell: &Cell) -> bool {
     kind_of(cell) == CellKind::Figure
 }
 
-/// A whole number without any mark.
-fn plain_integer(cell: &Cell) -> Option<i64> {
-    let (Cell::Text(text) | Cell::Number(text)) = cell else { return None };
-    let number = text.trim();
-    let is_plain = number.bytes().all(|byte| byte.is_ascii_digit()) && Decimal::parse(number).is_some();
-    is_plain.then(|| number.parse().ok()).flatten()
-}
-
-/// True if the cell is a year.
-pub(super) fn is_year(cell: &Cell) -> bool {
-    plain_integer(cell).is_some_and(|number| YEARS.contains(&number))
-}
-
-/// How often each type occurs in a column below a candidate.
-#[derive(Debug, Clone, Copy, Default)]
-struct ColumnProfile {
-    texts: usize,
-    figures: usize,
-    dates: usize,
-    years: usize,
-}
-
-impl ColumnProfile {
-    fn count(&mut self, cell: &Cell) {
-        match kind_of(cell) {
-            CellKind::Empty => {}
-            CellKind::Text => self.texts += 1,
-            CellKind::Date => self.dates += 1,
-            CellKind::Figure => {
-                self.figures += 1;
-                self.years += usize::from(is_year(cell));
-            }
-        }
-    }
-
-    /// The most frequent type.
-    fn kind(&self) -> CellKind {
-        let count = self.texts.max(self.figures).max(self.dates);
-        match count {
-            0 => CellKind::Empty,
-            _ if count == self.figures => CellKind::Figure,
-            _ if count == self.dates => CellKind::Date,
-            _ => CellKind::Text,
-        }
-    }
-
-    fn has_mostly_years(&self) -> bool {
-        self.years * 2 > self.figures
-    }
+/// True if the cell is a year or a month that is written as a number.
+pub(super) fn is_period(cell: &Cell) -> bool {
+    period::is_period(cell)
 }
 
 /// What a row looks like, compared with the rows below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RowRole {
     /// It names columns.
-    Header,
+    Header {
+        /// True if a row of numbers that follow each other is data below it, and no better header.
+        is_firm: bool,
+        /// True if nothing but numbers that follow each other says that it is a header.
+        is_series: bool,
+    },
     /// It has values of the columns.
     Data,
     /// It could be either.
     Neutral,
 }
 
-fn look(row: &GridRow, body: &[&GridRow]) -> RowRole {
-    let mut profiles = vec![ColumnProfile::default(); row.cells.len()];
-    for below in body.iter().take(BODY_ROWS_MAX) {
-        for (profile, cell) in profiles.iter_mut().zip(&below.cells) {
-            profile.count(cell);
-        }
-    }
+fn look(row: &GridRow, body: &[&GridRow], width: usize) -> RowRole {
+    let profiles = ColumnProfile::of_columns(row.cells.len(), body);
     let (mut names, mut values, mut numbers) = (0_usize, 0_usize, Vec::new());
     for (cell, profile) in row.cells.iter().zip(&profiles) {
         match (kind_of(cell), profile.kind()) {
@@ -144,55 +79,59 @@ fn look(row: &GridRow, body: &[&GridRow]) -> RowRole {
             (CellKind::Text, CellKind::Figure | CellKind::Date) | (CellKind::Date, CellKind::Figure) => names += 1,
         }
     }
-    if are_names(&numbers) {
-        names += numbers.len();
-    } else {
-        values += numbers.len();
+    let has_label = !numbers.is_empty() && (names > 0 || has_label(row, body, &profiles));
+    let role = number_names::role_of(&numbers, has_label);
+    let (is_firm, is_series) = (names > 1 || filled(row) * 2 > width, names == 0 && role == NumberRole::Series);
+    match role {
+        NumberRole::Periods | NumberRole::Series => names += numbers.len(),
+        NumberRole::Figures => values += numbers.len(),
     }
     match names.cmp(&values) {
         _ if names == 0 && values == 0 => RowRole::Neutral,
-        std::cmp::Ordering::Greater => RowRole::Header,
+        std::cmp::Ordering::Greater => RowRole::Header { is_firm: is_firm && !is_series, is_series },
         std::cmp::Ordering::Less | std::cmp::Ordering::Equal => RowRole::Data,
     }
 }
 
-/// True if the numbers of a row, over columns of numbers, name these columns: years, or a series by one.
-fn are_names(numbers: &[(&Cell, &ColumnProfile)]) -> bool {
-    let Some(integers) = numbers.iter().map(|(cell, _)| plain_integer(cell)).collect::<Option<Vec<i64>>>() else {
-        return false;
+/// True if a cell of the row is a name, as far as texts below it can tell: it is none of them, or it alone is empty.
+fn has_label(row: &GridRow, body: &[&GridRow], profiles: &[ColumnProfile]) -> bool {
+    let is_label = |(index, (cell, profile)): (usize, (&Cell, &ColumnProfile))| match (kind_of(cell), profile.kind()) {
+        (CellKind::Text, CellKind::Text) => {
+            let text = text_of(cell).to_lowercase();
+            !body.iter().filter_map(|below| below.cells.get(index)).any(|below| text_of(below).to_lowercase() == text)
+        }
+        (CellKind::Empty, CellKind::Text | CellKind::Figure | CellKind::Date) => profile.filled() == body.len(),
+        (CellKind::Empty | CellKind::Text | CellKind::Figure | CellKind::Date, _) => false,
     };
-    let (Some(first), Some(last)) = (integers.first(), integers.last()) else { return false };
-    let is_ordered = integers.windows(2).all(|pair| matches!(pair, [a, b] if (a < b) == (first < last) && a != b));
-    let are_years = integers.iter().all(|number| YEARS.contains(number));
-    let has_other_figures = numbers.iter().all(|(_, profile)| !profile.has_mostly_years());
-    let is_stepwise = integers.windows(2).all(|pair| matches!(pair, [a, b] if (b - a).abs() == 1));
-    // Consecutive years name columns even of figures that look like years.
-    let is_series = is_stepwise && (integers.len() >= SERIES_MIN || (integers.len() > 1 && are_years));
-    is_ordered && ((are_years && has_other_figures) || is_series)
+    row.cells.iter().zip(profiles).enumerate().any(is_label)
 }
 
-/// Finds the header: the fullest row that names columns, above the first row of data.
+/// Finds the header: the fullest row that names columns, above the first row of data and below the titles.
 pub(super) fn find(rows: &[GridRow]) -> Position {
     let is_narrow = rows.iter().all(|row| filled(row) < 2);
     let is_row = |row: &&GridRow| is_narrow || filled(row) >= 2;
     let width = usual(rows.iter().filter(is_row).map(used_width));
     let full = usual(rows.iter().filter(is_row).map(filled));
     let mut best: Option<(usize, (bool, usize))> = None;
-    for (index, row) in rows.iter().enumerate().take(HEADER_ROWS_MAX) {
+    let mut has_firm = false;
+    for (index, row) in rows.iter().enumerate().take(HEADER_ROWS_MAX).skip(titles::count(rows)) {
         if !is_row(&row) {
             continue;
         }
         let body: Vec<&GridRow> = rows.iter().skip(index + 1).filter(is_row).take(BODY_ROWS_MAX).collect();
         let cells = filled(row);
-        match look(row, &body) {
+        match look(row, &body, width) {
             RowRole::Data if cells >= full => break,
             RowRole::Data => {}
-            RowRole::Header | RowRole::Neutral if row.cells.len() < width && cells < full => {}
-            look @ (RowRole::Header | RowRole::Neutral) => {
+            RowRole::Header { .. } | RowRole::Neutral if row.cells.len() < width && cells < full => {}
+            // The first row of data below a header that lacks a name may have `1`, `2` and `3` by chance.
+            RowRole::Header { is_series: true, .. } if has_firm => break,
+            look @ (RowRole::Header { .. } | RowRole::Neutral) => {
                 let is_pair = matches!(row.cells.first(), Some(Cell::Text(text)) if text.ends_with(':'));
-                let rank = (look == RowRole::Header, cells);
+                let rank = (look != RowRole::Neutral, cells);
                 if !is_pair && best.is_none_or(|(_, highest)| rank > highest) {
                     best = Some((index, rank));
+                    has_firm = matches!(look, RowRole::Header { is_firm: true, .. });
                 }
             }
         }

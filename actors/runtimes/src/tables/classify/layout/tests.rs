@@ -4,6 +4,9 @@ use super::{Layout, lay_out};
 use crate::tables::classify::findings::Findings;
 use crate::tables::grid::{Cell, Grid, GridRow, GridSource};
 
+mod number_names;
+mod titles;
+
 fn grid(text: &str) -> Grid {
     let rows = (1_u64..).zip(text.lines()).filter(|(_, line)| !line.is_empty());
     let rows = rows.map(|(line, text)| GridRow { line, cells: text.split(',').map(Cell::from_text).collect() });

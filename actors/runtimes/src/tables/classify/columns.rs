@@ -281,16 +281,14 @@ pub(super) fn make_series(
     findings: &mut Findings,
 ) -> Vec<Series> {
     let unit_columns = unit_columns(columns, rows);
+    let is_quantity =
+        |index: &usize| columns.get(*index).is_some_and(|column| meaning_of(&column.name) == Meaning::Quantity);
+    let quantities: Vec<usize> = all.iter().map(|numbers| numbers.column).filter(is_quantity).collect();
     let mut made = Vec::new();
     for numbers in all {
         let Some(name) = columns.get(numbers.column).map(|column| column.name.clone()) else { continue };
         let meaning = meaning_of(&name);
-        let applies = |unit: &&UnitColumn| {
-            if unit.has_currencies { meaning.may_be_money() } else { meaning == Meaning::Quantity }
-        };
-        // Of several columns of units, the nearest one belongs to the figures.
-        let unit_column =
-            unit_columns.iter().filter(applies).min_by_key(|unit| unit.column.abs_diff(numbers.column)).copied();
+        let unit_column = units::unit_column_of(numbers, (&name, meaning), &unit_columns, &quantities);
         let subject = units::Subject { name: &name, numbers, rows, unit_column };
         let split = units::split(&subject, findings);
         let Some(column) = columns.get_mut(numbers.column) else { continue };

@@ -314,7 +314,13 @@ impl Search {
         let mut starts: Vec<usize> = std::iter::once(0).chain(newest).collect();
         starts.sort_unstable();
         starts.dedup();
-        let is_data = |row: &usize| self.data.get(*row) == Some(&true);
+        // A row that is labelled as a statistic and is none describes nothing, and is not described either.
+        let is_described_row = |row: &usize| match table.labels.get(*row).copied().flatten() {
+            Some(Label::Statistic) => false,
+            Some(Label::Extreme) => *row < self.labelled_end,
+            Some(Label::Possible | Label::Certain) | None => true,
+        };
+        let is_data = |row: &usize| self.data.get(*row) == Some(&true) && is_described_row(row);
         let is_unlabelled = |row: &usize| table.labels.get(*row).is_some_and(Option::is_none);
         starts
             .into_iter()

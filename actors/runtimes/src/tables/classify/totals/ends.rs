@@ -7,8 +7,6 @@ use super::{Findings, Note, RowsOfTable, labels, text_of};
 
 /// Other rows with figures from which their sum is no coincidence.
 const ROWS_MIN: usize = 3;
-/// Columns of which each has the sum of two other rows, from which that is no coincidence.
-const COLUMNS_MIN: usize = 2;
 
 /// Which end of the table a row is at.
 #[derive(Debug, Clone, Copy)]
@@ -50,8 +48,7 @@ fn check(table: &RowsOfTable<'_>, (index, end): (usize, End), data: &[bool], fin
         !(0..data.len()).any(|other| other != index && text(other, column) == own)
     });
     let names_whole = described_by.any(|column| text(index, column).is_some_and(|text| labels::names_whole(&text)));
-    let columns = values.iter().flatten().filter(|value| !value.is_zero()).count();
-    let is_certain = rows_with_figures >= ROWS_MIN || columns >= COLUMNS_MIN || names_whole;
+    let is_certain = rows_with_figures >= ROWS_MIN || names_whole;
     if is_certain && has_own_label && keys.date.is_none() {
         return true;
     }

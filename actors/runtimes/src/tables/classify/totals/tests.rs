@@ -177,6 +177,9 @@ fn a_first_row_that_is_the_sum_of_all_others_is_a_total() {
         "600",
         "Line 2 equals the sum of the rows below it. It is counted, because \"North 300\" does not look like a total",
     );
+    // A column that another one is computed from is no further evidence.
+    let taxed = "region,net,gross\nA,300,330\nB,100,110\nC,200,220\n";
+    assert_total(taxed, "600", "Line 2 equals the sum of the rows below it. It is counted");
     // Rows of zeros do not make a sum less of a coincidence.
     assert_total("region,n\nA,5\nB,3\nC,2\nD,0\nE,0\n", "10", "Line 2 equals the sum of the rows below it");
     let dated = "date,region,n\n2024-10-01,World,6\n2024-10-01,N,1\n2024-10-01,S,2\n2024-10-01,E,3\n";

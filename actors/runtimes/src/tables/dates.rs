@@ -59,6 +59,8 @@ pub(crate) struct DateSettings {
     pub(crate) order: Option<DateOrder>,
     /// The fiscal year, if the caller states it.
     pub(crate) fiscal_year: Option<FiscalYear>,
+    /// The order that another column of the file has without doubt.
+    pub(crate) file_order: Option<DateOrder>,
     /// True if semicolons separate the cells of the file, as usual where the day is first.
     pub(crate) has_semicolons: bool,
 }
@@ -74,6 +76,8 @@ pub(crate) enum DateVerdict {
         values: Vec<Option<Date>>,
         /// Choices that may be wrong.
         notes: Vec<Note>,
+        /// The one of them about the order of day and month, if the days of the column do not decide it.
+        order: Option<Note>,
     },
     /// The name promises dates, and the cells are none, or too few of them are: texts, which date no rows and are
     /// not added up.
@@ -127,11 +131,36 @@ pub(crate) fn classify_date_column(name: &str, cells: &[(u64, &Cell)], settings:
     if let Some(unreadable) = column.first_unreadable(format) {
         return unreadable;
     }
-    let mut notes: Vec<Note> = order_note.into_iter().collect();
+    let mut notes: Vec<Note> = order_note.iter().cloned().collect();
     notes.extend(format.and_then(|format| column.format_note(format)));
     notes.extend(column.mixture_note());
     notes.extend(column.zones_note());
-    DateVerdict::Dates { values: column.values.iter().map(|(_, value)| column.date(value, format)).collect(), notes }
+    let values = column.values.iter().map(|(_, value)| column.date(value, format)).collect();
+    DateVerdict::Dates { values, notes, order: order_note }
+}
+
+/// The order of day and month that the columns of a file, each with its name and its cells, have without doubt; `None`
+/// if none decides it, or if two of them differ.
+pub(crate) fn order_of_file<'a>(
+    columns: impl Iterator<Item = (&'a str, Vec<(u64, &'a Cell)>)>,
+    settings: &DateSettings,
+) -> Option<DateOrder> {
+    let decided = columns.filter_map(|(name, cells)| decided_order(name, &cells, settings));
+    let orders: Vec<DateOrder> = decided.collect();
+    let first = orders.first().copied()?;
+    orders.iter().all(|order| *order == first).then_some(first)
+}
+
+/// The order of the dates of a column, if no other one reads as many of its cells.
+fn decided_order(name: &str, cells: &[(u64, &Cell)], settings: &DateSettings) -> Option<DateOrder> {
+    if !has_dates_in_sample(cells, settings) {
+        return None;
+    }
+    let column = Column::new(name, cells, *settings);
+    let tied = column.tied_formats(names::promise(name));
+    let [format] = tied.as_slice() else { return None };
+    let is_complete = column.first_unreadable(Some(*format)).is_none();
+    order::order_of(*format).filter(|order| is_complete && *order != DateOrder::YearFirst)
 }
 
 /// True if a text is a date that does not look like a plain number.
@@ -217,6 +246,17 @@ impl<'a> Column<'a> {
 
     /// The format that matches the most cells, with a note about the order of day and month.
     fn best_format(&self, promise: Option<Promise>) -> Option<(Format, Option<Note>)> {
+        let tied = self.tied_formats(promise);
+        let ordered: Vec<Format> = tied.iter().copied().filter(|format| order::order_of(*format).is_some()).collect();
+        if ordered.len() < 2 {
+            return tied.first().map(|format| (*format, None));
+        }
+        let days: Vec<(u64, &str)> = self.days().collect();
+        order::choose(self.name, &days, &ordered, &self.settings)
+    }
+
+    /// The formats that match the most cells, in the order of preference.
+    fn tied_formats(&self, promise: Option<Promise>) -> Vec<Format> {
         let is_allowed = |format: &Format| match promise {
             Some(Promise::Date | Promise::Period) => true,
             // Such a number may be a duration.
@@ -232,14 +272,8 @@ impl<'a> Column<'a> {
             .filter(|format| is_allowed(format) && is_in_sample(format))
             .map(|format| (format, self.days().filter(|(_, day)| self.parse(day, format).is_some()).count()))
             .collect();
-        let best = counts.iter().map(|(_, count)| *count).max()?;
-        let tied: Vec<Format> = counts.iter().filter(|(_, count)| *count == best).map(|(format, _)| *format).collect();
-        let ordered: Vec<Format> = tied.iter().copied().filter(|format| order::order_of(*format).is_some()).collect();
-        if ordered.len() < 2 {
-            return tied.first().map(|format| (*format, None));
-        }
-        let days: Vec<(u64, &str)> = self.days().collect();
-        order::choose(self.name, &days, &ordered, &self.settings)
+        let best = counts.iter().map(|(_, count)| *count).max().unwrap_or_default();
+        counts.iter().filter(|(_, count)| *count == best).map(|(format, _)| *format).collect()
     }
 
     /// True if what could be months are spans of years: `2010/11` and `2011/12` each name a year and the next one. A single

@@ -56,7 +56,8 @@ impl TableOptions {
 
     /// The settings for the classification of a file.
     pub(super) fn settings(&self, has_semicolons: bool) -> ClassifySettings {
-        let dates = DateSettings { order: self.date_order, fiscal_year: self.fiscal_year, has_semicolons };
+        let dates =
+            DateSettings { order: self.date_order, fiscal_year: self.fiscal_year, file_order: None, has_semicolons };
         ClassifySettings { dates, notation: self.decimal_mark }
     }
 }

@@ -51,6 +51,7 @@ fn read_content(bytes: &[u8], table: Option<&str>) -> Result<Grid, Cause> {
     }
     let (text, encoding_note) = encoding::decode(bytes)?;
     file_format::reject_markup(&text)?;
+    json::reject_literal(&text)?;
     let mut grid = if json::is_json(&text) {
         json::read(&text, table)?
     } else {

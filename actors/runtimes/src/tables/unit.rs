@@ -70,6 +70,22 @@ const SHARED_SIGNS: &[(&str, &[&str])] = &[
     ("kr", &["SEK", "NOK", "DKK", "ISK"]),
 ];
 
+/// Currencies by their words in a column of currencies, where `pounds` are no weight; in lower case.
+const NAMES: &[(&str, &[&str])] = &[
+    ("$", &["us dollar", "us dollars", "u.s. dollar", "u.s. dollars", "us-dollar", "dollar", "dollars"]),
+    ("£", &["pound", "pounds", "pound sterling", "pounds sterling", "british pound", "british pounds"]),
+    ("¥", &["yen", "japanese yen"]),
+    ("₹", &["rupee", "rupees", "indian rupee", "indian rupees"]),
+    ("CHF", &["swiss franc", "swiss francs", "schweizer franken", "franken"]),
+    ("CAD", &["canadian dollar", "canadian dollars"]),
+    ("AUD", &["australian dollar", "australian dollars"]),
+    ("CNY", &["yuan", "renminbi", "chinese yuan"]),
+    ("PLN", &["zloty", "złoty", "polish zloty"]),
+    ("SEK", &["swedish krona", "swedish kronor", "svenska kronor"]),
+    ("NOK", &["norwegian krone", "norwegian kroner", "norske kroner"]),
+    ("DKK", &["danish krone", "danish kroner", "danske kroner"]),
+];
+
 /// Other codes of ISO 4217. Codes that are common English words (`ALL`, `TOP`, `CUP`) are left out.
 const CODES: &str = "AED AFN AMD ANG AOA ARS AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BSD BTN BWP BYN BZD CDF CLP \
     COP CRC CVE DJF DKK DOP DZD EGP ERN ETB FJD FKP GEL GHS GIP GMD GNF GTQ GYD HNL HRK HTG IDR IQD IRR ISK JMD JOD \
@@ -132,6 +148,22 @@ pub(crate) fn currency(text: &str) -> Option<Unit> {
     label.or_else(|| CODES.split(' ').find(|code| code.eq_ignore_ascii_case(&lower))).map(Unit::Currency)
 }
 
+/// Finds the currency of a sign, a code or its name in words.
+pub(crate) fn named_currency(text: &str) -> Option<Unit> {
+    let lower = text.trim().to_lowercase();
+    let named = || NAMES.iter().find(|(_, names)| names.contains(&lower.as_str()));
+    currency(text).or_else(|| named().map(|(label, _)| Unit::Currency(label)))
+}
+
+/// Finds the unit that a text in a column of units is, which is no currency. Its case distinguishes it only from another
+/// unit: `KG` is `kg`.
+pub(crate) fn measure(text: &str) -> Option<Unit> {
+    let text = text.trim();
+    let exact = OTHERS.iter().find(|unit| **unit == text);
+    let folded = || OTHERS.iter().find(|unit| unit.len() > 1 && unit.to_lowercase() == text.to_lowercase());
+    exact.or_else(folded).map(|unit| Unit::Other(unit))
+}
+
 /// Finds the unit or the scale that one word is.
 pub(crate) fn affix(word: &str) -> Option<Affix> {
     match word {
@@ -189,7 +221,7 @@ pub(crate) fn is_code(label: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Affix, Unit, affix, currency, reconcile, scaled_currency};
+    use super::{Affix, Unit, affix, currency, measure, named_currency, reconcile, scaled_currency};
 
     #[test]
     fn a_sign_and_its_code_are_one_currency() {
@@ -208,6 +240,24 @@ mod tests {
         for text in ["", "North", "ALL", "TOP", "Total"] {
             assert_eq!(currency(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_currency_in_words_is_that_of_its_code() {
+        for (text, expected) in
+            [("US Dollar", "$"), ("us dollars", "$"), ("Euros", "€"), ("Swiss francs", "CHF"), ("EUR", "€")]
+        {
+            assert_eq!(named_currency(text), Some(Unit::Currency(expected)), "{text}");
+        }
+        assert_eq!((named_currency("North"), currency("pounds")), (None, None));
+    }
+
+    #[test]
+    fn the_case_of_a_measure_is_free_unless_it_decides() {
+        for (text, expected) in [("KG", "kg"), ("Pcs", "pcs"), ("MB", "MB"), ("FT", "ft")] {
+            assert_eq!(measure(text), Some(Unit::Other(expected)), "{text}");
+        }
+        assert_eq!((measure("M"), measure("EUR"), measure("box")), (None, None, None));
     }
 
     #[test]

@@ -32,8 +32,10 @@ pub(super) fn classify_grid(mut grid: Grid, settings: &ClassifySettings) -> Resu
     let mut findings = Findings { notes, warnings, ..Findings::default() };
     let mut layout = layout::lay_out(grid, &mut findings)?;
     let labels = totals::label_rows(&layout.rows, &mut findings);
+    let mut settings = *settings;
+    settings.dates.file_order = columns::order_of_dates(&layout, &labels, &settings.dates);
     let joined = date_parts::join(&mut layout, &labels, &settings.dates, &mut findings);
-    let classification = columns::classify(&layout, &labels, joined.as_ref(), settings, &mut findings)?;
+    let classification = columns::classify(&layout, &labels, joined.as_ref(), &settings, &mut findings)?;
     let data = totals::find_data(&layout.rows, &labels, &classification.keys(), &mut findings);
     classification.check_returned(&layout, &labels, &data)?;
     Ok(ClassifiedGrid { layout, classification, data, findings })

@@ -18,7 +18,7 @@ use super::settings::ClassifySettings;
 use super::table::{Column, Dates, Kind, Row, Series};
 use super::totals::{Keys, Label};
 use super::units::{self, UnitColumn};
-use crate::tables::dates::{self, DateSettings, DateVerdict};
+use crate::tables::dates::{self, DateOrder, DateSettings, DateVerdict};
 use crate::tables::grid::{Cell, list};
 use crate::tables::note::{Note, invalid, lines, preview, unreadable};
 use crate::tables::unit::Unit;
@@ -31,7 +31,8 @@ pub(super) struct Classification {
     pub(super) numbers: Vec<Numbers>,
     /// The column that dates the rows.
     date: Option<usize>,
-    settings: ClassifySettings,
+    /// With what the file says about its dates.
+    pub(super) settings: ClassifySettings,
 }
 
 /// The cells of a column in the rows for which the mask is true.
@@ -42,6 +43,15 @@ fn cells_of<'a>(
 ) -> impl Iterator<Item = ColumnCell<'a>> {
     let rows = layout.rows.iter().enumerate().filter(move |(index, _)| mask(*index));
     rows.filter_map(move |(_, row)| Some(ColumnCell { line: row.line, cell: row.cells.get(column)? }))
+}
+
+/// The order of day and month that a column of the table has without doubt. Rows that may be totals are no evidence.
+pub(super) fn order_of_dates(layout: &Layout, labels: &[Option<Label>], settings: &DateSettings) -> Option<DateOrder> {
+    let columns = layout.names.iter().enumerate().map(|(index, name)| {
+        let cells = cells_of(layout, index, |row| labels.get(row).is_none_or(Option::is_none));
+        (name.as_str(), cells.map(|cell| (cell.line, cell.cell)).collect())
+    });
+    dates::order_of_file(columns, settings)
 }
 
 /// Decides what each column is, and reads the numbers. Rows that may be totals are no evidence.
@@ -257,7 +267,7 @@ impl Classification {
         let cells: Vec<(u64, &Cell)> =
             cells_of(layout, index, |row| data.get(row) == Some(&true)).map(|cell| (cell.line, cell.cell)).collect();
         match dates::classify_date_column(&column.name, &cells, &self.settings.dates) {
-            DateVerdict::Dates { values, notes } => {
+            DateVerdict::Dates { values, notes, order } => {
                 findings.notes.extend(notes);
                 let mut days = Vec::with_capacity(values.len());
                 for (value, (line, cell)) in values.into_iter().zip(&cells) {
@@ -265,7 +275,7 @@ impl Classification {
                         || format!("{} in column {} is not a date", preview(&text_of(cell)), preview(&column.name));
                     days.push(value.ok_or_else(|| invalid(*line, message()))?);
                 }
-                Ok(Some(Dates { column: index, days }))
+                Ok(Some(Dates { column: index, days, order }))
             }
             DateVerdict::Unreadable { line, message } => Err(invalid(line, message)),
             DateVerdict::NotDates | DateVerdict::Undated { .. } => Ok(None),
@@ -281,16 +291,14 @@ pub(super) fn make_series(
     findings: &mut Findings,
 ) -> Vec<Series> {
     let unit_columns = unit_columns(columns, rows);
+    let is_quantity =
+        |index: &usize| columns.get(*index).is_some_and(|column| meaning_of(&column.name) == Meaning::Quantity);
+    let quantities: Vec<usize> = all.iter().map(|numbers| numbers.column).filter(is_quantity).collect();
     let mut made = Vec::new();
     for numbers in all {
         let Some(name) = columns.get(numbers.column).map(|column| column.name.clone()) else { continue };
         let meaning = meaning_of(&name);
-        let applies = |unit: &&UnitColumn| {
-            if unit.has_currencies { meaning.may_be_money() } else { meaning == Meaning::Quantity }
-        };
-        // Of several columns of units, the nearest one belongs to the figures.
-        let unit_column =
-            unit_columns.iter().filter(applies).min_by_key(|unit| unit.column.abs_diff(numbers.column)).copied();
+        let unit_column = units::unit_column_of(numbers, (&name, meaning), &unit_columns, &quantities);
         let subject = units::Subject { name: &name, numbers, rows, unit_column };
         let split = units::split(&subject, findings);
         let Some(column) = columns.get_mut(numbers.column) else { continue };

@@ -73,6 +73,24 @@ impl Meaning {
     }
 }
 
+impl Meaning {
+    /// True if figures of this meaning may have a unit that is no currency, if the file says so.
+    pub(super) const fn may_be_quantity(self) -> bool {
+        match self {
+            Self::Quantity | Self::Level | Self::Amount | Self::Plan | Self::Unknown => true,
+            Self::Identifier
+            | Self::Calendar
+            | Self::Ratio
+            | Self::RatioOrAmount
+            | Self::Price
+            | Self::UnitPrice
+            | Self::Revenue
+            | Self::Profit
+            | Self::Cost => false,
+        }
+    }
+}
+
 /// Splits a name into its words in lower case: at every mark, and between `unit` and `Price` of `unitPrice`.
 fn words(name: &str) -> Vec<String> {
     let mut all = Vec::new();

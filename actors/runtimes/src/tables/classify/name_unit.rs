@@ -44,7 +44,7 @@ pub(super) fn unit_of_name(name: &str) -> NameUnit {
     if words.iter().any(is_share) {
         return NameUnit { unit: Some(Unit::Share("%")), scale: 0 };
     }
-    unit_at_end(&words).unwrap_or_default()
+    unit_at_end(&words).or_else(|| unit_at_start(&words)).unwrap_or_default()
 }
 
 /// The unit that is the complete text between brackets.
@@ -73,6 +73,26 @@ fn unit_at_end(words: &[&str]) -> Option<NameUnit> {
         let is_currency = matches!(unit.unit, Some(Unit::Currency(_)));
         (is_currency || (has_filler && unit.scale > 0)).then_some(unit)
     })
+}
+
+/// The currency that the first words of a name are: `USD amount`, `€ total`, `TEUR Umsatz`.
+fn unit_at_start(words: &[&str]) -> Option<NameUnit> {
+    /// Codes that are English words, too, in a name of capital letters.
+    const ENGLISH: [&str; 6] = ["TRY", "PEN", "MAD", "BAM", "LAK", "RON"];
+    /// Codes that are no words of any language, so that they are codes in small letters as well.
+    const IN_SMALL_LETTERS: [&str; 6] = ["usd", "eur", "gbp", "chf", "jpy", "sek"];
+    let (first, rest) = words.split_first()?;
+    let has_small_letters = rest.iter().any(|word| word.contains(char::is_lowercase));
+    let is_sign = first.contains(|c: char| !c.is_alphanumeric());
+    let is_code = first.len() >= 3
+        && first.bytes().all(|byte| byte.is_ascii_uppercase())
+        && (has_small_letters || !ENGLISH.contains(first));
+    let has_other = rest.iter().any(|word| currency(word).is_some());
+    if has_other || !(is_sign || is_code || IN_SMALL_LETTERS.contains(first)) {
+        return None;
+    }
+    let units = (1..words.len()).rev().filter_map(|end| read(words.get(..end)?));
+    units.into_iter().find(|unit| matches!(unit.unit, Some(Unit::Currency(_))))
 }
 
 fn is_filler(word: &str) -> bool {
@@ -129,12 +149,25 @@ mod tests {
             ("% of total", "%"),
             ("growth_pct", "%"),
             ("Betrag CHF", "CHF"),
+            ("USD amount", "$"),
+            ("EUR AMOUNT", "€"),
+            ("gbp_total", "£"),
+            ("€ revenue", "€"),
+            ("TEUR Umsatz", "k€"),
+            ("USD m revenue", "M$"),
+            ("PEN sales", "PEN"),
         ] {
             assert_eq!(label(name).as_deref(), Some(unit), "{name}");
         }
         for name in [
             "units",
             "try",
+            "try count",
+            "TRY COUNT",
+            "PEN SALES",
+            "EUR/USD rate",
+            "Total amount",
+            "rs total",
             "Amount (net)",
             "Price (€/kg)",
             "Size (M)",

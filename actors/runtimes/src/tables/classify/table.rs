@@ -42,6 +42,8 @@ pub(crate) struct Dates {
     pub(crate) column: usize,
     /// One day for each row.
     pub(crate) days: Vec<Date>,
+    /// How the order of day and month was assumed, if the days do not decide it.
+    pub(crate) order: Option<Note>,
 }
 
 /// What a column is.

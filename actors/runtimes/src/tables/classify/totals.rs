@@ -8,24 +8,25 @@ use super::figure::{Form, form_of};
 use super::findings::Findings;
 use crate::tables::decimal::Decimal;
 use crate::tables::grid::{Cell, GridRow};
-use crate::tables::note::Note;
+use crate::tables::note::{Note, lines};
 
+mod ends;
 mod labels;
 mod report;
 mod sums;
 
 pub(super) use labels::Label;
 use report::TotalRows;
-use sums::{Sums, Values, is_statistic};
+use sums::{Statistic, Sums, Values, is_statistic};
 
-/// Rows above a row without a label, from which its sum is no coincidence.
-const ROWS_ABOVE_MIN: usize = 3;
 /// Totals after which the rows of another total may begin: those of the outer levels, and the newest.
 const STARTS_MAX: usize = 64;
 /// Rows at the end of a table among which `Max` is a statistic; elsewhere it is a name.
 const EXTREMES_AT_END: usize = 10;
-/// Rows for each row of means, at least: a mean describes several rows.
-const STATISTIC_ROWS_MIN: usize = 3;
+/// Rows that a row of means describes, at least.
+const DESCRIBED_ROWS_MIN: usize = 2;
+/// Newest totals after which the rows that a row of means describes may begin.
+const STATISTIC_STARTS_MAX: usize = 4;
 /// Rows of statistics that are compared with the rows above them.
 const STATISTICS_MAX: usize = 20;
 
@@ -44,11 +45,12 @@ pub(super) fn label_rows(rows: &[GridRow], findings: &mut Findings) -> Vec<Optio
             label.filter(|label| *label != Label::Extreme || is_at_end(index))
         })
         .collect();
-    let statistics = labels.iter().flatten().filter(|label| **label == Label::Statistic).count();
-    if statistics * STATISTIC_ROWS_MIN > rows.len() && statistics > 1 {
-        // As frequent as this, `Average` is a value like others.
-        labels.iter_mut().filter(|label| **label == Some(Label::Statistic)).for_each(|label| *label = None);
+    // Rows of data with nothing but labels below them leave no doubt.
+    let unlabelled = labels.iter().take_while(|label| label.is_none()).count();
+    if unlabelled >= DESCRIBED_ROWS_MIN && labels.iter().skip(unlabelled).all(Option::is_some) {
+        return labels;
     }
+    return_statistics(rows, &mut labels, findings);
     let labelled = labels.iter().flatten().filter(|label| **label >= Label::Possible).count();
     if labelled * 2 <= rows.len() {
         return labels;
@@ -61,6 +63,28 @@ pub(super) fn label_rows(rows: &[GridRow], findings: &mut Findings) -> Vec<Optio
     );
     findings.warn(Note::new(message).at_line(first));
     vec![None; rows.len()]
+}
+
+/// Takes the labels of means from the rows of a table where they are as frequent as values.
+fn return_statistics(rows: &[GridRow], labels: &mut [Option<Label>], findings: &mut Findings) {
+    let unlabelled = labels.iter().filter(|label| label.is_none()).count();
+    let statistics = labels.iter().filter(|label| **label == Some(Label::Statistic)).count();
+    if unlabelled >= DESCRIBED_ROWS_MIN && statistics * 2 <= rows.len() {
+        return;
+    }
+    let mut returned = Vec::new();
+    for (label, row) in labels.iter_mut().zip(rows).filter(|(label, _)| **label == Some(Label::Statistic)) {
+        *label = None;
+        returned.push(row.line);
+    }
+    returned.dedup();
+    if let Some(first) = returned.first() {
+        let message = format!(
+            "Rows labelled as means are counted, because means are fewer than the rows that they describe: {}.",
+            lines(&returned)
+        );
+        findings.warn(Note::new(message).at_line(*first));
+    }
 }
 
 /// The columns that the search for totals compares.
@@ -86,15 +110,13 @@ pub(super) fn find_data(
         // The subtotals of groups with several rows show that those of groups with one row are subtotals too.
         search = Search::run(&table, true);
     }
-    if let Some(last) = search.data.iter().rposition(|is_data| *is_data)
-        && search.totals.labelled.is_empty()
-        && let Some(row) = rows.get(last)
+    if search.totals.labelled.is_empty()
+        && let Some(total) = ends::find_total(&table, &search.data, findings)
+        && let Some(entry) = search.data.get_mut(total)
     {
-        let is_total = check_last(&table, last, &search.data, findings);
-        if is_total && let Some(entry) = search.data.get_mut(last) {
-            search.totals.by_sum.push(row.line);
-            *entry = false;
-        }
+        *entry = false;
+        search.totals.by_sum.push(total);
+        search.totals.by_sum.sort_unstable();
     }
     search.totals.report(rows, findings);
     search.data
@@ -118,6 +140,12 @@ impl RowsOfTable<'_> {
         (form_of(&text) != Form::NoValue).then_some(text)
     }
 
+    /// The statistics that the texts of a row name.
+    fn statistics(&self, row: usize) -> Vec<Statistic> {
+        let cells = self.rows.get(row).map_or(&[][..], |row| &row.cells);
+        cells.iter().filter_map(|cell| labels::statistic_of(&text_of(cell))).collect()
+    }
+
     /// True if the row lacks what describes the other rows: the date, or every text.
     fn is_blank(&self, row: usize) -> bool {
         let is_blank = |column: &usize| self.key(row, *column).is_none();
@@ -135,33 +163,6 @@ impl RowsOfTable<'_> {
         };
         !blank.is_empty() && !filled.is_empty() && group.iter().all(is_of_group)
     }
-}
-
-/// The last row of data may be a total whose label is in a language that is not known here.
-fn check_last(table: &RowsOfTable<'_>, last: usize, data: &[bool], findings: &mut Findings) -> bool {
-    let keys = table.keys;
-    let mut above = Sums::new(keys.numbers.len());
-    for index in (0..last).filter(|index| data.get(*index) == Some(&true)) {
-        above.add(&table.values(index));
-    }
-    let Some(row) = table.rows.get(last) else { return false };
-    if above.rows < 2 || !above.equal(&table.values(last)) {
-        return false;
-    }
-    let has_own_label = keys.keys.iter().filter(|column| Some(**column) != keys.date).any(|column| {
-        let text = |row: &GridRow| row.cells.get(*column).map(|cell| text_of(cell).into_owned());
-        !table.rows.iter().take(last).any(|other| text(other) == text(row))
-    });
-    if above.rows >= ROWS_ABOVE_MIN && has_own_label && keys.date.is_none() {
-        return true;
-    }
-    let message = format!(
-        "Line {} equals the sum of the rows above it. It is counted, because it does not look like a total otherwise; if it \
-         is one, remove it or label it `Total`.",
-        row.line
-    );
-    findings.warn(Note::new(message).at_line(row.line));
-    false
 }
 
 /// Where the rows of a total may begin: after an earlier total, or at the first row.
@@ -184,6 +185,8 @@ struct Search {
     /// True if a subtotal was recognised by its group.
     has_groups: bool,
     statistics: usize,
+    /// The first of the rows at the end of the table that all have labels.
+    labelled_end: usize,
     data: Vec<bool>,
     totals: TotalRows,
 }
@@ -202,12 +205,13 @@ impl Search {
             has_single_groups,
             has_groups: false,
             statistics: 0,
+            labelled_end: table.labels.iter().rposition(Option::is_none).map_or(0, |last| last + 1),
             data: vec![true; table.rows.len()],
             totals: TotalRows::default(),
         };
-        for (index, (row, label)) in table.rows.iter().zip(table.labels).enumerate() {
+        for (index, label) in table.labels.iter().enumerate() {
             let values = table.values(index);
-            if search.check_row(table, (index, row), *label, &values) {
+            if search.check_row(table, index, *label, &values) {
                 if let Some(entry) = search.data.get_mut(index) {
                     *entry = false;
                 }
@@ -227,7 +231,7 @@ impl Search {
     fn check_row(
         &mut self,
         table: &RowsOfTable<'_>,
-        (index, row): (usize, &GridRow),
+        index: usize,
         label: Option<Label>,
         values: &[Option<Decimal>],
     ) -> bool {
@@ -236,27 +240,37 @@ impl Search {
             Some(Label::Certain) => {
                 let is_sum = self.find_start(1, |sums| sums.equal_or_zero(values)).is_some();
                 let agrees = !has_figures || is_sum || self.complete.equal_or_zero(values);
-                if agrees { &mut self.totals.labelled } else { &mut self.totals.differing }.push(row.line);
+                if agrees { &mut self.totals.labelled } else { &mut self.totals.differing }.push(index);
                 true
             }
             Some(Label::Possible) => {
                 let is_sum = self.find_start(1, |sums| sums.equal(values)).is_some() || self.complete.equal(values);
-                if is_sum { &mut self.totals.labelled } else { &mut self.totals.counted }.push(row.line);
-                is_sum
+                // `Total incl. VAT` below `Total`, at the end of a table, is another total and no row of data.
+                let continues_totals = index >= self.labelled_end
+                    && index.checked_sub(1).is_some_and(|above| self.data.get(above) == Some(&false));
+                let (list, is_total) = match (is_sum, continues_totals) {
+                    (true, _) => (&mut self.totals.labelled, true),
+                    (false, true) => (&mut self.totals.differing, true),
+                    (false, false) => (&mut self.totals.counted, false),
+                };
+                list.push(index);
+                is_total
             }
             Some(Label::Statistic | Label::Extreme) if has_figures && self.is_statistic(table, index, values) => {
-                self.totals.statistics.push(row.line);
+                self.totals.statistics.push(index);
                 true
             }
             Some(Label::Statistic) => {
-                self.totals.counted.push(row.line);
+                self.totals.counted_statistics.push(index);
                 false
             }
             // `Max` may be a name, whose rows may have a subtotal like others.
             None | Some(Label::Extreme) if has_figures => {
                 let is_total = self.is_unlabelled_total(table, index, values);
                 if is_total {
-                    self.totals.by_sum.push(row.line);
+                    self.totals.by_sum.push(index);
+                } else if label.is_some() && index >= self.labelled_end {
+                    self.totals.counted_statistics.push(index);
                 }
                 is_total
             }
@@ -287,18 +301,32 @@ impl Search {
         heads_group
     }
 
-    /// True if the figures of a row are one statistic of the rows above it, or of those since the last total.
+    /// True if the figures of a row are the statistic of its label: of the rows above it or of those since one of
+    /// the last totals; above all data, of all rows without a label.
     fn is_statistic(&mut self, table: &RowsOfTable<'_>, index: usize, values: &[Option<Decimal>]) -> bool {
         self.statistics += 1;
         if self.statistics > STATISTICS_MAX {
             return false;
         }
-        let last = self.starts.last().map_or(0, |start| start.row);
-        [0, last].into_iter().any(|start| {
-            let rows: Vec<Values> =
-                (start..index).filter(|row| self.data.get(*row) == Some(&true)).map(|row| table.values(row)).collect();
-            is_statistic(&rows, values)
-        })
+        let statistics = table.statistics(index);
+        let is_described = |rows: Vec<Values>| statistics.iter().any(|one| is_statistic(*one, &rows, values));
+        let newest = self.starts.iter().rev().take(STATISTIC_STARTS_MAX).map(|start| start.row);
+        let mut starts: Vec<usize> = std::iter::once(0).chain(newest).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        // A row that is labelled as a statistic and is none describes nothing, and is not described either.
+        let is_described_row = |row: &usize| match table.labels.get(*row).copied().flatten() {
+            Some(Label::Statistic) => false,
+            Some(Label::Extreme) => *row < self.labelled_end,
+            Some(Label::Possible | Label::Certain) | None => true,
+        };
+        let is_data = |row: &usize| self.data.get(*row) == Some(&true) && is_described_row(row);
+        let is_unlabelled = |row: &usize| table.labels.get(*row).is_some_and(Option::is_none);
+        starts
+            .into_iter()
+            .any(|start| is_described((start..index).filter(is_data).map(|row| table.values(row)).collect()))
+            || self.all.rows == 0
+                && is_described((0..table.rows.len()).filter(is_unlabelled).map(|row| table.values(row)).collect())
     }
 }
 

@@ -63,8 +63,8 @@ pub(crate) fn typed_table(grid: Grid, settings: &ClassifySettings) -> Result<Typ
     if rows == 0 {
         return Err(unreadable("the file has no rows of data besides its totals"));
     }
-    let source = Source { layout: &layout, data: &data, settings };
-    let Classification { columns: decided, numbers, .. } = classification;
+    let Classification { columns: decided, numbers, settings, .. } = classification;
+    let source = Source { layout: &layout, data: &data, settings: &settings };
     let mut columns = Vec::with_capacity(decided.len());
     for (index, column) in decided.into_iter().enumerate() {
         let figures = numbers.iter().find(|numbers| numbers.column == index);
@@ -120,7 +120,7 @@ impl Source<'_> {
         let cells: Vec<(u64, &Cell)> = rows.filter_map(|row| Some((row.line, row.cells.get(index)?))).collect();
         let plain = |cell: &Cell| Some(text_of(cell).into_owned()).filter(|text| !text.is_empty());
         if kind == Kind::Date
-            && let DateVerdict::Dates { values, notes } =
+            && let DateVerdict::Dates { values, notes, .. } =
                 dates::classify_date_column(name, &cells, &self.settings.dates)
         {
             findings.notes.extend(notes);

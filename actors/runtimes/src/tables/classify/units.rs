@@ -2,10 +2,11 @@
 //! are never added up.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::figure::{Form, form_of};
 use super::findings::Findings;
+use super::meaning::Meaning;
 use super::name_unit::{NameUnit, unit_of_name};
 use super::numbers::Numbers;
 use super::table::Row;
@@ -16,6 +17,10 @@ use crate::tables::unit::{self, Affix, Unit};
 
 /// Maximum units of one column.
 const UNITS_MAX: usize = 40;
+/// Distinct texts up to which a column that is named like one of units has units, also if they are not known.
+const NAMED_UNITS_MAX: usize = 12;
+/// Maximum characters of such a text.
+const NAMED_UNIT_CHARS_MAX: usize = 16;
 /// The label of figures without a unit in a column where others have one.
 const NO_UNIT: &str = "no unit";
 
@@ -52,19 +57,96 @@ pub(super) fn names_currency(name: &str) -> bool {
     lower.split(|c: char| !c.is_alphanumeric()).any(|word| WORDS.contains(&word))
 }
 
-/// Determines whether the texts of a column are units: currencies by their content or by the name of the
-/// column, other units by their content.
+/// True if the name of a column is nothing but a word for units.
+fn names_unit(name: &str) -> bool {
+    const NAMES: [&str; 31] = [
+        "unit",
+        "units",
+        "uom",
+        "u o m",
+        "unit of measure",
+        "unit of measurement",
+        "units of measure",
+        "measurement unit",
+        "measure unit",
+        "base unit",
+        "quantity unit",
+        "qty unit",
+        "amount unit",
+        "einheit",
+        "einheiten",
+        "mengeneinheit",
+        "maßeinheit",
+        "masseinheit",
+        "unité",
+        "unité de mesure",
+        "unidad",
+        "unidad de medida",
+        "unità",
+        "unità di misura",
+        "unidade",
+        "eenheid",
+        "enhet",
+        "enhed",
+        "jednostka",
+        "jednostka miary",
+        "yksikkö",
+    ];
+    let lower = name.to_lowercase();
+    let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    NAMES.contains(&words.join(" ").as_str())
+}
+
+/// Determines whether the texts of a column are units: currencies by their content or by the name of the column, other
+/// units by their content, or by the name if the texts are few and short.
 pub(super) fn unit_column<'a>(
     column: usize,
     name: &str,
     mut texts: impl Iterator<Item = &'a str> + Clone,
 ) -> Option<UnitColumn> {
     texts.clone().next()?;
-    if names_currency(name) || texts.clone().all(|text| unit::currency(text).is_some()) {
+    if names_currency(name) || texts.clone().all(|text| unit::named_currency(text).is_some()) {
         return Some(UnitColumn { column, has_currencies: true });
     }
-    let is_unit = |text: &str| matches!(unit::affix(text), Some(Affix::Unit(Unit::Other(_))));
-    texts.all(is_unit).then_some(UnitColumn { column, has_currencies: false })
+    let is_unit = |text: &str| unit::measure(text).is_some();
+    let is_named = || {
+        let is_short = |text: &str| {
+            text.chars().count() <= NAMED_UNIT_CHARS_MAX && (is_unit(text) || !text.contains(char::is_numeric))
+        };
+        let distinct: BTreeSet<String> = texts.clone().map(fold).collect();
+        texts.clone().all(is_short) && distinct.len() <= NAMED_UNITS_MAX
+    };
+    let is_column = (names_unit(name) && is_named()) || texts.all(is_unit);
+    is_column.then_some(UnitColumn { column, has_currencies: false })
+}
+
+/// The column of units that a column of figures has. Figures of several columns of units have the nearest one.
+pub(super) fn unit_column_of(
+    numbers: &Numbers,
+    (name, meaning): (&str, Meaning),
+    units: &[UnitColumn],
+    quantities: &[usize],
+) -> Option<UnitColumn> {
+    let states_currency = matches!(unit_of_name(name).unit, Some(Unit::Currency(_)));
+    let applies = |unit: &&UnitColumn| {
+        if unit.has_currencies {
+            return meaning.may_be_money();
+        }
+        // Where a column has quantities, an amount is money, unless the unit follows it.
+        let is_described = quantities.is_empty() || numbers.column + 1 == unit.column;
+        meaning == Meaning::Quantity || (meaning.may_be_quantity() && is_described && !states_currency)
+    };
+    let distance = |unit: &&UnitColumn| (!unit.has_currencies, unit.column.abs_diff(numbers.column));
+    units.iter().filter(applies).min_by_key(distance).copied()
+}
+
+/// A text by which two spellings of one unit are equal: without its case and its plural.
+fn fold(text: &str) -> String {
+    let lower = text.trim().to_lowercase();
+    match lower.strip_suffix('s') {
+        Some(singular) if singular.chars().count() > 2 => singular.to_owned(),
+        Some(_) | None => lower,
+    }
 }
 
 /// One unit of a column, with the values that have it.
@@ -97,7 +179,7 @@ pub(super) struct Subject<'a> {
 pub(super) fn split(subject: &Subject<'_>, findings: &mut Findings) -> Vec<UnitSeries> {
     let name_unit = unit_of_name(subject.name);
     // With the index and the line of the first row: several rows of a file may be on one line.
-    let mut series: BTreeMap<Cow<'_, str>, (UnitSeries, (usize, u64))> = BTreeMap::new();
+    let mut series: BTreeMap<String, (UnitSeries, (usize, u64))> = BTreeMap::new();
     let rows = subject.numbers.values.len();
     let mut contradiction: Option<(u64, &str, &str)> = None;
     for (index, row) in subject.rows.iter().enumerate() {
@@ -113,7 +195,7 @@ pub(super) fn split(subject: &Subject<'_>, findings: &mut Findings) -> Vec<UnitS
         if value.is_zero() && own.is_none() && unit.label.is_empty() && !subject.numbers.units.is_empty() {
             continue;
         }
-        let (entry, _) = series.entry(unit.label.clone()).or_insert_with(|| {
+        let (entry, _) = series.entry(unit.key()).or_insert_with(|| {
             let label = (!unit.label.is_empty()).then(|| unit.label.clone().into_owned());
             (
                 UnitSeries {
@@ -145,6 +227,8 @@ pub(super) fn split(subject: &Subject<'_>, findings: &mut Findings) -> Vec<UnitS
 /// The unit of one figure.
 struct RowUnit<'a> {
     label: Cow<'a, str>,
+    /// True if it is one of the units that are known here.
+    is_known: bool,
     is_currency: bool,
     is_share: bool,
 }
@@ -152,11 +236,16 @@ struct RowUnit<'a> {
 impl RowUnit<'_> {
     fn known(unit: Unit) -> Self {
         let (is_currency, is_share) = (matches!(unit, Unit::Currency(_)), matches!(unit, Unit::Share(_)));
-        Self { label: Cow::Borrowed(unit.label()), is_currency, is_share }
+        Self { label: Cow::Borrowed(unit.label()), is_known: true, is_currency, is_share }
     }
 
     const fn none() -> Self {
-        Self { label: Cow::Borrowed(""), is_currency: false, is_share: false }
+        Self { label: Cow::Borrowed(""), is_known: true, is_currency: false, is_share: false }
+    }
+
+    /// A text by which units are equal. The first spelling of an unknown one is its label.
+    fn key(&self) -> String {
+        if self.is_known { self.label.clone().into_owned() } else { fold(&self.label) }
     }
 }
 
@@ -174,17 +263,31 @@ fn unscaled_unit<'a>(subject: &Subject<'a>, row: &'a Row, own: Option<Unit>, nam
     let stated = subject.unit_column.and_then(|column| row.cells.get(column.column)).map(String::as_str);
     let stated = stated.filter(|text| form_of(text) != Form::NoValue);
     match (own, stated) {
-        (Some(own @ Unit::Currency(sign)), Some(text)) => match unit::currency(text) {
+        (Some(own @ Unit::Currency(sign)), Some(text)) => match unit::named_currency(text) {
             Some(Unit::Currency(code)) => RowUnit::known(unit::reconcile(sign, code).map_or(own, Unit::Currency)),
             Some(Unit::Share(_) | Unit::Other(_)) | None => RowUnit::known(own),
         },
         (Some(own), _) => RowUnit::known(own),
-        (None, Some(text)) => match unit::affix(text) {
-            Some(Affix::Unit(unit)) => RowUnit::known(unit),
-            Some(Affix::Scale(_)) | None => RowUnit { label: Cow::Borrowed(text), is_currency: true, is_share: false },
-        },
+        (None, Some(text)) => stated_unit(text, subject.unit_column.is_some_and(|column| column.has_currencies)),
         (None, None) => name_unit.map_or(RowUnit::none(), RowUnit::known),
     }
+}
+
+/// The unit that a text in a column of units is.
+fn stated_unit(text: &str, is_currency: bool) -> RowUnit<'_> {
+    let (first, second) = if is_currency {
+        (unit::named_currency(text), unit::measure(text))
+    } else {
+        (unit::measure(text), unit::named_currency(text))
+    };
+    let share = match unit::affix(text) {
+        Some(Affix::Unit(unit @ Unit::Share(_))) => Some(unit),
+        Some(Affix::Unit(Unit::Currency(_) | Unit::Other(_)) | Affix::Scale(_)) | None => None,
+    };
+    first
+        .or(second)
+        .or(share)
+        .map_or(RowUnit { label: Cow::Borrowed(text), is_known: false, is_currency, is_share: false }, RowUnit::known)
 }
 
 /// Decides what to do with the figures of each unit, and reports it.
@@ -243,3 +346,6 @@ fn join(subject: &Subject<'_>, bare: usize, mut all: Vec<(UnitSeries, u64)>, fin
     findings.note(Note::new(message).at_line(line).in_column(subject.name));
     series
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Whether `03/04/2024` is in March or in April: a property of the column. One day above 12 decides it, and
-//! the formats that match fewer cells are no candidates here. Among the others, the caller, the order of the
-//! rows, the regularity of the days and the convention of the file decide, in this sequence, and a note states
-//! how.
+//! the formats that match fewer cells are no candidates here. Among the others, the caller, the other columns of
+//! the file, the order of the rows, the regularity of the days and the convention of the file decide, in this
+//! sequence, and a note states how.
 
 use std::collections::BTreeSet;
 
@@ -93,6 +93,12 @@ pub(super) fn choose(
     }
     if let Some(stated) = all.iter().find(|candidate| order_of(candidate.format) == settings.order) {
         return Some((stated.format, None));
+    }
+    let of_file =
+        all.iter().find(|candidate| settings.file_order.is_some_and(|order| order_of(candidate.format) == Some(order)));
+    if let Some(candidate) = of_file {
+        let reason = "the dates of another column of the file can only be read so";
+        return Some((candidate.format, note(name, days, candidate, reason)));
     }
     // Where the year may be first, `31/10/24` has a year for each day of a month.
     let years = all.iter().map(Candidate::years).min().unwrap_or_default();

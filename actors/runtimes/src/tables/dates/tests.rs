@@ -1,6 +1,8 @@
 //! Columns of dates, as files have them.
 
-use super::{DateOrder, DateSettings, DateVerdict, FiscalYear, NamedBy, classify_date_column, looks_like_date};
+use super::{
+    DateOrder, DateSettings, DateVerdict, FiscalYear, NamedBy, classify_date_column, looks_like_date, order_of_file,
+};
 use crate::tables::grid::Cell;
 
 fn classify_cells(name: &str, cells: &[Cell], settings: DateSettings) -> DateVerdict {
@@ -15,7 +17,7 @@ fn classify(name: &str, texts: &[&str]) -> DateVerdict {
 
 /// The dates and the notes of a column that has dates.
 fn dates(verdict: DateVerdict) -> (Vec<String>, String) {
-    let DateVerdict::Dates { values, notes } = verdict else { panic!("{verdict:?}") };
+    let DateVerdict::Dates { values, notes, .. } = verdict else { panic!("{verdict:?}") };
     let date = |value: Option<jiff::civil::Date>| value.map_or_else(|| "none".to_owned(), |date| date.to_string());
     let notes: Vec<String> = notes.into_iter().map(|note| note.message).collect();
     (values.into_iter().map(date).collect(), notes.join("\n"))
@@ -141,6 +143,29 @@ fn the_caller_decides_where_the_column_does_not() {
         let (values, notes) = dates(classify_cells("Date", &cells, settings));
         assert_eq!((values[0].as_str(), notes.as_str()), (expected, ""));
     }
+}
+
+#[test]
+fn another_column_of_the_file_decides_where_the_column_does_not() {
+    let columns = |texts: &[[&str; 2]]| -> Option<DateOrder> {
+        let cells: Vec<Vec<Cell>> =
+            texts.iter().map(|texts| texts.iter().map(|text| Cell::from_text(text)).collect()).collect();
+        let columns = cells.iter().map(|cells| ("Date", (2..).zip(cells).collect()));
+        order_of_file(columns, &DateSettings::default())
+    };
+    let (open, first, second) =
+        (["05/10/2024", "06/11/2024"], ["25/10/2024", "26/11/2024"], ["10/25/2024", "11/26/2024"]);
+    assert_eq!(columns(&[open, first]), Some(DateOrder::DayFirst));
+    assert_eq!(columns(&[second, open]), Some(DateOrder::MonthFirst));
+    assert_eq!((columns(&[open]), columns(&[first, second])), (None, None));
+    assert_eq!(columns(&[["2024-10-25", "2024-10-26"], ["25/10/2024", "soon"]]), None);
+    let settings = DateSettings { file_order: Some(DateOrder::DayFirst), ..DateSettings::default() };
+    let cells = open.map(Cell::from_text);
+    let (values, notes) = dates(classify_cells("Date", &cells, settings));
+    assert_eq!(values, ["2024-10-05", "2024-11-06"]);
+    assert!(notes.contains("day-first") && notes.contains("another column"), "{notes}");
+    let stated = DateSettings { order: Some(DateOrder::MonthFirst), ..settings };
+    assert_eq!(dates(classify_cells("Date", &cells, stated)).0, ["2024-05-10", "2024-06-11"]);
 }
 
 #[test]

@@ -146,10 +146,7 @@ impl Data<'_> {
             (Some(quarter), Some((from, to))) => {
                 let rows = self.rows_in(&quarter);
                 if rows.is_empty() {
-                    let message = format!("the data has no rows in {quarter}; it has {from} to {to}");
-                    let details =
-                        json!({ "period": quarter.to_string(), "from": from.to_string(), "to": to.to_string() });
-                    return Err(Cause::new(ErrorCode::NoDataForPeriod, message).with_details(details));
+                    return Err(self.no_rows(&quarter, (from, to)));
                 }
                 Ok((period_fact(&quarter, rows.len()), rows))
             }
@@ -162,6 +159,23 @@ impl Data<'_> {
                 Ok((PeriodFact { label, from: None, to: None, rows: all.len() as u64 }, all))
             }
         }
+    }
+
+    /// The error for a quarter without rows. If the order of day and month was assumed, another one may have some.
+    fn no_rows(&self, quarter: &Period, (from, to): (Date, Date)) -> Cause {
+        let dates = self.table.dates.as_ref();
+        let column = dates.and_then(|dates| self.table.columns.get(dates.column)).map(|column| column.name.as_str());
+        let order = dates.and_then(|dates| dates.order.as_ref());
+        let assumed = order.map(|note| format!(". {}", note.message)).unwrap_or_default();
+        let message = format!("the data has no rows in {quarter}; it has {from} to {to}{assumed}");
+        let details = json!({
+            "period": quarter.to_string(),
+            "from": from.to_string(),
+            "to": to.to_string(),
+            "column": column,
+            "order_assumed": order.is_some(),
+        });
+        Cause::new(ErrorCode::NoDataForPeriod, message).with_details(details)
     }
 
     /// The error for a quarter of a table that no column dates: it names the column that comes closest.

@@ -33,6 +33,19 @@ pub(super) fn is_json(text: &str) -> bool {
     }
 }
 
+/// Rejects a file that is nothing but `null` or a truth value, as a service without data answers.
+///
+/// # Errors
+/// `invalid_data` with the value.
+pub(super) fn reject_literal(text: &str) -> Result<(), Cause> {
+    match text.trim() {
+        value @ ("null" | "true" | "false") => {
+            Err(unreadable(format!("the file is the JSON value `{value}`, which has no records")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Reads the text.
 ///
 /// # Errors

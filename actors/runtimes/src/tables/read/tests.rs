@@ -130,3 +130,11 @@ fn delimited_text_has_one_table_without_a_name() {
     assert_eq!(cause.code, ErrorCode::InvalidInput);
     assert_eq!(grid(CSV.as_bytes()).rows[1].cells[1], Cell::Text("5".to_owned()));
 }
+
+#[test]
+fn a_file_that_is_one_json_literal_says_what_it_is() {
+    for (text, value) in [("null", "`null`"), (" true\n", "`true`"), ("false", "`false`")] {
+        let cause = read(text.as_bytes(), None).unwrap_err();
+        assert!(cause.message.contains(value) && cause.message.contains("no records"), "{cause}");
+    }
+}

@@ -1,5 +1,7 @@
 //! Labels of total rows in several languages.
 
+use super::sums::Statistic;
+
 /// How certainly a text is the label of a total.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::tables::classify) enum Label {
@@ -36,14 +38,27 @@ const WORDS: &str = "total|totals|subtotal|sum|summe|gesamt|ergebnis|zwischensum
 /// Words that are a label only if they are the complete text.
 const WHOLE: &str = "all|alle|overall|tous|toutes|todos|todas|tutti|alles|alla";
 
-/// Words for a mean, as the complete text or as its last word.
-const STATISTICS: &str = "average|averages|avg|mean|median|durchschnitt|mittelwert|mittel|schnitt|ø|moyenne|médiane|\
-    media|mediana|promedio|gemiddelde|gemiddeld|medel|medelvärde|snitt|gjennomsnitt|gennemsnit|keskiarvo|średnia|\
-    průměr|ortalama|среднее|平均|평균";
+/// Names of all that a table divides, as the complete text.
+const WHOLE_NAMES: &str = "world|worldwide|global|company|group|everything|everyone|welt|weltweit|firma|gruppe|konzern|\
+    unternehmen|monde|groupe|société|mundo|empresa|grupo|mondo|azienda|gruppo|wereld|bedrijf|groep|koncern|svet|świat";
 
-/// Words for an extreme or a count, as the complete text. `N` is none of them: it is more often a region or an answer.
-const EXTREMES: &str = "max|maximum|maximal|min|minimum|minimal|count|counts|number|anzahl|nombre|número|aantal|antal|\
-    最大|最小|件数";
+/// Words for a mean, as the complete text or as its last word.
+const MEANS: &str = "average|averages|avg|mean|durchschnitt|mittelwert|mittel|schnitt|ø|moyenne|media|promedio|\
+    gemiddelde|gemiddeld|medel|medelvärde|snitt|gjennomsnitt|gennemsnit|keskiarvo|średnia|průměr|\
+    ortalama|среднее|平均|평균";
+
+/// Words for a median, as the complete text or as its last word.
+const MEDIANS: &str = "median|médiane|mediane|mediana|mediaan|mediaani|medián|medyan|медиана|中央値|中位数";
+
+/// Words for extremes, as the complete text.
+const MAXIMA: &str = "max|maximum|maximal|最大";
+const MINIMA: &str = "min|minimum|minimal|最小";
+
+/// Words for a count, as the complete text. `N` is none of them: it is more often a region or an answer.
+const COUNTS: &str = "count|counts|number|anzahl|nombre|número|aantal|antal|件数";
+
+/// Words of a text from which it is a sentence, where a word for a total labels nothing unless it is at an end.
+const SENTENCE_WORDS_MIN: usize = 7;
 
 /// Maximum characters of a label.
 const LABEL_CHARS_MAX: usize = 60;
@@ -60,10 +75,8 @@ pub(super) fn label_of(text: &str) -> Option<Label> {
     if !has_word || text.len() > LABEL_CHARS_MAX * 4 {
         return None;
     }
-    let lower = text.to_lowercase();
-    let words: Vec<&str> =
-        lower.split(|c: char| !c.is_alphanumeric() && c != '∑').filter(|word| !word.is_empty()).collect();
-    let plain = words.join(" ");
+    let plain = plain(text);
+    let words: Vec<&str> = plain.split(' ').collect();
     if has(LABELS, &plain) {
         return Some(Label::Certain);
     }
@@ -72,20 +85,51 @@ pub(super) fn label_of(text: &str) -> Option<Label> {
     if begins {
         return Some(Label::Certain);
     }
-    let is_outer = |word: &&str| has(WORDS, word);
-    let is_possible = has(WHOLE, &plain) || words.first().is_some_and(is_outer) || words.last().is_some_and(is_outer);
+    let is_total = |word: &&str| has(WORDS, word);
+    let is_possible = has(WHOLE, &plain)
+        || words.first().is_some_and(is_total)
+        || words.last().is_some_and(is_total)
+        || (words.len() < SENTENCE_WORDS_MIN && words.iter().any(is_total));
     if is_possible {
         return Some(Label::Possible);
     }
-    if words.last().is_some_and(|word| has(STATISTICS, word)) {
-        return Some(Label::Statistic);
-    }
-    has(EXTREMES, &plain).then_some(Label::Extreme)
+    statistic_of_plain(&plain).map(|statistic| match statistic {
+        Statistic::Mean | Statistic::Median => Label::Statistic,
+        Statistic::Minimum | Statistic::Maximum | Statistic::Count => Label::Extreme,
+    })
+}
+
+/// The words of a text in lower case, separated by single spaces.
+fn plain(text: &str) -> String {
+    let lower = text.to_lowercase();
+    let words = lower.split(|c: char| !c.is_alphanumeric() && c != '∑').filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The statistic that a text is the label of.
+pub(super) fn statistic_of(text: &str) -> Option<Statistic> {
+    if text.len() > LABEL_CHARS_MAX * 4 { None } else { statistic_of_plain(&plain(text)) }
+}
+
+fn statistic_of_plain(plain: &str) -> Option<Statistic> {
+    let last = plain.rsplit(' ').next().unwrap_or_default();
+    let by_last = [(Statistic::Mean, MEANS), (Statistic::Median, MEDIANS)];
+    let by_text = [(Statistic::Maximum, MAXIMA), (Statistic::Minimum, MINIMA), (Statistic::Count, COUNTS)];
+    let found = by_last.iter().find(|(_, words)| has(words, last));
+    found.or_else(|| by_text.iter().find(|(_, words)| has(words, plain))).map(|(statistic, _)| *statistic)
+}
+
+/// True if a text names all that the table divides: `World`, `All regions`. It is a total only if its figures say so.
+pub(super) fn names_whole(text: &str) -> bool {
+    let plain = plain(text);
+    let first = plain.split(' ').next().unwrap_or_default();
+    has(WHOLE, first) || has(WHOLE_NAMES, &plain)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Label, label_of};
+    use super::{Label, label_of, names_whole, statistic_of};
+    use crate::tables::classify::totals::sums::Statistic;
 
     #[test]
     fn a_label_is_recognised_in_several_languages() {
@@ -111,9 +155,18 @@ mod tests {
         ] {
             assert_eq!(label_of(text), Some(Label::Certain), "{text}");
         }
-        for text in
-            ["Total Energies", "North total", "All", "Total 2024", "2024 total", "1. Quartal gesamt", "Nord Ergebnis"]
-        {
+        for text in [
+            "Total Energies",
+            "North total",
+            "All",
+            "Total 2024",
+            "2024 total",
+            "1. Quartal gesamt",
+            "Nord Ergebnis",
+            "Net total after discount",
+            "Total incl. VAT",
+            "Die Summe aller Posten",
+        ] {
             assert_eq!(label_of(text), Some(Label::Possible), "{text}");
         }
         for (text, label) in [
@@ -136,11 +189,38 @@ mod tests {
             "Consumer",
             "Portugal",
             "All-purpose",
+            "paid by the customer in total before the end",
             "Max Miller",
             "2024-01-01",
             "1,200",
         ] {
             assert_eq!(label_of(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_label_of_a_statistic_says_which_one() {
+        for (text, statistic) in [
+            ("Average", Some(Statistic::Mean)),
+            ("North Ø", Some(Statistic::Mean)),
+            ("Mediana:", Some(Statistic::Median)),
+            ("Min.", Some(Statistic::Minimum)),
+            ("MAXIMUM", Some(Statistic::Maximum)),
+            ("Anzahl", Some(Statistic::Count)),
+            ("Max Miller", None),
+            ("", None),
+        ] {
+            assert_eq!(statistic_of(text), statistic, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_all_that_a_table_divides_is_known() {
+        for text in ["World", "All regions", "Alle Filialen", "Company"] {
+            assert!(names_whole(text), "{text}");
+        }
+        for text in ["North", "World Wide Widgets", "Allied", ""] {
+            assert!(!names_whole(text), "{text}");
         }
     }
 }

@@ -59,9 +59,24 @@ impl Sums {
     }
 }
 
-/// True if each figure of a row is the mean, the median, the minimum, the maximum or the number of the values of its
-/// column, all of them the same statistic. Means are rounded to the digits of the row.
-pub(super) fn is_statistic(rows: &[Values], values: &[Option<Decimal>]) -> bool {
+/// What a row describes other rows by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Statistic {
+    /// The sum divided by the number of values.
+    Mean,
+    /// The value in the middle.
+    Median,
+    /// The least value.
+    Minimum,
+    /// The greatest value.
+    Maximum,
+    /// The number of values.
+    Count,
+}
+
+/// True if each figure of a row is this statistic of the values of its column. Means are rounded to the digits of the
+/// row.
+pub(super) fn is_statistic(statistic: Statistic, rows: &[Values], values: &[Option<Decimal>]) -> bool {
     let columns: Vec<(Decimal, Vec<Decimal>)> = values
         .iter()
         .enumerate()
@@ -83,16 +98,20 @@ pub(super) fn is_statistic(rows: &[Values], values: &[Option<Decimal>]) -> bool 
     let at = |all: &[Decimal], index: usize| all.get(index).map(|value| value.to_f64());
     !columns.is_empty()
         && rows.len() > 1
-        && (is(&|all| Some(sum(all) / number(all)))
-            || is(&|all| Some((at(all, (all.len().checked_sub(1)?) / 2)? + at(all, all.len() / 2)?) / 2.0))
-            || is(&|all| at(all, 0))
-            || is(&|all| at(all, all.len().checked_sub(1)?))
-            || is(&|all| Some(number(all))))
+        && match statistic {
+            Statistic::Mean => is(&|all| Some(sum(all) / number(all))),
+            Statistic::Median => {
+                is(&|all| Some((at(all, (all.len().checked_sub(1)?) / 2)? + at(all, all.len() / 2)?) / 2.0))
+            }
+            Statistic::Minimum => is(&|all| at(all, 0)),
+            Statistic::Maximum => is(&|all| at(all, all.len().checked_sub(1)?)),
+            Statistic::Count => is(&|all| Some(number(all))),
+        }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Sums, Values, is_statistic};
+    use super::{Statistic, Sums, Values, is_statistic};
     use crate::tables::decimal::Decimal;
 
     fn values(texts: &[&str]) -> Values {
@@ -111,19 +130,22 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_statistics_has_one_statistic_for_each_column() {
+    fn a_row_of_statistics_has_its_statistic_in_each_column() {
         let rows = [values(&["1", "10"]), values(&["2", "20"]), values(&["6", "60"])];
-        for (row, expected) in [
-            (["3", "30"], true),
-            (["2", "20"], true),
-            (["1", "10"], true),
-            (["6", "60"], true),
-            (["3", "3"], true),
-            (["3", "60"], false),
-            (["4", "40"], false),
+        for (row, statistic) in [
+            (["3", "30"], Some(Statistic::Mean)),
+            (["2", "20"], Some(Statistic::Median)),
+            (["1", "10"], Some(Statistic::Minimum)),
+            (["6", "60"], Some(Statistic::Maximum)),
+            (["3", "3"], Some(Statistic::Count)),
+            (["3", "60"], None),
+            (["4", "40"], None),
         ] {
-            assert_eq!(is_statistic(&rows, &values(&row)), expected, "{row:?}");
+            for one in [Statistic::Mean, Statistic::Median, Statistic::Minimum, Statistic::Maximum, Statistic::Count] {
+                assert_eq!(is_statistic(one, &rows, &values(&row)), Some(one) == statistic, "{row:?} {one:?}");
+            }
         }
-        assert!(is_statistic(&[values(&["1"]), values(&["1"]), values(&["2"])], &values(&["1.33"])));
+        let rounded = [values(&["1"]), values(&["1"]), values(&["2"])];
+        assert!(is_statistic(Statistic::Mean, &rounded, &values(&["1.33"])));
     }
 }

@@ -69,6 +69,27 @@ fn a_quarter_without_rows_names_the_range_of_the_file() {
 }
 
 #[test]
+fn a_quarter_without_rows_states_the_order_of_day_and_month_that_was_assumed() {
+    for text in [
+        "Start,Amount\n05/10/2024,100\n06/11/2024,200\n",
+        "[{\"Start\": \"05/10/2024\", \"v\": 1}, {\"Start\": \"06/11/2024\", \"v\": 2}]",
+    ] {
+        let cause = error_of(text, Some("Q4 2024"));
+        assert_eq!(cause.code, ErrorCode::NoDataForPeriod);
+        for part in ["\"Start\" are read month-first", "2024-05-10 to 2024-06-11", "`date_order` with `day_first`"] {
+            assert!(cause.message.contains(part), "{cause}");
+        }
+        assert_eq!((&cause.details["column"], &cause.details["order_assumed"]), (&json!("Start"), &json!(true)));
+    }
+    let certain = error_of(SALES, Some("Q2 2020"));
+    assert!(!certain.message.contains("date_order"), "{certain}");
+    assert_eq!(certain.details["order_assumed"], json!(false));
+    let facts = facts_of("Start,End,Amount\n05/10/2024,25/10/2024,100\n06/11/2024,26/11/2024,200\n", Some("Q4 2024"));
+    assert_eq!((facts.period.rows, facts.date_column.as_deref()), (2, Some("Start")));
+    assert_noted(&facts, "\"Start\" are read day-first");
+}
+
+#[test]
 fn groups_and_months_add_up_to_the_total() {
     let facts = facts_of(SALES, Some("Q4 2024"));
     let regions = &facts.breakdowns.first().unwrap().groups;

@@ -131,8 +131,8 @@ fn begins_as_object(text: &str) -> bool {
     inner.is_empty() || inner.starts_with(['"', '/', '\''])
 }
 
-/// The object at the beginning of a text, and its length. Only if it is no JSON, two habits of models that leave no doubt
-/// are read too: a raw line feed within a string, and a comma after the last member.
+/// The object at the beginning of a text, and its length. Only if it is no JSON, two habits of models that leave no
+/// doubt are read too: a raw line feed within a string, and a comma after the last member.
 ///
 /// # Errors
 /// The words of the parser.

@@ -47,7 +47,7 @@ fn no_object(agent: &Agent, answer: &ModelAnswer, problem: Option<&str>) -> Caus
         Some(problem) => format!("its JSON object cannot be parsed: {problem}, counted from its first brace"),
         None if !answer.text.trim().is_empty() => format!("it has no JSON object. {ignored}"),
         None if answer.has_reasoning => {
-            "the model wrote its reasoning and no answer. If this is so for every answer, increase `limits.max_tokens`, \
+            "the model wrote its reasoning and no answer. If every answer is so, increase `limits.max_tokens`, \
              or switch the reasoning off"
                 .to_owned()
         }

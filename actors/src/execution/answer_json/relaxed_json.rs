@@ -1,8 +1,8 @@
 //! JSON objects as models write them nearly right. Only what has one possible meaning is corrected: a control character
 //! within a string means its escape, and a comma after the last member means nothing.
 
-/// The object at the beginning of a text with both corrected, and its length in the text. `None` if it does not end, or if
-/// there is nothing to correct.
+/// The object at the beginning of a text with both corrected, and its length in the text. `None` if it does not end, or
+/// if there is nothing to correct.
 pub(super) fn object(text: &str) -> Option<(String, usize)> {
     let (json, length) = correct(text)?;
     (text.get(..length)? != json).then_some((json, length))

@@ -19,8 +19,8 @@ const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// Sent as the key to a server that needs none, by the APIs of genai.
 const NO_KEY: &str = "none";
-/// Minimum characters of a key that is removed from texts. A shorter one is a stand-in for a server that needs none, such
-/// as `k` or `none`: it is no secret, and words that contain it would be unreadable (`max_completion_to***ens`).
+/// Minimum characters of a key that is removed from texts. A shorter one is a stand-in for a server that needs none,
+/// such as `k` or `none`: it is no secret, and words that contain it would be unreadable (`max_completion_to***ens`).
 const SECRET_CHARS_MIN: usize = 8;
 /// The first version of Gemini that takes tools and a schema of the answer in one request.
 const GEMINI_WITH_TOOLS_AND_SCHEMA: u32 = 3;

@@ -1,5 +1,6 @@
 //! Failures of servers → the classes of [`ModelError`]. A provider's message is truncated and its key is redacted where
-//! the error leaves this module; messages of the HTTP client are dropped, since they may contain the address, the request or the answer.
+//! the error leaves this module; messages of the HTTP client are dropped, since they may contain the address, the
+//! request or the answer.
 
 mod context_limit;
 mod report;
@@ -101,8 +102,8 @@ pub(super) fn from_other_document(body: &Json) -> ModelError {
     }
 }
 
-/// The error as it leaves this module: without the key, and shortened. Until then an error has the words of the server in
-/// full, because a rejected part of a request is recognized in them.
+/// The error as it leaves this module: without the key, and shortened. Until then an error has the words of the server
+/// in full, because a rejected part of a request is recognized in them.
 pub(super) fn presentable(error: ModelError, redactor: &Redactor) -> ModelError {
     let present = |message: String| redactor.redact(&message, MESSAGE_CHARS_MAX);
     match error {

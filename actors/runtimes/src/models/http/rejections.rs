@@ -152,7 +152,8 @@ fn rejection(error: &ModelError) -> Option<String> {
     }
 }
 
-/// True if a message demands the other member for the limit of tokens: it names that one, or calls `max_tokens` unknown.
+/// True if a message demands the other member for the limit of tokens: it names that one, or does not know
+/// `max_tokens`.
 fn requires_completion_limit(message: &str) -> bool {
     let is_unknown = || UNKNOWN_WORDS.iter().any(|word| message.contains(word));
     message.contains("max_completion_tokens") || message.contains("max_tokens") && is_unknown()

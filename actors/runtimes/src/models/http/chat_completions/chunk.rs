@@ -295,7 +295,7 @@ fn is_report(json: &Json) -> bool {
 
 /// The failure of a response with documents that are no part of an answer.
 fn not_an_answer() -> ModelError {
-    let message = "the response has no `choices`, so that it is no answer of chat completions; check the address of the \
+    let message = "the response has no `choices`, so it is no answer of chat completions; check the address of the \
                    provider";
     ModelError::Rejected { status: 200, message: message.to_owned() }
 }

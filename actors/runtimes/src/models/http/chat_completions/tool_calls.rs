@@ -64,8 +64,8 @@ impl<'e> Entry<'e> {
     }
 }
 
-/// The arguments of an entry: some servers send them beside the function, or in another member. One that is empty is used
-/// only if there is no other.
+/// The arguments of an entry: some servers send them beside the function, or in another member. One that is empty is
+/// used only if there is no other.
 fn arguments<'e>(function: &'e Json, entry: &'e Json) -> &'e Json {
     let members = || ARGUMENTS.iter().flat_map(|name| [function.get(*name), entry.get(*name)]).flatten();
     let stated = members().find(|value| !tool_arguments::is_empty(value));

@@ -1,6 +1,8 @@
 //! Finds the JSON objects of an answer as models write it: alone, in a fence with words around it, after a block of
 //! thoughts, or as a JSON text that contains JSON.
 
+mod relaxed_json;
+
 use std::borrow::Cow;
 
 use greenroom_protocol::Json;
@@ -28,17 +30,30 @@ const CHANNEL_CONTENT: &str = "<|message|>";
 /// An object of an answer.
 pub(super) type JsonObject = Map<String, Json>;
 
-/// The distinct objects of an answer, in their order. An answer that is one object as a whole has just that one, and
-/// objects within thoughts count only if there is no other.
-pub(super) fn find_objects(text: &str) -> Vec<JsonObject> {
+/// What an answer has.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct FoundObjects {
+    /// The distinct objects, in their order.
+    pub(super) objects: Vec<JsonObject>,
+    /// Why the text of an object is none, in the words of the parser, if every object is within it or there is none.
+    pub(super) problem: Option<String>,
+}
+
+/// The objects of an answer. An answer that is one object as a whole has just that one, and objects within thoughts
+/// count only if there is no other.
+pub(super) fn find_objects(text: &str) -> FoundObjects {
     let text = readable(text.trim());
     match serde_json::from_str::<Json>(&text) {
-        Ok(Json::Object(object)) => return vec![object],
+        Ok(Json::Object(object)) => return FoundObjects { objects: vec![object], problem: None },
         Ok(Json::String(inner)) => return outer_objects(&readable(&inner)),
         Ok(Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_)) | Err(_) => {}
     }
     let after_thoughts = outer_objects(skip_thoughts(&text));
-    if after_thoughts.is_empty() { outer_objects(&text) } else { after_thoughts }
+    if !after_thoughts.objects.is_empty() {
+        return after_thoughts;
+    }
+    let everywhere = outer_objects(&text);
+    FoundObjects { problem: after_thoughts.problem.or(everywhere.problem), objects: everywhere.objects }
 }
 
 /// A model may cut a text between the halves of a surrogate pair; no parser accepts the half.
@@ -75,26 +90,62 @@ fn split_once_ignore_case<'t>(text: &'t str, tag: &str) -> Option<(&'t str, &'t 
 }
 
 /// The distinct objects of a text that are in no other object.
-fn outer_objects(text: &str) -> Vec<JsonObject> {
+fn outer_objects(text: &str) -> FoundObjects {
     let (mut objects, mut rest, mut false_starts) = (Vec::new(), text, 0);
+    let mut broken: Option<BrokenObject> = None;
     while let Some(start) = rest.find('{').filter(|_| false_starts < FALSE_STARTS_MAX && objects.len() < OBJECTS_MAX) {
         let candidate = rest.get(start..).unwrap_or_default();
-        let mut values = serde_json::Deserializer::from_str(candidate).into_iter::<Json>();
-        let length = match values.next() {
-            Some(Ok(Json::Object(object))) => {
+        let length = match object_at_start(candidate) {
+            Ok((object, length)) => {
+                broken = broken.filter(|broken| candidate.len() > broken.bytes_after);
                 if !objects.contains(&object) {
                     objects.push(object);
                 }
-                values.byte_offset()
+                length
             }
-            Some(Ok(_) | Err(_)) | None => {
+            Err(problem) => {
                 false_starts += 1;
+                if objects.is_empty() && broken.is_none() && begins_as_object(candidate) {
+                    let bytes_after =
+                        candidate.len() - relaxed_json::object_length(candidate).unwrap_or(candidate.len());
+                    broken = Some(BrokenObject { problem, bytes_after });
+                }
                 1
             }
         };
         rest = candidate.get(length..).unwrap_or_default();
     }
-    objects
+    FoundObjects { objects, problem: broken.map(|broken| broken.problem) }
+}
+
+/// A text that begins as an object and is none.
+struct BrokenObject {
+    problem: String,
+    /// The bytes of the answer after it.
+    bytes_after: usize,
+}
+
+/// True if a text begins as an object does, and not as words in braces do.
+fn begins_as_object(text: &str) -> bool {
+    let inner = text.get(1..).unwrap_or_default().trim_start();
+    inner.is_empty() || inner.starts_with(['"', '/', '\''])
+}
+
+/// The object at the beginning of a text, and its length. Only if it is no JSON, two habits of models that leave no
+/// doubt are read too: a raw line feed within a string, and a comma after the last member.
+///
+/// # Errors
+/// The words of the parser.
+fn object_at_start(text: &str) -> Result<(JsonObject, usize), String> {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<JsonObject>();
+    let error = match values.next() {
+        Some(Ok(object)) => return Ok((object, values.byte_offset())),
+        Some(Err(error)) => error.to_string(),
+        None => String::new(),
+    };
+    let relaxed =
+        relaxed_json::object(text).and_then(|(json, length)| Some((serde_json::from_str(&json).ok()?, length)));
+    relaxed.ok_or(error)
 }
 
 #[cfg(test)]
@@ -104,7 +155,7 @@ mod tests {
     use super::*;
 
     fn found(text: &str) -> Vec<Json> {
-        find_objects(text).into_iter().map(Json::Object).collect()
+        find_objects(text).objects.into_iter().map(Json::Object).collect()
     }
 
     #[test]
@@ -166,5 +217,39 @@ mod tests {
     fn the_search_is_bounded() {
         assert_eq!(found(&format!("{}{{\"a\":1}}", "{ ".repeat(1_000))), Vec::<Json>::new());
         assert_eq!(found(&"{\"a\":".repeat(100_000)), Vec::<Json>::new());
+    }
+
+    #[test]
+    fn a_raw_line_feed_and_a_last_comma_leave_no_doubt() {
+        for (answer, expected) in [
+            ("{\"a\": \"one\ntwo\tthree\"}", json!({ "a": "one\ntwo\tthree" })),
+            (
+                "```json\n{\"a\": [1, 2,], \"b\": {\"c\": \"x, }\",},\n}\n```",
+                json!({ "a": [1, 2], "b": { "c": "x, }" } }),
+            ),
+            ("So: {\"a\": \"he said \\\"\n\\\",}\" , } and more", json!({ "a": "he said \"\n\",}" })),
+        ] {
+            assert_eq!(found(answer), [expected], "{answer}");
+        }
+        for answer in ["{\"a\": 1,,}", "{,}", "{\"a\": [,]}", "{\"a\": NaN,}", "{\"a\": \"x\n"] {
+            assert_eq!(found(answer), Vec::<Json>::new(), "{answer}");
+        }
+    }
+
+    #[test]
+    fn the_problem_of_a_text_that_is_nearly_an_object_is_the_parsers() {
+        for (answer, part) in [
+            ("{\"a\": NaN}", "line 1 column 7"),
+            ("{ // the answer\n\"a\": 1}", "line 1 column 3"),
+            ("Here:\n{\"a\": 1\n", "EOF"),
+            ("{\"rows\": [{\"x\": 1}], \"score\": NaN}", "line 1"),
+            ("{'a': 1}", "key must be a string"),
+        ] {
+            let problem = find_objects(answer).problem;
+            assert!(problem.as_ref().is_some_and(|problem| problem.contains(part)), "{answer}: {problem:?}");
+        }
+        for answer in ["no object", "{name} of {it}", "{\"a\"} is {\"b\": 1}", "{\"b\": 1} is {\"a\"}", "{\"a\": 1}"] {
+            assert_eq!(find_objects(answer).problem, None, "{answer}");
+        }
     }
 }

@@ -13,7 +13,10 @@ use super::suspension::{self, Continuation};
 use super::tool_results;
 use super::tools::{CallOutcome, CallState, PlannedCall, ToolSet};
 use crate::failure::REPAIRS_MAX;
-use crate::model::{Message, OutputSchema, Part, Role, StopReason};
+use crate::model::{Message, OutputSchema, Part, Role, StopReason, ToolCall};
+
+/// Words of the reasons of an answer that failed, whatever was written of it.
+const FAILURE_WORDS: [&str; 6] = ["error", "fail", "abort", "cancel", "malformed", "timeout"];
 
 /// A conversation so far.
 pub(super) struct Conversation {
@@ -144,6 +147,7 @@ pub(super) async fn run_conversation(
             key: &key,
         };
         let answer = model_call::call_model(ctx, chain, &request).await?;
+        let parse = || repair::parse_outputs(agent, &ctx.invocation.invoke.inputs, &answer);
         match turn_end(&answer)? {
             TurnEnd::Tools => {
                 conversation.turns = conversation.turns.saturating_add(1);
@@ -155,12 +159,18 @@ pub(super) async fn run_conversation(
                 Box::pin(conversation.call_tools(ctx, tools, calls.collect())).await?;
                 chain.begin_turn();
             }
+            // What has the declared outputs is whole, whatever the server calls the end.
+            TurnEnd::Unclear(cause) => match parse() {
+                Ok(outputs) => return Ok(outputs),
+                Err(_) if !chain.try_take_repair(ctx) => return Err(cause),
+                Err(_) => {}
+            },
             TurnEnd::Stopped(cause) => {
                 if !chain.try_take_repair(ctx) {
                     return Err(cause);
                 }
             }
-            TurnEnd::Complete => match repair::parse_outputs(agent, &ctx.invocation.invoke.inputs, &answer.text) {
+            TurnEnd::Complete => match parse() {
                 Ok(outputs) => return Ok(outputs),
                 Err(cause) if conversation.repairs >= REPAIRS_MAX || !chain.try_take_repair(ctx) => return Err(cause),
                 Err(cause) => {
@@ -180,6 +190,8 @@ enum TurnEnd {
     Tools,
     /// The model is done.
     Complete,
+    /// The model stopped for a reason that is not known, and has written a text only.
+    Unclear(Cause),
     /// The model stopped for a reason that may not occur again.
     Stopped(Cause),
 }
@@ -194,7 +206,19 @@ fn turn_end(answer: &ModelAnswer) -> Result<TurnEnd, Cause> {
         StopReason::Refusal => Err(Cause::new(ErrorCode::ModelRefused, "the model declined to answer")),
         StopReason::Other(reason) => {
             let message = format!("the model stopped before its answer was complete: {reason}");
-            Ok(TurnEnd::Stopped(Cause::new(ErrorCode::ModelFailed, message).with_details(json!({ "stop": reason }))))
+            let cause = Cause::new(ErrorCode::ModelFailed, message).with_details(json!({ "stop": reason }));
+            let lower = reason.to_lowercase();
+            // Arguments that were cut are nothing, or a text and no object.
+            let is_whole = |call: &ToolCall| call.arguments.is_object();
+            Ok(if FAILURE_WORDS.iter().any(|word| lower.contains(word)) {
+                TurnEnd::Stopped(cause)
+            } else if answer.calls.is_empty() {
+                TurnEnd::Unclear(cause)
+            } else if answer.calls.iter().all(is_whole) {
+                TurnEnd::Tools
+            } else {
+                TurnEnd::Stopped(cause)
+            })
         }
     }
 }

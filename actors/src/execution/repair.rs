@@ -5,7 +5,8 @@ use greenroom_definitions::{Agent, Field};
 use greenroom_protocol::value::truncate_utf8;
 use greenroom_protocol::{Cause, ErrorCode, Values};
 
-use super::answer_json::{JsonObject, find_objects};
+use super::answer_json::{FoundObjects, JsonObject, find_objects};
+use super::stream::ModelAnswer;
 
 /// Maximum size of the problems in a repair message.
 const PROBLEMS_BYTES_MAX: usize = 4 * 1024;
@@ -16,19 +17,22 @@ const OUTLINE_BYTES_MAX: usize = 16 * 1024;
 ///
 /// # Errors
 /// [`ErrorCode::InvalidOutput`], with every problem.
-pub(super) fn parse_outputs(agent: &Agent, inputs: &Values, text: &str) -> Result<Values, Cause> {
-    let mut objects = find_objects(text);
+pub(super) fn parse_outputs(agent: &Agent, inputs: &Values, answer: &ModelAnswer) -> Result<Values, Cause> {
+    let FoundObjects { mut objects, problem } = find_objects(&answer.text);
     let validate = |object: JsonObject| agent.validate_outputs(inputs, object.into_iter().collect());
-    let Some(last) = objects.pop() else { return Err(no_object(agent, text)) };
-    if objects.is_empty() {
+    let not_one_object = || no_object(agent, answer, problem.as_deref());
+    let Some(last) = objects.pop() else { return Err(not_one_object()) };
+    if objects.is_empty() && problem.is_none() {
         return validate(last);
     }
     let last_outputs = validate(last);
     let mut valid: Vec<Values> = objects.into_iter().filter_map(|object| validate(object).ok()).collect();
     match (last_outputs, valid.len()) {
         (Ok(outputs), 0) => Ok(outputs),
+        // The objects are parts of one that cannot be parsed.
+        (Err(_), 0) if problem.is_some() => Err(not_one_object()),
         (Err(cause), 0) => Err(cause),
-        (Err(_), 1) => valid.pop().ok_or_else(|| no_object(agent, text)),
+        (Err(_), 1) => valid.pop().ok_or_else(not_one_object),
         (Ok(_) | Err(_), _) => {
             let message = format!("{}: the answer has several objects that match, and it must be one", agent.id());
             Err(Cause::new(ErrorCode::InvalidOutput, message))
@@ -36,13 +40,20 @@ pub(super) fn parse_outputs(agent: &Agent, inputs: &Values, text: &str) -> Resul
     }
 }
 
-fn no_object(agent: &Agent, text: &str) -> Cause {
-    let found = if text.trim().is_empty() { "it is empty" } else { "it has no JSON object" };
-    let message = format!(
-        "{}: the answer is not the declared object: {found}. If this is so for every answer, the server may ignore the \
-         schema (`response_format`) that it was sent",
-        agent.id()
-    );
+fn no_object(agent: &Agent, answer: &ModelAnswer, problem: Option<&str>) -> Cause {
+    let ignored =
+        "If this is so for every answer, the server may ignore the schema (`response_format`) that it was sent";
+    let found = match problem {
+        Some(problem) => format!("its JSON object cannot be parsed: {problem}, counted from its first brace"),
+        None if !answer.text.trim().is_empty() => format!("it has no JSON object. {ignored}"),
+        None if answer.has_reasoning => {
+            "the model wrote its reasoning and no answer. If every answer is so, increase `limits.max_tokens`, \
+             or switch the reasoning off"
+                .to_owned()
+        }
+        None => format!("it is empty. {ignored}"),
+    };
+    let message = format!("{}: the answer is not the declared object: {found}", agent.id());
     Cause::new(ErrorCode::InvalidOutput, message)
 }
 
@@ -70,6 +81,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::StopReason;
 
     fn agent() -> Agent {
         let rows = json!({ "type": "object", "properties": { "amount": { "type": "number", "unit": "EUR" } } });
@@ -86,7 +98,13 @@ mod tests {
     }
 
     fn parse(text: &str) -> Result<Values, Cause> {
-        parse_outputs(&agent(), &Values::from([("document".to_owned(), json!("d"))]), text)
+        parse_answer(text, false)
+    }
+
+    fn parse_answer(text: &str, has_reasoning: bool) -> Result<Values, Cause> {
+        let answer =
+            ModelAnswer { text: text.to_owned(), calls: Vec::new(), stop: StopReason::Complete, has_reasoning };
+        parse_outputs(&agent(), &Values::from([("document".to_owned(), json!("d"))]), &answer)
     }
 
     #[test]
@@ -114,6 +132,32 @@ mod tests {
             assert!(!message.contains("copied"), "no model writes what is copied: {message}");
         }
         assert!(parse("hello").unwrap_err().message.contains("response_format"));
+    }
+
+    #[test]
+    fn an_answer_that_is_nearly_right_is_read_or_its_position_is_named() {
+        for text in ["{\"summary\": \"x\",}", "{\"summary\": \"x\",\n}"] {
+            assert_eq!(parse(text).unwrap()["summary"], json!("x"), "{text}");
+        }
+        assert_eq!(parse("{\"summary\": \"x\ny\"}").unwrap()["summary"], json!("x\ny"));
+        for (text, position) in [
+            ("{\"summary\": NaN}", "line 1 column 13"),
+            ("{ // mine\n\"summary\": \"x\"}", "line 1 column 3"),
+            ("{\"rows\": [{\"amount\": 1}], \"summary\": NaN}", "line 1 column 38"),
+            ("{\"summary\": \"x", "EOF"),
+        ] {
+            let cause = parse(text).unwrap_err();
+            let message = repair_message(&agent(), &cause);
+            assert!(cause.message.contains(position) && message.contains(position), "{text}: {message}");
+            assert!(!cause.message.contains("response_format"), "{}", cause.message);
+        }
+    }
+
+    #[test]
+    fn an_answer_of_reasoning_alone_is_called_so() {
+        let message = parse_answer(" ", true).unwrap_err().message;
+        assert!(message.contains("reasoning and no answer"), "{message}");
+        assert!(parse_answer("", false).unwrap_err().message.contains("it is empty"));
     }
 
     #[test]

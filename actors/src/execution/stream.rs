@@ -32,6 +32,8 @@ pub(super) struct ModelAnswer {
     pub(super) text: String,
     pub(super) calls: Vec<ToolCall>,
     pub(super) stop: StopReason,
+    /// True if the model wrote reasoning, which is no part of the text.
+    pub(super) has_reasoning: bool,
 }
 
 impl ModelAnswer {
@@ -72,7 +74,8 @@ async fn read(
     sink: Option<&DeltaSink>,
     written: &mut Written,
 ) -> Result<ModelAnswer, ModelError> {
-    let mut answer = ModelAnswer { text: String::new(), calls: Vec::new(), stop: StopReason::Complete };
+    let mut answer =
+        ModelAnswer { text: String::new(), calls: Vec::new(), stop: StopReason::Complete, has_reasoning: false };
     let mut bytes = 0_usize;
     let (mut timeout, mut phase) = (timeouts.first_token, CallPhase::FirstToken);
     loop {
@@ -80,7 +83,7 @@ async fn read(
         (timeout, phase) = (timeouts.idle, CallPhase::Idle);
         written.is_written |= matches!(delta, Delta::Text(_) | Delta::Reasoning | Delta::Tool(_));
         match delta {
-            Delta::Reasoning => {}
+            Delta::Reasoning => answer.has_reasoning = true,
             Delta::Text(text) => {
                 bytes = add_bytes(bytes, text.len())?;
                 answer.text.push_str(&text);

@@ -20,6 +20,8 @@ use crate::tool::{NestedCall, READ_ARTIFACT, TOOL_RESULT, ToolSource};
 const CONCURRENT_CALLS_MAX: usize = 8;
 /// Maximum size of unusable arguments in the result of a call.
 const ARGUMENTS_BYTES_MAX: usize = 200;
+/// The namespace of all tools in the format in which OpenAI's models write calls.
+const NAMESPACE: &str = "functions.";
 /// Characters of a tool's name that every provider accepts.
 const NAME_CHARS_MAX: usize = 64;
 
@@ -196,7 +198,10 @@ impl ToolSet {
 
     /// The tool that the model calls as it was described and as its source has it, and the arguments that it gave.
     fn find(&self, call: &ToolCall) -> Result<(&ToolSpec, &ToolTarget, Values), String> {
-        let known = self.specs.iter().zip(&self.targets).find(|(spec, _)| spec.name == call.name);
+        let named = |name: &str| self.specs.iter().zip(&self.targets).find(|(spec, _)| spec.name == name);
+        // Some models write the namespace of their own format before the name, or spaces around it.
+        let plain = call.name.trim();
+        let known = named(&call.name).or_else(|| named(plain.strip_prefix(NAMESPACE).unwrap_or(plain)));
         let Some((spec, target)) = known else {
             let names: Vec<&str> = self.specs.iter().map(|spec| spec.name.as_str()).collect();
             return Err(format!("there is no tool `{}`; the tools are: {}", call.name, names.join(", ")));

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use ::genai::Client;
 use async_trait::async_trait;
+use futures::StreamExt;
 use greenroom_actors::model::{Deltas, ModelCall, ModelError, ModelProvider};
 use greenroom_protocol::Cause;
 
@@ -141,15 +142,19 @@ impl ModelProvider for Server {
 
     async fn stream(&self, call: ModelCall<'_>) -> Result<Deltas, ModelError> {
         let mut form = self.rejections.form_for(&call, &self.endpoint);
+        let redactor = self.endpoint.redactor();
         loop {
             let error = match self.send(&call, form).await {
-                Ok(deltas) => return Ok(deltas),
+                Ok(deltas) => {
+                    let present = move |error| error::presentable(error, &redactor);
+                    return Ok(deltas.map(move |delta| delta.map_err(&present)).boxed());
+                }
                 Err(error) => error,
             };
             // A rejected request did no work, and each form is tried once.
             match self.rejections.record(&call, form, &error) {
                 Some(next) => form = next,
-                None => return Err(error),
+                None => return Err(error::presentable(error, &redactor)),
             }
         }
     }

@@ -238,6 +238,36 @@ async fn retries_repairs_and_the_definition_do_not_multiply() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_whole_answer_is_used_whatever_the_server_calls_its_end() {
+    let answer = |text: &str, reason: &str| {
+        ScriptedAnswer::Deltas(vec![
+            Ok(Delta::Text(text.into())),
+            Ok(Delta::Usage(Tokens { input: 5, output: 5 }.into())),
+            Ok(Delta::End(StopReason::Other(reason.into()))),
+        ])
+    };
+    for (text, reason, calls) in
+        [(GOOD, "sunset", 1), ("{\"summary\": \"o", "sunset", 2), ("{}", "sunset", 2), (GOOD, "internal_error", 2)]
+    {
+        let model = ScriptedModel::new("play", true, vec![answer(text, reason), text_answer(GOOD, 10, 1)]);
+        let test_env = test_env(&model);
+        let meter = UsageMeter::default();
+        let outputs = execute(test_env.env.clone(), test_env.invocation("writer", "x").await, meter).await.unwrap();
+        assert_eq!((outputs["summary"].as_str(), model.calls().len()), (Some("ok"), calls), "{text} {reason}");
+    }
+    for (arguments, requests) in [(json!({}), 1), (json!("{\"a\": "), 0), (json!(null), 0)] {
+        let call = ToolCall { id: "a".into(), name: "nothing".into(), arguments };
+        let end = Ok(Delta::End(StopReason::Other("sunset".into())));
+        let turn = ScriptedAnswer::Deltas(vec![Ok(Delta::Tool(call)), end]);
+        let model = ScriptedModel::new("play", true, vec![turn, text_answer(GOOD, 10, 1)]);
+        let test_env = test_env(&model);
+        execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default()).await.unwrap();
+        let results = model.calls()[1].messages.len() / 2;
+        assert_eq!(results, requests, "a call is made only if its arguments are whole");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_calls_of_each_turn_are_counted_anew() {
     let tool_call = || {
         let call = ToolCall { id: "a".into(), name: "nothing".into(), arguments: json!({}) };

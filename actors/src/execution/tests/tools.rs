@@ -240,6 +240,18 @@ async fn a_long_result_becomes_an_artifact_that_the_model_may_read() {
     assert!(matches!(&requests[1].1, Request::CallTool(call) if call.tool == "native:read_artifact"), "{requests:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_tool_is_found_by_its_name_with_a_namespace_or_spaces_around_it() {
+    let turn = calls(&["functions.adder", " adder ", " functions.helper_002", "functions.", "other.adder"]);
+    let model = ScriptedModel::new("play", true, vec![turn, text_answer(GOOD, 10, 1)]);
+    let replies = (0..3).map(|_| reply(json!({ "result": 5 }))).collect();
+    let test_env = test_env(&model, replies, 4);
+    execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default()).await.unwrap();
+    let parts = &model.calls()[1].messages[2].parts;
+    let is_error = |part: &Part| matches!(part, Part::ToolResult { is_error: true, .. });
+    assert_eq!(parts.iter().map(is_error).collect::<Vec<_>>(), [false, false, false, true, true]);
+}
+
 #[tokio::test]
 async fn a_tool_is_called_by_scheme_and_name() {
     let model = ScriptedModel::new("play", true, vec![]);

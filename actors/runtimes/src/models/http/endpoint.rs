@@ -19,6 +19,9 @@ const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// Sent as the key to a server that needs none, by the APIs of genai.
 const NO_KEY: &str = "none";
+/// Minimum characters of a key that is removed from texts. A shorter one is a stand-in for a server that needs none,
+/// such as `k` or `none`: it is no secret, and words that contain it would be unreadable (`max_completion_to***ens`).
+const SECRET_CHARS_MIN: usize = 8;
 /// The first version of Gemini that takes tools and a schema of the answer in one request.
 const GEMINI_WITH_TOOLS_AND_SCHEMA: u32 = 3;
 
@@ -177,7 +180,7 @@ impl Redactor {
     /// Removes the key, joins the lines and truncates the text.
     pub(crate) fn redact(&self, text: &str, chars_max: usize) -> String {
         let text = match &self.0 {
-            Some(key) if !key.expose().is_empty() => text.replace(key.expose(), "***"),
+            Some(key) if key.expose().chars().count() >= SECRET_CHARS_MIN => text.replace(key.expose(), "***"),
             Some(_) | None => text.to_owned(),
         };
         text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(chars_max).collect()
@@ -230,6 +233,15 @@ mod tests {
         }
         assert!(ProviderEndpoint::new(&settings("openai")).unwrap().takes_schema("gpt-x", true));
         assert!(!ProviderEndpoint::new(&settings("ollama")).unwrap().takes_schema("llama", false));
+    }
+
+    #[test]
+    fn a_key_is_removed_and_a_stand_in_for_one_is_not() {
+        let text = "use 'max_completion_tokens', not none";
+        for stand_in in ["k", "none", ""] {
+            assert_eq!(Redactor::for_key(stand_in).redact(text, 100), text, "{stand_in}");
+        }
+        assert_eq!(Redactor::for_key("sk-12345").redact("bad key sk-12345\n", 100), "bad key *** ");
     }
 
     #[test]

@@ -1,14 +1,16 @@
-//! Failures of servers → the classes of [`ModelError`]. A provider's message is truncated and its key is redacted;
-//! messages of the HTTP client are dropped, since they may contain the address, the request or the answer.
+//! Failures of servers → the classes of [`ModelError`]. A provider's message is truncated and its key is redacted where
+//! the error leaves this module; messages of the HTTP client are dropped, since they may contain the address, the
+//! request or the answer.
 
 mod context_limit;
-
-use std::time::Duration;
+mod report;
 
 use greenroom_actors::model::{CallPhase, ModelError};
 use greenroom_protocol::Json;
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
+
+use report::Reported;
 
 use super::endpoint::Redactor;
 use crate::outbound::retry_after;
@@ -20,6 +22,8 @@ const REDIRECTED: &str =
     "it redirects to another address, which is not followed; the address of the provider has to be that one";
 /// Anthropic's status for "overloaded".
 const OVERLOADED: u16 = 529;
+/// Words of the kind of failure if a key is not accepted.
+const UNAUTHORIZED_KINDS: [&str; 4] = ["authentication", "permission", "api_key", "unauthorized"];
 
 /// Classifies an error of the HTTP client in this phase of a call.
 pub(super) fn from_transport(error: &reqwest::Error, phase: CallPhase) -> ModelError {
@@ -45,110 +49,83 @@ pub(super) fn unwritable() -> ModelError {
 }
 
 /// Classifies a response with an error status.
-pub(super) fn from_response(status: StatusCode, body: &str, headers: &HeaderMap, redactor: &Redactor) -> ModelError {
-    let reported = Reported::parse(&serde_json::from_str(body).unwrap_or(Json::Null));
-    let message = redactor.redact(&reported.message, MESSAGE_CHARS_MAX);
+pub(super) fn from_response(status: StatusCode, body: &str, headers: &HeaderMap) -> ModelError {
+    let reported = Reported::from_body(body);
     match status.as_u16() {
-        429 if reported.is_quota() => ModelError::Rejected { status: 429, message },
+        429 if reported.is_quota() => ModelError::Rejected { status: 429, message: reported.message },
         status @ (429 | 503 | OVERLOADED) => {
             ModelError::Overloaded { status, retry_after: retry_after::parse(headers).or(reported.retry_after) }
         }
         status @ (401 | 403) => ModelError::Unauthorized { status },
-        400.. if reported.is_overflow() => reported.context_overflow(),
+        400.. if reported.is_overflow() => context_overflow(&reported),
         408 | 504 => ModelError::TimedOut { phase: CallPhase::FirstToken },
-        status @ 400..=499 => ModelError::Rejected { status, message },
+        status @ 400..=499 => ModelError::Rejected { status, message: or_no_message(reported.message) },
         // The request was read by no model.
         status @ 300..=399 => ModelError::Rejected { status, message: REDIRECTED.to_owned() },
-        status => ModelError::Failed { status: Some(status), message },
+        status => ModelError::Failed {
+            status: Some(status),
+            message: format!("status {status}: {}", or_no_message(reported.message)),
+        },
     }
 }
 
 /// Classifies an error that is an event of the stream.
-pub(super) fn from_event(body: &Json, redactor: &Redactor) -> ModelError {
+pub(super) fn from_event(body: &Json) -> ModelError {
     let reported = Reported::parse(body);
-    let message = redactor.redact(&reported.message, MESSAGE_CHARS_MAX);
     let mentions = |word: &str| reported.kind.contains(word);
     let retry_after = reported.retry_after;
     match reported.status {
-        _ if reported.is_overflow() => reported.context_overflow(),
-        _ if reported.is_quota() => ModelError::Rejected { status: 429, message },
+        _ if reported.is_overflow() => context_overflow(&reported),
+        _ if reported.is_quota() => ModelError::Rejected { status: 429, message: reported.message },
         _ if mentions("overloaded") => ModelError::Overloaded { status: OVERLOADED, retry_after },
         _ if mentions("rate_limit") => ModelError::Overloaded { status: 429, retry_after },
         Some(status @ (429 | 503 | OVERLOADED)) => ModelError::Overloaded { status, retry_after },
         Some(408 | 504) => ModelError::TimedOut { phase: CallPhase::FirstToken },
-        _ if mentions("authentication") || mentions("permission") => ModelError::Unauthorized { status: 401 },
+        _ if UNAUTHORIZED_KINDS.iter().any(|kind| mentions(kind)) => ModelError::Unauthorized { status: 401 },
         Some(status @ (401 | 403)) => ModelError::Unauthorized { status },
-        _ if mentions("invalid_request") => ModelError::Rejected { status: 400, message },
-        Some(status @ 400..=499) => ModelError::Rejected { status, message },
-        Some(_) | None => ModelError::Failed { status: None, message },
-    }
-}
-
-/// What a server reports about its failure, in the format of whichever server it is.
-#[derive(Debug, PartialEq, Eq)]
-struct Reported {
-    /// Its words for the kind of failure, in lower case.
-    kind: String,
-    message: String,
-    /// The HTTP status in the text, if there is one.
-    status: Option<u16>,
-    /// The tokens of the request, if they have a member of their own.
-    requested: Option<u64>,
-    /// The limit of the model, likewise.
-    limit: Option<u64>,
-    /// The delay of a retry, which Google's endpoints state here and in no header.
-    retry_after: Option<Duration>,
-}
-
-impl Reported {
-    /// Reads an error: an object, its member `error`, the first of a list, or a text. FastAPI's servers report
-    /// `detail`, Google's endpoints a list.
-    fn parse(document: &Json) -> Self {
-        let document = document.as_array().and_then(|all| all.first()).unwrap_or(document);
-        let inner = document.get("error").filter(|error| !error.is_null()).unwrap_or(document);
-        let text = |name: &str| match inner.get(name) {
-            Some(Json::String(text)) => text.clone(),
-            Some(number @ Json::Number(_)) => number.to_string(),
-            Some(Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_)) | None => String::new(),
-        };
-        let number = |name: &str| inner.get(name).and_then(Json::as_u64);
-        let status = number("code").or_else(|| number("status")).or_else(|| text("code").parse().ok());
-        let message = match inner {
-            Json::String(message) => message.clone(),
-            Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => {
-                ["message", "detail"].iter().map(|name| text(name)).find(|text| !text.is_empty()).unwrap_or_default()
-            }
-        };
-        Self {
-            kind: format!("{} {} {}", text("type"), text("code"), text("status")).to_lowercase(),
-            message,
-            status: status.and_then(|status| u16::try_from(status).ok()),
-            requested: number("n_prompt_tokens"),
-            limit: number("n_ctx"),
-            retry_after: retry_delay(inner),
+        _ if mentions("invalid_request") => ModelError::Rejected { status: 400, message: reported.message },
+        Some(status @ 400..=499) => ModelError::Rejected { status, message: reported.message },
+        Some(status @ 500..=599) => {
+            let message = format!("status {status}: {}", or_no_message(reported.message));
+            ModelError::Failed { status: None, message }
         }
-    }
-
-    /// True if there is no money left for the call, which no retry changes.
-    fn is_quota(&self) -> bool {
-        self.kind.contains("insufficient_quota")
-    }
-
-    fn is_overflow(&self) -> bool {
-        context_limit::is_overflow(&self.kind, &self.message)
-    }
-
-    fn context_overflow(&self) -> ModelError {
-        let (requested, limit) = context_limit::read(&self.message);
-        ModelError::ContextOverflow { requested: self.requested.or(requested), limit: self.limit.or(limit) }
+        Some(_) | None => ModelError::Failed { status: None, message: or_no_message(reported.message) },
     }
 }
 
-/// The delay of `google.rpc.RetryInfo`, such as `"34.07s"`.
-fn retry_delay(error: &Json) -> Option<Duration> {
-    let details = error.get("details")?.as_array()?;
-    let text = details.iter().find_map(|detail| detail.get("retryDelay")?.as_str())?;
-    retry_after::from_seconds(text.strip_suffix('s')?.parse().ok()?)
+/// Classifies a document that reports something instead of an answer and has no member of an error. What it does not
+/// classify itself is a rejection: no model has answered, and the next request would be answered likewise.
+pub(super) fn from_other_document(body: &Json) -> ModelError {
+    match from_event(body) {
+        ModelError::Failed { message, .. } => ModelError::Rejected { status: 200, message },
+        other => other,
+    }
+}
+
+/// The error as it leaves this module: without the key, and shortened. Until then an error has the words of the server
+/// in full, because a rejected part of a request is recognized in them.
+pub(super) fn presentable(error: ModelError, redactor: &Redactor) -> ModelError {
+    let present = |message: String| redactor.redact(&message, MESSAGE_CHARS_MAX);
+    match error {
+        ModelError::Rejected { status, message } => ModelError::Rejected { status, message: present(message) },
+        ModelError::Failed { status, message } => ModelError::Failed { status, message: present(message) },
+        ModelError::MalformedResponse { message } => ModelError::MalformedResponse { message: present(message) },
+        error @ (ModelError::Overloaded { .. }
+        | ModelError::Unreachable
+        | ModelError::Unauthorized { .. }
+        | ModelError::ContextOverflow { .. }
+        | ModelError::Unanswerable { .. }
+        | ModelError::TimedOut { .. }) => error,
+    }
+}
+
+fn context_overflow(reported: &Reported) -> ModelError {
+    let (requested, limit) = reported.context_limits();
+    ModelError::ContextOverflow { requested, limit }
+}
+
+fn or_no_message(message: String) -> String {
+    if message.is_empty() { "the server sent no message".to_owned() } else { message }
 }
 
 /// True if a member of a stream's event is empty: gateways put `"error": null` and the like into every event.

@@ -10,7 +10,7 @@ use genai::webc::StreamTimeout;
 use genai::{Client, Error};
 use greenroom_actors::model::{CallPhase, Deltas, ModelCall, ModelError};
 
-use super::endpoint::{ProviderEndpoint, Redactor};
+use super::endpoint::ProviderEndpoint;
 use super::error;
 use super::rejections::RequestForm;
 
@@ -27,20 +27,19 @@ pub(super) async fn send(
     let meter = frame_meter::FrameMeter::new(endpoint.api, call.tokens_max);
     let (chat, options) = request::build(call, endpoint, form, meter.clone());
     let deadline = tokio::time::Instant::now() + call.timeouts.total;
-    let redactor = endpoint.redactor();
     let model = endpoint.model(&call.model.model);
     let response = client.exec_chat_stream(model, chat, Some(&options)).await;
-    let response = response.map_err(|error| classify(&error, CallPhase::FirstToken, &redactor))?;
-    stream::open(response.stream, meter, call.timeouts, deadline, redactor).await
+    let response = response.map_err(|error| classify(&error, CallPhase::FirstToken))?;
+    stream::open(response.stream, meter, call.timeouts, deadline).await
 }
 
 /// Classifies an error of genai in this phase of a call. Messages of genai are dropped, since they may contain the
 /// address, the request or the answer.
-fn classify(error: &Error, phase: CallPhase, redactor: &Redactor) -> ModelError {
+fn classify(error: &Error, phase: CallPhase) -> ModelError {
     match error {
-        Error::WebStream { error, .. } => classify_transport(error.as_ref(), phase, redactor),
-        Error::HttpError { status, body, headers, .. } => error::from_response(*status, body, headers, redactor),
-        Error::ChatResponse { body, .. } => error::from_event(body, redactor),
+        Error::WebStream { error, .. } => classify_transport(error.as_ref(), phase),
+        Error::HttpError { status, body, headers, .. } => error::from_response(*status, body, headers),
+        Error::ChatResponse { body, .. } => error::from_event(body),
         Error::StreamParse { .. }
         | Error::JsonValueExt(_)
         | Error::SerdeJson(_)
@@ -51,19 +50,15 @@ fn classify(error: &Error, phase: CallPhase, redactor: &Redactor) -> ModelError 
             ModelError::Unauthorized { status: 401 }
         }
         other => match (other.status(), other.headers()) {
-            (Some(status), Some(headers)) => error::from_response(status, "", headers, redactor),
+            (Some(status), Some(headers)) => error::from_response(status, "", headers),
             (Some(_) | None, _) => error::unwritable(),
         },
     }
 }
 
-fn classify_transport(
-    error: &(dyn std::error::Error + Send + Sync + 'static),
-    phase: CallPhase,
-    redactor: &Redactor,
-) -> ModelError {
+fn classify_transport(error: &(dyn std::error::Error + Send + Sync + 'static), phase: CallPhase) -> ModelError {
     if let Some(error) = error.downcast_ref::<Error>() {
-        return classify(error, phase, redactor);
+        return classify(error, phase);
     }
     if let Some(timeout) = error.downcast_ref::<StreamTimeout>() {
         let phase = match timeout {

@@ -36,6 +36,12 @@ const SCHEMA_WORDS: &[&str] = &[
 /// Words of the messages of servers that reject the effort of reasoning.
 const REASONING_WORDS: &[&str] = &["reasoning_effort", "reasoning effort", "reasoning.effort", "thinking"];
 
+/// Words of the messages of servers that lack a feature.
+const ABSENT_WORDS: &[&str] = &["not implemented", "not supported", "unsupported", "not support "];
+/// Words of the messages of servers that do not know a member of the request.
+const UNKNOWN_WORDS: &[&str] =
+    &["unsupported parameter", "unknown parameter", "unrecognized", "extra inputs", "extra fields", "unknown field"];
+
 /// How a request carries the schema of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SchemaMode {
@@ -106,9 +112,8 @@ impl Rejections {
     /// Records the part of the request that the error rejects, and returns the form without it; `None` if the error
     /// is none of these.
     pub(super) fn record(&self, call: &ModelCall<'_>, form: RequestForm, error: &ModelError) -> Option<RequestForm> {
-        let ModelError::Rejected { status: 400 | 404 | 422, message } = error else { return None };
-        let message = message.to_lowercase();
-        let (part, next) = if form.limit == TokenLimit::MaxTokens && message.contains("max_completion_tokens") {
+        let message = rejection(error)?;
+        let (part, next) = if form.limit == TokenLimit::MaxTokens && requires_completion_limit(&message) {
             (Part::MaxTokens, RequestForm { limit: TokenLimit::MaxCompletionTokens, ..form })
         } else if form.requests_usage && message.contains("stream_options") {
             (Part::StreamOptions, RequestForm { requests_usage: false, ..form })
@@ -125,6 +130,33 @@ impl Rejections {
         }
         Some(next)
     }
+}
+
+/// The message of an error that may reject a part of a request, in lower case. A server that lacks a feature may answer
+/// with a status of its own failures, and says so then.
+fn rejection(error: &ModelError) -> Option<String> {
+    match error {
+        ModelError::Rejected { status: 200 | 400 | 404 | 422, message } => Some(message.to_lowercase()),
+        ModelError::Failed { status: Some(500 | 501), message } => {
+            Some(message.to_lowercase()).filter(|message| ABSENT_WORDS.iter().any(|word| message.contains(word)))
+        }
+        ModelError::Rejected { .. }
+        | ModelError::Failed { .. }
+        | ModelError::Overloaded { .. }
+        | ModelError::Unreachable
+        | ModelError::Unauthorized { .. }
+        | ModelError::ContextOverflow { .. }
+        | ModelError::MalformedResponse { .. }
+        | ModelError::Unanswerable { .. }
+        | ModelError::TimedOut { .. } => None,
+    }
+}
+
+/// True if a message demands the other member for the limit of tokens: it names that one, or does not know
+/// `max_tokens`.
+fn requires_completion_limit(message: &str) -> bool {
+    let is_unknown = || UNKNOWN_WORDS.iter().any(|word| message.contains(word));
+    message.contains("max_completion_tokens") || message.contains("max_tokens") && is_unknown()
 }
 
 /// The parameter that a message rejects, and the others. A message about two of them, such as a temperature that is not

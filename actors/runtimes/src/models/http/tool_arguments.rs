@@ -18,6 +18,29 @@ pub(super) fn decode(raw: Json) -> Json {
     }
 }
 
+/// Decodes arguments of which a part is a value and a part is a text: some servers begin or end the pieces of the text
+/// with an empty object or list, which is no argument.
+pub(super) fn decode_parts(value: Option<Json>, text: String) -> Json {
+    let text = decode(Json::String(text));
+    match value {
+        None => text,
+        Some(Json::Object(object)) if !object.is_empty() => Json::Object(object),
+        Some(value) if is_empty(&text) && !(is_empty(&value) && !text.is_null()) => value,
+        Some(_) => text,
+    }
+}
+
+/// True if a value of arguments has none.
+pub(super) fn is_empty(value: &Json) -> bool {
+    match value {
+        Json::Null => true,
+        Json::Bool(_) | Json::Number(_) => false,
+        Json::String(text) => text.trim().is_empty(),
+        Json::Array(items) => items.is_empty(),
+        Json::Object(members) => members.is_empty(),
+    }
+}
+
 fn decode_text(text: &str) -> Json {
     if text.trim().is_empty() {
         return Json::Null;
@@ -34,12 +57,12 @@ fn decode_text(text: &str) -> Json {
     }
 }
 
-/// The one object with members among several values: some servers begin the text with an empty object.
+/// The one object with members among several values: some servers begin the text with an empty object, a list or null.
 fn only_object(text: &str) -> Option<Map<String, Json>> {
     let mut found: Option<Map<String, Json>> = None;
     for value in serde_json::Deserializer::from_str(text).into_iter::<Json>().take(VALUES_MAX) {
         match (value.ok()?, &found) {
-            (Json::Object(object), _) if object.is_empty() => {}
+            (value, _) if is_empty(&value) => {}
             (Json::Object(object), None) => found = Some(object),
             (Json::Object(object), Some(other)) if object == *other => {}
             _ => return None,
@@ -71,6 +94,8 @@ mod tests {
             json!(format!(" {text}\n")),
             json!(json!(text).to_string()),
             json!(format!("{{}}{text}")),
+            json!(format!("null{text}")),
+            json!(format!("[]{text}")),
             json!(format!("{text}{text}")),
         ] {
             assert_eq!(decode(raw.clone()), object, "{raw}");

@@ -9,10 +9,14 @@ use greenroom_protocol::Json;
 pub(super) struct UsageRecord(Option<TokenCounts>);
 
 impl UsageRecord {
-    /// Records a count that replaces the one before it, as counts grow with the answer. Zeros do not replace a count:
-    /// some gateways end every stream with them.
+    /// Records a count that replaces a smaller one before it, as counts grow with the answer. Zeros do not replace a
+    /// count: some gateways end every stream with them, others with the count of their last chunk.
     pub(super) const fn record(&mut self, counts: TokenCounts) {
-        if self.0.is_none() || counts.input > 0 && counts.output > 0 {
+        let is_smaller = match self.0 {
+            Some(before) => sum(before) > sum(counts),
+            None => false,
+        };
+        if self.0.is_none() || counts.input > 0 && counts.output > 0 && !is_smaller {
             self.0 = Some(counts);
         }
     }
@@ -23,9 +27,16 @@ impl UsageRecord {
     }
 }
 
-/// A count: a whole number that is not negative, also if it is written as `12.0` or `"12"`.
+const fn sum(counts: TokenCounts) -> u64 {
+    counts.input.saturating_add(counts.output)
+}
+
 fn count(document: &Json, path: &str) -> Option<u64> {
-    let value = document.pointer(path)?;
+    whole_number(document.pointer(path)?)
+}
+
+/// A whole number that is not negative, also if it is written as `12.0` or `"12"`.
+pub(super) fn whole_number(value: &Json) -> Option<u64> {
     let rounded = || value.as_f64().filter(|number| number.fract() == 0.0 && (0.0..=1e15).contains(number));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked")]
     value.as_u64().or_else(|| rounded().map(|number| number as u64)).or_else(|| value.as_str()?.parse().ok())
@@ -105,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_never_replace_a_count() {
+    fn neither_zeros_nor_a_smaller_count_replace_a_count() {
         let mut record = UsageRecord::default();
         for (next, expected) in [
             (counts(0, 0), counts(0, 0)),
@@ -113,6 +124,8 @@ mod tests {
             (counts(1_000, 200), counts(1_000, 200)),
             (counts(0, 0), counts(1_000, 200)),
             (counts(1_000, 0), counts(1_000, 200)),
+            (counts(1, 1), counts(1_000, 200)),
+            (counts(990, 300), counts(990, 300)),
         ] {
             record.record(next);
             assert_eq!(record.0, Some(expected));

@@ -8,13 +8,15 @@ use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 
 use super::chunk::ChunkReader;
-use super::events::{Event, EventReader};
+use super::events::{Event, EventReader, malformed};
 use crate::models::http::answer_stream::{self, AnswerReader, PendingDeltas};
-use crate::models::http::endpoint::Redactor;
 use crate::models::http::error;
 
 /// Longest wait for the count after the stop reason: a server may leave the connection open and send nothing more.
 const COUNT_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Begins the message about a response without an event.
+pub(super) const NO_EVENT: &str = "the server sent no event of an answer";
 
 /// Reads one answer.
 struct ChatAnswer {
@@ -39,12 +41,11 @@ pub(super) async fn open(
     call: &ModelCall<'_>,
     first_event_at: Instant,
     deadline: Instant,
-    redactor: Redactor,
 ) -> Result<Deltas, ModelError> {
     let reader = ChatAnswer {
         response,
         events: EventReader::new(call.tokens_max),
-        chunks: ChunkReader::new(redactor),
+        chunks: ChunkReader::default(),
         pending: PendingDeltas::new(),
         idle: call.timeouts.idle,
         deadline,
@@ -113,10 +114,11 @@ impl ChatAnswer {
         let mut events = VecDeque::new();
         let finished = self.events.finish(&mut events);
         self.handle_events(events);
-        match finished {
+        match (finished, self.events.stray_text()) {
             _ if self.is_ended => {}
-            Err(error) if !self.chunks.has_stopped() => self.fail(error),
-            Ok(()) | Err(_) => self.finish(false),
+            (Ok(()), Some(text)) if !self.chunks.has_part() => self.fail(no_event(text)),
+            (Err(error), _) if !self.chunks.has_stopped() => self.fail(error),
+            (Ok(()) | Err(_), _) => self.finish(false),
         }
     }
 
@@ -141,4 +143,9 @@ impl ChatAnswer {
         self.pending.push_back(Err(error));
         self.is_ended = true;
     }
+}
+
+/// The failure of a response that has a text and no event.
+fn no_event(text: &str) -> ModelError {
+    malformed(format!("{NO_EVENT}: {text}"))
 }

@@ -6,10 +6,10 @@ use std::collections::VecDeque;
 use greenroom_actors::model::{Delta, ModelError, StopReason};
 use greenroom_protocol::Json;
 
+use super::answer::NO_EVENT;
 use super::events::{Document, malformed};
 use super::surrogates::Joiner;
 use super::tool_calls::ToolCalls;
-use crate::models::http::endpoint::Redactor;
 use crate::models::http::error::{self, is_blank};
 use crate::models::http::stop_reason;
 use crate::models::http::usage::{self, UsageRecord};
@@ -17,30 +17,63 @@ use crate::models::http::usage::{self, UsageRecord};
 /// The members of a delta that have reasoning.
 const REASONING: [&str; 3] = ["reasoning_content", "reasoning", "reasoning_details"];
 
+/// The members of a document with the words of a report that is no answer.
+const REPORTS: [&str; 3] = ["message", "msg", "detail"];
+
 /// The content of the chunks so far.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct ChunkReader {
-    redactor: Redactor,
     text: Joiner,
     tool_calls: ToolCalls,
+    /// The call of a server that sends `function_call`. One that sends both members means one call.
+    function_call: ToolCalls,
     usage: UsageRecord,
     stop: Option<StopReason>,
+    /// The index of the choice that is read.
+    choice: Option<u64>,
+    /// The member of the choice with the text, and that with the calls. What `delta` had is in `message` once more.
+    text_from: Option<Member>,
+    calls_from: Option<Member>,
     has_refusal: bool,
-    /// True if a document has arrived.
-    has_begun: bool,
+    progress: Progress,
+}
+
+/// What has arrived so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Progress {
+    /// No document.
+    #[default]
+    Nothing,
+    /// Documents that are no part of an answer.
+    Other,
+    /// One that is the whole response.
+    OtherResponse,
+    /// A part of an answer.
+    Part,
+    /// A document with the whole answer.
+    Whole,
+}
+
+/// The member of a choice with its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Member {
+    Delta,
+    Message,
+}
+
+impl Member {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Delta => "delta",
+            Self::Message => "message",
+        }
+    }
 }
 
 impl ChunkReader {
-    pub(super) fn new(redactor: Redactor) -> Self {
-        Self {
-            redactor,
-            text: Joiner::default(),
-            tool_calls: ToolCalls::default(),
-            usage: UsageRecord::default(),
-            stop: None,
-            has_refusal: false,
-            has_begun: false,
-        }
+    /// True if a document of an answer has arrived.
+    pub(super) fn has_part(&self) -> bool {
+        self.progress >= Progress::Part
     }
 
     /// True if the server has reported why the model stopped: nothing but a count follows.
@@ -53,41 +86,55 @@ impl ChunkReader {
     /// # Errors
     /// The failure that the document reports, or [`ModelError::MalformedResponse`].
     pub(super) fn read(&mut self, document: &Document, deltas: &mut VecDeque<Delta>) -> Result<(), ModelError> {
-        self.has_begun = true;
         match &document.json {
-            Json::Array(documents) => {
-                documents.iter().try_for_each(|json| self.read_object(json, document.has_markers, deltas))
-            }
-            json => self.read_object(json, document.has_markers, deltas),
+            Json::Array(documents) => documents.iter().try_for_each(|json| self.read_object(json, document, deltas)),
+            json => self.read_object(json, document, deltas),
         }
     }
 
-    fn read_object(&mut self, json: &Json, has_markers: bool, deltas: &mut VecDeque<Delta>) -> Result<(), ModelError> {
+    fn read_object(
+        &mut self,
+        json: &Json,
+        document: &Document,
+        deltas: &mut VecDeque<Delta>,
+    ) -> Result<(), ModelError> {
         if let Some(reported) = reported_error(json) {
-            return Err(error::from_event(reported, &self.redactor));
+            return Err(error::from_event(reported));
         }
         for path in ["/usage", "/x_groq/usage", "/choices/0/usage"] {
             if let Some(counts) = json.pointer(path).and_then(usage::chat_completions) {
                 self.usage.record(counts);
+                self.advance(Progress::Part);
             }
         }
         let choices = match json.get("choices") {
             Some(Json::Array(choices)) => choices,
-            None | Some(Json::Null) => return Ok(()),
+            // After the stop reason, nothing but the count is of interest.
+            None | Some(Json::Null) if is_report(json) && !self.has_stopped() => {
+                return Err(error::from_other_document(json));
+            }
+            None | Some(Json::Null) => {
+                self.advance(if document.is_body { Progress::OtherResponse } else { Progress::Other });
+                return Ok(());
+            }
             Some(_) => return Err(wrong_type("choices")),
         };
-        let is_first = |choice: &&Json| choice.get("index").and_then(Json::as_u64).unwrap_or_default() == 0;
-        let Some(choice) = choices.iter().find(is_first) else { return Ok(()) };
+        self.advance(Progress::Part);
+        let Some(choice) = self.choose(choices) else { return Ok(()) };
         // OpenRouter reports the failure of a provider in the choice that it ends.
         if choice.get("error").is_some_and(|error| !is_blank(error)) {
-            return Err(error::from_event(choice, &self.redactor));
+            return Err(error::from_event(choice));
         }
-        for name in ["delta", "message"] {
-            match choice.get(name) {
-                Some(delta @ Json::Object(_)) => self.read_delta(delta, has_markers, deltas)?,
+        for member in [Member::Delta, Member::Message] {
+            match choice.get(member.name()) {
+                Some(content @ Json::Object(_)) => self.read_content(content, member, document.has_markers, deltas)?,
                 None | Some(Json::Null) => {}
-                Some(_) => return Err(wrong_type(name)),
+                Some(_) => return Err(wrong_type(member.name())),
             }
+        }
+        let is_completion = document.is_body || json.get("object").is_some_and(|object| object == "chat.completion");
+        if is_completion && choice.get(Member::Message.name()).is_some_and(Json::is_object) {
+            self.advance(Progress::Whole);
         }
         match choice.get("finish_reason") {
             None | Some(Json::Null) => {}
@@ -98,10 +145,44 @@ impl ChunkReader {
         Ok(())
     }
 
-    fn read_delta(&mut self, delta: &Json, has_markers: bool, deltas: &mut VecDeque<Delta>) -> Result<(), ModelError> {
-        if REASONING.iter().any(|name| delta.get(*name).is_some_and(|value| !is_blank(value))) {
+    /// The choice that is read: that with the lowest index. Once something was read, it remains the same.
+    fn choose<'j>(&mut self, choices: &'j [Json]) -> Option<&'j Json> {
+        let current = self.choice;
+        let index = |choice: &Json| choice.get("index").and_then(usage::whole_number).or(current).unwrap_or_default();
+        let lowest = choices.iter().filter(|choice| choice.is_object()).map(index).min()?;
+        let has_content = self.text_from.is_some() || self.calls_from.is_some();
+        let chosen = current.filter(|current| has_content || *current <= lowest).unwrap_or(lowest);
+        self.choice = Some(chosen);
+        choices.iter().find(|choice| choice.is_object() && index(choice) == chosen)
+    }
+
+    fn read_content(
+        &mut self,
+        content: &Json,
+        member: Member,
+        has_markers: bool,
+        deltas: &mut VecDeque<Delta>,
+    ) -> Result<(), ModelError> {
+        if REASONING.iter().any(|name| content.get(*name).is_some_and(|value| !is_blank(value))) {
             deltas.push_back(Delta::Reasoning);
         }
+        if content.get("refusal").and_then(Json::as_str).is_some_and(|text| !text.is_empty()) {
+            self.has_refusal = true;
+        }
+        if member == Member::Delta || self.text_from != Some(Member::Delta) {
+            let before = deltas.len();
+            self.read_text(content, has_markers, deltas)?;
+            if deltas.iter().skip(before).any(|delta| matches!(delta, Delta::Text(_))) {
+                self.text_from = Some(member);
+            }
+        }
+        if member == Member::Delta || self.calls_from != Some(Member::Delta) {
+            self.read_calls(content, member, has_markers)?;
+        }
+        Ok(())
+    }
+
+    fn read_text(&mut self, delta: &Json, has_markers: bool, deltas: &mut VecDeque<Delta>) -> Result<(), ModelError> {
         match delta.get("content") {
             None | Some(Json::Null) => {}
             Some(Json::String(text)) => self.push_text(text, has_markers, deltas),
@@ -110,9 +191,10 @@ impl ChunkReader {
             }
             Some(Json::Bool(_) | Json::Number(_) | Json::Object(_)) => return Err(wrong_type("content")),
         }
-        if delta.get("refusal").and_then(Json::as_str).is_some_and(|text| !text.is_empty()) {
-            self.has_refusal = true;
-        }
+        Ok(())
+    }
+
+    fn read_calls(&mut self, delta: &Json, member: Member, has_markers: bool) -> Result<(), ModelError> {
         match delta.get("tool_calls") {
             None | Some(Json::Null) => {}
             Some(Json::Array(entries)) => {
@@ -121,9 +203,17 @@ impl ChunkReader {
             Some(entry) => self.tool_calls.add(entry, has_markers)?,
         }
         match delta.get("function_call") {
-            Some(call @ Json::Object(_)) if !is_blank(call) => self.tool_calls.add(call, has_markers),
-            Some(_) | None => Ok(()),
+            Some(call @ Json::Object(_)) if !is_blank(call) => self.function_call.add(call, has_markers)?,
+            Some(_) | None => {}
         }
+        if !self.tool_calls.is_empty() || !self.function_call.is_empty() {
+            self.calls_from = self.calls_from.or(Some(member));
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, progress: Progress) {
+        self.progress = self.progress.max(progress);
     }
 
     /// Reads a part of a content that is a list: text, or the thoughts of a model.
@@ -151,14 +241,20 @@ impl ChunkReader {
         let stop = match self.stop.take() {
             _ if self.has_refusal => StopReason::Refusal,
             Some(stop) => stop,
-            None if is_marked => StopReason::Complete,
-            None if self.has_begun => return Err(malformed("the answer broke off")),
-            None => return Err(malformed("the server sent no event of an answer")),
+            None => match self.progress {
+                Progress::Whole => StopReason::Complete,
+                Progress::Part if is_marked => StopReason::Complete,
+                Progress::Part => return Err(malformed("the answer broke off")),
+                Progress::OtherResponse => return Err(not_an_answer()),
+                Progress::Other if is_marked => return Err(not_an_answer()),
+                Progress::Other | Progress::Nothing => return Err(malformed(NO_EVENT)),
+            },
         };
         deltas.extend(self.text.finish().map(Delta::Text));
         // A tool call that was truncated at the token limit has incomplete arguments.
-        if stop != StopReason::Length && !self.tool_calls.is_empty() {
-            deltas.extend(self.tool_calls.finish().into_iter().map(Delta::Tool));
+        if stop != StopReason::Length {
+            let calls = if self.tool_calls.is_empty() { &mut self.function_call } else { &mut self.tool_calls };
+            deltas.extend(calls.finish().into_iter().map(Delta::Tool));
         }
         deltas.extend(self.usage.take().map(Delta::Usage));
         deltas.push_back(Delta::End(stop));
@@ -187,103 +283,26 @@ fn reported_error(json: &Json) -> Option<&Json> {
     }
 }
 
+/// True if a document without choices has words of a report. Some servers have no member of an error.
+fn is_report(json: &Json) -> bool {
+    let is_words = |name: &&str| match json.get(*name) {
+        Some(Json::String(text)) => !text.trim().is_empty(),
+        Some(Json::Array(_) | Json::Object(_)) => *name == "detail",
+        Some(Json::Null | Json::Bool(_) | Json::Number(_)) | None => false,
+    };
+    json.get("usage").is_none_or(is_blank) && REPORTS.iter().any(|name| is_words(&name))
+}
+
+/// The failure of a response with documents that are no part of an answer.
+fn not_an_answer() -> ModelError {
+    let message = "the response has no `choices`, so it is no answer of chat completions; check the address of the \
+                   provider";
+    ModelError::Rejected { status: 200, message: message.to_owned() }
+}
+
 fn wrong_type(member: &str) -> ModelError {
     malformed(format!("{member} has a wrong type"))
 }
 
 #[cfg(test)]
-mod tests {
-    use greenroom_definitions::models::TokenCounts;
-    use serde_json::json;
-
-    use super::*;
-
-    fn reader() -> ChunkReader {
-        ChunkReader::new(Redactor::for_key("sk-1"))
-    }
-
-    fn read(documents: &[Json]) -> Result<Vec<Delta>, ModelError> {
-        let mut reader = reader();
-        let mut deltas = VecDeque::new();
-        for json in documents {
-            reader.read(&Document { json: json.clone(), has_markers: false }, &mut deltas)?;
-        }
-        reader.finish(false, &mut deltas)?;
-        Ok(deltas.into())
-    }
-
-    fn text(text: &str) -> Delta {
-        Delta::Text(text.to_owned())
-    }
-
-    #[test]
-    fn empty_members_have_no_meaning() {
-        let chunk = |delta: Json| json!({ "error": null, "usage": null, "choices": [{ "index": 0, "finish_reason": "", "delta": delta }] });
-        let calls = json!([null, {}, { "index": 0, "id": "", "type": "function", "function": { "name": "", "arguments": "" } }]);
-        let blank = json!({ "content": null, "tool_calls": calls, "refusal": "", "reasoning_content": "", "function_call": null });
-        let last = json!({ "choices": [{ "delta": null, "finish_reason": "stop" }], "error": {} });
-        let documents = [chunk(blank), chunk(json!({ "content": "a" })), json!({ "choices": [] }), json!({}), last];
-        assert_eq!(read(&documents).unwrap(), [text("a"), Delta::End(StopReason::Complete)]);
-    }
-
-    #[test]
-    fn one_document_is_an_answer() {
-        let message = json!({ "role": "assistant", "content": "a", "reasoning_content": "hm",
-            "tool_calls": [{ "id": "x", "function": { "name": "f", "arguments": { "a": 1 } } }] });
-        let document = json!({ "object": "chat.completion", "usage": { "prompt_tokens": 5, "completion_tokens": 2 },
-            "choices": [{ "index": 0, "message": message, "finish_reason": "tool_calls" }] });
-        let deltas = read(&[document]).unwrap();
-        assert_eq!(deltas[..2], [Delta::Reasoning, text("a")]);
-        assert!(matches!(&deltas[2], Delta::Tool(call) if call.arguments == json!({ "a": 1 })));
-        let counts = TokenCounts { input: 5, output: 2, ..TokenCounts::default() };
-        assert_eq!(deltas[3..], [Delta::Usage(counts), Delta::End(StopReason::Tools)]);
-    }
-
-    #[test]
-    fn parts_of_a_content_are_text_or_thoughts() {
-        let parts = json!([{ "type": "thinking", "thinking": [{ "type": "text", "text": "hm" }] }, { "type": "text", "text": "a" }, "b"]);
-        let chunk = json!({ "choices": [{ "delta": { "content": parts }, "finish_reason": "stop" }] });
-        assert_eq!(read(&[chunk]).unwrap(), [Delta::Reasoning, text("a"), text("b"), Delta::End(StopReason::Complete)]);
-    }
-
-    #[test]
-    fn a_failure_is_found_in_every_position() {
-        for document in [
-            json!({ "error": { "message": "boom sk-1" } }),
-            json!({ "object": "error", "message": "boom sk-1" }),
-            json!([{ "error": { "message": "boom sk-1" } }]),
-            json!({ "choices": [{ "delta": {} }], "error": "boom sk-1" }),
-            json!({ "choices": [{ "delta": {}, "finish_reason": "error", "error": { "message": "boom sk-1" } }] }),
-        ] {
-            let expected = ModelError::Failed { status: None, message: "boom ***".into() };
-            assert_eq!(read(std::slice::from_ref(&document)), Err(expected), "{document}");
-        }
-    }
-
-    #[test]
-    fn an_answer_without_a_reason_or_a_mark_is_not_complete() {
-        let chunk = json!({ "choices": [{ "delta": { "content": "a" } }], "usage": { "prompt_tokens": 5, "completion_tokens": 1 } });
-        assert_eq!(read(std::slice::from_ref(&chunk)), Err(malformed("the answer broke off")));
-        assert_eq!(read(&[]), Err(malformed("the server sent no event of an answer")));
-        let mut reader = reader();
-        let mut deltas = VecDeque::new();
-        reader.read(&Document { json: chunk, has_markers: false }, &mut deltas).unwrap();
-        assert_eq!(reader.take_usage_after_failure(), None, "the count of half an answer");
-        reader.finish(true, &mut deltas).unwrap();
-        assert_eq!(deltas.back(), Some(&Delta::End(StopReason::Complete)));
-    }
-
-    #[test]
-    fn a_wrong_type_is_malformed() {
-        for choice in [
-            json!({ "delta": { "content": 5 } }),
-            json!({ "delta": "x" }),
-            json!({ "delta": {}, "finish_reason": 7 }),
-            json!({ "delta": { "tool_calls": "x" } }),
-        ] {
-            let result = read(&[json!({ "choices": [choice] })]);
-            assert!(matches!(result, Err(ModelError::MalformedResponse { .. })), "{result:?}");
-        }
-        assert!(read(&[json!({ "choices": "x" })]).is_err());
-    }
-}
+mod tests;

@@ -16,6 +16,8 @@ const TOKEN_BYTES_MAX: u64 = 1024;
 const DONE: &str = "[DONE]";
 /// Bytes before the first document that have no meaning: white space, and the byte order mark.
 const BLANKS: &[u8] = b" \t\r\n\xEF\xBB\xBF";
+/// Maximum characters of a text that is no event.
+const STRAY_CHARS_MAX: usize = 1_000;
 
 /// One event of a stream.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub(super) struct Document {
     pub(super) json: Json,
     /// True if halves of surrogate pairs in its texts are marked.
     pub(super) has_markers: bool,
+    /// True if the response is this document and nothing else.
+    pub(super) is_body: bool,
 }
 
 /// What the response consists of, by its first byte.
@@ -58,6 +62,8 @@ pub(super) struct EventReader {
     data: Vec<String>,
     /// True if the current event is named `error`: whatever its data are, they are a failure.
     is_error: bool,
+    /// The first line that belongs to no event: a server, or something before it, reports a failure in words.
+    stray: Option<String>,
 }
 
 impl EventReader {
@@ -71,7 +77,13 @@ impl EventReader {
             skips_line_feed: false,
             data: Vec::new(),
             is_error: false,
+            stray: None,
         }
+    }
+
+    /// The first line that belongs to no event, if it is a text.
+    pub(super) fn stray_text(&self) -> Option<&str> {
+        self.stray.as_deref()
     }
 
     /// Adds the events that end within these bytes.
@@ -148,15 +160,21 @@ impl EventReader {
             "error" => {
                 let error: Json = serde_json::from_str(value).unwrap_or_else(|_| Json::String(value.trim().to_owned()));
                 let json = serde_json::json!({ "error": error });
-                events.push_back(Event::Document(Document { json, has_markers: false }));
+                events.push_back(Event::Document(Document { json, has_markers: false, is_body: false }));
                 Ok(())
             }
             "event" => {
                 self.is_error = value.trim() == "error";
                 Ok(())
             }
-            // Ids, comments.
-            _ => Ok(()),
+            "" | "id" | "retry" => Ok(()),
+            _ => {
+                let is_text = self.stray.is_none() && !line.starts_with('<') && !line.contains(char::is_control);
+                if is_text {
+                    self.stray = Some(line.trim().chars().take(STRAY_CHARS_MAX).collect());
+                }
+                Ok(())
+            }
         }
     }
 
@@ -183,7 +201,7 @@ impl EventReader {
         let document = match parse(&data) {
             Some(document) => document,
             // Proxies report a failure in words.
-            None if self.is_error => Document { json: Json::String(data), has_markers: false },
+            None if self.is_error => Document { json: Json::String(data), has_markers: false, is_body: false },
             None => return Err(malformed("an event of the answer is not valid JSON")),
         };
         events.push_back(Event::Document(self.as_named(document)));
@@ -192,27 +210,38 @@ impl EventReader {
 
     /// A document as the name of its event makes it: that of an `error` has the member, if it lacks it.
     fn as_named(&self, document: Document) -> Document {
-        let Document { json, has_markers } = document;
+        let Document { json, has_markers, is_body } = document;
         let lacks_error = json.get("error").is_none_or(is_blank);
         let json = if self.is_error && lacks_error { serde_json::json!({ "error": json }) } else { json };
-        Document { json, has_markers }
+        Document { json, has_markers, is_body }
     }
 }
 
 fn parse(text: &str) -> Option<Document> {
     let marked = surrogates::mark(text);
     let json = serde_json::from_str(&marked.text).ok()?;
-    Some(Document { json, has_markers: marked.has_markers })
+    Some(Document { json, has_markers: marked.has_markers, is_body: false })
 }
 
 fn read_documents(bytes: &[u8], events: &mut VecDeque<Event>) -> Result<(), ModelError> {
     let text = std::str::from_utf8(bytes).map_err(|_| malformed("the answer is not UTF-8"))?;
     let marked = surrogates::mark(text);
-    for document in serde_json::Deserializer::from_str(&marked.text).into_iter::<Json>() {
-        let json = document.map_err(|_| malformed("the answer is not valid JSON"))?;
-        events.push_back(Event::Document(Document { json, has_markers: marked.has_markers }));
+    let values = serde_json::Deserializer::from_str(&marked.text).into_iter::<Json>();
+    let mut documents = Vec::new();
+    let mut read = Ok(());
+    for value in values {
+        match value {
+            Ok(json) => documents.push(json),
+            Err(_) => {
+                read = Err(malformed("the answer is not valid JSON"));
+                break;
+            }
+        }
     }
-    Ok(())
+    let is_body = read.is_ok() && documents.len() == 1;
+    let has_markers = marked.has_markers;
+    events.extend(documents.into_iter().map(|json| Event::Document(Document { json, has_markers, is_body })));
+    read
 }
 
 pub(super) fn malformed(message: impl Into<String>) -> ModelError {

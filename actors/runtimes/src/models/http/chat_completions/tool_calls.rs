@@ -7,10 +7,12 @@ use serde::de::IgnoredAny;
 
 use super::events::malformed;
 use super::surrogates::Joiner;
-use crate::models::http::tool_arguments;
+use crate::models::http::{tool_arguments, usage};
 
 /// Maximum tool calls of one answer that are assembled.
 const CALLS_MAX: usize = 256;
+/// The members with the arguments: OpenAI's, and those of the formats in which models write calls themselves.
+const ARGUMENTS: [&str; 3] = ["arguments", "parameters", "input"];
 
 /// The calls of one answer.
 #[derive(Debug, Default)]
@@ -31,18 +33,43 @@ struct PartialCall {
 
 /// One entry of a chunk.
 struct Entry<'e> {
-    id: Option<&'e str>,
+    id: Option<String>,
     index: Option<u64>,
     name: Option<&'e str>,
     arguments: &'e Json,
 }
 
-impl Entry<'_> {
+impl<'e> Entry<'e> {
+    /// Reads an entry; `None` if it is no object.
+    fn read(entry: &'e Json) -> Option<Self> {
+        let function = entry.get("function").filter(|function| function.is_object()).unwrap_or(entry);
+        let names = [function.get("name"), entry.get("function"), entry.get("name")];
+        let id = match entry.get("id") {
+            Some(Json::String(id)) if !id.is_empty() => Some(id.clone()),
+            Some(id @ Json::Number(_)) => Some(id.to_string()),
+            Some(_) | None => None,
+        };
+        function.is_object().then(|| Self {
+            id,
+            index: entry.get("index").and_then(usage::whole_number),
+            name: names.into_iter().flatten().filter_map(Json::as_str).find(|name| !name.is_empty()),
+            arguments: arguments(function, entry),
+        })
+    }
+
     /// True if nothing of a call is in it.
     fn is_blank(&self) -> bool {
         let has_arguments = !self.arguments.is_null() && self.arguments.as_str() != Some("");
         self.id.is_none() && self.name.is_none() && !has_arguments
     }
+}
+
+/// The arguments of an entry: some servers send them beside the function, or in another member. One that is empty is
+/// used only if there is no other.
+fn arguments<'e>(function: &'e Json, entry: &'e Json) -> &'e Json {
+    let members = || ARGUMENTS.iter().flat_map(|name| [function.get(*name), entry.get(*name)]).flatten();
+    let stated = members().find(|value| !tool_arguments::is_empty(value));
+    stated.or_else(|| members().find(|value| !value.is_null())).unwrap_or(&Json::Null)
 }
 
 impl ToolCalls {
@@ -60,16 +87,7 @@ impl ToolCalls {
         if entry.is_null() {
             return Ok(());
         }
-        let function = entry.get("function").filter(|function| function.is_object()).unwrap_or(entry);
-        if !function.is_object() {
-            return Err(malformed("a tool call has a wrong type"));
-        }
-        let entry = Entry {
-            id: entry.get("id").and_then(Json::as_str).filter(|id| !id.is_empty()),
-            index: entry.get("index").and_then(Json::as_u64),
-            name: function.get("name").and_then(Json::as_str).filter(|name| !name.is_empty()),
-            arguments: function.get("arguments").unwrap_or(&Json::Null),
-        };
+        let Some(entry) = Entry::read(entry) else { return Err(malformed("a tool call has a wrong type")) };
         let at = match self.find(&entry) {
             Some(at) => at,
             None if entry.is_blank() => return Ok(()),
@@ -89,7 +107,7 @@ impl ToolCalls {
 
     /// The call that an entry continues.
     fn find(&self, entry: &Entry<'_>) -> Option<usize> {
-        if let Some(at) = entry.id.and_then(|id| self.0.iter().rposition(|call| call.id == id)) {
+        if let Some(at) = entry.id.as_ref().and_then(|id| self.0.iter().rposition(|call| call.id == *id)) {
             let has_another_index = |call: &PartialCall| {
                 entry.name.is_some() && call.index.zip(entry.index).is_some_and(|(one, other)| one != other)
             };
@@ -100,12 +118,14 @@ impl ToolCalls {
             None => self.0.len().checked_sub(1)?,
         };
         let call = self.0.get(at)?;
-        let continues = match (entry.id, entry.name) {
+        let continues = match (&entry.id, entry.name) {
             // Some servers make up an id for each piece.
             (_, None) => true,
             (Some(_), Some(_)) if !call.id.is_empty() => false,
+            // Only the first piece of a name has the id.
+            (None, Some(_)) if entry.index.is_some() && !call.id.is_empty() && !call.has_arguments() => true,
             // Some servers repeat the name in each piece.
-            (Some(_) | None, Some(name)) => call.name.is_empty() || call.name == name && !call.is_complete(),
+            (Some(_) | None, Some(name)) => call.name.is_empty() || call.name == name && !call.is_complete(entry),
         };
         continues.then_some(at)
     }
@@ -121,7 +141,7 @@ impl ToolCalls {
                 id if !id.is_empty() && !is_used(&id) => id,
                 _ => (number..).map(|number| format!("call_{number}")).find(|id| !is_used(id)).unwrap_or_default(),
             };
-            let arguments = tool_arguments::decode(value.unwrap_or(Json::String(text)));
+            let arguments = tool_arguments::decode_parts(value, text);
             finished.push(ToolCall { id, name, arguments });
         }
         finished
@@ -131,123 +151,42 @@ impl ToolCalls {
 impl PartialCall {
     fn add(&mut self, entry: &Entry<'_>, has_markers: bool) {
         if self.id.is_empty() {
-            entry.id.unwrap_or_default().clone_into(&mut self.id);
+            self.id = entry.id.clone().unwrap_or_default();
         }
-        if self.name.is_empty() {
-            entry.name.unwrap_or_default().clone_into(&mut self.name);
+        match entry.name {
+            None => {}
+            // A piece may have the whole name so far.
+            Some(name) if self.name.is_empty() || !self.has_arguments() && name.starts_with(&self.name) => {
+                name.clone_into(&mut self.name);
+            }
+            Some(_) if self.has_arguments() => {}
+            Some(name) => self.name.push_str(name),
         }
         self.index = self.index.or(entry.index);
         match entry.arguments {
             Json::Null => {}
             Json::String(piece) => self.text.push_str(&self.joiner.join(piece.clone(), has_markers)),
-            Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => {
-                self.value = Some(entry.arguments.clone());
+            value @ (Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_)) => {
+                if self.value.is_none() || !tool_arguments::is_empty(value) {
+                    self.value = Some(value.clone());
+                }
             }
         }
     }
 
-    /// True if the arguments are a whole document, so that a further piece cannot belong to them.
-    fn is_complete(&self) -> bool {
-        self.value.is_some() || serde_json::from_str::<IgnoredAny>(&self.text).is_ok()
+    /// True if anything of the arguments has arrived.
+    fn has_arguments(&self) -> bool {
+        self.value.is_some() || !self.text.is_empty()
+    }
+
+    /// True if the arguments are a whole document, so that this entry cannot belong to them. A text belongs to an empty
+    /// object before it.
+    fn is_complete(&self, entry: &Entry<'_>) -> bool {
+        let has_text = entry.arguments.as_str().is_some_and(|text| !text.is_empty());
+        let has_value = self.value.as_ref().is_some_and(|value| !(has_text && tool_arguments::is_empty(value)));
+        has_value || serde_json::from_str::<IgnoredAny>(&self.text).is_ok()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    /// The ids, names and arguments of the calls that these entries make.
-    fn assembled(entries: &[Json]) -> Vec<(String, String, Json)> {
-        let mut calls = ToolCalls::default();
-        for entry in entries {
-            calls.add(entry, false).unwrap();
-        }
-        calls.finish().into_iter().map(|call| (call.id, call.name, call.arguments)).collect()
-    }
-
-    fn call(id: &str, name: &str, arguments: Json) -> (String, String, Json) {
-        (id.to_owned(), name.to_owned(), arguments)
-    }
-
-    #[test]
-    fn pieces_are_matched_by_id_else_by_index_else_by_order() {
-        let piece = |text: &str| json!({ "arguments": text });
-        let named = |text: &str| json!({ "name": "f", "arguments": text });
-        let two = [call("a", "f", json!({ "x": 1 })), call("b", "f", json!({ "y": 2 }))];
-        for entries in [
-            // OpenAI: the id and the name once, then the index.
-            vec![
-                json!({ "index": 0, "id": "a", "function": named("{\"x\"") }),
-                json!({ "index": 1, "id": "b", "function": named("") }),
-                json!({ "index": 0, "function": piece(": 1}") }),
-                json!({ "index": 1, "id": null, "function": piece("{\"y\": 2}") }),
-            ],
-            // Whole calls that all have index 0.
-            vec![
-                json!({ "index": 0, "id": "a", "function": named("{\"x\": 1}") }),
-                json!({ "index": 0, "id": "b", "function": named("{\"y\": 2}") }),
-            ],
-            // No index; the id in every piece.
-            vec![
-                json!({ "id": "a", "function": named("{\"x\"") }),
-                json!({ "id": "b", "function": named("{\"y\": ") }),
-                json!({ "id": "a", "function": piece(": 1}") }),
-                json!({ "id": "b", "function": piece("2}") }),
-            ],
-            // No index; the id once.
-            vec![
-                json!({ "id": "a", "function": named("{\"x\"") }),
-                json!({ "function": piece(": 1}") }),
-                json!({ "id": "b", "function": named("{\"y\": 2}") }),
-            ],
-            // The name repeated in every piece.
-            vec![
-                json!({ "index": 0, "id": "a", "function": named("{\"x\"") }),
-                json!({ "index": 0, "id": "a", "function": named(": 1}") }),
-                json!({ "index": 1, "id": "b", "function": named("{\"y\": 2}") }),
-            ],
-            // An id of its own for every piece.
-            vec![
-                json!({ "index": 0, "id": "a", "function": named("{\"x\"") }),
-                json!({ "index": 0, "id": "a2", "function": piece(": 1}") }),
-                json!({ "index": 1, "id": "b", "function": named("{\"y\": 2}") }),
-            ],
-        ] {
-            assert_eq!(assembled(&entries), two, "{entries:?}");
-        }
-    }
-
-    #[test]
-    fn calls_without_an_id_get_one_of_their_own() {
-        let whole = |text: &str| json!({ "function": { "name": "f", "arguments": text } });
-        let two = [call("call_0", "f", json!({ "x": 1 })), call("call_1", "f", json!({ "y": 2 }))];
-        assert_eq!(assembled(&[whole("{\"x\": 1}"), whole("{\"y\": 2}")]), two);
-        let same = |index: u32, text: &str| json!({ "index": index, "id": "call_1", "function": { "name": "f", "arguments": text } });
-        let ids: Vec<String> =
-            assembled(&[same(0, "{\"x\": 1}"), same(1, "{\"y\": 2}")]).into_iter().map(|(id, ..)| id).collect();
-        assert_eq!(ids, ["call_1", "call_2"], "an id that is used twice");
-        let different = [whole("{}"), json!({ "function": { "name": "g" } }), json!({ "name": "h", "arguments": "" })];
-        let names: Vec<String> = assembled(&different).into_iter().map(|(_, name, _)| name).collect();
-        assert_eq!(names, ["f", "g", "h"]);
-    }
-
-    #[test]
-    fn arguments_are_what_the_model_gave() {
-        for (sent, expected) in [
-            (json!({ "x": 1 }), json!({ "x": 1 })),
-            (json!("{\"x\": 1}"), json!({ "x": 1 })),
-            (json!("\"{\\\"x\\\": 1}\""), json!({ "x": 1 })),
-            (json!(""), Json::Null),
-            (json!("null"), Json::Null),
-            (Json::Null, Json::Null),
-            (json!("[]"), json!([])),
-            (json!([1]), json!([1])),
-        ] {
-            let entry = json!({ "id": "a", "function": { "name": "f", "arguments": sent } });
-            assert_eq!(assembled(std::slice::from_ref(&entry)), [call("a", "f", expected)], "{entry}");
-        }
-        assert!(ToolCalls::default().add(&json!(7), false).is_err());
-    }
-}
+mod tests;

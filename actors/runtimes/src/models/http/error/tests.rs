@@ -7,10 +7,10 @@ use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use serde_json::json;
 
-use super::{Redactor, Reported, from_event, from_response, is_blank};
+use super::{Redactor, Reported, from_event, from_response, is_blank, presentable};
 
 fn event(body: &serde_json::Value) -> ModelError {
-    from_event(body, &Redactor::for_key("sk-1"))
+    from_event(body)
 }
 
 #[test]
@@ -31,10 +31,78 @@ fn the_report_is_found_in_each_servers_format() {
 }
 
 #[test]
-fn a_message_is_truncated_and_redacted() {
-    let body = json!({ "error": { "type": "server_error", "message": format!("sk-1 {}\n", "x".repeat(900)) } });
-    let ModelError::Failed { message, .. } = event(&body) else { panic!("no failure") };
+fn a_message_is_truncated_and_redacted_when_it_is_presented() {
+    let words = format!("sk-12345 {}\n", "x".repeat(900));
+    let error = event(&json!({ "error": { "type": "server_error", "message": words } }));
+    assert_eq!(
+        error,
+        ModelError::Failed { status: None, message: words },
+        "a rejected part is recognized in all of it"
+    );
+    let ModelError::Failed { message, .. } = presentable(error, &Redactor::for_key("sk-12345")) else {
+        panic!("no failure")
+    };
     assert!(message.starts_with("*** x") && message.chars().count() == 300 && !message.contains('\n'));
+}
+
+/// The error of a response with this status and body.
+fn response(status: u16, body: &str) -> ModelError {
+    from_response(StatusCode::from_u16(status).unwrap(), body, &HeaderMap::new())
+}
+
+#[test]
+fn the_words_of_a_body_are_found_in_whatever_form() {
+    let fastapi = json!({ "detail": [
+        { "loc": ["body", "response_format", "type"], "msg": "not permitted", "input": { "message": "x" } },
+        { "loc": ["body", 0], "msg": "wrong" },
+    ] });
+    let param = json!({ "error": { "message": "Unsupported parameter", "param": "response_format" } });
+    let long = format!("{{\"error\": \"{}", "x".repeat(400));
+    for (body, message) in [
+        (fastapi.to_string().as_str(), "body.response_format.type: not permitted; body.0: wrong"),
+        (&param.to_string(), "Unsupported parameter (response_format)"),
+        ("unknown field: stream_options\n", "unknown field: stream_options"),
+        ("{\"errors\": [{\"message\": \"a\"}, {\"message\": \"b\"}]}", "a; b"),
+        ("{\"message\": \"bare\"}", "bare"),
+        ("{\"error\": \"Bad Request\", \"message\": \"no model\"}", "Bad Request: no model"),
+        ("{\"error\": {\"message\": {\"detail\": \"inner\"}}}", "inner"),
+        ("{\"error\": {\"code\": \"model_not_found\"}}", "model_not_found"),
+        ("<html><head><title>404 Not Found</title></head></html>", "the server sent a page (HTML): 404 Not Found"),
+        ("<HTML><H1 class=a>Forbidden zone</H1></HTML>", "the server sent a page (HTML): Forbidden zone"),
+        ("<!DOCTYPE html><p>x", "the server sent a page (HTML) and no message"),
+        ("<Error>no such bucket</Error>", "<Error>no such bucket</Error>"),
+        ("", "the server sent no message"),
+        ("{}", "the server sent no message"),
+        (&long, &long),
+    ] {
+        let expected = ModelError::Rejected { status: 400, message: message.to_owned() };
+        assert_eq!(response(400, body), expected, "{body}");
+        let expected = ModelError::Failed { status: Some(502), message: format!("status 502: {message}") };
+        assert_eq!(response(502, body), expected, "{body}");
+    }
+}
+
+#[test]
+fn a_call_without_money_is_no_overload() {
+    for (kind, message) in [
+        ("billing_error", "Your account has a problem"),
+        ("insufficient_balance", "no"),
+        ("error", "Your credit balance is too low to access the API"),
+        ("error", "Insufficient Balance"),
+    ] {
+        let body = json!({ "error": { "type": kind, "message": message } });
+        let expected = ModelError::Rejected { status: 429, message: message.to_owned() };
+        assert_eq!((response(429, &body.to_string()), event(&body)), (expected.clone(), expected), "{body}");
+    }
+    let google = json!({ "error": { "code": 429, "message": "You exceeded your current quota, please check your plan and billing details." } });
+    assert_eq!(response(429, &google.to_string()), ModelError::Overloaded { status: 429, retry_after: None });
+}
+
+#[test]
+fn a_key_that_is_not_accepted_is_no_failure_of_the_server() {
+    for error in [json!({ "code": "invalid_api_key" }), json!({ "type": "unauthorized" }), json!({ "code": "401" })] {
+        assert_eq!(event(&json!({ "error": error })), ModelError::Unauthorized { status: 401 }, "{error}");
+    }
 }
 
 #[test]
@@ -70,7 +138,7 @@ fn the_delay_of_a_retry_is_read_from_the_body_if_no_header_states_it() {
     assert_eq!(event(&body), after(34_500));
     let respond = |headers: &HeaderMap| {
         let status = StatusCode::TOO_MANY_REQUESTS;
-        from_response(status, &body.to_string(), headers, &Redactor::for_key("sk-1"))
+        from_response(status, &body.to_string(), headers)
     };
     assert_eq!(respond(&HeaderMap::new()), after(34_500));
     let header = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("2"))]);

@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use super::classify;
 use super::frame_meter::FrameMeter;
 use crate::models::http::answer_stream::{self, AnswerReader, PendingDeltas};
-use crate::models::http::endpoint::Redactor;
 use crate::models::http::{stop_reason, tool_arguments};
 
 /// Reads one answer.
@@ -26,7 +25,6 @@ struct GenaiAnswer {
     timeout: Duration,
     phase: CallPhase,
     deadline: Instant,
-    redactor: Redactor,
     is_ended: bool,
 }
 
@@ -39,7 +37,6 @@ pub(super) async fn open(
     meter: Arc<FrameMeter>,
     timeouts: Timeouts,
     deadline: Instant,
-    redactor: Redactor,
 ) -> Result<Deltas, ModelError> {
     let reader = GenaiAnswer {
         events,
@@ -49,7 +46,6 @@ pub(super) async fn open(
         timeout: timeouts.first_token,
         phase: CallPhase::FirstToken,
         deadline,
-        redactor,
         is_ended: false,
     };
     answer_stream::open(reader).await
@@ -98,7 +94,7 @@ impl GenaiAnswer {
             Err(_) => return Err(ModelError::TimedOut { phase }),
             Ok(None) => None,
             Ok(Some(Ok(event))) => Some(event),
-            Ok(Some(Err(error))) => return Err(classify(&error, phase, &self.redactor)),
+            Ok(Some(Err(error))) => return Err(classify(&error, phase)),
         };
         // The meter sees a frame before genai converts it to an event.
         match self.meter.fault() {

@@ -217,3 +217,67 @@ async fn a_page_is_a_rejection_and_a_stream_with_its_media_type_is_an_answer() {
     let answer = respond(&(text("a") + &stop("stop") + DONE)).await;
     assert_eq!((answer.text.as_str(), answer.error), ("a", None));
 }
+
+#[tokio::test]
+async fn a_text_instead_of_an_answer_is_a_rejection_with_its_words() {
+    let respond = |media_type: &str, body: &str| {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {media_type}\r\nconnection: close\r\n\r\n");
+        steps(vec![Step::Send(head), Step::Send(body.to_owned())])
+    };
+    let words = "Internal error: upstream timed out";
+    let answer = respond("text/plain", words).await;
+    let is_rejection = matches!(&answer.error, Some(ModelError::Rejected { status: 200, message })
+        if message.ends_with(words));
+    assert!(is_rejection, "{answer:?}");
+    let answer = respond("text/event-stream", words).await;
+    let has_words =
+        matches!(&answer.error, Some(ModelError::MalformedResponse { message }) if message.ends_with(words));
+    assert!(has_words, "{answer:?}");
+    let answer = respond("text/plain", &(text("a") + &stop("stop") + DONE)).await;
+    assert_eq!((answer.text.as_str(), answer.error), ("a", None));
+    let broken = respond("text/plain", &text("a")).await;
+    assert!(matches!(broken.error, Some(ModelError::MalformedResponse { .. })), "{broken:?}");
+}
+
+#[tokio::test]
+async fn a_document_of_something_else_is_a_rejection_at_once() {
+    for (body, words) in [
+        ("{\"message\": \"No such deployment\"}", "No such deployment"),
+        ("{\"status\": \"error\", \"msg\": \"out of order\"}", "out of order"),
+        ("{}", "choices"),
+    ] {
+        for events in [false, true] {
+            let answer = if events {
+                stream(&format!("data: {body}\n\n{DONE}")).await
+            } else {
+                steps(status("200 OK", "", body)).await
+            };
+            let is_rejection = matches!(&answer.error, Some(ModelError::Rejected { status: 200, message })
+                if message.contains(words));
+            assert!(is_rejection && answer.stop.is_none(), "{body} {answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_document_without_a_reason_is_a_whole_answer() {
+    let document = json!({ "object": "chat.completion", "choices": [{ "message": { "content": "whole" } }] });
+    for answer in [steps(status("200 OK", "", &document.to_string())).await, stream(&data(&document)).await] {
+        assert_eq!((answer.text.as_str(), answer.stop, answer.error), ("whole", Some(StopReason::Complete), None));
+    }
+    let mut cut = document.to_string();
+    cut.truncate(cut.len() - 4);
+    let answer = steps(status("200 OK", "", &cut)).await;
+    assert!(matches!(answer.error, Some(ModelError::MalformedResponse { .. })), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_compressed_answer_is_named() {
+    for line in ["200 OK", "500 Internal Server Error"] {
+        let answer = steps(status(line, "content-encoding: GZip\r\n", "\u{1f}binary")).await;
+        let Some(ModelError::MalformedResponse { message } | ModelError::Failed { message, .. }) = &answer.error else {
+            panic!("{answer:?}")
+        };
+        assert!(message.contains("compressed (gzip)"), "{message}");
+    }
+}

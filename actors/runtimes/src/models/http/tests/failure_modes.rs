@@ -88,13 +88,14 @@ async fn each_rejection_of_a_request_has_its_class() {
         let answer = call(api, status("500 Internal Server Error", "", &leak)).await;
         assert_eq!(
             answer.error,
-            Some(ModelError::Failed { status: Some(500), message: "bad key ***".into() }),
+            Some(ModelError::Failed { status: Some(500), message: "status 500: bad key ***".into() }),
             "{api:?}"
         );
         let answer = call(api, status("401 Unauthorized", "", &leak)).await;
         assert_eq!(answer.error, Some(ModelError::Unauthorized { status: 401 }));
         let answer = call(api, status("400 Bad Request", "", "<html>")).await;
-        assert_eq!(answer.error, Some(ModelError::Rejected { status: 400, message: String::new() }));
+        let page = "the server sent a page (HTML) and no message".to_owned();
+        assert_eq!(answer.error, Some(ModelError::Rejected { status: 400, message: page }));
         let long = "{\"error\":{\"type\":\"invalid_request_error\",\"message\":\"prompt is too long: 210,000 tokens > 200000 maximum\"}}";
         let answer = call(api, status("400 Bad Request", "", long)).await;
         assert_eq!(answer.error, Some(ModelError::ContextOverflow { requested: Some(210_000), limit: Some(200_000) }));

@@ -107,6 +107,60 @@ async fn the_temperature_reaches_an_api_of_another_form() {
     assert_eq!(server.requests()[0].body["temperature"], 0.5);
 }
 
+/// The bodies and states with which servers reject a part of the request: the words decide, wherever they are.
+#[tokio::test]
+async fn a_rejected_part_is_recognized_in_every_format() {
+    let long = format!("{} Use 'max_completion_tokens'.", "The request could not be processed. ".repeat(20));
+    let fastapi = |member: &str| json!({ "detail": [{ "type": "extra_forbidden", "loc": ["body", member], "msg": "Extra inputs are not permitted" }] });
+    let param = json!({ "error": { "message": "Unsupported parameter", "param": "response_format" } });
+    for (line, body, member) in [
+        ("400 Bad Request", json!({ "error": { "message": long } }).to_string(), "max_tokens"),
+        ("400 Bad Request", json!({ "error": "Unsupported parameter: max_tokens" }).to_string(), "max_tokens"),
+        ("422 Unprocessable Entity", fastapi("stream_options").to_string(), "stream_options"),
+        ("422 Unprocessable Entity", fastapi("response_format").to_string(), "response_format"),
+        ("400 Bad Request", param.to_string(), "response_format"),
+        ("400 Bad Request", "unknown field: stream_options".to_owned(), "stream_options"),
+        (
+            "400 Bad Request",
+            json!({ "errors": [{ "message": "stream_options unknown" }] }).to_string(),
+            "stream_options",
+        ),
+        (
+            "500 Internal Server Error",
+            json!({ "error": { "message": "json_schema is not implemented" } }).to_string(),
+            "response_format",
+        ),
+        (
+            "501 Not Implemented",
+            json!({ "error": { "message": "response_format is not implemented" } }).to_string(),
+            "response_format",
+        ),
+        ("200 OK", json!({ "message": "response_format is not supported" }).to_string(), "response_format"),
+    ] {
+        let server = Server::start(vec![status(line, "", &body), Api::OpenAi.valid("{}")]).await;
+        let answer = call(Api::OpenAi, "summary").send(&*server.provider("openai")).await;
+        assert_eq!((answer.text.as_str(), answer.error), ("{}", None), "{body}");
+        let has_member: Vec<bool> =
+            server.requests().iter().map(|request| request.body.get(member).is_some()).collect();
+        assert_eq!(has_member, [true, false], "{body}");
+    }
+    let failed = status("500 Internal Server Error", "", "{\"error\": \"the grammar of the json_schema crashed\"}");
+    let server = Server::start(vec![failed]).await;
+    let answer = call(Api::OpenAi, "summary").send(&*server.provider("openai")).await;
+    assert!(matches!(answer.error, Some(ModelError::Failed { status: Some(500), .. })), "{answer:?}");
+    assert_eq!(server.requests().len(), 1, "a failure is no rejection");
+}
+
+/// A key that is no secret must not change the words by which a rejected part is recognized.
+#[tokio::test]
+async fn a_short_key_hides_no_member_of_the_request() {
+    let message =
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";
+    let server = Server::start(vec![rejection(message), Api::OpenAi.valid("{}")]).await;
+    let answer = call(Api::OpenAi, "summary").send(&*server.provider_with_key("openai", "k")).await;
+    assert_eq!((answer.text.as_str(), answer.error), ("{}", None));
+}
+
 #[tokio::test]
 async fn any_other_rejection_is_an_error_at_once() {
     let server = Server::start(vec![rejection("tools[0].function.parameters is invalid")]).await;

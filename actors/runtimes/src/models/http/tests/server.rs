@@ -31,11 +31,15 @@ impl Server {
 
     /// Opens a provider of this API at the address of this server.
     pub(super) fn provider(&self, api: &str) -> Arc<dyn ModelProvider> {
+        self.provider_with_key(api, KEY)
+    }
+
+    pub(super) fn provider_with_key(&self, api: &str, key: &str) -> Arc<dyn ModelProvider> {
         let settings = Settings {
             providers: vec![ProviderSettings {
                 name: api.to_owned(),
                 api: api.to_owned(),
-                key: Some(ApiKey::new(KEY)),
+                key: Some(ApiKey::new(key)),
                 base_url: Some(self.url.clone()),
                 internal: false,
             }],

@@ -240,8 +240,10 @@ fn a_reference_into_a_value_names_what_its_type_declares() {
     }
     assert_eq!(
         problems("steps.a.outputs.rows[0].amount.deep", ""),
-        ["workflows/w.yaml:5:15: error[unknown_reference]: `${steps.a.outputs.rows[0].amount.deep}`: `rows[0].amount` \
-          has no property `deep`, since that is a number"]
+        [
+            "workflows/w.yaml:5:15: error[unknown_reference]: `${steps.a.outputs.rows[0].amount.deep}`: `rows[0].amount` \
+          has no property `deep`, since that is a number"
+        ]
     );
     let expected = |reference: &str| {
         [format!(

@@ -25,7 +25,7 @@ pub(super) fn decode_parts(value: Option<Json>, text: String) -> Json {
     match value {
         None => text,
         Some(Json::Object(object)) if !object.is_empty() => Json::Object(object),
-        Some(value) if is_empty(&text) && !(is_empty(&value) && !text.is_null()) => value,
+        Some(value) if is_empty(&text) && (!is_empty(&value) || text.is_null()) => value,
         Some(_) => text,
     }
 }

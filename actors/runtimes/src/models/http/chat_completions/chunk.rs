@@ -285,12 +285,12 @@ fn reported_error(json: &Json) -> Option<&Json> {
 
 /// True if a document without choices has words of a report. Some servers have no member of an error.
 fn is_report(json: &Json) -> bool {
-    let is_words = |name: &&str| match json.get(*name) {
+    let is_words = |name: &str| match json.get(name) {
         Some(Json::String(text)) => !text.trim().is_empty(),
-        Some(Json::Array(_) | Json::Object(_)) => *name == "detail",
+        Some(Json::Array(_) | Json::Object(_)) => name == "detail",
         Some(Json::Null | Json::Bool(_) | Json::Number(_)) | None => false,
     };
-    json.get("usage").is_none_or(is_blank) && REPORTS.iter().any(|name| is_words(&name))
+    json.get("usage").is_none_or(is_blank) && REPORTS.into_iter().any(is_words)
 }
 
 /// The failure of a response with documents that are no part of an answer.

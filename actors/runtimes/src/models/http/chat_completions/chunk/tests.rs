@@ -123,7 +123,7 @@ fn a_call_that_is_sent_twice_is_made_once() {
         vec![delta(json!({ "function_call": function, "tool_calls": calls })), stop.clone()],
         vec![delta(json!({ "tool_calls": calls })), delta(json!({ "function_call": function })), stop.clone()],
         vec![delta(json!({ "function_call": function })), delta(json!({ "tool_calls": calls })), stop.clone()],
-        vec![delta(json!({ "function_call": function })), stop.clone()],
+        vec![delta(json!({ "function_call": function })), stop],
         vec![
             delta(json!({ "tool_calls": calls })),
             json!({ "choices": [{ "delta": {}, "message": { "tool_calls": unnumbered }, "finish_reason": "tool_calls" }] }),

@@ -165,6 +165,10 @@ pub enum StoreError {
     Failed(String),
 }
 
+/// What an operator checks after an error that has no kind of its own.
+const FAILED_ADVICE: &str = "check the configured store (`store.url`, `DATABASE_URL`, or the data directory), and that this \
+                             user may read and write its file and its directory";
+
 impl StoreError {
     /// The error of the operating system for a file.
     pub(crate) fn from_io(path: &Path, error: &std::io::Error) -> Self {
@@ -244,11 +248,7 @@ impl StoreError {
             Self::Redis(error) => (error.detail(), error.advice()),
             Self::Qdrant(error) => (error.detail(), error.advice()),
             Self::S3 { fault, .. } => (fault.as_str(), fault.advice()),
-            Self::Failed(_) => (
-                "failed",
-                "check the configured store (`store.url`, `DATABASE_URL`, or the data directory), and that this user may \
-                 read and write its file and its directory",
-            ),
+            Self::Failed(_) => ("failed", FAILED_ADVICE),
         };
         // A call whose entry may not be in the audit was not executed, so its outcome is known.
         let code = match (self, code) {

@@ -103,7 +103,7 @@ pub(super) async fn send(
             message: "the server sent a page (text/html) and no answer; check the address of the provider".to_owned(),
         }),
         // The text is what the server has to say, and no model has answered.
-        (Err(ModelError::MalformedResponse { message }), "text/plain") if message.starts_with(answer::NO_EVENT) => {
+        (Err(ModelError::MalformedResponse { message }), "text/plain") if message.starts_with(chunk::NO_EVENT) => {
             Err(ModelError::Rejected { status: status.as_u16(), message })
         }
         (outcome, _) => outcome,

@@ -132,7 +132,7 @@ fn delimited_text_has_one_table_without_a_name() {
 }
 
 #[test]
-fn a_file_that_is_one_json_literal_says_what_it_is() {
+fn a_file_that_is_one_json_literal_is_refused_with_its_value() {
     for (text, value) in [("null", "`null`"), (" true\n", "`true`"), ("false", "`false`")] {
         let cause = read(text.as_bytes(), None).unwrap_err();
         assert!(cause.message.contains(value) && cause.message.contains("no records"), "{cause}");

@@ -25,7 +25,8 @@ struct NetworkActors {
 async fn network_actors(pod: &Pod, name: &str) -> Result<NetworkActors> {
     let live = pod.stores().cluster.live_pods().await?;
     let own = live.iter().find(|info| info.pod.as_str().starts_with(name)).context("the pod is alive")?;
-    let peer = where_is(peer_name(&own.pod)).context("the pod has a peer")?;
+    let find_peer = || async { where_is(peer_name(&own.pod)) };
+    let peer = wait_until("the pod has a peer", WAIT_MAX, find_peer).await?;
     let root = peer.try_get_supervisor().context("the peer has a supervisor")?;
     // The node has no name. It is the child that was started before the peer.
     let earlier = root.get_children().into_iter().filter(|child| child.get_id() < peer.get_id());

@@ -7,16 +7,13 @@ use greenroom_actors::model::{CallPhase, Deltas, ModelCall, ModelError};
 use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 
-use super::chunk::ChunkReader;
+use super::chunk::{ChunkReader, NO_EVENT};
 use super::events::{Event, EventReader, malformed};
 use crate::models::http::answer_stream::{self, AnswerReader, PendingDeltas};
 use crate::models::http::error;
 
 /// Longest wait for the count after the stop reason: a server may leave the connection open and send nothing more.
 const COUNT_WAIT_MAX: Duration = Duration::from_secs(5);
-
-/// Begins the message about a response without an event.
-pub(super) const NO_EVENT: &str = "the server sent no event of an answer";
 
 /// Reads one answer.
 struct ChatAnswer {

@@ -6,13 +6,15 @@ use std::collections::VecDeque;
 use greenroom_actors::model::{Delta, ModelError, StopReason};
 use greenroom_protocol::Json;
 
-use super::answer::NO_EVENT;
 use super::events::{Document, malformed};
 use super::surrogates::Joiner;
 use super::tool_calls::ToolCalls;
 use crate::models::http::error::{self, is_blank};
 use crate::models::http::stop_reason;
 use crate::models::http::usage::{self, UsageRecord};
+
+/// Begins the message about a response without an event.
+pub(super) const NO_EVENT: &str = "the server sent no event of an answer";
 
 /// The members of a delta that have reasoning.
 const REASONING: [&str; 3] = ["reasoning_content", "reasoning", "reasoning_details"];

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_of_a_statistic_says_which_one() {
+    fn a_label_names_its_statistic() {
         for (text, statistic) in [
             ("Average", Some(Statistic::Mean)),
             ("North Ø", Some(Statistic::Mean)),

@@ -44,6 +44,8 @@ struct Lease {
     granted_at: Timestamp,
     /// None if it was released.
     expires_at: Option<Timestamp>,
+    /// The time of its entry in the index of expiries, if it has one.
+    indexed_at: Timestamp,
     /// The activity of the last owner that has written to a run of the tree.
     last_activity: Option<OwnerActivity>,
     /// True if that is the owner of this lease.
@@ -79,12 +81,31 @@ impl Owners {
 
     fn grant(&mut self, new: NewLease<'_>, open_runs: usize, last_activity: Option<OwnerActivity>, has_written: bool) {
         let NewLease { root, number, fence, duration, granted_at } = new;
-        let expires_at = granted_at.saturating_add(duration);
+        self.remove(root);
+        let indexed_at = granted_at.saturating_add(duration);
         self.unclaimed.remove(&number);
-        self.expiries.insert((expires_at, root.clone()));
-        let expires_at = Some(expires_at);
-        let lease = Lease { number, fence, duration, granted_at, expires_at, last_activity, has_written, open_runs };
+        self.expiries.insert((indexed_at, root.clone()));
+        let expires_at = Some(indexed_at);
+        let lease = Lease {
+            number,
+            fence,
+            duration,
+            granted_at,
+            expires_at,
+            indexed_at,
+            last_activity,
+            has_written,
+            open_runs,
+        };
         self.leases.insert(root.clone(), lease);
+    }
+
+    /// Removes a tree from the leases and from both indexes.
+    fn remove(&mut self, root: &RunId) {
+        if let Some(lease) = self.leases.remove(root) {
+            self.unclaimed.remove(&lease.number);
+            self.expiries.remove(&(lease.indexed_at, root.clone()));
+        }
     }
 
     /// Moves the leases that have expired to the trees without an owner.
@@ -92,10 +113,13 @@ impl Owners {
         let Self { leases, expiries, unclaimed } = self;
         while let Some((_, root)) = expiries.first().filter(|(expires_at, _)| *expires_at <= now).cloned() {
             expiries.pop_first();
-            match leases.get(&root).map(|lease| (lease.number, lease.expires_at)) {
-                Some((_, Some(expires_at))) if expires_at > now => drop(expiries.insert((expires_at, root))),
-                Some((number, _)) => drop(unclaimed.insert(number)),
-                None => {}
+            let Some(lease) = leases.get_mut(&root) else { continue };
+            match lease.expires_at {
+                Some(expires_at) if expires_at > now => {
+                    lease.indexed_at = expires_at;
+                    expiries.insert((expires_at, root));
+                }
+                Some(_) | None => drop(unclaimed.insert(lease.number)),
             }
         }
     }
@@ -163,6 +187,8 @@ impl Leases {
         lease.expires_at = Some(expires_at);
         lease.on_active(now);
         if had_expired || was_unclaimed {
+            expiries.remove(&(lease.indexed_at, root.clone()));
+            lease.indexed_at = expires_at;
             expiries.insert((expires_at, root.clone()));
         }
         Ok(())
@@ -205,10 +231,8 @@ impl Leases {
     /// Forgets the tree that this owner has released in a store that processes share: it may be claimed by any of them.
     pub(crate) fn forget_released(&self, root: &RunId, fence: Fence) {
         let mut owners = self.owners();
-        if owners.lease_mut(root, fence).is_some()
-            && let Some(lease) = owners.leases.remove(root)
-        {
-            owners.unclaimed.remove(&lease.number);
+        if owners.lease_mut(root, fence).is_some() {
+            owners.remove(root);
         }
     }
 
@@ -219,26 +243,30 @@ impl Leases {
             return;
         }
         let mut owners = self.owners();
-        let Owners { leases, unclaimed, .. } = &mut *owners;
+        let Owners { leases, expiries, unclaimed } = &mut *owners;
         let unowned = &*unclaimed & numbers;
         unclaimed.retain(|number| !unowned.contains(number));
-        leases.retain(|_, lease| !unowned.contains(&lease.number));
+        leases.retain(|root, lease| {
+            let is_owned = !unowned.contains(&lease.number);
+            is_owned || {
+                expiries.remove(&(lease.indexed_at, root.clone()));
+                false
+            }
+        });
     }
 
     /// Forgets the tree of this owner if its last run has ended.
     pub(crate) fn forget_ended(&self, root: &RunId, fence: Fence) {
         let mut owners = self.owners();
-        if owners.lease_mut(root, fence).is_some_and(|lease| lease.open_runs == 0)
-            && let Some(lease) = owners.leases.remove(root)
-        {
-            owners.unclaimed.remove(&lease.number);
+        if owners.lease_mut(root, fence).is_some_and(|lease| lease.open_runs == 0) {
+            owners.remove(root);
         }
     }
 
     /// Forgets a root that was not created after all.
     pub(crate) fn forget(&self, root: &RunId, number: RunNumber) {
         let mut owners = self.owners();
-        owners.leases.remove(root);
+        owners.remove(root);
         owners.unclaimed.remove(&number);
     }
 

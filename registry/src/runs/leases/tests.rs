@@ -125,3 +125,24 @@ fn an_owner_that_has_written_nothing_does_not_count_as_active() {
     leases.renew(&root, Fence(3), None, after(22)).unwrap();
     assert_eq!(leases.last_activity(&root), Some(OwnerActivity { since: after(20), until: after(22) }));
 }
+
+#[test]
+fn nothing_of_a_tree_remains_that_has_ended_was_released_or_was_never_created() {
+    let (leases, half) = (Leases::default(), START.saturating_add(SECOND / 2));
+    let (ended, released, uncreated, unowned) = (run("run_1"), run("run_2"), run("run_3"), run("run_4"));
+    for (root, number) in [(&ended, 1), (&released, 2), (&uncreated, 3), (&unowned, 4)] {
+        leases.grant_created(lease(root, number, 1, START));
+        // Its entry in the index of expiries is at an earlier time than that of its lease, or has moved.
+        leases.renew(root, Fence(1), Some(SECOND * 3_600), half).unwrap();
+    }
+    assert!(leases.unclaimed(after(2)).is_empty());
+    leases.remove_run(&ended, Fence(1));
+    leases.forget_ended(&ended, Fence(1));
+    leases.release(&released, Fence(1), after(2));
+    leases.forget_released(&released, Fence(1));
+    leases.forget(&uncreated, 3);
+    leases.release(&unowned, Fence(1), after(2));
+    leases.forget_unowned(&BTreeSet::from([4]));
+    let owners = leases.owners();
+    assert!(owners.leases.is_empty() && owners.expiries.is_empty() && owners.unclaimed.is_empty(), "{owners:?}");
+}

@@ -35,6 +35,7 @@ pub mod source;
 pub mod source_location;
 pub mod store;
 mod store_url;
+mod unexpanded;
 pub mod users;
 pub mod wasm;
 

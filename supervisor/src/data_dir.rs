@@ -66,9 +66,9 @@ impl DataDirLock {
     /// [`LockError`] if another process holds it or the directory cannot be used.
     pub async fn acquire(dir: &Path) -> Result<Self, LockError> {
         let unusable = |error: std::io::Error| LockError::Unusable { dir: dir.to_owned(), reason: error.to_string() };
-        create_private(dir).map_err(|error| match describe(dir) {
-            Some(reason) => LockError::Unusable { dir: dir.to_owned(), reason: reason.to_owned() },
-            None => unusable(error),
+        create_private(dir).map_err(|error| LockError::Unusable {
+            dir: dir.to_owned(),
+            reason: describe(dir).map_or_else(|| error.to_string(), str::to_owned),
         })?;
         let file = OpenOptions::new()
             .read(true)

@@ -190,10 +190,10 @@ impl Exchange {
                 TransportError::ConnectionLost | TransportError::InvalidResponse { .. } | TransportError::Rejected(_),
             ) => return None,
         };
-        let delay = match result {
-            Err(TransportError::Unreachable { .. }) => self.backoff.next_delay(requested).min(UNREACHED_DELAY_MAX),
-            Ok(_) | Err(_) => self.backoff.next_delay(requested),
-        };
+        let mut delay = self.backoff.next_delay(requested);
+        if matches!(result, Err(TransportError::Unreachable { .. })) {
+            delay = delay.min(UNREACHED_DELAY_MAX);
+        }
         let is_in_time = Instant::now().checked_add(delay).is_some_and(|at| at < self.ends_at);
         is_in_time.then_some(delay)
     }

@@ -248,10 +248,10 @@ impl Leases {
         unclaimed.retain(|number| !unowned.contains(number));
         leases.retain(|root, lease| {
             let is_owned = !unowned.contains(&lease.number);
-            is_owned || {
+            if !is_owned {
                 expiries.remove(&(lease.indexed_at, root.clone()));
-                false
             }
+            is_owned
         });
     }
 

@@ -8,6 +8,7 @@ use greenroom_protocol::{PodId, UserId};
 
 use super::reader::ConfigReader;
 use super::setting::Setting;
+use super::unexpanded::unexpanded;
 
 /// The default of `runtime_dir`.
 const RUNTIME_DIR_DEFAULT: &str = "/tmp";
@@ -38,23 +39,20 @@ pub const SETTINGS: &[Setting] = &[
 /// The data directory, absolute, so that every process means the same one in whatever directory it runs.
 pub(super) fn read_data_dir(reader: &mut ConfigReader<'_>) -> PathBuf {
     let dir: PathBuf = reader.get("data_dir").unwrap_or_default();
-    if let Some(problem) = dir.to_str().and_then(unreplaced) {
+    if let Some(problem) = dir.to_str().and_then(no_path) {
         let origin = reader.origin("data_dir");
-        reader.report(format!("data_dir ({origin}): {problem}; write the whole path"));
+        reader.report(format!("data_dir ({origin}): it {problem}; write the whole path"));
     }
     std::path::absolute(&dir).unwrap_or(dir)
 }
 
 /// Describes what only a shell or a URL has at the beginning of a path. As a path, it would name another directory than its
 /// author meant.
-fn unreplaced(path: &str) -> Option<&'static str> {
-    match path {
-        "~" => Some("it is `~`, which only a shell replaces"),
-        path if path.starts_with("~/") => Some("it begins with `~`, which only a shell replaces"),
-        path if path.starts_with('$') => Some("it begins with `$`, which only a shell replaces"),
-        path if path.starts_with(['"', '\'']) => Some("it is in quotes, which only a shell removes"),
-        path if path.starts_with("file:") => Some("it is a URL, not a path"),
-        _ => None,
+fn no_path(text: &str) -> Option<&'static str> {
+    match text {
+        text if text.starts_with(['"', '\'']) => Some("is in quotes, which only a shell removes"),
+        text if text.starts_with("file:") => Some("is a URL, not a path"),
+        text => unexpanded(text),
     }
 }
 
@@ -102,10 +100,10 @@ mod tests {
     #[test]
     fn what_a_shell_or_a_url_has_is_no_beginning_of_a_path() {
         for path in ["~", "~/data", "$HOME/data", "\"/data\"", "'/data'", "file:/data", "file:///data"] {
-            assert!(unreplaced(path).is_some(), "{path}");
+            assert!(no_path(path).is_some(), "{path}");
         }
         for path in ["/data", "data", "./~/data", "a$b", "~data", "files/data", ""] {
-            assert_eq!(unreplaced(path), None, "{path}");
+            assert_eq!(no_path(path), None, "{path}");
         }
     }
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use percent_encoding::percent_decode_str;
 
 use super::secret::Secret;
+use super::unexpanded::unexpanded;
 
 /// The name by which SQLite knows a database in memory.
 const IN_MEMORY: &str = ":memory:";
@@ -66,16 +67,13 @@ pub(super) fn parse(url: &str) -> Result<StoreUrl, String> {
         path.strip_prefix("//")
             .map_or(path, |path| path.strip_prefix("localhost").filter(|rest| rest.starts_with('/')).unwrap_or(path)),
     )?;
+    if !is_in_memory && let Some(problem) = unexpanded(&path) {
+        return Err(format!("its path {problem}; write the whole path"));
+    }
     match path.as_str() {
         IN_MEMORY | "/:memory:" => Ok(StoreUrl::Memory),
         _ if is_in_memory => Ok(StoreUrl::Memory),
         "" | "/" => Err("the URL names no file; write `sqlite:PATH`".to_owned()),
-        path if path == "~" || path.starts_with("~/") => {
-            Err("its path begins with `~`, which only a shell replaces; write the whole path".to_owned())
-        }
-        path if path.starts_with('$') => {
-            Err("its path begins with `$`, which only a shell replaces; write the whole path".to_owned())
-        }
         // With three slashes some tools mean a file in the working directory, and others one in the root of the disk.
         path if has_three_slashes && is_in_root(path) => Err(format!(
             "with three slashes, it may mean a file in the working directory or one in `/`; write `sqlite:{}` or `sqlite:///{path}`",

@@ -161,18 +161,24 @@ impl PlacedCalls {
         match called {
             Ok(reply) => match into_result(&reply) {
                 // An agent that has started counts itself.
-                Err(failure) if failure.usage.agents.is_empty() && is_refusal(failure.cause.code) => {
-                    Attempt::Refused(failure.cause)
-                }
-                Err(failure) if failure.usage.agents.is_empty() && self.issuer.learn_clock(pod, &failure.cause) => {
-                    Attempt::Unreached(failure.cause)
-                }
+                Err(failure) if failure.usage.agents.is_empty() => self.not_started(pod, failure),
                 result => Attempt::Ended(Box::new(result.map_err(|failure| *failure))),
             },
             Err(CallError::TimedOut) => Attempt::Ended(Box::new(Err(unknown_cost(deadline_error())))),
             Err(error @ (CallError::Dial(_) | CallError::NotReady)) => Attempt::Unreached(repeated(pod, &error)),
             Err(error @ CallError::Lost) => Attempt::Lost(repeated(pod, &error)),
         }
+    }
+
+    /// What follows a failure before an agent has started.
+    fn not_started(&self, pod: &PodId, failure: Box<ExecutionFailure>) -> Attempt {
+        if is_refusal(failure.cause.code) {
+            return Attempt::Refused(failure.cause);
+        }
+        if self.issuer.learn_clock(pod, &failure.cause) {
+            return Attempt::Unreached(failure.cause);
+        }
+        Attempt::Ended(Box::new(Err(*failure)))
     }
 
     /// Waits until pods are called again. False, at once, if the deadline of the call would be over by then.

@@ -87,6 +87,14 @@ pub enum Frame {
 
 document!(Frame);
 
+/// A [`Frame::Reply`] whose writer has the reply afterwards too.
+#[derive(Debug, Serialize)]
+#[serde(tag = "frame", rename = "reply")]
+pub struct ReplyFrame<'r> {
+    /// The reply.
+    pub reply: &'r Reply,
+}
+
 impl Frame {
     /// Decodes a message of a stream; `None` for the empty one that ends it.
     ///

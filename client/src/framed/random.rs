@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use greenroom_protocol::{IdempotencyKey, RequestId, Timestamp};
 
-/// Bits of a generated id after its time in milliseconds.
+/// Bits of a generated number after its time in milliseconds.
 const RANDOM_BITS: u32 = 80;
 
 /// The present moment of the wall clock.
@@ -31,15 +31,20 @@ pub(crate) fn random_fraction() -> f64 {
     f64::from(u32::try_from(random_u64() >> 32).unwrap_or_default()) / (f64::from(u32::MAX) + 1.0)
 }
 
-/// A name for a request that begins with the time, as all generated ids do.
-pub(crate) fn generate_request_id() -> RequestId {
+/// A number that begins with the time, so that rows of the same time are adjacent in an index of a database.
+fn time_ordered_u128() -> u128 {
     let millis = u128::try_from(now().as_micros() / 1_000).unwrap_or_default();
-    RequestId::from_u128((millis << RANDOM_BITS) | (random_u128() >> (u128::BITS - RANDOM_BITS)))
+    (millis << RANDOM_BITS) | (random_u128() >> (u128::BITS - RANDOM_BITS))
+}
+
+/// A name for a request.
+pub(crate) fn generate_request_id() -> RequestId {
+    RequestId::from_u128(time_ordered_u128())
 }
 
 /// An idempotency key for a request that its caller gave none.
 pub(crate) fn generate_key() -> Option<IdempotencyKey> {
-    IdempotencyKey::new(format!("auto-{:032x}", random_u128())).ok()
+    IdempotencyKey::new(format!("auto-{:032x}", time_ordered_u128())).ok()
 }
 
 #[cfg(test)]
@@ -50,13 +55,15 @@ mod tests {
 
     #[test]
     fn generated_names_differ_and_begin_with_their_time() {
-        let names: BTreeSet<String> = (0..1_000).map(|_| generate_request_id().to_string()).collect();
-        assert_eq!(names.len(), 1_000);
-        let millis = now().as_micros() / 1_000;
-        let prefix = format!("req_{millis:012x}");
-        let first = names.first().unwrap();
-        assert_eq!(first.get(..10), prefix.get(..10), "{first} {prefix}");
-        assert_ne!(generate_key(), generate_key());
+        let request = || generate_request_id().to_string();
+        let key = || generate_key().unwrap().to_string();
+        for (kind, generate) in [("req_", &request as &dyn Fn() -> String), ("auto-", &key)] {
+            let names: BTreeSet<String> = (0..1_000).map(|_| generate()).collect();
+            assert_eq!(names.len(), 1_000);
+            let millis = now().as_micros() / 1_000;
+            let (first, prefix) = (names.first().unwrap(), format!("{kind}{millis:012x}"));
+            assert_eq!(first.get(..10), prefix.get(..10), "{first} {prefix}");
+        }
         assert!((0..1_000).map(|_| random_fraction()).all(|fraction| (0.0..1.0).contains(&fraction)));
     }
 }

@@ -3,6 +3,7 @@
 use greenroom_protocol::audit::{Closing, Event, Opening, Record, RecordRef, Restored};
 use greenroom_protocol::conversation::{PendingToolCall, SuspendedCall};
 use greenroom_protocol::event::{RunEvent, RunEventKind, RunStatus};
+use greenroom_protocol::frame::ReplyFrame;
 use greenroom_protocol::journal::{
     Entry, InnerVersions, ItemChunk, ItemList, PendingApproval, PendingWait, ResultRef, RunStarted, SkipReason,
     StepKey, WaitTarget,
@@ -228,6 +229,8 @@ fn a_stream_is_written_frame_by_frame() {
         Frame::Unknown,
     ];
     assert_written("frames", &frames);
+    let owned = serde_json::to_string(&Frame::Reply { reply: Box::new(reply()) });
+    assert_eq!(serde_json::to_string(&ReplyFrame { reply: &reply() }).unwrap(), owned.unwrap());
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Writes the frames of one reply. The text of a model is collected for a moment and sent as one frame, so that a reader
-//! never slows the model: text that the connection does not take at once is dropped, and nothing else is.
+//! never slows the model: text that the connection does not take at once is dropped, and nothing else is. The acceptance
+//! of a request waits for a moment too: if the request is served meanwhile, its reply says the same.
 
 use std::time::Duration;
 
+use greenroom_protocol::frame::ReplyFrame;
 use greenroom_protocol::limits::PROTOCOL_VERSION;
 use greenroom_protocol::{Cause, Clock, Frame, FrameId, PodId, Reply, RunId};
 use tokio::time::Instant;
@@ -12,6 +14,8 @@ use super::reply::{ReplySubject, error_of, to_body};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::DroppedMessage;
 
+/// How long the acceptance of a request waits for a frame that makes it needless. The first frame is due within a second.
+const ACCEPTANCE_DELAY: Duration = Duration::from_millis(100);
 /// How long text is collected after a frame of text.
 const TEXT_INTERVAL: Duration = Duration::from_millis(20);
 /// Bytes of text that are collected at most.
@@ -26,6 +30,8 @@ pub(super) struct FrameWriter<'w> {
     connection: &'w NatsConnection,
     metrics: &'w Metrics,
     reply_to: &'w ReplySubject,
+    /// The pod of an acceptance that is not sent yet, and when it is due.
+    acceptance: Option<(&'w PodId, Instant)>,
     /// The number of the last frame of text.
     n: u64,
     text: String,
@@ -37,12 +43,19 @@ pub(super) struct FrameWriter<'w> {
 impl<'w> FrameWriter<'w> {
     pub(super) fn new(connection: &'w NatsConnection, metrics: &'w Metrics, reply_to: &'w ReplySubject) -> Self {
         let now = Instant::now();
-        Self { connection, metrics, reply_to, n: 0, text: String::new(), text_at: now, sent_at: now }
+        let text = String::new();
+        Self { connection, metrics, reply_to, acceptance: None, n: 0, text, text_at: now, sent_at: now }
     }
 
     /// Sends the first frame.
     pub(super) fn accept(&mut self, pod: PodId, run: Option<RunId>) {
+        self.acceptance = None;
         self.try_send(&Frame::Accepted { pod, run, version: PROTOCOL_VERSION });
+    }
+
+    /// Sends the first frame soon, or as soon as another one needs it, unless the reply is earlier.
+    pub(super) fn accept_soon(&mut self, pod: &'w PodId) {
+        self.acceptance = Some((pod, Instant::now() + ACCEPTANCE_DELAY));
     }
 
     /// Adds text, which is sent now or soon.
@@ -56,6 +69,7 @@ impl<'w> FrameWriter<'w> {
     /// The text so far is void. False if the connection does not take the frame in time.
     pub(super) async fn restart(&mut self) -> bool {
         self.text.clear();
+        self.send_acceptance();
         let id = self.next_id();
         self.send(&Frame::Restarted { id, step: None }).await
     }
@@ -74,12 +88,15 @@ impl<'w> FrameWriter<'w> {
     /// When [`FrameWriter::on_time`] has to be called.
     pub(super) fn due_at(&self) -> Instant {
         let silent_until = self.sent_at + SILENCE_MAX;
-        if self.text.is_empty() { silent_until } else { silent_until.min(self.text_at) }
+        let accepted_at = self.acceptance.map_or(silent_until, |(_, due_at)| due_at);
+        if self.text.is_empty() { accepted_at } else { accepted_at.min(self.text_at) }
     }
 
-    /// Sends the text that was collected, or that the pod works.
+    /// Sends what is due: the acceptance, the text that was collected, or that the pod works.
     pub(super) fn on_time(&mut self, clock: &dyn Clock) {
-        if !self.text.is_empty() {
+        if self.acceptance.is_some() {
+            self.send_acceptance();
+        } else if !self.text.is_empty() {
             self.send_text();
         } else if self.sent_at.elapsed() >= SILENCE_MAX {
             self.work(clock);
@@ -92,13 +109,17 @@ impl<'w> FrameWriter<'w> {
     }
 
     /// Sends the reply, and ends the stream.
-    pub(super) async fn reply(mut self, reply: Reply) -> bool {
+    pub(super) async fn reply(self, reply: &Reply) -> bool {
+        let body = to_body(&ReplyFrame { reply });
+        self.reply_body(error_of(reply), body).await
+    }
+
+    /// As [`FrameWriter::reply`], with the document of its frame.
+    pub(super) async fn reply_body(mut self, cause: Option<&Cause>, body: Vec<u8>) -> bool {
         if !self.text.is_empty() {
             self.send_text();
         }
-        let cause = error_of(&reply).cloned();
-        let body = to_body(&Frame::Reply { reply: Box::new(reply) });
-        self.reply_to.send(self.connection, cause.as_ref(), body).await && self.end().await
+        self.reply_to.send(self.connection, cause, body).await && self.end().await
     }
 
     /// Sends that the request was not accepted, or is not served any longer, and ends the stream.
@@ -112,6 +133,13 @@ impl<'w> FrameWriter<'w> {
         self.reply_to.end(self.connection).await
     }
 
+    /// Sends the acceptance if it is not sent yet.
+    fn send_acceptance(&mut self) {
+        if let Some((pod, _)) = self.acceptance {
+            self.accept(pod.clone(), None);
+        }
+    }
+
     fn next_id(&mut self) -> FrameId {
         self.n += 1;
         FrameId { n: self.n, ..FrameId::default() }
@@ -119,6 +147,7 @@ impl<'w> FrameWriter<'w> {
 
     /// Sends the text that was collected, in as many frames as it needs to fit into messages.
     fn send_text(&mut self) {
+        self.send_acceptance();
         let (collected, now) = (std::mem::take(&mut self.text), Instant::now());
         self.text_at = now + TEXT_INTERVAL;
         let piece_bytes_max = (self.connection.max_payload() / ESCAPED_BYTES_MAX).max(ESCAPED_BYTES_MAX);

@@ -5,6 +5,7 @@ use std::task::Poll;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use greenroom_actors::execution::AnswerEvent;
+use greenroom_protocol::frame::ReplyFrame;
 use greenroom_protocol::{Cause, Envelope, ErrorCode, IngressKind, Received, Reply, RequestHeaders, TenantId};
 use tokio::sync::mpsc;
 
@@ -44,7 +45,7 @@ pub(super) async fn serve(
             };
             let Served { reply, ticket } = served;
             let tenant = ticket.as_ref().and_then(|ticket| ticket.tenant());
-            let (reply, body) = fitting(ingress, &kind, tenant, reply).await;
+            let (reply, body) = fitting(ingress, &kind, tenant, reply, |reply| to_body(reply)).await;
             ingress.metrics.nats().count_reply(&reply);
             reply_to.send(&ingress.connection, error_of(&reply), body).await;
             drop(ticket);
@@ -69,7 +70,7 @@ async fn serve_frames(
         Poll::Ready(served) => served,
         Poll::Pending => {
             drop(starting);
-            writer.accept(ingress.pipeline().pod_name.clone(), None);
+            writer.accept_soon(&ingress.pipeline().pod_name);
             write_until_served(ingress, &mut serving, &mut events, &mut writer).await
         }
     };
@@ -78,12 +79,11 @@ async fn serve_frames(
     }
     let Served { reply, ticket } = served;
     let tenant = ticket.as_ref().and_then(|ticket| ticket.tenant());
-    let (reply, _) = fitting(ingress, kind, tenant, reply).await;
+    let (reply, body) = fitting(ingress, kind, tenant, reply, |reply| to_body(&ReplyFrame { reply })).await;
     ingress.metrics.nats().count_reply(&reply);
-    let code = error_of(&reply).map(|cause| cause.code);
-    writer.reply(reply).await;
+    writer.reply_body(error_of(&reply), body).await;
     drop(ticket);
-    code
+    error_of(&reply).map(|cause| cause.code)
 }
 
 /// Writes frames until the request is served.
@@ -116,20 +116,21 @@ async fn write_event(writer: &mut FrameWriter<'_>, event: AnswerEvent) {
     }
 }
 
-/// The reply and its body, which the server accepts.
+/// The reply and its document, which the server accepts.
 async fn fitting(
     ingress: &NatsIngress,
     kind: &OutputKind,
     tenant: Option<&TenantId>,
     reply: Reply,
+    to_document: impl Fn(&Reply) -> Vec<u8> + Send,
 ) -> (Reply, Vec<u8>) {
-    let body = to_body(&reply);
+    let body = to_document(&reply);
     let bytes_max = ingress.connection.max_payload().saturating_sub(ENVELOPE_BYTES).max(REPLY_BYTES_MIN);
     if body.len() <= bytes_max {
         return (reply, body);
     }
     let reply = shorten(ingress, kind, tenant, reply, bytes_max).await;
-    let body = to_body(&reply);
+    let body = to_document(&reply);
     (reply, body)
 }
 

@@ -77,7 +77,7 @@ pub(super) async fn serve(
     };
     match end {
         WatchEnd::Reply(reply) => {
-            writer.reply(*reply).await;
+            writer.reply(&reply).await;
             None
         }
         WatchEnd::Lease => {

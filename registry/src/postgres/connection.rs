@@ -39,7 +39,7 @@ const SESSION: [(&str, &str); 4] = [
 ];
 
 /// The migrations, in the order of their numbers.
-const LISTED: [Listed; 14] = [
+const LISTED: [Listed; 15] = [
     (1, "stores", include_str!("../../migrations/postgres/0001_stores.sql")),
     (2, "commit", include_str!("../../migrations/postgres/0002_commit.sql")),
     (3, "accounts", include_str!("../../migrations/postgres/0003_accounts.sql")),
@@ -54,6 +54,7 @@ const LISTED: [Listed; 14] = [
     (12, "plain batches", include_str!("../../migrations/postgres/0012_plain_batches.sql")),
     (13, "artifact locations", include_str!("../../migrations/postgres/0013_artifact_locations.sql")),
     (14, "root anchors", include_str!("../../migrations/postgres/0014_root_anchors.sql")),
+    (15, "lookups by key", include_str!("../../migrations/postgres/0015_lookups_by_key.sql")),
 ];
 
 static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| migrator(&LISTED));

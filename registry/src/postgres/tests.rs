@@ -10,6 +10,7 @@ mod format;
 mod generations;
 mod lanes;
 mod leases;
+mod lookups;
 mod many_chains;
 mod nudge;
 mod outage;

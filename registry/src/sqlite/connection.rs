@@ -33,11 +33,12 @@ const CHECKPOINT_PAGES: u32 = 1000;
 const CACHE_KIB: i32 = 8192;
 
 /// The migrations, in the order of their numbers.
-const LISTED: [Listed; 4] = [
+const LISTED: [Listed; 5] = [
     (1, "stores", include_str!("../../migrations/sqlite/0001_stores.sql")),
     (2, "generations", include_str!("../../migrations/sqlite/0002_generations.sql")),
     (3, "credentials", include_str!("../../migrations/sqlite/0003_credentials.sql")),
     (4, "memories", include_str!("../../migrations/sqlite/0004_memories.sql")),
+    (5, "keys in order", include_str!("../../migrations/sqlite/0005_keys_in_order.sql")),
 ];
 
 static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| migrator(&LISTED));

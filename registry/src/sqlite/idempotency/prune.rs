@@ -14,9 +14,10 @@ use crate::sqlite::writer_state::WriterState;
 /// Keys of one piece.
 const PRUNED_KEYS_MAX: u32 = 1_000;
 
-const SELECT_OLD: &str = "SELECT key, tenant FROM idempotency_keys WHERE reply IS NOT NULL AND at < ?1 \
-                          AND (?2 IS NULL OR tenant = ?2) AND (key, tenant) > (?3, ?4) ORDER BY key, tenant LIMIT ?5";
-const DELETE_OLD: &str = "DELETE FROM idempotency_keys WHERE key = ? AND tenant = ? AND reply IS NOT NULL AND at < ?";
+const SELECT_OLD: &str = "SELECT number FROM idempotency_keys WHERE number > ?3 AND reply IS NOT NULL AND at < ?1 \
+                          AND (?2 IS NULL OR tenant = ?2) ORDER BY number LIMIT ?4";
+/// Another row may have got the number of one that was deleted meanwhile; it is as old only if it is to be deleted too.
+const DELETE_OLD: &str = "DELETE FROM idempotency_keys WHERE number = ? AND reply IS NOT NULL AND at < ?";
 
 /// Deletes the keys whose reply was stored before a time, and returns their number.
 pub(in crate::sqlite) async fn prune(
@@ -24,30 +25,28 @@ pub(in crate::sqlite) async fn prune(
     tenant: Option<&TenantId>,
     before: Timestamp,
 ) -> Result<u64, StoreError> {
-    let (mut pruned, mut after) = (0, (String::new(), String::new()));
+    let (mut pruned, mut after) = (0, 0);
     loop {
         let rows = sqlx::query(SELECT_OLD)
             .bind(before.as_micros())
             .bind(tenant.map(TenantId::as_str))
-            .bind(&after.0)
-            .bind(&after.1)
+            .bind(after)
             .bind(PRUNED_KEYS_MAX)
             .fetch_all(&store.readers)
             .await
             .map_err(|error| sqlx_error(&error))?;
-        let keys = rows.iter().map(|row| Ok((row.text("key")?.to_owned(), row.text("tenant")?.to_owned())));
-        let keys = keys.collect::<Result<Vec<_>, StoreError>>()?;
-        let Some(last) = keys.last().cloned() else { return Ok(pruned) };
-        pruned += keys.len() as u64;
+        let numbers = rows.iter().map(|row| row.int("number")).collect::<Result<Vec<_>, StoreError>>()?;
+        let Some(last) = numbers.last().copied() else { return Ok(pruned) };
+        pruned += numbers.len() as u64;
         after = last;
-        store.queue.execute(PruneKeys { keys, before }).await?;
+        store.queue.execute(PruneKeys { numbers, before }).await?;
     }
 }
 
 /// Deletes those of these keys whose reply was stored before a time.
 struct PruneKeys {
-    /// The keys and their tenants.
-    keys: Vec<(String, String)>,
+    /// The numbers of their rows.
+    numbers: Vec<i64>,
     before: Timestamp,
 }
 
@@ -56,9 +55,8 @@ impl WriteCommand for PruneKeys {
     type Error = StoreError;
 
     fn apply(self, _state: &mut WriterState, commit: &mut Commit) -> Result<(), StoreError> {
-        for (key, tenant) in self.keys {
-            let values = vec![key.into(), tenant.into(), self.before.as_micros().into()];
-            commit.statements.add(DELETE_OLD, values);
+        for number in self.numbers {
+            commit.statements.add(DELETE_OLD, vec![number.into(), self.before.as_micros().into()]);
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! The first frame while the database does not commit: callers that have none within three seconds send their message again.
+//! The first frame: callers that have none within three seconds send their message again, also while the database does not
+//! commit; and a reply that is quick needs no other frame.
 
 use std::time::{Duration, Instant};
 
@@ -9,12 +10,14 @@ use greenroom_supervisor::config::{Secret, StoreConfig};
 use serde_json::json;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use super::fixture::{Caller, ECHO, Frames, last_reply, shared_url, start_with};
+use super::fixture::{Caller, ECHO, Frames, SLOW, last_reply, shared_url, start, start_with};
 use super::start_signed;
 use crate::postgres::create_database;
 
 /// The promise is a second; the machine of a test may be busy.
 const FIRST_FRAME_MAX: Duration = Duration::from_secs(2);
+/// Requests of which one is served quickly.
+const ATTEMPTS_MAX: usize = 20;
 
 /// Sends a message while nothing is written to the audit, and returns the frames after the first one.
 async fn open_while_locked(caller: &Caller, database: &str, subject: &str, body: &serde_json::Value) -> Result<Frames> {
@@ -56,4 +59,25 @@ async fn the_first_frame_of_a_request_and_of_a_watch_does_not_wait_for_the_datab
     ensure!(is_accepted, "it is accepted once it is judged: {accepted:?}");
     pod.pod.shutdown().await;
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quick_reply_is_the_only_frame_and_a_slow_one_follows_the_acceptance() -> Result<()> {
+    let url = shared_url()?;
+    let pod = start(&url, "t_only_frame").await?;
+    let caller = Caller::connect(&url, "t_only_frame").await?;
+    let body = json!({ "inputs": { "text": "x" } });
+    let slow = caller.frames(&format!("agents.{SLOW}.execute"), &body).await?;
+    assert!(matches!(slow.as_slice(), [Frame::Accepted { run: None, .. }, Frame::Reply { .. }]), "{slow:?}");
+    // A busy machine may be slow once.
+    let mut last = Vec::new();
+    for _ in 0..ATTEMPTS_MAX {
+        last = caller.frames(&format!("agents.{ECHO}.execute"), &body).await?;
+        if let [Frame::Reply { reply }] = last.as_slice() {
+            assert_eq!(reply.status, Status::Success);
+            pod.pod.shutdown().await;
+            return Ok(());
+        }
+    }
+    anyhow::bail!("{last:?}")
 }

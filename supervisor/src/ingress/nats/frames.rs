@@ -15,7 +15,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::metrics::DroppedMessage;
 
 /// How long the acceptance of a request waits for a frame that makes it needless. The first frame is due within a second.
-const ACCEPTANCE_DELAY: Duration = Duration::from_millis(100);
+const ACCEPTANCE_DELAY: Duration = Duration::from_millis(250);
 /// How long text is collected after a frame of text.
 const TEXT_INTERVAL: Duration = Duration::from_millis(20);
 /// Bytes of text that are collected at most.

@@ -54,7 +54,7 @@ const LISTED: [Listed; 15] = [
     (12, "plain batches", include_str!("../../migrations/postgres/0012_plain_batches.sql")),
     (13, "artifact locations", include_str!("../../migrations/postgres/0013_artifact_locations.sql")),
     (14, "root anchors", include_str!("../../migrations/postgres/0014_root_anchors.sql")),
-    (15, "lookups by key", include_str!("../../migrations/postgres/0015_lookups_by_key.sql")),
+    (15, "lookups", include_str!("../../migrations/postgres/0015_lookups.sql")),
 ];
 
 static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| migrator(&LISTED));

@@ -26,8 +26,7 @@ pub use markdown::{render, sections};
 /// # Errors
 /// `missing_input` or `invalid_input`; the message and `details.step` name the step.
 pub fn bind_agent(step: &PlanStep, agent: &Agent, scope: &Scope<'_>) -> Result<Values, Cause> {
-    let inputs = step_inputs(&step.inputs, scope);
-    bind(step, agent.id().as_str(), &agent.spec().inputs, inputs, scope)
+    bind(step, agent.id().as_str(), &agent.spec().inputs, &step.inputs, scope)
 }
 
 /// Binds and validates the inputs of the agent that compensates a step.
@@ -35,9 +34,9 @@ pub fn bind_agent(step: &PlanStep, agent: &Agent, scope: &Scope<'_>) -> Result<V
 /// # Errors
 /// As [`bind_agent`].
 pub fn bind_compensation(step: &PlanStep, agent: &Agent, scope: &Scope<'_>) -> Result<Values, Cause> {
-    let expressions = step.compensate.as_ref().map(|compensation| &compensation.inputs);
-    let inputs = expressions.map(|expressions| step_inputs(expressions, scope)).unwrap_or_default();
-    bind(step, agent.id().as_str(), &agent.spec().inputs, inputs, scope)
+    let none = BTreeMap::new();
+    let expressions = step.compensate.as_ref().map_or(&none, |compensation| &compensation.inputs);
+    bind(step, agent.id().as_str(), &agent.spec().inputs, expressions, scope)
 }
 
 /// Binds the inputs of a step that another workflow executes, alone or in a team. A workflow without
@@ -46,11 +45,10 @@ pub fn bind_compensation(step: &PlanStep, agent: &Agent, scope: &Scope<'_>) -> R
 /// # Errors
 /// As [`bind_agent`].
 pub fn bind_workflow(step: &PlanStep, plan: &Plan, scope: &Scope<'_>) -> Result<Values, Cause> {
-    let inputs = step_inputs(&step.inputs, scope);
     if plan.inputs.is_empty() {
-        return Ok(inputs);
+        return Ok(step_inputs(&step.inputs, scope));
     }
-    bind(step, plan.workflow.as_str(), &plan.inputs, inputs, scope)
+    bind(step, plan.workflow.as_str(), &plan.inputs, &step.inputs, scope)
 }
 
 /// Evaluates the inputs of the step itself, without missing and null values.
@@ -66,9 +64,10 @@ fn bind(
     step: &PlanStep,
     receiver: &str,
     fields: &[Field],
-    mut inputs: Values,
+    expressions: &BTreeMap<String, Expr>,
     scope: &Scope<'_>,
 ) -> Result<Values, Cause> {
+    let mut inputs = step_inputs(expressions, scope);
     let mut bound = Values::new();
     for field in fields {
         let value = inputs.remove(&field.name).or_else(|| inherited_input(&field.name, scope));
@@ -84,7 +83,8 @@ fn bind(
         }
     }
     // Undeclared inputs that do not fill a text are dropped; the check of the files reports them.
-    crate::types::validate_inputs(receiver, fields, bound).map_err(|cause| with_step(step, cause))
+    let describe_gap = |name: &str| expressions.get(name)?.describe_gap(scope);
+    crate::types::validate_bound_inputs(receiver, fields, bound, describe_gap).map_err(|cause| with_step(step, cause))
 }
 
 /// Looks up an input that the step lacks in the run's inputs, then in the context.
@@ -150,9 +150,11 @@ pub fn items<'s>(step: &PlanStep, scope: &Scope<'s>) -> Result<Option<Cow<'s, [J
     let items: Cow<'s, [Json]> = match value {
         Some(Cow::Borrowed(Json::Array(items))) => Cow::Borrowed(items),
         Some(Cow::Owned(Json::Array(items))) => Cow::Owned(items),
-        None => return Err(invalid("refers to a list that does not exist".into())),
-        Some(value) if value.is_null() => return Err(invalid("refers to a list that does not exist".into())),
-        Some(_) => return Err(invalid("must refer to a list".into())),
+        Some(value) if !value.is_null() => return Err(invalid("must refer to a list".into())),
+        Some(_) | None => {
+            let gap = for_each.items.describe_gap(scope).map(|gap| format!(": {gap}")).unwrap_or_default();
+            return Err(invalid(format!("refers to a list that does not exist{gap}")));
+        }
     };
     if items.len() > RUN_STEPS_MAX {
         return Err(invalid(format!("has {} items, {RUN_STEPS_MAX} are allowed", items.len())));

@@ -15,6 +15,7 @@ use greenroom_protocol::{Json, StepId, Values};
 use crate::bounds::{NESTING_MAX, TEMPLATE_BYTES_MAX};
 use crate::scope::Scope;
 
+mod gap;
 mod parse;
 
 /// The root of a reference.

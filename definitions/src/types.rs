@@ -26,6 +26,7 @@ pub use parse::parse_cli_value;
 pub(crate) use path::UndeclaredProperty;
 pub use pattern::{PATTERN_BYTES_MAX, Pattern};
 pub use schema::object_schema;
+pub(crate) use validate::validate_bound_inputs;
 pub use validate::{Undeclared, validate_inputs, validate_outputs};
 
 /// Levels of a type: an array of objects with numbers has three.

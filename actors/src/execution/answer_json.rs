@@ -131,11 +131,11 @@ fn begins_as_object(text: &str) -> bool {
     inner.is_empty() || inner.starts_with(['"', '/', '\''])
 }
 
-/// The object at the beginning of a text, and its length. Only if it is no JSON, two habits of models that leave no
-/// doubt are read too: a raw line feed within a string, and a comma after the last member.
+/// The object at the beginning of a text, and its length. Only if it is no JSON, three habits of models that leave
+/// no doubt are read too: a raw line feed within a string, a comma after the last member, and a comment.
 ///
 /// # Errors
-/// The words of the parser.
+/// The words of the parser, or the number that JSON does not have if nothing else is wrong.
 fn object_at_start(text: &str) -> Result<(JsonObject, usize), String> {
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<JsonObject>();
     let error = match values.next() {
@@ -143,9 +143,12 @@ fn object_at_start(text: &str) -> Result<(JsonObject, usize), String> {
         Some(Err(error)) => error.to_string(),
         None => String::new(),
     };
-    let relaxed =
-        relaxed_json::object(text).and_then(|(json, length)| Some((serde_json::from_str(&json).ok()?, length)));
-    relaxed.ok_or(error)
+    let Some(corrected) = relaxed_json::object(text) else { return Err(error) };
+    match (serde_json::from_str(&corrected.json), corrected.not_in_json) {
+        (Ok(object), None) => Ok((object, corrected.length)),
+        (Ok(_), Some(number)) => Err(number.describe(text)),
+        (Err(_), _) => Err(error),
+    }
 }
 
 #[cfg(test)]

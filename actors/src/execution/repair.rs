@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(parse("{\"summary\": \"x\ny\"}").unwrap()["summary"], json!("x\ny"));
         for (text, position) in [
             ("{\"summary\": NaN}", "line 1 column 13"),
-            ("{ // mine\n\"summary\": \"x\"}", "line 1 column 3"),
+            ("{ // mine\n'summary': \"x\"}", "line 1 column 3"),
             ("{\"rows\": [{\"amount\": 1}], \"summary\": NaN}", "line 1 column 38"),
             ("{\"summary\": \"x", "EOF"),
         ] {

@@ -99,6 +99,58 @@ fn any_other_gap_is_an_error() {
 }
 
 #[test]
+fn a_missing_input_names_the_reference_that_has_no_value() {
+    let fields = json!([{ "name": "n", "type": "integer", "required": true }]);
+    let inputs = json!({ "items": [], "two": [{ "n": null }, 7], "record": { "n": [] }, "text": "t", "item": null });
+    for (reference, reason) in [
+        ("inputs.items[0].name", "`inputs.items` is an empty list"),
+        ("inputs.two[2]", "`inputs.two` has 2 items, counted from 0"),
+        ("inputs.two[1].n", "`inputs.two[1]` is a number"),
+        ("inputs.two[0].n", "`inputs.two[0].n` is null"),
+        ("inputs.two[0].n.x", "`inputs.two[0].n` is null"),
+        ("inputs.two.n", "`inputs.two` is a list"),
+        ("inputs.record.x", "`inputs.record` has no `x`"),
+        ("inputs.record[0]", "`inputs.record` is an object"),
+        ("inputs.record.n[0]", "`inputs.record.n` is an empty list"),
+        ("inputs.text[0]", "`inputs.text` is a text"),
+        ("inputs.item", "`inputs.item` is null"),
+        ("inputs.none[0]", "`inputs` has no `none`"),
+        ("context.none", "`context` has no `none`"),
+    ] {
+        let step_inputs = json!({ "n": format!("${{{reference}}}") });
+        let (code, message) = bound(step_inputs, fields.clone(), inputs.clone(), json!({})).unwrap_err();
+        assert_eq!(code, ErrorCode::MissingInput);
+        let expected =
+            format!("step `s`: x: `inputs.n` (integer) is missing: `${{{reference}}}` has no value, because {reason}");
+        assert_eq!(message, expected);
+    }
+    let (_, message) = bound(json!({ "n": null }), fields.clone(), inputs, json!({})).unwrap_err();
+    assert_eq!(message, "step `s`: x: `inputs.n` (integer) is missing");
+    let defaulted = json!([{ "name": "n", "type": "integer", "required": true, "default": 1 }]);
+    assert_eq!(bound(json!({ "n": "${inputs.x[0]}" }), defaulted, json!({}), json!({})), Ok(json!({ "n": 1 })));
+}
+
+#[test]
+fn a_missing_input_names_the_step_and_the_list_to_which_it_refers() {
+    let inputs = json!({ "n": "${steps.a.outputs.items[0].name}", "m": { "x": "${steps.b.outputs.o}" } });
+    let steps = json!([
+        { "id": "a", "agent": "x" }, { "id": "b", "agent": "x" }, { "id": "s", "agent": "x", "inputs": inputs }
+    ]);
+    let workflow = workflow(steps, json!({}));
+    let fields =
+        json!([{ "name": "n", "type": "text", "required": true }, { "name": "m", "type": "object", "required": true }]);
+    let agent = agent(fields, json!([{ "name": "o", "type": "text" }]));
+    let (none, steps) = (Values::new(), BTreeMap::from([(StepId::new("a").unwrap(), values(json!({ "items": [] })))]));
+    let step = workflow.plan().steps.iter().find(|step| step.id.as_str() == "s").unwrap();
+    let cause = bind_agent(step, &agent, &Scope::new(&none, &none, &steps)).unwrap_err();
+    let problems = json!([
+        "`inputs.n` (text) is missing: `${steps.a.outputs.items[0].name}` has no value, because `steps.a.outputs.items` is an empty list",
+        "`inputs.m` (object) is missing: `${steps.b.outputs.o}` has no value, because step `b` has no outputs",
+    ]);
+    assert_eq!(cause.details["problems"], problems);
+}
+
+#[test]
 fn a_single_named_output_that_the_agent_lacks_is_its_first_output() {
     let agent = agent(json!([]), json!([{ "name": "summary", "type": "text" }, { "name": "points", "type": "array" }]));
     let outputs = values(json!({ "summary": "s", "points": [] }));
@@ -147,7 +199,11 @@ fn a_for_each_has_items_and_collects_their_outputs_in_order() {
     };
     assert_eq!(of(json!([{ "n": 1 }, { "n": 2 }])), Ok(Some(vec![json!({ "n": 1 }), json!({ "n": 2 })])));
     assert_eq!(of(json!(3)), Err((ErrorCode::InvalidInput, "step `s`: `for_each` must refer to a list".into())));
-    assert_eq!(of(Json::Null).unwrap_err().1, "step `s`: `for_each` refers to a list that does not exist");
+    assert_eq!(
+        of(Json::Null).unwrap_err().1,
+        "step `s`: `for_each` refers to a list that does not exist: `${inputs.list}` has no value, because `inputs.list` \
+         is null"
+    );
     assert!(of(json!(vec![1; 10_001])).unwrap_err().1.contains("has 10001 items, 10000 are allowed"));
 
     let agent = agent(

@@ -30,7 +30,20 @@ pub(super) fn accept(value_type: &ValueType, value: Json, undeclared: Undeclared
 /// # Errors
 /// `missing_input` if a required one is missing, else `invalid_input`; `details.problems` lists all
 /// problems.
-pub fn validate_inputs(owner: &str, fields: &[Field], mut inputs: Values) -> Result<Values, Cause> {
+pub fn validate_inputs(owner: &str, fields: &[Field], inputs: Values) -> Result<Values, Cause> {
+    validate_bound_inputs(owner, fields, inputs, |_| None)
+}
+
+/// Validates inputs as [`validate_inputs`] does, and adds the reason why an input is missing, if there is one.
+///
+/// # Errors
+/// As [`validate_inputs`].
+pub(crate) fn validate_bound_inputs(
+    owner: &str,
+    fields: &[Field],
+    mut inputs: Values,
+    describe_gap: impl Fn(&str) -> Option<String>,
+) -> Result<Values, Cause> {
     let mut problems = Vec::new();
     let mut missing = Vec::new();
     let mut accepted = Values::new();
@@ -42,7 +55,10 @@ pub fn validate_inputs(owner: &str, fields: &[Field], mut inputs: Values) -> Res
                 Ok(value) => drop(accepted.insert(field.name.clone(), value)),
                 Err(mismatches) => problems.extend(mismatches.describe(&path)),
             },
-            None if field.required => missing.push(format!("`{path}` ({}) is missing", field.kind())),
+            None if field.required => {
+                let gap = describe_gap(&field.name).map(|gap| format!(": {gap}")).unwrap_or_default();
+                missing.push(format!("`{path}` ({}) is missing{gap}", field.kind()));
+            }
             None => {}
         }
     }

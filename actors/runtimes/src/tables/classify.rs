@@ -5,7 +5,7 @@
 //! ```text
 //! layout      header and rows                       (header, names)
 //! date_parts  year and month in columns of their own
-//! evidence    what the cells of a column are        (cells, figure, unit)
+//! evidence    what the cells of a column are        (cells, figure, years, unit)
 //! decide      numbers, identifiers, groups or texts (meaning)
 //! notation    decimal point or decimal comma
 //! totals      rows that repeat others
@@ -37,6 +37,7 @@ mod tests;
 mod totals;
 mod typed;
 mod units;
+mod years;
 
 pub(crate) use meaning::is_lower_better;
 pub use notation::Notation;

@@ -265,6 +265,27 @@ fn figures_that_are_no_quantities_or_do_not_add_up() {
 }
 
 #[test]
+fn years_without_a_name_are_not_added_up() {
+    let years: &[&str] = &["\"column_1\" is read as an identifier and is not added up", "no name", "as years do"];
+    assert_cases(&[
+        ("2019,5\n2020,7\n2021,9\n", &["column_2: 21"], years),
+        ("2021;5,5\n2020;7\n2020;1\n2019;9\n", &["column_2: 22.5"], years),
+        (",n\n2019,5\n2020,7\n2021,9\n", &["n: 21"], years),
+        (",n\n1900,5\n,7\n1901,9\n", &["n: 21"], years),
+        ("[[2099,5],[2100,7],[2100,9]]", &["column_2: 21"], years),
+        // Amounts jump.
+        ("2000,5\n1950,7\n2075,9\n", &["column_1: 6025", "column_2: 21"], &[]),
+        (",n\n2019,5\n2021,7\n2023,9\n", &["column_1: 6063", "n: 21"], &[]),
+        ("2000,5\n2000,7\n2000,9\n", &["column_1: 6000", "column_2: 21"], &[]),
+        ("1899,5\n1900,7\n1901,9\n", &["column_1: 5700", "column_2: 21"], &[]),
+        ("2099,5\n2100,7\n2101,9\n", &["column_1: 6300", "column_2: 21"], &[]),
+        ("2019,5\n2020.5,7\n2021,9\n", &["column_1: 6060.5", "column_2: 21"], &[]),
+        ("$2019,5\n$2020,7\n$2021,9\n", &["column_1: 6060 $", "column_2: 21"], &[]),
+        ("steps,n\n2019,5\n2020,7\n2021,9\n", &["steps: 6060", "n: 21"], &[]),
+    ]);
+}
+
+#[test]
 fn json_of_every_shape() {
     assert_cases(&[
         (

@@ -84,10 +84,42 @@ fn a_raw_line_feed_and_a_last_comma_leave_no_doubt() {
 }
 
 #[test]
+fn a_comment_leaves_no_doubt() {
+    for (answer, expected) in [
+        ("{ // the answer\n\"a\": 1}", json!({ "a": 1 })),
+        ("{\"a\": [1, /* } \" */ 2, // the last, }\n], /* \n ** */ }", json!({ "a": [1, 2] })),
+        ("{\"a\": \"http://x /* y */\", // \"b\": 2,\n}", json!({ "a": "http://x /* y */" })),
+        ("```json\n// the answer\n{\"a\": 1 /**/}\n```", json!({ "a": 1 })),
+    ] {
+        assert_eq!(found(answer), [expected], "{answer}");
+    }
+    for answer in ["{\"a\": 1 // }", "{\"a\": 1 /* }", "{\"a\": 1 / 2}", "{\"a\": 1/**/2}", "{\"a\": 1 /*/ }"] {
+        assert_eq!(found(answer), Vec::<Json>::new(), "{answer}");
+    }
+}
+
+#[test]
+fn a_number_that_json_lacks_is_named() {
+    for (answer, word) in [
+        ("{\"a\": NaN}", "`NaN` is no value of JSON, at line 1 column 7"),
+        ("{\"a\": \"NaN\", // NaN\n \"b\": -Infinity,}", "`-Infinity` is no value of JSON, at line 2 column 7"),
+        ("Here: {\"a\": [1,\nInfinity, NaN]}", "`Infinity` is no value of JSON, at line 2 column 1"),
+    ] {
+        let FoundObjects { objects, problem } = find_objects(answer);
+        assert_eq!(objects, Vec::<JsonObject>::new(), "{answer}");
+        assert!(problem.as_ref().is_some_and(|problem| problem.contains(word)), "{answer}: {problem:?}");
+    }
+    for answer in ["{\"a\": NaNs}", "{'a': NaN}", "{\"a\": +Infinity}", "{NaN: 1}"] {
+        let problem = find_objects(answer).problem;
+        assert!(problem.is_none_or(|problem| !problem.contains("no value of JSON")), "{answer}");
+    }
+}
+
+#[test]
 fn the_problem_of_a_text_that_is_nearly_an_object_is_the_parsers() {
     for (answer, part) in [
         ("{\"a\": NaN}", "line 1 column 7"),
-        ("{ // the answer\n\"a\": 1}", "line 1 column 3"),
+        ("{ // the answer\n\"a\": }", "line 1 column 3"),
         ("Here:\n{\"a\": 1\n", "EOF"),
         ("{\"rows\": [{\"x\": 1}], \"score\": NaN}", "line 1"),
         ("{'a': 1}", "key must be a string"),

@@ -5,7 +5,7 @@ use greenroom_protocol::Cause;
 
 use super::cells::{form, text_of};
 use super::date_parts::JoinedDate;
-use super::decide::{self, Decision, Subject};
+use super::decide::{self, Decision, Naming, Subject};
 use super::evidence::{ColumnCell, Evidence};
 use super::figure::{Form, form_of};
 use super::findings::Findings;
@@ -121,9 +121,13 @@ fn decide_column(
         }
         DateVerdict::Unreadable { line, message } => Err(invalid(line, message)),
         DateVerdict::NotDates => {
-            let is_unnamed =
-                layout.has_header && layout.stated_names.get(index).is_some_and(|name| name.trim().is_empty());
-            decide::decide(Subject { name, is_unnamed, meaning: meaning_of(name), evidence }, findings)
+            let is_unstated = layout.stated_names.get(index).is_some_and(|name| name.trim().is_empty());
+            let naming = match layout.has_header {
+                true if is_unstated => Naming::Unstated,
+                true => Naming::Stated,
+                false => Naming::NoHeader,
+            };
+            decide::decide(Subject { name, naming, meaning: meaning_of(name), evidence }, findings)
         }
     }
 }

@@ -40,13 +40,24 @@ impl Decision {
     }
 }
 
+/// Where the name of a column is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Naming {
+    /// The header states it.
+    Stated,
+    /// The header has an empty cell instead of one.
+    Unstated,
+    /// The file has no header.
+    NoHeader,
+}
+
 /// The column that is decided about.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Subject<'a> {
     /// Its name.
     pub(super) name: &'a str,
-    /// True if the header has no name for it.
-    pub(super) is_unnamed: bool,
+    /// Where its name is from.
+    pub(super) naming: Naming,
     /// What its name means.
     pub(super) meaning: Meaning,
     /// What its cells are.
@@ -82,7 +93,7 @@ pub(super) fn decide(subject: Subject<'_>, findings: &mut Findings) -> Result<De
 
 /// The reason why digits are no quantity, if there is one.
 fn identifier_reason(subject: Subject<'_>) -> Option<String> {
-    let Subject { name, is_unnamed, meaning, evidence } = subject;
+    let Subject { name, naming, meaning, evidence } = subject;
     let are_integers = evidence.integers == evidence.figures;
     if evidence.codes.count > 0 {
         return Some(format!(
@@ -98,13 +109,16 @@ fn identifier_reason(subject: Subject<'_>) -> Option<String> {
         let (line, text) = (evidence.mixed.line(), &evidence.mixed.first);
         return Some(format!("it also has codes such as {} in line {line}", preview(text)));
     }
-    if is_unnamed
+    if naming == Naming::Unstated
         && are_integers
         && evidence.counting == evidence.figures
         && evidence.exceptions() == 0
         && evidence.figures > 1
     {
         return Some("it has no name and counts the rows".to_owned());
+    }
+    if naming != Naming::Stated && evidence.exceptions() == 0 && evidence.years.are_all(evidence.figures) {
+        return Some("it has no name and its figures follow each other as years do".to_owned());
     }
     if are_integers && names_one_thing(name) {
         return Some(format!("its name {} is that of one thing, whose numbers are its ids", preview(name)));

@@ -6,6 +6,7 @@ use super::cells::{form, text_of};
 use super::figure::Form;
 use super::findings::Sort;
 use super::notation::Marks;
+use super::years::Years;
 use crate::tables::grid::Cell;
 
 /// Distinct texts that are counted; a column with more does not group its rows.
@@ -40,6 +41,8 @@ pub(super) struct Evidence {
     pub(super) integers: usize,
     /// Figures that count 0, 1, 2 or 1, 2, 3 and so on, from the first row.
     pub(super) counting: usize,
+    /// Figures that are calendar years.
+    pub(super) years: Years,
     /// Digits that begin with a zero, or telephone numbers.
     pub(super) codes: Sort,
     /// Texts without a digit.
@@ -105,6 +108,7 @@ impl Evidence {
                     let number = text.parse::<usize>().ok();
                     let expected = [evidence.figures, evidence.figures + 1];
                     evidence.counting += usize::from(number.is_some_and(|number| expected.contains(&number)));
+                    evidence.years.count(&text);
                     evidence.figures += 1;
                     if figure.is_scaled {
                         evidence.scaled.add(line, &text);

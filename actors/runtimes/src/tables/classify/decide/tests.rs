@@ -1,6 +1,6 @@
 //! What a column is decided to be, by what its cells are.
 
-use super::{Kind, Subject, decide};
+use super::{Kind, Naming, Subject, decide};
 use crate::tables::classify::evidence::{ColumnCell, Evidence};
 use crate::tables::classify::findings::Findings;
 use crate::tables::classify::meaning::meaning_of;
@@ -10,7 +10,7 @@ fn decided(name: &str, texts: &[&str]) -> (Option<Kind>, usize) {
     let cells: Vec<Cell> = texts.iter().map(|text| Cell::from_text(text)).collect();
     let evidence = Evidence::collect((2..).zip(&cells).map(|(line, cell)| ColumnCell { line, cell }));
     let mut findings = Findings::default();
-    let subject = Subject { name, is_unnamed: false, meaning: meaning_of(name), evidence: &evidence };
+    let subject = Subject { name, naming: Naming::Stated, meaning: meaning_of(name), evidence: &evidence };
     let kind = decide(subject, &mut findings).ok().map(|decision| decision.kind);
     (kind, findings.notes.len() + findings.warnings.len())
 }

@@ -30,7 +30,7 @@ pub struct FrameId {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "frame", rename_all = "snake_case")]
 pub enum Frame {
-    /// A pod has accepted the request: the first frame, within a second.
+    /// A pod has accepted the request: the first frame, within a second, unless the reply is there before.
     Accepted {
         /// The pod.
         pod: PodId,

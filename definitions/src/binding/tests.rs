@@ -124,7 +124,7 @@ fn a_missing_input_names_the_reference_that_has_no_value() {
             format!("step `s`: x: `inputs.n` (integer) is missing: `${{{reference}}}` has no value, because {reason}");
         assert_eq!(message, expected);
     }
-    let (_, message) = bound(json!({ "n": null }), fields.clone(), inputs, json!({})).unwrap_err();
+    let (_, message) = bound(json!({ "n": null }), fields, inputs, json!({})).unwrap_err();
     assert_eq!(message, "step `s`: x: `inputs.n` (integer) is missing");
     let defaulted = json!([{ "name": "n", "type": "integer", "required": true, "default": 1 }]);
     assert_eq!(bound(json!({ "n": "${inputs.x[0]}" }), defaulted, json!({}), json!({})), Ok(json!({ "n": 1 })));

@@ -45,7 +45,7 @@ pub(super) async fn serve(
             };
             let Served { reply, ticket } = served;
             let tenant = ticket.as_ref().and_then(|ticket| ticket.tenant());
-            let (reply, body) = fitting(ingress, &kind, tenant, reply, |reply| to_body(reply)).await;
+            let (reply, body) = fitting(ingress, &kind, tenant, reply, to_body).await;
             ingress.metrics.nats().count_reply(&reply);
             reply_to.send(&ingress.connection, error_of(&reply), body).await;
             drop(ticket);

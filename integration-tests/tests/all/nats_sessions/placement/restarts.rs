@@ -9,7 +9,7 @@ use greenroom_protocol::Status;
 use greenroom_supervisor::cluster::peer::peer_name;
 use greenroom_supervisor::pod::Pod;
 use ractor::ActorCell;
-use ractor::registry::where_is;
+use ractor::registry::get_all_pids;
 use tokio::time::timeout;
 
 use super::Pods;
@@ -25,7 +25,11 @@ struct NetworkActors {
 async fn network_actors(pod: &Pod, name: &str) -> Result<NetworkActors> {
     let live = pod.stores().cluster.live_pods().await?;
     let own = live.iter().find(|info| info.pod.as_str().starts_with(name)).context("the pod is alive")?;
-    let find_peer = || async { where_is(peer_name(&own.pod)) };
+    // Not by the registry of names: the pods of all tests are one process, so a session of another test offers this actor
+    // too, and the end of that session removes its name.
+    let name = peer_name(&own.pod);
+    let is_peer = |actor: &ActorCell| actor.get_name().as_deref() == Some(name.as_str());
+    let find_peer = || async { get_all_pids().into_iter().find(is_peer) };
     let peer = wait_until("the pod has a peer", WAIT_MAX, find_peer).await?;
     let root = peer.try_get_supervisor().context("the peer has a supervisor")?;
     // The node has no name. It is the child that was started before the peer.
@@ -54,7 +58,6 @@ async fn expect_call(pods: &Pods) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_whose_node_or_peer_has_ended_is_called_again() -> Result<()> {
     let pods = Pods::start("restarted").await?;
-    // Before there is a session: its end removes the names of the other pod's actors, which are of this process here.
     let caller = network_actors(&pods.plain, "plain").await?;
     let called = network_actors(&pods.gpu, "gpu").await?;
     expect_call(&pods).await?;

@@ -27,6 +27,16 @@ fail() {
 }
 has() { command -v "$1" >/dev/null 2>&1; }
 
+# prints PATTERN COMMAND…: true if a line of the command's output, without the spaces before it, is the pattern. The output is
+# read to its end: `grep -q` closes the pipe at the line that it finds, and a command that writes on is ended by that, which
+# `pipefail` takes for a failure, once in a hundred times.
+prints() {
+    local pattern=$1 output
+    shift
+    output=$("$@" 2>/dev/null) || return 1
+    grep -qx "[[:space:]]*$pattern" <<<"$output"
+}
+
 # Runs a command as root: directly, or through sudo if it needs no password.
 as_root() {
     if [ "$(id -u)" = 0 ]; then
@@ -119,7 +129,7 @@ wait_for_port() {
 # Installs rustup where it is packaged, and checks that cargo has the version of rust-toolchain.toml.
 need_rust() {
     has cargo || PATH=$HOME/.cargo/bin:$PATH
-    if ! has cargo && has apt-cache && apt-cache policy rustup 2>/dev/null | grep -q 'Candidate: [^(]'; then
+    if ! has cargo && has apt-cache && prints 'Candidate: [^(].*' apt-cache policy rustup; then
         need_packages rustup rustup
     fi
     has cargo || fail "cargo is missing; install Rust with rustup (https://rustup.rs), then run this again"
@@ -207,7 +217,7 @@ need_go() {
     has go || fail "Go is missing; install Go 1.25 or newer, then run this again"
 }
 
-is_opa() { [ -x "$1" ] && "$1" version 2>/dev/null | grep -qx "Version: $OPA_VERSION"; }
+is_opa() { [ -x "$1" ] && prints "Version: $OPA_VERSION" "$1" version; }
 
 # Sets OPA to the path of the pinned version: an installed one, or one built into .tools/.
 need_opa() {
@@ -225,7 +235,7 @@ need_opa() {
     is_opa "$OPA" || fail "$OPA is not OPA $OPA_VERSION"
 }
 
-is_nats_server() { [ -x "$1" ] && "$1" --version 2>/dev/null | grep -qx "nats-server: v$NATS_SERVER_VERSION"; }
+is_nats_server() { [ -x "$1" ] && prints "nats-server: v$NATS_SERVER_VERSION" "$1" --version; }
 
 # Sets NATS_SERVER to the path of the pinned version: an installed one, or one built into .tools/.
 need_nats_server() {

@@ -8,6 +8,7 @@ mod imports;
 mod pages;
 mod restart_policies;
 mod retired;
+mod scripts;
 mod source;
 mod syntax;
 pub(crate) mod tree;
@@ -126,4 +127,9 @@ fn every_policy_has_its_tests() {
 #[test]
 fn every_script_that_a_document_starts_exists() {
     expect_none(pages::scripts(Tree::get()));
+}
+
+#[test]
+fn no_script_closes_a_pipe_that_a_command_still_writes_into() {
+    expect_none(scripts::closed_pipes(Tree::get()));
 }

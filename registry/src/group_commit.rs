@@ -4,19 +4,26 @@
 //! of their submission, makes them durable in one transaction, and replies to all callers. A command
 //! that may be delayed does not start a commit at once but joins the next one: for up to [`LINGER`]
 //! if no caller awaits it, for up to [`COALESCE_WAIT`] if its caller knows that another command
-//! follows at once.
+//! follows at once. A command that may be delayed seldom wakes the writer ([`wakeup`]).
 //!
 //! A late reply means that the outcome is unknown: a caller that has waited for [`COMMIT_WAIT_MAX`] gets
 //! [`StoreError::OutcomeUnknown`], never "nothing was written". A caller may also wait for as long as the writer
 //! works. The writer does not execute a request whose caller has gone before it was decided; what has to follow from something that has happened (the closing of
 //! an entry, a settlement, the reply under a key) is written whether or not its caller waits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::StoreError;
+
+pub(crate) use receiver::CommandReceiver;
+use wakeup::{WakeOnDrop, Wakeup};
+
+mod receiver;
+mod wakeup;
 
 /// How long a caller awaits its reply.
 pub const COMMIT_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -80,24 +87,29 @@ impl<C: BatchCommand + ?Sized> BatchCommand for Box<C> {
     }
 }
 
-/// The callers' end of the queue.
+/// The callers' end of the queue; cheap to clone.
 #[derive(Debug)]
-pub(crate) struct CommandSender<C>(mpsc::Sender<C>);
+pub(crate) struct CommandSender<C>(Arc<SendingEnd<C>>);
+
+#[derive(Debug)]
+struct SendingEnd<C> {
+    commands: mpsc::Sender<C>,
+    /// Dropped after the sender, so that the writer finds the queue closed.
+    wakeup: WakeOnDrop,
+}
 
 impl<C> Clone for CommandSender<C> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self(Arc::clone(&self.0))
     }
 }
-
-/// The writer's end of the queue.
-#[derive(Debug)]
-pub(crate) struct CommandReceiver<C>(mpsc::Receiver<C>);
 
 /// Creates both ends of a queue.
 pub(crate) fn queue<C: BatchCommand>() -> (CommandSender<C>, CommandReceiver<C>) {
     let (sender, receiver) = mpsc::channel(QUEUE_LENGTH_MAX);
-    (CommandSender(sender), CommandReceiver(receiver))
+    let wakeup = Arc::new(Wakeup::default());
+    let end = SendingEnd { commands: sender, wakeup: WakeOnDrop::new(Arc::clone(&wakeup)) };
+    (CommandSender(Arc::new(end)), CommandReceiver::new(receiver, wakeup))
 }
 
 /// A submitted command whose reply can be awaited.
@@ -158,12 +170,12 @@ impl<C: BatchCommand> CommandSender<C> {
     {
         let (sender, reply) = oneshot::channel();
         let deadline = wait_max.map(|wait_max| Instant::now() + wait_max);
-        let command = match self.0.try_send(command(ReplySender(sender))) {
+        let command = match self.queue_now(command(ReplySender(sender))) {
             Ok(()) => return Ok(SubmittedCommand { reply, deadline }),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(StoreError::Closed.into()),
             Err(mpsc::error::TrySendError::Full(command)) => command,
         };
-        match wait_until(deadline, self.0.send(command)).await {
+        match wait_until(deadline, self.queue_in_turn(command)).await {
             Some(Ok(())) => Ok(SubmittedCommand { reply, deadline }),
             Some(Err(_)) => Err(StoreError::Closed.into()),
             None => Err(StoreError::Overrun.into()),
@@ -172,7 +184,12 @@ impl<C: BatchCommand> CommandSender<C> {
 
     /// Submits a command without a reply; waits only until the queue has room.
     pub(crate) async fn send(&self, command: C) -> Result<(), StoreError> {
-        match timeout(COMMIT_WAIT_MAX, self.0.send(command)).await {
+        let command = match self.queue_now(command) {
+            Ok(()) => return Ok(()),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(StoreError::Closed),
+            Err(mpsc::error::TrySendError::Full(command)) => command,
+        };
+        match timeout(COMMIT_WAIT_MAX, self.queue_in_turn(command)).await {
             Ok(sent) => sent.map_err(|_| StoreError::Closed),
             Err(_) => Err(StoreError::Overrun),
         }
@@ -180,10 +197,25 @@ impl<C: BatchCommand> CommandSender<C> {
 
     /// As [`CommandSender::send`], for callers that cannot wait: a full queue is an error.
     pub(crate) fn try_send(&self, command: C) -> Result<(), StoreError> {
-        self.0.try_send(command).map_err(|error| match error {
+        self.queue_now(command).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::Overrun,
             mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
         })
+    }
+
+    fn queue_now(&self, command: C) -> Result<(), mpsc::error::TrySendError<C>> {
+        let max_delay = command.max_delay();
+        self.0.commands.try_send(command)?;
+        self.0.wakeup.on_queued(max_delay);
+        Ok(())
+    }
+
+    /// Waits until the queue has room.
+    async fn queue_in_turn(&self, command: C) -> Result<(), mpsc::error::SendError<C>> {
+        let max_delay = command.max_delay();
+        self.0.commands.send(command).await?;
+        self.0.wakeup.on_queued(max_delay);
+        Ok(())
     }
 }
 
@@ -192,37 +224,6 @@ async fn wait_until<F: Future>(deadline: Option<Instant>, result: F) -> Option<F
     match deadline {
         Some(deadline) => timeout_at(deadline, result).await.ok(),
         None => Some(result.await),
-    }
-}
-
-impl<C: BatchCommand> CommandReceiver<C> {
-    /// Fills `batch` with the commands of the next commit: at least one, unless `until` passes first
-    /// or every sender is dropped. Returns false in the last case.
-    pub(crate) async fn next_batch(&mut self, batch: &mut Vec<C>, until: Instant) -> bool {
-        if let Ok(0) = timeout_at(until, self.0.recv_many(batch, BATCH_LENGTH_MAX)).await {
-            return false;
-        }
-        let mut commit_at = until;
-        let mut checked = 0;
-        while !batch.is_empty() && batch.len() < BATCH_LENGTH_MAX {
-            let max_delay = batch.iter().skip(checked).map(BatchCommand::max_delay).min().unwrap_or(LINGER);
-            if max_delay.is_zero() {
-                break;
-            }
-            commit_at = commit_at.min(Instant::now() + max_delay);
-            checked = batch.len();
-            let room = BATCH_LENGTH_MAX - batch.len();
-            match timeout_at(commit_at, self.0.recv_many(batch, room)).await {
-                Ok(0) | Err(_) => break,
-                Ok(_) => {}
-            }
-        }
-        true
-    }
-
-    /// Rejects further commands; those that are queued can still be taken.
-    pub(crate) fn close(&mut self) {
-        self.0.close();
     }
 }
 

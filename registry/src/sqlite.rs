@@ -80,7 +80,7 @@ pub(crate) async fn open(path: &Path, sync_mode: SyncMode, parts: StoreParts) ->
         definitions: Arc::new(definitions::SqliteDefinitions(store.clone())),
         generations: Arc::new(generations::SqliteGenerations(store.clone())),
         credentials: Arc::new(credentials::SqliteCredentials(store.clone())),
-        idempotency: Arc::new(idempotency::SqliteIdempotency(store.clone())),
+        idempotency: Arc::new(idempotency::SqliteIdempotency::new(store.clone())),
         memory: Arc::new(agent_memory::SqliteAgentMemory::new(store.clone())),
         maintenance: Arc::new(maintenance::SqliteMaintenance { store, signer }),
         cluster: one_pod(),

@@ -1,0 +1,229 @@
+//! The writer's end of a queue: collects the commands of each commit.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::wakeup::{Wakeup, WriterActivity};
+use super::{BATCH_LENGTH_MAX, BatchCommand, LINGER};
+
+/// The writer's end of the queue.
+#[derive(Debug)]
+pub(crate) struct CommandReceiver<C> {
+    commands: mpsc::Receiver<C>,
+    wakeup: Arc<Wakeup>,
+    /// Reused, and seldom reset: a timer that is registered wakes the thread that waits for it.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// True if there was a command since the timer fired.
+    is_active: bool,
+}
+
+/// Why a wait has ended.
+#[derive(PartialEq, Eq)]
+enum Wake {
+    /// There may be commands, or the queue is closed.
+    Commands,
+    /// The time has passed.
+    Time,
+}
+
+impl<C: BatchCommand> CommandReceiver<C> {
+    pub(super) const fn new(commands: mpsc::Receiver<C>, wakeup: Arc<Wakeup>) -> Self {
+        Self { commands, wakeup, timer: None, is_active: false }
+    }
+
+    /// Fills `batch` with the commands of the next commit: at least one, unless `until` passes first
+    /// or every sender is dropped. Returns false in the last case.
+    pub(crate) async fn next_batch(&mut self, batch: &mut Vec<C>, until: Instant) -> bool {
+        let mut commit_at = until;
+        let mut checked = 0;
+        loop {
+            if !self.take(batch) {
+                return !batch.is_empty();
+            }
+            let max_delay = batch.iter().skip(checked).map(BatchCommand::max_delay).min();
+            if batch.len() >= BATCH_LENGTH_MAX || max_delay.is_some_and(|max_delay| max_delay.is_zero()) {
+                return true;
+            }
+            if let Some(max_delay) = max_delay {
+                commit_at = commit_at.min(Instant::now() + max_delay);
+            }
+            checked = batch.len();
+            let wake = if checked > 0 { self.wait(commit_at).await } else { self.wait_first(until).await };
+            if wake == Wake::Time {
+                // What may be delayed has not woken the writer.
+                self.take(batch);
+                if !batch.is_empty() || Instant::now() >= until {
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// Takes what is queued and has room in the batch. Returns false if nothing is, and nothing will be.
+    fn take(&mut self, batch: &mut Vec<C>) -> bool {
+        let room = BATCH_LENGTH_MAX.saturating_sub(batch.len());
+        let taking = tokio::task::unconstrained(self.commands.recv_many(batch, room));
+        let taken = taking.now_or_never();
+        self.is_active |= taken.is_some_and(|count| count > 0);
+        taken != Some(0) || room == 0
+    }
+
+    /// Waits for the first command. After a commit, the next ones follow soon: the writer looks at the queue by itself then,
+    /// until there was none for as long as one may be delayed.
+    async fn wait_first(&mut self, until: Instant) -> Wake {
+        let now = Instant::now();
+        let (activity, at_most) = match self.is_active {
+            true => (WriterActivity::Lingering, until.min(now + LINGER)),
+            false => (WriterActivity::Idle, until),
+        };
+        let due = self.timer.as_ref().map(|timer| timer.deadline());
+        let at = due.filter(|due| now < *due && *due <= at_most).unwrap_or(at_most);
+        let wake = self.wait_as(activity, at).await;
+        if wake == Wake::Time {
+            self.is_active = false;
+        }
+        wake
+    }
+
+    /// Waits for another command of a batch.
+    async fn wait(&mut self, commit_at: Instant) -> Wake {
+        self.wait_as(WriterActivity::Lingering, commit_at).await
+    }
+
+    async fn wait_as(&mut self, activity: WriterActivity, until: Instant) -> Wake {
+        let Self { commands, wakeup, timer, .. } = self;
+        wakeup.set(activity);
+        if !commands.is_empty() || commands.is_closed() {
+            wakeup.set(WriterActivity::Awake);
+            return Wake::Commands;
+        }
+        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if timer.deadline() != until {
+            timer.as_mut().reset(until);
+        }
+        let wake = tokio::select! {
+            biased;
+            () = wakeup.woken() => Wake::Commands,
+            () = timer => Wake::Time,
+        };
+        wakeup.set(WriterActivity::Awake);
+        wake
+    }
+
+    /// Rejects further commands; those that are queued can still be taken.
+    pub(crate) fn close(&mut self) {
+        self.commands.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::poll;
+    use tokio::time::advance;
+
+    use super::super::{COALESCE_WAIT, CommandSender, queue};
+    use super::*;
+
+    /// A command that may be delayed for so long.
+    struct Delayed(Duration);
+
+    impl BatchCommand for Delayed {
+        fn max_delay(&self) -> Duration {
+            self.0
+        }
+    }
+
+    const AT_ONCE: Delayed = Delayed(Duration::ZERO);
+    const LINGERING: Delayed = Delayed(LINGER);
+
+    fn far() -> Instant {
+        Instant::now() + Duration::from_secs(3600)
+    }
+
+    /// Takes one batch of a queue that has a command that starts a commit.
+    async fn commit(sender: &CommandSender<Delayed>, receiver: &mut CommandReceiver<Delayed>) -> usize {
+        sender.try_send(AT_ONCE).unwrap();
+        let mut batch = Vec::new();
+        assert!(receiver.next_batch(&mut batch, far()).await);
+        batch.len()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_may_linger_wakes_an_idle_writer_only_and_is_taken_in_time() {
+        for was_active in [false, true] {
+            let (sender, mut receiver) = queue();
+            let wakeup = Arc::clone(&receiver.wakeup);
+            if was_active {
+                assert_eq!(commit(&sender, &mut receiver).await, 1);
+            }
+            let mut batch = Vec::new();
+            let mut next = Box::pin(receiver.next_batch(&mut batch, far()));
+            assert!(poll!(&mut next).is_pending());
+            sender.try_send(LINGERING).unwrap();
+            let is_woken = wakeup.activity() == WriterActivity::Awake as u8;
+            assert_eq!(is_woken, !was_active);
+            assert!(poll!(&mut next).is_pending(), "another command may follow");
+            advance(LINGER).await;
+            assert!(next.await);
+            assert_eq!(batch.len(), 1);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_writer_without_commands_becomes_idle() {
+        let (sender, mut receiver) = queue();
+        let wakeup = Arc::clone(&receiver.wakeup);
+        commit(&sender, &mut receiver).await;
+        let mut batch = Vec::new();
+        let mut next = Box::pin(receiver.next_batch(&mut batch, far()));
+        assert!(poll!(&mut next).is_pending());
+        assert_eq!(wakeup.activity(), WriterActivity::Lingering as u8);
+        advance(LINGER + LINGER).await;
+        assert!(poll!(&mut next).is_pending());
+        assert_eq!(wakeup.activity(), WriterActivity::Idle as u8);
+        drop(sender);
+        assert!(!next.await, "nothing follows");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn commands_before_one_that_starts_a_commit_are_of_its_batch() {
+        let (sender, mut receiver) = queue();
+        assert_eq!(commit(&sender, &mut receiver).await, 1);
+        sender.try_send(LINGERING).unwrap();
+        sender.try_send(Delayed(COALESCE_WAIT)).unwrap();
+        assert_eq!(commit(&sender, &mut receiver).await, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_coalesces_wakes_the_writer_and_is_delayed_by_its_own_bound() {
+        let (sender, mut receiver) = queue();
+        commit(&sender, &mut receiver).await;
+        let mut batch = Vec::new();
+        let mut next = Box::pin(receiver.next_batch(&mut batch, far()));
+        assert!(poll!(&mut next).is_pending());
+        sender.try_send(LINGERING).unwrap();
+        sender.try_send(Delayed(COALESCE_WAIT)).unwrap();
+        assert!(poll!(&mut next).is_pending());
+        advance(COALESCE_WAIT).await;
+        assert!(poll!(&mut next).is_ready());
+        drop(next);
+        assert_eq!(batch.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_batch_is_returned_when_the_time_has_passed() {
+        let (sender, mut receiver) = queue::<Delayed>();
+        let mut batch = Vec::new();
+        let started_at = Instant::now();
+        assert!(receiver.next_batch(&mut batch, started_at + COALESCE_WAIT).await);
+        assert!(batch.is_empty() && started_at.elapsed() >= COALESCE_WAIT);
+        drop(sender);
+        assert!(!receiver.next_batch(&mut batch, far()).await);
+    }
+}

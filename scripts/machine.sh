@@ -142,6 +142,17 @@ need_rust() {
     esac
 }
 
+# Sets PROFDATA to the path of LLVM's program for profiles, in the version of the compiler's LLVM; a component of rustup.
+need_profdata() {
+    local folder
+    folder=$(rustc --print target-libdir)/../bin
+    PROFDATA=$folder/llvm-profdata
+    [ ! -x "$PROFDATA" ] || return 0
+    has rustup || fail "llvm-profdata is missing; install Rust with rustup (https://rustup.rs), then run this again"
+    rustup component add llvm-tools >&2
+    [ -x "$PROFDATA" ] || fail "rustup has not installed $PROFDATA"
+}
+
 # Creates a virtual environment in .tools/ for Python packages.
 need_python() {
     [ -x "$TOOLS/python/bin/pip" ] && return

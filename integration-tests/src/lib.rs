@@ -25,7 +25,7 @@ pub mod runpod_comparison;
 pub mod runpod_jobs;
 pub mod script_server;
 pub mod server_port;
-mod server_process;
+pub mod server_process;
 pub mod session_pod;
 pub mod shifted_clock;
 pub mod store_hooks;

@@ -12,7 +12,10 @@ use crate::wait::wait_until;
 pub(crate) const SERVER_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Sends a signal, such as `STOP`, to the process of this id.
-pub(crate) fn send_signal(process: u32, name: &str) -> anyhow::Result<()> {
+///
+/// # Errors
+/// If it has ended already.
+pub fn send_signal(process: u32, name: &str) -> anyhow::Result<()> {
     let id = process.to_string();
     let signalled = Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", name, &id]).status()?;
     ensure!(signalled.success(), "the process {id} has ended already");

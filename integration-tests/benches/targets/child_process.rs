@@ -4,22 +4,38 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use anyhow::Context;
+use greenroom_integration_tests::server_process::send_signal;
 
 use crate::program;
 
 /// Variables of other programs that are settings of the product too.
 const FOREIGN_VARIABLES: [&str; 4] = ["DATABASE_URL", "REDIS_URL", "S3_BUCKET", "NATS_URL"];
 
-/// A process without a terminal, which ends when this is dropped.
+/// How long a process may take to end; then it is killed.
+const END_MAX: Duration = Duration::from_secs(20);
+
+/// A process without a terminal, which ends when this is dropped. It is asked to: a program that records a profile writes it
+/// at its end (`scripts/profile`).
 pub(crate) struct ChildProcess(Child);
 
 impl Drop for ChildProcess {
     fn drop(&mut self) {
+        let id = self.0.id();
         // The process may have ended already.
-        let _ = self.0.kill();
+        let _ = send_signal(id, "TERM");
+        let (ended, end) = mpsc::channel::<()>();
+        let killer = std::thread::spawn(move || {
+            if end.recv_timeout(END_MAX) == Err(RecvTimeoutError::Timeout) {
+                let _ = send_signal(id, "KILL");
+            }
+        });
         let _ = self.0.wait();
+        drop(ended);
+        let _ = killer.join();
     }
 }
 

@@ -93,8 +93,15 @@ fn run_separately(arguments: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Path of a program, which `scripts/bench` builds into the same folder as this one.
+/// Names the program to measure, if it is not that beside this one.
+const PROGRAM_VARIABLE: &str = "GREENROOM_BENCH_PROGRAM";
+
+/// Path of a program: of Greenroom, the one that the variable names; else one that `scripts/bench` builds into the same
+/// folder as this one.
 fn program(name: &str) -> anyhow::Result<PathBuf> {
+    if let Some(program) = std::env::var_os(PROGRAM_VARIABLE).filter(|_| name == "greenroom") {
+        return Ok(program.into());
+    }
     let own = std::env::current_exe()?;
     let folder = own.parent().and_then(Path::parent).context("no folder above the benchmark")?;
     let program = folder.join(name);

@@ -52,7 +52,10 @@ impl<C: BatchCommand> CommandReceiver<C> {
                 commit_at = commit_at.min(Instant::now() + max_delay);
             }
             checked = batch.len();
-            let wake = if checked > 0 { self.wait(commit_at).await } else { self.wait_first(until).await };
+            let wake = match checked {
+                0 => self.wait_first(batch, until).await,
+                _ => self.wait_as(WriterActivity::Lingering, batch, commit_at).await,
+            };
             if wake == Wake::Time {
                 // What may be delayed has not woken the writer.
                 self.take(batch);
@@ -74,7 +77,7 @@ impl<C: BatchCommand> CommandReceiver<C> {
 
     /// Waits for the first command. After a commit, the next ones follow soon: the writer looks at the queue by itself then,
     /// until there was none for as long as one may be delayed.
-    async fn wait_first(&mut self, until: Instant) -> Wake {
+    async fn wait_first(&mut self, batch: &mut Vec<C>, until: Instant) -> Wake {
         let now = Instant::now();
         let (activity, at_most) = match self.is_active {
             true => (WriterActivity::Lingering, until.min(now + LINGER)),
@@ -82,35 +85,32 @@ impl<C: BatchCommand> CommandReceiver<C> {
         };
         let due = self.timer.as_ref().map(|timer| timer.deadline());
         let at = due.filter(|due| now < *due && *due <= at_most).unwrap_or(at_most);
-        let wake = self.wait_as(activity, at).await;
+        let wake = self.wait_as(activity, batch, at).await;
         if wake == Wake::Time {
             self.is_active = false;
         }
         wake
     }
 
-    /// Waits for another command of a batch.
-    async fn wait(&mut self, commit_at: Instant) -> Wake {
-        self.wait_as(WriterActivity::Lingering, commit_at).await
-    }
-
-    async fn wait_as(&mut self, activity: WriterActivity, until: Instant) -> Wake {
-        let Self { commands, wakeup, timer, .. } = self;
-        wakeup.set(activity);
-        if !commands.is_empty() || commands.is_closed() {
-            wakeup.set(WriterActivity::Awake);
+    /// Waits for a command that wakes the writer, and takes what was queued before it began to wait.
+    async fn wait_as(&mut self, activity: WriterActivity, batch: &mut Vec<C>, until: Instant) -> Wake {
+        let taken_before = batch.len();
+        self.wakeup.set(activity);
+        // A caller that has not queued its command completely will see that the writer waits.
+        if !self.take(batch) || batch.len() > taken_before {
+            self.wakeup.set(WriterActivity::Awake);
             return Wake::Commands;
         }
-        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
         if timer.deadline() != until {
             timer.as_mut().reset(until);
         }
         let wake = tokio::select! {
             biased;
-            () = wakeup.woken() => Wake::Commands,
+            () = self.wakeup.woken() => Wake::Commands,
             () = timer => Wake::Time,
         };
-        wakeup.set(WriterActivity::Awake);
+        self.wakeup.set(WriterActivity::Awake);
         wake
     }
 

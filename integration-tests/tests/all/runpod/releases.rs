@@ -31,6 +31,24 @@ fn a_distributed_program_is_stripped_and_optimised_and_a_panic_still_unwinds() -
     Ok(())
 }
 
+/// The first bytes of a profile that LLVM reads, and the version of its format that the compiler of this tree writes.
+const PROFILE_MAGIC: &[u8] = b"\xfflprofi\x81\x0d";
+
+#[test]
+fn the_recording_is_a_profile_of_the_program_as_it_is_built() -> Result<()> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/profile/x86_64.profdata.gz");
+    let unpacked = Command::new("gzip").args(["--decompress", "--stdout"]).arg(path).output()?;
+    ensure!(unpacked.status.success(), "{}", String::from_utf8_lossy(&unpacked.stderr));
+    ensure!(unpacked.stdout.starts_with(PROFILE_MAGIC), "scripts/profile writes it anew for another compiler");
+    // Functions have other names if other options are given.
+    for path in ["scripts/program", "scripts/profile"] {
+        let script = read(path)?.replace("\\\n    ", "");
+        ensure!(script.contains("cargo build --locked --profile dist --target \"$target\" "), "{path}");
+        ensure!(script.contains("--package greenroom-supervisor --bin greenroom"), "{path}");
+    }
+    Ok(())
+}
+
 #[test]
 fn packages_have_the_version_of_the_workspace() -> Result<()> {
     let manifest = manifest()?;

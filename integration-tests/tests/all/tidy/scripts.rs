@@ -8,7 +8,13 @@ const EARLY_READERS: &[&str] = &["grep -q", "grep -m", "head", "sed -n 1p", "awk
 
 /// A script reads the output of a command to its end before it looks for something in it.
 pub(super) fn closed_pipes(tree: &'static Tree) -> Vec<Problem> {
-    tree.below("scripts/").chain(tree.below(".ci/")).flat_map(closed_pipes_of).collect()
+    tree.files.iter().filter(|file| is_script(file)).flat_map(closed_pipes_of).collect()
+}
+
+/// True for what a shell executes, and for what a script includes.
+fn is_script(file: &File) -> bool {
+    let first = file.lines().next().map_or("", |(_, line)| line);
+    file.path.starts_with("scripts/") || (first.starts_with("#!/") && first.ends_with("sh"))
 }
 
 fn closed_pipes_of(file: &File) -> Vec<Problem> {

@@ -175,7 +175,7 @@ impl<C: BatchCommand> CommandSender<C> {
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(StoreError::Closed.into()),
             Err(mpsc::error::TrySendError::Full(command)) => command,
         };
-        match wait_until(deadline, self.queue_in_turn(command)).await {
+        match wait_until(deadline, self.queue_when_possible(command)).await {
             Some(Ok(())) => Ok(SubmittedCommand { reply, deadline }),
             Some(Err(_)) => Err(StoreError::Closed.into()),
             None => Err(StoreError::Overrun.into()),
@@ -189,7 +189,7 @@ impl<C: BatchCommand> CommandSender<C> {
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(StoreError::Closed),
             Err(mpsc::error::TrySendError::Full(command)) => command,
         };
-        match timeout(COMMIT_WAIT_MAX, self.queue_in_turn(command)).await {
+        match timeout(COMMIT_WAIT_MAX, self.queue_when_possible(command)).await {
             Ok(sent) => sent.map_err(|_| StoreError::Closed),
             Err(_) => Err(StoreError::Overrun),
         }
@@ -211,7 +211,7 @@ impl<C: BatchCommand> CommandSender<C> {
     }
 
     /// Waits until the queue has room.
-    async fn queue_in_turn(&self, command: C) -> Result<(), mpsc::error::SendError<C>> {
+    async fn queue_when_possible(&self, command: C) -> Result<(), mpsc::error::SendError<C>> {
         let max_delay = command.max_delay();
         self.0.commands.send(command).await?;
         self.0.wakeup.on_queued(max_delay);

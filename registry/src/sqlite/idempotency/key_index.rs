@@ -26,10 +26,10 @@ impl KeyIndex {
 
     /// True if the key exists; an error if another process has locked the file, for which this does not wait.
     pub(super) fn contains(&self, (key, tenant): &StoredKey) -> rusqlite::Result<bool> {
-        let mut slot = self.conn.lock().unwrap_or_else(PoisonError::into_inner);
-        let conn = match &*slot {
+        let mut opened = self.conn.lock().unwrap_or_else(PoisonError::into_inner);
+        let conn = match &*opened {
             Some(conn) => conn,
-            None => slot.insert(self.open()?),
+            None => opened.insert(self.open()?),
         };
         let mut statement = conn.prepare_cached(FIND_KEY)?;
         let found: Option<i64> = statement.query_row([key.as_str(), tenant.as_str()], |row| row.get(0)).optional()?;

@@ -35,31 +35,33 @@ impl<C: BatchCommand> CommandReceiver<C> {
         Self { commands, wakeup, timer: None, is_active: false }
     }
 
-    /// Fills `batch` with the commands of the next commit: at least one, unless `until` passes first
-    /// or every sender is dropped. Returns false in the last case.
+    /// Adds the commands of the next commit to `batch`: at least one, unless `until` passes first, or nothing is queued and
+    /// nothing will be. Returns false in the last case.
     pub(crate) async fn next_batch(&mut self, batch: &mut Vec<C>, until: Instant) -> bool {
-        let mut commit_at = until;
-        let mut checked = 0;
+        let before = batch.len();
+        let length_max = before + BATCH_LENGTH_MAX;
+        let (mut commit_at, mut checked) = (until, before);
         loop {
-            if !self.take(batch) {
-                return !batch.is_empty();
+            if !self.take(batch, length_max) {
+                return batch.len() > before;
             }
             let max_delay = batch.iter().skip(checked).map(BatchCommand::max_delay).min();
-            if batch.len() >= BATCH_LENGTH_MAX || max_delay.is_some_and(|max_delay| max_delay.is_zero()) {
+            if batch.len() >= length_max || max_delay.is_some_and(|max_delay| max_delay.is_zero()) {
                 return true;
             }
             if let Some(max_delay) = max_delay {
                 commit_at = commit_at.min(Instant::now() + max_delay);
             }
             checked = batch.len();
-            let wake = match checked {
-                0 => self.wait_first(batch, until).await,
-                _ => self.wait_as(WriterActivity::Lingering, batch, commit_at).await,
+            let wake = if checked == before {
+                self.wait_first(batch, length_max, until).await
+            } else {
+                self.wait_as(WriterActivity::Lingering, batch, length_max, commit_at).await
             };
             if wake == Wake::Time {
                 // What may be delayed has not woken the writer.
-                self.take(batch);
-                if !batch.is_empty() || Instant::now() >= until {
+                self.take(batch, length_max);
+                if batch.len() > before || Instant::now() >= until {
                     return true;
                 }
             }
@@ -67,8 +69,8 @@ impl<C: BatchCommand> CommandReceiver<C> {
     }
 
     /// Takes what is queued and has room in the batch. Returns false if nothing is, and nothing will be.
-    fn take(&mut self, batch: &mut Vec<C>) -> bool {
-        let room = BATCH_LENGTH_MAX.saturating_sub(batch.len());
+    fn take(&mut self, batch: &mut Vec<C>, length_max: usize) -> bool {
+        let room = length_max.saturating_sub(batch.len());
         let taking = tokio::task::unconstrained(self.commands.recv_many(batch, room));
         let taken = taking.now_or_never();
         self.is_active |= taken.is_some_and(|count| count > 0);
@@ -77,7 +79,7 @@ impl<C: BatchCommand> CommandReceiver<C> {
 
     /// Waits for the first command. After a commit, the next ones follow soon: the writer looks at the queue by itself then,
     /// until there was none for as long as one may be delayed.
-    async fn wait_first(&mut self, batch: &mut Vec<C>, until: Instant) -> Wake {
+    async fn wait_first(&mut self, batch: &mut Vec<C>, length_max: usize, until: Instant) -> Wake {
         let now = Instant::now();
         let (activity, at_most) = match self.is_active {
             true => (WriterActivity::Lingering, until.min(now + LINGER)),
@@ -85,7 +87,7 @@ impl<C: BatchCommand> CommandReceiver<C> {
         };
         let due = self.timer.as_ref().map(|timer| timer.deadline());
         let at = due.filter(|due| now < *due && *due <= at_most).unwrap_or(at_most);
-        let wake = self.wait_as(activity, batch, at).await;
+        let wake = self.wait_as(activity, batch, length_max, at).await;
         if wake == Wake::Time {
             self.is_active = false;
         }
@@ -93,11 +95,17 @@ impl<C: BatchCommand> CommandReceiver<C> {
     }
 
     /// Waits for a command that wakes the writer, and takes what was queued before it began to wait.
-    async fn wait_as(&mut self, activity: WriterActivity, batch: &mut Vec<C>, until: Instant) -> Wake {
+    async fn wait_as(
+        &mut self,
+        activity: WriterActivity,
+        batch: &mut Vec<C>,
+        length_max: usize,
+        until: Instant,
+    ) -> Wake {
         let taken_before = batch.len();
         self.wakeup.set(activity);
         // A caller that has not queued its command completely will see that the writer waits.
-        if !self.take(batch) || batch.len() > taken_before {
+        if !self.take(batch, length_max) || batch.len() > taken_before {
             self.wakeup.set(WriterActivity::Awake);
             return Wake::Commands;
         }

@@ -104,3 +104,19 @@ async fn an_empty_batch_is_returned_when_the_time_has_passed() {
     drop(sender);
     assert!(!receiver.next_batch(&mut batch, far()).await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_queued_when_the_queue_is_closed_is_taken_once() {
+    let (sender, mut receiver) = queue();
+    let count = BATCH_LENGTH_MAX + 2;
+    for _ in 0..count {
+        sender.try_send(AT_ONCE).unwrap();
+    }
+    receiver.close();
+    let (mut rest, mut batches) = (Vec::new(), 0);
+    while receiver.next_batch(&mut rest, far()).await {
+        batches += 1;
+        assert!(batches <= 2, "it ends");
+    }
+    assert_eq!((rest.len(), batches), (count, 2));
+}

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::StoreError;
 
@@ -170,28 +170,25 @@ impl<C: BatchCommand> CommandSender<C> {
     {
         let (sender, reply) = oneshot::channel();
         let deadline = wait_max.map(|wait_max| Instant::now() + wait_max);
-        let command = match self.queue_now(command(ReplySender(sender))) {
-            Ok(()) => return Ok(SubmittedCommand { reply, deadline }),
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(StoreError::Closed.into()),
-            Err(mpsc::error::TrySendError::Full(command)) => command,
-        };
-        match wait_until(deadline, self.queue_when_possible(command)).await {
-            Some(Ok(())) => Ok(SubmittedCommand { reply, deadline }),
-            Some(Err(_)) => Err(StoreError::Closed.into()),
-            None => Err(StoreError::Overrun.into()),
-        }
+        self.queue(deadline, command(ReplySender(sender))).await?;
+        Ok(SubmittedCommand { reply, deadline })
     }
 
     /// Submits a command without a reply; waits only until the queue has room.
     pub(crate) async fn send(&self, command: C) -> Result<(), StoreError> {
+        self.queue(Some(Instant::now() + COMMIT_WAIT_MAX), command).await
+    }
+
+    /// Queues a command, and waits for room until the deadline, if there is one.
+    async fn queue(&self, deadline: Option<Instant>, command: C) -> Result<(), StoreError> {
         let command = match self.queue_now(command) {
             Ok(()) => return Ok(()),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(StoreError::Closed),
             Err(mpsc::error::TrySendError::Full(command)) => command,
         };
-        match timeout(COMMIT_WAIT_MAX, self.queue_when_possible(command)).await {
-            Ok(sent) => sent.map_err(|_| StoreError::Closed),
-            Err(_) => Err(StoreError::Overrun),
+        match wait_until(deadline, self.queue_when_possible(command)).await {
+            Some(sent) => sent.map_err(|_| StoreError::Closed),
+            None => Err(StoreError::Overrun),
         }
     }
 
